@@ -1,0 +1,57 @@
+/**
+ * How a process of the engine and its supervisor speak of life and death: over Bun's IPC channel, and never about what
+ * travels through the engine. This is the child's end and the words; the supervisor's end is in `supervisor/`.
+ */
+import { dlopen } from "bun:ffi";
+
+/** What a child tells its supervisor. */
+export type ChildMessage =
+  /** It serves: the port is bound, the tasks are loaded, the router knows it. */
+  | { readonly type: "online" }
+  /** It cannot start, and no other attempt would go better (a taken port, a broken task file). It exits at once. */
+  | { readonly type: "fatal"; readonly message: string }
+  /** The router, after `drain`: nothing runs and nothing waits any more. */
+  | { readonly type: "drained" };
+
+/** What a supervisor tells its child. */
+export type SupervisorMessage =
+  /** To the router, before anything else: the tasks that the workers will serve once they are there. */
+  | { readonly type: "tasks"; readonly names: readonly string[] }
+  /** To the router: take nothing new, answer what waits with SHUTTING_DOWN, say `drained` when nothing runs. */
+  | { readonly type: "drain" }
+  /** To the router: this child has died. Whatever it was running will not be answered by it. */
+  | { readonly type: "gone"; readonly pid: number };
+
+/** A start that failed for a reason that a person can mend; `message` is the one line for that person. */
+export class StartError extends Error {
+  override readonly name = "StartError";
+}
+
+const deathSignalOption = 1; // PR_SET_PDEATHSIG, prctl(2)
+const sigkill = 9;
+
+/**
+ * Makes the kernel kill this process when its supervisor dies, even if that is by SIGKILL and this one is in an endless
+ * loop. To be called first of all by every role that `serve` starts.
+ */
+export const dieWithSupervisor = (): void => {
+  if (process.send === undefined) return;
+  const { symbols: libc } = dlopen("libc.so.6", {
+    prctl: { args: ["int", "u64", "u64", "u64", "u64"], returns: "int" },
+    getppid: { args: [], returns: "int" },
+  });
+  const supervisorPid = libc.getppid();
+  libc.prctl(deathSignalOption, sigkill, 0, 0, 0);
+  // It may have died before the kernel knew of our wish; then we have another parent by now, or one that reaps orphans.
+  if (libc.getppid() !== supervisorPid || supervisorPid === 1) process.exit(1);
+  process.on("disconnect", () => process.exit(1));
+};
+
+/** Tells the supervisor, if there is one: a role that a person started by hand has none. */
+export const tellSupervisor = (message: ChildMessage): void => {
+  process.send?.(message);
+};
+
+export const onSupervisorMessage = (handler: (message: SupervisorMessage) => void): void => {
+  process.on("message", (message) => handler(message as SupervisorMessage));
+};

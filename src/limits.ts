@@ -1,0 +1,85 @@
+/**
+ * Every bound of the engine, with its unit and its reason. `memoryBytesMax` at the end adds up what they allow.
+ * Words: noun first, unit and qualifier last.
+ */
+
+/* ── What may travel ─────────────────────────────────────────────────────────────────────────────────────────────── */
+
+/** bytes. One frame: an argument of 1 MB with room for its escapes; a camera picture fits. More is answered TOO_LARGE. */
+export const frameBytesMax = 2 * 1024 * 1024;
+
+/** bytes. libzmq cuts the connection above it, before it takes the memory; above `frameBytesMax`, so that an honest mistake gets an answer. */
+export const frameBytesHardMax = 16 * 1024 * 1024;
+
+/** TASK frames of one batch. */
+export const batchTasksMax = 1000;
+
+/** frames of one message without its envelope: META and a whole batch. */
+export const messageFramesMax = 1 + batchTasksMax;
+
+/** frames of an envelope: the peer's routing id and some proxies on the way. */
+export const envelopeFramesMax = 8;
+
+/** nested lists and objects of one frame. Deeper than any argument, far from the depth that overflows a stack. */
+export const jsonDepthMax = 64;
+
+/** characters of META's `serial`, a task's name and a topic. */
+export const serialLengthMax = 64;
+export const nameLengthMax = 128;
+
+/** characters of a message to a person in an ERR, a log line of a stranger's making. */
+export const errorMessageLengthMax = 1000;
+
+/* ── What may wait ───────────────────────────────────────────────────────────────────────────────────────────────── */
+
+/** jobs that wait in the router. A robot that is 16,000 commands behind is not helped by more. */
+export const queueJobsMax = 16_384;
+
+/** bytes of the TASK frames that wait in the router. */
+export const queueBytesMax = 64 * 1024 * 1024;
+
+/** jobs that a worker may hold, the running one included: enough that its next job is there before the last one's reply is out. */
+export const workerCreditMax = 64;
+
+/** ms of expected work that a worker may hold beyond the running job; what takes longer is handed over one at a time. */
+export const workerCreditMs = 2;
+
+/** jobs that wait in a worker, those of its own port included. */
+export const workerQueueJobsMax = 1024;
+
+/** messages that wait in libzmq for one peer that does not read: a requestor with 10,000 replies to come fits. */
+export const peerQueueMessagesMax = 16_384;
+
+/** messages that wait in libzmq for one subscriber that does not read; then the newest are dropped for it alone. */
+export const subscriberQueueMessagesMax = 256;
+
+/** topics of which a data worker keeps the last value, and the bytes of all those values. */
+export const topicsMax = 4096;
+export const topicBytesMax = 64 * 1024 * 1024;
+
+/** workers of all kinds that the router knows at a time. */
+export const workersMax = 256;
+
+/** tasks that one worker may serve. */
+export const workerTasksMax = 1024;
+
+/* ── How long ────────────────────────────────────────────────────────────────────────────────────────────────────── */
+
+/** ms between a worker's beats, and until one that is silent is given up. */
+export const beatIntervalMs = 2_000;
+export const beatSilenceMs = 6_500;
+
+/** ms that a process may take from its start to its report that it is online; a Pi Zero with a cold SD card needs some. */
+export const onlineMs = 30_000;
+
+/** ms that closing sockets may take to send what is left. */
+export const lingerMs = 1_000;
+
+/** ms until a killed process is reported as one that cannot be killed. */
+export const killMs = 5_000;
+
+/** messages that one socket may give in a row before the others get their turn. */
+export const drainMessagesMax = 64;
+
+/** jobs of one message between router and worker. */
+export const messageJobsMax = 64;

@@ -1,0 +1,33 @@
+/** The closed list of what can go wrong, the same words on the wire, in PROTOCOL.md and at the command line. */
+
+export const errorCodes = {
+  BAD_FRAME: "a frame is not what the protocol says",
+  UNSUPPORTED_VERSION: "the protocol version is not one of 0.1 and 0.2",
+  TOO_LARGE: "a frame or the message is larger than the limit",
+  UNKNOWN_TASK: "no task of that name is registered",
+  UNKNOWN_TOPIC: "no value of that topic is known",
+  UNKNOWN_COMMAND: "CONTROL has no command of that name",
+  BAD_ARGS: "the arguments are not what the task takes",
+  QUEUE_FULL: "too much is waiting already",
+  INTERRUPTED: "the worker died while the job may have been running",
+  TASK_ERROR: "the task threw, or its result cannot be sent",
+  UNAVAILABLE: "there is no worker for that",
+  SHUTTING_DOWN: "the engine is stopping",
+} as const;
+
+export type ErrorCode = keyof typeof errorCodes;
+
+/** What a stranger's bytes turned out to be instead of a message; what `decode…` returns and an ERR carries. */
+export class ProtocolError {
+  constructor(
+    readonly code: ErrorCode,
+    /** One line that names the frame and the field. */
+    readonly message: string,
+  ) {}
+}
+
+/** The body of every ERR: `data` of its DATA frame. */
+export interface ErrorBody {
+  readonly code: ErrorCode;
+  readonly message: string;
+}

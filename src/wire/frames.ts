@@ -1,0 +1,138 @@
+/**
+ * The frames that a message is made of, as valibot schemas, and what makes bytes of them and of them bytes.
+ * META, TASK and DATA are the same in both protocol versions; PROTOCOL.md has them in full.
+ */
+import * as v from "valibot";
+import { errorMessageLengthMax, frameBytesMax, nameLengthMax, serialLengthMax } from "../limits.ts";
+import { type ErrorBody, type ErrorCode, ProtocolError } from "./errors.ts";
+import { encodeJson, type Json, JsonError, type JsonObject, parseJson } from "./json.ts";
+
+export const protocolVersions = [0.1, 0.2] as const;
+export type ProtocolVersion = (typeof protocolVersions)[number];
+
+/** seconds since 1970, with fractions: a frame's `pack`. */
+export type PackSeconds = number;
+
+const name = v.pipe(v.string(), v.nonEmpty(), v.maxLength(nameLengthMax));
+
+export const metaSchema = v.object({
+  id: v.pipe(v.string(), v.maxLength(nameLengthMax)),
+  role: v.pipe(v.string(), v.maxLength(nameLengthMax)),
+  version: v.union([v.number(), v.string()]),
+  type: v.string(),
+  pack: v.number(),
+  serial: v.optional(v.pipe(v.string(), v.nonEmpty(), v.maxLength(serialLengthMax))),
+});
+
+export const taskSchema = v.object({
+  task: name,
+  args: v.array(v.unknown()),
+  kwargs: v.custom<JsonObject>(
+    (value) => typeof value === "object" && value !== null && !Array.isArray(value),
+    "Invalid type: Expected Object",
+  ),
+  pack: v.number(),
+});
+
+export const dataSchema = v.object({
+  data: v.custom<Json>((value) => value !== undefined, "Invalid key: Expected a value"),
+  pack: v.number(),
+  /** v0.2; without it META's `id` is the topic. */
+  topic: v.optional(name),
+});
+
+export interface Meta {
+  readonly id: string;
+  readonly role: string;
+  readonly version: ProtocolVersion;
+  readonly type: string;
+  readonly pack: PackSeconds;
+  readonly serial?: string;
+}
+export interface Task {
+  readonly task: string;
+  readonly args: Json[];
+  readonly kwargs: JsonObject;
+  readonly pack: PackSeconds;
+}
+export interface Data {
+  readonly data: Json;
+  readonly pack: PackSeconds;
+  readonly topic?: string;
+}
+
+/** `task_count`, `TASK_count` and `count` name one task: `count`. */
+export const taskName = (written: string): string =>
+  written.startsWith("task_") || written.startsWith("TASK_") ? written.slice(5) : written;
+
+export const packNow = (): PackSeconds => Date.now() / 1000;
+
+/**
+ * A frame's object, before its schema. `label` is what the frame is called in the error: `META`, `frame 2`.
+ */
+export const decodeObject = (bytes: Uint8Array, label: string): JsonObject | ProtocolError => {
+  if (bytes.length > frameBytesMax) {
+    return new ProtocolError("TOO_LARGE", `${label}: ${bytes.length} bytes, the limit is ${frameBytesMax}`);
+  }
+  let value: Json;
+  try {
+    value = parseJson(bytes);
+  } catch (error) {
+    if (error instanceof JsonError) return badFrame(label, error.message);
+    throw error;
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    const kind = value === null ? "null" : Array.isArray(value) ? "a list" : `a ${typeof value}`;
+    return badFrame(label, `${kind}, not an object`);
+  }
+  return value;
+};
+
+export const badFrame = (label: string, problem: string): ProtocolError =>
+  new ProtocolError("BAD_FRAME", shorten(`${label}: ${problem}`));
+
+/** Holds `value` against `schema`; an error names the frame and the field: `META.pack: …`. */
+export const checkFrame = <Schema extends v.GenericSchema>(
+  schema: Schema,
+  value: unknown,
+  label: string,
+): v.InferOutput<Schema> | ProtocolError => {
+  const result = v.safeParse(schema, value, { abortEarly: true });
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  const path = v.getDotPath(issue);
+  return badFrame(path === null ? label : `${label}.${path}`, issue.message);
+};
+
+export const decodeMeta = (bytes: Uint8Array): Meta | ProtocolError => {
+  const value = decodeObject(bytes, "META");
+  if (value instanceof ProtocolError) return value;
+  const meta = checkFrame(metaSchema, value, "META");
+  if (meta instanceof ProtocolError) return meta;
+  const version = protocolVersions.find((known) => String(known) === String(meta.version));
+  if (version === undefined) {
+    return new ProtocolError(
+      "UNSUPPORTED_VERSION",
+      shorten(`META.version: ${JSON.stringify(meta.version)} is not one of ${protocolVersions.join(", ")}`),
+    );
+  }
+  return { ...meta, version } as Meta;
+};
+
+export const encodeMeta = (meta: Meta): Buffer => Buffer.from(JSON.stringify(meta));
+
+/** Throws JsonError for arguments that JSON cannot say. */
+export const encodeTask = (task: Task): Buffer => encodeJson(task, "TASK");
+
+/** Throws JsonError for data that JSON cannot say. */
+export const encodeData = (data: Data, name = "DATA"): Buffer => encodeJson(data, name);
+
+/** The DATA frame of an ERR. */
+export const encodeError = (code: ErrorCode, message: string): Buffer => {
+  const data: ErrorBody = { code, message: shorten(message) };
+  return Buffer.from(JSON.stringify({ data, pack: packNow() }));
+};
+
+/** Keeps a message to a person in bounds. */
+export const shorten = (message: string): string =>
+  message.length <= errorMessageLengthMax ? message : `${message.slice(0, errorMessageLengthMax - 1)}…`;

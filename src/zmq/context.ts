@@ -1,0 +1,26 @@
+/** The one libzmq context of this process: its I/O thread, and the end of all its sockets. */
+import type { Pointer } from "bun:ffi";
+import { lastError, zmq } from "./library.ts";
+
+const maxSocketsOption = 2;
+
+let context: Pointer | null = null;
+
+export const sharedContext = (): Pointer => {
+  if (context !== null) return context;
+  context = zmq.zmq_ctx_new() as Pointer | null;
+  if (context === null) throw lastError("zmq_ctx_new");
+  // Few roles open more than three; `bench` and the tests open some hundred.
+  zmq.zmq_ctx_set(context, maxSocketsOption, 4096);
+  return context;
+};
+
+/**
+ * Waits until what closed sockets still have to send is out, or their `linger` is over. Every socket must be closed.
+ * Blocks the thread: it is for the last step before a process ends.
+ */
+export const terminateContext = (): void => {
+  if (context === null) return;
+  zmq.zmq_ctx_term(context);
+  context = null;
+};

@@ -1,0 +1,72 @@
+/**
+ * libzmq and the few calls of the C library that the sockets need, through bun:ffi. Everything unsafe is in this folder.
+ * Source: https://libzmq.readthedocs.io, zmq.h of libzmq 4.3.5.
+ */
+import { dlopen, type Pointer, ptr } from "bun:ffi";
+import { addonPath } from "./addon.ts";
+
+const { symbols: zmq } = dlopen(addonPath, {
+  zmq_ctx_new: { args: [], returns: "ptr" },
+  zmq_ctx_set: { args: ["ptr", "int", "int"], returns: "int" },
+  zmq_ctx_term: { args: ["ptr"], returns: "int" },
+  zmq_socket: { args: ["ptr", "int"], returns: "ptr" },
+  zmq_close: { args: ["ptr"], returns: "int" },
+  zmq_bind: { args: ["ptr", "ptr"], returns: "int" },
+  zmq_connect: { args: ["ptr", "ptr"], returns: "int" },
+  zmq_disconnect: { args: ["ptr", "ptr"], returns: "int" },
+  zmq_setsockopt: { args: ["ptr", "int", "ptr", "usize"], returns: "int" },
+  zmq_getsockopt: { args: ["ptr", "int", "ptr", "ptr"], returns: "int" },
+  zmq_send: { args: ["ptr", "ptr", "usize", "int"], returns: "int" },
+  zmq_msg_init: { args: ["ptr"], returns: "int" },
+  zmq_msg_close: { args: ["ptr"], returns: "int" },
+  zmq_msg_recv: { args: ["ptr", "ptr", "int"], returns: "int" },
+  zmq_msg_data: { args: ["ptr"], returns: "ptr" },
+  zmq_msg_more: { args: ["ptr"], returns: "int" },
+  zmq_errno: { args: [], returns: "int" },
+  zmq_strerror: { args: ["int"], returns: "cstring" },
+});
+
+const { symbols: libc } = dlopen("libc.so.6", {
+  memcpy: { args: ["ptr", "ptr", "usize"], returns: "ptr" },
+  epoll_create1: { args: ["int"], returns: "int" },
+  epoll_ctl: { args: ["int", "int", "int", "ptr"], returns: "int" },
+  close: { args: ["int"], returns: "int" },
+});
+
+export { libc, zmq };
+
+/** errno values of Linux that this program tells apart; the same on x64 and arm64. */
+export const errno = { EINTR: 4, EAGAIN: 11, EADDRINUSE: 98, EHOSTUNREACH: 113, EADDRNOTAVAIL: 99 } as const;
+
+/** A call of libzmq that failed. `code` is the errno, `message` names the call and its subject. */
+export class ZmqError extends Error {
+  override readonly name = "ZmqError";
+  constructor(
+    what: string,
+    readonly code: number,
+  ) {
+    super(`${what}: ${zmq.zmq_strerror(code)}`);
+  }
+}
+
+/** The error of the call that has just failed on this thread. */
+export const lastError = (what: string): ZmqError => new ZmqError(what, zmq.zmq_errno());
+
+/** A NUL-terminated copy for a `const char *`. The caller keeps it referenced during the call. */
+export const cString = (text: string): Buffer => Buffer.from(`${text}\0`);
+
+/** Only for the length of a call whose caller holds `bytes`: what nothing refers to is collected, and its address is dead. */
+export const addressOf = (bytes: Uint8Array | Int32Array | BigInt64Array | BigUint64Array): Pointer => ptr(bytes);
+
+const pinned: ArrayBuffer[] = [];
+
+/**
+ * Zeroed bytes whose address stays good for as long as the process lives. A plain `new Uint8Array(n)` will not do: nothing
+ * may refer to it any more when its address is used, and JavaScriptCore moves the content of a small one when its
+ * `buffer` is asked for, which the optimizing compiler does unasked.
+ */
+export const pinnedBytes = (size: number): Uint8Array<ArrayBuffer> => {
+  const buffer = new ArrayBuffer(size);
+  pinned.push(buffer);
+  return new Uint8Array(buffer);
+};

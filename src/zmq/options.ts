@@ -1,0 +1,48 @@
+/**
+ * libzmq's socket options that this program uses: [name, number in zmq.h, type of its value].
+ * A row here is all that a new option needs. Source: zmq_setsockopt(3), zmq.h of libzmq 4.3.5.
+ */
+const table = [
+  ["linger", 17, "int"], // ms that close may wait for what is unsent; −1: for ever
+  ["sendHighWaterMark", 23, "int"], // messages per peer
+  ["receiveHighWaterMark", 24, "int"], // messages per peer
+  ["maxMessageSize", 22, "int64"], // bytes per frame; a peer that sends more is disconnected
+  ["mandatory", 33, "int"], // ROUTER: an unknown peer is an error (EHOSTUNREACH), not a silent drop
+  ["handover", 56, "int"], // ROUTER: a peer that comes back under its routing id replaces its old connection
+  ["immediate", 39, "int"], // queue only to connections that are complete
+  ["reconnectInterval", 18, "int"], // ms
+  ["reconnectIntervalMax", 21, "int"], // ms
+  ["handshakeInterval", 66, "int"], // ms
+  ["heartbeatInterval", 75, "int"], // ms between ZMTP PINGs, which the I/O thread sends and answers
+  ["heartbeatTimeout", 77, "int"], // ms without traffic after a PING until the connection is closed
+  ["heartbeatTimeToLive", 76, "int"], // ms that the peer is told to wait for us, in steps of 100
+  ["routingId", 5, "bytes"],
+  ["subscribe", 6, "bytes"],
+  ["unsubscribe", 7, "bytes"],
+  ["verbose", 78, "int"], // XPUB: pass every (un)subscription up, duplicates too (XPUB_VERBOSER)
+  ["manual", 71, "int"], // XPUB: subscriptions take effect only by `subscribe`, for the peer read last
+  ["manualLastValue", 98, "int"], // the same, and the next message goes to that peer alone (draft API)
+] as const;
+
+export type OptionName = (typeof table)[number][0];
+export type OptionType = (typeof table)[number][2];
+
+/** Values by name; `int` and `int64` take a number or a boolean, `bytes` a string or bytes. */
+export type SocketOptions = { [Row in (typeof table)[number] as Row[0]]?: OptionValue<Row[2]> };
+type OptionValue<Type extends OptionType> = Type extends "bytes" ? string | Uint8Array : number | boolean;
+
+export const optionByName: ReadonlyMap<string, { number: number; type: OptionType }> = new Map(
+  table.map(([name, number, type]) => [name, { number, type }]),
+);
+
+/** Read-only facts of a socket that are asked for by number. */
+export const lastEndpointOption = 32;
+export const fdOption = 14;
+export const eventsOption = 15;
+export const pollIn = 1;
+export const pollOut = 2;
+export const dontWait = 1;
+export const sendMore = 2;
+
+export const socketType = { pub: 1, sub: 2, req: 3, rep: 4, dealer: 5, router: 6, xpub: 9, xsub: 10 } as const;
+export type SocketType = keyof typeof socketType;

@@ -1,0 +1,142 @@
+/**
+ * Waiting without blocking: one thread per process sleeps in epoll_wait(2) on the sockets' file descriptors and wakes the
+ * main thread, which drains every socket and arms the thread again.
+ *
+ * A descriptor of libzmq says "look", and says it once; *any* call on a socket may swallow that word. So a turn goes over
+ * all sockets until a whole pass finds none readable, arms the thread, and looks once more; and every call that is made
+ * outside a turn asks for a look (`lookAgain`). Without either, a message can lie unseen until the next one comes.
+ */
+import { JSCallback, type Pointer } from "bun:ffi";
+import { libc, pinnedBytes } from "./library.ts";
+import type { Socket } from "./socket.ts";
+
+/** epoll_ctl(2) and its constants; `struct epoll_event` is packed on x64 alone. */
+const epollCtl = { add: 1, del: 2, mod: 3 } as const;
+const epollIn = 0x1;
+const epollOneShot = 0x4000_0000;
+const epollEventSize = process.arch === "x64" ? 12 : 16;
+
+/** Passes over all sockets in one go, before timers, signals and the supervisor's messages get their turn. */
+const passesPerTurnMax = 32;
+
+interface Watch {
+  readonly socket: Socket;
+  readonly handler: () => void;
+  readonly descriptor: number;
+  paused: boolean;
+}
+
+class Reactor {
+  readonly #watches = new Map<Socket, Watch>();
+  #thread: Worker | null = null;
+  #wake: JSCallback | null = null;
+  /** Holds all sockets' descriptors, level-triggered. */
+  #inner = -1;
+  /** Holds `#inner` alone, one-shot: one system call arms the thread for all sockets. */
+  #outer = -1;
+  #inTurn = false;
+  #lookPlanned = false;
+  readonly #event = pinnedBytes(epollEventSize);
+
+  watch(socket: Socket, handler: () => void): void {
+    this.#start();
+    const descriptor = socket.descriptor;
+    this.#watches.set(socket, { socket, handler, descriptor, paused: false });
+    this.#control(this.#inner, epollCtl.add, descriptor, epollIn);
+    this.lookAgain();
+  }
+
+  unwatch(socket: Socket): void {
+    const watch = this.#watches.get(socket);
+    if (watch === undefined) return;
+    this.#watches.delete(socket);
+    if (!watch.paused) this.#control(this.#inner, epollCtl.del, watch.descriptor, 0);
+    if (this.#watches.size === 0) this.#stop();
+  }
+
+  /** Leaves a socket alone until `resume`: its messages stay in libzmq's bounded queue. */
+  pause(socket: Socket): void {
+    const watch = this.#watches.get(socket);
+    if (watch === undefined || watch.paused) return;
+    watch.paused = true;
+    this.#control(this.#inner, epollCtl.del, watch.descriptor, 0);
+  }
+
+  resume(socket: Socket): void {
+    const watch = this.#watches.get(socket);
+    if (watch === undefined || !watch.paused) return;
+    watch.paused = false;
+    this.#control(this.#inner, epollCtl.add, watch.descriptor, epollIn);
+    this.lookAgain();
+  }
+
+  /** To be called after any use of a socket: the use may have swallowed the word that a message is there. */
+  lookAgain(): void {
+    if (this.#inTurn || this.#lookPlanned || this.#watches.size === 0) return;
+    this.#lookPlanned = true;
+    queueMicrotask(() => {
+      this.#lookPlanned = false;
+      this.#turn();
+    });
+  }
+
+  #turn(): void {
+    if (this.#inTurn || this.#watches.size === 0) return;
+    this.#inTurn = true;
+    try {
+      for (let pass = 0; pass < passesPerTurnMax; pass++) {
+        if (this.#pass()) continue;
+        this.#arm();
+        // A message may have come between the last look and the arming, and another call may have taken its edge.
+        if (!this.#pass()) return;
+      }
+      setImmediate(() => this.#turn());
+    } finally {
+      this.#inTurn = false;
+    }
+  }
+
+  /** Gives every socket that is readable one call of its handler; says whether there was any. */
+  #pass(): boolean {
+    let found = false;
+    for (const watch of this.#watches.values()) {
+      if (watch.paused || !watch.socket.readable) continue;
+      found = true;
+      watch.handler();
+    }
+    return found;
+  }
+
+  #arm(): void {
+    if (this.#outer >= 0) this.#control(this.#outer, epollCtl.mod, this.#inner, epollIn | epollOneShot);
+  }
+
+  #start(): void {
+    if (this.#thread !== null) return;
+    this.#inner = libc.epoll_create1(0);
+    this.#outer = libc.epoll_create1(0);
+    this.#control(this.#outer, epollCtl.add, this.#inner, epollIn | epollOneShot);
+    // Both are kept as fields: collected, they would leave the thread a dead pointer.
+    this.#wake = new JSCallback(() => this.#turn(), { args: [], returns: "void", threadsafe: true });
+    this.#thread = new Worker(new URL("./reactor-thread.ts", import.meta.url));
+    this.#thread.postMessage({ epoll: this.#outer, wake: this.#wake.ptr as Pointer });
+  }
+
+  #stop(): void {
+    this.#thread?.terminate();
+    this.#thread = null;
+    libc.close(this.#outer);
+    libc.close(this.#inner);
+    this.#outer = -1;
+    this.#inner = -1;
+  }
+
+  #control(epoll: number, operation: number, descriptor: number, events: number): void {
+    new DataView(this.#event.buffer).setUint32(0, events, true);
+    if (libc.epoll_ctl(epoll, operation, descriptor, this.#event) !== 0) {
+      throw new Error(`epoll_ctl(${operation}) failed for descriptor ${descriptor}`);
+    }
+  }
+}
+
+export const reactor = new Reactor();

@@ -1,0 +1,274 @@
+/**
+ * ZeroMQ sockets with the API of zeromq.js as far as it is used here, so that they can be swapped for it one day:
+ * `new Router()`, `bind`, `connect`, `send`, `receive`, `for await`. Beside it, what a loop that must not wait needs:
+ * `trySend`, `tryReceive`, `onReadable`.
+ */
+import type { Pointer } from "bun:ffi";
+import { sharedContext } from "./context.ts";
+import { addressOf, cString, errno, lastError, libc, pinnedBytes, ZmqError, zmq } from "./library.ts";
+import {
+  dontWait,
+  eventsOption,
+  fdOption,
+  lastEndpointOption,
+  optionByName,
+  pollIn,
+  pollOut,
+  type SocketOptions,
+  type SocketType,
+  sendMore,
+  socketType,
+} from "./options.ts";
+import { reactor } from "./reactor.ts";
+
+/** One part of a message as it came: bytes of our own, not libzmq's. */
+export type Frame = Uint8Array;
+
+/** What `trySend` can say. `full`: the peer's queue is at its limit. `unreachable`: there is no such peer (any more). */
+export type SendResult = "sent" | "full" | "unreachable";
+
+// One message header and one integer for all sockets: libzmq's calls are made on one thread, and none of them nests.
+const messageAddress = addressOf(pinnedBytes(64));
+const intValue = new Int32Array(pinnedBytes(4).buffer);
+const intAddress = addressOf(intValue);
+const intSize = new BigUint64Array(pinnedBytes(8).buffer);
+const intSizeAddress = addressOf(intSize);
+const noBytes = new Uint8Array(0);
+/** bun:ffi has no address for an empty array. */
+const placeholder = new Uint8Array(1);
+
+zmq.zmq_msg_init(messageAddress);
+
+export class Socket implements AsyncIterable<Frame[]> {
+  readonly #handle: Pointer;
+  #closed = false;
+  #onReadable: (() => void) | null = null;
+  #receivers: { resolve: (frames: Frame[]) => void; reject: (error: Error) => void }[] = [];
+
+  constructor(type: SocketType, options: SocketOptions = {}) {
+    const handle = zmq.zmq_socket(sharedContext(), socketType[type]) as Pointer | null;
+    if (handle === null) throw lastError(`zmq_socket(${type})`);
+    this.#handle = handle;
+    this.set({ linger: 0, ...options });
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Sets options; throws ZmqError for a value that libzmq refuses. */
+  set(options: SocketOptions): void {
+    for (const [name, value] of Object.entries(options)) {
+      const option = optionByName.get(name);
+      if (option === undefined) throw new TypeError(`no such socket option: ${name}`);
+      const bytes =
+        option.type === "bytes"
+          ? Buffer.from(value as string | Uint8Array)
+          : option.type === "int64"
+            ? new BigInt64Array([BigInt(Number(value))])
+            : new Int32Array([Number(value)]);
+      const size = bytes.byteLength;
+      if (zmq.zmq_setsockopt(this.#handle, option.number, size === 0 ? placeholder : bytes, size) !== 0) {
+        throw lastError(`cannot set ${name} to ${String(value)}`);
+      }
+    }
+  }
+
+  /** @param endpoint `tcp://HOST:PORT`, port `*` or 0 for a free one. Throws ZmqError, `code` EADDRINUSE for a taken port. */
+  bind(endpoint: string): void {
+    const text = cString(endpoint);
+    if (zmq.zmq_bind(this.#handle, text) !== 0) throw lastError(`cannot bind ${endpoint}`);
+  }
+
+  /** Starts to connect, and to connect again whenever the connection is lost; never waits. */
+  connect(endpoint: string): void {
+    const text = cString(endpoint);
+    if (zmq.zmq_connect(this.#handle, text) !== 0) throw lastError(`cannot connect to ${endpoint}`);
+  }
+
+  disconnect(endpoint: string): void {
+    const text = cString(endpoint);
+    if (zmq.zmq_disconnect(this.#handle, text) !== 0) throw lastError(`cannot disconnect from ${endpoint}`);
+  }
+
+  /** The endpoint as bound, with its real port. */
+  get lastEndpoint(): string {
+    const text = new Uint8Array(256);
+    const size = new BigUint64Array([256n]);
+    if (zmq.zmq_getsockopt(this.#handle, lastEndpointOption, text, size) !== 0) {
+      throw lastError("cannot read the endpoint");
+    }
+    return Buffer.from(text.buffer, 0, Number(size[0]) - 1).toString();
+  }
+
+  /** The file descriptor that the reactor watches. */
+  get descriptor(): number {
+    return this.#int(fdOption);
+  }
+
+  get readable(): boolean {
+    return !this.#closed && (this.#int(eventsOption) & pollIn) !== 0;
+  }
+
+  /**
+   * Sends a whole message or nothing; never waits. The bytes are copied.
+   * Errors other than a full queue or a missing peer are thrown as ZmqError.
+   */
+  trySend(frames: readonly (Uint8Array | string)[]): SendResult {
+    const result = this.#trySend(frames);
+    // libzmq may have taken in an arrival during the call, and with it the edge that would have woken us.
+    reactor.lookAgain();
+    return result;
+  }
+
+  #trySend(frames: readonly (Uint8Array | string)[]): SendResult {
+    const last = frames.length - 1;
+    for (let index = 0; index <= last; index++) {
+      const frame = frames[index] ?? noBytes;
+      const bytes = typeof frame === "string" ? Buffer.from(frame) : frame;
+      const flags = index < last ? dontWait | sendMore : dontWait;
+      let sent = zmq.zmq_send(this.#handle, bytes.length === 0 ? placeholder : bytes, bytes.length, flags);
+      // libzmq looks at most once a millisecond whether a full queue has been read from; asking for the events makes it look.
+      if (sent < 0 && zmq.zmq_errno() === errno.EAGAIN && (this.#int(eventsOption) & pollOut) !== 0) {
+        sent = zmq.zmq_send(this.#handle, bytes.length === 0 ? placeholder : bytes, bytes.length, flags);
+      }
+      if (sent >= 0) continue;
+      const code = zmq.zmq_errno();
+      if (index > 0) throw new ZmqError("a message was sent in part", code);
+      if (code === errno.EAGAIN) return "full";
+      if (code === errno.EHOSTUNREACH) return "unreachable";
+      throw new ZmqError("cannot send", code);
+    }
+    return "sent";
+  }
+
+  /** zeromq.js's form: fails where the message cannot be queued at once. */
+  async send(frames: readonly (Uint8Array | string)[]): Promise<void> {
+    const result = this.trySend(frames);
+    if (result !== "sent") throw new Error(`cannot send: ${result === "full" ? "the queue is full" : "no such peer"}`);
+  }
+
+  /**
+   * The next whole message, or null where there is none; never waits.
+   * Of a message with more than `framesMax` frames only the first `framesMax` are kept: `frames.length` tells.
+   */
+  tryReceive(framesMax = Number.POSITIVE_INFINITY): Frame[] | null {
+    const frames: Frame[] = [];
+    for (;;) {
+      const size = zmq.zmq_msg_recv(messageAddress, this.#handle, dontWait);
+      if (size < 0) {
+        const code = zmq.zmq_errno();
+        if (code === errno.EINTR) continue;
+        if (code === errno.EAGAIN && frames.length === 0) return null;
+        throw new ZmqError("cannot receive", code);
+      }
+      if (frames.length < framesMax) {
+        const frame = new Uint8Array(size);
+        if (size > 0) libc.memcpy(frame, zmq.zmq_msg_data(messageAddress), size);
+        frames.push(frame);
+      }
+      if (zmq.zmq_msg_more(messageAddress) === 0) return frames;
+    }
+  }
+
+  /**
+   * Calls `handler` whenever there is something to receive, until the socket is closed. The handler must take at least
+   * one message; it is called again while any is left.
+   */
+  onReadable(handler: () => void): void {
+    if (this.#onReadable !== null) throw new Error("the socket has its reader already");
+    this.#onReadable = handler;
+    reactor.watch(this, handler);
+  }
+
+  /** The next message. Rejects when the socket is closed while it waits. */
+  receive(): Promise<Frame[]> {
+    if (this.#closed) return Promise.reject(new Error("the socket is closed"));
+    if (this.#onReadable === null) this.onReadable(() => this.#giveToReceivers());
+    const { promise, resolve, reject } = Promise.withResolvers<Frame[]>();
+    this.#receivers.push({ resolve, reject });
+    this.#giveToReceivers();
+    return promise;
+  }
+
+  #giveToReceivers(): void {
+    if (this.#receivers.length === 0) {
+      // Nobody asks at present: leave the messages in libzmq, whose queue is bounded, and do not ask again for them.
+      reactor.pause(this);
+      return;
+    }
+    reactor.resume(this);
+    while (this.#receivers.length > 0) {
+      const frames = this.tryReceive();
+      if (frames === null) return;
+      this.#receivers.shift()?.resolve(frames);
+    }
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Frame[], void, undefined> {
+    while (!this.#closed) {
+      try {
+        yield await this.receive();
+      } catch (error) {
+        if (this.#closed) return;
+        throw error;
+      }
+    }
+  }
+
+  /** Closes at once; what is unsent goes out within `linger`. A second call does nothing. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    reactor.unwatch(this);
+    zmq.zmq_close(this.#handle);
+    for (const receiver of this.#receivers.splice(0)) receiver.reject(new Error("the socket was closed"));
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #int(option: number): number {
+    intSize[0] = 4n;
+    if (zmq.zmq_getsockopt(this.#handle, option, intAddress, intSizeAddress) !== 0) {
+      throw lastError(`cannot read option ${option}`);
+    }
+    return intValue[0] ?? 0;
+  }
+}
+
+export class Router extends Socket {
+  constructor(options: SocketOptions = {}) {
+    super("router", options);
+  }
+}
+
+export class Dealer extends Socket {
+  constructor(options: SocketOptions = {}) {
+    super("dealer", options);
+  }
+}
+
+export class Request extends Socket {
+  constructor(options: SocketOptions = {}) {
+    super("req", options);
+  }
+}
+
+export class Subscriber extends Socket {
+  constructor(options: SocketOptions = {}) {
+    super("sub", options);
+  }
+
+  /** @param prefixes beginnings of topics; the empty one is every topic. */
+  subscribe(...prefixes: string[]): void {
+    for (const prefix of prefixes) this.set({ subscribe: prefix });
+  }
+}
+
+export class XPublisher extends Socket {
+  constructor(options: SocketOptions = {}) {
+    super("xpub", options);
+  }
+}
