@@ -1,0 +1,63 @@
+/** From what was typed to the command that does it: finds the verb in the tree, prints usages, checks strictly, runs. */
+import { type ArgsDef, type CommandDef, type CommandMeta, renderUsage, runCommand, type SubCommandsDef } from "citty";
+import { ExitError, UsageError } from "./exit.ts";
+import { asksForHelp, canonicalArgs } from "./strict.ts";
+
+/** citty lets these be values, promises or functions of either. */
+const resolve = async <T>(value: T | Promise<T> | (() => T) | (() => Promise<T>)): Promise<T> =>
+  typeof value === "function" ? (value as () => T | Promise<T>)() : value;
+
+/**
+ * Runs the command that `argv` names. Throws what the command throws; wrong usage as ExitError with code 2.
+ * @param hiddenVerbs can be run, and no usage speaks of them
+ */
+export const run = async (root: CommandDef, hiddenVerbs: SubCommandsDef, argv: readonly string[]): Promise<void> => {
+  let command = root;
+  let path = await nameOf(root);
+  let rest = argv;
+  let verbs = await resolve(root.subCommands);
+  try {
+    while (verbs !== undefined) {
+      const [verb] = rest;
+      if (verb === undefined) {
+        process.stderr.write(await usage(command, path, process.stderr));
+        throw new ExitError("", 2);
+      }
+      if (verb.startsWith("-")) {
+        if (asksForHelp(rest)) break;
+        canonicalArgs(rest, await argsOf(command));
+        throw new UsageError("no command is given");
+      }
+      const found = verbNamed(verb, command === root ? { ...verbs, ...hiddenVerbs } : verbs);
+      command = await resolve(found);
+      path = `${path} ${verb}`;
+      rest = rest.slice(1);
+      verbs = await resolve(command.subCommands);
+    }
+    if (asksForHelp(rest)) {
+      process.stdout.write(await usage(command, path, process.stdout));
+      return;
+    }
+    await runCommand(command, { rawArgs: canonicalArgs(rest, await argsOf(command)) });
+  } catch (error) {
+    if (error instanceof UsageError) throw new ExitError(`${error.message}; see ${path} --help`, error.exitCode);
+    throw error;
+  }
+};
+
+const nameOf = async (command: CommandDef): Promise<string> =>
+  (await resolve<CommandMeta>(command.meta ?? {})).name ?? "";
+const argsOf = (command: CommandDef): Promise<ArgsDef> => resolve<ArgsDef>(command.args ?? {});
+
+const verbNamed = (verb: string, verbs: SubCommandsDef): SubCommandsDef[string] => {
+  const found = Object.hasOwn(verbs, verb) ? verbs[verb] : undefined;
+  if (found === undefined) throw new UsageError(`unknown command ${JSON.stringify(verb)}`);
+  return found;
+};
+
+/** The usage of a command, in colours only where a person will see them. */
+const usage = async (command: CommandDef, path: string, stream: NodeJS.WriteStream): Promise<string> => {
+  const parentName = path.split(" ").slice(0, -1).join(" ");
+  const text = `${await renderUsage(command, { meta: { name: parentName } })}\n`;
+  return stream.isTTY && !process.env.NO_COLOR ? text : Bun.stripANSI(text);
+};

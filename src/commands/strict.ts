@@ -1,0 +1,98 @@
+/**
+ * What citty's parser lets pass in silence is a usage error here: unknown flags, a missing value, a flag given twice, a value
+ * for a switch, too many or too few arguments. What remains is handed to citty in a form that it cannot misread:
+ * `--name=value` for every flag, then `--`, then the arguments. So `send count -2 3` needs no `--`.
+ */
+import type { ArgDef, ArgsDef } from "citty";
+import { UsageError } from "./exit.ts";
+
+/** The last positional takes all that follow when its name ends so; a command finds them in `args._`. */
+const variadicSuffix = "...";
+
+const isNegativeNumber = (token: string): boolean => /^-\.?\d/.test(token);
+const isFlag = (token: string): boolean => token.length > 1 && token.startsWith("-") && !isNegativeNumber(token);
+
+/** Whether the usage is asked for. What stands behind `--` is an argument. */
+export const asksForHelp = (rawArgs: readonly string[]): boolean => {
+  const end = rawArgs.indexOf("--");
+  return (end < 0 ? rawArgs : rawArgs.slice(0, end)).some((token) => token === "--help" || token === "-h");
+};
+
+/** `rawArgs` in the form for citty. Throws UsageError, which names the flag or the argument. */
+export const canonicalArgs = (rawArgs: readonly string[], definitions: ArgsDef): string[] => {
+  const flags = flagsOf(definitions);
+  const values = new Map<string, string>();
+  const positionals: string[] = [];
+  for (let index = 0; index < rawArgs.length; index++) {
+    const token = rawArgs[index] ?? "";
+    if (token === "--") {
+      positionals.push(...rawArgs.slice(index + 1));
+      break;
+    }
+    if (!isFlag(token)) {
+      positionals.push(token);
+      continue;
+    }
+    const [spelling, inlineValue] = splitFlag(token);
+    const flag = flags.get(spelling);
+    if (flag === undefined) {
+      throw new UsageError(`unknown flag ${spelling} (an argument that begins with a dash goes after --)`);
+    }
+    if (values.has(flag.name)) throw new UsageError(`${spelling} is given twice`);
+    if (flag.definition.type === "boolean") {
+      if (inlineValue !== undefined) throw new UsageError(`${spelling} takes no value`);
+      values.set(flag.name, `--${flag.name}`);
+      continue;
+    }
+    const value = inlineValue ?? rawArgs[++index];
+    if (value === undefined || (inlineValue === undefined && isFlag(value))) {
+      throw new UsageError(`${spelling} needs a value`);
+    }
+    checkChoice(spelling, value, flag.definition);
+    values.set(flag.name, `--${flag.name}=${value}`);
+  }
+  checkPositionals(positionals, definitions);
+  for (const { name, definition } of flags.values()) {
+    if (definition.required === true && !values.has(name)) throw new UsageError(`--${name} is required`);
+  }
+  return [...values.values(), "--", ...positionals];
+};
+
+const splitFlag = (token: string): [spelling: string, inlineValue: string | undefined] => {
+  const equals = token.indexOf("=");
+  return equals < 0 ? [token, undefined] : [token.slice(0, equals), token.slice(equals + 1)];
+};
+
+interface Flag {
+  readonly name: string;
+  readonly definition: ArgDef;
+}
+
+/** Flags by the way they are written, dashes included. */
+const flagsOf = (definitions: ArgsDef): Map<string, Flag> => {
+  const flags = new Map<string, Flag>();
+  for (const [name, definition] of Object.entries(definitions)) {
+    if (definition.type === "positional") continue;
+    const aliases = "alias" in definition ? [definition.alias ?? []].flat() : [];
+    for (const spelling of [name, ...aliases]) {
+      flags.set(spelling.length === 1 ? `-${spelling}` : `--${spelling}`, { name, definition });
+    }
+  }
+  return flags;
+};
+
+const checkChoice = (spelling: string, value: string, definition: ArgDef): void => {
+  if (definition.type !== "enum" || definition.options === undefined || definition.options.includes(value)) return;
+  throw new UsageError(`${spelling} is ${JSON.stringify(value)}, which is not one of ${definition.options.join(", ")}`);
+};
+
+const checkPositionals = (positionals: readonly string[], definitions: ArgsDef): void => {
+  const expected = Object.entries(definitions).filter(([, { type }]) => type === "positional");
+  const missing = expected.slice(positionals.length).find(([, { required }]) => required !== false);
+  if (missing !== undefined) throw new UsageError(`${missing[0].toUpperCase()} is missing`);
+  if (expected.at(-1)?.[0].endsWith(variadicSuffix)) return;
+  const [tooMany] = positionals.slice(expected.length);
+  if (tooMany === undefined) return;
+  const limit = expected.length === 0 ? "none is taken" : `there can be ${expected.length}`;
+  throw new UsageError(`argument ${JSON.stringify(tooMany)} is too many: ${limit}`);
+};

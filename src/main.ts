@@ -1,0 +1,58 @@
+#!/usr/bin/env bun
+/**
+ * The command tree: the one place that reads argv and chooses the exit code. Every verb is loaded when it is asked for, so
+ * that `send` does not pay for the supervisor. Commands throw; see `commands/exit.ts` for what the exit codes mean.
+ */
+import type { CommandDef, SubCommandsDef } from "citty";
+import { version } from "../package.json" with { type: "json" };
+import { type ExitCode, ExitError } from "./commands/exit.ts";
+
+const verbs: SubCommandsDef = {
+  serve: async () => (await import("./commands/serve.ts")).serveCommand,
+  send: async () => (await import("./commands/send.ts")).sendCommand,
+  tasks: async () => (await import("./commands/tasks.ts")).tasksCommand,
+  data: async () => (await import("./commands/data.ts")).dataCommand,
+  bench: async () => (await import("./commands/bench.ts")).benchCommand,
+};
+
+/** The roles that `serve` starts as processes of their own. */
+const hiddenVerbs: SubCommandsDef = {
+  router: async () => (await import("./commands/roles.ts")).routerCommand,
+  "task-worker": async () => (await import("./commands/roles.ts")).taskWorkerCommand,
+  "data-worker": async () => (await import("./commands/roles.ts")).dataWorkerCommand,
+  scan: async () => (await import("./commands/roles.ts")).scanCommand,
+};
+
+const root: CommandDef = {
+  meta: { name: "task-engine", version, description: "A light-weight, secure task queue for Raspberry Pi robots" },
+  args: { version: { type: "boolean", description: "Print the version" } },
+  subCommands: verbs,
+};
+
+const main = async (argv: readonly string[]): Promise<void> => {
+  if (argv.length === 1 && argv[0] === "--version") {
+    process.stdout.write(`${version}\n`);
+    return;
+  }
+  const { run } = await import("./commands/run.ts");
+  await run(root, hiddenVerbs, argv);
+};
+
+/** Says on stderr what went wrong. An error that no command has thought of is our own fault, and comes with its stack. */
+const explain = async (failure: unknown): Promise<ExitCode> => {
+  const { error } = await import("./log.ts");
+  if (!(failure instanceof ExitError)) {
+    const text = failure instanceof Error ? (failure.stack ?? failure.message) : String(failure);
+    error("task-engine: unexpected error, which is a fault of this program:");
+    for (const line of text.split("\n")) error(line);
+    return 1;
+  }
+  if (failure.message !== "") error(`task-engine: ${failure.message}`);
+  return failure.exitCode;
+};
+
+try {
+  await main(process.argv.slice(2));
+} catch (failure) {
+  process.exitCode = await explain(failure);
+}
