@@ -22,6 +22,14 @@ export type SupervisorMessage =
   /** To the router: this child has died. Whatever it was running will not be answered by it. */
   | { readonly type: "gone"; readonly pid: number };
 
+/** Calls `stop` once on SIGTERM. SIGINT is not for a child: the terminal sends it to the whole group, and the supervisor decides. */
+export const onStopSignal = (stop: () => void): void => {
+  process.on("SIGINT", ignoreSignal);
+  process.once("SIGTERM", stop);
+};
+
+const ignoreSignal = (): void => undefined;
+
 /** A start that failed for a reason that a person can mend; `message` is the one line for that person. */
 export class StartError extends Error {
   override readonly name = "StartError";

@@ -36,7 +36,15 @@ const { symbols: libc } = dlopen("libc.so.6", {
 export { libc, zmq };
 
 /** errno values of Linux that this program tells apart; the same on x64 and arm64. */
-export const errno = { EINTR: 4, EAGAIN: 11, EADDRINUSE: 98, EHOSTUNREACH: 113, EADDRNOTAVAIL: 99 } as const;
+export const errno = {
+  EINTR: 4,
+  EAGAIN: 11,
+  EADDRINUSE: 98,
+  EHOSTUNREACH: 113,
+  EADDRNOTAVAIL: 99,
+  EACCES: 13,
+  ENODEV: 19,
+} as const;
 
 /** A call of libzmq that failed. `code` is the errno, `message` names the call and its subject. */
 export class ZmqError extends Error {

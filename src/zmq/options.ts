@@ -21,6 +21,8 @@ const table = [
   ["unsubscribe", 7, "bytes"],
   ["verbose", 78, "int"], // XPUB: pass every (un)subscription up, duplicates too (XPUB_VERBOSER)
   ["manual", 71, "int"], // XPUB: subscriptions take effect only by `subscribe`, for the peer read last
+  ["helloMessage", 110, "bytes"], // sent to every peer as soon as a connection to it stands, again after each reconnection (draft API)
+  ["disconnectMessage", 111, "bytes"], // ROUTER: received, as from the peer, when its connection is gone (draft API)
   ["manualLastValue", 98, "int"], // the same, and the next message goes to that peer alone (draft API)
 ] as const;
 

@@ -1,0 +1,119 @@
+/**
+ * A worker's connection to the router: it says READY whenever the connection stands (again), beats, takes work, and sends
+ * answers, several in one message where they are ready together.
+ */
+import { beatIntervalMs, frameBytesHardMax, lingerMs, messageJobsMax, peerQueueMessagesMax } from "../limits.ts";
+import { warn } from "../log.ts";
+import {
+  decodeFromRouter,
+  encodeBackend,
+  type ReadyHeader,
+  type RouterHeader,
+  type WorkerHeader,
+} from "../wire/backend.ts";
+import { ProtocolError } from "../wire/errors.ts";
+import { Dealer } from "../zmq/socket.ts";
+
+export type WorkHeader = Extract<RouterHeader, { jobs: number[] }>;
+
+export interface BackendLinkOptions {
+  /** The router's backend, `tcp://HOST:PORT`. */
+  readonly endpoint: string;
+  /** What this worker says of itself. */
+  readonly ready: ReadyHeader;
+  /** `[WORKER-<pid>(TASK)]`, before each line of the log. */
+  readonly tag: string;
+  /** The router knows this worker now; called again after each of the router's restarts. */
+  readonly onWelcome: () => void;
+  /** Work: as many bodies as the kind of it has, checked. */
+  readonly onWork: (header: WorkHeader, bodies: readonly Uint8Array[]) => void;
+}
+
+interface Answers {
+  readonly type: "DONE" | "FAIL";
+  readonly jobs: number[];
+  readonly ms: number[];
+  readonly bodies: Uint8Array[];
+}
+
+export class BackendLink {
+  readonly #options: BackendLinkOptions;
+  readonly #socket: Dealer;
+  readonly #beats: ReturnType<typeof setInterval>;
+  #answers: Answers | null = null;
+  #garbageSeen = false;
+
+  constructor(options: BackendLinkOptions) {
+    this.#options = options;
+    this.#socket = new Dealer({
+      // libzmq says it at every connection, so a router that has been started anew knows us at once.
+      helloMessage: JSON.stringify(options.ready),
+      linger: lingerMs,
+      maxMessageSize: frameBytesHardMax,
+      sendHighWaterMark: peerQueueMessagesMax,
+      receiveHighWaterMark: peerQueueMessagesMax,
+      reconnectInterval: 50,
+      reconnectIntervalMax: 1000,
+    });
+    this.#socket.onReadable(() => this.#receive());
+    this.#socket.connect(options.endpoint);
+    this.#beats = setInterval(() => this.#send({ type: "BEAT" }), beatIntervalMs);
+  }
+
+  /** Answers a job; the answer waits for others that are ready together until `flush`. */
+  answer(type: "DONE" | "FAIL", job: number, ms: number, body: Uint8Array): void {
+    if (this.#answers?.type !== type) this.flush();
+    this.#answers ??= { type, jobs: [], ms: [], bodies: [] };
+    this.#answers.jobs.push(job);
+    this.#answers.ms.push(ms);
+    this.#answers.bodies.push(body);
+    if (this.#answers.jobs.length >= messageJobsMax) this.flush();
+  }
+
+  flush(): void {
+    if (this.#answers === null) return;
+    const { type, jobs, ms, bodies } = this.#answers;
+    this.#answers = null;
+    this.#send({ type, jobs, ms }, bodies);
+  }
+
+  publish(topic: string, body: Uint8Array): void {
+    this.#send({ type: "PUBLISH", topic }, [body]);
+  }
+
+  close(): void {
+    clearInterval(this.#beats);
+    this.flush();
+    this.#socket.close();
+  }
+
+  #send(header: WorkerHeader, bodies: readonly Uint8Array[] = []): void {
+    if (this.#socket.closed) return;
+    const result = this.#socket.trySend(encodeBackend(header, bodies));
+    // Without a connection the queue fills with beats; what else is lost then belongs to a router that no longer is.
+    if (result !== "sent" && header.type !== "BEAT") {
+      warn(`${this.#options.tag} Lost ${header.type}: the router does not read`);
+    }
+  }
+
+  #receive(): void {
+    for (let frames = this.#socket.tryReceive(); frames !== null; frames = this.#socket.tryReceive()) {
+      const message = decodeFromRouter(frames);
+      if (message instanceof ProtocolError) {
+        this.#reportGarbage(message);
+        continue;
+      }
+      const { header, bodies } = message;
+      if (header.type === "WELCOME") this.#options.onWelcome();
+      else if (header.type === "WHO") this.#send(this.#options.ready);
+      else if (header.type !== "BEAT") this.#options.onWork(header, bodies);
+    }
+  }
+
+  /** Once, not once a message. */
+  #reportGarbage(error: ProtocolError): void {
+    if (this.#garbageSeen) return;
+    this.#garbageSeen = true;
+    warn(`${this.#options.tag} Dropped a message of the router: ${error.message}; further ones are dropped in silence`);
+  }
+}

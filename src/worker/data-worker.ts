@@ -1,0 +1,76 @@
+/** The data worker process: the shell of sockets around the topics and their subscribers. */
+import { onStopSignal, StartError, tellSupervisor } from "../lifecycle.ts";
+import { say } from "../log.ts";
+import { encodeData, encodeError, packNow } from "../wire/frames.ts";
+import { terminateContext } from "../zmq/context.ts";
+import { describeBindError } from "../zmq/start.ts";
+import { BackendLink, type WorkHeader } from "./backend-link.ts";
+import { Publisher } from "./publisher.ts";
+
+export interface DataWorkerOptions {
+  readonly host: string;
+  /** Where subscribers connect. */
+  readonly port: number;
+  /** The router's backend, `tcp://HOST:PORT`. */
+  readonly backend: string;
+  /** Print each value that is received. */
+  readonly verbose: boolean;
+}
+
+/** Runs until SIGTERM. Throws StartError where the port cannot be had. */
+export const runDataWorker = async (options: DataWorkerOptions): Promise<void> => {
+  const tag = `[WORKER-${process.pid}(DATA)]`;
+  const address = `${options.host}:${options.port}`;
+  const endpoint = `tcp://${address}`;
+  const publisher = new Publisher();
+
+  say(`Starting worker[DATA] on socket: ${address}`);
+  try {
+    publisher.bind(endpoint);
+  } catch (error) {
+    throw new StartError(describeBindError(error, "the data worker", address));
+  }
+  say(`${tag} Listener online`);
+
+  const onWork = (header: WorkHeader, bodies: readonly Uint8Array[]): void => {
+    for (const [index, job] of header.jobs.entries()) {
+      if (header.type === "JOBS")
+        link.answer("FAIL", job, 0, encodeError("UNKNOWN_TASK", "a data worker runs no tasks"));
+      else if (header.type === "GET") get(job, header.topics[index] ?? "");
+      else put(job, header.topics[index] ?? "", bodies[index] ?? noBytes);
+    }
+    link.flush();
+  };
+
+  const put = (job: number, topic: string, data: Uint8Array): void => {
+    if (options.verbose) say(`${tag} Received data: ${topic} ${Buffer.from(data).toString()}`);
+    const refused = publisher.put(topic, data);
+    if (refused === null) link.answer("DONE", job, 0, encodeData({ data: null, pack: packNow() }));
+    else link.answer("FAIL", job, 0, encodeError(refused.code, refused.message));
+  };
+
+  const get = (job: number, topic: string): void => {
+    const last = publisher.get(topic);
+    if (last === undefined) {
+      link.answer("FAIL", job, 0, encodeError("UNKNOWN_TOPIC", `topic ${JSON.stringify(topic)} has no value yet`));
+    } else {
+      const data = { topic, value: last.data, pack: last.pack };
+      link.answer("DONE", job, 0, encodeData({ data, pack: packNow() }));
+    }
+  };
+
+  const link = new BackendLink({
+    endpoint: options.backend,
+    tag,
+    ready: { type: "READY", role: "data", id: `TASK-${process.pid}`, pid: process.pid, tasks: [], endpoint },
+    onWelcome: () => tellSupervisor({ type: "online" }),
+    onWork,
+  });
+
+  await new Promise<void>((resolve) => onStopSignal(resolve));
+  link.close();
+  publisher.close();
+  terminateContext();
+};
+
+const noBytes = new Uint8Array(0);

@@ -1,0 +1,18 @@
+/** What a person is told when a port cannot be had. */
+import { errno, ZmqError } from "./library.ts";
+
+/** One line: what failed, why, what to do. @param what `the router's frontend` @param address `HOST:PORT` */
+export const describeBindError = (error: unknown, what: string, address: string): string => {
+  if (!(error instanceof ZmqError)) throw error;
+  switch (error.code) {
+    case errno.EADDRINUSE:
+      return `${what} cannot use ${address}: the port is taken; stop what uses it (an engine that runs already?) or choose another`;
+    case errno.EACCES:
+      return `${what} cannot use ${address}: permission denied; ports below 1024 are for root`;
+    case errno.EADDRNOTAVAIL:
+    case errno.ENODEV:
+      return `${what} cannot use ${address}: this machine has no such address`;
+    default:
+      return `${what} cannot use ${address}: ${error.message}`;
+  }
+};
