@@ -78,6 +78,34 @@ export const lingerMs = 1_000;
 /** ms until a killed process is reported as one that cannot be killed. */
 export const killMs = 5_000;
 
+/** ms that a process may take to end after SIGTERM: closing sockets may linger for `lingerMs`. Then it is killed. */
+export const terminateMs = 2_500;
+
+/** ms that a process's last words may take to arrive after its end. */
+export const lastWordsMs = 250;
+
+/** ms until a process that died is started again: doubled at each death in a row, and no longer than the second. */
+export const restartDelayMs = 100;
+export const restartDelayMsMax = 5_000;
+
+/** ms without a death after which a process counts as sound again. */
+export const restartCalmMs = 30_000;
+
+/* ── What may be configured ──────────────────────────────────────────────────────────────────────────────────────── */
+
+/** processes of one kind of worker: many times the cores of a robot's computer. */
+export const workerProcessesMax = 64;
+
+/** ms of grace for running jobs at a stop: nobody waits longer than ten minutes for a robot to stop. */
+export const graceMsMax = 600_000;
+
+/** restarts in their window, and ms of that window (a day): the supervisor remembers each of them. */
+export const restartsMax = 1_000;
+export const restartWindowMsMax = 86_400_000;
+
+/** bytes of a configuration file. */
+export const configBytesMax = 256 * 1024;
+
 /** messages that one socket may give in a row before the others get their turn. */
 export const drainMessagesMax = 64;
 

@@ -1,0 +1,264 @@
+/**
+ * The settings of `serve`, each from the first place that has it: flag, environment, configuration file, default. All
+ * mistakes are found at once, and each is named with the place it stands in.
+ */
+import { readFileSync, realpathSync, statSync } from "node:fs";
+import { isIPv4 } from "node:net";
+import { dirname, resolve } from "node:path";
+import * as v from "valibot";
+import * as limits from "./limits.ts";
+
+/* ── The settings ────────────────────────────────────────────────────────────────────────────────────────────────── */
+
+type Kind = "number" | "switch" | "text";
+
+const row = <Output, Default>(
+  kind: Kind,
+  hint: string,
+  fallback: Default,
+  schema: v.GenericSchema<unknown, Output>,
+  description: string,
+) => ({ kind, hint, fallback, schema, description });
+
+const whole = (min: number, max: number) => {
+  const must = `must be a whole number from ${min} to ${max}`;
+  return v.pipe(v.unknown(), v.number(must), v.integer(must), v.minValue(min, must), v.maxValue(max, must));
+};
+const text = (pattern: RegExp, must: string) => v.pipe(v.unknown(), v.string(must), v.regex(pattern, must));
+
+const host = text(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/i, "must be an IPv4 address or a name of this machine");
+const port = whole(1, 65_535);
+const workers = whole(0, limits.workerProcessesMax);
+const folder = text(/^[^\0]+$/, "must be the path of a folder");
+const grace = whole(0, limits.graceMsMax);
+const restarts = whole(0, limits.restartsMax);
+const window = whole(1, limits.restartWindowMsMax);
+const onOff = v.pipe(v.unknown(), v.boolean("must be true or false"));
+
+/**
+ * Every setting. `taskWorkers` is `--task-workers`, TASK_ENGINE_TASK_WORKERS and `task-workers` in the file: these, the
+ * usage and the checks all come from the row.
+ */
+const rows = {
+  host: row("text", "address", "127.0.0.1", host, "Address of this machine to listen on"),
+  port: row("number", "port", 9000, port, "Port for whoever asks for tasks"),
+  backendPort: row("number", "port", 9001, port, "Port for workers"),
+  workerPort: row("number", "port", 10_000, port, "Port of the first worker; the others follow, task workers first"),
+  taskWorkers: row("number", "count", 2, workers, "Processes that run tasks"),
+  dataWorkers: row("number", "count", 1, workers, "Processes that keep and publish data"),
+  tasks: row("text", "folder", null, folder, "Folder of task files (default: ./tasks if there is one)"),
+  graceMs: row("number", "ms", 5_000, grace, "Time for running jobs to finish at a stop"),
+  restartsMax: row("number", "count", 5, restarts, "Restarts within the window; at one more the engine stops"),
+  restartWindowMs: row("number", "ms", 60_000, window, "The window in which restarts are counted"),
+  verbose: row("switch", "", false, onOff, "Print each message as it passes"),
+};
+
+type Rows = typeof rows;
+type Name = keyof Rows;
+type Settings = { readonly [N in Name]: v.InferOutput<Rows[N]["schema"]> | Rows[N]["fallback"] };
+
+/** Valid settings. `host` is an IPv4 address; `tasks` an absolute real path, or null for the built-in tasks alone. */
+export interface Config extends Settings {
+  /** Variables of the file's table `[env]`, for the workers. */
+  readonly env: Readonly<Record<string, string>>;
+}
+
+const names = Object.keys(rows) as Name[];
+const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+const variable = (name: string): string => `TASK_ENGINE_${kebab(name).replaceAll("-", "_").toUpperCase()}`;
+
+const fileFlag = "config";
+const fileDefault = "task-engine.toml";
+const fileUsage = `TOML file of settings (default: ./${fileDefault} if there is one)`;
+
+/** The flags of all settings, and `--config`, in citty's form. citty is told no default, or none would seem ungiven. */
+export const configFlags = Object.fromEntries([
+  [fileFlag, { type: "string" as const, valueHint: "file", description: fileUsage }],
+  ...names.map((name) => {
+    const { kind, hint, fallback, description } = rows[name];
+    if (kind === "switch") return [kebab(name), { type: "boolean" as const, description }];
+    const shown = fallback === null ? description : `${description} (default: ${fallback})`;
+    return [kebab(name), { type: "string" as const, valueHint: hint, description: shown }];
+  }),
+]);
+
+/** Variables that decide what code a process is, and so are never handed on; nor is the end of a channel not its own. */
+export const isUnsafeVariable = (name: string): boolean =>
+  /^(BUN_.*|NODE_OPTIONS|NODE_CHANNEL_.*|LD_PRELOAD|LD_AUDIT)$/.test(name);
+
+/* ── Where they come from ────────────────────────────────────────────────────────────────────────────────────────── */
+
+/** Where settings are looked for. */
+export interface Sources {
+  /** As citty gives them, by the flag's name without dashes; what was not typed is undefined. */
+  readonly flags: Readonly<Record<string, unknown>>;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** The folder that relative paths of flags and environment start at; the file's own start at the file's. */
+  readonly folder: string;
+}
+
+/** Settings that cannot be used; `message` is one line, with each mistake and the place it stands in. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+  constructor(readonly mistakes: readonly string[]) {
+    super(mistakes.join("; "));
+  }
+}
+
+interface Given {
+  readonly place: string;
+  readonly value: unknown;
+  readonly folder: string;
+}
+
+interface File {
+  readonly table: Readonly<Record<string, unknown>>;
+  readonly path: string;
+  readonly folder: string;
+}
+
+/** Reads, merges and checks all settings. Throws ConfigError. */
+export const loadConfig = async (sources: Sources): Promise<Config> => {
+  const mistakes: string[] = [];
+  const file = readFile(sources, mistakes);
+  mistakes.push(...unknownVariables(sources.environment), ...unknownKeys(file));
+
+  const given = new Map(names.map((name) => [name, find(name, sources, file)]));
+  const settings: Record<string, unknown> = {};
+  for (const name of names) settings[name] = check(name, given.get(name), mistakes);
+  const config = { ...settings, env: checkEnv(file, mistakes) } as Config;
+
+  const placeOf = (name: Name): string => given.get(name)?.place ?? `default of --${kebab(name)}`;
+  if (mistakes.length === 0) mistakes.push(...portMistakes(config, placeOf));
+  const host = await addressOf(config.host, placeOf("host"), mistakes);
+  const base = given.get("tasks")?.folder ?? sources.folder;
+  const tasks = tasksFolder(config.tasks, base, placeOf("tasks"), mistakes);
+  if (mistakes.length > 0) throw new ConfigError(mistakes);
+  return { ...config, host, tasks };
+};
+
+const readFile = ({ flags, environment, folder }: Sources, mistakes: string[]): File => {
+  const named = flags[fileFlag] ?? (environment[variable(fileFlag)] || undefined);
+  const path = typeof named === "string" ? named : fileDefault;
+  const full = resolve(folder, path);
+  const file = { path, folder: dirname(full), table: {} };
+  try {
+    const stat = statSync(full, { throwIfNoEntry: false });
+    if (stat === undefined && named === undefined) return file;
+    if (stat === undefined) mistakes.push(`${path}: there is no such file`);
+    else if (!stat.isFile()) mistakes.push(`${path}: is not a file`);
+    else if (stat.size > limits.configBytesMax) mistakes.push(`${path}: is larger than ${limits.configBytesMax} bytes`);
+    else return { ...file, table: Bun.TOML.parse(readFileSync(full, "utf8")) as Record<string, unknown> };
+  } catch (error) {
+    mistakes.push(`${path}: ${(error as Error).message}`);
+  }
+  return file;
+};
+
+const find = (name: Name, { flags, environment, folder }: Sources, file: File): Given | undefined => {
+  const flag = flags[kebab(name)];
+  if (flag !== undefined) return { place: `--${kebab(name)}`, value: fromText(name, flag), folder };
+  const set = environment[variable(name)];
+  // A variable set to nothing is one that is not set: that is how a unit file takes a variable back.
+  if (set !== undefined && set !== "") return { place: variable(name), value: fromText(name, set), folder };
+  const key = kebab(name);
+  if (!Object.hasOwn(file.table, key)) return undefined;
+  return { place: `${file.path}: ${key}`, value: file.table[key], folder: file.folder };
+};
+
+/** What a text means in a setting of its kind; a text that means nothing there stays, for the schema to refuse. */
+const fromText = (name: Name, value: unknown): unknown => {
+  if (typeof value !== "string") return value;
+  const { kind } = rows[name];
+  if (kind === "number" && /^-?\d{1,15}$/.test(value)) return Number(value);
+  if (kind === "switch" && /^(true|1)$/.test(value)) return true;
+  if (kind === "switch" && /^(false|0)$/.test(value)) return false;
+  return value;
+};
+
+/* ── What is wrong with them ─────────────────────────────────────────────────────────────────────────────────────── */
+
+const check = (name: Name, given: Given | undefined, mistakes: string[]): unknown => {
+  const { schema, fallback } = rows[name];
+  if (given === undefined) return fallback;
+  const result = v.safeParse(schema, given.value, { abortPipeEarly: true });
+  if (result.success) return result.output;
+  mistakes.push(`${given.place}: ${result.issues[0].message}, not ${shown(given.value)}`);
+  return fallback;
+};
+
+const shown = (value: unknown): string => {
+  const json = JSON.stringify(value) ?? String(value);
+  return json.length > 60 ? `${json.slice(0, 60)}…` : json;
+};
+
+const unknownVariables = (environment: Sources["environment"]): string[] => {
+  const known = new Set([fileFlag, ...names].map(variable));
+  return Object.keys(environment)
+    .filter((name) => name.startsWith("TASK_ENGINE_") && !known.has(name))
+    .map((name) => `${name}: there is no such setting; see task-engine serve --help`);
+};
+
+const unknownKeys = ({ table, path }: File): string[] => {
+  const known = new Set(["env", ...names.map(kebab)]);
+  return Object.keys(table)
+    .filter((key) => !known.has(key))
+    .map((key) => `${path}: ${key}: there is no such setting; see task-engine serve --help`);
+};
+
+const checkEnv = ({ table, path }: File, mistakes: string[]): Record<string, string> => {
+  const env: unknown = Object.hasOwn(table, "env") ? table.env : {};
+  if (typeof env !== "object" || env === null || Array.isArray(env)) {
+    mistakes.push(`${path}: env: must be a table of strings, not ${shown(env)}`);
+    return {};
+  }
+  for (const [name, value] of Object.entries(env)) {
+    const place = `${path}: env.${name}`;
+    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) mistakes.push(`${place}: is not a name for a variable`);
+    else if (isUnsafeVariable(name))
+      mistakes.push(`${place}: decides what code a worker is, and is never handed to one`);
+    else if (typeof value !== "string") mistakes.push(`${place}: must be a string, not ${shown(value)}`);
+    else if (value.includes("\0")) mistakes.push(`${place}: must be without NUL`);
+  }
+  return { ...env } as Record<string, string>;
+};
+
+/** Every port is one process's own. */
+const portMistakes = (config: Settings, placeOf: (name: Name) => string): string[] => {
+  const count = config.taskWorkers + config.dataWorkers;
+  const last = config.workerPort + count - 1;
+  const mistakes: string[] = [];
+  if (config.port === config.backendPort) {
+    mistakes.push(`${placeOf("backendPort")}: ${config.port} is also the port of ${placeOf("port")}; choose another`);
+  }
+  if (count > 0 && last > 65_535) {
+    mistakes.push(`${placeOf("workerPort")}: ${count} workers from ${config.workerPort} on end beyond port 65535`);
+  }
+  for (const name of ["port", "backendPort"] as const) {
+    if (config[name] < config.workerPort || config[name] > last) continue;
+    const range = `the ports of the ${count} workers, ${config.workerPort} to ${last} (${placeOf("workerPort")})`;
+    mistakes.push(`${placeOf(name)}: ${config[name]} is among ${range}; choose another`);
+  }
+  return mistakes;
+};
+
+/** ZeroMQ binds to addresses alone, so a name is looked up here, once. */
+const addressOf = async (name: string, place: string, mistakes: string[]): Promise<string> => {
+  if (isIPv4(name)) return name;
+  const found = await Bun.dns.lookup(name, { family: 4 }).catch(() => []);
+  if (found[0] !== undefined) return found[0].address;
+  mistakes.push(`${place}: ${shown(name)} has no IPv4 address; give one of this machine's, such as 127.0.0.1`);
+  return name;
+};
+
+/** @param named null if nobody named a folder: then there need not be one */
+const tasksFolder = (named: string | null, base: string, place: string, mistakes: string[]): string | null => {
+  const path = resolve(base, named ?? "tasks");
+  try {
+    if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return realpathSync(path);
+    if (named !== null) mistakes.push(`${place}: there is no folder ${shown(path)}`);
+  } catch (error) {
+    mistakes.push(`${place}: ${shown(path)} cannot be looked at: ${(error as Error).message}`);
+  }
+  return null;
+};

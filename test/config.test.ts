@@ -1,0 +1,184 @@
+import { afterAll, expect, test } from "bun:test";
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ConfigError, configFlags, loadConfig } from "../src/config.ts";
+
+const root = mkdtempSync(join(realpathSync(tmpdir()), "task-engine-config-"));
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+/** A folder of its own for one test, with a configuration file if `toml` is given. */
+const folderWith = (toml?: string): string => {
+  const folder = mkdtempSync(join(root, "case-"));
+  if (toml !== undefined) writeFileSync(join(folder, "task-engine.toml"), toml);
+  return folder;
+};
+
+const load = (toml?: string, flags: Record<string, unknown> = {}, environment: Record<string, string> = {}) =>
+  loadConfig({ flags, environment, folder: folderWith(toml) });
+
+const mistakesOf = async (loading: Promise<unknown>): Promise<readonly string[]> => {
+  const failure = await loading.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  if (!(failure instanceof ConfigError)) throw new Error(`expected a ConfigError, got ${failure}`);
+  expect(failure.message).not.toContain("\n");
+  return failure.mistakes;
+};
+
+test("without any settings, the defaults of the design hold", async () => {
+  expect(await load()).toEqual({
+    host: "127.0.0.1",
+    port: 9000,
+    backendPort: 9001,
+    workerPort: 10_000,
+    taskWorkers: 2,
+    dataWorkers: 1,
+    tasks: null,
+    graceMs: 5000,
+    restartsMax: 5,
+    restartWindowMs: 60_000,
+    verbose: false,
+    env: {},
+  });
+});
+
+test("a flag comes before the environment, the environment before the file, the file before the default", async () => {
+  const toml = "port = 1001\nbackend-port = 1002\nworker-port = 1010\nverbose = true";
+  const environment = { TASK_ENGINE_PORT: "2001", TASK_ENGINE_BACKEND_PORT: "2002" };
+  const config = await load(toml, { port: "3001" }, environment);
+  expect(config).toMatchObject({ port: 3001, backendPort: 2002, workerPort: 1010, taskWorkers: 2, verbose: true });
+});
+
+test("an empty variable is one that is not set", async () => {
+  expect(await load("port = 1001", {}, { TASK_ENGINE_PORT: "" })).toMatchObject({ port: 1001 });
+});
+
+test("a switch can be set by flag and by variable, also to false", async () => {
+  expect(await load("", { verbose: true })).toMatchObject({ verbose: true });
+  expect(await load("verbose = true", {}, { TASK_ENGINE_VERBOSE: "0" })).toMatchObject({ verbose: false });
+});
+
+test("every setting has a flag with a description, and --config stands beside them", () => {
+  expect(Object.keys(configFlags)).toEqual([
+    "config",
+    "host",
+    "port",
+    "backend-port",
+    "worker-port",
+    "task-workers",
+    "data-workers",
+    "tasks",
+    "grace-ms",
+    "restarts-max",
+    "restart-window-ms",
+    "verbose",
+  ]);
+  expect(configFlags.port).toEqual({
+    type: "string",
+    valueHint: "port",
+    description: "Port for whoever asks for tasks (default: 9000)",
+  });
+});
+
+test("a mistake is named with the place it stands in, and all of them are told at once", async () => {
+  const toml = 'port = "9000"\nhots = 1\ntask-workers = 1.5\n[env]\nA = 1\nLD_PRELOAD = "x.so"\n"B C" = "x"';
+  const flags = { "grace-ms": "soon", "data-workers": "-1" };
+  const environment = { TASK_ENGINE_BACKEND_PORT: "70000", TASK_ENGINE_PROT: "1", TASK_ENGINE_VERBOSE: "yes" };
+  expect(await mistakesOf(load(toml, flags, environment))).toEqual([
+    "TASK_ENGINE_PROT: there is no such setting; see task-engine serve --help",
+    "task-engine.toml: hots: there is no such setting; see task-engine serve --help",
+    'task-engine.toml: port: must be a whole number from 1 to 65535, not "9000"',
+    "TASK_ENGINE_BACKEND_PORT: must be a whole number from 1 to 65535, not 70000",
+    "task-engine.toml: task-workers: must be a whole number from 0 to 64, not 1.5",
+    "--data-workers: must be a whole number from 0 to 64, not -1",
+    '--grace-ms: must be a whole number from 0 to 600000, not "soon"',
+    'TASK_ENGINE_VERBOSE: must be true or false, not "yes"',
+    "task-engine.toml: env.A: must be a string, not 1",
+    "task-engine.toml: env.LD_PRELOAD: decides what code a worker is, and is never handed to one",
+    "task-engine.toml: env.B C: is not a name for a variable",
+  ]);
+});
+
+test("no variable that decides what code a worker is can be handed to one", async () => {
+  for (const name of ["BUN_OPTIONS", "BUN_BE_BUN", "NODE_OPTIONS", "LD_PRELOAD", "LD_AUDIT", "NODE_CHANNEL_FD"]) {
+    expect(await mistakesOf(load(`[env]\n${name} = "x"`))).toHaveLength(1);
+  }
+  expect(await load('[env]\nROBOT = "left"\nPYTHONPATH = "/x"')).toMatchObject({
+    env: { ROBOT: "left", PYTHONPATH: "/x" },
+  });
+});
+
+test("the table [env] must be a table", async () => {
+  expect(await mistakesOf(load("env = 3"))).toEqual(["task-engine.toml: env: must be a table of strings, not 3"]);
+});
+
+test("a file that is named must be there, be a file and be TOML", async () => {
+  expect(await mistakesOf(load(undefined, { config: "none.toml" }))).toEqual(["none.toml: there is no such file"]);
+  expect(await mistakesOf(load(undefined, {}, { TASK_ENGINE_CONFIG: "/" }))).toEqual(["/: is not a file"]);
+  expect((await mistakesOf(load("port = ")))[0]).toStartWith("task-engine.toml: TOML Parse error");
+  expect((await mistakesOf(load("port = 1\nport = 2")))[0]).toContain("port");
+});
+
+test("a key of the object prototype is not a setting", async () => {
+  expect(await mistakesOf(load("constructor = 1\n[__proto__]\nport = 1"))).toHaveLength(2);
+});
+
+test("relative folders of the file start at the file, others where the program was started", async () => {
+  const folder = folderWith();
+  mkdirSync(join(folder, "tasks"));
+  mkdirSync(join(folder, "etc", "mine"), { recursive: true });
+  writeFileSync(join(folder, "etc", "engine.toml"), 'tasks = "mine"');
+  const config = join("etc", "engine.toml");
+  expect(await loadConfig({ flags: {}, environment: {}, folder })).toMatchObject({ tasks: join(folder, "tasks") });
+  expect(await loadConfig({ flags: { config }, environment: {}, folder })).toMatchObject({
+    tasks: join(folder, "etc", "mine"),
+  });
+  expect(await loadConfig({ flags: { config, tasks: "etc" }, environment: {}, folder })).toMatchObject({
+    tasks: join(folder, "etc"),
+  });
+});
+
+test("the tasks folder is an absolute real path, and one that is named must be there", async () => {
+  const folder = folderWith();
+  mkdirSync(join(folder, "real"));
+  symlinkSync("real", join(folder, "link"));
+  writeFileSync(join(folder, "file"), "");
+  expect(await loadConfig({ flags: { tasks: "link" }, environment: {}, folder })).toMatchObject({
+    tasks: join(folder, "real"),
+  });
+  for (const name of ["none", "file"]) {
+    const loading = loadConfig({ flags: { tasks: name }, environment: {}, folder });
+    expect(await mistakesOf(loading)).toEqual([`--tasks: there is no folder ${JSON.stringify(join(folder, name))}`]);
+  }
+  expect(await mistakesOf(load(undefined, { tasks: "" }))).toHaveLength(1);
+  expect(await mistakesOf(load('tasks = "a\\u0000b"'))).toHaveLength(1);
+});
+
+test("ports that two processes would share are a mistake of whoever gave them", async () => {
+  expect(await mistakesOf(load(undefined, { port: "9001" }))).toEqual([
+    "default of --backend-port: 9001 is also the port of --port; choose another",
+  ]);
+  expect(await mistakesOf(load("port = 10002"))).toEqual([
+    "task-engine.toml: port: 10002 is among the ports of the 3 workers, 10000 to 10002 (default of --worker-port); choose another",
+  ]);
+  expect(await mistakesOf(load(undefined, {}, { TASK_ENGINE_WORKER_PORT: "65534" }))).toEqual([
+    "TASK_ENGINE_WORKER_PORT: 3 workers from 65534 on end beyond port 65535",
+  ]);
+  expect(await load(undefined, { "worker-port": "65533" })).toMatchObject({ workerPort: 65_533 });
+  expect(await load(undefined, { port: "10000", "task-workers": "0", "data-workers": "0" })).toMatchObject({
+    port: 10_000,
+  });
+});
+
+test("a host is an IPv4 address, or a name that has one", async () => {
+  expect(await load(undefined, { host: "0.0.0.0" })).toMatchObject({ host: "0.0.0.0" });
+  expect(await load(undefined, { host: "localhost" })).toMatchObject({ host: "127.0.0.1" });
+  for (const host of ["::1", "a b", "tcp://127.0.0.1", "*", ""]) {
+    expect(await mistakesOf(load(undefined, { host }))).toEqual([
+      `--host: must be an IPv4 address or a name of this machine, not ${JSON.stringify(host)}`,
+    ]);
+  }
+  expect((await mistakesOf(load(undefined, { host: "300.1.1.1" })))[0]).toStartWith("--host: ");
+});
