@@ -1,0 +1,79 @@
+/**
+ * Builds the executables: `bun build.ts [linux-arm64|linux-x64 …]`, all of them if none is named, into `dist/`.
+ * Each carries Bun, the program and its own machine's libzmq, and needs nothing but glibc where it runs.
+ * Exit codes: 0 built, 1 a build failed, 2 no such target.
+ */
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { addonInPackage } from "./src/zmq/addon.ts";
+
+const architectures = { "linux-arm64": "arm64", "linux-x64": "x64" } as const;
+export type BuildTarget = keyof typeof architectures;
+const targets = Object.keys(architectures) as BuildTarget[];
+
+const root = import.meta.dir;
+
+/** Where the executable of a target is put, in `dist/` or the folder given. */
+export const executablePath = (target: BuildTarget, folder = join(root, "dist")): string =>
+  join(folder, `task-engine-${target}`);
+
+/** Builds the executable of one target and returns its path. Throws Error, with all that the bundler has to say. */
+export const buildExecutable = async (target: BuildTarget, folder?: string): Promise<string> => {
+  const outfile = executablePath(target, folder);
+  mkdirSync(join(outfile, ".."), { recursive: true });
+  // A thread's script is loaded by its path, which the bundler does not follow: each must be an entry point.
+  const threads = [...new Bun.Glob("src/**/*-thread.ts").scanSync({ cwd: root, absolute: true })];
+  const result = await Bun.build({
+    entrypoints: [join(root, "src/main.ts"), ...threads],
+    files: { [join(root, "src/zmq/addon.ts")]: embeddedAddon(target) },
+    // Flat, as main.ts looks for them: where a script is started from is the one file that all modules end up in.
+    naming: "[name].[ext]",
+    // Names stay: they are in the stack traces that the engine's log shows.
+    minify: { whitespace: true, syntax: true, identifiers: false },
+    throw: false,
+    compile: {
+      target: `bun-${target}`,
+      outfile,
+      // The folder that a robot's engine is started in has no say in what the engine is.
+      autoloadDotenv: false,
+      autoloadBunfig: false,
+      autoloadTsconfig: false,
+      autoloadPackageJson: false,
+    },
+  });
+  if (!result.success) throw new Error(result.logs.map(String).join("\n") || "the bundler gave no reason");
+  return outfile;
+};
+
+/** What stands in the executable in place of `src/zmq/addon.ts`. */
+const embeddedAddon = (target: BuildTarget): string => {
+  const addon = join(root, "node_modules/zeromq", addonInPackage(architectures[target]));
+  return `
+    import embedded from ${JSON.stringify(addon)} with { type: "file" };
+    import { unpackedAddon } from ${JSON.stringify(join(root, "src/zmq/addon-embedded.ts"))};
+    export const addonPath = unpackedAddon(embedded);
+  `;
+};
+
+const isTarget = (name: string): name is BuildTarget => Object.hasOwn(architectures, name);
+
+const main = async (names: readonly string[]): Promise<number> => {
+  const unknown = names.find((name) => !isTarget(name));
+  if (unknown !== undefined) {
+    process.stderr.write(
+      `build: unknown target ${JSON.stringify(unknown)}; the targets are ${targets.join(" and ")}\n`,
+    );
+    return 2;
+  }
+  for (const target of names.length > 0 ? names.filter(isTarget) : targets) {
+    try {
+      process.stdout.write(`${await buildExecutable(target)}\n`);
+    } catch (error) {
+      process.stderr.write(`build: ${target} failed: ${error instanceof Error ? error.message : error}\n`);
+      return 1;
+    }
+  }
+  return 0;
+};
+
+if (import.meta.main) process.exitCode = await main(process.argv.slice(2));
