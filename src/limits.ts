@@ -53,6 +53,14 @@ export const peerQueueMessagesMax = 16_384;
 /** messages that wait in libzmq for one subscriber that does not read; then the newest are dropped for it alone. */
 export const subscriberQueueMessagesMax = 256;
 
+/** requests of one client that wait for their answers, and the bytes of those: as much as the router would keep waiting. */
+export const clientRequestsMax = 16_384;
+export const clientBytesMax = 64 * 1024 * 1024;
+
+/** values that wait in a client's subscription for a program that reads too slowly; then the oldest go. */
+export const subscriptionValuesMax = 1024;
+export const subscriptionBytesMax = 16 * 1024 * 1024;
+
 /** topics of which a data worker keeps the last value, and the bytes of all those values. */
 export const topicsMax = 4096;
 export const topicBytesMax = 64 * 1024 * 1024;
@@ -71,6 +79,15 @@ export const beatSilenceMs = 6_500;
 
 /** ms that a process may take from its start to its report that it is online; a Pi Zero with a cold SD card needs some. */
 export const onlineMs = 30_000;
+
+/** ms that a client waits, if nobody says otherwise, for a connection and for answers that cost the engine no work. */
+export const requestTimeoutMs = 5_000;
+
+/** ms that a client waits for a task's result, if nobody says otherwise: longer than most, short of "for ever". */
+export const callTimeoutMs = 60_000;
+
+/** ms between two tries of a client to send what its connection has not taken yet; the first come quicker. */
+export const sendRetryMsMax = 50;
 
 /** ms that closing sockets may take to send what is left. */
 export const lingerMs = 1_000;
@@ -111,3 +128,14 @@ export const drainMessagesMax = 64;
 
 /** jobs of one message between router and worker. */
 export const messageJobsMax = 64;
+
+/* ── Tasks ───────────────────────────────────────────────────────────────────────────────────────────────────────── */
+
+/** ms that a task file may take to load: it may open a port or a bus, but it may not wait for a sensor that is not there. */
+export const taskLoadMs = 10_000;
+
+/** ms that short tasks may run back to back before sockets and timers get their turn. */
+export const taskSliceMs = 10;
+
+/** failures of tasks that a worker writes to its log in a second; the rest is counted. An SD card outlives that. */
+export const failureLogsPerSecondMax = 5;

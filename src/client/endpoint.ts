@@ -1,0 +1,21 @@
+/** Addresses of the engine's sockets as people write them: `tcp://HOST:PORT`, an IPv6 host in brackets. */
+
+export const defaultEndpoint = "tcp://127.0.0.1:9000";
+
+const pattern = /^tcp:\/\/(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+|\*):(\d{1,5})$/;
+
+export const isEndpoint = (text: string): boolean => {
+  const port = Number(pattern.exec(text)?.[2] ?? 0);
+  return port > 0 && port < 65_536;
+};
+
+/**
+ * A data worker that listens on all addresses says so (`tcp://0.0.0.0:10002`), which is nowhere to connect to: it is on the
+ * router's machine, so the way to the router leads to it.
+ */
+export const reachableFrom = (routerEndpoint: string, endpoint: string): string => {
+  const host = pattern.exec(endpoint)?.[1];
+  const routerHost = pattern.exec(routerEndpoint)?.[1];
+  if (routerHost === undefined || (host !== "0.0.0.0" && host !== "*" && host !== "[::]")) return endpoint;
+  return `tcp://${routerHost}${endpoint.slice(endpoint.lastIndexOf(":"))}`;
+};

@@ -1,0 +1,217 @@
+/**
+ * Requests and their answers over one DEALER socket: a map from serial to the promise that waits.
+ *
+ * A request is handed to libzmq only while there is a connection (option `immediate`). What cannot go out yet waits here and
+ * is forgotten at its deadline: an engine that starts an hour later must not be met by an hour-old "drive forward".
+ */
+import {
+  clientBytesMax,
+  clientRequestsMax,
+  drainMessagesMax,
+  frameBytesHardMax,
+  frameBytesMax,
+  messageFramesMax,
+  peerQueueMessagesMax,
+  sendRetryMsMax,
+} from "../limits.ts";
+import { ProtocolError } from "../wire/errors.ts";
+import { decodeMeta } from "../wire/frames.ts";
+import { decodeReply, type Reply } from "../wire/requests.ts";
+import { Dealer, type Frame } from "../zmq/socket.ts";
+import { Deadlines } from "./deadlines.ts";
+import { TaskEngineError } from "./errors.ts";
+
+export type Acknowledgement = Extract<Reply, { kind: "ack" }>;
+
+/** Told of every message, without the empty delimiter. */
+export type Trace = (direction: "sending" | "received", frames: readonly Uint8Array[]) => void;
+
+interface Pending {
+  readonly resolve: (reply: Acknowledgement) => void;
+  readonly reject: (error: TaskEngineError) => void;
+  readonly startedMs: number;
+  readonly timeoutMs: number;
+  readonly bytes: number;
+  /** null once it has been handed to a connection */
+  unsent: readonly Uint8Array[] | null;
+}
+
+const delimiter = new Uint8Array(0);
+
+export class Exchange {
+  readonly #dealer: Dealer;
+  readonly #pending = new Map<string, Pending>();
+  /** Serials of what has not gone out yet, in the order in which it has to. */
+  readonly #unsent = new Set<string>();
+  readonly #deadlines = new Deadlines((nowMs) => this.#sweep(nowMs));
+  #retryTimer: Timer | null = null;
+  #retryMs = 1;
+  #bytes = 0;
+  #count = 0;
+  // Serials of two clients differ, so that an operator can name a job by its serial alone.
+  readonly #serialPrefix = crypto.randomUUID().slice(0, 8);
+  /** Messages that answered nothing: too late or never asked for, and not understood. */
+  readonly dropped = { unknown: 0, malformed: 0 };
+
+  /** @param connectTimeoutMs how long a request may wait for a connection */
+  constructor(
+    readonly endpoint: string,
+    private readonly connectTimeoutMs: number,
+    private readonly trace: Trace | undefined,
+  ) {
+    this.#dealer = new Dealer({
+      immediate: true,
+      linger: 0,
+      sendHighWaterMark: peerQueueMessagesMax,
+      receiveHighWaterMark: peerQueueMessagesMax,
+      maxMessageSize: frameBytesHardMax,
+      reconnectInterval: 50,
+      reconnectIntervalMax: 1_000,
+      heartbeatInterval: 2_000,
+      heartbeatTimeout: 6_000,
+    });
+    this.#dealer.connect(endpoint);
+    this.#dealer.onReadable(() => this.#receive());
+  }
+
+  /**
+   * Sends the frames that `encode` makes for a new serial and waits for the one answer to it.
+   * Rejects with TaskEngineError; what `encode` throws is thrown on.
+   * @param timeoutMs from now to the answer; Infinity for ever
+   */
+  request(encode: (serial: string) => readonly Uint8Array[], timeoutMs: number): Promise<Acknowledgement> {
+    if (this.#dealer.closed) throw new TaskEngineError("CLOSED", "the client is closed");
+    if (!(timeoutMs > 0)) throw new TaskEngineError("BAD_ARGS", `timeoutMs is ${timeoutMs}, which is not above 0`);
+    const serial = `${this.#serialPrefix}-${++this.#count}`;
+    const frames = encode(serial);
+    const bytes = this.#checkSize(frames);
+    const { promise, resolve, reject } = Promise.withResolvers<Acknowledgement>();
+    const startedMs = performance.now();
+    this.#pending.set(serial, { resolve, reject, startedMs, timeoutMs, bytes, unsent: frames });
+    this.#bytes += bytes;
+    this.#unsent.add(serial);
+    // With others before it, it takes its turn when the retry timer fires.
+    if (this.#unsent.size === 1) this.#flush();
+    const pending = this.#pending.get(serial);
+    if (pending !== undefined) this.#deadlines.watch(this.#deadlineOf(pending));
+    return promise;
+  }
+
+  /** Rejects all that wait. Nothing that has not gone out yet goes out. */
+  close(): void {
+    if (this.#dealer.closed) return;
+    this.#dealer.close();
+    this.#deadlines.stop();
+    if (this.#retryTimer !== null) clearTimeout(this.#retryTimer);
+    for (const serial of [...this.#pending.keys()]) {
+      this.#take(serial)?.reject(new TaskEngineError("CLOSED", "the client was closed before the answer was there"));
+    }
+  }
+
+  #checkSize(frames: readonly Uint8Array[]): number {
+    let bytes = 0;
+    for (const { length } of frames) {
+      // The engine would answer a little excess, but cut the connection for a large one, and other requests with it.
+      if (length > frameBytesMax) {
+        throw new TaskEngineError("TOO_LARGE", `the request has ${length} bytes, the limit is ${frameBytesMax}`);
+      }
+      bytes += length;
+    }
+    if (this.#pending.size >= clientRequestsMax || this.#bytes + bytes > clientBytesMax) {
+      const waiting = `${this.#pending.size} requests (${this.#bytes} bytes) wait for their answers already`;
+      throw new TaskEngineError("QUEUE_FULL", `${waiting}, the limits are ${clientRequestsMax} and ${clientBytesMax}`);
+    }
+    return bytes;
+  }
+
+  #flush(): void {
+    for (const serial of this.#unsent) {
+      const pending = this.#pending.get(serial);
+      if (pending?.unsent === undefined || pending.unsent === null) continue;
+      if (this.#dealer.trySend([delimiter, ...pending.unsent]) !== "sent") {
+        this.#retryLater();
+        return;
+      }
+      this.trace?.("sending", pending.unsent);
+      pending.unsent = null;
+      this.#unsent.delete(serial);
+      this.#retryMs = 1;
+    }
+  }
+
+  /** libzmq says when there is something to read, but not when there is a connection again: ask now and then. */
+  #retryLater(): void {
+    if (this.#retryTimer !== null) return;
+    this.#retryTimer = setTimeout(() => {
+      this.#retryTimer = null;
+      this.#flush();
+    }, this.#retryMs);
+    this.#retryMs = Math.min(this.#retryMs * 2, sendRetryMsMax);
+  }
+
+  #receive(): void {
+    for (let count = 0; count < drainMessagesMax; count++) {
+      // The promises that were resolved run later, but a trace may have closed the client.
+      const message = this.#dealer.closed ? null : this.#dealer.tryReceive(messageFramesMax + 1);
+      if (message === null) return;
+      this.#settle(message);
+    }
+  }
+
+  #settle(message: readonly Frame[]): void {
+    const frames = message.slice(1);
+    this.trace?.("received", frames);
+    const reply = message[0]?.length === 0 ? decodeReply(frames) : new ProtocolError("BAD_FRAME", "no delimiter");
+    if (reply instanceof ProtocolError) {
+      this.dropped.malformed++;
+      const meta = frames[0] === undefined ? null : decodeMeta(frames[0]);
+      if (meta === null || meta instanceof ProtocolError) return;
+      this.#take(meta.serial)?.reject(
+        new TaskEngineError("BAD_FRAME", `the answer could not be understood: ${reply.message}`),
+      );
+      return;
+    }
+    const pending = this.#take(reply.meta.serial);
+    if (pending === undefined) {
+      this.dropped.unknown++;
+      return;
+    }
+    if (reply.kind === "error") pending.reject(new TaskEngineError(reply.error.code, reply.error.message));
+    else pending.resolve(reply);
+  }
+
+  #take(serial: string | undefined): Pending | undefined {
+    if (serial === undefined) return undefined;
+    const pending = this.#pending.get(serial);
+    if (pending === undefined) return undefined;
+    this.#pending.delete(serial);
+    this.#unsent.delete(serial);
+    this.#bytes -= pending.bytes;
+    return pending;
+  }
+
+  /** ms that the request may still take as things stand: less while there is no connection. */
+  #limitOf({ unsent, timeoutMs }: Pending): number {
+    return unsent === null ? timeoutMs : Math.min(timeoutMs, this.connectTimeoutMs);
+  }
+
+  #deadlineOf(pending: Pending): number {
+    return pending.startedMs + this.#limitOf(pending);
+  }
+
+  #sweep(nowMs: number): number {
+    let nextMs = Number.POSITIVE_INFINITY;
+    for (const [serial, pending] of this.#pending) {
+      const deadlineMs = this.#deadlineOf(pending);
+      if (deadlineMs > nowMs) {
+        nextMs = Math.min(nextMs, deadlineMs);
+        continue;
+      }
+      this.#take(serial);
+      const hint = pending.unsent === null ? "it may still be at work on the request" : "is the engine running?";
+      const message = `no answer from ${this.endpoint} within ${this.#limitOf(pending)} ms: ${hint}`;
+      pending.reject(new TaskEngineError("NO_ANSWER", message));
+    }
+    return nextMs;
+  }
+}

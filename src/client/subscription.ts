@@ -1,0 +1,197 @@
+/**
+ * Values of topics as they come, over one SUB socket to all data workers of an engine.
+ *
+ * A new subscriber to the beginning of names gets later values only; the last values it gets by the topics' whole names. So
+ * this asks for `$topics` as well, then for each topic by name, and leaves out what it has had already.
+ */
+import {
+  drainMessagesMax,
+  frameBytesHardMax,
+  peerQueueMessagesMax,
+  subscriptionBytesMax,
+  subscriptionValuesMax,
+  topicsMax,
+} from "../limits.ts";
+import { ProtocolError } from "../wire/errors.ts";
+import { checkFrame, type Data, dataSchema, decodeMeta, decodeObject, type PackSeconds } from "../wire/frames.ts";
+import type { Json } from "../wire/json.ts";
+import { type Frame, Subscriber } from "../zmq/socket.ts";
+
+/** A value of a topic, and when it was given, in seconds since 1970. */
+export interface TopicValue {
+  readonly topic: string;
+  readonly data: Json;
+  readonly pack: PackSeconds;
+}
+
+/** The topic that answers with the names of all topics. Names that begin with `$` are the engine's own. */
+const topicsTopic = "$topics";
+const ownPrefix = "$";
+const publicationFrames = 3;
+
+interface Buffered {
+  readonly value: TopicValue;
+  readonly bytes: number;
+}
+
+/**
+ * `for await (const { topic, data, pack } of client.subscribe("pose"))`. Leaving the loop ends it. Who reads too slowly
+ * loses the oldest values, which are counted in `dropped`; the newest are always kept.
+ */
+export class Subscription implements AsyncIterableIterator<TopicValue> {
+  readonly #socket = new Subscriber({
+    linger: 0,
+    receiveHighWaterMark: peerQueueMessagesMax,
+    maxMessageSize: frameBytesHardMax,
+    reconnectInterval: 50,
+    reconnectIntervalMax: 1_000,
+    heartbeatInterval: 2_000,
+    heartbeatTimeout: 6_000,
+  });
+  readonly #buffer: Buffered[] = [];
+  #bufferBytes = 0;
+  /** Topic → which value of it came last. A data worker that was started again counts from 1, so the time belongs to it. */
+  readonly #lastSeen = new Map<string, string>();
+  #arrival: PromiseWithResolvers<void> | null = null;
+  #failure: Error | null = null;
+  #dropped = 0;
+  #malformed = 0;
+
+  /**
+   * @param prefixes beginnings of topics; the empty one is every topic
+   * @param endpoints where the data workers publish, as soon as it is known; what it rejects with, the next read does
+   */
+  constructor(
+    private readonly prefixes: readonly string[],
+    endpoints: Promise<readonly string[]>,
+    private readonly onEnd: (subscription: Subscription) => void,
+  ) {
+    endpoints.then(
+      (list) => this.#start(list),
+      (error) => this.#end(error),
+    );
+  }
+
+  /** values that were lost because they were not read in time */
+  get dropped(): number {
+    return this.#dropped;
+  }
+
+  /** messages that were not what the protocol says */
+  get malformed(): number {
+    return this.#malformed;
+  }
+
+  async next(): Promise<IteratorResult<TopicValue, undefined>> {
+    for (;;) {
+      const first = this.#buffer.shift();
+      if (first !== undefined) {
+        this.#bufferBytes -= first.bytes;
+        return { done: false, value: first.value };
+      }
+      const failure = this.#failure;
+      this.#failure = null;
+      if (failure !== null) throw failure;
+      if (this.#socket.closed) return { done: true, value: undefined };
+      this.#arrival ??= Promise.withResolvers();
+      await this.#arrival.promise;
+    }
+  }
+
+  /** Ends the subscription; what has not been read is gone. A read that waits gets `done`. */
+  async return(): Promise<IteratorResult<TopicValue, undefined>> {
+    this.#buffer.length = 0;
+    this.#end(null);
+    return { done: true, value: undefined };
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.return();
+  }
+
+  #start(endpoints: readonly string[]): void {
+    if (this.#socket.closed) return;
+    try {
+      this.#socket.onReadable(() => this.#receive());
+      this.#socket.subscribe(...this.prefixes, topicsTopic);
+      for (const endpoint of endpoints) this.#socket.connect(endpoint);
+    } catch (error) {
+      this.#end(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+
+  #end(failure: Error | null): void {
+    if (this.#socket.closed) return;
+    this.#failure = failure;
+    this.#socket.close();
+    this.#wake();
+    this.onEnd(this);
+  }
+
+  #wake(): void {
+    this.#arrival?.resolve();
+    this.#arrival = null;
+  }
+
+  #receive(): void {
+    for (let count = 0; count < drainMessagesMax; count++) {
+      const message = this.#socket.tryReceive(publicationFrames + 1);
+      if (message === null) return;
+      const publication = decodePublication(message);
+      if (publication instanceof ProtocolError) this.#malformed++;
+      else if (publication.topic === topicsTopic) this.#askForLastValues(publication.data);
+      else if (!publication.topic.startsWith(ownPrefix)) this.#take(publication, message);
+    }
+  }
+
+  #askForLastValues({ data: topics }: Data): void {
+    if (!Array.isArray(topics)) {
+      this.#malformed++;
+      return;
+    }
+    for (const topic of topics.slice(0, topicsMax)) {
+      if (typeof topic === "string" && this.prefixes.some((prefix) => topic.startsWith(prefix))) {
+        this.#socket.subscribe(topic);
+      }
+    }
+  }
+
+  #take({ topic, version, data }: Publication, message: readonly Frame[]): void {
+    if (this.#lastSeen.get(topic) === version) return;
+    this.#lastSeen.set(topic, version);
+    if (this.#lastSeen.size > topicsMax) this.#lastSeen.delete(this.#lastSeen.keys().next().value ?? "");
+    const bytes = message.reduce((sum, frame) => sum + frame.length, 0);
+    this.#buffer.push({ value: { topic, data: data.data, pack: data.pack }, bytes });
+    this.#bufferBytes += bytes;
+    while (this.#buffer.length > subscriptionValuesMax || this.#bufferBytes > subscriptionBytesMax) {
+      this.#bufferBytes -= this.#buffer.shift()?.bytes ?? 0;
+      this.#dropped++;
+    }
+    this.#wake();
+  }
+}
+
+interface Publication {
+  readonly topic: string;
+  /** tells this value of the topic from every other */
+  readonly version: string;
+  readonly data: Data;
+}
+
+const decodePublication = (message: readonly Frame[]): Publication | ProtocolError => {
+  const [topic, metaBytes, dataBytes] = message;
+  if (topic === undefined || metaBytes === undefined || dataBytes === undefined || message.length > publicationFrames) {
+    return new ProtocolError("BAD_FRAME", "a publication has a topic, META and DATA");
+  }
+  const meta = decodeMeta(metaBytes);
+  if (meta instanceof ProtocolError) return meta;
+  const body = decodeObject(dataBytes, "DATA");
+  if (body instanceof ProtocolError) return body;
+  const data = checkFrame(dataSchema, body, "DATA");
+  if (data instanceof ProtocolError) return data;
+  return { topic: Buffer.from(topic).toString(), version: `${meta.serial} ${meta.pack}`, data: data as Data };
+};
