@@ -1,0 +1,119 @@
+/** Which part of the program may know which: the arrows of the design, and a checker that finds what runs against them. */
+import { posix } from "node:path";
+
+/** A source file, its path relative to `src/`. */
+export interface SourceFile {
+  readonly path: string;
+  readonly text: string;
+}
+
+/** Each room and the rooms that it may import from, besides itself. What belongs to no folder is a room by its name. */
+const base = ["config.ts", "limits.ts", "log.ts", "lifecycle.ts"] as const;
+const below = ["wire", "zmq", ...base];
+const arrows: Readonly<Record<string, readonly string[]>> = {
+  "main.ts": ["commands", ...base],
+  commands: ["client", "router", "worker", "supervisor", ...below],
+  client: below,
+  router: below,
+  worker: ["tasks", ...below],
+  // It knows roles, argv and exit codes, and no frame.
+  supervisor: base,
+  wire: base,
+  zmq: base,
+  tasks: ["worker"],
+  ...Object.fromEntries(base.map((file) => [file, base])),
+};
+
+/** The pure parts: of the router all but its shell. */
+const isPure = (path: string): boolean =>
+  path.startsWith("wire/") ||
+  path === "supervisor/policy.ts" ||
+  (path.startsWith("router/") && path !== "router/router.ts");
+
+/** Beside each other, all that pure parts may import. */
+const pureImports = ["limits.ts", "valibot"];
+
+/** What a pure part that decides may not ask for; it is told. (`wire` stamps its frames with the time, and decides nothing.) */
+const surroundings =
+  /\b(?:Date\.now|new Date|performance\.|setTimeout|setInterval|setImmediate|Math\.random|crypto\.|process\.|Bun\.(?!hash)|fetch\()/;
+
+/** The package's entry hands on the types of a task, for those who write one; types alone, so nothing is loaded. */
+const isPublicType = ({ path, text }: SourceFile, imported: string): boolean =>
+  path === "client/client.ts" && imported === "worker/task.ts" && !loadsOf({ path, text }).includes(imported);
+
+const importPatterns = [
+  /^\s*(?:import|export)\s[^"';]*?\bfrom\s*"([^"]+)"/gm,
+  /^\s*import\s*"([^"]+)"/gm,
+  /\bimport\(\s*"([^"]+)"/g,
+];
+
+const transpiler = new Bun.Transpiler({ loader: "ts" });
+
+/** All that a file imports, types too; its own files as paths relative to `src/`. */
+export const importsOf = ({ path, text }: SourceFile): string[] => {
+  const imports = new Set(loadsOf({ path, text }));
+  for (const pattern of importPatterns) {
+    for (const [, specifier = ""] of text.matchAll(pattern)) imports.add(resolved(path, specifier));
+  }
+  return [...imports];
+};
+
+/** What a file loads when it runs, which leaves out types. */
+const loadsOf = ({ path, text }: SourceFile): string[] =>
+  transpiler.scanImports(text).map((found) => resolved(path, found.path));
+
+const resolved = (path: string, specifier: string): string =>
+  specifier.startsWith(".") ? posix.join(posix.dirname(path), specifier) : specifier;
+
+const roomOf = (path: string): string => path.split("/")[0] ?? path;
+
+const isOwnFile = (path: string): boolean => Object.hasOwn(arrows, roomOf(path));
+
+/** One line for each thing in one file that is against the design. */
+export const violationsIn = (file: SourceFile): string[] => {
+  const { path, text } = file;
+  const room = roomOf(path);
+  const allowed = arrows[room];
+  if (allowed === undefined) return [`${path}: the design has no room for it`];
+  const violations: string[] = [];
+  for (const imported of importsOf(file)) {
+    if (isOwnFile(imported)) {
+      if (roomOf(imported) !== room && !allowed.includes(roomOf(imported)) && !isPublicType(file, imported)) {
+        violations.push(`${path} imports ${imported}: no arrow runs from ${room} to ${roomOf(imported)}`);
+      }
+    } else if (imported.startsWith("..") && !(imported === "../package.json" && path === "main.ts")) {
+      violations.push(`${path} imports ${imported}, which is outside src`);
+    }
+    if (isPure(path) && !isPure(imported) && !pureImports.includes(imported)) {
+      violations.push(`${path} imports ${imported}: a pure part knows only what is pure`);
+    }
+  }
+  const code = transpiler.transformSync(text); // without comments and types
+  const asked = isPure(path) && room !== "wire" ? surroundings.exec(code) : null;
+  if (asked !== null) violations.push(`${path} uses ${asked[0]}: a pure part is told what it needs to know`);
+  if (room === "tasks" && path !== "tasks/index.ts" && loadsOf(file).length > 0) {
+    violations.push(`${path} imports more than types: a task must load from any folder, like a user's own`);
+  }
+  return violations;
+};
+
+/** The first circle of imports that are there when the program runs, as a list of paths, or null. */
+export const circleIn = (files: readonly SourceFile[]): string[] | null => {
+  const edges = new Map(files.map((file) => [file.path, loadsOf(file)]));
+  const done = new Set<string>();
+  const visit = (path: string, trail: readonly string[]): string[] | null => {
+    if (trail.includes(path)) return [...trail.slice(trail.indexOf(path)), path];
+    if (done.has(path)) return null;
+    for (const next of edges.get(path) ?? []) {
+      const circle = visit(next, [...trail, path]);
+      if (circle !== null) return circle;
+    }
+    done.add(path);
+    return null;
+  };
+  for (const path of edges.keys()) {
+    const circle = visit(path, []);
+    if (circle !== null) return circle;
+  }
+  return null;
+};
