@@ -1,0 +1,68 @@
+/** What a running task can reach of the engine. */
+import { nameLengthMax } from "../limits.ts";
+import { say } from "../log.ts";
+import type { Json } from "../wire/json.ts";
+import { dataFrame } from "./result.ts";
+import type { TaskContext } from "./task.ts";
+
+/** Where what a task says while it runs goes. The frames are DATA frames `{data, pack}`. */
+export interface ContextHooks<Job> {
+  /** Who speaks, in each line for people: `[WORKER-7758(TASK)]`. */
+  readonly tag: string;
+  progress(job: Job, dataFrame: Buffer): void;
+  publish(topic: string, dataFrame: Buffer): void;
+}
+
+export class JobContext<Job extends { readonly name: string; readonly serial: string }> implements TaskContext {
+  /** Made when it is asked for: most tasks are over before anybody could abort them. */
+  #abort: AbortController | undefined;
+  #abortReason: Error | undefined;
+  #hasEnded = false;
+
+  constructor(
+    readonly job: Job,
+    private readonly hooks: ContextHooks<Job>,
+  ) {}
+
+  get jobSerial(): string {
+    return this.job.serial;
+  }
+
+  get signal(): AbortSignal {
+    this.#abort ??= new AbortController();
+    if (this.#abortReason !== undefined) this.#abort.abort(this.#abortReason);
+    return this.#abort.signal;
+  }
+
+  // Arrow functions, so that a task may take them out of its context.
+  readonly progress = (data: Json): void => {
+    const frame = dataFrame(data, "progress");
+    if (!this.#hasEnded) this.hooks.progress(this.job, frame);
+  };
+
+  readonly log = (line: string): void => {
+    say(`${this.hooks.tag} ${this.job.name}: ${line}`);
+  };
+
+  readonly publish = (topic: string, data: Json): void => {
+    checkTopic(topic);
+    this.hooks.publish(topic, dataFrame(data, "data"));
+  };
+
+  /** Asks the task to stop early. It may be asked again; the first reason stays. */
+  abort(reason: Error): void {
+    this.#abortReason ??= reason;
+    this.#abort?.abort(this.#abortReason);
+  }
+
+  /** The reply is out: what a forgotten timer of the task says now belongs to no job. */
+  end(): void {
+    this.#hasEnded = true;
+  }
+}
+
+const checkTopic = (topic: unknown): void => {
+  if (typeof topic !== "string" || topic === "" || topic.length > nameLengthMax || topic.startsWith("$")) {
+    throw new TypeError(`a topic must be a string of 1 to ${nameLengthMax} characters that does not begin with $`);
+  }
+};

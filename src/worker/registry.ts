@@ -1,0 +1,120 @@
+/**
+ * The registry of trusted functions: the built-in tasks and those of the tasks folder, found once, at start. Nothing that
+ * arrives later, in whatever message, becomes an import, a path or code.
+ */
+import { readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { StartError } from "../lifecycle.ts";
+import { nameLengthMax, taskLoadMs, workerTasksMax } from "../limits.ts";
+import { builtInModules } from "../tasks/index.ts";
+import { taskName } from "../wire/frames.ts";
+import { trustWithImports } from "./imports.ts";
+import { parseDefinition } from "./policy.ts";
+import type { RegisteredTask, Registry, TaskFunction, TaskPolicy } from "./task.ts";
+import { thrownMessage } from "./thrown.ts";
+import { trustedRealPath } from "./trust.ts";
+
+const prefix = "task_";
+const namePattern = /^[A-Za-z0-9_.-]+$/;
+const nameCharactersMax = nameLengthMax - prefix.length;
+
+/**
+ * Every task that this engine can run. `tasksDir` is the folder of the user's task files, null for none; `loadMsMax` is in
+ * ms, for each file. Throws StartError, whose one line names the file and the export, for anything that is not as it should be.
+ */
+export const loadRegistry = async (tasksDir: string | null, loadMsMax: number = taskLoadMs): Promise<Registry> => {
+  const registry = new Map<string, RegisteredTask>();
+  for (const [file, module] of Object.entries(builtInModules)) addTasks(registry, module, `built-in ${file}`);
+  if (tasksDir === null) return registry;
+  const trusted = new Set<string>();
+  for (const file of taskFiles(tasksDir)) {
+    trustWithImports(file, trusted);
+    addTasks(registry, await loadModule(file, loadMsMax), file);
+  }
+  if (registry.size > workerTasksMax) {
+    throw new StartError(`${tasksDir} defines ${registry.size} tasks; the limit is ${workerTasksMax}`);
+  }
+  return registry;
+};
+
+/** The paths of the task files, sorted, so that every worker loads them in one order. */
+const taskFiles = (tasksDir: string): string[] => {
+  const folder = trustedRealPath(tasksDir);
+  if (!statSync(folder).isDirectory())
+    throw new StartError(`${tasksDir} is not a folder; --tasks takes a folder of task files`);
+  return readdirSync(folder)
+    .filter((name) => /\.(ts|js)$/.test(name) && !/^\.|\.d\.ts$|\.test\.(ts|js)$/.test(name))
+    .sort()
+    .map((name) => join(folder, name))
+    .filter(isFile);
+};
+
+const isFile = (path: string): boolean => {
+  // A link to nowhere is kept: the load will say that it cannot be read.
+  const stats = statSync(path, { throwIfNoEntry: false });
+  return stats === undefined || stats.isFile();
+};
+
+const loadModule = async (file: string, msMax: number): Promise<object> => {
+  const { promise: overdue, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => reject(new Error(`still loading after ${msMax} ms; is there an await without end?`)),
+    msMax,
+  );
+  try {
+    // By its real path, so that a file reached by two names is one module.
+    return (await Promise.race([import(trustedRealPath(file)), overdue])) as object;
+  } catch (thrown) {
+    const [line] = thrownMessage(thrown).split("\n");
+    throw new StartError(`${file}${place(thrown)} cannot be loaded: ${line}`);
+  } finally {
+    clearTimeout(timer);
+  }
+};
+
+/** `:line:column` of a syntax error. */
+const place = (thrown: unknown): string => {
+  if (!(thrown instanceof BuildMessage) || thrown.position === null) return "";
+  return `:${thrown.position.line}:${thrown.position.column}`;
+};
+
+const addTasks = (registry: Map<string, RegisteredTask>, module: object, file: string): void => {
+  for (const [exportName, value] of Object.entries(module)) {
+    if (!isTaskExport(exportName, value)) continue;
+    const name = taskName(exportName);
+    checkName(name, exportName, file);
+    const other = registry.get(name);
+    if (other !== undefined) {
+      throw new StartError(
+        `${file}: ${exportName} names the task ${name}, which ${other.file} defines already; rename one`,
+      );
+    }
+    registry.set(name, { name, file, ...asTask(value, exportName, file) });
+  }
+};
+
+/** A requestor may write TASK_ for task_, so a function may too. Other exports in capitals are constants: TASK_RETRIES. */
+const isTaskExport = (exportName: string, value: unknown): boolean =>
+  exportName.startsWith(prefix) || (taskName(exportName) !== exportName && typeof value === "function");
+
+const checkName = (name: string, exportName: string, file: string): void => {
+  if (!namePattern.test(name) || name.length > nameCharactersMax) {
+    const rule = `1 to ${nameCharactersMax} characters of A-Z a-z 0-9 _ . - after ${prefix}`;
+    throw new StartError(`${file}: the export ${exportName} cannot be a task's name; it needs ${rule}`);
+  }
+  // `task_x` and `x` are one name to whoever asks, so a task called `task_x` could be mistaken for `x`.
+  if (taskName(name) !== name)
+    throw new StartError(`${file}: the export ${exportName} has the prefix ${prefix} twice; take one away`);
+};
+
+const asTask = (value: unknown, exportName: string, file: string): { run: TaskFunction; policy: TaskPolicy } => {
+  if (typeof value === "function") return { run: value as TaskFunction, policy: {} };
+  if (typeof value !== "object" || value === null || !("run" in value)) {
+    throw new StartError(
+      `${file}: ${exportName} is neither a function nor an object with \`run\`; rename it if it is no task`,
+    );
+  }
+  const definition = parseDefinition(value);
+  if (typeof definition === "string") throw new StartError(`${file}: ${exportName} ${definition}`);
+  return definition;
+};

@@ -1,0 +1,40 @@
+/**
+ * `task-engine scan`: which tasks there are, found in a process of its own, so that the supervisor never runs user code.
+ * Prints the JSON list of their names, without the prefix `task_`, on stdout and nothing else there.
+ */
+import { dlopen } from "bun:ffi";
+import { closeSync, writeSync } from "node:fs";
+import { loadRegistry } from "./registry.ts";
+
+const stdoutFd = 1;
+const stderrFd = 2;
+
+/**
+ * Loads the registry and prints the names. Throws StartError as `loadRegistry` does. Task files may leave timers and
+ * sockets behind that keep the process alive: who calls this exits when it is done.
+ */
+export const scanTasks = async (tasksDir: string | null): Promise<void> => {
+  const answerFd = divertStdout();
+  const names = [...(await loadRegistry(tasksDir)).keys()].sort();
+  writeWhole(answerFd, `${JSON.stringify(names)}\n`);
+  closeSync(answerFd);
+};
+
+/**
+ * Makes stdout another stderr and returns a descriptor of the real one: a task file may print as it loads, by whatever
+ * means, even from a program that it starts, and must not write into the answer.
+ */
+const divertStdout = (): number => {
+  const { symbols: libc } = dlopen("libc.so.6", {
+    dup: { args: ["int"], returns: "int" },
+    dup2: { args: ["int", "int"], returns: "int" },
+  });
+  const answerFd = libc.dup(stdoutFd);
+  if (answerFd < 0 || libc.dup2(stderrFd, stdoutFd) < 0) throw new Error("stdout cannot be set aside: dup(2) failed");
+  return answerFd;
+};
+
+const writeWhole = (fd: number, text: string): void => {
+  let rest = Buffer.from(text);
+  while (rest.length > 0) rest = rest.subarray(writeSync(fd, rest));
+};

@@ -1,0 +1,56 @@
+/**
+ * What a task is: the types a robot programmer writes against. There is nothing here but types, so that a task file that
+ * imports them imports nothing at run time.
+ *
+ * A task is an export whose name begins with `task_`, in a `.ts` or `.js` file of the tasks folder, in one of two forms:
+ * ```ts
+ * export const task_beep: TaskFunction = async ([times], kwargs, { signal, log }) => { … };
+ * export const task_drive: TaskDefinition = { run: async ([metres], kwargs, context) => { … } };
+ * ```
+ */
+import type { Json, JsonObject } from "../wire/json.ts";
+import type { TaskPolicy } from "./policy.ts";
+
+export type { Json, JsonObject, TaskPolicy };
+
+/**
+ * The work itself. `args` and `kwargs` are what the requestor sent, decoded anew for each job, so they may be changed.
+ * What it returns, or what its promise gives, is the requestor's result and must be plain JSON; `undefined` arrives as
+ * null. What it throws, or what its promise rejects with, ends the job as TASK_ERROR with the message of that error.
+ *
+ * One worker process runs one job at a time, but a task that computes without `await` also keeps the worker from hearing
+ * anything, its own stop included: long work should wait for something now and then.
+ */
+export type TaskFunction = (args: Json[], kwargs: JsonObject, context: TaskContext) => unknown;
+
+/** A task with its policy: what the engine should see to besides calling it. A key that is not known is an error at start. */
+export interface TaskDefinition extends TaskPolicy {
+  readonly run: TaskFunction;
+}
+
+/** What a task is given besides its arguments. Everything here may be taken out of it: `({ signal, log }) => …`. */
+export interface TaskContext {
+  /** Aborted when the job should end early because the engine stops; `signal.reason` is an Error that says why. */
+  readonly signal: AbortSignal;
+  /** The requestor's name for this job; empty if it gave none. */
+  readonly jobSerial: string;
+  /** Says how far the job is. Throws for data that is not JSON; does nothing once the job has ended. */
+  progress(data: Json): void;
+  /** Writes one line to the engine's output, marked with the worker and the task. */
+  log(line: string): void;
+  /** Gives `data` to the subscribers of `topic`. Throws for a topic that cannot be one and for data that is not JSON. */
+  publish(topic: string, data: Json): void;
+}
+
+/** A task as the worker knows it: found, checked, ready to run. */
+export interface RegisteredTask {
+  /** without the prefix `task_` */
+  readonly name: string;
+  /** Where it was found, for people: the path of its file, or `built-in count.ts`. */
+  readonly file: string;
+  readonly run: TaskFunction;
+  readonly policy: TaskPolicy;
+}
+
+/** Every task that this engine can run, by its name without prefix. A name that is not in it can never be run. */
+export type Registry = ReadonlyMap<string, RegisteredTask>;
