@@ -1,0 +1,90 @@
+/**
+ * `data put TOPIC VALUE` gives a value to a topic, `data get TOPIC` prints the last one, `data watch [TOPIC…]` prints each
+ * topic's last value and then every later one, a line each.
+ *
+ * `put` sends META and DATA and waits for the data worker's acknowledgement; `get` sends CONTROL `get`; `watch` asks for
+ * the data workers' endpoints by CONTROL `tasks` and subscribes there. A TOPIC of `watch` is the beginning of names.
+ * On stdout: nothing for `put`; for `get` a string as it is, everything else as JSON; for `watch` the topic, a space and the
+ * value as JSON; with `--json` `{"topic": …, "data": …, "pack": …}`. Values are JSON where they are JSON, or else strings.
+ * Exits with 0, `watch` on Ctrl-C or SIGTERM or when its reader has gone; with 1 when the engine said no (an unknown topic),
+ * 2 for wrong usage, 3 when there is no engine or no answer in time.
+ */
+import { defineCommand } from "citty";
+import type { Subscription, TopicValue } from "../client/client.ts";
+import { nameLengthMax, requestTimeoutMs } from "../limits.ts";
+import { type EngineFlags, endpointFrom, engineArgs, timeoutFrom, withEngine } from "./engine.ts";
+import { UsageError } from "./exit.ts";
+import { printResult, stdoutClosed } from "./output.ts";
+import { plain, valueFrom } from "./values.ts";
+
+const connection = (args: EngineFlags): [endpoint: string, options: { timeoutMs: number }] => [
+  endpointFrom(args),
+  { timeoutMs: timeoutFrom(args, requestTimeoutMs) },
+];
+
+const checkTopic = (topic: string): string => {
+  if (topic === "") throw new UsageError("TOPIC is empty");
+  if (topic.length > nameLengthMax) throw new UsageError(`TOPIC is longer than ${nameLengthMax} characters`);
+  return topic;
+};
+
+const putCommand = defineCommand({
+  meta: { name: "put", description: "Give a value to a topic" },
+  args: {
+    topic: { type: "positional", description: "Name of the topic" },
+    value: { type: "positional", description: "JSON where it is JSON, or else a string" },
+    ...engineArgs,
+  },
+  run: async ({ args }) => {
+    const topic = checkTopic(args.topic);
+    const value = valueFrom(args.value, "VALUE");
+    await withEngine(...connection(args), (engine) => engine.publish(topic, value));
+  },
+});
+
+const jsonFlag = {
+  type: "boolean",
+  description: "Print JSON with topic, data and pack (the time, in seconds)",
+} as const;
+
+const getCommand = defineCommand({
+  meta: { name: "get", description: "Print the last value of a topic" },
+  args: { topic: { type: "positional", description: "Name of the topic" }, ...engineArgs, json: jsonFlag },
+  run: async ({ args }) => {
+    const topic = checkTopic(args.topic);
+    const value = await withEngine(...connection(args), (engine) => engine.get(topic));
+    printResult(args.json ? JSON.stringify(value) : plain(value.data));
+  },
+});
+
+const watchCommand = defineCommand({
+  meta: { name: "watch", description: "Print the values of topics as they come" },
+  args: {
+    "topics...": { type: "positional", required: false, description: "Beginnings of topics (default: all)" },
+    ...engineArgs,
+    json: jsonFlag,
+  },
+  run: async ({ args }) => {
+    const show = args.json
+      ? (value: TopicValue): string => JSON.stringify(value)
+      : ({ topic, data }: TopicValue): string => `${topic} ${JSON.stringify(data)}`;
+    await withEngine(...connection(args), async (engine) => {
+      await using subscription = engine.subscribe(...args._.map(checkTopic));
+      endsWithReader(subscription);
+      for await (const value of subscription) printResult(show(value));
+    });
+  },
+});
+
+/** Ends it when a person or the system says so, or nobody reads any more. */
+const endsWithReader = (subscription: Subscription): void => {
+  const end = (): void => void subscription.return();
+  process.once("SIGINT", end);
+  process.once("SIGTERM", end);
+  stdoutClosed.then(end);
+};
+
+export const dataCommand = defineCommand({
+  meta: { name: "data", description: "Give, read and follow data" },
+  subCommands: { put: putCommand, get: getCommand, watch: watchCommand },
+});

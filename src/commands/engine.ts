@@ -1,0 +1,81 @@
+/** What the verbs that talk to a running engine have in common: where it is, how long to wait, how failures end. */
+import type { Client, ConnectOptions } from "../client/client.ts";
+import { defaultEndpoint, isEndpoint } from "../client/endpoint.ts";
+import { TaskEngineError } from "../client/errors.ts";
+import { callTimeoutMs, requestTimeoutMs } from "../limits.ts";
+import { ExitError, UsageError } from "./exit.ts";
+
+const routerVariable = "TASK_ENGINE_ROUTER";
+
+const timeoutFlag = (defaultMs: number) =>
+  ({ type: "string", valueHint: "ms", description: `Longest wait for an answer (default ${defaultMs})` }) as const;
+
+/** Flags of every such verb. */
+export const engineArgs = {
+  router: {
+    type: "string",
+    valueHint: "endpoint",
+    description: `Where the engine is (default $${routerVariable}, or else ${defaultEndpoint})`,
+  },
+  timeout: timeoutFlag(requestTimeoutMs),
+} as const;
+
+/** Flags of a verb that runs tasks. */
+export const callArgs = {
+  ...engineArgs,
+  direct: {
+    type: "string",
+    valueHint: "endpoint",
+    description: "Go past the router to a task worker's own port, such as tcp://127.0.0.1:10000",
+  },
+  timeout: timeoutFlag(callTimeoutMs),
+} as const;
+
+/** What `engineArgs` and `callArgs` were given. */
+export interface EngineFlags {
+  readonly router?: string | undefined;
+  readonly direct?: string | undefined;
+  readonly timeout?: string | undefined;
+}
+
+/** Throws UsageError. */
+export const endpointFrom = ({ router, direct }: EngineFlags): string => {
+  if (router !== undefined && direct !== undefined) throw new UsageError("--router and --direct exclude each other");
+  if (direct !== undefined) return checkEndpoint(direct, "--direct");
+  if (router !== undefined) return checkEndpoint(router, "--router");
+  const fromEnvironment = process.env[routerVariable];
+  return fromEnvironment ? checkEndpoint(fromEnvironment, routerVariable) : defaultEndpoint;
+};
+
+const checkEndpoint = (text: string, origin: string): string => {
+  if (isEndpoint(text)) return text;
+  throw new UsageError(`${origin} is ${JSON.stringify(text)}, which is not of the form tcp://HOST:PORT`);
+};
+
+/** A flag's whole number from `min` to `max`; throws UsageError. */
+export const numberFrom = (text: string, flag: string, min: number, max: number): number => {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value >= min && value <= max) return value;
+  throw new UsageError(`${flag} is ${JSON.stringify(text)}, which is not a whole number from ${min} to ${max}`);
+};
+
+/** ms; throws UsageError. */
+export const timeoutFrom = ({ timeout }: EngineFlags, defaultMs: number): number =>
+  timeout === undefined ? defaultMs : numberFrom(timeout, "--timeout", 1, Number.MAX_SAFE_INTEGER);
+
+/** Connects, lets `work` do its work, closes. What the engine or a task refuses ends with code 1, silence with code 3. */
+export const withEngine = async <Result>(
+  endpoint: string,
+  options: ConnectOptions,
+  work: (engine: Client) => Promise<Result>,
+): Promise<Result> => {
+  const { connect } = await import("../client/client.ts");
+  await using engine = connect(endpoint, options);
+  try {
+    return await work(engine);
+  } catch (error) {
+    if (!(error instanceof TaskEngineError)) throw error;
+    if (error.code === "NO_ANSWER") throw new ExitError(error.message, 3);
+    throw new ExitError(`${error.code}: ${error.message}`, 1);
+  }
+};
