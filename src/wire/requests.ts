@@ -104,6 +104,15 @@ const decodeBody = (meta: Meta, frames: readonly Uint8Array[]): Request | BadReq
 const inFrame = (index: number, count: number, error: ProtocolError): ProtocolError =>
   count === 1 ? error : new ProtocolError(error.code, `frame ${index + 2}: ${error.message}`);
 
+/** A TASK frame alone, as a worker gets it. */
+export const decodeTaskFrame = (bytes: Uint8Array): TaskPart | ProtocolError => {
+  const value = decodeObject(bytes, "TASK");
+  if (value instanceof ProtocolError) return value;
+  const task = checkFrame(taskSchema, value, "TASK");
+  if (task instanceof ProtocolError) return task;
+  return { name: taskName(task.task), task: task as Task, bytes };
+};
+
 const decodeControl = (meta: Meta, frames: readonly Uint8Array[]): Request | BadRequest => {
   const [bytes] = frames;
   if (bytes === undefined || frames.length > 1) {

@@ -26,7 +26,7 @@ interface Watch {
   paused: boolean;
 }
 
-class Reactor {
+export class Reactor {
   readonly #watches = new Map<Socket, Watch>();
   #thread: Worker | null = null;
   #wake: JSCallback | null = null;

@@ -1,0 +1,196 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { batchTasksMax, frameBytesMax, messageFramesMax, serialLengthMax } from "../../src/limits.ts";
+import { encodeMeta } from "../../src/wire/frames.ts";
+import {
+  type BadRequest,
+  decodeReply,
+  decodeRequest,
+  encodeReplyMeta,
+  encodeTaskRequest,
+  type Request,
+} from "../../src/wire/requests.ts";
+
+const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
+const meta = { id: "arm", role: "requestor", version: 0.1, type: "REQ", pack: 1700000000.5 };
+const meta2 = { ...meta, version: 0.2, serial: "s-1" };
+const task = { task: "count", args: [2, 3], kwargs: {}, pack: 1700000000.5 };
+const data = { data: { x: 1 }, pack: 1700000000.5 };
+
+const kindOf = (...frames: Buffer[]): Request["kind"] | "bad" => decodeRequest(frames).kind;
+const errorOf = (...frames: Buffer[]): string => {
+  const request = decodeRequest(frames);
+  return request.kind === "bad" ? `${request.error.code} ${request.error.message}` : `no error, but ${request.kind}`;
+};
+
+describe("a request", () => {
+  test("is a ping, a task or data by its frames", () => {
+    expect(kindOf(json(meta))).toBe("ping");
+    expect(kindOf(json(meta), json(task))).toBe("task");
+    expect(kindOf(json(meta), json(data))).toBe("data");
+    expect(kindOf(json({ ...meta2, type: "CONTROL" }), json({ data: { command: "tasks" }, pack: 1 }))).toBe("control");
+  });
+
+  test.each([0.1, "0.1", 0.2, "0.2"])("may have the version as %p", (version) => {
+    expect(kindOf(json({ ...meta, version }), json(task))).toBe("task");
+  });
+
+  test.each(["count", "task_count", "TASK_count"])("names the task count as %s", (name) => {
+    const request = decodeRequest([json(meta), json({ ...task, task: name })]);
+    expect(request.kind === "task" && request.parts[0]?.name).toBe("count");
+  });
+
+  test("may have fields that this version does not know", () => {
+    expect(kindOf(json({ ...meta, colour: "red" }), json({ ...task, mood: "good" }))).toBe("task");
+  });
+
+  test("has META's id as its topic in v0.1, and DATA's in v0.2 where there is one", () => {
+    const topicOf = (frames: Buffer[]) => {
+      const request = decodeRequest(frames);
+      return request.kind === "data" ? request.topic : request.kind;
+    };
+    expect(topicOf([json(meta), json({ ...data, topic: "elbow" })])).toBe("arm");
+    expect(topicOf([json(meta2), json({ ...data, topic: "elbow" })])).toBe("elbow");
+    expect(topicOf([json(meta2), json(data)])).toBe("arm");
+  });
+
+  test("of v0.2 may be a batch", () => {
+    const request = decodeRequest([json(meta2), json(task), json({ ...task, args: [4] })]);
+    expect(request.kind === "task" && request.parts.map((part) => part.task.args)).toEqual([[2, 3], [4]]);
+  });
+
+  test("that was encoded decodes to what it was made of", () => {
+    const name = fc.string({ minLength: 1, maxLength: 20 }).filter((text) => !/^(task|TASK)_/.test(text));
+    const argument = fc.oneof(fc.string(), fc.integer(), fc.boolean(), fc.constant(null));
+    fc.assert(
+      fc.property(name, fc.array(argument), name, (task, args, serial) => {
+        const request = decodeRequest(encodeTaskRequest({ id: "me", serial }, task, args, {}));
+        expect(request.kind === "task" && request.parts[0]?.task).toMatchObject({ task, args, kwargs: {} });
+        expect(request.kind === "task" && request.meta.serial).toBe(serial);
+      }),
+    );
+  });
+});
+
+describe("a message that is no request is answered with an error that names the frame and the field", () => {
+  test.each<[string, Buffer[], string]>([
+    ["no frames", [], "BAD_FRAME META: missing"],
+    ["META is not JSON", [Buffer.from("hello")], "BAD_FRAME META: not JSON"],
+    ["META is not UTF-8", [Buffer.from([0x7b, 0xff])], "BAD_FRAME META: not UTF-8"],
+    ["META is a list", [json([1])], "BAD_FRAME META: a list, not an object"],
+    ["META is null", [json(null)], "BAD_FRAME META: null, not an object"],
+    ["META has no type", [json({ ...meta, type: undefined })], "BAD_FRAME META.type: Invalid key"],
+    [
+      "META's id is a number",
+      [json({ ...meta, id: 7 })],
+      "BAD_FRAME META.id: Invalid type: Expected string but received 7",
+    ],
+    ["META's pack is text", [json({ ...meta, pack: "now" })], "BAD_FRAME META.pack: Invalid type"],
+    ["META's type is unknown", [json({ ...meta, type: "DANCE" })], 'BAD_FRAME META.type: "DANCE" is not one of REQ'],
+    [
+      "META's version is unknown",
+      [json({ ...meta, version: 9 })],
+      "UNSUPPORTED_VERSION META.version: 9 is not one of 0.1, 0.2",
+    ],
+    [
+      "the serial is too long",
+      [json({ ...meta2, serial: "x".repeat(serialLengthMax + 1) })],
+      "BAD_FRAME META.serial: Invalid length",
+    ],
+    ["TASK is not JSON", [json(meta), Buffer.from("{")], "BAD_FRAME frame 2: not JSON"],
+    ["TASK is a number", [json(meta), json(3)], "BAD_FRAME frame 2: a number, not an object"],
+    [
+      "neither TASK nor DATA",
+      [json(meta), json({ pack: 1 })],
+      "BAD_FRAME frame 2: has neither `task` (TASK) nor `data` (DATA)",
+    ],
+    ["args is not a list", [json(meta), json({ ...task, args: "2 3" })], "BAD_FRAME TASK.args: Invalid type"],
+    [
+      "kwargs is a list",
+      [json(meta), json({ ...task, kwargs: [] })],
+      "BAD_FRAME TASK.kwargs: Invalid type: Expected Object",
+    ],
+    ["task is a number", [json(meta), json({ ...task, task: 5 })], "BAD_FRAME TASK.task: Invalid type"],
+    [
+      "an argument is a large integer",
+      [json(meta), Buffer.from('{"task":"count","args":[9007199254740993],"kwargs":{},"pack":1}')],
+      "BAD_FRAME frame 2: args[0]: a whole number beyond",
+    ],
+    ["DATA has no pack", [json(meta), json({ data: 1 })], "BAD_FRAME DATA.pack: Invalid key"],
+    ["v0.1 has a frame too many", [json(meta), json(task), json(task)], "BAD_FRAME frame 3: one too many"],
+    ["v0.1 has CONTROL", [json({ ...meta, type: "CONTROL" }), json(data)], "BAD_FRAME META.type"],
+    ["DATA among tasks", [json(meta2), json(task), json(data)], "BAD_FRAME frame 3: a DATA frame must be the only one"],
+    ["a batch with a bad part", [json(meta2), json(task), json({ ...task, args: 1 })], "BAD_FRAME frame 3: TASK.args"],
+    ["CONTROL without a command", [json({ ...meta2, type: "CONTROL" }), json(data)], "BAD_FRAME DATA.data.command"],
+    [
+      "CONTROL with an unknown command",
+      [json({ ...meta2, type: "CONTROL" }), json({ data: { command: "fly" }, pack: 1 })],
+      'UNKNOWN_COMMAND DATA.data.command: "fly" is not one of',
+    ],
+    ["an empty topic", [json({ ...meta, id: "" }), json(data)], "BAD_FRAME META.id: empty, and it is the topic"],
+    [
+      "a frame that is too large",
+      [json(meta), Buffer.alloc(frameBytesMax + 1, "x")],
+      `TOO_LARGE frame 2: ${frameBytesMax + 1} bytes`,
+    ],
+  ])("%s", (_name, frames, expected) => {
+    expect(errorOf(...frames)).toStartWith(expected);
+  });
+
+  test("too many frames", () => {
+    const part = json(task);
+    expect(errorOf(json(meta2), ...Array<Buffer>(messageFramesMax).fill(part))).toStartWith("TOO_LARGE message");
+    expect(kindOf(json(meta2), ...Array<Buffer>(batchTasksMax).fill(part))).toBe("task");
+  });
+
+  test("an error about the body keeps the serial of a META that was good", () => {
+    const request = decodeRequest([json(meta2), json({ ...task, args: 1 })]) as BadRequest;
+    expect(request.meta?.serial).toBe("s-1");
+  });
+});
+
+test("any frames give a request or an error, and never an exception", () => {
+  const frame = fc.oneof(
+    fc.uint8Array({ maxLength: 60 }),
+    fc.jsonValue().map(json),
+    fc
+      .record({ ...Object.fromEntries(Object.keys(meta2).map((key) => [key, fc.jsonValue()])) }, { requiredKeys: [] })
+      .map(json),
+    fc.constant(json(meta)),
+    fc.constant(json(meta2)),
+    fc.constant(json(task)),
+  );
+  fc.assert(
+    fc.property(fc.array(frame, { maxLength: 5 }), (frames) => {
+      expect(["bad", "ping", "task", "data", "control"]).toContain(decodeRequest(frames).kind);
+      expect(decodeReply(frames)).toBeDefined();
+    }),
+    { numRuns: 3000 },
+  );
+});
+
+describe("a reply", () => {
+  test("to v0.1 has no serial", () => {
+    expect(JSON.parse(encodeReplyMeta("TASK-7", "ACK", 0.1, "s").toString())).toEqual({
+      id: "TASK-7",
+      role: "responder",
+      version: 0.1,
+      type: "ACK",
+      pack: expect.any(Number),
+    });
+  });
+
+  test("carries a result or an error", () => {
+    const ack = decodeReply([encodeReplyMeta("TASK-7", "ACK", 0.2, "s"), json({ data: 5, pack: 1 })]);
+    expect(ack).toMatchObject({ kind: "ack", data: 5, meta: { serial: "s" } });
+    const error = decodeReply([
+      encodeReplyMeta("TASK-7", "ERR", 0.2, "s"),
+      json({ data: { code: "TASK_ERROR", message: "no" }, pack: 1 }),
+    ]);
+    expect(error).toMatchObject({ kind: "error", error: { code: "TASK_ERROR", message: "no" } });
+  });
+
+  test("of an unknown type is a protocol error", () => {
+    expect(decodeReply([encodeMeta({ ...meta, version: 0.2, type: "WHAT" })])).toMatchObject({ code: "BAD_FRAME" });
+  });
+});
