@@ -1,0 +1,77 @@
+/**
+ * The executable, on its own. It is built for this machine, which takes a second; `BINARY=path` names one that is there
+ * already, and that is how the one for the Raspberry Pi is tested under emulation.
+ */
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { buildExecutable } from "../../build.ts";
+import { version } from "../../package.json" with { type: "json" };
+import { runCommand, startEngine } from "../support/engine.ts";
+
+setDefaultTimeout(120_000); // emulation is slow
+
+const workshop = mkdtempSync(join(tmpdir(), "task-engine-test-"));
+const given = process.env.BINARY;
+let binary = "";
+
+beforeAll(async () => {
+  const target = process.arch === "arm64" ? "linux-arm64" : "linux-x64";
+  binary = given === undefined ? await buildExecutable(target, workshop) : resolve(given);
+});
+afterAll(() => rmSync(workshop, { recursive: true }));
+
+const newFolder = (name: string): string => {
+  const folder = join(workshop, name);
+  mkdirSync(folder);
+  return folder;
+};
+
+test("alone in an empty folder, with an empty environment, it starts, serves and stops with exit code 0", async () => {
+  const folder = newFolder("empty");
+  await using engine = await startEngine({ command: [binary], cwd: folder, env: {} });
+  const sum = await engine.run("send", "count", "2", "3", "--router", engine.endpoint);
+  expect(sum).toEqual({ exitCode: 0, stdout: "5\n", stderr: "" });
+  engine.signal("SIGTERM");
+  expect(await engine.ended()).toBe(0);
+  expect(engine.errorLines).toEqual([]);
+  expect(readdirSync(folder)).toEqual([]);
+});
+
+test("it obeys no bunfig.toml, .env, tsconfig.json or package.json of the folder it is started in", async () => {
+  const folder = newFolder("hostile");
+  const mark = join(folder, "obeyed");
+  writeFileSync(join(folder, "intruder.ts"), `require("node:fs").writeFileSync(${JSON.stringify(mark)}, "");`);
+  writeFileSync(join(folder, "bunfig.toml"), 'preload = ["./intruder.ts"]\n[run]\nsmol = "not a boolean"\n');
+  writeFileSync(join(folder, ".env"), "TASK_ENGINE_TASK_WORKERS=not-a-number\n");
+  writeFileSync(join(folder, "tsconfig.json"), '{ "compilerOptions": { "paths": { "*": ["./intruder.ts"] } } }');
+  writeFileSync(join(folder, "package.json"), '{ "name": "task-engine", "version": "9.9.9", "imports": "no object" }');
+
+  const printed = await runCommand([binary], ["--version"], { cwd: folder, env: {} });
+  expect(printed).toEqual({ exitCode: 0, stdout: `${version}\n`, stderr: "" });
+  await using engine = await startEngine({ command: [binary], cwd: folder, env: {} });
+  const sum = await engine.run("send", "count", "2", "3", "--router", engine.endpoint);
+  expect(sum).toEqual({ exitCode: 0, stdout: "5\n", stderr: "" });
+  expect(existsSync(mark)).toBe(false);
+});
+
+test("it runs where the temporary folder is of no use", async () => {
+  const env = { TMPDIR: "/nonexistent" };
+  await using engine = await startEngine({ command: [binary], cwd: newFolder("no-temporary-folder"), env });
+  const sum = await engine.run("send", "count", "2", "3", "--router", engine.endpoint);
+  expect(sum).toEqual({ exitCode: 0, stdout: "5\n", stderr: "" });
+});
+
+test("it runs tasks from a folder of TypeScript files beside it", async () => {
+  const folder = newFolder("with-tasks");
+  mkdirSync(join(folder, "tasks"), { mode: 0o755 });
+  writeFileSync(join(folder, "tasks/words.ts"), 'export const words = (list: string[]): string => list.join("-");');
+  writeFileSync(
+    join(folder, "tasks/join.ts"),
+    'import { words } from "./words.ts";\nexport const task_join = (args: string[]): string => words(args);',
+  );
+  await using engine = await startEngine({ command: [binary], cwd: folder, env: {} });
+  const joined = await engine.run("send", "join", "a", "b", "--router", engine.endpoint);
+  expect(joined).toEqual({ exitCode: 0, stdout: '"a-b"\n', stderr: "" });
+});
