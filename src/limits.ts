@@ -120,6 +120,9 @@ export const graceMsMax = 600_000;
 export const restartsMax = 1_000;
 export const restartWindowMsMax = 86_400_000;
 
+/** bytes that a scan of the task files may print: the names of all tasks. */
+export const scanOutputBytesMax = 1024 * 1024;
+
 /** bytes of a configuration file. */
 export const configBytesMax = 256 * 1024;
 

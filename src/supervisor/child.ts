@@ -1,0 +1,127 @@
+/** One child process, from its start to its end: what it says of itself, what it is told, how it ended. */
+import type { ChildMessage, SupervisorMessage } from "../lifecycle.ts";
+import { lastWordsMs, scanOutputBytesMax } from "../limits.ts";
+import type { Role } from "./roles.ts";
+import { late, within } from "./within.ts";
+
+export interface ChildOptions {
+  readonly role: Role;
+  readonly command: readonly string[];
+  readonly environment: Record<string, string>;
+  /** ms until a child that has not said that it is online is killed. */
+  readonly onlineMs: number;
+  /** ms from SIGTERM to SIGKILL, and from SIGKILL until it is given up as one that cannot be killed. */
+  readonly terminateMs: number;
+  readonly killMs: number;
+}
+
+export interface Ending {
+  readonly exitCode: number | null;
+  readonly signal: string | number | null;
+  /** What it gave as the reason why it cannot start. */
+  readonly fatal: string | null;
+  /** How it ended, as the words that follow its name in a sentence. */
+  readonly words: string;
+}
+
+export class Child {
+  readonly role: Role;
+  readonly pid: number;
+  /** Resolves when it is online; never, if that does not come to pass. */
+  readonly online: Promise<void>;
+  /** Resolves when the router has nothing left to do. */
+  readonly drained: Promise<void>;
+  /** Resolves when it is gone and all it has said is heard. Never rejects. */
+  readonly ended: Promise<Ending>;
+
+  readonly #process: Bun.Subprocess<"ignore", "pipe" | "inherit", "inherit">;
+  readonly #options: ChildOptions;
+  readonly #online = Promise.withResolvers<void>();
+  readonly #drained = Promise.withResolvers<void>();
+  readonly #disconnected = Promise.withResolvers<void>();
+  readonly #onlineTimer: Timer;
+  #isOnline = false;
+  #isLate = false;
+  #fatal: string | null = null;
+
+  /** Starts it. Throws what Bun.spawn throws if the system has no process to give. */
+  constructor(options: ChildOptions) {
+    this.#options = options;
+    this.role = options.role;
+    this.#process = Bun.spawn({
+      cmd: [...options.command],
+      env: options.environment,
+      stdin: "ignore",
+      stdout: options.role.kind === "scan" ? "pipe" : "inherit",
+      stderr: "inherit",
+      maxBuffer: scanOutputBytesMax,
+      serialization: "json",
+      ipc: (message) => this.#hear(message as ChildMessage),
+      onDisconnect: () => this.#disconnected.resolve(),
+    });
+    this.pid = this.#process.pid;
+    this.online = this.#online.promise;
+    this.drained = this.#drained.promise;
+    this.#onlineTimer = setTimeout(() => {
+      this.#isLate = true;
+      this.kill("SIGKILL");
+    }, options.onlineMs);
+    this.ended = this.#waitForEnd();
+  }
+
+  get isOnline(): boolean {
+    return this.#isOnline;
+  }
+
+  /** All that it prints on stdout, of a child whose output is read (`scan`); of another, the empty string. */
+  output(): Promise<string> {
+    const { stdout } = this.#process;
+    return stdout instanceof ReadableStream ? stdout.text() : Promise.resolve("");
+  }
+
+  /** Tells it something. One that is on its way out hears nothing, and what follows from that is left to its end. */
+  send(message: SupervisorMessage): void {
+    const { connected, exitCode, signalCode } = this.#process as Bun.Subprocess & { connected: boolean };
+    if (connected && exitCode === null && signalCode === null) this.#process.send(message);
+  }
+
+  kill(signal: "SIGTERM" | "SIGKILL"): void {
+    this.#process.kill(signal);
+  }
+
+  /** Asks it to end, kills it if it does not. False if even that did not help. */
+  async terminate(): Promise<boolean> {
+    this.kill("SIGTERM");
+    if ((await within(this.ended, this.#options.terminateMs)) !== late) return true;
+    this.kill("SIGKILL");
+    return (await within(this.ended, this.#options.killMs)) !== late;
+  }
+
+  #hear(message: ChildMessage): void {
+    if (message.type === "online") {
+      clearTimeout(this.#onlineTimer);
+      this.#isOnline = true;
+      this.#online.resolve();
+    } else if (message.type === "drained") this.#drained.resolve();
+    else if (message.type === "fatal") this.#fatal = message.message;
+  }
+
+  async #waitForEnd(): Promise<Ending> {
+    await this.#process.exited;
+    clearTimeout(this.#onlineTimer);
+    // Its last words may still be in the channel, and they say more than its exit code.
+    await within(this.#disconnected.promise, lastWordsMs);
+    const { exitCode, signalCode: signal } = this.#process;
+    return { exitCode, signal, fatal: this.#fatal, words: this.#endingWords(exitCode, signal) };
+  }
+
+  #endingWords(exitCode: number | null, signal: string | number | null): string {
+    if (this.#fatal !== null) return `cannot start: ${this.#fatal}`;
+    const { role, onlineMs } = this.#options;
+    if (this.#isLate) return `was not ${role.kind === "scan" ? "done" : "online"} after ${onlineMs} ms and was killed`;
+    const before = this.#isOnline || role.kind === "scan" ? "" : " before it was online";
+    return signal === null
+      ? `ended with exit code ${exitCode}${before}`
+      : `ended by ${typeof signal === "number" ? "signal " : ""}${signal}${before}`;
+  }
+}

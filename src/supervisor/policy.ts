@@ -1,0 +1,54 @@
+/**
+ * Whether and when a process that died is started again. Pure: what has happened and the time go in, the decision comes
+ * out. Deaths are counted for the whole engine, so that one that cannot hold itself up ends where its own supervisor
+ * (systemd) sees it; the back-off is each process's own, so that one that flaps does not hold up the restart of another.
+ */
+import { restartCalmMs, restartDelayMs, restartDelayMsMax } from "../limits.ts";
+
+export interface RestartRules {
+  /** Restarts within the window; at one more the engine gives up. */
+  readonly restartsMax: number;
+  readonly restartWindowMs: number;
+}
+
+/** Deaths so far. Bounded: at most `restartsMax` times are kept, and one streak for each process. */
+export interface RestartHistory {
+  /** Times of the deaths within the window, oldest first. */
+  readonly deathsMs: readonly number[];
+  readonly streaks: ReadonlyMap<string, Streak>;
+}
+
+/** Deaths of one process in a row, without a calm time between them. */
+interface Streak {
+  readonly deaths: number;
+  readonly lastMs: number;
+}
+
+export type RestartDecision =
+  | { readonly type: "restart"; readonly delayMs: number }
+  /** `deaths` are those within the window, this one included. */
+  | { readonly type: "give up"; readonly deaths: number };
+
+export const noDeaths: RestartHistory = { deathsMs: [], streaks: new Map() };
+
+/**
+ * What to do about a death, and the history with that death in it.
+ * @param name which process it was; the same after a restart
+ * @param nowMs of a clock that never goes back
+ */
+export const afterDeath = (
+  history: RestartHistory,
+  name: string,
+  nowMs: number,
+  rules: RestartRules,
+): { history: RestartHistory; decision: RestartDecision } => {
+  const deathsMs = [...history.deathsMs.filter((atMs) => atMs > nowMs - rules.restartWindowMs), nowMs];
+  const before = history.streaks.get(name);
+  const deaths = before !== undefined && nowMs - before.lastMs < restartCalmMs ? before.deaths + 1 : 1;
+  const streaks = new Map(history.streaks).set(name, { deaths, lastMs: nowMs });
+  const decision: RestartDecision =
+    deathsMs.length > rules.restartsMax
+      ? { type: "give up", deaths: deathsMs.length }
+      : { type: "restart", delayMs: Math.min(restartDelayMs * 2 ** (deaths - 1), restartDelayMsMax) };
+  return { history: { deathsMs, streaks }, decision };
+};

@@ -1,0 +1,59 @@
+/** What should run: one process a role, each of them this program with another verb. */
+import type { Config } from "../config.ts";
+
+export interface Role {
+  /** As printed. */
+  readonly kind: "scan" | "router" | "task worker" | "data worker";
+  /** Which of its kind, the same after a restart. */
+  readonly name: string;
+  /** Verb and flags. */
+  readonly argv: readonly string[];
+  /** Whether it loads a person's task files or stands beside who does, and so is given the variables of `[env]`. */
+  readonly takesEnv: boolean;
+}
+
+export interface Roles {
+  /** Runs first, prints the names of all tasks as a JSON list, and ends. */
+  readonly scan: Role;
+  readonly router: Role;
+  readonly workers: readonly Role[];
+}
+
+export const rolesOf = (config: Config): Roles => {
+  const tasks = config.tasks === null ? [] : ["--tasks", config.tasks];
+  const verbose = config.verbose ? ["--verbose"] : [];
+  const backend = ["--backend", `tcp://${reachable(config.host)}:${config.backendPort}`];
+
+  const router = [
+    "router",
+    "--host",
+    config.host,
+    "--port",
+    `${config.port}`,
+    "--backend-port",
+    `${config.backendPort}`,
+  ];
+  const worker = (kind: "task worker" | "data worker", index: number): Role => {
+    const port = config.workerPort + index;
+    const isTaskWorker = kind === "task worker";
+    const listen = [isTaskWorker ? "task-worker" : "data-worker", "--host", config.host, "--port", `${port}`];
+    const argv = [...listen, ...backend, ...(isTaskWorker ? tasks : []), ...verbose];
+    return { kind, name: `${kind} ${port}`, argv, takesEnv: true };
+  };
+  return {
+    scan: { kind: "scan", name: "scan", argv: ["scan", ...tasks], takesEnv: true },
+    router: { kind: "router", name: "router", argv: [...router, ...verbose], takesEnv: false },
+    workers: Array.from({ length: config.taskWorkers + config.dataWorkers }, (_, index) =>
+      worker(index < config.taskWorkers ? "task worker" : "data worker", index),
+    ),
+  };
+};
+
+/** The address at which one on this machine reaches a listener on `host`. */
+export const reachable = (host: string): string => (host === "0.0.0.0" ? "127.0.0.1" : host);
+
+/** How this program is started in a role. When it runs from source, its main module stands between Bun and the verb. */
+export const ownCommand = (role: Role): readonly string[] => {
+  const isCompiled = Bun.main.startsWith("/$bunfs/");
+  return [process.execPath, ...(isCompiled ? [] : [Bun.main]), ...role.argv];
+};
