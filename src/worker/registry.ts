@@ -65,17 +65,18 @@ const loadModule = async (file: string, msMax: number): Promise<object> => {
     // By its real path, so that a file reached by two names is one module.
     return (await Promise.race([import(trustedRealPath(file)), overdue])) as object;
   } catch (thrown) {
-    const [line] = thrownMessage(thrown).split("\n");
-    throw new StartError(`${file}${place(thrown)} cannot be loaded: ${line}`);
+    throw new StartError(`${place(thrown, file)}${thrownMessage(thrown).split("\n")[0]}`);
   } finally {
     clearTimeout(timer);
   }
 };
 
-/** `:line:column` of a syntax error. */
-const place = (thrown: unknown): string => {
-  if (!(thrown instanceof BuildMessage) || thrown.position === null) return "";
-  return `:${thrown.position.line}:${thrown.position.column}`;
+/** Which file is at fault, and where in it if that is known: a syntax error may be in a file that it imports. */
+const place = (thrown: unknown, file: string): string => {
+  const position = thrown instanceof BuildMessage ? thrown.position : null;
+  if (position === null) return `${file} cannot be loaded: `;
+  const where = `${position.file}:${position.line}:${position.column}`;
+  return position.file === file ? `${where} cannot be loaded: ` : `${file} cannot be loaded: ${where}: `;
 };
 
 const addTasks = (registry: Map<string, RegisteredTask>, module: object, file: string): void => {

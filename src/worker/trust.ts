@@ -27,9 +27,7 @@ export const trustedRealPath = (path: string, engineUid: number = effectiveUid()
     if (problem !== null) {
       const whose = current === realPath ? "" : `, so that others can replace ${realPath}`;
       const { why, remedy } = problem;
-      throw new StartError(
-        `${current} is not safe to run tasks from: ${why}${whose}; ${remedy} ${Bun.$.escape(current)}`,
-      );
+      throw new StartError(`${current} is not safe to run tasks from: ${why}${whose}; ${remedy} ${shellWord(current)}`);
     }
     const parent = dirname(current);
     if (parent === current) return realPath;
@@ -50,6 +48,10 @@ export const distrust = (
   if (!isWritable || (position === "above" && (mode & stickyBit) !== 0)) return null;
   return { why: `others can write it (mode ${(mode & 0o7777).toString(8).padStart(4, "0")})`, remedy: "chmod go-w" };
 };
+
+/** As it can be pasted into a shell. */
+const shellWord = (path: string): string =>
+  /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
 
 const effectiveUid = (): number => {
   if (process.geteuid === undefined)

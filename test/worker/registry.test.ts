@@ -1,0 +1,220 @@
+import { describe, expect, test } from "bun:test";
+import { chmodSync, symlinkSync } from "node:fs";
+import { loadRegistry } from "../../src/worker/registry.ts";
+import type { TaskContext } from "../../src/worker/task.ts";
+import { startErrorOf } from "../support/start-error.ts";
+import { tempFolder } from "../support/temp-folder.ts";
+
+const context: TaskContext = {
+  signal: new AbortController().signal,
+  jobSerial: "",
+  progress: () => undefined,
+  log: () => undefined,
+  publish: () => undefined,
+};
+
+/** Every test has a folder of its own: a module that is loaded stays loaded under its path. */
+const namesIn = async (files: Record<string, string>): Promise<string[]> => {
+  using folder = tempFolder(files);
+  return [...(await loadRegistry(folder.path)).keys()].sort();
+};
+/** The message with `TASKS` in place of the folder's path. */
+const problemIn = async (files: Record<string, string>): Promise<string> => {
+  using folder = tempFolder(files);
+  return (await startErrorOf(() => loadRegistry(folder.path))).replaceAll(folder.path, "TASKS");
+};
+
+describe("what is a task", () => {
+  test("without a folder there are the built-in tasks", async () => {
+    const registry = await loadRegistry(null);
+    expect([...registry.keys()]).toEqual(["count"]);
+    expect(registry.get("count")?.file).toBe("built-in count.ts");
+  });
+
+  test("every task_ export of a .ts or .js file is one, in each form and with relative imports", async () => {
+    using folder = tempFolder({
+      "drive.ts": `import { double } from "./helper.ts";
+        export const task_drive = ([metres]: number[]) => double(metres);
+        export async function task_turn(): Promise<string> { return "turned"; }
+        export const speed = 3;`,
+      "arm.js": `const home = { run() { return Object.keys(this).join(); } };
+        export { home as task_home, home as "task_home.now" };`,
+      "old.js": "module.exports.task_old = () => 'old';",
+      "helper.ts": "export const double = (value: number): number => value * 2;",
+    });
+    const registry = await loadRegistry(folder.path);
+    expect([...registry.keys()].sort()).toEqual(["count", "drive", "home", "home.now", "old", "turn"]);
+    expect(registry.get("drive")).toMatchObject({ name: "drive", file: folder.at("drive.ts"), policy: {} });
+    expect(registry.get("drive")?.run([4], {}, context)).toBe(8);
+    expect(await registry.get("turn")?.run([], {}, context)).toBe("turned");
+    expect(registry.get("home")?.run([], {}, context)).toBe("run");
+  });
+
+  test("declarations, tests, hidden files, other files and subfolders are left alone", async () => {
+    const bad = "throw new Error('loaded')";
+    const names = await namesIn({
+      "types.d.ts": bad,
+      "drive.test.ts": bad,
+      "drive.test.js": bad,
+      ".hidden.ts": bad,
+      "notes.md": bad,
+      "drive.mjs": bad,
+      "sub/deep.ts": bad,
+      "folder.ts/inner.ts": bad,
+    });
+    expect(names).toEqual(["count"]);
+  });
+
+  test("a file that is linked into the folder is loaded from its real place", async () => {
+    using elsewhere = tempFolder({ "real.ts": "export const task_where = () => import.meta.path;" });
+    using folder = tempFolder();
+    symlinkSync(elsewhere.at("real.ts"), folder.at("link.ts"));
+    const registry = await loadRegistry(folder.path);
+    expect(registry.get("where")?.run([], {}, context)).toBe(elsewhere.at("real.ts"));
+  });
+
+  test("a function may be exported with the prefix TASK_, and a constant beside it is no task", async () => {
+    expect(await namesIn({ "a.ts": "export const TASK_stop = () => 1; export const TASK_RETRIES = 3;" })).toEqual([
+      "count",
+      "stop",
+    ]);
+  });
+
+  test("a module is loaded once, however often the registry is", async () => {
+    using folder = tempFolder({ "a.ts": "let loads = 0; loads++; export const task_loads = () => loads;" });
+    await loadRegistry(folder.path);
+    expect((await loadRegistry(folder.path)).get("loads")?.run([], {}, context)).toBe(1);
+  });
+});
+
+describe("what ends the start", () => {
+  test("two files that define the same task", async () => {
+    expect(
+      await problemIn({ "a.ts": "export const task_x = () => 1;", "b.ts": "export const task_x = () => 2;" }),
+    ).toBe("TASKS/b.ts: task_x names the task x, which TASKS/a.ts defines already; rename one");
+  });
+
+  test("a file that defines a built-in task", async () => {
+    expect(await problemIn({ "a.ts": "export const task_count = () => 1;" })).toBe(
+      "TASKS/a.ts: task_count names the task count, which built-in count.ts defines already; rename one",
+    );
+  });
+
+  test("two aliases of one name", async () => {
+    expect(await problemIn({ "a.ts": "export const task_x = () => 1; export const TASK_x = () => 2;" })).toBe(
+      "TASKS/a.ts: task_x names the task x, which TASKS/a.ts defines already; rename one",
+    );
+    expect(await problemIn({ "a.ts": "export const task_task_x = () => 1;" })).toBe(
+      "TASKS/a.ts: the export task_task_x has the prefix task_ twice; take one away",
+    );
+  });
+
+  test("an export that is neither a function nor an object with run", async () => {
+    for (const value of ["3", "'text'", "null", "undefined", "{}", "[]", "{ start() {} }"]) {
+      expect(await problemIn({ "a.ts": `export const task_x: unknown = ${value};` })).toBe(
+        "TASKS/a.ts: task_x is neither a function nor an object with `run`; rename it if it is no task",
+      );
+    }
+  });
+
+  test("a definition whose run is no function", async () => {
+    expect(await problemIn({ "a.ts": "export const task_x = { run: 3 };" })).toBe(
+      "TASKS/a.ts: task_x has a wrong run: must be a function",
+    );
+  });
+
+  test("a definition with a key that nobody knows", async () => {
+    expect(await problemIn({ "a.ts": "export const task_x = { run: () => 1, timeoutms: 5 };" })).toBe(
+      "TASKS/a.ts: task_x has the key timeoutms, which is not one of run",
+    );
+  });
+
+  test("a name that cannot travel", async () => {
+    const rule = "it needs 1 to 123 characters of A-Z a-z 0-9 _ . - after task_";
+    for (const name of ["task_", "task_größe", "task_a b", "task_$", `task_${"x".repeat(124)}`]) {
+      expect(await problemIn({ "a.ts": `const run = () => 1; export { run as "${name}" };` })).toBe(
+        `TASKS/a.ts: the export ${name} cannot be a task's name; ${rule}`,
+      );
+    }
+    expect(await namesIn({ "a.ts": `export const task_${"x".repeat(123)} = () => 1;` })).toContain("x".repeat(123));
+  });
+
+  test("a syntax error, with its place", async () => {
+    expect(await problemIn({ "a.ts": "export const ok = 1;\nexport const task_x = (;" })).toMatch(
+      /^TASKS\/a\.ts:2:\d+ cannot be loaded: \S/,
+    );
+  });
+
+  test("a syntax error in what a file imports, with the place in that one", async () => {
+    const problem = await problemIn({
+      "a.ts": 'import { b } from "./lib/b.ts"; b();',
+      "lib/b.ts": "export const b = (;",
+    });
+    expect(problem).toMatch(/^TASKS\/a\.ts cannot be loaded: TASKS\/lib\/b\.ts:1:\d+: \S/);
+  });
+
+  test("a missing import", async () => {
+    expect(await problemIn({ "a.ts": 'import { b } from "./b.ts"; export const task_x = b;' })).toContain(
+      "TASKS/a.ts cannot be loaded: Cannot find module './b.ts'",
+    );
+  });
+
+  test("a file that throws as it loads, whatever it throws", async () => {
+    expect(await problemIn({ "a.ts": "throw new Error('no motor\\nat pin 4');" })).toBe(
+      "TASKS/a.ts cannot be loaded: no motor",
+    );
+    expect(await problemIn({ "a.ts": "throw null;" })).toBe("TASKS/a.ts cannot be loaded: threw null");
+  });
+
+  test("a file whose load never ends", async () => {
+    using folder = tempFolder({ "a.ts": "await new Promise(() => undefined);" });
+    expect(await startErrorOf(() => loadRegistry(folder.path, 20))).toBe(
+      `${folder.at("a.ts")} cannot be loaded: still loading after 20 ms; is there an await without end?`,
+    );
+  });
+
+  test("a folder that is not there, or is a file, or a link to nowhere in it", async () => {
+    using folder = tempFolder({ "a.ts": "" });
+    expect(await startErrorOf(() => loadRegistry(folder.at("none")))).toContain("there is no such file or folder");
+    expect(await startErrorOf(() => loadRegistry(folder.at("a.ts")))).toContain("is not a folder");
+    symlinkSync(folder.at("none"), folder.at("b.ts"));
+    expect(await startErrorOf(() => loadRegistry(folder.path))).toContain(`${folder.at("b.ts")} cannot be read`);
+  });
+});
+
+describe("what is never run", () => {
+  const trap = "throw new Error('it ran');";
+
+  test("a file in a folder that others can write", async () => {
+    using folder = tempFolder({ "a.ts": trap });
+    chmodSync(folder.path, 0o777);
+    expect(await startErrorOf(() => loadRegistry(folder.path))).toContain(
+      `${folder.path} is not safe to run tasks from`,
+    );
+  });
+
+  test("a file that others can write", async () => {
+    using folder = tempFolder({ "a.ts": trap });
+    chmodSync(folder.at("a.ts"), 0o646);
+    expect(await startErrorOf(() => loadRegistry(folder.path))).toContain(`${folder.at("a.ts")} is not safe`);
+  });
+
+  test("a file that others can write, imported by way of another, wherever it is", async () => {
+    using outside = tempFolder({ "c.js": trap });
+    using folder = tempFolder({
+      "a.ts": 'import { b } from "./lib/b"; export const task_x = b;',
+      "lib/b.ts": `export * as b from ${JSON.stringify(outside.at("c.js"))};`,
+    });
+    chmodSync(outside.at("c.js"), 0o666);
+    expect(await startErrorOf(() => loadRegistry(folder.path))).toContain(`${outside.at("c.js")} is not safe`);
+  });
+
+  test("files that import each other in a circle are looked at once", async () => {
+    expect(
+      await namesIn({
+        "a.ts": 'import { b } from "./b.ts"; export const task_a = () => b;',
+        "b.ts": 'import { task_a } from "./a.ts"; export const b = 1; export const task_b = () => task_a;',
+      }),
+    ).toEqual(["a", "b", "count"]);
+  });
+});
