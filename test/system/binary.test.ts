@@ -73,5 +73,5 @@ test("it runs tasks from a folder of TypeScript files beside it", async () => {
   );
   await using engine = await startEngine({ command: [binary], cwd: folder, env: {} });
   const joined = await engine.run("send", "join", "a", "b", "--router", engine.endpoint);
-  expect(joined).toEqual({ exitCode: 0, stdout: '"a-b"\n', stderr: "" });
+  expect(joined).toEqual({ exitCode: 0, stdout: "a-b\n", stderr: "" });
 });
