@@ -61,6 +61,9 @@ export const clientBytesMax = 64 * 1024 * 1024;
 export const subscriptionValuesMax = 1024;
 export const subscriptionBytesMax = 16 * 1024 * 1024;
 
+/** last values that a subscription has asked for and not got: a part of what waits for one subscriber in the data worker. */
+export const subscriptionAwaitedMax = 64;
+
 /** topics of which a data worker keeps the last value, and the bytes of all those values. */
 export const topicsMax = 4096;
 export const topicBytesMax = 64 * 1024 * 1024;
@@ -100,6 +103,9 @@ export const terminateMs = 2_500;
 
 /** ms that a process's last words may take to arrive after its end. */
 export const lastWordsMs = 250;
+
+/** ms in which a second Ctrl-C is the echo of a launcher (npx), not a person's: nobody presses it twice so fast and means it. */
+export const interruptEchoMs = 400;
 
 /** ms until a process that died is started again: doubled at each death in a row, and no longer than the second. */
 export const restartDelayMs = 100;

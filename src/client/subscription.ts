@@ -8,6 +8,7 @@ import {
   drainMessagesMax,
   frameBytesHardMax,
   peerQueueMessagesMax,
+  subscriptionAwaitedMax,
   subscriptionBytesMax,
   subscriptionValuesMax,
   topicsMax,
@@ -53,6 +54,10 @@ export class Subscription implements AsyncIterableIterator<TopicValue> {
   /** Topic → which value of it came last. A data worker that was started again counts from 1, so the time belongs to it. */
   readonly #lastSeen = new Map<string, string>();
   #arrival: PromiseWithResolvers<void> | null = null;
+  /** Topics that are subscribed to by their whole name, those that should be, and those whose last value has not come yet. */
+  readonly #named: Set<string>;
+  readonly #toName = new Set<string>();
+  readonly #awaited = new Set<string>();
   #failure: Error | null = null;
   #dropped = 0;
   #malformed = 0;
@@ -66,6 +71,7 @@ export class Subscription implements AsyncIterableIterator<TopicValue> {
     endpoints: Promise<readonly string[]>,
     private readonly onEnd: (subscription: Subscription) => void,
   ) {
+    this.#named = new Set(prefixes);
     endpoints.then(
       (list) => this.#start(list),
       (error) => this.#end(error),
@@ -87,6 +93,7 @@ export class Subscription implements AsyncIterableIterator<TopicValue> {
       const first = this.#buffer.shift();
       if (first !== undefined) {
         this.#bufferBytes -= first.bytes;
+        this.#askForMore();
         return { done: false, value: first.value };
       }
       const failure = this.#failure;
@@ -153,19 +160,43 @@ export class Subscription implements AsyncIterableIterator<TopicValue> {
       this.#malformed++;
       return;
     }
+    // From the start: a data worker that has come back has forgotten what it was asked.
+    this.#awaited.clear();
     for (const topic of topics.slice(0, topicsMax)) {
-      if (typeof topic === "string" && this.prefixes.some((prefix) => topic.startsWith(prefix))) {
-        this.#socket.subscribe(topic);
-      }
+      if (typeof topic !== "string" || this.#named.has(topic)) continue;
+      if (this.prefixes.some((prefix) => topic.startsWith(prefix))) this.#toName.add(topic);
+    }
+    this.#askForMore();
+  }
+
+  /** Asks for a few last values at a time: all at once would overflow the data worker's queue for us, or our own. */
+  #askForMore(): void {
+    for (const topic of this.#toName) {
+      const expected = this.#awaited.size + this.#buffer.length;
+      if (this.#awaited.size >= subscriptionAwaitedMax || expected >= subscriptionValuesMax / 2) return;
+      this.#toName.delete(topic);
+      if (this.#named.size >= topicsMax + this.prefixes.length) continue;
+      this.#named.add(topic);
+      this.#awaited.add(topic);
+      this.#socket.subscribe(topic);
     }
   }
 
   #take({ topic, version, data }: Publication, message: readonly Frame[]): void {
-    if (this.#lastSeen.get(topic) === version) return;
-    this.#lastSeen.set(topic, version);
-    if (this.#lastSeen.size > topicsMax) this.#lastSeen.delete(this.#lastSeen.keys().next().value ?? "");
-    const bytes = message.reduce((sum, frame) => sum + frame.length, 0);
-    this.#buffer.push({ value: { topic, data: data.data, pack: data.pack }, bytes });
+    this.#awaited.delete(topic);
+    if (this.#lastSeen.get(topic) !== version) {
+      this.#lastSeen.set(topic, version);
+      if (this.#lastSeen.size > topicsMax) this.#lastSeen.delete(this.#lastSeen.keys().next().value ?? "");
+      this.#keep(
+        { topic, data: data.data, pack: data.pack },
+        message.reduce((sum, { length }) => sum + length, 0),
+      );
+    }
+    this.#askForMore();
+  }
+
+  #keep(value: TopicValue, bytes: number): void {
+    this.#buffer.push({ value, bytes });
     this.#bufferBytes += bytes;
     while (this.#buffer.length > subscriptionValuesMax || this.#bufferBytes > subscriptionBytesMax) {
       this.#bufferBytes -= this.#buffer.shift()?.bytes ?? 0;

@@ -31,8 +31,8 @@ const checkTopic = (topic: string): string => {
 const putCommand = defineCommand({
   meta: { name: "put", description: "Give a value to a topic" },
   args: {
-    topic: { type: "positional", description: "Name of the topic" },
-    value: { type: "positional", description: "JSON where it is JSON, or else a string" },
+    topic: { type: "positional", required: true, description: "Name of the topic" },
+    value: { type: "positional", required: true, description: "JSON where it is JSON, or else a string" },
     ...engineArgs,
   },
   run: async ({ args }) => {
@@ -49,7 +49,11 @@ const jsonFlag = {
 
 const getCommand = defineCommand({
   meta: { name: "get", description: "Print the last value of a topic" },
-  args: { topic: { type: "positional", description: "Name of the topic" }, ...engineArgs, json: jsonFlag },
+  args: {
+    topic: { type: "positional", required: true, description: "Name of the topic" },
+    ...engineArgs,
+    json: jsonFlag,
+  },
   run: async ({ args }) => {
     const topic = checkTopic(args.topic);
     const value = await withEngine(...connection(args), (engine) => engine.get(topic));

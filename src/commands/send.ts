@@ -16,7 +16,7 @@ import { objectFrom, plain, valueFrom } from "./values.ts";
 export const sendCommand = defineCommand({
   meta: { name: "send", description: "Run a task and print its result" },
   args: {
-    task: { type: "positional", description: "Name of the task" },
+    task: { type: "positional", required: true, description: "Name of the task" },
     "args...": {
       type: "positional",
       required: false,

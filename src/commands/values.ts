@@ -14,7 +14,7 @@ export const valueFrom = (text: string, origin: string): Json => {
     return parseJson(Buffer.from(text));
   } catch (error) {
     if (!(error instanceof JsonError)) throw error;
-    if (looksLikeContainer(text) && isJson(text)) throw new UsageError(`${origin}: ${error.message}`);
+    if (looksLikeContainer(text) && isJson(text)) throw new UsageError(`${origin}: ${error.message.replace(/^value: /, "")}`);
     return text;
   }
 };
@@ -25,7 +25,7 @@ export const objectFrom = (text: string, origin: string): JsonObject => {
   try {
     value = parseJson(Buffer.from(text));
   } catch (error) {
-    if (error instanceof JsonError) throw new UsageError(`${origin}: ${error.message}`);
+    if (error instanceof JsonError) throw new UsageError(`${origin}: ${error.message.replace(/^value: /, "")}`);
     throw error;
   }
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;

@@ -1,0 +1,317 @@
+import { expect, test } from "bun:test";
+import { connect, TaskEngineError } from "task-engine";
+import { clientBytesMax, clientRequestsMax, frameBytesMax } from "../../src/limits.ts";
+import { encodeMeta, packNow } from "../../src/wire/frames.ts";
+import { argsOf, commandOf, handRouter, untilFree } from "../support/hand-router.ts";
+import { freePorts } from "../support/ports.ts";
+import { rejection } from "../support/rejection.ts";
+
+/** Nothing listens there. */
+const nowhere = (): string => `tcp://127.0.0.1:${freePorts(1)}`;
+
+test("a call sends task, args and kwargs, and gives the result", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const result = client.call("drive", [1, "forward"], { speed: 0.5 });
+  const arrived = await router.next();
+  const { request } = arrived;
+  if (request.kind !== "task") throw new Error("not a task");
+  expect(request.meta).toMatchObject({ id: `CLIENT-${process.pid}`, role: "requestor", version: 0.2, type: "REQ" });
+  expect(request.parts[0]?.task).toMatchObject({ task: "drive", args: [1, "forward"], kwargs: { speed: 0.5 } });
+  arrived.ack({ driven: 1 });
+  expect(await result).toEqual({ driven: 1 });
+});
+
+test("answers find their calls by serial, in whatever order they come", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const results = Promise.all(Array.from({ length: 500 }, (_, index) => client.call("echo", [index])));
+  const arrived = [];
+  for (let count = 0; count < 500; count++) arrived.push(await router.next());
+  expect(new Set(arrived.map(({ serial }) => serial)).size).toBe(500);
+  for (const one of arrived.reverse()) one.ack(argsOf(one)[0] ?? null);
+  expect(await results).toEqual(Array.from({ length: 500 }, (_, index) => index));
+});
+
+test("an error carries the engine's code and message", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const failure = rejection(client.call("nope"));
+  (await router.next()).refuse("UNKNOWN_TASK", "no task nope");
+  expect(await failure).toMatchObject({ name: "TaskEngineError", code: "UNKNOWN_TASK", message: "no task nope" });
+});
+
+test("an engine that is not there is NO_ANSWER, which asks whether it is running", async () => {
+  const endpoint = nowhere();
+  await using client = connect(endpoint, { timeoutMs: 60 });
+  for (const promise of [client.call("count"), client.tasks(), client.get("pose"), client.publish("pose", 1)]) {
+    const { code, message } = await rejection(promise);
+    expect(code).toBe("NO_ANSWER");
+    expect(message).toBe(`no answer from ${endpoint} within 60 ms: is the engine running?`);
+  }
+  expect((await rejection(client.subscribe("pose").next())).code).toBe("NO_ANSWER");
+});
+
+test("a request that timed out without a connection never reaches an engine that comes later", async () => {
+  const endpoint = nowhere();
+  await using client = connect(endpoint, { timeoutMs: 5_000 });
+  expect((await rejection(client.call("drive", ["forward"], {}, { timeoutMs: 30 }))).code).toBe("NO_ANSWER");
+  using router = handRouter(endpoint);
+  const fresh = client.call("drive", ["back"]);
+  const arrived = await router.next();
+  expect(argsOf(arrived)).toEqual(["back"]);
+  expect(router.hasMore).toBe(false);
+  arrived.ack(null);
+  await fresh;
+});
+
+test("requests that wait for a connection go out in their order once there is one", async () => {
+  const endpoint = nowhere();
+  await using client = connect(endpoint);
+  const results = Promise.all([1, 2, 3].map((value) => client.call("echo", [value])));
+  using router = handRouter(endpoint);
+  for (const value of [1, 2, 3]) {
+    const arrived = await router.next();
+    expect(argsOf(arrived)).toEqual([value]);
+    arrived.ack(value);
+  }
+  expect(await results).toEqual([1, 2, 3]);
+});
+
+test("what is asked while the engine is away is sent when it is back, and nothing older", async () => {
+  let router = handRouter();
+  const { endpoint } = router;
+  await using client = connect(endpoint);
+  const lost = rejection(client.call("drive", ["lost"], {}, { timeoutMs: 300 }));
+  await router.next();
+  router[Symbol.dispose]();
+  // Whether the client knows already that the connection is gone is up to the system; ask until it waits here.
+  while (
+    (await rejection(client.call("drive", ["stale"], {}, { timeoutMs: 20 }))).message.includes("still be at work")
+  );
+  router = await untilFree(() => handRouter(endpoint));
+  using _ = router;
+  const fresh = client.call("drive", ["fresh"]);
+  const arrived = await router.next();
+  expect(argsOf(arrived)).toEqual(["fresh"]);
+  arrived.ack("done");
+  expect(await fresh).toBe("done");
+  expect((await lost).code).toBe("NO_ANSWER");
+});
+
+test("a call that is not answered in time is NO_ANSWER, and its late answer is dropped and counted", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const failure = rejection(client.call("slow", [], {}, { timeoutMs: 40 }));
+  const late = await router.next();
+  expect((await failure).message).toBe(
+    `no answer from ${router.endpoint} within 40 ms: it may still be at work on the request`,
+  );
+  late.ack("late");
+  const next = client.call("quick");
+  (await router.next()).ack("quick");
+  expect(await next).toBe("quick");
+  expect(client.dropped).toEqual({ unknown: 1, malformed: 0 });
+});
+
+test("a second answer to the same request is dropped and counted", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const first = client.call("once");
+  const arrived = await router.next();
+  arrived.ack(1);
+  arrived.ack(2);
+  expect(await first).toBe(1);
+  const next = client.call("next");
+  (await router.next()).ack(3);
+  await next;
+  expect(client.dropped.unknown).toBe(1);
+});
+
+test("timeouts of many calls at once end the right ones", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const short = Array.from({ length: 50 }, () => rejection(client.call("short", [], {}, { timeoutMs: 30 })));
+  const long = Array.from({ length: 50 }, () => client.call("long", [], {}, { timeoutMs: 30_000 }));
+  const arrived = [];
+  for (let count = 0; count < 100; count++) arrived.push(await router.next());
+  for (const { code } of await Promise.all(short)) expect(code).toBe("NO_ANSWER");
+  for (const one of arrived) one.ack("late or not");
+  expect(await Promise.all(long)).toEqual(Array(50).fill("late or not"));
+  expect(client.dropped.unknown).toBe(50);
+});
+
+test("Infinity as a timeout waits, and one that is no time is refused", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const result = client.call("slow", [], {}, { timeoutMs: Number.POSITIVE_INFINITY });
+  (await router.next()).ack(1);
+  expect(await result).toBe(1);
+  for (const timeoutMs of [0, -1, Number.NaN]) {
+    expect((await rejection(client.call("count", [], {}, { timeoutMs }))).code).toBe("BAD_ARGS");
+  }
+});
+
+test("malformed answers are counted and harm nobody else", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const result = client.call("count");
+  const arrived = await router.next();
+  for (const garbage of ["", "{", "[]", "null", '{"type":"ACK"}', "\xff\xfe"]) arrived.send(garbage);
+  arrived.send();
+  arrived.ack(5);
+  expect(await result).toBe(5);
+  expect(client.dropped).toEqual({ unknown: 0, malformed: 7 });
+});
+
+test("a malformed answer whose serial can be read rejects its request with BAD_FRAME", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const failure = rejection(client.call("count"));
+  const arrived = await router.next();
+  const meta = {
+    id: "TASK-1",
+    role: "responder",
+    version: 0.2,
+    type: "ACK",
+    pack: packNow(),
+    serial: arrived.serial,
+  } as const;
+  arrived.send(encodeMeta(meta), '{"date":5}');
+  const { code, message } = await failure;
+  expect(code).toBe("BAD_FRAME");
+  expect(message).toContain("DATA");
+});
+
+test("closing rejects what waits, what comes later, and ends subscriptions", async () => {
+  using router = handRouter();
+  const client = connect(router.endpoint);
+  const waiting = rejection(client.call("slow"));
+  await router.next();
+  const reading = client.subscribe().next();
+  await router.next();
+  await client.close();
+  expect((await waiting).code).toBe("CLOSED");
+  expect(await reading).toEqual({ done: true, value: undefined });
+  expect((await rejection(client.call("count"))).code).toBe("CLOSED");
+  expect((await rejection(client.tasks())).code).toBe("CLOSED");
+  await client.close();
+});
+
+test.each<[unknown[], object, string]>([
+  [[Number.NaN], {}, "args[0] is NaN"],
+  [[1, [undefined]], {}, "args[1][0] is undefined"],
+  [[1n], {}, "args[0] is a bigint"],
+  [[() => 1], {}, "args[0] is a function"],
+  [[2 ** 53], {}, "args[0] is a whole number beyond"],
+  [[new Date(0)], {}, "args[0] is a Date"],
+  [[], { speed: Number.POSITIVE_INFINITY }, "kwargs.speed is Infinity"],
+  [[], JSON.parse('{"__proto__": 1}'), "kwargs: the key __proto__ is not allowed"],
+])("arguments that JSON cannot say are BAD_ARGS with their path: %p %p", async (args, kwargs, message) => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const failure = await rejection(client.call("count", args, kwargs));
+  expect(failure.code).toBe("BAD_ARGS");
+  expect(failure.message).toStartWith(message);
+  // Nothing of it was sent: what comes first is what is asked next.
+  const next = client.call("next");
+  const arrived = await router.next();
+  expect(arrived.request).toMatchObject({ parts: [{ name: "next" }] });
+  arrived.ack(null);
+  await next;
+});
+
+test("data that JSON cannot say is BAD_ARGS", async () => {
+  await using client = connect(nowhere());
+  expect(await rejection(client.publish("pose", { x: Number.NaN }))).toMatchObject({
+    code: "BAD_ARGS",
+    message: "data.x is NaN, which JSON cannot say",
+  });
+});
+
+test("a request larger than a frame may be is TOO_LARGE", async () => {
+  await using client = connect(nowhere());
+  expect((await rejection(client.call("store", ["x".repeat(frameBytesMax)]))).code).toBe("TOO_LARGE");
+});
+
+test("a call beyond the number that may wait is QUEUE_FULL, and there is room again after answers", async () => {
+  await using client = connect(nowhere(), { timeoutMs: 30_000 });
+  const waiting = Array.from({ length: clientRequestsMax }, () => rejection(client.call("count")));
+  expect((await rejection(client.call("count"))).code).toBe("QUEUE_FULL");
+  await client.close();
+  for (const { code } of await Promise.all(waiting)) expect(code).toBe("CLOSED");
+});
+
+test("calls beyond the bytes that may wait are QUEUE_FULL", async () => {
+  await using client = connect(nowhere(), { timeoutMs: 30_000 });
+  const large = "x".repeat(1_900_000);
+  const fitting = Math.floor(clientBytesMax / 1_900_300);
+  const waiting = Array.from({ length: fitting }, () => rejection(client.call("store", [large])));
+  expect((await rejection(client.call("store", [large]))).code).toBe("QUEUE_FULL");
+  await client.close();
+  for (const { code } of await Promise.all(waiting)) expect(code).toBe("CLOSED");
+});
+
+test("tasks, status and get ask by CONTROL, and publish gives topic and data", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const tasks = client.tasks();
+  const listing = await router.next();
+  expect(commandOf(listing)).toBe("tasks");
+  listing.ack({ tasks: [{ name: "count", workers: 2 }], data: [] });
+  expect(await tasks).toEqual([{ name: "count", workers: 2 }]);
+
+  const status = client.status();
+  (await router.next()).ack({ queued: 0 });
+  expect(await status).toEqual({ queued: 0 });
+
+  const value = client.get("pose");
+  const get = await router.next();
+  expect(get.request).toMatchObject({ control: { command: "get", topic: "pose" } });
+  get.ack({ topic: "pose", value: [1, 2], pack: 7 });
+  expect(await value).toEqual({ topic: "pose", data: [1, 2], pack: 7 });
+
+  const published = client.publish("pose", [3, 4]);
+  const put = await router.next();
+  expect(put.request).toMatchObject({ kind: "data", topic: "pose" });
+  put.ack(null);
+  expect(await published).toBeUndefined();
+});
+
+test("an answer to CONTROL of another shape is BAD_FRAME", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const failure = rejection(client.tasks());
+  (await router.next()).ack({ tasks: 5 });
+  expect((await failure).code).toBe("BAD_FRAME");
+});
+
+test("an answer without DATA gives null", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const result = client.call("quiet");
+  const arrived = await router.next();
+  const meta = {
+    id: "TASK-1",
+    role: "responder",
+    version: 0.2,
+    type: "ACK",
+    pack: packNow(),
+    serial: arrived.serial,
+  } as const;
+  arrived.send(encodeMeta(meta));
+  expect(await result).toBeNull();
+});
+
+test("an endpoint that cannot be one is refused at once", () => {
+  for (const endpoint of [
+    "",
+    "localhost:9000",
+    "http://localhost:9000",
+    "tcp://localhost",
+    "tcp://h:0",
+    "tcp://h:65536",
+  ]) {
+    expect(() => connect(endpoint)).toThrow(TaskEngineError);
+  }
+});

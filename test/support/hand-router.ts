@@ -1,0 +1,84 @@
+/** A real ROUTER socket that a test answers by hand: `await using engine = handRouter()`. */
+
+import type { ErrorCode } from "../../src/wire/errors.ts";
+import { encodeData, encodeError, packNow } from "../../src/wire/frames.ts";
+import type { Json } from "../../src/wire/json.ts";
+import { type Control, decodeRequest, encodeReplyMeta, type Request } from "../../src/wire/requests.ts";
+import { errno, ZmqError } from "../../src/zmq/library.ts";
+import { type Frame, Router } from "../../src/zmq/socket.ts";
+
+export interface Arrived {
+  readonly request: Request;
+  readonly serial: string;
+  /** Sends frames back, without envelope, as they are. */
+  send(...frames: (Uint8Array | string)[]): void;
+  ack(data: Json): void;
+  refuse(code: ErrorCode, message: string): void;
+}
+
+export class HandRouter implements Disposable {
+  readonly #socket = new Router({ linger: 0 });
+  readonly endpoint: string;
+
+  constructor(endpoint: string) {
+    this.#socket.bind(endpoint);
+    this.endpoint = this.#socket.lastEndpoint;
+  }
+
+  /** The next request; one that is not understood fails the test. */
+  async next(): Promise<Arrived> {
+    return this.#understand(await this.#socket.receive());
+  }
+
+  /** Whether a request has come that nobody has taken with `next` yet. */
+  get hasMore(): boolean {
+    return this.#socket.readable;
+  }
+
+  /** Answers every request from now on. */
+  async serve(answer: (arrived: Arrived) => void): Promise<void> {
+    for await (const message of this.#socket) answer(this.#understand(message));
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket.close();
+  }
+
+  #understand([identity, delimiter, ...frames]: Frame[]): Arrived {
+    const request = decodeRequest(frames);
+    if (identity === undefined || delimiter?.length !== 0 || request.kind === "bad") {
+      throw new Error(`the client sent nonsense: ${frames.map(String)}`);
+    }
+    const { serial } = request.meta;
+    const send = (...reply: (Uint8Array | string)[]): void => {
+      this.#socket.trySend([identity, "", ...reply]);
+    };
+    return {
+      request,
+      serial: serial ?? "",
+      send,
+      ack: (data) => send(encodeReplyMeta("TASK-1", "ACK", 0.2, serial), encodeData({ data, pack: packNow() })),
+      refuse: (code, message) => send(encodeReplyMeta("TASK-1", "ERR", 0.2, serial), encodeError(code, message)),
+    };
+  }
+}
+
+export const handRouter = (endpoint = "tcp://127.0.0.1:*"): HandRouter => new HandRouter(endpoint);
+
+/** The arguments of a task request, the command of a CONTROL. */
+export const argsOf = ({ request }: Arrived): Json[] =>
+  request.kind === "task" ? (request.parts[0]?.task.args ?? []) : [];
+export const commandOf = ({ request }: Arrived): Control["command"] | null =>
+  request.kind === "control" ? request.control.command : null;
+
+/** Binds a port anew: libzmq gives it back a little after its socket was closed. */
+export const untilFree = async <Result>(bind: () => Result): Promise<Result> => {
+  for (;;) {
+    try {
+      return bind();
+    } catch (error) {
+      if (!(error instanceof ZmqError) || error.code !== errno.EADDRINUSE) throw error;
+      await Bun.sleep(5);
+    }
+  }
+};
