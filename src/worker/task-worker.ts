@@ -13,6 +13,7 @@ import { BackendLink, type WorkHeader } from "./backend-link.ts";
 import { DirectPort } from "./direct-port.ts";
 import { Executor, type Outcome } from "./executor.ts";
 import { loadRegistry } from "./registry.ts";
+import { exitOnStrayErrors } from "./stray.ts";
 
 export interface TaskWorkerOptions {
   readonly host: string;
@@ -31,6 +32,7 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
   const tag = `[WORKER-${process.pid}(TASK)]`;
   const id = `TASK-${process.pid}`;
   const address = `${options.host}:${options.port}`;
+  exitOnStrayErrors(tag);
   const registry = await loadRegistry(options.tasksDir);
   const executor = new Executor(registry, {
     tag,
