@@ -74,6 +74,38 @@ export const workersMax = 256;
 /** tasks that one worker may serve. */
 export const workerTasksMax = 1024;
 
+/* ── What a request may ask ─────────────────────────────────────────────────────────────────────────────────────── */
+
+/** Priorities go from 0 to this; the highest goes first. */
+export const priorityMax = 9;
+export const priorityDefault = 5;
+
+/** ms that a job may be overtaken for by jobs one priority higher: what makes the wait of the lowest bounded (90 s). */
+export const priorityHeadStartMs = 10_000;
+
+/** ms. The longest limit that can be set; a timer holds it, and nobody waits longer for a robot. */
+export const durationMsMax = 7 * 24 * 3600 * 1000;
+
+/** ms from the abort signal until the worker of a job that has not let go is killed; a task can ask for another. */
+export const abortGraceMs = 500;
+
+/** tries of an idempotent task, the first included, unless it says another number; and the most it can say. */
+export const triesDefault = 3;
+export const triesMax = 10;
+
+/** ms before the second try; doubled for each further one, up to the limit. */
+export const retryBackoffMs = 100;
+export const retryBackoffMsMax = 10_000;
+
+/** workers that one job may kill before it is refused for what it is. */
+export const killsMax = 3;
+
+/** ms between two progress reports of one job; of those in between the newest is kept. */
+export const progressIntervalMs = 100;
+
+/** ms that the router waits for the supervisor's word on which jobs of a dead worker had begun. */
+export const verdictMs = 1_000;
+
 /* ── How long ────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
 /** ms between a worker's beats, and until one that is silent is given up. */
@@ -148,3 +180,19 @@ export const taskSliceMs = 10;
 
 /** failures of tasks that a worker writes to its log in a second; the rest is counted. An SD card outlives that. */
 export const failureLogsPerSecondMax = 5;
+
+/** bytes of all results of one batch that wait for the last one. */
+export const batchResultBytesMax = 64 * 1024 * 1024;
+
+/** tasks of which run times are kept. */
+export const statisticsTasksMax = 1024;
+
+/** bytes that the router keeps of a job besides its frame: objects, map entries, the requestor's address. */
+export const jobBytes = 2_048;
+
+/**
+ * bytes that all of this can cost the router at most, at the worst mix of everything at once: what waits, the jobs' own
+ * bookkeeping, what the workers hold, one batch's results, and the log of one frame in each direction.
+ */
+export const memoryBytesMax =
+  queueBytesMax + (queueJobsMax + workersMax * workerCreditMax) * jobBytes + batchResultBytesMax + 2 * frameBytesHardMax;

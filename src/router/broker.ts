@@ -2,17 +2,20 @@
  * The heart of the router: what is asked, what waits, who works on what, and what is answered. Pure: it is told what
  * happened and at what time, and says what to do; it knows no socket, clock, file or log.
  *
- * After each event, or a few of them, `dispatch` hands what waits to the workers that can take it.
+ * After events, `dispatch` hands what waits to the workers that can take it. `nextAt` says when to call again at the latest.
  */
-import { beatSilenceMs, messageJobsMax, workersMax } from "../limits.ts";
-import type { BackendMessage, ReadyHeader, RouterHeader, WorkerHeader } from "../wire/backend.ts";
+import { beatSilenceMs, priorityDefault, workersMax } from "../limits.ts";
+import type { BackendMessage, ReadyHeader, WorkerHeader } from "../wire/backend.ts";
 import { encodeData, packNow } from "../wire/frames.ts";
-import type { Json } from "../wire/json.ts";
-import type { BadRequest, Control, Request } from "../wire/requests.ts";
-import { acknowledge, type Effect, fail, failWith } from "./effects.ts";
-import { dataQueue, type Job, type Requestor, taskQueue } from "./job.ts";
-import { pickEndpoint } from "./placement.ts";
-import { JobQueues } from "./queue.ts";
+import type { TaskOptions } from "../wire/policy.ts";
+import type { BadRequest, Control, Request, TaskPart } from "../wire/requests.ts";
+import { Catalogue, type KnownTask } from "./catalogue.ts";
+import { type Effect, toWorker } from "./effects.ts";
+import { type Job, type Requestor, taskQueue } from "./job.ts";
+import { Jobs } from "./jobs.ts";
+import { type Asked, Requests } from "./requests.ts";
+import { type DropReason, Statistics } from "./statistics.ts";
+import { reportStatus, reportTasks } from "./status.ts";
 import { type Worker, Workers } from "./workers.ts";
 
 export type BrokerEvent =
@@ -20,158 +23,193 @@ export type BrokerEvent =
   | { readonly type: "worker"; readonly key: string; readonly message: BackendMessage<WorkerHeader> }
   /** The worker's connection is gone. */
   | { readonly type: "disconnected"; readonly key: string }
-  /** The supervisor says that this process has died. */
-  | { readonly type: "gone"; readonly pid: number }
+  /** The supervisor says that this process has died, and which job it had begun last (0: none). */
+  | { readonly type: "gone"; readonly pid: number; readonly begun: number }
   /** The supervisor says which tasks there will be once the workers are there. */
-  | { readonly type: "tasks"; readonly names: readonly string[] }
+  | { readonly type: "tasks"; readonly tasks: readonly KnownTask[] }
   | { readonly type: "drain" }
   /** Time has passed. */
   | { readonly type: "tick" };
 
-/** `META.id` of what the router itself answers. */
 export interface BrokerOptions {
+  /** META's `id` of what the router itself answers. */
   readonly id: string;
+  /** 0 ≤ random() < 1, for the jitter of retries. */
+  readonly random: () => number;
 }
 
 export class Broker {
-  readonly #id: string;
-  readonly #queues = new JobQueues();
   readonly #workers = new Workers();
-  /** Tasks that workers will serve, by the supervisor's word, whether or not one does at present. */
-  #expectedTasks: ReadonlySet<string> = new Set();
-  /** Every data worker's endpoint since the start: its topics stay its own while it is being restarted. */
-  readonly #dataEndpoints = new Set<string>();
-  readonly #counts = { accepted: 0, done: 0, failed: 0, interrupted: 0, dropped: 0 };
+  readonly #statistics = new Statistics();
+  readonly #requests: Requests;
+  readonly #jobs: Jobs;
+  readonly #catalogue = new Catalogue(this.#workers);
   #nextJobId = 1;
   #draining = false;
   #drainedSaid = false;
 
-  constructor({ id }: BrokerOptions) {
-    this.#id = id;
+  constructor({ id, random }: BrokerOptions) {
+    this.#requests = new Requests(id);
+    this.#jobs = new Jobs(this.#workers, this.#requests, this.#statistics, random);
+  }
+
+  /** ms on the clock of `now`: an event (a tick, if there is no other) is wanted then; null for no need. */
+  get nextAt(): number | null {
+    return this.#jobs.nextAt;
+  }
+
+  /** A message came to nothing outside the broker. Says how often that was so. */
+  drop(reason: DropReason): number {
+    return this.#statistics.drop(reason);
   }
 
   handle(event: BrokerEvent, now: number): Effect[] {
     switch (event.type) {
       case "request":
-        return this.#request(event.requestor, event.request);
+        return this.#request(event.requestor, event.request, now);
       case "worker":
         return this.#fromWorker(event.key, event.message, now);
-      case "disconnected":
-        return this.#lose(this.#workers.get(event.key), "its connection is gone");
+      case "disconnected": {
+        const worker = this.#workers.get(event.key);
+        return worker === undefined ? [] : this.#jobs.disconnected(worker, now);
+      }
       case "gone":
         return [...this.#workers]
-          .filter((worker) => worker.ready.pid === event.pid)
-          .flatMap((worker) => this.#lose(worker, "its process has died"));
+          .filter(({ ready }) => ready.supervised === true && ready.pid === event.pid)
+          .flatMap((worker) => this.#jobs.died(worker, event.begun, now));
       case "tasks":
-        this.#expectedTasks = new Set(event.names);
+        this.#catalogue.expect(event.tasks);
         return [];
       case "drain":
-        return this.#drain();
+        this.#draining = true;
+        return this.#jobs.stopUnheld(
+          { code: "SHUTTING_DOWN", message: "the engine stopped before the job began" },
+          now,
+        );
       case "tick":
-        return [...this.#workers]
-          .filter((worker) => worker.jobs.size === 0 && now - worker.heardAt > beatSilenceMs)
-          .flatMap((worker) => this.#lose(worker, "it is silent"));
+        return [...this.#jobs.tick(now), ...this.#giveUpSilent(now)];
     }
   }
 
-  /** Hands out what workers can take; to be called after events, before their effects are forgotten. */
-  dispatch(): Effect[] {
-    const effects: Effect[] = [];
-    for (const queue of this.#queues.waiting()) {
-      const batches = new Map<Worker, Job[]>();
-      for (let worker = this.#workers.free(queue); worker !== undefined; worker = this.#workers.free(queue)) {
-        const job = this.#queues.shift(queue);
-        if (job === undefined) break;
-        this.#workers.assign(worker, job);
-        const batch = batches.get(worker);
-        if (batch === undefined) batches.set(worker, [job]);
-        else batch.push(job);
-      }
-      for (const [worker, jobs] of batches) {
-        for (const run of runsOfOneKind(jobs)) effects.push(handOver(worker, run));
-      }
-    }
-    if (this.#draining && !this.#drainedSaid && !this.#busy) {
+  /** Hands out what workers can take. */
+  dispatch(now: number): Effect[] {
+    const effects = this.#jobs.dispatch(now);
+    if (this.#draining && !this.#drainedSaid && ![...this.#workers].some((worker) => worker.held.size > 0)) {
       this.#drainedSaid = true;
-      effects.push({ to: "supervisor", drained: true });
+      effects.push({ to: "supervisor", type: "drained" });
     }
     return effects;
   }
 
-  get #busy(): boolean {
-    return [...this.#workers].some((worker) => worker.jobs.size > 0);
-  }
-
   /* ── Requests ──────────────────────────────────────────────────────────────────────────────────────────────────── */
 
-  #request(requestor: Requestor, request: Request | BadRequest): Effect[] {
-    const meta = request.meta ?? { version: 0.1 as const };
-    const asked = { requestor, meta };
-    if (request.kind === "bad") return [fail(asked, this.#id, request.error.code, request.error.message)];
-    if (request.kind === "ping") return [acknowledge(asked, this.#id)];
-    if (request.kind === "control" && request.control.command !== "get") {
-      return [acknowledge(asked, this.#id, encodeData({ data: this.#report(request.control), pack: packNow() }))];
+  #request(requestor: Requestor, request: Request | BadRequest, now: number): Effect[] {
+    // v0.1 knows no serial: what it sends under that name means nothing.
+    const asked: Asked = { requestor, meta: request.meta?.version === 0.2 ? request.meta : { version: 0.1 } };
+    switch (request.kind) {
+      case "bad":
+        return [this.#requests.refuse(asked, request.error.code, request.error.message)];
+      case "ping":
+        return [this.#requests.acknowledge(asked)];
+      case "cancel":
+        return this.#cancel(asked, request.meta.serial, now);
+      case "task":
+        return this.#acceptTasks(asked, request.parts, now);
+      case "data":
+        return this.#acceptData(asked, "put", request.topic, request.bytes, now);
+      case "control":
+        return this.#control(asked, request.control, now);
     }
-    if (this.#draining)
-      return [fail(asked, this.#id, "SHUTTING_DOWN", "the engine is stopping; ask again once it is back")];
-    if (request.kind === "task") return request.parts.flatMap((part) => this.#acceptTask(asked, part.name, part.bytes));
-    if (request.kind === "data") return this.#acceptData(asked, "put", request.topic, request.bytes);
-    return request.control.command === "get" ? this.#acceptData(asked, "get", request.control.topic, noBytes) : [];
   }
 
-  #acceptTask(asked: Asked, name: string, body: Uint8Array): Effect[] {
-    const queue = taskQueue(name);
-    if (this.#workers.serving(queue).length === 0 && !this.#expectedTasks.has(name)) {
-      return [
-        fail(
-          asked,
-          this.#id,
-          "UNKNOWN_TASK",
-          `no task ${JSON.stringify(name)} is registered; \`task-engine tasks\` lists those that are`,
-        ),
-      ];
+  #control(asked: Asked, control: Control, now: number): Effect[] {
+    const answer = (data: Parameters<typeof encodeData>[0]["data"]): Effect[] => [
+      this.#requests.acknowledge(asked, encodeData({ data, pack: packNow() })),
+    ];
+    switch (control.command) {
+      case "tasks":
+        return answer(reportTasks(this.#catalogue, this.#workers));
+      case "status":
+        return answer(reportStatus(this.#catalogue, this.#workers, this.#jobs, this.#statistics, this.#draining));
+      case "get":
+        return this.#acceptData(asked, "get", control.topic, noBytes, now);
+      case "cancel": {
+        const requests = this.#requests.findAll(control.serial);
+        const effects = requests.flatMap(({ jobs }) => this.#stopAll(jobs, "an operator cancelled it", now));
+        return [...effects, ...answer({ cancelled: requests.length })];
+      }
     }
-    return this.#accept({ ...asked, kind: "task", name, queue, body });
   }
 
-  #acceptData(asked: Asked, kind: "put" | "get", topic: string, body: Uint8Array): Effect[] {
-    const endpoint = pickEndpoint(topic, this.#dataEndpoints);
-    if (endpoint === undefined) return [fail(asked, this.#id, "UNAVAILABLE", "there is no data worker")];
-    return this.#accept({ ...asked, kind, name: topic, queue: dataQueue(endpoint), body });
+  #cancel(asked: Asked, serial: string, now: number): Effect[] {
+    const request = this.#requests.find(asked.requestor, serial);
+    if (request !== undefined) return this.#stopAll(request.jobs, "its requestor cancelled it", now);
+    const message = `no request with serial ${JSON.stringify(serial)} of this requestor waits or runs`;
+    return [this.#requests.refuse(asked, "UNKNOWN_SERIAL", message)];
   }
 
-  #accept(job: Omit<Job, "id">): Effect[] {
-    if (this.#queues.push({ ...job, id: this.#nextJobId })) {
-      this.#nextJobId++;
-      this.#counts.accepted++;
-      return [];
-    }
-    this.#counts.dropped++;
-    if (job.requestor === null) return [];
-    const message = `${this.#queues.jobs} jobs (${this.#queues.bytes} bytes) are waiting already; ask again later`;
-    return [fail({ requestor: job.requestor, meta: job.meta }, this.#id, "QUEUE_FULL", message)];
+  #stopAll(jobs: readonly Job[], message: string, now: number): Effect[] {
+    return jobs.flatMap((job) => this.#jobs.stop(job, { code: "CANCELLED", message }, now));
   }
 
-  #report(control: Control): Json {
-    if (control.command === "tasks") {
-      const names = new Set(this.#expectedTasks);
-      for (const worker of this.#workers) for (const name of worker.ready.tasks) names.add(name);
-      return {
-        tasks: [...names].sort().map((name) => ({ name, workers: this.#workers.serving(taskQueue(name)).length })),
-        data: [...this.#dataEndpoints],
-      };
+  #acceptTasks(asked: Asked, parts: readonly TaskPart[], now: number): Effect[] {
+    // All or nothing: half a batch would be neither what was asked nor an error.
+    for (const { name } of parts) {
+      if (this.#catalogue.has(name)) continue;
+      const message = `no task ${JSON.stringify(name)} is registered; \`task-engine tasks\` lists those that are`;
+      return [this.#requests.refuse(asked, "UNKNOWN_TASK", message)];
     }
+    const drafts = parts.map(({ name, bytes, task: { options = {} } }) => ({
+      kind: "task" as const,
+      name,
+      queue: taskQueue(name),
+      body: bytes,
+      options: asked.meta.version === 0.1 ? {} : options,
+    }));
+    return this.#accept(asked, drafts, now);
+  }
+
+  #acceptData(asked: Asked, kind: "put" | "get", topic: string, body: Uint8Array, now: number): Effect[] {
+    const queue = this.#catalogue.topicQueue(topic);
+    if (queue === undefined) return [this.#requests.refuse(asked, "UNAVAILABLE", "there is no data worker")];
+    return this.#accept(asked, [{ kind, name: topic, queue, body, options: {} }], now);
+  }
+
+  #accept(asked: Asked, drafts: readonly Draft[], now: number): Effect[] {
+    if (this.#draining) {
+      return [this.#requests.refuse(asked, "SHUTTING_DOWN", "the engine is stopping; ask again once it is back")];
+    }
+    const bytes = drafts.reduce((sum, { body }) => sum + body.length, 0);
+    const { queues } = this.#jobs;
+    if (!queues.hasRoom(drafts.length, bytes)) {
+      const message = `${queues.jobs} jobs (${queues.bytes} bytes) are waiting already; ask again later`;
+      return [this.#requests.refuse(asked, "QUEUE_FULL", message)];
+    }
+    const request = this.#requests.open(asked, drafts.length, now);
+    if (request === null) {
+      const message = `META.serial: ${JSON.stringify(asked.meta.serial)} is the serial of a request that is not answered yet`;
+      return [this.#requests.refuse(asked, "BAD_FRAME", message)];
+    }
+    for (const [part, draft] of drafts.entries()) this.#jobs.accept(this.#job(draft, request, part, now));
+    return [];
+  }
+
+  #job(draft: Draft, request: Job["request"], part: number, now: number): Job {
+    const policy = draft.kind === "task" ? this.#catalogue.policyOf(draft.name) : undefined;
+    const ttlMs = Math.min(draft.options.ttlMs ?? Number.POSITIVE_INFINITY, policy?.ttlMs ?? Number.POSITIVE_INFINITY);
     return {
-      draining: this.#draining,
-      counts: { ...this.#counts },
-      queue: { jobs: this.#queues.jobs, bytes: this.#queues.bytes },
-      workers: [...this.#workers].map(({ ready: { id, role, pid, endpoint }, jobs }) => ({
-        id,
-        role,
-        pid,
-        endpoint,
-        jobs: jobs.size,
-      })),
+      ...draft,
+      id: this.#nextJobId++,
+      priority: draft.options.priority ?? priorityDefault,
+      acceptedAt: now,
+      expiresAt: now + ttlMs,
+      request,
+      part,
+      state: "queued",
+      worker: null,
+      tries: 0,
+      kills: 0,
+      stop: null,
     };
   }
 
@@ -180,109 +218,92 @@ export class Broker {
   #fromWorker(key: string, { header, bodies }: BackendMessage<WorkerHeader>, now: number): Effect[] {
     if (header.type === "READY") return this.#join(key, header, now);
     const worker = this.#workers.get(key);
-    if (worker === undefined) return [{ to: "worker", key, header: { type: "WHO" }, bodies: [] }];
+    if (worker === undefined) return [toWorker(key, { type: "WHO" })];
     worker.heardAt = now;
+    const effects = this.#hear(worker, header, bodies, now);
+    if (worker.retired === "leaving" && worker.held.size === 0 && this.#workers.get(key) === worker) {
+      this.#workers.remove(worker);
+      effects.push(toWorker(key, { type: "GOODBYE" }));
+    }
+    return effects;
+  }
+
+  #hear(
+    worker: Worker,
+    header: Exclude<WorkerHeader, ReadyHeader>,
+    bodies: readonly Uint8Array[],
+    now: number,
+  ): Effect[] {
+    const body = bodies[0] ?? noBytes;
     switch (header.type) {
       case "BEAT":
         return [];
+      case "LEAVE":
+        worker.retired ??= "leaving";
+        return [];
+      case "RETURN":
+        return this.#jobs.returned(worker, header.jobs, now);
       case "PUBLISH":
-        return this.#publish(header.topic, bodies[0] ?? noBytes);
+        return this.#publish(header.topic, body, now);
+      case "PROGRESS": {
+        const held = worker.held.get(header.job);
+        if (held !== undefined) return this.#requests.progress(held.job, worker.ready.id, body);
+        this.#statistics.drop("progressOfNoJob");
+        return [];
+      }
       case "DONE":
-      case "FAIL":
-        return header.jobs.flatMap((id, index) => this.#finish(worker, id, header, index, bodies[index] ?? noBytes));
+      case "FAIL": {
+        const type = header.type === "DONE" ? "ACK" : "ERR";
+        return header.jobs.flatMap((id, index) => {
+          const ended = this.#jobs.answered(worker, id, type, header.ms[index] ?? 0, bodies[index] ?? noBytes, now);
+          if (ended !== false) return ended;
+          this.#statistics.drop("lateAnswer");
+          if (worker.stuckOn === id) worker.stuckOn = null;
+          return [];
+        });
+      }
     }
   }
 
   #join(key: string, ready: ReadyHeader, now: number): Effect[] {
-    const effects = this.#lose(this.#workers.get(key), "it has started anew");
+    const before = this.#workers.get(key);
+    const effects = before === undefined ? [] : this.#jobs.lose(before, "it has started anew", now);
     if (this.#workers.size >= workersMax) {
       effects.push({ to: "log", line: `worker ${ready.id} is not admitted: there are ${workersMax} already` });
       return effects;
     }
     this.#workers.add(key, ready, now);
-    if (ready.role === "data") this.#dataEndpoints.add(ready.endpoint);
-    effects.push({ to: "worker", key, header: { type: "WELCOME" }, bodies: [] });
+    if (ready.role === "data") this.#catalogue.addDataEndpoint(ready.endpoint);
+    effects.push(toWorker(key, { type: "WELCOME" }));
     return effects;
   }
 
   /** A task's own publication: a job that nobody waits for. */
-  #publish(topic: string, body: Uint8Array): Effect[] {
-    const endpoint = pickEndpoint(topic, this.#dataEndpoints);
-    if (endpoint === undefined) {
-      this.#counts.dropped++;
+  #publish(topic: string, body: Uint8Array, now: number): Effect[] {
+    const queue = this.#catalogue.topicQueue(topic);
+    if (queue === undefined || !this.#jobs.queues.hasRoom(1, body.length)) {
+      this.#statistics.drop(queue === undefined ? "publicationWithoutDataWorker" : "publicationQueueFull");
       return [];
     }
-    const meta = { version: 0.2 as const };
-    return this.#accept({ requestor: null, meta, kind: "put", name: topic, queue: dataQueue(endpoint), body });
+    const draft: Draft = { kind: "put", name: topic, queue, body, options: {} };
+    if (!this.#draining) this.#jobs.accept(this.#job(draft, null, 0, now));
+    return [];
   }
 
-  #finish(
-    worker: Worker,
-    id: number,
-    header: WorkerHeader & { type: "DONE" | "FAIL" },
-    index: number,
-    body: Uint8Array,
-  ): Effect[] {
-    const job = this.#workers.finish(worker, id, header.ms[index] ?? 0);
-    if (job === undefined) {
-      // Answered already, or never handed to this worker.
-      this.#counts.dropped++;
-      return [];
-    }
-    this.#counts[header.type === "DONE" ? "done" : "failed"]++;
-    const { requestor, meta } = job;
-    if (requestor === null) return [];
-    const answer = header.type === "DONE" ? acknowledge : failWith;
-    return [answer({ requestor, meta }, worker.ready.id, body)];
-  }
-
-  /** Ends what a worker held: it may have been running, so it is not run again. */
-  #lose(worker: Worker | undefined, why: string): Effect[] {
-    if (worker === undefined) return [];
-    this.#workers.remove(worker);
-    const effects: Effect[] = [];
-    for (const { job } of worker.jobs.values()) {
-      this.#counts.interrupted++;
-      if (job.requestor === null) continue;
-      const message = `worker ${worker.ready.id} was lost (${why}) while ${job.name} may have been running`;
-      effects.push(fail({ requestor: job.requestor, meta: job.meta }, this.#id, "INTERRUPTED", message));
-    }
-    return effects;
-  }
-
-  #drain(): Effect[] {
-    this.#draining = true;
-    return this.#queues
-      .clear()
-      .flatMap(({ requestor, meta }) =>
-        requestor === null
-          ? []
-          : [fail({ requestor, meta }, this.#id, "SHUTTING_DOWN", "the engine stopped before the job began")],
-      );
+  /** One with a job may be busy beyond hearing; one without has no excuse. Dead peers are found by the connection. */
+  #giveUpSilent(now: number): Effect[] {
+    return [...this.#workers]
+      .filter(({ held, stuckOn, heardAt }) => (held.size === 0 || stuckOn !== null) && now - heardAt > beatSilenceMs)
+      .flatMap((worker) => this.#jobs.lose(worker, "it is silent", now));
   }
 }
 
-type Asked = Pick<Job, "meta"> & { readonly requestor: Requestor };
+interface Draft {
+  readonly kind: Job["kind"];
+  readonly name: string;
+  readonly queue: string;
+  readonly body: Uint8Array;
+  readonly options: TaskOptions;
+}
 
 const noBytes = new Uint8Array(0);
-
-/** A message to a worker has jobs of one kind, and no more than `messageJobsMax`; their order stays. */
-const runsOfOneKind = (jobs: readonly Job[]): Job[][] => {
-  const runs: Job[][] = [];
-  for (const job of jobs) {
-    const run = runs.at(-1);
-    if (run?.[0]?.kind === job.kind && run.length < messageJobsMax) run.push(job);
-    else runs.push([job]);
-  }
-  return runs;
-};
-
-const handOver = (worker: Worker, jobs: readonly Job[]): Effect => {
-  const ids = jobs.map((job) => job.id);
-  const kind = jobs[0]?.kind;
-  const header: RouterHeader =
-    kind === "task"
-      ? { type: "JOBS", jobs: ids, serials: jobs.map((job) => job.meta.serial ?? "") }
-      : { type: kind === "put" ? "PUT" : "GET", jobs: ids, topics: jobs.map((job) => job.name) };
-  return { to: "worker", key: worker.key, header, bodies: kind === "get" ? [] : jobs.map((job) => job.body) };
-};

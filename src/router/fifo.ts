@@ -1,27 +1,54 @@
-/** A queue that takes the first out in constant time, which Array's `shift` does not for long ones. */
+/**
+ * A queue that takes the first out in constant time, which Array's `shift` does not for long ones. Removal from the middle
+ * leaves a hole that is skipped later, so it is constant too, but for finding the place.
+ */
 const compactFrom = 1024;
 
-export class Fifo<Item> {
-  #items: (Item | undefined)[] = [];
+export class Fifo<Item extends object> {
+  #items: (Item | null)[] = [];
   #head = 0;
+  #length = 0;
 
   get length(): number {
-    return this.#items.length - this.#head;
+    return this.#length;
   }
 
   get first(): Item | undefined {
-    return this.#items[this.#head];
+    return this.#items[this.#head] ?? undefined;
   }
 
   push(item: Item): void {
     this.#items.push(item);
+    this.#length++;
+  }
+
+  unshift(item: Item): void {
+    if (this.#head > 0) this.#items[--this.#head] = item;
+    else this.#items.unshift(item);
+    this.#length++;
   }
 
   shift(): Item | undefined {
-    const item = this.#items[this.#head];
+    const item = this.first;
     if (item === undefined) return undefined;
-    this.#items[this.#head] = undefined;
-    this.#head++;
+    this.#items[this.#head] = null;
+    this.#length--;
+    this.#skipHoles();
+    return item;
+  }
+
+  remove(item: Item): boolean {
+    const index = this.#items.indexOf(item, this.#head);
+    if (index < 0) return false;
+    this.#items[index] = null;
+    this.#length--;
+    this.#skipHoles();
+    return true;
+  }
+
+  /** Keeps the first item at the head. */
+  #skipHoles(): void {
+    while (this.#head < this.#items.length && this.#items[this.#head] === null) this.#head++;
     if (this.#head === this.#items.length) {
       this.#items = [];
       this.#head = 0;
@@ -29,6 +56,5 @@ export class Fifo<Item> {
       this.#items = this.#items.slice(this.#head);
       this.#head = 0;
     }
-    return item;
   }
 }

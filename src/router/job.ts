@@ -1,8 +1,36 @@
-/** A job: one request to run one task, or to give or get one value, from acceptance to its one terminal reply. */
+/** What the broker keeps of a job and of the request that asked for it. */
+import type { ErrorCode } from "../wire/errors.ts";
 import type { Meta } from "../wire/frames.ts";
+import type { TaskOptions } from "../wire/policy.ts";
+import type { Worker } from "./workers.ts";
 
 /** The envelope that a reply needs to find who asked. Opaque to the broker. */
 export type Requestor = readonly Uint8Array[];
+
+/** One message of a requestor that waits for its one terminal reply: one job, or as many as a batch has parts. */
+export interface Request {
+  readonly requestor: Requestor;
+  readonly meta: Pick<Meta, "version" | "serial">;
+  readonly jobs: Job[];
+  /** The parts of a batch's reply that are there. */
+  readonly results: (Uint8Array | undefined)[];
+  resultBytes: number;
+  /** Parts without a result. */
+  left: number;
+  /** When its requestor was last told how far it is. */
+  progressAt: number;
+}
+
+/** Why a job ends before its time. */
+export interface Stop {
+  readonly code: ErrorCode;
+  readonly message: string;
+}
+
+/**
+ * queued: may be handed out · waiting: for its next try · held: a worker has it, and may have begun it · ended: answered.
+ */
+export type JobState = "queued" | "waiting" | "held" | "ended";
 
 export interface Job {
   readonly id: number;
@@ -13,9 +41,25 @@ export interface Job {
   readonly queue: string;
   /** The TASK or DATA frame as it came; empty for `get`. */
   readonly body: Uint8Array;
+  readonly options: TaskOptions;
+  readonly priority: number;
+  /** ms, on the clock of the broker's `now`, as all times here. */
+  readonly acceptedAt: number;
+  /** It must not begin after this; Infinity for no limit. */
+  readonly expiresAt: number;
   /** null: nobody waits for an answer (a task's own publication). */
-  readonly requestor: Requestor | null;
-  readonly meta: Pick<Meta, "version" | "serial">;
+  readonly request: Request | null;
+  /** Which part of the batch it is. */
+  readonly part: number;
+  state: JobState;
+  /** Who holds it. */
+  worker: Worker | null;
+  /** How often it was, or may have been, begun and cut off or failed. */
+  tries: number;
+  /** Workers that have died of it. */
+  kills: number;
+  /** Set once it has been told to end: however its worker answers then, it ends by this. */
+  stop: Stop | null;
 }
 
 /** Queue of a task, and of the topics that one data worker keeps. */

@@ -1,10 +1,13 @@
 /**
  * The workers that have said READY, what each of them holds, and who gets the next job.
+ *
  * Flow goes by credit: a worker holds one job, or several that are expected to be done within `workerCreditMs` together.
- * Short tasks so stream without a round trip between them, and a long one never has others piled up behind it.
+ * Short tasks so stream without a round trip between them, and a long one never has others piled up behind it. A worker
+ * runs what it holds in the order in which it got it, so only the first of them runs.
  */
 import { workerCreditMax, workerCreditMs } from "../limits.ts";
 import type { ReadyHeader } from "../wire/backend.ts";
+import type { Policy } from "../wire/policy.ts";
 import { dataQueue, type Job, taskQueue } from "./job.ts";
 
 export interface Worker {
@@ -12,14 +15,25 @@ export interface Worker {
   readonly key: string;
   readonly ready: ReadyHeader;
   readonly queues: readonly string[];
+  readonly policies: ReadonlyMap<string, Policy>;
   /** What it was handed and has not answered, in that order, with the ms that each was expected to take then. */
-  readonly jobs: Map<number, { readonly job: Job; readonly expectedMs: number }>;
+  readonly held: Map<number, { readonly job: Job; readonly expectedMs: number }>;
   expectedMs: number;
+  /** The job that runs, by what the router knows: whose limits count. */
+  headId: number;
   heardAt: number;
+  /** Why it gets no more: it is leaving, it is to be killed, its connection is gone. */
+  retired: "leaving" | "killed" | "lost" | null;
+  /** A job that was answered in its place, since it did not let go of it: until it does, it gets no other. */
+  stuckOn: number | null;
+  /** What the supervisor said at its death: the last job it had begun, 0 for none. */
+  begun: number | null;
 }
 
 /** How much the newest run counts in a queue's expected run time. */
 const newestShare = 0.2;
+/** Nothing is known of a task that has never run: it is handed over alone. */
+const unknownMs = Number.POSITIVE_INFINITY;
 
 export class Workers {
   readonly #byKey = new Map<string, Worker>();
@@ -39,10 +53,22 @@ export class Workers {
   }
 
   add(key: string, ready: ReadyHeader, now: number): Worker {
-    const queues = ready.role === "data" ? [dataQueue(ready.endpoint)] : ready.tasks.map(taskQueue);
-    const worker: Worker = { key, ready, queues, jobs: new Map(), expectedMs: 0, heardAt: now };
+    const tasks = ready.tasks.map((task) => (typeof task === "string" ? { name: task } : task));
+    const worker: Worker = {
+      key,
+      ready,
+      queues: ready.role === "data" ? [dataQueue(ready.endpoint)] : tasks.map(({ name }) => taskQueue(name)),
+      policies: new Map(tasks.map(({ name, ...policy }) => [name, policy])),
+      held: new Map(),
+      expectedMs: 0,
+      headId: 0,
+      heardAt: now,
+      retired: null,
+      stuckOn: null,
+      begun: null,
+    };
     this.#byKey.set(key, worker);
-    for (const queue of queues) {
+    for (const queue of worker.queues) {
       const serving = this.#byQueue.get(queue);
       if (serving === undefined) this.#byQueue.set(queue, [worker]);
       else serving.push(worker);
@@ -66,34 +92,56 @@ export class Workers {
     return this.#byQueue.get(queue) ?? [];
   }
 
-  /** The worker that holds the least of those that may take one more job of this queue. */
-  free(queue: string): Worker | undefined {
-    const expectedMs = this.#expectedMs.get(queue) ?? Number.POSITIVE_INFINITY;
+  /** Names of all tasks that some worker serves. */
+  *tasks(): Generator<string, void, undefined> {
+    for (const worker of this) yield* worker.policies.keys();
+  }
+
+  /** The worker that holds the least of those that may take this job now. */
+  freeFor(job: Job): Worker | undefined {
+    const expectedMs = this.#expected(job);
     let best: Worker | undefined;
-    for (const worker of this.serving(queue)) {
-      const held = worker.jobs.size;
-      const fits = held === 0 || (held < workerCreditMax && worker.expectedMs + expectedMs <= workerCreditMs);
-      if (fits && (best === undefined || held < best.jobs.size)) best = worker;
+    for (const worker of this.serving(job.queue)) {
+      if (worker.retired !== null || worker.stuckOn !== null) continue;
+      const count = worker.held.size;
+      const fits = count === 0 || (count < workerCreditMax && worker.expectedMs + expectedMs <= workerCreditMs);
+      if (fits && (best === undefined || count < best.held.size)) best = worker;
     }
     return best;
   }
 
-  assign(worker: Worker, job: Job): void {
-    const expectedMs = this.#expectedMs.get(job.queue) ?? Number.POSITIVE_INFINITY;
-    worker.jobs.set(job.id, { job, expectedMs });
+  /** Whether the job is the only one that its worker holds now, and so runs. */
+  assign(worker: Worker, job: Job): boolean {
+    const expectedMs = this.#expected(job);
+    worker.held.set(job.id, { job, expectedMs });
     worker.expectedMs += expectedMs;
+    job.state = "held";
+    job.worker = worker;
+    return worker.held.size === 1;
   }
 
-  /** Takes a job that has ended, after `ms`, from its worker; undefined where that worker does not hold it. */
-  finish(worker: Worker, id: number, ms: number): Job | undefined {
-    const held = worker.jobs.get(id);
+  /** Takes a job from its worker; undefined where that worker does not hold it. */
+  release(worker: Worker, id: number): Job | undefined {
+    const held = worker.held.get(id);
     if (held === undefined) return undefined;
-    worker.jobs.delete(id);
+    worker.held.delete(id);
     // A job of unknown length is only ever held alone, so nothing infinite is subtracted; rounding errors end with the last job.
-    worker.expectedMs = worker.jobs.size === 0 ? 0 : worker.expectedMs - held.expectedMs;
-    const { queue } = held.job;
-    const known = this.#expectedMs.get(queue);
-    this.#expectedMs.set(queue, known === undefined ? ms : known + (ms - known) * newestShare);
+    worker.expectedMs = worker.held.size === 0 ? 0 : worker.expectedMs - held.expectedMs;
+    held.job.worker = null;
     return held.job;
   }
+
+  /** Learns how long a job of this queue takes. */
+  learn(queue: string, ms: number): void {
+    const known = this.#expectedMs.get(queue);
+    this.#expectedMs.set(queue, known === undefined ? ms : known + (ms - known) * newestShare);
+  }
+
+  #expected(job: Job): number {
+    // What has killed a worker is kept from the rest.
+    return job.kills > 0 ? unknownMs : (this.#expectedMs.get(job.queue) ?? unknownMs);
+  }
 }
+
+/** The job that runs, by what the router knows: the first that its worker holds. */
+export const headOf = (worker: Worker): Job | undefined => worker.held.values().next().value?.job;

@@ -6,10 +6,12 @@ import * as v from "valibot";
 import { messageJobsMax, nameLengthMax, workerTasksMax } from "../limits.ts";
 import { ProtocolError } from "./errors.ts";
 import { badFrame, checkFrame, decodeObject } from "./frames.ts";
+import { policyRows } from "./policy.ts";
 
 const jobId = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
 const jobIds = v.pipe(v.array(jobId), v.nonEmpty(), v.maxLength(messageJobsMax));
-const names = v.array(v.pipe(v.string(), v.nonEmpty(), v.maxLength(nameLengthMax)));
+const name = v.pipe(v.string(), v.nonEmpty(), v.maxLength(nameLengthMax));
+const names = v.array(name);
 
 /* ── From a worker ───────────────────────────────────────────────────────────────────────────────────────────────── */
 
@@ -19,21 +21,35 @@ const readySchema = v.object({
   /** `TASK-<pid>`: who answers, as requestors see it. */
   id: v.pipe(v.string(), v.nonEmpty(), v.maxLength(nameLengthMax)),
   pid: v.pipe(v.number(), v.integer()),
-  /** Without the prefix `task_`; a data worker has none. */
-  tasks: v.pipe(names, v.maxLength(workerTasksMax)),
+  /** Without the prefix `task_`, with its policy if it has one; a data worker has none. */
+  tasks: v.pipe(v.array(v.union([name, v.strictObject({ name, ...policyRows })])), v.maxLength(workerTasksMax)),
   /** Where requestors reach this worker directly, or subscribers its data; empty for nowhere. */
   endpoint: v.pipe(v.string(), v.maxLength(256)),
+  /** Its supervisor will say, when it dies, which of its jobs it had begun last, and can kill it. */
+  supervised: v.optional(v.boolean()),
 });
 const beatSchema = v.object({ type: v.literal("BEAT") });
 /** One DATA frame a job follows: its result, or for FAIL its `{code, message}`. `ms`: how long each ran. */
 const doneSchema = v.object({ type: v.literal("DONE"), jobs: jobIds, ms: v.array(v.number()) });
 const failSchema = v.object({ type: v.literal("FAIL"), jobs: jobIds, ms: v.array(v.number()) });
 /** One DATA frame follows, which the router gives to the data worker. */
-const publishSchema = v.object({
-  type: v.literal("PUBLISH"),
-  topic: v.pipe(v.string(), v.nonEmpty(), v.maxLength(nameLengthMax)),
-});
-const fromWorkerSchema = v.variant("type", [readySchema, beatSchema, doneSchema, failSchema, publishSchema]);
+const publishSchema = v.object({ type: v.literal("PUBLISH"), topic: name });
+/** One DATA frame follows: how far the job is. */
+const progressSchema = v.object({ type: v.literal("PROGRESS"), job: jobId });
+/** These jobs have not begun and will not: somebody else may have them. */
+const returnSchema = v.object({ type: v.literal("RETURN"), jobs: jobIds });
+/** It wants no more jobs; once it holds none it is told GOODBYE. */
+const leaveSchema = v.object({ type: v.literal("LEAVE") });
+const fromWorkerSchema = v.variant("type", [
+  readySchema,
+  beatSchema,
+  doneSchema,
+  failSchema,
+  progressSchema,
+  publishSchema,
+  returnSchema,
+  leaveSchema,
+]);
 
 export type WorkerHeader = v.InferOutput<typeof fromWorkerSchema>;
 export type ReadyHeader = v.InferOutput<typeof readySchema>;
@@ -44,12 +60,33 @@ export type WorkerRole = ReadyHeader["role"];
 const welcomeSchema = v.object({ type: v.literal("WELCOME") });
 /** The router does not know this worker (it has been started anew): say READY again. */
 const whoSchema = v.object({ type: v.literal("WHO") });
-/** One TASK frame a job follows. `serials`: the requestors' names of the jobs. */
-const jobsSchema = v.object({ type: v.literal("JOBS"), jobs: jobIds, serials: v.array(v.string()) });
+/**
+ * One TASK frame a job follows. `serials`: the requestors' names of the jobs. `ttlMs`, where any job has one: ms from now
+ * after which it must not begin, null for none.
+ */
+const jobsSchema = v.object({
+  type: v.literal("JOBS"),
+  jobs: jobIds,
+  serials: v.array(v.string()),
+  ttlMs: v.optional(v.array(v.nullable(v.number()))),
+});
+/** End this job: drop it if it has not begun, else give its abort signal. It is answered all the same. */
+const abortSchema = v.object({ type: v.literal("ABORT"), job: jobId, code: v.string(), message: v.string() });
+/** The answer to LEAVE: nothing is held, and nothing will come. */
+const goodbyeSchema = v.object({ type: v.literal("GOODBYE") });
 /** One DATA frame a job follows. */
 const putSchema = v.object({ type: v.literal("PUT"), jobs: jobIds, topics: names });
 const getSchema = v.object({ type: v.literal("GET"), jobs: jobIds, topics: names });
-const fromRouterSchema = v.variant("type", [welcomeSchema, whoSchema, beatSchema, jobsSchema, putSchema, getSchema]);
+const fromRouterSchema = v.variant("type", [
+  welcomeSchema,
+  whoSchema,
+  beatSchema,
+  jobsSchema,
+  abortSchema,
+  putSchema,
+  getSchema,
+  goodbyeSchema,
+]);
 
 export type RouterHeader = v.InferOutput<typeof fromRouterSchema>;
 
@@ -67,14 +104,17 @@ export const decodeFromWorker = (frames: readonly Uint8Array[]): BackendMessage<
   decode(fromWorkerSchema, frames, (header) =>
     header.type === "DONE" || header.type === "FAIL"
       ? { bodies: header.jobs.length, parallel: [header.ms.length] }
-      : { bodies: header.type === "PUBLISH" ? 1 : 0 },
+      : { bodies: header.type === "PUBLISH" || header.type === "PROGRESS" ? 1 : 0 },
   );
 
 export const decodeFromRouter = (frames: readonly Uint8Array[]): BackendMessage<RouterHeader> | ProtocolError =>
   decode(fromRouterSchema, frames, (header) => {
     switch (header.type) {
       case "JOBS":
-        return { bodies: header.jobs.length, parallel: [header.serials.length] };
+        return {
+          bodies: header.jobs.length,
+          parallel: [header.serials.length, header.ttlMs?.length ?? header.jobs.length],
+        };
       case "PUT":
         return { bodies: header.jobs.length, parallel: [header.topics.length] };
       case "GET":

@@ -6,6 +6,7 @@ import * as v from "valibot";
 import { errorMessageLengthMax, frameBytesMax, nameLengthMax, serialLengthMax } from "../limits.ts";
 import { type ErrorBody, type ErrorCode, ProtocolError } from "./errors.ts";
 import { encodeJson, type Json, JsonError, type JsonObject, parseJson } from "./json.ts";
+import { optionsSchema, type TaskOptions } from "./policy.ts";
 
 export const protocolVersions = [0.1, 0.2] as const;
 export type ProtocolVersion = (typeof protocolVersions)[number];
@@ -32,6 +33,7 @@ export const taskSchema = v.object({
     "Invalid type: Expected Object",
   ),
   pack: v.number(),
+  options: v.optional(optionsSchema),
 });
 
 export const dataSchema = v.object({
@@ -54,6 +56,7 @@ export interface Task {
   readonly args: Json[];
   readonly kwargs: JsonObject;
   readonly pack: PackSeconds;
+  readonly options?: TaskOptions;
 }
 export interface Data {
   readonly data: Json;

@@ -1,24 +1,18 @@
-/** What a requestor may send, and what it gets back. Frames here are without the envelope. */
+/** What a requestor may send, as the engine takes it. Frames here are without the envelope. */
 import * as v from "valibot";
-import { batchTasksMax, messageFramesMax, nameLengthMax } from "../limits.ts";
-import { type ErrorBody, type ErrorCode, errorCodes, ProtocolError } from "./errors.ts";
+import { batchTasksMax, messageFramesMax, nameLengthMax, serialLengthMax } from "../limits.ts";
+import { ProtocolError } from "./errors.ts";
 import {
   badFrame,
   checkFrame,
-  type Data,
   dataSchema,
   decodeMeta,
   decodeObject,
-  encodeData,
-  encodeMeta,
-  encodeTask,
   type Meta,
-  packNow,
   type Task,
   taskName,
   taskSchema,
 } from "./frames.ts";
-import type { Json } from "./json.ts";
 
 /** One TASK frame of a request: what it says, and its bytes to hand on as they came. */
 export interface TaskPart {
@@ -32,15 +26,17 @@ export type Request =
   | { readonly kind: "ping"; readonly meta: Meta }
   | { readonly kind: "task"; readonly meta: Meta; readonly parts: readonly TaskPart[] }
   | { readonly kind: "data"; readonly meta: Meta; readonly topic: string; readonly bytes: Uint8Array }
+  | { readonly kind: "cancel"; readonly meta: Meta & { readonly serial: string } }
   | { readonly kind: "control"; readonly meta: Meta; readonly control: Control };
 
 const controlSchema = v.variant("command", [
   v.object({ command: v.literal("status") }),
   v.object({ command: v.literal("tasks") }),
+  v.object({ command: v.literal("cancel"), serial: v.pipe(v.string(), v.nonEmpty(), v.maxLength(serialLengthMax)) }),
   v.object({ command: v.literal("get"), topic: v.pipe(v.string(), v.nonEmpty(), v.maxLength(nameLengthMax)) }),
 ]);
 export type Control = v.InferOutput<typeof controlSchema>;
-const controlCommands = ["status", "tasks", "get"] as const;
+const controlCommands = ["status", "tasks", "get", "cancel"] as const;
 
 /** A request that could not be understood, and as much of its META as could be, so that the answer finds its question. */
 export interface BadRequest {
@@ -59,9 +55,10 @@ export const decodeRequest = (frames: readonly Uint8Array[]): Request | BadReque
   const meta = decodeMeta(metaBytes);
   if (meta instanceof ProtocolError) return bad(null, meta);
   if (meta.type === "CONTROL" && meta.version !== 0.1) return decodeControl(meta, rest);
+  if (meta.type === "CANCEL" && meta.version !== 0.1) return decodeCancel(meta, rest);
   if (meta.type === "ACK" && rest.length === 0) return { kind: "ping", meta };
   if (meta.type !== "REQ") {
-    const known = meta.version === 0.1 ? "REQ" : "REQ, CONTROL";
+    const known = meta.version === 0.1 ? "REQ" : "REQ, CANCEL, CONTROL";
     return bad(meta, badFrame("META.type", `${JSON.stringify(meta.type.slice(0, 64))} is not one of ${known}`));
   }
   if (rest.length === 0) return { kind: "ping", meta };
@@ -113,6 +110,14 @@ export const decodeTaskFrame = (bytes: Uint8Array): TaskPart | ProtocolError => 
   return { name: taskName(task.task), task: task as Task, bytes };
 };
 
+const decodeCancel = (meta: Meta, frames: readonly Uint8Array[]): Request | BadRequest => {
+  if (frames.length > 0) return bad(meta, badFrame("CANCEL", `needs META alone, got ${frames.length} frames after it`));
+  const { serial } = meta;
+  if (serial === undefined)
+    return bad(meta, badFrame("META.serial", "missing; it says which request is to be cancelled"));
+  return { kind: "cancel", meta: { ...meta, serial } };
+};
+
 const decodeControl = (meta: Meta, frames: readonly Uint8Array[]): Request | BadRequest => {
   const [bytes] = frames;
   if (bytes === undefined || frames.length > 1) {
@@ -133,73 +138,3 @@ const decodeControl = (meta: Meta, frames: readonly Uint8Array[]): Request | Bad
 };
 
 const bad = (meta: Meta | null, error: ProtocolError): BadRequest => ({ kind: "bad", meta, error });
-
-/* ── What a requestor builds ─────────────────────────────────────────────────────────────────────────────────────── */
-
-export interface RequestOptions {
-  /** META's `id`: who asks. */
-  readonly id: string;
-  readonly serial: string;
-}
-
-const requestMeta = ({ id, serial }: RequestOptions, type: "REQ" | "CONTROL"): Buffer =>
-  encodeMeta({ id, role: "requestor", version: 0.2, type, pack: packNow(), serial });
-
-/** Throws JsonError for arguments that cannot travel. */
-export const encodeTaskRequest = (options: RequestOptions, task: string, args: unknown[], kwargs: object): Buffer[] => [
-  requestMeta(options, "REQ"),
-  encodeTask({ task, args: args as Json[], kwargs: kwargs as { [key: string]: Json }, pack: packNow() }),
-];
-
-/** Throws JsonError for data that cannot travel. */
-export const encodeDataRequest = (options: RequestOptions, topic: string, data: unknown): Buffer[] => [
-  requestMeta(options, "REQ"),
-  encodeData({ topic, data: data as Json, pack: packNow() }),
-];
-
-export const encodeControlRequest = (options: RequestOptions, control: Control): Buffer[] => [
-  requestMeta(options, "CONTROL"),
-  encodeData({ data: control, pack: packNow() }),
-];
-
-/* ── What comes back ─────────────────────────────────────────────────────────────────────────────────────────────── */
-
-export type Reply =
-  | { readonly kind: "ack"; readonly meta: Meta; readonly data: Json | undefined }
-  | { readonly kind: "error"; readonly meta: Meta; readonly error: ErrorBody };
-
-const errorBodySchema = v.object({ code: v.string(), message: v.string() });
-
-/** Any frames in, a reply or the reason why it is none out; never an exception. */
-export const decodeReply = (frames: readonly Uint8Array[]): Reply | ProtocolError => {
-  const [metaBytes, bodyBytes] = frames;
-  if (metaBytes === undefined) return badFrame("META", "missing");
-  const meta = decodeMeta(metaBytes);
-  if (meta instanceof ProtocolError) return meta;
-  let body: Data | undefined;
-  if (bodyBytes !== undefined) {
-    const value = decodeObject(bodyBytes, "DATA");
-    if (value instanceof ProtocolError) return value;
-    const data = checkFrame(dataSchema, value, "DATA");
-    if (data instanceof ProtocolError) return data;
-    body = data as Data;
-  }
-  if (meta.type === "ACK") return { kind: "ack", meta, data: body?.data };
-  if (meta.type !== "ERR") return badFrame("META.type", `${JSON.stringify(meta.type)} is not one of ACK, ERR`);
-  const error = checkFrame(errorBodySchema, body?.data, "DATA.data");
-  if (error instanceof ProtocolError) return error;
-  return { kind: "error", meta, error: { code: error.code as ErrorCode, message: error.message } };
-};
-
-export const isErrorCode = (code: string): code is ErrorCode => Object.hasOwn(errorCodes, code);
-
-/** The frames of an answer to a request: who answers, in the version of the question. */
-export const encodeReplyMeta = (id: string, type: "ACK" | "ERR", version: Meta["version"], serial?: string): Buffer =>
-  encodeMeta({
-    id,
-    role: "responder",
-    version,
-    type,
-    pack: packNow(),
-    ...(serial !== undefined && version !== 0.1 ? { serial } : {}),
-  });

@@ -1,0 +1,38 @@
+/** The messages that hand jobs to a worker. */
+import { messageJobsMax } from "../limits.ts";
+import type { RouterHeader } from "../wire/backend.ts";
+import { type Effect, toWorker } from "./effects.ts";
+import type { Job } from "./job.ts";
+import type { Worker } from "./workers.ts";
+
+/** A message to a worker has jobs of one kind, and no more than `messageJobsMax`; their order stays. */
+export const runsOfOneKind = (jobs: readonly Job[]): Job[][] => {
+  const runs: Job[][] = [];
+  for (const job of jobs) {
+    const run = runs.at(-1);
+    if (run?.[0]?.kind === job.kind && run.length < messageJobsMax) run.push(job);
+    else runs.push([job]);
+  }
+  return runs;
+};
+
+export const handOver = (worker: Worker, jobs: readonly Job[], now: number): Effect => {
+  const ids = jobs.map((job) => job.id);
+  const kind = jobs[0]?.kind;
+  if (kind !== "task") {
+    const header: RouterHeader = {
+      type: kind === "put" ? "PUT" : "GET",
+      jobs: ids,
+      topics: jobs.map((job) => job.name),
+    };
+    return toWorker(worker.key, header, kind === "put" ? jobs.map((job) => job.body) : []);
+  }
+  const hasTtl = jobs.some((job) => job.expiresAt < Number.POSITIVE_INFINITY);
+  const ttlMs = jobs.map((job) => (job.expiresAt === Number.POSITIVE_INFINITY ? null : job.expiresAt - now));
+  const serials = jobs.map((job) => job.request?.meta.serial ?? "");
+  return toWorker(
+    worker.key,
+    { type: "JOBS", jobs: ids, serials, ...(hasTtl && { ttlMs }) },
+    jobs.map((job) => job.body),
+  );
+};

@@ -1,0 +1,131 @@
+/**
+ * The requests that wait for their answers: found by who asked and by serial, answered once, a batch when its last part has
+ * ended. Exactly one terminal reply leaves for each.
+ */
+import { batchResultBytesMax, progressIntervalMs } from "../limits.ts";
+import type { ErrorCode } from "../wire/errors.ts";
+import { encodeData, encodeError, type Meta, packNow } from "../wire/frames.ts";
+import { encodeReplyMeta, partFromError } from "../wire/replies.ts";
+import type { Effect } from "./effects.ts";
+import type { Job, Request, Requestor } from "./job.ts";
+import type { Outcome } from "./outcome.ts";
+
+/** Who asked, and under which version and serial the answer goes out. */
+export interface Asked {
+  readonly requestor: Requestor;
+  readonly meta: Pick<Meta, "version" | "serial">;
+}
+
+export class Requests {
+  readonly #bySerial = new Map<string, Request>();
+
+  constructor(
+    /** Who answers where no worker does. */
+    readonly routerId: string,
+  ) {}
+
+  /** Null where that requestor has a request of that serial open already. */
+  open({ requestor, meta }: Asked, parts: number, now: number): Request | null {
+    const request: Request = {
+      requestor,
+      meta,
+      jobs: [],
+      results: parts > 1 ? new Array<undefined>(parts).fill(undefined) : [],
+      resultBytes: 0,
+      left: parts,
+      progressAt: now,
+    };
+    if (meta.serial !== undefined) {
+      const key = keyOf(requestor, meta.serial);
+      if (this.#bySerial.has(key)) return null;
+      this.#bySerial.set(key, request);
+    }
+    return request;
+  }
+
+  find(requestor: Requestor, serial: string): Request | undefined {
+    return this.#bySerial.get(keyOf(requestor, serial));
+  }
+
+  /** Of all requestors: serials are only unique for each. */
+  findAll(serial: string): Request[] {
+    return [...this.#bySerial.values()].filter((request) => request.meta.serial === serial);
+  }
+
+  /** Takes a job's end; gives the reply if the request is complete by it. */
+  settle(job: Job, outcome: Outcome, now: number): Effect[] {
+    const { request } = job;
+    if (request === null) return [];
+    request.left--;
+    if (request.results.length === 0) {
+      this.#close(request);
+      return [reply(request, outcome)];
+    }
+    const body = outcome.type === "ACK" ? outcome.body : partFromError(outcome.body);
+    request.results[job.part] = this.#withinBound(request, body);
+    if (request.left > 0) return this.#progressOfBatch(request, now);
+    this.#close(request);
+    const meta = encodeReplyMeta(this.routerId, "ACK", request.meta.version, request.meta.serial);
+    return [{ to: "requestor", requestor: request.requestor, frames: [meta, ...(request.results as Uint8Array[])] }];
+  }
+
+  progress(job: Job, by: string, body: Uint8Array): Effect[] {
+    const { request } = job;
+    // v0.1 knows no progress, and a batch tells of its parts instead.
+    if (request === null || request.meta.version === 0.1 || request.results.length > 0) return [];
+    return [progressReply(request, by, body)];
+  }
+
+  refuse(asked: Asked, code: ErrorCode, message: string): Effect {
+    return reply(asked, { type: "ERR", by: this.routerId, body: encodeError(code, message) });
+  }
+
+  acknowledge(asked: Asked, body?: Uint8Array): Effect {
+    return reply(asked, { type: "ACK", by: this.routerId, body });
+  }
+
+  #withinBound(request: Request, body: Uint8Array): Uint8Array {
+    if (request.resultBytes + body.length > batchResultBytesMax) {
+      const message = `the results of the batch would exceed ${batchResultBytesMax} bytes; ask for less at once`;
+      return partFromError(encodeError("TOO_LARGE", message));
+    }
+    request.resultBytes += body.length;
+    return body;
+  }
+
+  #progressOfBatch(request: Request, now: number): Effect[] {
+    if (now - request.progressAt < progressIntervalMs) return [];
+    request.progressAt = now;
+    const total = request.results.length;
+    const body = encodeData({ data: { done: total - request.left, total }, pack: packNow() });
+    return [progressReply(request, this.routerId, body)];
+  }
+
+  #close({ requestor, meta }: Request): void {
+    if (meta.serial !== undefined) this.#bySerial.delete(keyOf(requestor, meta.serial));
+  }
+}
+
+const reply = (
+  { requestor, meta }: Asked,
+  { type, by, body }: Omit<Outcome, "body"> & { body?: Uint8Array | undefined },
+): Effect => {
+  const head = encodeReplyMeta(by, type, meta.version, meta.serial);
+  // A v0.1 requestor gets an acknowledgement alone, without the result.
+  const isBare = body === undefined || (type === "ACK" && meta.version === 0.1);
+  return { to: "requestor", requestor, frames: isBare ? [head] : [head, body] };
+};
+
+const progressReply = ({ requestor, meta }: Asked, by: string, body: Uint8Array): Effect => ({
+  to: "requestor",
+  requestor,
+  frames: [encodeReplyMeta(by, "PROGRESS", meta.version, meta.serial), body],
+});
+
+/** Routing ids are bytes: as text of as many characters they cannot be confused. */
+const keyOf = (requestor: Requestor, serial: string): string => {
+  let key = "";
+  for (const frame of requestor)
+    key += `${frame.length}:${Buffer.from(frame.buffer, frame.byteOffset, frame.length).toString("latin1")}`;
+  return `${key} ${serial}`;
+};

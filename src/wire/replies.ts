@@ -1,0 +1,89 @@
+/** What an engine answers: how it is encoded, and what a requestor makes of it. Frames here are without the envelope. */
+import * as v from "valibot";
+import { type ErrorBody, type ErrorCode, ProtocolError } from "./errors.ts";
+import { badFrame, checkFrame, decodeMeta, decodeObject, encodeMeta, type Meta, packNow } from "./frames.ts";
+import type { Json } from "./json.ts";
+
+/** One part of a batch's answer. */
+export type PartResult = { readonly data: Json } | { readonly error: ErrorBody };
+
+export type Reply =
+  | { readonly kind: "ack"; readonly meta: Meta; readonly data: Json | undefined }
+  /** The answer to a batch, in the order asked. */
+  | { readonly kind: "batch"; readonly meta: Meta; readonly parts: readonly PartResult[] }
+  /** Not the last word: more is to come for this serial. */
+  | { readonly kind: "progress"; readonly meta: Meta; readonly data: Json }
+  | { readonly kind: "error"; readonly meta: Meta; readonly error: ErrorBody };
+
+const errorBodySchema = v.object({ code: v.string(), message: v.string() });
+const replyDataSchema = v.object({
+  data: v.optional(v.unknown()),
+  error: v.optional(errorBodySchema),
+  pack: v.number(),
+});
+
+/** Any frames in, a reply or the reason why it is none out; never an exception. */
+export const decodeReply = (frames: readonly Uint8Array[]): Reply | ProtocolError => {
+  const [metaBytes, ...rest] = frames;
+  if (metaBytes === undefined) return badFrame("META", "missing");
+  const meta = decodeMeta(metaBytes);
+  if (meta instanceof ProtocolError) return meta;
+  const parts: PartResult[] = [];
+  for (const [index, bytes] of rest.entries()) {
+    const part = decodePart(bytes, `frame ${index + 2}`);
+    if (part instanceof ProtocolError) return part;
+    parts.push(part);
+  }
+  return replyOf(meta, parts);
+};
+
+const replyOf = (meta: Meta, parts: readonly PartResult[]): Reply | ProtocolError => {
+  const [first] = parts;
+  const data = first !== undefined && "data" in first ? first.data : undefined;
+  switch (meta.type) {
+    case "ACK":
+      return parts.length > 1 || (first !== undefined && "error" in first)
+        ? { kind: "batch", meta, parts }
+        : { kind: "ack", meta, data };
+    case "PROGRESS":
+      return { kind: "progress", meta, data: data ?? null };
+    case "ERR": {
+      const error = checkFrame(errorBodySchema, data, "DATA.data");
+      if (error instanceof ProtocolError) return error;
+      return { kind: "error", meta, error: { code: error.code as ErrorCode, message: error.message } };
+    }
+    default:
+      return badFrame("META.type", `${JSON.stringify(meta.type.slice(0, 64))} is not one of ACK, ERR, PROGRESS`);
+  }
+};
+
+const decodePart = (bytes: Uint8Array, label: string): PartResult | ProtocolError => {
+  const value = decodeObject(bytes, label);
+  if (value instanceof ProtocolError) return value;
+  const part = checkFrame(replyDataSchema, value, label);
+  if (part instanceof ProtocolError) return part;
+  if (part.error !== undefined) return { error: { code: part.error.code as ErrorCode, message: part.error.message } };
+  if (part.data === undefined) return badFrame(label, "has neither `data` nor `error`");
+  return { data: part.data as Json };
+};
+
+/* ── What the engine encodes ─────────────────────────────────────────────────────────────────────────────────────── */
+
+export type ReplyType = "ACK" | "ERR" | "PROGRESS";
+
+/** Who answers, in the version of the question. */
+export const encodeReplyMeta = (id: string, type: ReplyType, version: Meta["version"], serial?: string): Buffer =>
+  encodeMeta({
+    id,
+    role: "responder",
+    version,
+    type,
+    pack: packNow(),
+    ...(serial !== undefined && version !== 0.1 ? { serial } : {}),
+  });
+
+/** A part of a batch that failed, made of the DATA frame that an ERR would have carried. */
+export const partFromError = (errorFrame: Uint8Array): Buffer => {
+  const { data, pack } = JSON.parse(Buffer.from(errorFrame).toString()) as { data: ErrorBody; pack: number };
+  return Buffer.from(JSON.stringify({ error: data, pack }));
+};
