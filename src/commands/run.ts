@@ -58,6 +58,6 @@ const verbNamed = (verb: string, verbs: SubCommandsDef): SubCommandsDef[string] 
 /** The usage of a command, in colours only where a person will see them. */
 const usage = async (command: CommandDef, path: string, stream: NodeJS.WriteStream): Promise<string> => {
   const parentName = path.split(" ").slice(0, -1).join(" ");
-  const text = `${await renderUsage(command, { meta: { name: parentName } })}\n`;
+  const text = `${(await renderUsage(command, { meta: { name: parentName } })).replace(/ +$/gm, "").trimEnd()}\n`;
   return stream.isTTY && !process.env.NO_COLOR ? text : Bun.stripANSI(text);
 };
