@@ -1,6 +1,7 @@
 /** From what was typed to the command that does it: finds the verb in the tree, prints usages, checks strictly, runs. */
 import { type ArgsDef, type CommandDef, type CommandMeta, renderUsage, runCommand, type SubCommandsDef } from "citty";
 import { ExitError, UsageError } from "./exit.ts";
+import { writeOut } from "./output.ts";
 import { asksForHelp, canonicalArgs } from "./strict.ts";
 
 /** citty lets these be values, promises or functions of either. */
@@ -35,7 +36,7 @@ export const run = async (root: CommandDef, hiddenVerbs: SubCommandsDef, argv: r
       verbs = await resolve(command.subCommands);
     }
     if (asksForHelp(rest)) {
-      process.stdout.write(await usage(command, path, process.stdout));
+      await writeOut(await usage(command, path, process.stdout));
       return;
     }
     await runCommand(command, { rawArgs: canonicalArgs(rest, await argsOf(command)) });

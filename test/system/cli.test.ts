@@ -1,5 +1,6 @@
 /** What a person types, against a real engine. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { connect } from "task-engine";
 import { type Engine, fromSource, runCommand, startEngine } from "../support/engine.ts";
 import { handRouter } from "../support/hand-router.ts";
 import { freePorts } from "../support/ports.ts";
@@ -194,6 +195,34 @@ test("data watch ends with 0 when its reader goes", async () => {
   await run("data", "put", "r", "1");
   expect(await watching.child.exited).toBe(0);
   expect(await watching.child.stderr.text()).toBe("");
+});
+
+test("data watch ends although its reader has stopped reading", async () => {
+  await run("data", "put", "s", "0");
+  await using watching = watch("s");
+  expect(await watching.line()).toBe("s 0");
+  await using client = connect(engine.endpoint);
+  for (let count = 0; count < 10; count++) await client.publish("s", "x".repeat(500_000));
+  watching.child.kill("SIGINT");
+  expect(await watching.child.exited).toBe(0);
+});
+
+test("a large result goes through a pipe whole", async () => {
+  await using client = connect(engine.endpoint);
+  await client.publish("large", "x".repeat(1_500_000));
+  const { exitCode, stdout } = await run("data", "get", "large");
+  expect({ exitCode, length: stdout.length }).toEqual({ exitCode: 0, length: 1_500_001 });
+});
+
+test("a result that cannot be written ends with 1 and one line", async () => {
+  const child = Bun.spawn([...fromSource, "send", "count", "2", "3"], {
+    env: surroundings(),
+    stdin: "ignore",
+    stdout: Bun.file("/dev/full"),
+    stderr: "pipe",
+  });
+  expect(await child.exited).toBe(1);
+  expect(await child.stderr.text()).toMatch(/^task-engine: cannot write to stdout: ENOSPC.*\n$/);
 });
 
 test("bench counts, and says how long it took", async () => {
