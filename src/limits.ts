@@ -124,6 +124,9 @@ export const callTimeoutMs = 60_000;
 /** ms between two tries of a client to send what its connection has not taken yet; the first come quicker. */
 export const sendRetryMsMax = 50;
 
+/** ms that a process that is done may take to get rid of its last output, to a reader that may have stopped reading. */
+export const lastOutputMs = 1_000;
+
 /** ms that closing sockets may take to send what is left. */
 export const lingerMs = 1_000;
 
@@ -133,8 +136,8 @@ export const killMs = 5_000;
 /** ms that a process may take to end after SIGTERM: closing sockets may linger for `lingerMs`. Then it is killed. */
 export const terminateMs = 2_500;
 
-/** ms that a process's last words may take to arrive after its end. */
-export const lastWordsMs = 250;
+/** ms that what was said may take to arrive: a process's last words after its end, a worker's end at the router. */
+export const lastWordsMs = 500;
 
 /** ms in which a second Ctrl-C is the echo of a launcher (npx), not a person's: nobody presses it twice so fast and means it. */
 export const interruptEchoMs = 400;

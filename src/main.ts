@@ -6,6 +6,7 @@
 import type { CommandDef, SubCommandsDef } from "citty";
 import { version } from "../package.json" with { type: "json" };
 import { type ExitCode, ExitError } from "./commands/exit.ts";
+import { lastOutputMs } from "./limits.ts";
 
 const verbs: SubCommandsDef = {
   serve: async () => (await import("./commands/serve.ts")).serveCommand,
@@ -31,8 +32,8 @@ const root: CommandDef = {
 
 const main = async (argv: readonly string[]): Promise<void> => {
   if (argv.length === 1 && argv[0] === "--version") {
-    process.stdout.write(`${version}\n`);
-    return;
+    const { printResult } = await import("./commands/output.ts");
+    return printResult(version);
   }
   const { run } = await import("./commands/run.ts");
   await run(root, hiddenVerbs, argv);
@@ -56,3 +57,5 @@ try {
 } catch (failure) {
   process.exitCode = await explain(failure);
 }
+// The process ends by itself, unless a reader who has stopped reading keeps it from writing its last words.
+setTimeout(() => process.exit(), lastOutputMs).unref();

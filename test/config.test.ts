@@ -55,6 +55,10 @@ test("an empty variable is one that is not set", async () => {
   expect(await load("port = 1001", {}, { TASK_ENGINE_PORT: "" })).toMatchObject({ port: 1001 });
 });
 
+test("the variable by which other verbs find the engine is no mistake", async () => {
+  expect(await load("", {}, { TASK_ENGINE_ROUTER: "tcp://127.0.0.1:9000" })).toMatchObject({ port: 9000 });
+});
+
 test("a switch can be set by flag and by variable, also to false", async () => {
   expect(await load("", { verbose: true })).toMatchObject({ verbose: true });
   expect(await load("verbose = true", {}, { TASK_ENGINE_VERBOSE: "0" })).toMatchObject({ verbose: false });

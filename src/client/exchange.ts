@@ -87,13 +87,15 @@ export class Exchange {
     const bytes = this.#checkSize(frames);
     const { promise, resolve, reject } = Promise.withResolvers<Acknowledgement>();
     const startedMs = performance.now();
-    this.#pending.set(serial, { resolve, reject, startedMs, timeoutMs, bytes, unsent: frames });
+    const pending: Pending = { resolve, reject, startedMs, timeoutMs, bytes, unsent: frames };
+    // What waits for the connection goes first.
+    if (this.#unsent.size > 0 || !this.#transmit(pending)) {
+      this.#unsent.add(serial);
+      this.#retryLater();
+    }
+    this.#pending.set(serial, pending);
     this.#bytes += bytes;
-    this.#unsent.add(serial);
-    // With others before it, it takes its turn when the retry timer fires.
-    if (this.#unsent.size === 1) this.#flush();
-    const pending = this.#pending.get(serial);
-    if (pending !== undefined) this.#deadlines.watch(this.#deadlineOf(pending));
+    this.#deadlines.watch(this.#deadlineOf(pending));
     return promise;
   }
 
@@ -124,18 +126,24 @@ export class Exchange {
     return bytes;
   }
 
+  /** Hands a request to the connection, if there is one that takes it. */
+  #transmit(pending: Pending): boolean {
+    if (pending.unsent === null) return true;
+    if (this.#dealer.trySend([delimiter, ...pending.unsent]) !== "sent") return false;
+    this.trace?.("sending", pending.unsent);
+    pending.unsent = null;
+    this.#retryMs = 1;
+    return true;
+  }
+
   #flush(): void {
     for (const serial of this.#unsent) {
       const pending = this.#pending.get(serial);
-      if (pending?.unsent === undefined || pending.unsent === null) continue;
-      if (this.#dealer.trySend([delimiter, ...pending.unsent]) !== "sent") {
+      if (pending !== undefined && !this.#transmit(pending)) {
         this.#retryLater();
         return;
       }
-      this.trace?.("sending", pending.unsent);
-      pending.unsent = null;
       this.#unsent.delete(serial);
-      this.#retryMs = 1;
     }
   }
 

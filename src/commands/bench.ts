@@ -30,8 +30,8 @@ export const benchCommand = defineCommand({
     const timeoutMs = timeoutFrom(args, callTimeoutMs);
     const options = { timeoutMs: Math.min(timeoutMs, requestTimeoutMs) };
     const report = await withEngine(endpoint, options, (engine) => measure(engine, samples, window, timeoutMs));
-    if (args.json) printResult(JSON.stringify(report));
-    else for (const line of describe(report)) printResult(line);
+    if (args.json) await printResult(JSON.stringify(report));
+    else for (const line of describe(report)) await printResult(line);
   },
 });
 

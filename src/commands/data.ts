@@ -10,7 +10,7 @@
  * 2 for wrong usage, 3 when there is no engine or no answer in time.
  */
 import { defineCommand } from "citty";
-import type { Subscription, TopicValue } from "../client/client.ts";
+import type { TopicValue } from "../client/client.ts";
 import { nameLengthMax, requestTimeoutMs } from "../limits.ts";
 import { type EngineFlags, endpointFrom, engineArgs, timeoutFrom, withEngine } from "./engine.ts";
 import { UsageError } from "./exit.ts";
@@ -57,7 +57,7 @@ const getCommand = defineCommand({
   run: async ({ args }) => {
     const topic = checkTopic(args.topic);
     const value = await withEngine(...connection(args), (engine) => engine.get(topic));
-    printResult(args.json ? JSON.stringify(value) : plain(value.data));
+    await printResult(args.json ? JSON.stringify(value) : plain(value.data));
   },
 });
 
@@ -72,21 +72,25 @@ const watchCommand = defineCommand({
     const show = args.json
       ? (value: TopicValue): string => JSON.stringify(value)
       : ({ topic, data }: TopicValue): string => `${topic} ${JSON.stringify(data)}`;
+    const topics = args._.map(checkTopic);
     await withEngine(...connection(args), async (engine) => {
-      await using subscription = engine.subscribe(...args._.map(checkTopic));
-      endsWithReader(subscription);
-      for await (const value of subscription) printResult(show(value));
+      await using subscription = engine.subscribe(...topics);
+      const printAll = async (): Promise<void> => {
+        for await (const value of subscription) await printResult(show(value));
+      };
+      // A reader that has stopped reading holds up the printing, but must not hold up the end.
+      await Promise.race([printAll(), toldToEnd()]);
     });
   },
 });
 
-/** Ends it when a person or the system says so, or nobody reads any more. */
-const endsWithReader = (subscription: Subscription): void => {
-  const end = (): void => void subscription.return();
-  process.once("SIGINT", end);
-  process.once("SIGTERM", end);
-  stdoutClosed.then(end);
-};
+/** Resolves when a person or the system says so, or nobody reads any more. */
+const toldToEnd = (): Promise<void> =>
+  new Promise((resolve) => {
+    process.once("SIGINT", resolve);
+    process.once("SIGTERM", resolve);
+    stdoutClosed.then(resolve);
+  });
 
 export const dataCommand = defineCommand({
   meta: { name: "data", description: "Give, read and follow data" },

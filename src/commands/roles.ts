@@ -9,6 +9,7 @@ import { ExitError, UsageError } from "./exit.ts";
 
 const host = { type: "string", required: true, valueHint: "address", description: "Address to listen on" } as const;
 const portFlag = { type: "string", required: true, valueHint: "port", description: "Port to listen on" } as const;
+const backendPort = { ...portFlag, description: "Port to listen on for workers" } as const;
 const backend = {
   type: "string",
   required: true,
@@ -20,7 +21,7 @@ const verbose = { type: "boolean", description: "Print each message as it passes
 
 export const routerCommand = defineCommand({
   meta: { name: "router", description: "The router of an engine; serve starts it" },
-  args: { host, port: portFlag, "backend-port": portFlag, verbose } satisfies ArgsDef,
+  args: { host, port: portFlag, "backend-port": backendPort, verbose } satisfies ArgsDef,
   run: ({ args }) =>
     asRole(async () => {
       const { runRouter } = await import("../router/router.ts");

@@ -1,6 +1,7 @@
 /** From what was typed to the command that does it: finds the verb in the tree, prints usages, checks strictly, runs. */
 import { type ArgsDef, type CommandDef, type CommandMeta, renderUsage, runCommand, type SubCommandsDef } from "citty";
 import { ExitError, UsageError } from "./exit.ts";
+import { writeOut } from "./output.ts";
 import { asksForHelp, canonicalArgs } from "./strict.ts";
 
 /** citty lets these be values, promises or functions of either. */
@@ -35,7 +36,7 @@ export const run = async (root: CommandDef, hiddenVerbs: SubCommandsDef, argv: r
       verbs = await resolve(command.subCommands);
     }
     if (asksForHelp(rest)) {
-      process.stdout.write(await usage(command, path, process.stdout));
+      await writeOut(await usage(command, path, process.stdout));
       return;
     }
     await runCommand(command, { rawArgs: canonicalArgs(rest, await argsOf(command)) });
@@ -58,6 +59,6 @@ const verbNamed = (verb: string, verbs: SubCommandsDef): SubCommandsDef[string] 
 /** The usage of a command, in colours only where a person will see them. */
 const usage = async (command: CommandDef, path: string, stream: NodeJS.WriteStream): Promise<string> => {
   const parentName = path.split(" ").slice(0, -1).join(" ");
-  const text = `${await renderUsage(command, { meta: { name: parentName } })}\n`;
+  const text = `${(await renderUsage(command, { meta: { name: parentName } })).replace(/ +$/gm, "").trimEnd()}\n`;
   return stream.isTTY && !process.env.NO_COLOR ? text : Bun.stripANSI(text);
 };

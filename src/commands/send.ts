@@ -41,10 +41,10 @@ export const sendCommand = defineCommand({
     await withEngine(endpoint, options, async (engine) => {
       try {
         const reply = await engine.request(task, list, kwargs, { timeoutMs });
-        printResult(args.json ? JSON.stringify(reply) : plain(reply.data));
+        await printResult(args.json ? JSON.stringify(reply) : plain(reply.data));
       } catch (error) {
         if (args.json && error instanceof TaskEngineError) {
-          printResult(JSON.stringify({ error: { code: error.code, message: error.message } }));
+          await printResult(JSON.stringify({ error: { code: error.code, message: error.message } }));
         }
         throw error;
       }

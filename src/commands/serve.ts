@@ -7,6 +7,7 @@ import { defineCommand } from "citty";
 import { ConfigError, configFlags, loadConfig } from "../config.ts";
 import { outliveReaders } from "../supervisor/output.ts";
 import { reachable, rolesOf } from "../supervisor/roles.ts";
+import { onStopSignals } from "../supervisor/signals.ts";
 import { Supervisor } from "../supervisor/supervisor.ts";
 import { ExitError } from "./exit.ts";
 
@@ -23,7 +24,7 @@ export const serveCommand = defineCommand({
       env: config.env,
       readyLine: `[ENGINE] Ready: send tasks to tcp://${reachable(config.host)}:${config.port}`,
     });
-    stopBySignals(supervisor);
+    onStopSignals(() => supervisor.stop());
     const outcome = await supervisor.run();
     if (outcome.type === "failed") throw new ExitError(outcome.reason, 1);
     if (outcome.type === "killed")
@@ -33,11 +34,4 @@ export const serveCommand = defineCommand({
 
 const explain = (failure: unknown): never => {
   throw failure instanceof ConfigError ? new ExitError(failure.message, 1) : failure;
-};
-
-const stopBySignals = (supervisor: Supervisor): void => {
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => supervisor.stop());
-  // A terminal that closes may send it more than once, and nobody who waits is behind it: it never hurries.
-  process.once("SIGHUP", () => supervisor.stop());
-  process.on("SIGHUP", () => undefined);
 };

@@ -19,7 +19,7 @@ export const tasksCommand = defineCommand({
     const tasks = await withEngine(endpointFrom(args), { timeoutMs: timeoutFrom(args, requestTimeoutMs) }, (engine) =>
       engine.tasks(),
     );
-    if (args.json) printResult(JSON.stringify(tasks));
-    else for (const { name } of tasks) printResult(name);
+    if (args.json) await printResult(JSON.stringify(tasks));
+    else for (const { name } of tasks) await printResult(name);
   },
 });

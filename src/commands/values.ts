@@ -14,7 +14,8 @@ export const valueFrom = (text: string, origin: string): Json => {
     return parseJson(Buffer.from(text));
   } catch (error) {
     if (!(error instanceof JsonError)) throw error;
-    if (looksLikeContainer(text) && isJson(text)) throw new UsageError(`${origin}: ${error.message.replace(/^value: /, "")}`);
+    if (looksLikeContainer(text) && isJson(text))
+      throw new UsageError(`${origin}: ${error.message.replace(/^value: /, "")}`);
     return text;
   }
 };

@@ -6,7 +6,7 @@
  * can be foreseen, but nobody else can use that: Bun takes only a regular file of its own user and of the right size,
  * follows no link, and in a folder like /tmp no other user can exchange it; otherwise it unpacks anew. One file
  * serves all processes: each maps the same pages. A file in memory (memfd) of each process's own would cost
- * every one 3 MB on top of its 13 and 10 ms of its start, so it is kept for where the temporary folder is of no use:
+ * every one 2 MB on top of its 17 and 10 ms of its start, so it is kept for where the temporary folder is of no use:
  * full, read-only, mounted noexec, not there at all, or with a copy that a power cut has spoilt.
  */
 import { dlopen, ptr } from "bun:ffi";

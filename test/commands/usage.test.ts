@@ -1,0 +1,73 @@
+import { expect, test } from "bun:test";
+import { version } from "../../package.json";
+import { fromSource, runCommand } from "../support/engine.ts";
+
+const run = (...args: string[]) => runCommand(fromSource, args, { env: { PATH: process.env.PATH ?? "" } });
+
+test("--version prints the version alone", async () => {
+  expect(await run("--version")).toEqual({ exitCode: 0, stdout: `${version}\n`, stderr: "" });
+});
+
+test("without arguments the usage goes to stderr, and the exit code is 2", async () => {
+  const { exitCode, stdout, stderr } = await run();
+  expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
+  expect(stderr).toContain("USAGE task-engine");
+});
+
+test("the usage names every verb, and none of the roles that serve starts", async () => {
+  const { exitCode, stdout, stderr } = await run("--help");
+  expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+  for (const verb of ["serve", "send", "tasks", "data", "bench", "--version"]) expect(stdout).toContain(verb);
+  for (const role of ["task-worker", "data-worker", "scan"]) expect(stdout).not.toContain(role);
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: colours would be these
+  expect(stdout).not.toMatch(/\u001b/);
+});
+
+test.each(["serve", "send", "tasks", "data", "data put", "data get", "data watch", "bench", "router", "scan"])(
+  "%s --help prints its usage",
+  async (verb) => {
+    const { exitCode, stdout, stderr } = await run(...verb.split(" "), "--help");
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+    expect(stdout).toContain(`USAGE task-engine ${verb}`);
+  },
+);
+
+test.each([
+  [["fly"], 'unknown command "fly"; see task-engine --help'],
+  [["constructor"], 'unknown command "constructor"; see task-engine --help'],
+  [["--fly"], "unknown flag --fly"],
+  [["--version", "send"], 'argument "send" is too many'],
+  [["data", "fly"], 'unknown command "fly"; see task-engine data --help'],
+  [["send"], "TASK is missing; see task-engine send --help"],
+  [["send", "count", "--fly"], "unknown flag --fly"],
+  [["send", "count", "--timeout", "soon"], '--timeout is "soon", which is not a whole number from 1'],
+  [["send", "count", "--timeout=0"], '--timeout is "0"'],
+  [
+    ["send", "count", "--router", "localhost:9000"],
+    '--router is "localhost:9000", which is not of the form tcp://HOST:PORT',
+  ],
+  [["send", "count", "--router=tcp://a:1", "--direct=tcp://a:2"], "--router and --direct exclude each other"],
+  [["send", "count", "--kwargs", "[1]"], "--kwargs is [1], which is not a JSON object"],
+  [["send", "count", '{"__proto__": 1}'], "argument 1: the key __proto__ is not allowed"],
+  [["tasks", "count"], 'argument "count" is too many: none is taken'],
+  [["data", "put", "pose"], "VALUE is missing; see task-engine data put --help"],
+  [["data", "get", ""], "TOPIC is empty"],
+  [["bench", "--samples", "many"], '--samples is "many"'],
+])("%p is wrong usage: %s", async (args, message) => {
+  const { exitCode, stdout, stderr } = await run(...args);
+  expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
+  expect(stderr).toStartWith(`task-engine: ${message}`);
+  expect(stderr.trimEnd().split("\n")).toHaveLength(1);
+});
+
+test("data without a verb prints its usage on stderr", async () => {
+  const { exitCode, stderr } = await run("data");
+  expect(exitCode).toBe(2);
+  expect(stderr).toContain("USAGE task-engine data put|get|watch");
+});
+
+test("an endpoint from the environment that is none is wrong usage too", async () => {
+  const { exitCode, stderr } = await runCommand(fromSource, ["tasks"], { env: { TASK_ENGINE_ROUTER: "nowhere" } });
+  expect(exitCode).toBe(2);
+  expect(stderr).toContain('TASK_ENGINE_ROUTER is "nowhere"');
+});

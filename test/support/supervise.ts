@@ -1,0 +1,39 @@
+/** A supervisor for a test, in a process of its own: `await using host = await supervise({ first: "flaky" })`. */
+import { join } from "node:path";
+import type { Outcome } from "../../src/supervisor/supervisor.ts";
+import { Engine } from "./engine.ts";
+
+/** How its children behave (see role.ts; well, if not said), and its bounds. */
+export interface Plan {
+  readonly scan?: string;
+  readonly router?: string;
+  /** The task worker and the data worker. */
+  readonly first?: string;
+  readonly second?: string;
+  readonly restartsMax?: number;
+  readonly graceMs?: number;
+  readonly onlineMs?: number;
+  readonly terminateMs?: number;
+  readonly env?: Readonly<Record<string, string>>;
+  /** A file for roles that must remember. */
+  readonly marker?: string;
+}
+
+export class Host extends Engine {
+  constructor(plan: Plan, env: Readonly<Record<string, string>>) {
+    const command = [process.execPath, join(import.meta.dir, "supervisor-host.ts"), JSON.stringify(plan)];
+    super({ command, env: { PATH: process.env.PATH ?? "", ...env } }, { frontend: 0, backend: 0, worker: 0 });
+  }
+
+  /** Waits for its end; what the run came to. */
+  async outcome(): Promise<Outcome> {
+    await this.ended();
+    const line = this.lines.find((line) => line.startsWith("Outcome: "));
+    if (line === undefined)
+      throw new Error(`there is no outcome in:\n${[...this.lines, ...this.errorLines].join("\n")}`);
+    return JSON.parse(line.slice("Outcome: ".length)) as Outcome;
+  }
+}
+
+/** Starts it; does not wait. */
+export const supervise = (plan: Plan = {}, env: Readonly<Record<string, string>> = {}): Host => new Host(plan, env);

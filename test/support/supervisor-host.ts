@@ -1,0 +1,42 @@
+/** A program that runs a Supervisor whose roles are those of role.ts. Its one argument is a `Plan` as JSON. */
+import { join } from "node:path";
+import { say } from "../../src/log.ts";
+import { outliveReaders } from "../../src/supervisor/output.ts";
+import type { Role } from "../../src/supervisor/roles.ts";
+import { onStopSignals } from "../../src/supervisor/signals.ts";
+import { Supervisor } from "../../src/supervisor/supervisor.ts";
+import type { Plan } from "./supervise.ts";
+
+const plan = JSON.parse(process.argv[2] ?? "") as Plan;
+const behaviours: Readonly<Record<string, string | undefined>> = {
+  scan: plan.scan ?? "list",
+  router: plan.router ?? "good",
+  first: plan.first ?? "good",
+  second: plan.second ?? "good",
+};
+const role = (kind: Role["kind"], name: string): Role => ({ kind, name, argv: [], takesEnv: kind !== "router" });
+
+outliveReaders();
+const supervisor = new Supervisor({
+  roles: {
+    scan: role("scan", "scan"),
+    router: role("router", "router"),
+    workers: [role("task worker", "first"), role("data worker", "second")],
+  },
+  restartRules: { restartsMax: plan.restartsMax ?? 5, restartWindowMs: 60_000 },
+  graceMs: plan.graceMs ?? 10_000,
+  env: plan.env ?? {},
+  readyLine: "Ready",
+  commandOf: ({ kind, name }) => [
+    process.execPath,
+    join(import.meta.dir, "role.ts"),
+    behaviours[name] ?? "",
+    kind,
+    plan.marker ?? "",
+  ],
+  onlineMs: plan.onlineMs ?? 30_000,
+  terminateMs: plan.terminateMs ?? 10_000,
+});
+onStopSignals(() => supervisor.stop());
+say(`Outcome: ${JSON.stringify(await supervisor.run())}`);
+process.exit(0);

@@ -1,0 +1,243 @@
+/** `serve` as a person runs it: every process real. */
+import { expect, test } from "bun:test";
+import { Engine, fromSource, runCommand, startEngine, stillAlive } from "../support/engine.ts";
+import { freePorts } from "../support/ports.ts";
+import { tempFolder } from "../support/temp-folder.ts";
+
+const slowTask = `
+export const task_slow = async ([ms], kwargs, { log }) => {
+  log("slow has begun");
+  await Bun.sleep(ms);
+  return "slept";
+};
+export const task_pid = () => process.pid;
+export const task_spin = (args, kwargs, { log }) => {
+  log("spin has begun");
+  for (;;) Bun.sleepSync(1000);
+};`;
+
+/** Starts it on free ports without waiting; for a start that is to fail. */
+const serve = (flags: readonly string[] = [], options: { env?: Record<string, string>; cwd?: string } = {}): Engine => {
+  const first = freePorts(5);
+  return new Engine({ flags, ...options }, { frontend: first, backend: first + 1, worker: first + 2 });
+};
+
+const onlyPid = (engine: Engine, role: string): number => {
+  const [pid] = engine.pidsOf(role);
+  if (pid === undefined) throw new Error(`no ${role} is alive`);
+  return pid;
+};
+
+/* ── Start ───────────────────────────────────────────────────────────────────────────────────────────────────────── */
+
+test("a start prints tasks, processes and sockets, and last of all where to send to", async () => {
+  await using engine = await startEngine();
+  const { frontend, backend, worker } = engine.ports;
+  const [router, first, second, data] = engine.childPids;
+  const expected = [
+    "[REGISTERED-TASKS]:",
+    "[-] task_count",
+    "------------------",
+    "### Type [ctrl-c] to exit and shutdown workers ###",
+    `Starting process [${router}]: router`,
+    `Starting [ROUTER] on socket: 127.0.0.1:${frontend}`,
+    `[ROUTER-${frontend}(FRONTEND)] Listener online`,
+    `[ROUTER-${backend}(BACKEND)] Listener online`,
+    "[ROUTER-MASTER] Routing started",
+    `Starting process [${first}]: task worker`,
+    `Starting worker[TASK] on socket: 127.0.0.1:${worker}`,
+    `[WORKER-${first}(TASK)] Listener online`,
+    `Starting process [${second}]: task worker`,
+    `Starting worker[TASK] on socket: 127.0.0.1:${worker + 1}`,
+    `[WORKER-${second}(TASK)] Listener online`,
+    `Starting process [${data}]: data worker`,
+    `Starting worker[DATA] on socket: 127.0.0.1:${worker + 2}`,
+    `[WORKER-${data}(DATA)] Listener online`,
+    `[ENGINE] Ready: send tasks to ${engine.endpoint}`,
+  ];
+  expect(engine.lines.toSorted()).toEqual(expected.toSorted());
+  expect(engine.lines.slice(0, 4)).toEqual(expected.slice(0, 4));
+  expect(engine.lines.at(-1)).toBe(expected.at(-1) ?? "");
+  expect(engine.errorLines).toEqual([]);
+});
+
+for (const [index, role] of ["router", "router", "task worker", "task worker", "data worker"].entries()) {
+  test(`a start ends with one line that names port ${index + 1} of 5, if it is taken`, async () => {
+    const first = freePorts(5);
+    const port = first + index;
+    const squatter = Bun.listen({ hostname: "127.0.0.1", port, socket: { data: () => undefined } });
+    await using engine = new Engine({}, { frontend: first, backend: first + 1, worker: first + 2 });
+    expect(await engine.ended()).toBe(1);
+    squatter.stop(true);
+    expect(engine.errorLines).toHaveLength(1);
+    expect(engine.errorLines[0]).toStartWith(`task-engine: ${role} cannot start: `);
+    expect(engine.errorLines[0]).toContain(`127.0.0.1:${port}`);
+    expect(await stillAlive(engine.childPids)).toEqual([]);
+  });
+}
+
+test("a start ends with one line that names a bad value and its place, wherever it stands", async () => {
+  using folder = tempFolder({ "task-engine.toml": "task-workers = -1\n", "other.toml": "" });
+  const run = (args: readonly string[], env: Record<string, string> = {}, cwd = "/") =>
+    runCommand(fromSource, ["serve", ...args], { env: { PATH: process.env.PATH ?? "", ...env }, cwd });
+  const [flag, variable, file, missing] = await Promise.all([
+    run(["--port", "many"]),
+    run([], { TASK_ENGINE_PORT: "0" }),
+    run([], {}, folder.path),
+    run(["--config", "none.toml"], {}, folder.path),
+  ]);
+  const failed = (line: string) => ({ exitCode: 1, stdout: "", stderr: `task-engine: ${line}\n` });
+  expect(flag).toEqual(failed('--port: must be a whole number from 1 to 65535, not "many"'));
+  expect(variable).toEqual(failed("TASK_ENGINE_PORT: must be a whole number from 1 to 65535, not 0"));
+  expect(file).toEqual(failed("task-engine.toml: task-workers: must be a whole number from 0 to 64, not -1"));
+  expect(missing).toEqual(failed("none.toml: there is no such file"));
+});
+
+test("a start ends with one line that names a task file that cannot be loaded", async () => {
+  using folder = tempFolder({ "tasks/broken.ts": "export const task_x = ;" });
+  await using engine = serve([], { cwd: folder.path });
+  expect(await engine.ended()).toBe(1);
+  expect(engine.errorLines).toHaveLength(1);
+  expect(engine.errorLines[0]).toContain(folder.at("tasks/broken.ts"));
+  expect(engine.lines).toEqual([]);
+});
+
+test("settings come from the file, and variables of its [env] reach the tasks", async () => {
+  using folder = tempFolder({
+    "task-engine.toml": 'task-workers = 1\ntasks = "mine"\n[env]\nROBOT = "left"\n',
+    "mine/robot.ts": "export const task_robot = () => process.env.ROBOT;",
+  });
+  await using engine = await startEngine({ cwd: folder.path });
+  expect(engine.childPids).toHaveLength(3);
+  const { stdout } = await engine.run("send", "robot", "--router", engine.endpoint);
+  expect(stdout).toBe("left\n");
+});
+
+/* ── Keep alive ──────────────────────────────────────────────────────────────────────────────────────────────────── */
+
+test("requests are served while one of two task workers is down, and its successor takes its port", async () => {
+  await using engine = await startEngine();
+  const pid = onlyPid(engine, "task worker");
+  process.kill(pid, "SIGKILL");
+  const { stdout } = await engine.run("send", "count", "2", "3", "--router", engine.endpoint);
+  expect(stdout).toBe("5\n");
+  await engine.line(new RegExp(`^Process \\[${pid}\\]: task worker ended by SIGKILL; starting another in 100 ms$`));
+  while (engine.lines.filter((line) => /\(TASK\)\] Listener online/.test(line)).length < 3) await Bun.sleep(10);
+  for (const port of [engine.ports.worker, engine.ports.worker + 1]) {
+    const direct = await engine.run("send", "count", "2", "3", "--direct", `tcp://127.0.0.1:${port}`);
+    expect(direct).toEqual({ exitCode: 0, stdout: "5\n", stderr: "" });
+  }
+});
+
+test("a router that is killed is started again, and its workers come back to it", async () => {
+  await using engine = await startEngine();
+  process.kill(onlyPid(engine, "router"), "SIGKILL");
+  await engine.line(/router ended by SIGKILL; starting another/);
+  while (engine.lines.filter((line) => line.includes("Routing started")).length < 2) await Bun.sleep(10);
+  const sum = await engine.run("send", "count", "2", "3", "--router", engine.endpoint);
+  expect(sum).toEqual({ exitCode: 0, stdout: "5\n", stderr: "" });
+  const put = await engine.run("data", "put", "battery", "7", "--router", engine.endpoint);
+  expect(put.exitCode).toBe(0);
+});
+
+test("more deaths than the limit end the engine with exit code 1", async () => {
+  await using engine = await startEngine({ flags: ["--restarts-max", "0"] });
+  process.kill(onlyPid(engine, "data worker"), "SIGKILL");
+  expect(await engine.ended()).toBe(1);
+  expect(engine.errorLines).toEqual([
+    expect.stringMatching(/^task-engine: Process \[\d+\]: data worker ended by SIGKILL; giving up, for 1 process/),
+  ]);
+});
+
+/* ── Stop ────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  test(`${signal} stops the engine cleanly, and says so of each process`, async () => {
+    await using engine = await startEngine();
+    const [router, first, second, data] = engine.childPids;
+    engine.signal(signal);
+    expect(await engine.ended()).toBe(0);
+    expect(
+      engine.lines.slice(engine.lines.indexOf("Closing application and stopping services...") + 1).toSorted(),
+    ).toEqual(
+      [
+        `Successfully terminated process [${router}]: router`,
+        `Successfully terminated process [${first}]: task worker`,
+        `Successfully terminated process [${second}]: task worker`,
+        `Successfully terminated process [${data}]: data worker`,
+      ].toSorted(),
+    );
+    expect(engine.errorLines).toEqual([]);
+  });
+}
+
+test("a job that runs may finish in a stop, and one that waits is told that the engine shuts down", async () => {
+  using folder = tempFolder({ "tasks/slow.ts": slowTask });
+  await using engine = await startEngine({ cwd: folder.path, flags: ["--task-workers", "1"] });
+  const running = engine.run("send", "slow", "700", "--router", engine.endpoint);
+  await engine.line(/slow has begun/);
+  const waiting = engine.run("send", "slow", "0", "--router", engine.endpoint);
+  // There is no sign of its arrival but that its process has lived long enough to send it.
+  await Bun.sleep(400);
+  engine.signal("SIGTERM");
+  expect(await running).toEqual({ exitCode: 0, stdout: "slept\n", stderr: "" });
+  const refused = await waiting;
+  expect(refused.exitCode).toBe(1);
+  expect(refused.stderr).toContain("SHUTTING_DOWN");
+  expect(await engine.ended()).toBe(0);
+});
+
+test("a task that spins does not keep the engine from stopping", async () => {
+  using folder = tempFolder({ "tasks/slow.ts": slowTask });
+  await using engine = await startEngine({ cwd: folder.path, flags: ["--grace-ms", "100"] });
+  const cut = engine.run("send", "spin", "--router", engine.endpoint);
+  await engine.line(/spin has begun/);
+  engine.signal("SIGTERM");
+  expect(await engine.ended()).toBe(0);
+  expect((await cut).exitCode).toBe(1);
+  expect(engine.lines.filter((line) => line.startsWith("Killed process"))).toHaveLength(1);
+});
+
+test("a second Ctrl-C stops at once, with exit code 130", async () => {
+  using folder = tempFolder({ "tasks/slow.ts": slowTask });
+  await using engine = await startEngine({ cwd: folder.path, flags: ["--grace-ms", "600000"] });
+  const cut = engine.run("send", "spin", "--timeout", "2000", "--router", engine.endpoint);
+  await engine.line(/spin has begun/);
+  engine.signal("SIGINT");
+  await engine.line(/^Closing application/);
+  engine.signal("SIGINT");
+  expect(await engine.ended()).toBe(130);
+  expect(engine.errorLines.at(-1)).toBe("task-engine: stopped at once, on a second signal; running jobs were cut off");
+  expect((await cut).exitCode).toBe(3);
+});
+
+test("when the supervisor is killed, no process of the engine is left", async () => {
+  using folder = tempFolder({ "tasks/slow.ts": slowTask });
+  await using engine = await startEngine({ cwd: folder.path });
+  const cut = engine.run("send", "spin", "--timeout", "1000", "--router", engine.endpoint);
+  await engine.line(/spin has begun/);
+  engine.signal("SIGKILL");
+  expect(await engine.ended()).toBe("SIGKILL");
+  expect(await stillAlive(engine.childPids)).toEqual([]);
+  expect((await cut).exitCode).toBe(3);
+});
+
+test("the engine works on, and stops cleanly, when nobody reads what it prints", async () => {
+  const first = freePorts(5);
+  const flags = ["--port", first, "--backend-port", first + 1, "--worker-port", first + 2].map(String);
+  const child = Bun.spawn([...fromSource, "serve", "--verbose", ...flags], { stdout: "pipe", stderr: "inherit" });
+  const reader = child.stdout.getReader();
+  for (let text = ""; !text.includes("Ready"); ) text += new TextDecoder().decode((await reader.read()).value);
+  await reader.cancel();
+  const surroundings = { env: { PATH: process.env.PATH ?? "" } };
+  for (let round = 0; round < 3; round++) {
+    const sent = runCommand(
+      fromSource,
+      ["send", "count", "2", "3", "--router", `tcp://127.0.0.1:${first}`],
+      surroundings,
+    );
+    expect(await sent).toEqual({ exitCode: 0, stdout: "5\n", stderr: "" });
+  }
+  child.kill("SIGTERM");
+  expect(await child.exited).toBe(0);
+});
