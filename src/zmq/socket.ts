@@ -127,10 +127,10 @@ export class Socket implements AsyncIterable<Frame[]> {
       const frame = frames[index] ?? noBytes;
       const bytes = typeof frame === "string" ? Buffer.from(frame) : frame;
       const flags = index < last ? dontWait | sendMore : dontWait;
-      let sent = zmq.zmq_send(this.#handle, bytes.length === 0 ? placeholder : bytes, bytes.length, flags);
+      let sent = this.#sendFrame(bytes, flags);
       // libzmq looks at most once a millisecond whether a full queue has been read from; asking for the events makes it look.
       if (sent < 0 && zmq.zmq_errno() === errno.EAGAIN && (this.#int(eventsOption) & pollOut) !== 0) {
-        sent = zmq.zmq_send(this.#handle, bytes.length === 0 ? placeholder : bytes, bytes.length, flags);
+        sent = this.#sendFrame(bytes, flags);
       }
       if (sent >= 0) continue;
       const code = zmq.zmq_errno();
@@ -140,6 +140,14 @@ export class Socket implements AsyncIterable<Frame[]> {
       throw new ZmqError("cannot send", code);
     }
     return "sent";
+  }
+
+  /** A signal that arrives in the middle of it is no reason not to send. */
+  #sendFrame(bytes: Uint8Array, flags: number): number {
+    const start = bytes.length === 0 ? placeholder : bytes;
+    let sent = zmq.zmq_send(this.#handle, start, bytes.length, flags);
+    while (sent < 0 && zmq.zmq_errno() === errno.EINTR) sent = zmq.zmq_send(this.#handle, start, bytes.length, flags);
+    return sent;
   }
 
   /** zeromq.js's form: fails where the message cannot be queued at once. */
@@ -230,11 +238,11 @@ export class Socket implements AsyncIterable<Frame[]> {
   }
 
   #int(option: number): number {
-    intSize[0] = 4n;
-    if (zmq.zmq_getsockopt(this.#handle, option, intAddress, intSizeAddress) !== 0) {
-      throw lastError(`cannot read option ${option}`);
+    for (;;) {
+      intSize[0] = 4n;
+      if (zmq.zmq_getsockopt(this.#handle, option, intAddress, intSizeAddress) === 0) return intValue[0] ?? 0;
+      if (zmq.zmq_errno() !== errno.EINTR) throw lastError(`cannot read option ${option}`);
     }
-    return intValue[0] ?? 0;
   }
 }
 

@@ -69,6 +69,28 @@ test("a queue that has been read from takes messages again, however quickly it i
   expect(sent).toBe(50_000);
 });
 
+test("a signal in the middle of sending or receiving is no error", async () => {
+  using router = new Router();
+  router.bind("tcp://127.0.0.1:*");
+  using dealer = new Dealer();
+  dealer.connect(router.lastEndpoint);
+  const onSignal = (): void => undefined;
+  process.on("SIGUSR2", onSignal);
+  await using storm = Bun.spawn(["sh", "-c", `for i in $(seq 3000); do kill -USR2 ${process.pid} || exit; done`]);
+  let received = 0;
+  router.onReadable(() => {
+    while (router.tryReceive() !== null) received++;
+  });
+  let sent = 0;
+  while (storm.exitCode === null) {
+    for (let count = 0; count < 100; count++) if (dealer.trySend(["", "x"]) === "sent") sent++;
+    await Bun.sleep(0);
+  }
+  while (received < sent) await Bun.sleep(1);
+  process.off("SIGUSR2", onSignal);
+  expect(received).toBe(sent);
+});
+
 test("closing a socket rejects those who wait for a message, and a second close does nothing", async () => {
   const router = new Router();
   router.bind("tcp://127.0.0.1:*");
