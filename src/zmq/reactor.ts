@@ -80,6 +80,17 @@ export class Reactor {
     });
   }
 
+  /** What a handler throws would vanish in the foreign call: it is thrown again where Bun reports it and ends the process. */
+  #turnFromThread(): void {
+    try {
+      this.#turn();
+    } catch (error) {
+      setImmediate(() => {
+        throw error;
+      });
+    }
+  }
+
   #turn(): void {
     if (this.#inTurn || this.#watches.size === 0) return;
     this.#inTurn = true;
@@ -117,7 +128,7 @@ export class Reactor {
     this.#outer = libc.epoll_create1(0);
     this.#control(this.#outer, epollCtl.add, this.#inner, epollIn | epollOneShot);
     // Both are kept as fields: collected, they would leave the thread a dead pointer.
-    this.#wake = new JSCallback(() => this.#turn(), { args: [], returns: "void", threadsafe: true });
+    this.#wake = new JSCallback(() => this.#turnFromThread(), { args: [], returns: "void", threadsafe: true });
     this.#thread = new Worker(new URL("./reactor-thread.ts", import.meta.url));
     this.#thread.postMessage({ epoll: this.#outer, wake: this.#wake.ptr as Pointer });
   }

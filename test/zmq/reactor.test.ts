@@ -12,9 +12,10 @@ class Unannounced extends Router {
 }
 
 const pair = (): { router: Router; dealer: Dealer } & Disposable => {
-  const router = new Router({ mandatory: true });
+  const room = { sendHighWaterMark: 10_000, receiveHighWaterMark: 10_000 };
+  const router = new Router({ mandatory: true, ...room });
   router.bind("tcp://127.0.0.1:*");
-  const dealer = new Dealer();
+  const dealer = new Dealer(room);
   dealer.connect(router.lastEndpoint);
   return {
     router,
@@ -64,7 +65,7 @@ test("20,000 round trips lose no message while both ends also send at other time
   dealer.onReadable(() => {
     for (let message = dealer.tryReceive(); message !== null; message = dealer.tryReceive()) {
       received++;
-      if (received < rounds) dealer.trySend(["", "ping"]);
+      if (received < rounds) expect(dealer.trySend(["", "ping"])).toBe("sent");
       // From a promise and a timer: uses of the socket that are no part of a turn.
       if (received % 20 === 0 && received < rounds) {
         extra++;
@@ -99,6 +100,18 @@ test("a process ends by itself once its last socket is closed", async () => {
   await using child = Bun.spawn([process.execPath, "-e", script], { stdout: "pipe" });
   expect(await new Response(child.stdout).text()).toBe("3\n");
   expect(await child.exited).toBe(0);
+});
+
+test("what a handler throws ends the process, and is not swallowed", async () => {
+  const script = `
+    import { Dealer, Router } from ${JSON.stringify(`${import.meta.dir}/../../src/zmq/socket.ts`)};
+    const router = new Router(); router.bind("tcp://127.0.0.1:*");
+    router.onReadable(() => { router.tryReceive(); throw new Error("a bug of ours"); });
+    const dealer = new Dealer(); dealer.connect(router.lastEndpoint);
+    setTimeout(() => dealer.trySend(["", "hello"]), 20);`;
+  await using child = Bun.spawn([process.execPath, "-e", script], { stderr: "pipe" });
+  expect(await new Response(child.stderr).text()).toContain("a bug of ours");
+  expect(await child.exited).not.toBe(0);
 });
 
 test("sockets can be opened again after all were closed", async () => {
