@@ -11,16 +11,28 @@ export type ChildMessage =
   /** It cannot start, and no other attempt would go better (a taken port, a broken task file). It exits at once. */
   | { readonly type: "fatal"; readonly message: string }
   /** The router, after `drain`: nothing runs and nothing waits any more. */
-  | { readonly type: "drained" };
+  | { readonly type: "drained" }
+  /** The router: this worker does not let go of a job that it was told to end. */
+  | { readonly type: "kill"; readonly pid: number; readonly why: string }
+  /** A worker that has done its share, and ends by itself as soon as it holds nothing. It is no death. */
+  | { readonly type: "recycle"; readonly why: string };
 
 /** What a supervisor tells its child. */
 export type SupervisorMessage =
   /** To the router, before anything else: the tasks that the workers will serve once they are there. */
-  | { readonly type: "tasks"; readonly names: readonly string[] }
+  | { readonly type: "tasks"; readonly tasks: readonly KnownTask[] }
   /** To the router: take nothing new, answer what waits with SHUTTING_DOWN, say `drained` when nothing runs. */
   | { readonly type: "drain" }
   /** To the router: this child has died. Whatever it was running will not be answered by it. */
-  | { readonly type: "gone"; readonly pid: number };
+  | {
+      readonly type: "gone";
+      readonly pid: number;
+      /** The last job that it had begun, by the router's number; 0 for none. See `begunOf`. */
+      readonly begun: number;
+    };
+
+/** A task and its policy. What a policy is only router and workers know. */
+export type KnownTask = { readonly name: string } & Readonly<Record<string, unknown>>;
 
 /** Calls `stop` once on SIGTERM. SIGINT is not for a child: the terminal sends it to the whole group, and the supervisor decides. */
 export const onStopSignal = (stop: () => void): void => {

@@ -130,6 +130,12 @@ export const lastOutputMs = 1_000;
 /** ms that closing sockets may take to send what is left. */
 export const lingerMs = 1_000;
 
+/** ms that a worker that leaves waits for the router's word that it knows. */
+export const goodbyeMs = 500;
+
+/** jobs between two looks at a worker's memory, where that has a limit. */
+export const recycleCheckJobs = 16;
+
 /** ms until a killed process is reported as one that cannot be killed. */
 export const killMs = 5_000;
 
@@ -198,4 +204,7 @@ export const jobBytes = 2_048;
  * bookkeeping, what the workers hold, one batch's results, and the log of one frame in each direction.
  */
 export const memoryBytesMax =
-  queueBytesMax + (queueJobsMax + workersMax * workerCreditMax) * jobBytes + batchResultBytesMax + 2 * frameBytesHardMax;
+  queueBytesMax +
+  (queueJobsMax + workersMax * workerCreditMax) * jobBytes +
+  batchResultBytesMax +
+  2 * frameBytesHardMax;

@@ -6,6 +6,7 @@
 import { onStopSignal, onSupervisorMessage, StartError, tellSupervisor } from "../lifecycle.ts";
 import {
   beatIntervalMs,
+  beatSilenceMs,
   drainMessagesMax,
   envelopeFramesMax,
   frameBytesHardMax,
@@ -21,8 +22,10 @@ import { decodeRequest } from "../wire/requests.ts";
 import { terminateContext } from "../zmq/context.ts";
 import { Router } from "../zmq/socket.ts";
 import { describeBindError } from "../zmq/start.ts";
+import { Alarm } from "./alarm.ts";
 import { Broker, type BrokerEvent } from "./broker.ts";
 import type { Effect } from "./effects.ts";
+import type { DropReason } from "./statistics.ts";
 
 export interface RouterOptions {
   readonly host: string;
@@ -42,28 +45,35 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   const backend = new Router({ ...socketOptions, disconnectMessage: lostConnection });
   const front = `[ROUTER-${options.port}(FRONTEND)]`;
   const back = `[ROUTER-${options.backendPort}(BACKEND)]`;
-  const broker = new Broker({ id: `ROUTER-${process.pid}` });
-  const dropped = new Map<string, number>();
+  const broker = new Broker({ id: `ROUTER-${process.pid}`, random: Math.random });
+  const alarm = new Alarm(() => turn({ type: "tick" }));
 
-  const drop = (what: string, detail: string): void => {
-    const count = (dropped.get(what) ?? 0) + 1;
-    dropped.set(what, count);
-    // Once, not once a message: whoever sends garbage would otherwise write the log.
-    if (count === 1) warn(`${what}: ${detail}; further ones are only counted`);
+  /** Counts what came to nothing, and says so once, not once a message: whoever sends garbage would else write the log. */
+  const drop = (reason: DropReason, line: string): void => {
+    if (broker.drop(reason) === 1) warn(`${line}; further ones are only counted, in \`task-engine status\``);
   };
 
-  const happen = (event: BrokerEvent): void => perform(broker.handle(event, Date.now()));
+  /** What has happened, and what follows from it. */
+  const happen = (event: BrokerEvent): void => perform(broker.handle(event, performance.now()));
+
+  /** The same for what comes alone, and not among many. */
+  const turn = (event: BrokerEvent): void => {
+    happen(event);
+    dispatch();
+  };
+
+  const dispatch = (): void => {
+    perform(broker.dispatch(performance.now()));
+    alarm.set(broker.nextAt);
+  };
 
   const perform = (effects: readonly Effect[]): void => {
     for (const effect of effects) {
       switch (effect.to) {
         case "requestor": {
           const result = frontend.trySend([...effect.requestor, ...effect.frames]);
-          if (result !== "sent")
-            drop(
-              `${front} Dropped a reply`,
-              result === "full" ? "its requestor does not read" : "its requestor is gone",
-            );
+          if (result === "full") drop("requestorNotReading", `${front} Dropped a reply: its requestor does not read`);
+          else if (result === "unreachable") drop("requestorGone", `${front} Dropped a reply: its requestor is gone`);
           else if (options.verbose) say(`${back} Forwarding: ${show(effect.frames)}`);
           break;
         }
@@ -74,7 +84,9 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
           break;
         }
         case "supervisor":
-          tellSupervisor({ type: "drained" });
+          tellSupervisor(
+            effect.type === "kill" ? { type: "kill", pid: effect.pid, why: effect.why } : { type: "drained" },
+          );
           break;
         case "log":
           warn(`${back} ${effect.line}`);
@@ -89,7 +101,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
       if (message === null) break;
       receive(message);
     }
-    perform(broker.dispatch());
+    dispatch();
   };
 
   const fromRequestor = (message: Uint8Array[]): void => {
@@ -105,7 +117,8 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
       return;
     }
     const decoded = decodeFromWorker(frames);
-    if (decoded instanceof ProtocolError) drop(`${back} Dropped a worker's message`, decoded.message);
+    if (decoded instanceof ProtocolError)
+      drop("workersMessage", `${back} Dropped a worker's message: ${decoded.message}`);
     else happen({ type: "worker", key, message: decoded });
   };
 
@@ -115,21 +128,18 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   bind(backend, "backend", options.host, options.backendPort);
   say(`${back} Listener online`);
 
-  onSupervisorMessage((message) => {
-    happen(message);
-    perform(broker.dispatch());
-  });
+  // What a policy is the supervisor does not know: it hands on what the scan has found.
+  onSupervisorMessage((message) => turn(message as BrokerEvent));
   frontend.onReadable(() => drain(frontend, fromRequestor));
   backend.onReadable(() => drain(backend, fromWorker));
-  const ticks = setInterval(() => {
-    happen({ type: "tick" });
-    perform(broker.dispatch());
-  }, beatIntervalMs);
+  // Silence has no time of its own at which it begins to count.
+  const ticks = setInterval(() => turn({ type: "tick" }), beatIntervalMs);
   say("[ROUTER-MASTER] Routing started");
   tellSupervisor({ type: "online" });
 
   await new Promise<void>((resolve) => onStopSignal(resolve));
   clearInterval(ticks);
+  alarm.set(null);
   frontend.close();
   backend.close();
   terminateContext();
@@ -137,6 +147,11 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
 
 const socketOptions = {
   mandatory: true,
+  // PINGs find a dead peer, and tell it how long to wait for us. The I/O threads send and answer them: a worker whose task
+  // blocks its own thread for long is not taken for dead.
+  heartbeatInterval: beatIntervalMs,
+  heartbeatTimeout: beatSilenceMs,
+  heartbeatTimeToLive: beatSilenceMs,
   linger: lingerMs,
   maxMessageSize: frameBytesHardMax,
   sendHighWaterMark: peerQueueMessagesMax,

@@ -2,7 +2,14 @@
  * A worker's connection to the router: it says READY whenever the connection stands (again), beats, takes work, and sends
  * answers, several in one message where they are ready together.
  */
-import { beatIntervalMs, frameBytesHardMax, lingerMs, messageJobsMax, peerQueueMessagesMax } from "../limits.ts";
+import {
+  beatIntervalMs,
+  frameBytesHardMax,
+  goodbyeMs,
+  lingerMs,
+  messageJobsMax,
+  peerQueueMessagesMax,
+} from "../limits.ts";
 import { warn } from "../log.ts";
 import {
   decodeFromRouter,
@@ -15,6 +22,7 @@ import { ProtocolError } from "../wire/errors.ts";
 import { Dealer } from "../zmq/socket.ts";
 
 export type WorkHeader = Extract<RouterHeader, { jobs: number[] }>;
+export type AbortHeader = Extract<RouterHeader, { type: "ABORT" }>;
 
 export interface BackendLinkOptions {
   /** The router's backend, `tcp://HOST:PORT`. */
@@ -27,6 +35,8 @@ export interface BackendLinkOptions {
   readonly onWelcome: () => void;
   /** Work: as many bodies as the kind of it has, checked. */
   readonly onWork: (header: WorkHeader, bodies: readonly Uint8Array[]) => void;
+  /** A job is to end before its time. */
+  readonly onAbort?: (header: AbortHeader) => void;
 }
 
 interface Answers {
@@ -41,6 +51,7 @@ export class BackendLink {
   readonly #socket: Dealer;
   readonly #beats: ReturnType<typeof setInterval>;
   #answers: Answers | null = null;
+  readonly #goodbye = Promise.withResolvers<void>();
   #garbageSeen = false;
 
   constructor(options: BackendLinkOptions) {
@@ -77,6 +88,26 @@ export class BackendLink {
     this.#send({ type, jobs, ms }, bodies);
   }
 
+  /** A job that has not begun, and is for somebody else. */
+  giveBack(job: number): void {
+    this.#send({ type: "RETURN", jobs: [job] });
+  }
+
+  progress(job: number, body: Uint8Array): void {
+    this.#send({ type: "PROGRESS", job }, [body]);
+  }
+
+  /** Asks for no more jobs. */
+  leave(): void {
+    this.#send({ type: "LEAVE" });
+  }
+
+  /** Waits, within bounds, until the router knows that nothing is held here. */
+  async goodbye(): Promise<void> {
+    this.flush();
+    await Promise.race([this.#goodbye.promise, Bun.sleep(goodbyeMs)]);
+  }
+
   publish(topic: string, body: Uint8Array): void {
     this.#send({ type: "PUBLISH", topic }, [body]);
   }
@@ -106,6 +137,8 @@ export class BackendLink {
       const { header, bodies } = message;
       if (header.type === "WELCOME") this.#options.onWelcome();
       else if (header.type === "WHO") this.#send(this.#options.ready);
+      else if (header.type === "GOODBYE") this.#goodbye.resolve();
+      else if (header.type === "ABORT") this.#options.onAbort?.(header);
       else if (header.type !== "BEAT") this.#options.onWork(header, bodies);
     }
   }

@@ -6,11 +6,13 @@ import {
   lingerMs,
   messageFramesMax,
   peerQueueMessagesMax,
+  workerQueueJobsMax,
 } from "../limits.ts";
 import { openEnvelope } from "../wire/envelope.ts";
-import type { ErrorCode } from "../wire/errors.ts";
+import type { ErrorBody, ErrorCode } from "../wire/errors.ts";
 import { encodeError, type Meta } from "../wire/frames.ts";
-import { decodeRequest, encodeReplyMeta } from "../wire/requests.ts";
+import { encodeReplyMeta, partFromError } from "../wire/replies.ts";
+import { decodeRequest, type TaskPart } from "../wire/requests.ts";
 import { Router } from "../zmq/socket.ts";
 import type { Executor, Outcome } from "./executor.ts";
 import type { Registry } from "./task.ts";
@@ -21,11 +23,13 @@ export interface DirectPortOptions {
   readonly executor: Executor;
   readonly registry: Registry;
   /** Is told of each message, where every message is to be printed. */
-  readonly log?: (line: string) => void;
+  readonly log: ((line: string) => void) | null;
 }
 
-type Address = readonly Uint8Array[];
-type Asked = Pick<Meta, "version" | "serial">;
+interface Asked {
+  readonly envelope: readonly Uint8Array[];
+  readonly meta: Pick<Meta, "version" | "serial">;
+}
 
 export class DirectPort {
   readonly #options: DirectPortOptions;
@@ -59,60 +63,77 @@ export class DirectPort {
 
   #receive(message: Uint8Array[]): void {
     const { envelope, frames, error } = openEnvelope(message);
-    if (error !== undefined) return this.#fail(envelope, { version: 0.1 }, error.code, error.message);
+    if (error !== undefined) return this.#fail({ envelope, meta: { version: 0.1 } }, error.code, error.message);
     const request = decodeRequest(frames);
+    const asked: Asked = { envelope, meta: request.meta ?? { version: 0.1 } };
     switch (request.kind) {
       case "bad":
-        return this.#fail(envelope, request.meta ?? { version: 0.1 }, request.error.code, request.error.message);
+        return this.#fail(asked, request.error.code, request.error.message);
       case "ping":
-        return this.#send(envelope, [
-          encodeReplyMeta(this.#options.id, "ACK", request.meta.version, request.meta.serial),
-        ]);
+        return this.#send(asked, "ACK", []);
       case "task":
-        for (const { name, task } of request.parts) {
-          this.#options.log?.(`Received task: ${JSON.stringify(task)}`);
-          this.#run(envelope, request.meta, name, task);
-        }
-        return;
+        return this.#run(asked, request.parts);
       default:
-        return this.#fail(
-          envelope,
-          request.meta,
-          "UNAVAILABLE",
-          "a worker's own port takes tasks alone; send this to the router",
-        );
+        return this.#fail(asked, "UNAVAILABLE", "a worker's own port takes tasks alone; send this to the router");
     }
   }
 
-  #run(envelope: Address, meta: Asked, name: string, task: Parameters<Executor["submit"]>[0]["task"]): void {
-    const { executor, registry } = this.#options;
-    if (!registry.has(name))
-      return this.#fail(envelope, meta, "UNKNOWN_TASK", `this worker has no task ${JSON.stringify(name)}`);
-    const accepted = executor.submit({
-      name,
-      task,
-      serial: meta.serial ?? "",
-      done: (outcome) => this.#answer(envelope, meta, outcome),
-    });
-    if (accepted === "full") this.#fail(envelope, meta, "QUEUE_FULL", "the worker's queue is full; ask again later");
+  #run(asked: Asked, parts: readonly TaskPart[]): void {
+    for (const part of parts) {
+      const refusal = this.#refusal(part);
+      if (refusal !== null) return this.#fail(asked, refusal.code, refusal.message);
+    }
+    const { executor, log } = this.#options;
+    if (executor.queued + parts.length > workerQueueJobsMax) {
+      return this.#fail(asked, "QUEUE_FULL", `${executor.queued} jobs are waiting here already; ask again later`);
+    }
+    const outcomes: Outcome[] = [];
+    let left = parts.length;
+    for (const [index, { name, task }] of parts.entries()) {
+      log?.(`Received task: ${JSON.stringify(task)}`);
+      const ttlMs = task.options?.ttlMs ?? this.#options.registry.get(name)?.policy.ttlMs;
+      executor.submit({
+        name,
+        task,
+        serial: asked.meta.serial ?? "",
+        ...(ttlMs !== undefined && { expiresMs: performance.now() + ttlMs }),
+        done: (outcome) => {
+          outcomes[index] = outcome;
+          if (--left === 0) this.#answer(asked, outcomes);
+        },
+      });
+    }
   }
 
-  #answer(envelope: Address, meta: Asked, outcome: Outcome): void {
-    if (!outcome.ok) return this.#fail(envelope, meta, outcome.code, outcome.message);
-    this.#options.log?.(`Task complete: ${outcome.data.toString()}`);
-    const reply = encodeReplyMeta(this.#options.id, "ACK", meta.version, meta.serial);
-    this.#send(envelope, meta.version === 0.1 ? [reply] : [reply, outcome.data]);
+  /** What cannot be kept here is not promised: only the router can have a worker killed, and only it has priorities. */
+  #refusal({ name, task: { options } }: TaskPart): ErrorBody | null {
+    const policy = this.#options.registry.get(name)?.policy;
+    if (policy === undefined)
+      return { code: "UNKNOWN_TASK", message: `this worker has no task ${JSON.stringify(name)}` };
+    if (policy.timeoutMs === undefined && options?.timeoutMs === undefined && options?.priority === undefined)
+      return null;
+    return {
+      code: "UNAVAILABLE",
+      message: `a time limit or priority of ${name} is kept by the router alone; send it there`,
+    };
   }
 
-  #fail(envelope: Address, meta: Asked, code: ErrorCode, message: string): void {
-    this.#send(envelope, [
-      encodeReplyMeta(this.#options.id, "ERR", meta.version, meta.serial),
-      encodeError(code, message),
-    ]);
+  #answer(asked: Asked, outcomes: readonly Outcome[]): void {
+    const [first] = outcomes;
+    if (outcomes.length === 1 && first?.ok === false) return this.#fail(asked, first.code, first.message);
+    const frames = outcomes.map((outcome) =>
+      outcome.ok ? outcome.data : partFromError(encodeError(outcome.code, outcome.message)),
+    );
+    for (const frame of frames) this.#options.log?.(`Task complete: ${frame.toString()}`);
+    this.#send(asked, "ACK", asked.meta.version === 0.1 ? [] : frames);
   }
 
-  #send(envelope: Address, frames: readonly Uint8Array[]): void {
+  #fail(asked: Asked, code: ErrorCode, message: string): void {
+    this.#send(asked, "ERR", [encodeError(code, message)]);
+  }
+
+  #send({ envelope, meta }: Asked, type: "ACK" | "ERR", frames: readonly Uint8Array[]): void {
     // A requestor that is gone or does not read has given up its answer; nobody else waits for it.
-    this.#socket.trySend([...envelope, ...frames]);
+    this.#socket.trySend([...envelope, encodeReplyMeta(this.#options.id, type, meta.version, meta.serial), ...frames]);
   }
 }

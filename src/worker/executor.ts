@@ -18,6 +18,10 @@ export interface Job {
   readonly serial: string;
   /** Its TASK frame. The task may change the arguments in it. */
   readonly task: Task;
+  /** It must not begin after this time of performance.now(); left out: whenever. */
+  readonly expiresMs?: number;
+  /** Called right before it begins. */
+  readonly begin?: () => void;
   /** Called once, never from within `submit`. What it throws is not caught here. */
   readonly done: (outcome: Outcome) => void;
 }
@@ -68,6 +72,21 @@ export class Executor {
     return "accepted";
   }
 
+  /**
+   * Ends a job early: one that waits is done at once, with this code; one that runs is asked by its signal and need not obey.
+   * Does nothing for a job that is done.
+   */
+  stop(job: Job, code: ErrorCode, message: string): void {
+    if (this.#running?.job === job) {
+      this.#running.abort(new Error(`${code}: ${message}`));
+      return;
+    }
+    const index = this.#waiting.indexOf(job);
+    if (index < 0) return;
+    this.#waiting.splice(index, 1);
+    job.done({ ok: false, code, message, ms: 0 });
+  }
+
   /** Asks the job that runs to end early, by its signal; `reason` is for the person who reads why. It need not obey. */
   abort(reason: string): void {
     this.#running?.abort(new Error(reason));
@@ -116,8 +135,13 @@ export class Executor {
       });
       return startedMs;
     }
+    if (job.expiresMs !== undefined && startedMs > job.expiresMs) {
+      job.done({ ok: false, code: "EXPIRED", message: "it was not started within its ttlMs", ms: 0 });
+      return startedMs;
+    }
     const context = new JobContext(job, this.hooks);
     this.#running = context;
+    job.begin?.();
     let result: unknown;
     try {
       result = task.run(job.task.args, job.task.kwargs, context);

@@ -1,11 +1,9 @@
 /** The policy of a task: the keys that a task's definition may have besides `run`. */
 import * as v from "valibot";
+import { type Policy, policyRows } from "../wire/policy.ts";
 import type { TaskFunction } from "./task.ts";
 
-/** One key, one row. A request can tighten what stands here, and never loosen it. */
-const policyRows = {};
-
-export type TaskPolicy = Readonly<v.InferOutput<v.StrictObjectSchema<typeof policyRows, undefined>>>;
+export type TaskPolicy = Policy;
 
 const definitionSchema = v.strictObject({
   run: v.custom<TaskFunction>((value) => typeof value === "function", "must be a function"),

@@ -2,27 +2,29 @@
  * The task worker process: takes jobs from the router, and from requestors that come straight to its own port, and gives
  * them to the executor one after the other.
  */
+import { mapBegunRecord } from "../begun.ts";
 import { onStopSignal, StartError, tellSupervisor } from "../lifecycle.ts";
 import { say } from "../log.ts";
-import { ProtocolError } from "../wire/errors.ts";
-import { encodeError } from "../wire/frames.ts";
-import { decodeTaskFrame } from "../wire/requests.ts";
 import { terminateContext } from "../zmq/context.ts";
 import { describeBindError } from "../zmq/start.ts";
-import { BackendLink, type WorkHeader } from "./backend-link.ts";
+import { BackendLink } from "./backend-link.ts";
 import { DirectPort } from "./direct-port.ts";
-import { Executor, type Outcome } from "./executor.ts";
+import { Executor } from "./executor.ts";
+import { type RecycleLimits, RecycleRule } from "./recycle.ts";
 import { loadRegistry } from "./registry.ts";
+import { RouterJobs } from "./router-jobs.ts";
 import { exitOnStrayErrors } from "./stray.ts";
 
-export interface TaskWorkerOptions {
+export interface TaskWorkerOptions extends RecycleLimits {
   readonly host: string;
-  /** The worker's own port, for requestors that skip the router. */
-  readonly port: number;
+  /** The worker's own port, for requestors that skip the router; null for none. */
+  readonly port: number | null;
   /** The router's backend, `tcp://HOST:PORT`. */
   readonly backend: string;
   /** The folder of task files, or null for the built-in tasks alone. */
   readonly tasksDir: string | null;
+  /** Whether a supervisor reads which job was begun last. */
+  readonly supervised: boolean;
   /** Print each task that is received and completed. */
   readonly verbose: boolean;
 }
@@ -31,63 +33,39 @@ export interface TaskWorkerOptions {
 export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> => {
   const tag = `[WORKER-${process.pid}(TASK)]`;
   const id = `TASK-${process.pid}`;
-  const address = `${options.host}:${options.port}`;
+  const address = options.port === null ? null : `${options.host}:${options.port}`;
+  const leaving = Promise.withResolvers<void>();
   exitOnStrayErrors(tag);
   const registry = await loadRegistry(options.tasksDir);
-  const executor = new Executor(registry, {
+  const log = options.verbose ? (line: string) => say(`${tag} ${line}`) : null;
+
+  const recycle = new RecycleRule(options, (why) => {
+    tellSupervisor({ type: "recycle", why });
+    leaving.resolve();
+  });
+  const executor: Executor = new Executor(registry, {
     tag,
-    progress: () => undefined,
+    progress: (job, frame) => jobs.progress(job, frame),
     publish: (topic, body) => link.publish(topic, body),
   });
-
-  say(`Starting worker[TASK] on socket: ${address}`);
-  const direct = new DirectPort({
-    id,
+  const jobs: RouterJobs = new RouterJobs({
     executor,
-    registry,
-    ...(options.verbose && { log: (line) => say(`${tag} ${line}`) }),
+    link: () => link,
+    begin: options.supervised ? mapBegunRecord() : null,
+    ended: () => recycle.jobEnded(),
+    log,
   });
-  try {
-    direct.bind(`tcp://${address}`);
-  } catch (error) {
-    throw new StartError(describeBindError(error, "a task worker", address));
+
+  say(`Starting worker[TASK] on socket: ${address ?? "none of its own"}`);
+  const direct = new DirectPort({ id, executor, registry, log });
+  if (address !== null) {
+    try {
+      direct.bind(`tcp://${address}`);
+    } catch (error) {
+      throw new StartError(describeBindError(error, "a task worker", address));
+    }
+    say(`${tag} Listener online`);
   }
-  say(`${tag} Listener online`);
-
-  const onWork = (header: WorkHeader, bodies: readonly Uint8Array[]): void => {
-    for (const [index, job] of header.jobs.entries()) {
-      const body = bodies[index];
-      if (header.type !== "JOBS" || body === undefined) {
-        link.answer("FAIL", job, 0, encodeError("UNAVAILABLE", "a task worker keeps no data"));
-        continue;
-      }
-      run(job, header.serials[index] || String(job), body);
-    }
-    if (executor.queued === 0) link.flush();
-  };
-
-  const run = (job: number, serial: string, body: Uint8Array): void => {
-    if (options.verbose) say(`${tag} Received task: ${Buffer.from(body).toString()}`);
-    const task = decodeTaskFrame(body);
-    if (task instanceof ProtocolError) {
-      link.answer("FAIL", job, 0, encodeError(task.code, task.message));
-      return;
-    }
-    const accepted = executor.submit({
-      name: task.name,
-      task: task.task,
-      serial,
-      done: (outcome) => answer(job, outcome),
-    });
-    if (accepted === "full") link.answer("FAIL", job, 0, encodeError("QUEUE_FULL", "the worker's queue is full"));
-  };
-
-  const answer = (job: number, outcome: Outcome): void => {
-    const body = outcome.ok ? outcome.data : encodeError(outcome.code, outcome.message);
-    if (options.verbose) say(`${tag} Task complete: ${Buffer.from(body).toString()}`);
-    link.answer(outcome.ok ? "DONE" : "FAIL", job, outcome.ms, body);
-    if (executor.queued === 0) link.flush();
-  };
 
   const link = new BackendLink({
     endpoint: options.backend,
@@ -98,15 +76,24 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
       role: "task",
       id,
       pid: process.pid,
-      tasks: [...registry.keys()],
-      endpoint: `tcp://${address}`,
+      tasks: [...registry.values()].map(({ name, policy }) => ({ name, ...policy })),
+      endpoint: address === null ? "" : `tcp://${address}`,
+      ...(options.supervised && { supervised: true }),
     },
-    onWelcome: () => tellSupervisor({ type: "online" }),
-    onWork,
+    onWelcome: () => {
+      if (address === null) say(`${tag} Joined ${options.backend}`);
+      tellSupervisor({ type: "online" });
+    },
+    onWork: (header, bodies) => jobs.take(header, bodies),
+    onAbort: ({ job, code, message }) => jobs.abort(job, code, message),
   });
 
-  await new Promise<void>((resolve) => onStopSignal(resolve));
+  onStopSignal(leaving.resolve);
+  await leaving.promise;
+  // The router first: what it hands over from here on comes back to it unbegun.
+  link.leave();
   await executor.drain();
+  await link.goodbye();
   link.close();
   direct.close();
   terminateContext();

@@ -1,0 +1,33 @@
+/** One timer for all that is due in the broker: set anew only where it would ring too late. */
+
+/** ms: the longest that setTimeout takes. */
+const delayMsMax = 2 ** 31 - 1;
+
+export class Alarm {
+  #timer: Timer | null = null;
+  #at = Number.POSITIVE_INFINITY;
+
+  constructor(private readonly ring: () => void) {}
+
+  /** @param at time of performance.now(); null for never */
+  set(at: number | null): void {
+    if (at === null) {
+      this.#clear();
+    } else if (at < this.#at) {
+      this.#clear();
+      this.#at = at;
+      this.#timer = setTimeout(() => this.#ring(), Math.min(Math.max(at - performance.now(), 0), delayMsMax));
+    }
+  }
+
+  #ring(): void {
+    this.#clear();
+    this.ring();
+  }
+
+  #clear(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#at = Number.POSITIVE_INFINITY;
+  }
+}
