@@ -10,16 +10,11 @@
  */
 import * as v from "valibot";
 import { callTimeoutMs, requestTimeoutMs } from "../limits.ts";
+import { type Asking, encodeControlRequest, encodeDataRequest, encodeTaskRequest } from "../wire/asking.ts";
 import { ProtocolError } from "../wire/errors.ts";
 import { checkFrame, type Meta, type PackSeconds } from "../wire/frames.ts";
 import { type Json, JsonError, type JsonObject } from "../wire/json.ts";
-import {
-  type Control,
-  encodeControlRequest,
-  encodeDataRequest,
-  encodeTaskRequest,
-  type RequestOptions,
-} from "../wire/requests.ts";
+import type { Control } from "../wire/requests.ts";
 import { defaultEndpoint, isEndpoint, reachableFrom } from "./endpoint.ts";
 import { TaskEngineError } from "./errors.ts";
 import { type Acknowledgement, Exchange, type Trace } from "./exchange.ts";
@@ -186,7 +181,7 @@ class Client implements AsyncDisposable {
   }
 
   async #send(
-    encode: (options: RequestOptions) => readonly Uint8Array[],
+    encode: (options: Asking) => readonly Uint8Array[],
     timeoutMs = this.#timeoutMs,
   ): Promise<Acknowledgement> {
     try {

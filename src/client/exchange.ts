@@ -16,7 +16,7 @@ import {
 } from "../limits.ts";
 import { ProtocolError } from "../wire/errors.ts";
 import { decodeMeta } from "../wire/frames.ts";
-import { decodeReply, type Reply } from "../wire/requests.ts";
+import { decodeReply, type Reply } from "../wire/replies.ts";
 import { Dealer, type Frame } from "../zmq/socket.ts";
 import { Deadlines } from "./deadlines.ts";
 import { TaskEngineError } from "./errors.ts";
@@ -179,13 +179,14 @@ export class Exchange {
       );
       return;
     }
+    if (reply.kind === "progress") return;
     const pending = this.#take(reply.meta.serial);
     if (pending === undefined) {
       this.dropped.unknown++;
       return;
     }
     if (reply.kind === "error") pending.reject(new TaskEngineError(reply.error.code, reply.error.message));
-    else pending.resolve(reply);
+    else if (reply.kind === "ack") pending.resolve(reply);
   }
 
   #take(serial: string | undefined): Pending | undefined {

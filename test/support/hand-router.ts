@@ -3,7 +3,8 @@
 import type { ErrorCode } from "../../src/wire/errors.ts";
 import { encodeData, encodeError, packNow } from "../../src/wire/frames.ts";
 import type { Json } from "../../src/wire/json.ts";
-import { type Control, decodeRequest, encodeReplyMeta, type Request } from "../../src/wire/requests.ts";
+import { encodeReplyMeta } from "../../src/wire/replies.ts";
+import { type Control, decodeRequest, type Request } from "../../src/wire/requests.ts";
 import { errno, ZmqError } from "../../src/zmq/library.ts";
 import { type Frame, Router } from "../../src/zmq/socket.ts";
 

@@ -1,15 +1,10 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { batchTasksMax, frameBytesMax, messageFramesMax, serialLengthMax } from "../../src/limits.ts";
+import { encodeTaskRequest } from "../../src/wire/asking.ts";
 import { encodeMeta } from "../../src/wire/frames.ts";
-import {
-  type BadRequest,
-  decodeReply,
-  decodeRequest,
-  encodeReplyMeta,
-  encodeTaskRequest,
-  type Request,
-} from "../../src/wire/requests.ts";
+import { decodeReply, encodeReplyMeta } from "../../src/wire/replies.ts";
+import { type BadRequest, decodeRequest, type Request } from "../../src/wire/requests.ts";
 
 const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
 const meta = { id: "arm", role: "requestor", version: 0.1, type: "REQ", pack: 1700000000.5 };
