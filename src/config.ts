@@ -31,6 +31,8 @@ const port = whole(1, 65_535);
 const workers = whole(0, limits.workerProcessesMax);
 const folder = text(/^[^\0]+$/, "must be the path of a folder");
 const grace = whole(0, limits.graceMsMax);
+const workerJobs = whole(1, limits.workerJobsMax);
+const workerMemory = whole(limits.workerMemoryMibMin, limits.workerMemoryMibMax);
 const restarts = whole(0, limits.restartsMax);
 const window = whole(1, limits.restartWindowMsMax);
 const onOff = v.pipe(v.unknown(), v.boolean("must be true or false"));
@@ -46,6 +48,14 @@ const rows = {
   workerPort: row("number", "port", 10_000, port, "Port of the first worker; the others follow, task workers first"),
   taskWorkers: row("number", "count", 2, workers, "Processes that run tasks"),
   dataWorkers: row("number", "count", 1, workers, "Processes that keep and publish data"),
+  workerJobsMax: row(
+    "number",
+    "count",
+    null,
+    workerJobs,
+    "Jobs after which a task worker is replaced (default: no limit)",
+  ),
+  workerMemoryMax: row("number", "MiB", null, workerMemory, "Memory above which one is replaced (default: no limit)"),
   tasks: row("text", "folder", null, folder, "Folder of task files (default: ./tasks if there is one)"),
   graceMs: row("number", "ms", 5_000, grace, "Time for running jobs to finish at a stop"),
   restartsMax: row("number", "count", 5, restarts, "Restarts within the window; at one more the engine stops"),

@@ -14,7 +14,7 @@ export type ChildMessage =
   | { readonly type: "drained" }
   /** The router: this worker does not let go of a job that it was told to end. */
   | { readonly type: "kill"; readonly pid: number; readonly why: string }
-  /** A worker that has done its share, and ends by itself as soon as it holds nothing. It is no death. */
+  /** A worker that has done its share, or was told to end, and does so as soon as it holds nothing. It is no death. */
   | { readonly type: "recycle"; readonly why: string };
 
 /** What a supervisor tells its child. */
@@ -55,7 +55,7 @@ const sigkill = 9;
  * loop. To be called first of all by every role that `serve` starts.
  */
 export const dieWithSupervisor = (): void => {
-  if (process.send === undefined) return;
+  if (!hasSupervisor()) return;
   const { symbols: libc } = dlopen("libc.so.6", {
     prctl: { args: ["int", "u64", "u64", "u64", "u64"], returns: "int" },
     getppid: { args: [], returns: "int" },
@@ -64,14 +64,27 @@ export const dieWithSupervisor = (): void => {
   libc.prctl(deathSignalOption, sigkill, 0, 0, 0);
   // It may have died before the kernel knew of our wish; then we have another parent by now, or one that reaps orphans.
   if (libc.getppid() !== supervisorPid || supervisorPid === 1) process.exit(1);
+  // Listening for anything opens the channel, and Bun drops what then comes for nobody: so the messages' own listener first.
+  process.on("message", (message: SupervisorMessage) => {
+    if (hear === null) unheard.push(message);
+    else hear(message);
+  });
   process.on("disconnect", () => process.exit(1));
 };
+
+export const hasSupervisor = (): boolean => process.send !== undefined;
 
 /** Tells the supervisor, if there is one: a role that a person started by hand has none. */
 export const tellSupervisor = (message: ChildMessage): void => {
   process.send?.(message);
 };
 
+let hear: ((message: SupervisorMessage) => void) | null = null;
+/** What came before anybody listened: few, since a supervisor says little to a process that is just starting. */
+const unheard: SupervisorMessage[] = [];
+
+/** To be called once, after `dieWithSupervisor`; what came in between is given to the handler at once. */
 export const onSupervisorMessage = (handler: (message: SupervisorMessage) => void): void => {
-  process.on("message", (message) => handler(message as SupervisorMessage));
+  hear = handler;
+  for (const message of unheard.splice(0)) handler(message);
 };

@@ -53,6 +53,15 @@ export const peerQueueMessagesMax = 16_384;
 /** messages that wait in libzmq for one subscriber that does not read; then the newest are dropped for it alone. */
 export const subscriberQueueMessagesMax = 256;
 
+/** bytes of one message of a client's batch; more parts go into the next one. One frame of the largest size fits. */
+export const clientBatchBytesMax = 4 * 1024 * 1024;
+
+/** messages of one batch of a client that are in flight, or answered and not read yet: enough that no worker waits for the next. */
+export const clientBatchesMax = 4;
+
+/** ms that parts of a batch are gathered before they go out, where they come slowly. */
+export const clientBatchGatherMs = 20;
+
 /** requests of one client that wait for their answers, and the bytes of those: as much as the router would keep waiting. */
 export const clientRequestsMax = 16_384;
 export const clientBytesMax = 64 * 1024 * 1024;
@@ -130,6 +139,18 @@ export const lastOutputMs = 1_000;
 /** ms that closing sockets may take to send what is left. */
 export const lingerMs = 1_000;
 
+/** ms that the socket of a closed client may take to send its last cancellations. */
+export const clientLingerMs = 200;
+
+/** ms between two looks of a person who watches the engine. */
+export const watchIntervalMs = 1_000;
+
+/** ms that a person who has pressed Ctrl-C waits for the engine's word that the job has ended: its grace, and some. */
+export const cancelAnswerMs = 2_000;
+
+/** ms that a worker waits for the router before it says that none answers; it goes on waiting. */
+export const routerAbsentMs = 3_000;
+
 /** ms that a worker that leaves waits for the router's word that it knows. */
 export const goodbyeMs = 500;
 
@@ -147,6 +168,9 @@ export const lastWordsMs = 500;
 
 /** ms in which a second Ctrl-C is the echo of a launcher (npx), not a person's: nobody presses it twice so fast and means it. */
 export const interruptEchoMs = 400;
+
+/** ms from the router's last answers to its end. A requestor with ZMQ_IMMEDIATE loses what it has not read when the connection closes. */
+export const farewellMs = 100;
 
 /** ms until a process that died is started again: doubled at each death in a row, and no longer than the second. */
 export const restartDelayMs = 100;
@@ -167,7 +191,14 @@ export const graceMsMax = 600_000;
 export const restartsMax = 1_000;
 export const restartWindowMsMax = 86_400_000;
 
-/** bytes that a scan of the task files may print: the names of all tasks. */
+/** jobs after which a task worker may be replaced. */
+export const workerJobsMax = 1_000_000_000;
+
+/** MiB of memory above which a task worker may be replaced: less than it has from the start would have it replaced for ever. */
+export const workerMemoryMibMin = 128;
+export const workerMemoryMibMax = 1024 * 1024;
+
+/** bytes that a scan of the task files may print: all tasks with their policies. */
 export const scanOutputBytesMax = 1024 * 1024;
 
 /** bytes of a configuration file. */
@@ -190,7 +221,7 @@ export const taskSliceMs = 10;
 /** failures of tasks that a worker writes to its log in a second; the rest is counted. An SD card outlives that. */
 export const failureLogsPerSecondMax = 5;
 
-/** bytes of all results of one batch that wait for the last one. */
+/** bytes of all results of batches that wait for the rest of theirs. */
 export const batchResultBytesMax = 64 * 1024 * 1024;
 
 /** tasks of which run times are kept. */
@@ -201,7 +232,7 @@ export const jobBytes = 2_048;
 
 /**
  * bytes that all of this can cost the router at most, at the worst mix of everything at once: what waits, the jobs' own
- * bookkeeping, what the workers hold, one batch's results, and the log of one frame in each direction.
+ * bookkeeping, what the workers hold, the results of batches, and the log of one frame in each direction.
  */
 export const memoryBytesMax =
   queueBytesMax +

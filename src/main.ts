@@ -10,7 +10,10 @@ import { lastOutputMs } from "./limits.ts";
 
 const verbs: SubCommandsDef = {
   serve: async () => (await import("./commands/serve.ts")).serveCommand,
+  worker: async () => (await import("./commands/worker.ts")).workerCommand,
   send: async () => (await import("./commands/send.ts")).sendCommand,
+  cancel: async () => (await import("./commands/cancel.ts")).cancelCommand,
+  status: async () => (await import("./commands/status.ts")).statusCommand,
   tasks: async () => (await import("./commands/tasks.ts")).tasksCommand,
   data: async () => (await import("./commands/data.ts")).dataCommand,
   bench: async () => (await import("./commands/bench.ts")).benchCommand,

@@ -3,7 +3,7 @@
  * cannot start tells its supervisor why and exits with 1; one that a person started by hand says so on stderr.
  */
 import { type ArgsDef, defineCommand } from "citty";
-import { dieWithSupervisor, StartError, tellSupervisor } from "../lifecycle.ts";
+import { dieWithSupervisor, hasSupervisor, onStopSignal, StartError, tellSupervisor } from "../lifecycle.ts";
 import { outliveReaders } from "../supervisor/output.ts";
 import { ExitError, UsageError } from "./exit.ts";
 
@@ -17,6 +17,8 @@ const backend = {
   description: "Router's port for workers",
 } as const;
 const tasks = { type: "string", valueHint: "folder", description: "Folder of task files" } as const;
+const jobsMax = { type: "string", valueHint: "count", description: "Jobs after which it ends" } as const;
+const memoryMax = { type: "string", valueHint: "MiB", description: "Memory above which it ends" } as const;
 const verbose = { type: "boolean", description: "Print each message as it passes" } as const;
 
 export const routerCommand = defineCommand({
@@ -26,24 +28,40 @@ export const routerCommand = defineCommand({
     asRole(async () => {
       const { runRouter } = await import("../router/router.ts");
       const [port, backendPort] = [portOf("--port", args.port), portOf("--backend-port", args["backend-port"])];
-      await runRouter({ host: args.host, port, backendPort, verbose: args.verbose === true });
+      return () => runRouter({ host: args.host, port, backendPort, verbose: args.verbose === true });
     }),
 });
 
 export const taskWorkerCommand = defineCommand({
   meta: { name: "task-worker", description: "A process that runs tasks; serve starts it" },
-  args: { host, port: portFlag, backend, tasks, verbose } satisfies ArgsDef,
+  args: {
+    host,
+    port: portFlag,
+    backend,
+    tasks,
+    "jobs-max": jobsMax,
+    "memory-max": memoryMax,
+    verbose,
+  } satisfies ArgsDef,
   run: ({ args }) =>
     asRole(async () => {
       const { runTaskWorker } = await import("../worker/task-worker.ts");
       const { host, backend, tasks: tasksDir = null } = args;
-      await runTaskWorker({
-        host,
-        port: portOf("--port", args.port),
-        backend,
-        tasksDir,
-        verbose: args.verbose === true,
-      });
+      const port = portOf("--port", args.port);
+      const jobsMax = limitOf("--jobs-max", args["jobs-max"]);
+      const memoryMax = limitOf("--memory-max", args["memory-max"]);
+      return () =>
+        runTaskWorker({
+          host,
+          port,
+          backend,
+          tasksDir,
+          supervised: hasSupervisor(),
+          jobsMax,
+          memoryBytesMax: memoryMax === null ? null : memoryMax * 2 ** 20,
+          onStop: onStopSignal,
+          verbose: args.verbose === true,
+        });
     }),
 });
 
@@ -54,22 +72,25 @@ export const dataWorkerCommand = defineCommand({
     asRole(async () => {
       const { runDataWorker } = await import("../worker/data-worker.ts");
       const { host, backend } = args;
-      await runDataWorker({ host, port: portOf("--port", args.port), backend, verbose: args.verbose === true });
+      return () => runDataWorker({ host, port: portOf("--port", args.port), backend, verbose: args.verbose === true });
     }),
 });
 
 export const scanCommand = defineCommand({
-  meta: { name: "scan", description: "Print the names of all tasks as a JSON list; serve runs it first" },
+  meta: { name: "scan", description: "Print all tasks with their policies as a JSON list; serve runs it first" },
   args: { tasks } satisfies ArgsDef,
   run: ({ args }) =>
     asRole(async () => {
       const { scanTasks } = await import("../worker/scan.ts");
-      await scanTasks(args.tasks ?? null);
+      return () => scanTasks(args.tasks ?? null);
     }),
 });
 
-/** Runs one role in this process, and ends the process when the role has ended. */
-const asRole = async (run: () => Promise<void>): Promise<void> => {
+/** Runs one role in this process, and ends the process when the role has ended. `load` gives what runs it. */
+const asRole = async (load: () => Promise<() => Promise<void>>): Promise<void> => {
+  // First, for Bun drops the messages of a channel that is listened to (as it is from the next line on) while nobody asks
+  // for them: between there and where the role asks, the event loop must not turn.
+  const run = await load();
   dieWithSupervisor();
   outliveReaders();
   // A terminal tells all of its processes; what is to be done about it the supervisor decides.
@@ -92,4 +113,11 @@ const portOf = (flag: string, text: string): number => {
   const port = /^\d{1,5}$/.test(text) ? Number(text) : 0;
   if (port >= 1 && port <= 65_535) return port;
   throw new UsageError(`${flag} must be a whole number from 1 to 65535, not ${JSON.stringify(text)}`);
+};
+
+/** null where it is not given: then there is no limit. */
+const limitOf = (flag: string, text: string | undefined): number | null => {
+  if (text === undefined) return null;
+  if (/^[1-9]\d{0,11}$/.test(text)) return Number(text);
+  throw new UsageError(`${flag} must be a whole number from 1 on, not ${JSON.stringify(text)}`);
 };

@@ -1,5 +1,6 @@
 /**
- * `serve` runs the engine: router, workers and whatever keeps them alive, until Ctrl-C, SIGTERM or SIGHUP.
+ * `serve` runs the engine: router, workers and whatever keeps them alive, until Ctrl-C or SIGTERM, or until its terminal
+ * goes. SIGHUP (`kill -HUP`) replaces the task workers one by one, with the task files as they now are, and loses nothing.
  * It prints the tasks it has found, each process it starts, and one line when all of them serve.
  * Exit: 0 after a clean stop, 1 if it could not start or go on, 2 for wrong flags, 130 if it was told twice to stop.
  */
@@ -7,7 +8,7 @@ import { defineCommand } from "citty";
 import { ConfigError, configFlags, loadConfig } from "../config.ts";
 import { outliveReaders } from "../supervisor/output.ts";
 import { reachable, rolesOf } from "../supervisor/roles.ts";
-import { onStopSignals } from "../supervisor/signals.ts";
+import { onSignals } from "../supervisor/signals.ts";
 import { Supervisor } from "../supervisor/supervisor.ts";
 import { ExitError } from "./exit.ts";
 
@@ -24,7 +25,7 @@ export const serveCommand = defineCommand({
       env: config.env,
       readyLine: `[ENGINE] Ready: send tasks to tcp://${reachable(config.host)}:${config.port}`,
     });
-    onStopSignals(() => supervisor.stop());
+    onSignals({ stop: () => supervisor.stop(), reload: () => supervisor.reload() });
     const outcome = await supervisor.run();
     if (outcome.type === "failed") throw new ExitError(outcome.reason, 1);
     if (outcome.type === "killed")

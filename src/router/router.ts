@@ -3,7 +3,7 @@
  * does what the broker says.
  */
 
-import { onStopSignal, onSupervisorMessage, StartError, tellSupervisor } from "../lifecycle.ts";
+import { hasSupervisor, onStopSignal, onSupervisorMessage, StartError, tellSupervisor } from "../lifecycle.ts";
 import {
   beatIntervalMs,
   beatSilenceMs,
@@ -128,8 +128,14 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   bind(backend, "backend", options.host, options.backendPort);
   say(`${back} Listener online`);
 
-  // What a policy is the supervisor does not know: it hands on what the scan has found.
-  onSupervisorMessage((message) => turn(message as BrokerEvent));
+  const told = Promise.withResolvers<void>();
+  onSupervisorMessage((message) => {
+    // What a policy is the supervisor does not know: it hands on what the scan has found.
+    turn(message as BrokerEvent);
+    told.resolve();
+  });
+  // Only then the first request: until it is told the tasks, it would call each of them unknown.
+  if (hasSupervisor()) await told.promise;
   frontend.onReadable(() => drain(frontend, fromRequestor));
   backend.onReadable(() => drain(backend, fromWorker));
   // Silence has no time of its own at which it begins to count.

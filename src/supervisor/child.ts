@@ -8,6 +8,10 @@ export interface ChildOptions {
   readonly role: Role;
   readonly command: readonly string[];
   readonly environment: Record<string, string>;
+  /** An open file that it finds as the descriptor after its stderr. */
+  readonly record: number | null;
+  /** The router wishes that the worker of this pid be killed. */
+  readonly onKillWish: (pid: number, why: string) => void;
   /** ms until a child that has not said that it is online is killed. */
   readonly onlineMs: number;
   /** ms from SIGTERM to SIGKILL, and from SIGKILL until it is given up as one that cannot be killed. */
@@ -22,6 +26,8 @@ export interface Ending {
   readonly fatal: string | null;
   /** How it ended, as the words that follow its name in a sentence. */
   readonly words: string;
+  /** Why this is no death to be counted, as the words that follow `for`; null where it is one. */
+  readonly excuse: string | null;
 }
 
 export class Child {
@@ -43,6 +49,9 @@ export class Child {
   #isOnline = false;
   #isLate = false;
   #fatal: string | null = null;
+  /** Why it was, or has said that it will be, ended on purpose. */
+  #dismissal: string | null = null;
+  #farewell: string | null = null;
 
   /** Starts it. Throws what Bun.spawn throws if the system has no process to give. */
   constructor(options: ChildOptions) {
@@ -51,12 +60,15 @@ export class Child {
     this.#process = Bun.spawn({
       cmd: [...options.command],
       env: options.environment,
-      stdin: "ignore",
-      stdout: options.role.kind === "scan" ? "pipe" : "inherit",
-      stderr: "inherit",
+      stdio: [
+        "ignore",
+        options.role.kind === "scan" ? "pipe" : "inherit",
+        "inherit",
+        ...(options.record === null ? [] : [options.record]),
+      ],
       maxBuffer: scanOutputBytesMax,
       serialization: "json",
-      ipc: (message) => this.#hear(message as ChildMessage),
+      ipc: (message) => this.#hear(message as ChildMessage | null),
       onDisconnect: () => this.#disconnected.resolve(),
     });
     this.pid = this.#process.pid;
@@ -73,6 +85,10 @@ export class Child {
     return this.#isOnline;
   }
 
+  get hasEnded(): boolean {
+    return this.#process.exitCode !== null || this.#process.signalCode !== null;
+  }
+
   /** All that it prints on stdout, of a child whose output is read (`scan`); of another, the empty string. */
   output(): Promise<string> {
     const { stdout } = this.#process;
@@ -81,29 +97,41 @@ export class Child {
 
   /** Tells it something. One that is on its way out hears nothing, and what follows from that is left to its end. */
   send(message: SupervisorMessage): void {
-    const { connected, exitCode, signalCode } = this.#process as Bun.Subprocess & { connected: boolean };
-    if (connected && exitCode === null && signalCode === null) this.#process.send(message);
+    const { connected } = this.#process as Bun.Subprocess & { connected: boolean };
+    if (connected && !this.hasEnded) this.#process.send(message);
   }
 
   kill(signal: "SIGTERM" | "SIGKILL"): void {
     this.#process.kill(signal);
   }
 
-  /** Asks it to end, kills it if it does not. False if even that did not help. */
-  async terminate(): Promise<boolean> {
+  /** From now on its end is wanted, however it comes, and is no death. `why` follows the word `for`. */
+  dismiss(why: string): void {
+    this.#dismissal ??= why;
+  }
+
+  /**
+   * Asks it to end, kills it if it does not. False if even that did not help.
+   * @param graceMs what it has to finish first may take as long
+   */
+  async terminate(graceMs = 0): Promise<boolean> {
     this.kill("SIGTERM");
-    if ((await within(this.ended, this.#options.terminateMs)) !== late) return true;
+    if ((await within(this.ended, graceMs + this.#options.terminateMs)) !== late) return true;
     this.kill("SIGKILL");
     return (await within(this.ended, this.#options.killMs)) !== late;
   }
 
-  #hear(message: ChildMessage): void {
+  #hear(message: ChildMessage | null): void {
+    // A task shares its worker's channel, and may say there what it likes.
+    if (message === null) return;
     if (message.type === "online") {
       clearTimeout(this.#onlineTimer);
       this.#isOnline = true;
       this.#online.resolve();
     } else if (message.type === "drained") this.#drained.resolve();
     else if (message.type === "fatal") this.#fatal = message.message;
+    else if (message.type === "recycle") this.#farewell = message.why;
+    else if (message.type === "kill" && this.role.kind === "router") this.#options.onKillWish(message.pid, message.why);
   }
 
   async #waitForEnd(): Promise<Ending> {
@@ -112,7 +140,8 @@ export class Child {
     // Its last words may still be in the channel, and they say more than its exit code.
     await within(this.#disconnected.promise, lastWordsMs);
     const { exitCode, signalCode: signal } = this.#process;
-    return { exitCode, signal, fatal: this.#fatal, words: this.#endingWords(exitCode, signal) };
+    const excuse = this.#dismissal ?? (exitCode === 0 ? this.#farewell : null);
+    return { exitCode, signal, fatal: this.#fatal, words: this.#endingWords(exitCode, signal), excuse };
   }
 
   #endingWords(exitCode: number | null, signal: string | number | null): string {

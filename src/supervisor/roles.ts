@@ -13,7 +13,7 @@ export interface Role {
 }
 
 export interface Roles {
-  /** Runs first, prints the names of all tasks as a JSON list, and ends. */
+  /** Runs first, prints all tasks with their policies as a JSON list, and ends. */
   readonly scan: Role;
   readonly router: Role;
   readonly workers: readonly Role[];
@@ -22,6 +22,10 @@ export interface Roles {
 export const rolesOf = (config: Config): Roles => {
   const tasks = config.tasks === null ? [] : ["--tasks", config.tasks];
   const verbose = config.verbose ? ["--verbose"] : [];
+  const recycle = [
+    ...(config.workerJobsMax === null ? [] : ["--jobs-max", `${config.workerJobsMax}`]),
+    ...(config.workerMemoryMax === null ? [] : ["--memory-max", `${config.workerMemoryMax}`]),
+  ];
   const backend = ["--backend", `tcp://${reachable(config.host)}:${config.backendPort}`];
 
   const router = [
@@ -37,7 +41,7 @@ export const rolesOf = (config: Config): Roles => {
     const port = config.workerPort + index;
     const isTaskWorker = kind === "task worker";
     const listen = [isTaskWorker ? "task-worker" : "data-worker", "--host", config.host, "--port", `${port}`];
-    const argv = [...listen, ...backend, ...(isTaskWorker ? tasks : []), ...verbose];
+    const argv = [...listen, ...backend, ...(isTaskWorker ? [...tasks, ...recycle] : []), ...verbose];
     return { kind, name: `${kind} ${port}`, argv, takesEnv: true };
   };
   return {

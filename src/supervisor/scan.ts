@@ -1,19 +1,21 @@
 /** What the scan of the task files has found. It runs as a child, so that a person's code never runs in the supervisor. */
 import * as v from "valibot";
+import type { KnownTask } from "../lifecycle.ts";
 import { workerTasksMax } from "../limits.ts";
 import type { Ending } from "./child.ts";
 
-const namesSchema = v.pipe(v.array(v.string()), v.maxLength(workerTasksMax));
+/** What a policy is the supervisor does not know: it hands on what it is given. */
+const tasksSchema = v.pipe(v.array(v.looseObject({ name: v.string() })), v.maxLength(workerTasksMax));
 
 /**
- * The names of all tasks, or one line for a person that says why there are none.
+ * All tasks, or one line for a person that says why there are none.
  * @param output what the scan has printed: the list as JSON
  */
-export const readScan = (output: string, ending: Ending): readonly string[] | string => {
+export const readScan = (output: string, ending: Ending): readonly KnownTask[] | string => {
   if (ending.fatal !== null) return ending.fatal;
   if (ending.exitCode !== 0) return `scan of the task files ${ending.words}`;
-  const names = v.safeParse(namesSchema, parsed(output));
-  if (names.success) return names.output;
+  const tasks = v.safeParse(tasksSchema, parsed(output));
+  if (tasks.success) return tasks.output;
   return "scan of the task files ended without a list of tasks: does one of them end the process while it is loaded?";
 };
 
@@ -26,8 +28,8 @@ const parsed = (json: string): unknown => {
 };
 
 /** What `serve` prints of it. */
-export const scanLines = (names: readonly string[]): readonly string[] => [
+export const scanLines = (tasks: readonly KnownTask[]): readonly string[] => [
   "[REGISTERED-TASKS]:",
-  ...names.map((name) => `[-] task_${name}`),
+  ...tasks.map(({ name }) => `[-] task_${name}`),
   "------------------",
 ];

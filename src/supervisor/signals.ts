@@ -1,15 +1,47 @@
-/** The signals that stop the engine. */
-import { readFileSync } from "node:fs";
+/** The signals that stop the engine, and the one that renews its task workers. */
+import { closeSync, openSync, readFileSync } from "node:fs";
 import { isatty } from "node:tty";
 import { interruptEchoMs } from "../limits.ts";
 
-/** Calls `stop` for each SIGINT and SIGTERM that is meant, and for the first SIGHUP. For the rest of the process's life. */
-export const onStopSignals = (stop: () => void): void => {
+/**
+ * For the rest of the process's life: calls `stop` for each SIGINT and SIGTERM that is meant, and `reload` for SIGHUP.
+ *
+ * SIGHUP is also what the system sends when the terminal goes, and then the engine stops with it, unless it was started by
+ * nohup. The two are told apart by /dev/tty: it can be opened as long as the process has a terminal, and no more at the
+ * moment that the terminal's own SIGHUP arrives. An engine that never had one (systemd, cron, setsid) always reloads.
+ */
+export const onSignals = ({ stop, reload }: { stop: () => void; reload: () => void }): void => {
   process.on("SIGTERM", stop);
-  process.on("SIGINT", isUnderLauncher() ? withoutEchoes(stop) : stop);
-  // A terminal that closes may send it more than once, and nobody sits there in a hurry.
-  process.once("SIGHUP", stop);
-  process.on("SIGHUP", () => undefined);
+  onInterrupt(stop);
+  const outlivesTerminal = isHangUpIgnored();
+  let hadTerminal = hasTerminal();
+  process.on("SIGHUP", () => {
+    const hasHungUp = hadTerminal && !hasTerminal();
+    // Only the first SIGHUP after a terminal is gone is its own; a shell that passes it on as well finds an engine that stops.
+    hadTerminal = hadTerminal && !hasHungUp;
+    if (!hasHungUp) reload();
+    else if (!outlivesTerminal) stop();
+  });
+};
+
+/** Calls `interrupt` for each Ctrl-C that a person meant. */
+export const onInterrupt = (interrupt: () => void): void => {
+  process.on("SIGINT", isUnderLauncher() ? withoutEchoes(interrupt) : interrupt);
+};
+
+const hasTerminal = (): boolean => {
+  try {
+    closeSync(openSync("/dev/tty", "r"));
+    return true;
+  } catch {
+    return false;
+  }
+};
+
+/** Whether whoever started this process wants it to ignore SIGHUP, as nohup does. proc_pid_status(5): bit 0 is signal 1. */
+const isHangUpIgnored = (): boolean => {
+  const [, mask = "0"] = /^SigIgn:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "utf8")) ?? [];
+  return (BigInt(`0x${mask}`) & 1n) === 1n;
 };
 
 /**
@@ -25,12 +57,12 @@ const isUnderLauncher = (): boolean => {
   return Number(group) !== process.pid;
 };
 
-const withoutEchoes = (stop: () => void): (() => void) => {
+const withoutEchoes = (interrupt: () => void): (() => void) => {
   let lastMs = Number.NEGATIVE_INFINITY;
   return () => {
     const nowMs = performance.now();
     if (nowMs - lastMs < interruptEchoMs) return;
     lastMs = nowMs;
-    stop();
+    interrupt();
   };
 };

@@ -2,11 +2,13 @@
  * Runs the engine's processes: starts them, starts again what dies, stops them all. Whatever happens here, none of them is
  * left behind; and should this process be killed, the kernel kills them (`dieWithSupervisor` in lifecycle.ts).
  */
+import type { KnownTask } from "../lifecycle.ts";
 import * as limits from "../limits.ts";
 import { say, warn } from "../log.ts";
 import { Child, type Ending } from "./child.ts";
 import { childEnvironment } from "./environment.ts";
 import { afterDeath, noDeaths, type RestartRules } from "./policy.ts";
+import { Post } from "./post.ts";
 import { ownCommand, type Role, type Roles } from "./roles.ts";
 import { readScan, scanLines } from "./scan.ts";
 import { late, within } from "./within.ts";
@@ -37,11 +39,15 @@ export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #children = new Set<Child>();
   readonly #outcome = Promise.withResolvers<Outcome>();
+  #posts: readonly Post[] = [];
+  #tasks: readonly KnownTask[] = [];
   #history = noDeaths;
   #isReady = false;
   /** True from the moment that the outcome is known: nothing is started any more. */
   #isStopping = false;
   #isKilling = false;
+  #isReloading = false;
+  #isReloadWanted = false;
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
@@ -70,6 +76,16 @@ export class Supervisor {
     }
   }
 
+  /**
+   * Replaces the task workers one after the other, with the task files as they now are; the others serve meanwhile. Asked
+   * during a start or another reload, it does so afterwards.
+   */
+  reload(): void {
+    this.#isReloadWanted = true;
+    if (!this.#isReady || this.#isReloading) return;
+    this.#reloadWhileWanted().catch((failure: unknown) => this.#fail(`reload: ${(failure as Error).stack}`));
+  }
+
   #end(outcome: Outcome): void {
     this.#isStopping = true;
     this.#outcome.resolve(outcome);
@@ -82,24 +98,31 @@ export class Supervisor {
   /* ── Start ─────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
   async #start(): Promise<void> {
-    const names = await this.#scan();
+    const tasks = await this.#scan();
     if (this.#isStopping) return;
-    if (typeof names === "string") return this.#fail(names);
+    if (typeof tasks === "string") return this.#fail(tasks);
 
-    for (const line of scanLines(names)) say(line);
+    for (const line of scanLines(tasks)) say(line);
     say("### Type [ctrl-c] to exit and shutdown workers ###");
+    this.#tasks = tasks;
     const { router, workers } = this.#options.roles;
-    for (const role of [router, ...workers]) {
-      this.#keep(role, names).catch((failure: unknown) => this.#fail(`${role.kind}: ${(failure as Error).stack}`));
+    try {
+      this.#posts = [router, ...workers].map((role) => new Post(role));
+    } catch (failure) {
+      return this.#fail(`there is no room for the record of begun jobs: ${(failure as Error).message}`);
+    }
+    for (const post of this.#posts) {
+      this.#keep(post).catch((failure: unknown) => this.#fail(`${post.role.kind}: ${(failure as Error).stack}`));
     }
     await Promise.all([...this.#children].map((child) => child.online));
     if (this.#isStopping) return;
     this.#isReady = true;
     say(this.#options.readyLine);
+    if (this.#isReloadWanted) this.reload();
   }
 
-  /** The names of all tasks, or a line that says why there are none. */
-  async #scan(): Promise<readonly string[] | string> {
+  /** All tasks, or a line that says why there are none. */
+  async #scan(): Promise<readonly KnownTask[] | string> {
     const child = this.#spawn(this.#options.roles.scan);
     if (typeof child === "string") return child;
     const [output, ending] = await Promise.all([child.output(), this.#endOf(child)]);
@@ -107,13 +130,15 @@ export class Supervisor {
   }
 
   /** A new child, or a line that says why there is none. */
-  #spawn(role: Role): Child | string {
+  #spawn(role: Role, record: number | null = null): Child | string {
     const { env, commandOf = ownCommand, onlineMs = limits.onlineMs, terminateMs = limits.terminateMs } = this.#options;
     try {
       const child = new Child({
         role,
         command: commandOf(role),
         environment: childEnvironment(process.env, role.takesEnv ? env : {}),
+        record,
+        onKillWish: (pid, why) => this.#killWorker(pid, why),
         onlineMs,
         terminateMs,
         killMs: limits.killMs,
@@ -136,26 +161,45 @@ export class Supervisor {
 
   /* ── Keep alive ────────────────────────────────────────────────────────────────────────────────────────────────── */
 
-  /** Runs a role, again and again, until the engine stops. */
-  async #keep(role: Role, taskNames: readonly string[]): Promise<void> {
-    while (!this.#isStopping) {
-      const death = await this.#runOnce(role, taskNames);
-      if (this.#isStopping) return;
-      if (!this.#isReady) return this.#fail(death);
-      await this.#backOff(role, death);
+  /** Keeps a post filled until the engine stops. */
+  async #keep(post: Post): Promise<void> {
+    try {
+      while (!this.#isStopping) {
+        const { words, excuse } = await this.#runOnce(post);
+        if (this.#isStopping) return;
+        // At once and not counted: what clients send must not be able to bring the engine down.
+        if (excuse !== null) say(`${words}, for ${excuse}; starting another`);
+        else if (!this.#isReady) return this.#fail(words);
+        else await this.#backOff(post.role, words);
+      }
+    } finally {
+      post.close();
     }
   }
 
-  /** Runs a role until it ends; returns how that came, in one line. */
-  async #runOnce(role: Role, taskNames: readonly string[]): Promise<string> {
-    const child = this.#spawn(role);
-    if (typeof child === "string") return child;
+  /** Runs a role until its process ends; returns how that came, in one line, and whether it is no death. */
+  async #runOnce(post: Post): Promise<Pick<Ending, "words" | "excuse">> {
+    const { role, record } = post;
+    record?.clear();
+    const child = this.#spawn(role, record?.descriptor);
+    if (typeof child === "string") return { words: child, excuse: null };
+    post.fill(child);
     say(`Starting process [${child.pid}]: ${role.kind}`);
-    if (role.kind === "router") child.send({ type: "tasks", names: taskNames });
+    if (role.kind === "router") child.send({ type: "tasks", tasks: this.#tasks });
     const ending = await this.#endOf(child);
-    if (role.kind !== "router") this.#router?.send({ type: "gone", pid: child.pid });
+    if (role.kind !== "router") this.#router?.send({ type: "gone", pid: child.pid, begun: record?.read() ?? 0 });
     if (this.#isStopping) say(farewell(child, ending));
-    return this.#isReady ? `Process [${child.pid}]: ${role.kind} ${ending.words}` : `${role.kind} ${ending.words}`;
+    const who = this.#isReady || ending.excuse !== null ? `Process [${child.pid}]: ${role.kind}` : role.kind;
+    return { words: `${who} ${ending.words}`, excuse: ending.excuse };
+  }
+
+  /** The router's wish. A worker that has died since is no longer there to be killed, and its death is told anyway. */
+  #killWorker(pid: number, why: string): void {
+    const worker = [...this.#children].find((child) => child.pid === pid && child.role.kind === "task worker");
+    if (worker === undefined) return;
+    warn(`Process [${pid}]: task worker is killed: ${why}`);
+    worker.dismiss(why);
+    worker.kill("SIGKILL");
   }
 
   async #backOff(role: Role, death: string): Promise<void> {
@@ -163,8 +207,10 @@ export class Supervisor {
     const { history, decision } = afterDeath(this.#history, role.name, performance.now(), restartRules);
     this.#history = history;
     if (decision.type === "give up") {
-      const windowS = restartRules.restartWindowMs / 1000;
-      return this.#fail(`${death}; giving up, for ${decision.deaths} processes have died within ${windowS} s`);
+      const { restartsMax, restartWindowMs } = restartRules;
+      return this.#fail(
+        `${death}; giving up, for more than ${restartsMax} restarts in ${restartWindowMs} ms are too many`,
+      );
     }
     warn(`${death}; starting another in ${decision.delayMs} ms`);
     await within(this.#outcome.promise, decision.delayMs);
@@ -174,32 +220,65 @@ export class Supervisor {
     return [...this.#children].find(({ role }) => role.kind === "router");
   }
 
+  /* ── Reload ────────────────────────────────────────────────────────────────────────────────────────────────────── */
+
+  async #reloadWhileWanted(): Promise<void> {
+    this.#isReloading = true;
+    while (this.#isReloadWanted && !this.#isStopping) {
+      this.#isReloadWanted = false;
+      await this.#reloadOnce();
+    }
+    this.#isReloading = false;
+  }
+
+  async #reloadOnce(): Promise<void> {
+    const tasks = await this.#scan();
+    if (this.#isStopping) return;
+    if (typeof tasks === "string") return warn(`Task workers stay as they are: ${tasks}`);
+
+    for (const line of scanLines(tasks)) say(line);
+    this.#tasks = tasks;
+    // Before the workers: a task that is new waits for the first of them from now on.
+    this.#router?.send({ type: "tasks", tasks });
+    for (const post of this.#posts) {
+      if (post.role.kind === "task worker") await this.#replace(post);
+      if (this.#isStopping) return;
+    }
+    say("[ENGINE] Task workers are replaced");
+  }
+
+  /** Lets a worker finish its job and leave; waits until its successor serves. */
+  async #replace(post: Post): Promise<void> {
+    const { child } = post;
+    const successor = post.vacate();
+    child?.dismiss("the task files are read anew");
+    if (child?.hasEnded === false) await this.#terminate((other) => other === child, this.#options.graceMs);
+    await Promise.race([successor, this.#outcome.promise]);
+  }
+
   /* ── Stop ──────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
   async #stopAll(): Promise<void> {
-    if (this.#isReady && this.#router?.isOnline) await this.#drain(this.#router);
-    // The router goes last: what the workers have answered is still to be passed on.
-    const isRouter = (child: Child): boolean => child.role.kind === "router";
-    for (const group of [
-      [...this.#children].filter((child) => !isRouter(child)),
-      [...this.#children].filter(isRouter),
-    ]) {
-      await Promise.all(group.map((child) => this.#terminate(child)));
+    const router = this.#isReady && this.#router?.isOnline ? this.#router : undefined;
+    const idle = router && Promise.race([router.drained, router.ended]);
+    router?.send({ type: "drain" });
+    const isOverdue = idle && (await within(idle, this.#options.graceMs)) === late;
+    if (isOverdue) warn(`Jobs still run after ${this.#options.graceMs} ms of grace, and are ended`);
+    // The router goes last: it still has to pass on what workers have answered, and to answer what their end has cut off.
+    await this.#terminate(({ role }) => role.kind !== "router");
+    if (isOverdue) {
+      await within(idle, limits.lastWordsMs);
+      await Bun.sleep(limits.farewellMs);
     }
+    await this.#terminate(({ role }) => role.kind === "router");
   }
 
-  /** Lets running jobs finish, and what waits be answered, within the grace time. */
-  async #drain(router: Child): Promise<void> {
-    const { graceMs } = this.#options;
-    router.send({ type: "drain" });
-    if ((await within(Promise.race([router.drained, router.ended]), graceMs)) === late) {
-      warn(`Jobs still run after ${graceMs} ms of grace, and are ended`);
-    }
-  }
-
-  async #terminate(child: Child): Promise<void> {
-    if (await child.terminate()) return;
-    warn(`Process [${child.pid}]: ${child.role.kind} does not end even by SIGKILL, and is left to the system`);
+  async #terminate(isMeant: (child: Child) => boolean, graceMs = 0): Promise<void> {
+    const terminate = async (child: Child): Promise<void> => {
+      if (await child.terminate(graceMs)) return;
+      warn(`Process [${child.pid}]: ${child.role.kind} does not end even by SIGKILL, and is left to the system`);
+    };
+    await Promise.all([...this.#children].filter(isMeant).map(terminate));
   }
 
   #killAll(): void {

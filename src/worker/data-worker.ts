@@ -68,6 +68,7 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
   });
 
   await new Promise<void>((resolve) => onStopSignal(resolve));
+  tellSupervisor({ type: "recycle", why: "it was told to end" });
   link.close();
   publisher.close();
   terminateContext();

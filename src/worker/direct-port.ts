@@ -22,6 +22,8 @@ export interface DirectPortOptions {
   readonly id: string;
   readonly executor: Executor;
   readonly registry: Registry;
+  /** Called after each job that was run or refused. */
+  readonly ended: () => void;
   /** Is told of each message, where every message is to be printed. */
   readonly log: ((line: string) => void) | null;
 }
@@ -100,6 +102,7 @@ export class DirectPort {
         done: (outcome) => {
           outcomes[index] = outcome;
           if (--left === 0) this.#answer(asked, outcomes);
+          this.#options.ended();
         },
       });
     }

@@ -1,6 +1,6 @@
 /**
  * `task-engine scan`: which tasks there are, found in a process of its own, so that the supervisor never runs user code.
- * Prints the JSON list of their names, without the prefix `task_`, on stdout and nothing else there.
+ * Prints them as a JSON list of `{name, …policy}`, names without the prefix `task_`, on stdout and nothing else there.
  */
 import { dlopen } from "bun:ffi";
 import { closeSync, writeSync } from "node:fs";
@@ -10,13 +10,14 @@ const stdoutFd = 1;
 const stderrFd = 2;
 
 /**
- * Loads the registry and prints the names. Throws StartError as `loadRegistry` does. Task files may leave timers and
+ * Loads the registry and prints what is in it. Throws StartError as `loadRegistry` does. Task files may leave timers and
  * sockets behind that keep the process alive: who calls this exits when it is done.
  */
 export const scanTasks = async (tasksDir: string | null): Promise<void> => {
   const answerFd = divertStdout();
-  const names = [...(await loadRegistry(tasksDir)).keys()].sort();
-  writeWhole(answerFd, `${JSON.stringify(names)}\n`);
+  const tasks = [...(await loadRegistry(tasksDir)).values()].map(({ name, policy }) => ({ name, ...policy }));
+  tasks.sort((a, b) => (a.name < b.name ? -1 : 1));
+  writeWhole(answerFd, `${JSON.stringify(tasks)}\n`);
   closeSync(answerFd);
 };
 

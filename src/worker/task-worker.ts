@@ -3,8 +3,9 @@
  * them to the executor one after the other.
  */
 import { mapBegunRecord } from "../begun.ts";
-import { onStopSignal, StartError, tellSupervisor } from "../lifecycle.ts";
-import { say } from "../log.ts";
+import { StartError, tellSupervisor } from "../lifecycle.ts";
+import { routerAbsentMs } from "../limits.ts";
+import { say, warn } from "../log.ts";
 import { terminateContext } from "../zmq/context.ts";
 import { describeBindError } from "../zmq/start.ts";
 import { BackendLink } from "./backend-link.ts";
@@ -25,11 +26,13 @@ export interface TaskWorkerOptions extends RecycleLimits {
   readonly tasksDir: string | null;
   /** Whether a supervisor reads which job was begun last. */
   readonly supervised: boolean;
+  /** Registers what is to be called when the worker is to leave. */
+  readonly onStop: (stop: () => void) => void;
   /** Print each task that is received and completed. */
   readonly verbose: boolean;
 }
 
-/** Runs until SIGTERM, and then until the running job has ended. Throws StartError for a bad task file or a taken port. */
+/** Runs until it is told to stop or has done its share, and then until the running job has ended. Throws StartError for a bad task file or a taken port. */
 export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> => {
   const tag = `[WORKER-${process.pid}(TASK)]`;
   const id = `TASK-${process.pid}`;
@@ -39,10 +42,12 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
   const registry = await loadRegistry(options.tasksDir);
   const log = options.verbose ? (line: string) => say(`${tag} ${line}`) : null;
 
-  const recycle = new RecycleRule(options, (why) => {
+  // Told before it happens: an end that nobody was told of is a crash.
+  const leave = (why: string): void => {
     tellSupervisor({ type: "recycle", why });
     leaving.resolve();
-  });
+  };
+  const recycle = new RecycleRule(options, leave);
   const executor: Executor = new Executor(registry, {
     tag,
     progress: (job, frame) => jobs.progress(job, frame),
@@ -57,7 +62,7 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
   });
 
   say(`Starting worker[TASK] on socket: ${address ?? "none of its own"}`);
-  const direct = new DirectPort({ id, executor, registry, log });
+  const direct = new DirectPort({ id, executor, registry, ended: () => recycle.jobEnded(), log });
   if (address !== null) {
     try {
       direct.bind(`tcp://${address}`);
@@ -67,6 +72,10 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
     say(`${tag} Listener online`);
   }
 
+  const unanswered = setTimeout(
+    () => warn(`${tag} No router answers at ${options.backend}; trying on until one does`),
+    routerAbsentMs,
+  );
   const link = new BackendLink({
     endpoint: options.backend,
     tag,
@@ -81,6 +90,7 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
       ...(options.supervised && { supervised: true }),
     },
     onWelcome: () => {
+      clearTimeout(unanswered);
       if (address === null) say(`${tag} Joined ${options.backend}`);
       tellSupervisor({ type: "online" });
     },
@@ -88,8 +98,9 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
     onAbort: ({ job, code, message }) => jobs.abort(job, code, message),
   });
 
-  onStopSignal(leaving.resolve);
+  options.onStop(() => leave("it was told to end"));
   await leaving.promise;
+  clearTimeout(unanswered);
   // The router first: what it hands over from here on comes back to it unbegun.
   link.leave();
   await executor.drain();

@@ -1,12 +1,24 @@
-import { expect, test } from "bun:test";
-import { stillAlive } from "../support/engine.ts";
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { existsSync, writeFileSync } from "node:fs";
+import { isAlive, stillAlive } from "../support/engine.ts";
 import { type Host, supervise } from "../support/supervise.ts";
 import { tempFolder } from "../support/temp-folder.ts";
+import { superviseOnTerminal } from "../support/terminal-host.ts";
+
+setDefaultTimeout(60_000); // many processes on a busy machine
 
 const pidOf = (host: Host, role: string): number => {
   const [pid] = host.pidsOf(role);
   if (pid === undefined) throw new Error(`no ${role} is alive`);
   return pid;
+};
+
+/** Waits for the process that takes the place of `pid`; its process id. */
+const successorOf = async (host: Host, pid: number): Promise<number> => {
+  const role = "task worker";
+  while (host.childPids.at(-1) === pid || host.pidsOf(role).length === 0 || host.pidsOf(role)[0] === pid)
+    await Bun.sleep(5);
+  return pidOf(host, role);
 };
 
 /* ── Start ───────────────────────────────────────────────────────────────────────────────────────────────────────── */
@@ -26,7 +38,9 @@ test("a start prints the tasks, then each process, and last of all that it is re
     `Starting process [${dataWorker}]: data worker`,
     "Ready",
   ]);
-  expect(await host.line(/router hears/)).toBe('router hears {"type":"tasks","names":["count","drive"]}');
+  expect(await host.line(/router hears/)).toBe(
+    'router hears {"type":"tasks","tasks":[{"name":"count"},{"name":"drive","timeoutMs":50}]}',
+  );
   expect(host.errorLines).toEqual([]);
 });
 
@@ -40,7 +54,7 @@ for (const [plan, reason] of [
   ],
   [{ router: "fatal" }, "router cannot start: port 1 is taken"],
   [{ first: "crash" }, "task worker ended with exit code 3 before it was online"],
-  [{ second: "mute", onlineMs: 500 }, "data worker was not online after 500 ms and was killed"],
+  [{ second: "mute", onlineMs: 2000 }, "data worker was not online after 2000 ms and was killed"],
   [{ second: "interrupted" }, "data worker ended by SIGINT before it was online"],
 ] as const) {
   test(`a start fails and leaves nothing behind when ${reason}`, async () => {
@@ -61,7 +75,7 @@ test("a worker that is killed is reported, the router is told, and another is st
   expect(await host.line(/starting another/)).toBe(
     `Process [${pid}]: task worker ended by SIGKILL; starting another in 100 ms`,
   );
-  expect(await host.line(/gone/)).toBe(`router hears {"type":"gone","pid":${pid}}`);
+  expect(await host.line(/gone/)).toBe(`router hears {"type":"gone","pid":${pid},"begun":0}`);
   await host.line(new RegExp(`^Starting process \\[(?!${pid}\\])\\d+\\]: task worker$`));
 });
 
@@ -76,11 +90,14 @@ test("a router that is killed is started again, and told the tasks again", async
 });
 
 test("a process that dies again and again ends the engine, which says why", async () => {
-  await using host = supervise({ first: "flaky", restartsMax: 2 });
+  using folder = tempFolder();
+  await using host = supervise({ first: "flaky", marker: folder.at("marker"), restartsMax: 2 });
+  await host.line(/^Ready$/);
+  writeFileSync(folder.at("marker"), "");
   expect(await host.outcome()).toEqual({
     type: "failed",
     reason: expect.stringMatching(
-      /^Process \[\d+\]: task worker ended with exit code 3; giving up, for 3 processes have died within 60 s$/,
+      /^Process \[\d+\]: task worker ended with exit code 3; giving up, for more than 2 restarts in 60000 ms are too many$/,
     ),
   });
   expect(host.errorLines.map((line) => line.replace(/^.*; /, ""))).toEqual([
@@ -106,9 +123,212 @@ test("a process that never comes online after its restart is killed, which count
   });
 });
 
+test("the router is told which job a dead worker had begun, and of a fresh one that it had begun none", async () => {
+  using folder = tempFolder();
+  await using host = supervise({ first: "begun", marker: folder.at("marker") });
+  await host.line(/^Ready$/);
+  const first = pidOf(host, "task worker");
+  process.kill(first, "SIGKILL");
+  expect(await host.line(/gone/)).toBe(`router hears {"type":"gone","pid":${first},"begun":7}`);
+  const second = await successorOf(host, first);
+  process.kill(second, "SIGKILL");
+  await host.line(new RegExp(`gone","pid":${second},"begun":0}`));
+});
+
+test("a worker that the router wants killed is killed, and that is not counted", async () => {
+  using folder = tempFolder();
+  await using host = supervise({ router: "killer", first: "spinning", marker: folder.at("marker"), restartsMax: 0 });
+  await host.line(/^Ready$/);
+  await host.line(/^task worker spins$/);
+  const pid = pidOf(host, "task worker");
+  writeFileSync(folder.at("marker"), `${pid}`);
+  await successorOf(host, pid);
+  expect(host.errorLines).toEqual([`Process [${pid}]: task worker is killed: spin did not let go`]);
+  expect(host.lines).toContain(
+    `Process [${pid}]: task worker ended by SIGKILL, for spin did not let go; starting another`,
+  );
+});
+
+test("nothing but a task worker of its own is killed for the router", async () => {
+  using folder = tempFolder();
+  await using host = supervise({ router: "killer", marker: folder.at("marker") });
+  await using other = supervise();
+  await host.line(/^Ready$/);
+  await other.line(/^Ready$/);
+  const pids = [pidOf(host, "data worker"), pidOf(host, "router"), pidOf(other, "task worker"), host.pid, 0, -1];
+  for (const pid of pids) {
+    writeFileSync(folder.at("marker"), `${pid}`);
+    while (existsSync(folder.at("marker"))) await Bun.sleep(5);
+  }
+  // It hears in order: when this one is dead, the others have been heard.
+  const pid = pidOf(host, "task worker");
+  writeFileSync(folder.at("marker"), `${pid}`);
+  await successorOf(host, pid);
+  expect(host.errorLines).toEqual([`Process [${pid}]: task worker is killed: spin did not let go`]);
+  expect(pids.slice(0, 4).filter((left) => !isAlive(left))).toEqual([]);
+});
+
+test("a worker that has done its share is replaced at once, and that is not counted", async () => {
+  using folder = tempFolder();
+  await using host = supervise({ first: "recycled", marker: folder.at("marker"), restartsMax: 0 });
+  await host.line(/^Ready$/);
+  const pid = pidOf(host, "task worker");
+  writeFileSync(folder.at("marker"), "0");
+  await successorOf(host, pid);
+  expect(host.errorLines).toEqual([]);
+  expect(host.lines).toContain(
+    `Process [${pid}]: task worker ended with exit code 0, for it has run 3 jobs; starting another`,
+  );
+});
+
+for (const [first, exitCode] of [
+  ["recycled", 3],
+  ["quiet", 0],
+] as const) {
+  test(`an end with exit code ${exitCode} of a ${first} worker is a death`, async () => {
+    using folder = tempFolder();
+    await using host = supervise({ first, marker: folder.at("marker"), restartsMax: 0 });
+    await host.line(/^Ready$/);
+    writeFileSync(folder.at("marker"), `${exitCode}`);
+    expect(await host.outcome()).toMatchObject({
+      type: "failed",
+      reason: expect.stringContaining(`task worker ended with exit code ${exitCode}; giving up`),
+    });
+  });
+}
+
+test("a worker that a person ends by SIGTERM is replaced at once, and that is not counted", async () => {
+  await using host = supervise({ restartsMax: 0 });
+  await host.line(/^Ready$/);
+  const pid = pidOf(host, "task worker");
+  process.kill(pid, "SIGTERM");
+  await successorOf(host, pid);
+  expect(host.errorLines).toEqual([]);
+  expect(host.lines).toContain(
+    `Process [${pid}]: task worker ended with exit code 0, for it was told to end; starting another`,
+  );
+});
+
+/* ── Reload ──────────────────────────────────────────────────────────────────────────────────────────────────────── */
+
+const reloaded = "[ENGINE] Task workers are replaced";
+
+test("SIGHUP tells the router the new tasks, and then replaces the task workers alone", async () => {
+  using folder = tempFolder();
+  await using host = supervise({ scan: "list again", marker: folder.at("marker"), restartsMax: 0 });
+  await host.line(/^Ready$/);
+  const before = host.childPids;
+  writeFileSync(folder.at("marker"), '[{"name":"drive"}]');
+  host.signal("SIGHUP");
+  await host.line(/Task workers are replaced/);
+  const said = host.lines.slice(host.lines.indexOf("Ready") + 1);
+  const [router, taskWorker, dataWorker] = before;
+  // What the router hears it prints when it gets to it.
+  const heard = said.filter((line) => line.startsWith("router hears")).slice(-2);
+  expect(heard).toEqual([
+    'router hears {"type":"tasks","tasks":[{"name":"drive"}]}',
+    `router hears {"type":"gone","pid":${taskWorker},"begun":0}`,
+  ]);
+  expect(said.filter((line) => !line.includes(" hears "))).toEqual([
+    "[REGISTERED-TASKS]:",
+    "[-] task_drive",
+    "------------------",
+    `Process [${taskWorker}]: task worker ended with exit code 0, for the task files are read anew; starting another`,
+    `Starting process [${pidOf(host, "task worker")}]: task worker`,
+    reloaded,
+  ]);
+  expect([pidOf(host, "router"), pidOf(host, "data worker")]).toEqual([router ?? 0, dataWorker ?? 0]);
+  expect(host.errorLines).toEqual([]);
+});
+
+test("a reload whose scan fails says why and leaves everything as it was", async () => {
+  using folder = tempFolder();
+  await using host = supervise({ scan: "list again", marker: folder.at("marker") });
+  await host.line(/^Ready$/);
+  writeFileSync(folder.at("marker"), "crash");
+  host.signal("SIGHUP");
+  expect(await host.line(/stay as they are/)).toBe(
+    "Task workers stay as they are: scan of the task files ended with exit code 3",
+  );
+  const pids = host.childPids;
+  writeFileSync(folder.at("marker"), '[{"name":"drive"}]');
+  host.signal("SIGHUP");
+  await host.line(/Task workers are replaced/);
+  expect(pids).toHaveLength(3);
+  expect(host.childPids).toHaveLength(4);
+});
+
+test("a worker that does not leave for its successor is killed after the grace time", async () => {
+  await using host = supervise({ first: "stubborn", graceMs: 100, terminateMs: 100, restartsMax: 0 });
+  await host.line(/^Ready$/);
+  const pid = pidOf(host, "task worker");
+  host.signal("SIGHUP");
+  await host.line(/Task workers are replaced/);
+  expect(host.lines).toContain(
+    `Process [${pid}]: task worker ended by SIGKILL, for the task files are read anew; starting another`,
+  );
+});
+
+test("SIGHUP during a reload asks for one more, however often it comes", async () => {
+  await using host = supervise({ first: "stubborn", graceMs: 300, terminateMs: 300 });
+  await host.line(/^Ready$/);
+  host.signal("SIGHUP");
+  await host.line(/hears {"type":"tasks".*/);
+  while (host.lines.filter((line) => line === "[REGISTERED-TASKS]:").length < 2) await Bun.sleep(5);
+  for (let round = 0; round < 3; round++) {
+    host.signal("SIGHUP");
+    await Bun.sleep(20);
+  }
+  while (host.lines.filter((line) => line === reloaded).length < 2) await Bun.sleep(10);
+  host.signal("SIGTERM");
+  expect(await host.outcome()).toEqual({ type: "stopped" });
+  expect(host.lines.filter((line) => line === "[REGISTERED-TASKS]:")).toHaveLength(3);
+});
+
+test("SIGHUP during a start reloads after it", async () => {
+  await using host = supervise({ router: "slow to start" });
+  await host.line(/^Starting process .*data worker/);
+  host.signal("SIGHUP");
+  await host.line(/Task workers are replaced/);
+  expect(host.lines.indexOf(reloaded)).toBeGreaterThan(host.lines.indexOf("Ready"));
+});
+
+test("SIGTERM during a reload stops", async () => {
+  await using host = supervise({ first: "stubborn", graceMs: 60_000, terminateMs: 300 });
+  await host.line(/^Ready$/);
+  host.signal("SIGHUP");
+  while (host.lines.filter((line) => line === "[REGISTERED-TASKS]:").length < 2) await Bun.sleep(5);
+  host.signal("SIGTERM");
+  expect(await host.outcome()).toEqual({ type: "stopped" });
+  expect(host.lines).not.toContain(reloaded);
+});
+
+test("a SIGHUP that comes because the terminal goes stops the engine, and any other one reloads it", async () => {
+  using folder = tempFolder();
+  await using host = superviseOnTerminal(folder.at("out"));
+  await host.line(/^Ready$/);
+  host.signal("SIGHUP");
+  await host.line(/Task workers are replaced/);
+  host.closeTerminal();
+  expect(await host.line(/^Outcome/)).toBe('Outcome: {"type":"stopped"}');
+});
+
+test("an engine started by nohup outlives its terminal, and reloads after that", async () => {
+  using folder = tempFolder();
+  await using host = superviseOnTerminal(folder.at("out"), "nohup");
+  await host.line(/^Ready$/);
+  host.closeTerminal();
+  await Bun.sleep(300);
+  expect(host.lines).not.toContain("[ENGINE] Task workers are replaced");
+  host.signal("SIGHUP");
+  await host.line(/Task workers are replaced/);
+  host.signal("SIGTERM");
+  expect(await host.line(/^Outcome/)).toBe('Outcome: {"type":"stopped"}');
+});
+
 /* ── Stop ────────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
   test(`${signal} drains the router, ends the workers and then the router`, async () => {
     await using host = supervise();
     await host.line(/^Ready$/);
@@ -169,11 +389,14 @@ test("a second signal kills what is left at once", async () => {
 });
 
 test("a stop during the scan, the start or a back-off is a clean stop", async () => {
+  using folder = tempFolder();
   await using scanning = supervise({ scan: "mute" });
   await using starting = supervise({ first: "mute" });
-  await using backingOff = supervise({ first: "flaky", restartsMax: 100 });
+  await using backingOff = supervise({ first: "flaky", marker: folder.at("marker"), restartsMax: 100 });
   await starting.line(/^Starting process .*data worker/);
   starting.signal("SIGTERM");
+  await backingOff.line(/^Ready$/);
+  writeFileSync(folder.at("marker"), "");
   await backingOff.line(/starting another in 400 ms/);
   backingOff.signal("SIGINT");
   // It listens to signals before it does anything else; its scan says nothing by which one could know that it runs.

@@ -2,7 +2,8 @@
  * A role for tests of the supervisor: a real process that behaves as its first argument says, in the role of its second.
  * It begins as every role does, and says on stdout what it hears.
  */
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mapBegunRecord } from "../../src/begun.ts";
 import { dieWithSupervisor, onStopSignal, onSupervisorMessage, tellSupervisor } from "../../src/lifecycle.ts";
 
 const [behaviour = "", kind = "", marker = ""] = process.argv.slice(2);
@@ -11,8 +12,24 @@ const stayAlive = (): void => {
   setInterval(() => undefined, 60_000);
 };
 
+const leave = (why: string): void => {
+  tellSupervisor({ type: "recycle", why });
+  process.exit(0);
+};
+
+/** Does something when the marker is there, and again when it is there again. */
+const onMarker = (then: (content: string) => void): void => {
+  setInterval(() => {
+    if (!existsSync(marker)) return;
+    const content = readFileSync(marker, "utf8");
+    if (content === "") return;
+    rmSync(marker);
+    then(content);
+  }, 20);
+};
+
 const serve = (): void => {
-  onStopSignal(() => process.exit(0));
+  onStopSignal(() => leave("it was told to end"));
   onSupervisorMessage((message) => {
     process.stdout.write(`${kind} hears ${JSON.stringify(message)}\n`);
     if (message.type === "drain" && behaviour !== "busy") tellSupervisor({ type: "drained" });
@@ -35,10 +52,34 @@ const behaviours: Readonly<Record<string, () => void>> = {
   },
   crash: () => process.exit(3),
   interrupted: () => process.kill(process.pid, "SIGINT"),
-  /** Serves, and dies by itself at once. */
+  /** Serves, and dies by itself as soon as the marker is there. */
   flaky: () => {
     serve();
-    setTimeout(() => process.exit(3), 20);
+    setInterval(() => existsSync(marker) && process.exit(3), 20);
+  },
+  /** As a router: wishes that the process be killed whose pid is in the marker. */
+  killer: () => {
+    serve();
+    onMarker((pid) => tellSupervisor({ type: "kill", pid: Number(pid), why: "spin did not let go" }));
+  },
+  /** Has done its share when the marker is there; ends with the exit code in it. */
+  recycled: () => {
+    serve();
+    onMarker((exitCode) => {
+      tellSupervisor({ type: "recycle", why: "it has run 3 jobs" });
+      process.exit(Number(exitCode));
+    });
+  },
+  /** Ends without a word when the marker is there. */
+  quiet: () => {
+    serve();
+    onMarker(() => process.exit(0));
+  },
+  /** Has begun a job, but not after a restart. */
+  begun: () => {
+    if (!existsSync(marker)) mapBegunRecord()(7);
+    writeFileSync(marker, "");
+    serve();
   },
   mute: stayAlive,
   /** Serves at first; after a restart it never comes online. */
@@ -65,7 +106,13 @@ const behaviours: Readonly<Record<string, () => void>> = {
     stayAlive();
     tellSupervisor({ type: "online" });
   },
-  list: () => process.stdout.write('["count","drive"]\n'),
+  list: () => process.stdout.write('[{"name":"count"},{"name":"drive","timeoutMs":50}]\n'),
+  /** What is in the marker, once it is there; nothing but a crash if that is "crash". */
+  "list again": () => {
+    const content = existsSync(marker) ? readFileSync(marker, "utf8") : '[{"name":"count"}]';
+    if (content === "crash") process.exit(3);
+    process.stdout.write(`${content}\n`);
+  },
   "no list": () => process.stdout.write("hello\n"),
   /** Still starting, in a program that is slow to load. */
   "slow to start": serve,

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { say } from "../../src/log.ts";
 import { outliveReaders } from "../../src/supervisor/output.ts";
 import type { Role } from "../../src/supervisor/roles.ts";
-import { onStopSignals } from "../../src/supervisor/signals.ts";
+import { onSignals } from "../../src/supervisor/signals.ts";
 import { Supervisor } from "../../src/supervisor/supervisor.ts";
 import type { Plan } from "./supervise.ts";
 
@@ -37,6 +37,6 @@ const supervisor = new Supervisor({
   onlineMs: plan.onlineMs ?? 30_000,
   terminateMs: plan.terminateMs ?? 10_000,
 });
-onStopSignals(() => supervisor.stop());
+onSignals({ stop: () => supervisor.stop(), reload: () => supervisor.reload() });
 say(`Outcome: ${JSON.stringify(await supervisor.run())}`);
 process.exit(0);

@@ -12,13 +12,17 @@ const scan = async (tasksDir: string | null): Promise<{ stdout: string; stderr: 
   return { stdout, stderr, exitCode: await child.exited };
 };
 
-test("a scan prints the names of the tasks, sorted and without prefix, as one JSON list", async () => {
-  using folder = tempFolder({ "z.ts": "export const task_turn = () => 1; export const task_arm = () => 1;" });
-  expect(await scan(folder.path)).toEqual({ stdout: '["arm","count","turn"]\n', stderr: "", exitCode: 0 });
+test("a scan prints the tasks with their policies, sorted and without prefix, as one JSON list", async () => {
+  using folder = tempFolder({
+    "z.ts":
+      "export const task_turn = { run: () => 1, timeoutMs: 50, idempotent: true }; export const task_arm = () => 1;",
+  });
+  const stdout = '[{"name":"arm"},{"name":"count"},{"name":"turn","timeoutMs":50,"idempotent":true}]\n';
+  expect(await scan(folder.path)).toEqual({ stdout, stderr: "", exitCode: 0 });
 });
 
 test("without a folder a scan prints the built-in tasks", async () => {
-  expect(await scan(null)).toEqual({ stdout: '["count"]\n', stderr: "", exitCode: 0 });
+  expect(await scan(null)).toEqual({ stdout: '[{"name":"count"}]\n', stderr: "", exitCode: 0 });
 });
 
 test("what a task file prints as it loads goes to stderr, whichever way it prints", async () => {
@@ -30,7 +34,7 @@ test("what a task file prints as it loads goes to stderr, whichever way it print
       export const task_a = () => 1;`,
   });
   const { stdout, stderr, exitCode } = await scan(folder.path);
-  expect(stdout).toBe('["a","count"]\n');
+  expect(stdout).toBe('[{"name":"a"},{"name":"count"}]\n');
   expect(stderr).toContain("from console\n");
   expect(stderr).toContain("from process\n");
   expect(stderr).toContain("from a child\n");

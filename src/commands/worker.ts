@@ -1,0 +1,75 @@
+/**
+ * `worker` runs one task worker in this process, for the engine of another machine: it joins at the engine's backend port,
+ * serves the tasks of its own folder and the built-in ones, and has no port of its own. It waits for an engine that is not
+ * there (yet, or any more), and says so once. No supervisor stands behind it: what keeps it alive is the system's (systemd).
+ *
+ * SIGTERM and Ctrl-C: it takes no further job, finishes the one that runs, and leaves; a second Ctrl-C ends it at once.
+ * A task that never awaits keeps it from hearing either; Ctrl-\ (SIGQUIT) ends it even then.
+ * Exit: 0 after it has left, 1 if a task file cannot be loaded, 2 for wrong flags, 130 after a second Ctrl-C.
+ */
+import { defineCommand } from "citty";
+import { isEndpoint } from "../client/endpoint.ts";
+import { StartError } from "../lifecycle.ts";
+import { error, say } from "../log.ts";
+import { outliveReaders } from "../supervisor/output.ts";
+import { onInterrupt } from "../supervisor/signals.ts";
+import { ExitError, UsageError } from "./exit.ts";
+
+export const workerCommand = defineCommand({
+  meta: { name: "worker", description: "Run one task worker for an engine on another machine" },
+  args: {
+    router: {
+      type: "string",
+      required: true,
+      valueHint: "endpoint",
+      description: "Backend port of the engine, such as tcp://192.168.1.20:9001",
+    },
+    tasks: {
+      type: "string",
+      valueHint: "folder",
+      description: "Folder of task files (default: the built-in tasks alone)",
+    },
+    verbose: { type: "boolean", description: "Print each task as it passes" },
+  },
+  run: async ({ args }) => {
+    const { router, tasks: tasksDir = null, verbose = false } = args;
+    if (!isEndpoint(router)) {
+      throw new UsageError(`--router is ${JSON.stringify(router)}, which is not of the form tcp://HOST:PORT`);
+    }
+    outliveReaders();
+    const { runTaskWorker } = await import("../worker/task-worker.ts");
+    try {
+      await runTaskWorker({
+        host: "",
+        port: null,
+        backend: router,
+        tasksDir,
+        supervised: false,
+        jobsMax: null,
+        memoryBytesMax: null,
+        onStop: onLeaveSignals,
+        verbose,
+      });
+    } catch (failure) {
+      throw failure instanceof StartError ? new ExitError(failure.message, 1) : failure;
+    }
+    // Not left to the event loop, which what a task has left open would keep turning.
+    process.exit(0);
+  },
+});
+
+const onLeaveSignals = (leave: () => void): void => {
+  let isLeaving = false;
+  const leaveOnce = (): void => {
+    if (isLeaving) return;
+    isLeaving = true;
+    say("Leaving the engine once the running job has ended; Ctrl-C ends at once");
+    leave();
+  };
+  process.on("SIGTERM", leaveOnce);
+  onInterrupt(() => {
+    if (!isLeaving) return leaveOnce();
+    error("task-engine: stopped at once, on a second signal; the running job was cut off");
+    process.exit(130);
+  });
+};
