@@ -9,40 +9,48 @@
  * All failures are TaskEngineError, with a `code` from a closed list.
  */
 import * as v from "valibot";
-import { callTimeoutMs, requestTimeoutMs } from "../limits.ts";
-import { type Asking, encodeControlRequest, encodeDataRequest, encodeTaskRequest } from "../wire/asking.ts";
+import { callTimeoutMs, frameBytesMax, requestTimeoutMs } from "../limits.ts";
+import {
+  type Asking,
+  encodeBatchRequest,
+  encodeControlRequest,
+  encodeDataRequest,
+  encodeTaskPart,
+  encodeTaskRequest,
+} from "../wire/asking.ts";
 import { ProtocolError } from "../wire/errors.ts";
 import { checkFrame, type Meta, type PackSeconds } from "../wire/frames.ts";
 import { type Json, JsonError, type JsonObject } from "../wire/json.ts";
 import type { Control } from "../wire/requests.ts";
+import { type ArgsSource, type BatchProgress, type PartResult, runBatch } from "./batch.ts";
 import { defaultEndpoint, isEndpoint, reachableFrom } from "./endpoint.ts";
 import { TaskEngineError } from "./errors.ts";
-import { type Acknowledgement, Exchange, type Trace } from "./exchange.ts";
+import { type Answer, Exchange, type Trace, type Waiting } from "./exchange.ts";
+import type { BatchOptions, CallOptions, ConnectOptions, JobOptions } from "./options.ts";
+import { type EngineStatus, statusSchema } from "./status.ts";
 import { Subscription, type TopicValue } from "./subscription.ts";
 
 export type { ErrorCode } from "../wire/errors.ts";
 export type { RegisteredTask, TaskContext, TaskDefinition, TaskFunction } from "../worker/task.ts";
 export type { ClientErrorCode } from "./errors.ts";
-export type { Json, JsonObject, Meta, PackSeconds, Subscription, TopicValue, Trace };
+export type {
+  ArgsSource,
+  BatchOptions,
+  BatchProgress,
+  CallOptions,
+  ConnectOptions,
+  EngineStatus,
+  JobOptions,
+  Json,
+  JsonObject,
+  Meta,
+  PackSeconds,
+  PartResult,
+  Subscription,
+  TopicValue,
+  Trace,
+};
 export { defaultEndpoint, TaskEngineError };
-
-export interface ConnectOptions {
-  /**
-   * ms that `publish`, `get`, `tasks`, `status` may take, and that any request may wait for a connection; default 5000.
-   * A request that gets no connection in that time fails with NO_ANSWER and is never sent.
-   */
-  readonly timeoutMs?: number;
-  /** Is told of every message. */
-  readonly trace?: Trace;
-}
-
-export interface CallOptions {
-  /**
-   * ms until a call fails with NO_ANSWER; default 60000. Infinity waits for ever. The task itself is not stopped by it: the
-   * message says whether it may still be running.
-   */
-  readonly timeoutMs?: number;
-}
 
 /** A task that the engine can run, and how many workers serve it now. */
 export interface TaskListing {
@@ -61,15 +69,12 @@ const directorySchema = v.object({
   data: v.array(v.string()),
 });
 type Directory = v.InferOutput<typeof directorySchema>;
+const cancelledSchema = v.object({ cancelled: v.number() });
 const lastValueSchema = v.object({
   topic: v.string(),
   value: v.custom<Json>((value) => value !== undefined),
   pack: v.number(),
 });
-const statusSchema = v.record(
-  v.string(),
-  v.custom<Json>((value) => value !== undefined),
-);
 
 /**
  * A client of the engine at `endpoint`. It connects in the background, and again whenever the connection is lost.
@@ -80,19 +85,18 @@ export const connect = (endpoint: string = defaultEndpoint, options: ConnectOpti
 
 class Client implements AsyncDisposable {
   readonly #exchange: Exchange;
-  readonly #timeoutMs: number;
+  readonly #waitMs: number;
   readonly #subscriptions = new Set<Subscription>();
-  readonly #id = `CLIENT-${process.pid}`;
 
   constructor(
     readonly endpoint: string,
-    { timeoutMs = requestTimeoutMs, trace }: ConnectOptions,
+    { waitMs = requestTimeoutMs, trace }: ConnectOptions,
   ) {
     if (!isEndpoint(endpoint)) {
       throw new TaskEngineError("BAD_ARGS", `endpoint ${JSON.stringify(endpoint)} is not of the form tcp://HOST:PORT`);
     }
-    this.#timeoutMs = timeoutMs;
-    this.#exchange = new Exchange(endpoint, timeoutMs, trace);
+    this.#waitMs = waitMs;
+    this.#exchange = new Exchange(endpoint, `CLIENT-${process.pid}`, waitMs, trace);
   }
 
   /** Runs a task and gives its result. Arguments that JSON cannot say reject with BAD_ARGS before anything is sent. */
@@ -105,15 +109,53 @@ class Client implements AsyncDisposable {
     task: string,
     args: unknown[] = [],
     kwargs: object = {},
-    { timeoutMs = callTimeoutMs }: CallOptions = {},
+    { waitMs = callTimeoutMs, signal, onProgress, ...limits }: CallOptions = {},
   ): Promise<TaskReply> {
-    const { meta, data } = await this.#send((options) => encodeTaskRequest(options, task, args, kwargs), timeoutMs);
-    return { meta, data: data ?? null };
+    const encode = (asking: Asking): Uint8Array[] => encodeTaskRequest(asking, task, args, kwargs, limits);
+    return this.#single(encode, { waitMs, signal, onProgress });
+  }
+
+  /**
+   * Runs a task with each list of arguments, many at a time, and gives how each ended, in the order of the list:
+   * `{ data }` or `{ error }`, a TaskEngineError. Rejects for nothing that the engine says.
+   */
+  async map(task: string, argsList: readonly unknown[][], options: BatchOptions = {}): Promise<PartResult[]> {
+    const results = await Array.fromAsync(this.stream(task, argsList, options));
+    const unsent = { error: new TaskEngineError("CANCELLED", "it was cancelled before it was sent") };
+    return argsList.map((_, index) => results[index] ?? unsent);
+  }
+
+  /**
+   * As `map`, for any number of parts, also of such that come with time: gives results in order as they are read, and asks the
+   * source for more only then. Throws what the source throws, after the results of what came before. Leaving the loop
+   * cancels what is in flight.
+   */
+  stream(
+    task: string,
+    source: ArgsSource,
+    { waitMs = callTimeoutMs, signal, onProgress, kwargs = {}, ...limits }: BatchOptions = {},
+  ): AsyncGenerator<PartResult, void, undefined> {
+    return runBatch(source, {
+      encode: (args) => partOf(() => encodeTaskPart(task, args, kwargs, limits)),
+      send: (parts, waiting) => this.#send((asking) => encodeBatchRequest(asking, parts), { waitMs, ...waiting }),
+      signal,
+      onProgress,
+    });
+  }
+
+  /**
+   * Cancels the requests of this serial, whoever asked: an operator's doing. What this client has asked itself is cancelled by
+   * the signal it was given. Gives how many there were; rejects with UNKNOWN_SERIAL where none waits or runs.
+   */
+  async cancel(serial: string): Promise<number> {
+    const { cancelled } = await this.#control({ command: "cancel", serial }, cancelledSchema);
+    if (cancelled > 0) return cancelled;
+    throw new TaskEngineError("UNKNOWN_SERIAL", `no request with serial ${JSON.stringify(serial)} waits or runs`);
   }
 
   /** Gives a value to a topic. Resolves when the data worker has it. */
   async publish(topic: string, data: unknown): Promise<void> {
-    await this.#send((options) => encodeDataRequest(options, topic, data));
+    await this.#single((asking) => encodeDataRequest(asking, topic, data));
   }
 
   /** The last value of a topic; rejects with UNKNOWN_TOPIC where there is none. */
@@ -140,8 +182,8 @@ class Client implements AsyncDisposable {
     return (await this.#directory()).tasks;
   }
 
-  /** What the engine says of itself. */
-  async status(): Promise<JsonObject> {
+  /** What the engine says of itself: counts, queues, tasks, workers, limits. */
+  async status(): Promise<EngineStatus> {
     return this.#control({ command: "status" }, statusSchema);
   }
 
@@ -150,7 +192,10 @@ class Client implements AsyncDisposable {
     return this.#exchange.dropped;
   }
 
-  /** Ends all: what waits for an answer rejects with CLOSED, subscriptions end. Later requests reject with CLOSED. */
+  /**
+   * Ends all: what waits for an answer is cancelled and rejects with CLOSED, subscriptions end. Later requests reject with
+   * CLOSED.
+   */
   async close(): Promise<void> {
     this.#exchange.close();
     await Promise.all([...this.#subscriptions].map((subscription) => subscription.return()));
@@ -171,7 +216,7 @@ class Client implements AsyncDisposable {
   }
 
   async #control<Schema extends v.GenericSchema>(control: Control, schema: Schema): Promise<v.InferOutput<Schema>> {
-    const { data } = await this.#send((options) => encodeControlRequest(options, control));
+    const { data } = await this.#single((asking) => encodeControlRequest(asking, control));
     const answer = checkFrame(schema, data, "DATA.data");
     if (!(answer instanceof ProtocolError)) return answer;
     throw new TaskEngineError(
@@ -180,19 +225,37 @@ class Client implements AsyncDisposable {
     );
   }
 
+  /** A request that has one answer, and no parts. */
+  async #single(encode: (asking: Asking) => readonly Uint8Array[], waiting?: Waiting): Promise<TaskReply> {
+    const answer = await this.#send(encode, waiting);
+    if (answer.kind === "ack") return { meta: answer.meta, data: answer.data ?? null };
+    throw new TaskEngineError("BAD_FRAME", "the answer has several parts, and one was asked for");
+  }
+
   async #send(
-    encode: (options: Asking) => readonly Uint8Array[],
-    timeoutMs = this.#timeoutMs,
-  ): Promise<Acknowledgement> {
+    encode: (asking: Asking) => readonly Uint8Array[],
+    waiting: Waiting = { waitMs: this.#waitMs },
+  ): Promise<Answer> {
     try {
-      return await this.#exchange.request((serial) => encode({ id: this.#id, serial }), timeoutMs);
+      return await this.#exchange.request(encode, waiting);
     } catch (error) {
-      // "TASK.args[0] is NaN…": the frame is our affair, the path below it the caller's.
-      if (error instanceof JsonError)
-        throw new TaskEngineError("BAD_ARGS", error.message.replace(/^(TASK|DATA)\./, ""));
-      throw error;
+      throw error instanceof JsonError ? unsayable(error) : error;
     }
   }
 }
+
+/** "TASK.args[0] is NaN…": the frame is our affair, the path below it the caller's. */
+const unsayable = ({ message }: JsonError): TaskEngineError =>
+  new TaskEngineError("BAD_ARGS", message.replace(/^(TASK|DATA)\./, ""));
+
+const partOf = (encode: () => Uint8Array): Uint8Array | TaskEngineError => {
+  try {
+    const frame = encode();
+    if (frame.length <= frameBytesMax) return frame;
+    return new TaskEngineError("TOO_LARGE", `the part has ${frame.length} bytes, the limit is ${frameBytesMax}`);
+  } catch (error) {
+    return error instanceof JsonError ? unsayable(error) : new TaskEngineError("BAD_ARGS", String(error));
+  }
+};
 
 export type { Client };

@@ -6,6 +6,7 @@
  */
 import {
   clientBytesMax,
+  clientLingerMs,
   clientRequestsMax,
   drainMessagesMax,
   frameBytesHardMax,
@@ -14,29 +15,47 @@ import {
   peerQueueMessagesMax,
   sendRetryMsMax,
 } from "../limits.ts";
+import { type Asking, encodeCancel } from "../wire/asking.ts";
 import { ProtocolError } from "../wire/errors.ts";
 import { decodeMeta } from "../wire/frames.ts";
+import type { Json } from "../wire/json.ts";
 import { decodeReply, type Reply } from "../wire/replies.ts";
 import { Dealer, type Frame } from "../zmq/socket.ts";
 import { Deadlines } from "./deadlines.ts";
 import { TaskEngineError } from "./errors.ts";
 
-export type Acknowledgement = Extract<Reply, { kind: "ack" }>;
+/** What a request can come to, if it is not refused. */
+export type Answer = Extract<Reply, { kind: "ack" | "batch" }>;
 
 /** Told of every message, without the empty delimiter. */
 export type Trace = (direction: "sending" | "received", frames: readonly Uint8Array[]) => void;
 
+/** How to wait for an answer. */
+export interface Waiting {
+  /** ms from now to the answer; Infinity for ever */
+  readonly waitMs: number;
+  /** Aborting it cancels the request. */
+  readonly signal?: AbortSignal | undefined;
+  /** Is told how far it is. What it throws nobody catches. */
+  readonly onProgress?: ((data: Json) => void) | undefined;
+}
+
 interface Pending {
-  readonly resolve: (reply: Acknowledgement) => void;
+  readonly resolve: (answer: Answer) => void;
   readonly reject: (error: TaskEngineError) => void;
+  readonly onProgress: ((data: Json) => void) | undefined;
+  /** Forgets the signal. */
+  readonly release: () => void;
   readonly startedMs: number;
-  readonly timeoutMs: number;
+  readonly waitMs: number;
   readonly bytes: number;
   /** null once it has been handed to a connection */
   unsent: readonly Uint8Array[] | null;
 }
 
 const delimiter = new Uint8Array(0);
+
+const neverSent = (): TaskEngineError => new TaskEngineError("CANCELLED", "it was cancelled before it was sent");
 
 export class Exchange {
   readonly #dealer: Dealer;
@@ -53,10 +72,14 @@ export class Exchange {
   /** Messages that answered nothing: too late or never asked for, and not understood. */
   readonly dropped = { unknown: 0, malformed: 0 };
 
-  /** @param connectTimeoutMs how long a request may wait for a connection */
+  /**
+   * @param id META's `id`
+   * @param connectionWaitMs how long a request may wait for a connection
+   */
   constructor(
     readonly endpoint: string,
-    private readonly connectTimeoutMs: number,
+    private readonly id: string,
+    private readonly connectionWaitMs: number,
     private readonly trace: Trace | undefined,
   ) {
     this.#dealer = new Dealer({
@@ -75,19 +98,23 @@ export class Exchange {
   }
 
   /**
-   * Sends the frames that `encode` makes for a new serial and waits for the one answer to it.
+   * Sends the frames that `encode` makes for a new serial and waits for the one answer to it. Whatever nobody waits for any
+   * more, since its time is over or its signal was aborted, is cancelled.
    * Rejects with TaskEngineError; what `encode` throws is thrown on.
-   * @param timeoutMs from now to the answer; Infinity for ever
    */
-  request(encode: (serial: string) => readonly Uint8Array[], timeoutMs: number): Promise<Acknowledgement> {
+  request(encode: (asking: Asking) => readonly Uint8Array[], { waitMs, signal, onProgress }: Waiting): Promise<Answer> {
     if (this.#dealer.closed) throw new TaskEngineError("CLOSED", "the client is closed");
-    if (!(timeoutMs > 0)) throw new TaskEngineError("BAD_ARGS", `timeoutMs is ${timeoutMs}, which is not above 0`);
+    if (!(waitMs > 0)) throw new TaskEngineError("BAD_ARGS", `waitMs is ${waitMs}, which is not above 0`);
+    if (signal?.aborted) throw neverSent();
     const serial = `${this.#serialPrefix}-${++this.#count}`;
-    const frames = encode(serial);
+    const frames = encode({ id: this.id, serial });
     const bytes = this.#checkSize(frames);
-    const { promise, resolve, reject } = Promise.withResolvers<Acknowledgement>();
+    const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+    const cancel = (): void => this.#cancel(serial);
+    signal?.addEventListener("abort", cancel);
+    const release = (): void => signal?.removeEventListener("abort", cancel);
     const startedMs = performance.now();
-    const pending: Pending = { resolve, reject, startedMs, timeoutMs, bytes, unsent: frames };
+    const pending: Pending = { resolve, reject, onProgress, release, startedMs, waitMs, bytes, unsent: frames };
     // What waits for the connection goes first.
     if (this.#unsent.size > 0 || !this.#transmit(pending)) {
       this.#unsent.add(serial);
@@ -99,15 +126,31 @@ export class Exchange {
     return promise;
   }
 
-  /** Rejects all that wait. Nothing that has not gone out yet goes out. */
+  /** Rejects all that wait, and cancels it. Nothing that has not gone out yet goes out. */
   close(): void {
     if (this.#dealer.closed) return;
+    for (const [serial, { unsent }] of this.#pending) if (unsent === null) this.#sendCancel(serial);
+    this.#dealer.set({ linger: clientLingerMs });
     this.#dealer.close();
     this.#deadlines.stop();
     if (this.#retryTimer !== null) clearTimeout(this.#retryTimer);
     for (const serial of [...this.#pending.keys()]) {
       this.#take(serial)?.reject(new TaskEngineError("CLOSED", "the client was closed before the answer was there"));
     }
+  }
+
+  /** What has gone out ends by the engine's answer: that it is cancelled, or its result, where that was quicker. */
+  #cancel(serial: string): void {
+    if (this.#pending.get(serial)?.unsent === null) this.#sendCancel(serial);
+    else this.#take(serial)?.reject(neverSent());
+  }
+
+  /** Whether it went out. If not, there is no connection any more: the engine would not know us by the next one. */
+  #sendCancel(serial: string): boolean {
+    const frames = encodeCancel({ id: this.id, serial });
+    if (this.#dealer.closed || this.#dealer.trySend([delimiter, ...frames]) !== "sent") return false;
+    this.trace?.("sending", frames);
+    return true;
   }
 
   #checkSize(frames: readonly Uint8Array[]): number {
@@ -179,14 +222,17 @@ export class Exchange {
       );
       return;
     }
-    if (reply.kind === "progress") return;
-    const pending = this.#take(reply.meta.serial);
-    if (pending === undefined) {
-      this.dropped.unknown++;
+    const { serial } = reply.meta;
+    if (reply.kind === "progress") {
+      const pending = serial === undefined ? undefined : this.#pending.get(serial);
+      if (pending === undefined) this.dropped.unknown++;
+      else pending.onProgress?.(reply.data);
       return;
     }
-    if (reply.kind === "error") pending.reject(new TaskEngineError(reply.error.code, reply.error.message));
-    else if (reply.kind === "ack") pending.resolve(reply);
+    const pending = this.#take(serial);
+    if (pending === undefined) this.dropped.unknown++;
+    else if (reply.kind === "error") pending.reject(new TaskEngineError(reply.error.code, reply.error.message));
+    else pending.resolve(reply);
   }
 
   #take(serial: string | undefined): Pending | undefined {
@@ -196,12 +242,13 @@ export class Exchange {
     this.#pending.delete(serial);
     this.#unsent.delete(serial);
     this.#bytes -= pending.bytes;
+    pending.release();
     return pending;
   }
 
   /** ms that the request may still take as things stand: less while there is no connection. */
-  #limitOf({ unsent, timeoutMs }: Pending): number {
-    return unsent === null ? timeoutMs : Math.min(timeoutMs, this.connectTimeoutMs);
+  #limitOf({ unsent, waitMs }: Pending): number {
+    return unsent === null ? waitMs : Math.min(waitMs, this.connectionWaitMs);
   }
 
   #deadlineOf(pending: Pending): number {
@@ -217,10 +264,17 @@ export class Exchange {
         continue;
       }
       this.#take(serial);
-      const hint = pending.unsent === null ? "it may still be at work on the request" : "is the engine running?";
-      const message = `no answer from ${this.endpoint} within ${this.#limitOf(pending)} ms: ${hint}`;
+      const message = `no answer from ${this.endpoint} within ${this.#limitOf(pending)} ms: ${this.#giveUp(serial, pending)}`;
       pending.reject(new TaskEngineError("NO_ANSWER", message));
     }
     return nextMs;
+  }
+
+  /** Cancels what nobody waits for any more. Says what a person should know. */
+  #giveUp(serial: string, { unsent }: Pending): string {
+    if (unsent !== null) return "is the engine running?";
+    return this.#sendCancel(serial)
+      ? "it was told to cancel the request, but may have been at work on it"
+      : "it may still be at work on the request";
   }
 }

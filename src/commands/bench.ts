@@ -27,9 +27,9 @@ export const benchCommand = defineCommand({
     const samples = numberFrom(args.samples, "--samples", 1, samplesMax);
     const window = numberFrom(args.window, "--window", 1, clientRequestsMax);
     const endpoint = endpointFrom(args);
-    const timeoutMs = timeoutFrom(args, callTimeoutMs);
-    const options = { timeoutMs: Math.min(timeoutMs, requestTimeoutMs) };
-    const report = await withEngine(endpoint, options, (engine) => measure(engine, samples, window, timeoutMs));
+    const waitMs = timeoutFrom(args, callTimeoutMs);
+    const options = { waitMs: Math.min(waitMs, requestTimeoutMs) };
+    const report = await withEngine(endpoint, options, (engine) => measure(engine, samples, window, waitMs));
     if (args.json) await printResult(JSON.stringify(report));
     else for (const line of describe(report)) await printResult(line);
   },
@@ -44,14 +44,14 @@ interface Report {
   readonly p99Ms: number;
 }
 
-const measure = async (engine: Client, samples: number, window: number, timeoutMs: number): Promise<Report> => {
+const measure = async (engine: Client, samples: number, window: number, waitMs: number): Promise<Report> => {
   const takenMs = new Float64Array(samples);
   let next = 0;
   const lane = async (): Promise<void> => {
     while (next < samples) {
       const sample = next++;
       const startedMs = performance.now();
-      const result = await engine.call("count", [sample, 1], {}, { timeoutMs });
+      const result = await engine.call("count", [sample, 1], {}, { waitMs });
       takenMs[sample] = performance.now() - startedMs;
       if (result !== sample + 1) {
         const got = JSON.stringify(result);

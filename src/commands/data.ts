@@ -14,12 +14,13 @@ import type { TopicValue } from "../client/client.ts";
 import { nameLengthMax, requestTimeoutMs } from "../limits.ts";
 import { type EngineFlags, endpointFrom, engineArgs, timeoutFrom, withEngine } from "./engine.ts";
 import { UsageError } from "./exit.ts";
+import { toldToEnd } from "./interrupt.ts";
 import { printResult, stdoutClosed } from "./output.ts";
 import { plain, valueFrom } from "./values.ts";
 
-const connection = (args: EngineFlags): [endpoint: string, options: { timeoutMs: number }] => [
+const connection = (args: EngineFlags): [endpoint: string, options: { waitMs: number }] => [
   endpointFrom(args),
-  { timeoutMs: timeoutFrom(args, requestTimeoutMs) },
+  { waitMs: timeoutFrom(args, requestTimeoutMs) },
 ];
 
 const checkTopic = (topic: string): string => {
@@ -79,18 +80,10 @@ const watchCommand = defineCommand({
         for await (const value of subscription) await printResult(show(value));
       };
       // A reader that has stopped reading holds up the printing, but must not hold up the end.
-      await Promise.race([printAll(), toldToEnd()]);
+      await Promise.race([printAll(), toldToEnd(), stdoutClosed]);
     });
   },
 });
-
-/** Resolves when a person or the system says so, or nobody reads any more. */
-const toldToEnd = (): Promise<void> =>
-  new Promise((resolve) => {
-    process.once("SIGINT", resolve);
-    process.once("SIGTERM", resolve);
-    stdoutClosed.then(resolve);
-  });
 
 export const dataCommand = defineCommand({
   meta: { name: "data", description: "Give, read and follow data" },

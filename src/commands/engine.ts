@@ -70,12 +70,17 @@ export const withEngine = async <Result>(
   work: (engine: Client) => Promise<Result>,
 ): Promise<Result> => {
   const { connect } = await import("../client/client.ts");
-  await using engine = connect(endpoint, options);
+  const engine = connect(endpoint, options);
   try {
     return await work(engine);
   } catch (error) {
     if (!(error instanceof TaskEngineError)) throw error;
     if (error.code === "NO_ANSWER") throw new ExitError(error.message, 3);
     throw new ExitError(`${error.code}: ${error.message}`, 1);
+  } finally {
+    await engine.close();
+    // A cancellation may have been the last thing to be said, and the process ends now.
+    const { terminateContext } = await import("../zmq/context.ts");
+    terminateContext();
   }
 };

@@ -1,16 +1,24 @@
 /**
- * `send TASK [ARGS…]` runs a task and prints its result.
+ * `send TASK [ARGS…]` runs a task and prints its result; `send TASK --batch FILE` runs it once for each line of a file.
  *
- * Sends one request: META, and a TASK frame with the arguments. Back comes the result, or an error with its code.
+ * Sends META, and a TASK frame with the arguments. Back comes the result, or an error with its code; before it the task's
+ * progress, which is shown on stderr where that is a terminal. Ctrl-C and SIGTERM cancel what was sent, as does the end of the
+ * time that `--timeout` sets: nothing goes on that nobody waits for.
  * On stdout: a string as it is, everything else as JSON; with `--json` the whole answer, `{"meta": …, "data": …}`, or
  * `{"error": {"code": …, "message": …}}`. Exits with 0; with 1 when the engine or the task said no (`CODE: message` on
- * stderr), 2 for wrong usage, 3 when there is no engine or no answer in time. Then the task may still be running, unless
- * the message asks whether the engine is: a request that found no connection is never sent.
+ * stderr), 2 for wrong usage, 3 when there is no engine or no answer in time, 130 after Ctrl-C or SIGTERM. `batch.ts` has
+ * the rest of `--batch`.
  */
 import { defineCommand } from "citty";
+import type { Meta, Trace } from "../client/client.ts";
 import { TaskEngineError } from "../client/errors.ts";
-import { callTimeoutMs, requestTimeoutMs } from "../limits.ts";
-import { callArgs, endpointFrom, timeoutFrom, withEngine } from "./engine.ts";
+import type { JobOptions } from "../client/options.ts";
+import { callTimeoutMs, durationMsMax, priorityDefault, priorityMax, requestTimeoutMs } from "../limits.ts";
+import type { Json } from "../wire/json.ts";
+import { callArgs, type EngineFlags, endpointFrom, numberFrom, timeoutFrom, withEngine } from "./engine.ts";
+import { UsageError } from "./exit.ts";
+import { interruptible } from "./interrupt.ts";
+import { StatusLine } from "./status-line.ts";
 import { objectFrom, plain, valueFrom } from "./values.ts";
 
 export const sendCommand = defineCommand({
@@ -23,6 +31,18 @@ export const sendCommand = defineCommand({
       description: "Its arguments: JSON where they are JSON, or else strings",
     },
     kwargs: { type: "string", valueHint: "json", description: "Its named arguments, a JSON object" },
+    batch: {
+      type: "string",
+      valueHint: "file",
+      description: "Run it for each line of a file (- for stdin), a JSON list of arguments each",
+    },
+    priority: {
+      type: "string",
+      valueHint: `0-${priorityMax}`,
+      description: `Jobs of the highest go first (default ${priorityDefault})`,
+    },
+    ttl: { type: "string", valueHint: "ms", description: "Never begin it later than so long after its acceptance" },
+    limit: { type: "string", valueHint: "ms", description: "Stop it when it runs longer" },
     ...callArgs,
     json: { type: "boolean", description: "Print the whole answer as JSON" },
     verbose: { type: "boolean", description: "Print the frames that are sent and received, on stderr" },
@@ -30,31 +50,63 @@ export const sendCommand = defineCommand({
   run: async ({ args }) => {
     const endpoint = endpointFrom(args);
     const [task = "", ...texts] = args._;
+    if (args.batch !== undefined && texts.length > 0) {
+      throw new UsageError("with --batch the arguments are in the file, and none can follow the task");
+    }
     const list = texts.map((text, index) => valueFrom(text, `argument ${index + 1}`));
     const kwargs = args.kwargs === undefined ? {} : objectFrom(args.kwargs, "--kwargs");
-    const timeoutMs = timeoutFrom(args, callTimeoutMs);
+    const job = jobOptionsFrom(args);
     const options = {
-      timeoutMs: Math.min(timeoutMs, requestTimeoutMs),
+      waitMs: Math.min(job.waitMs, requestTimeoutMs),
       ...(args.verbose && { trace: await tracer() }),
     };
     const { printResult } = await import("./output.ts");
-    await withEngine(endpoint, options, async (engine) => {
-      try {
-        const reply = await engine.request(task, list, kwargs, { timeoutMs });
-        await printResult(args.json ? JSON.stringify(reply) : plain(reply.data));
-      } catch (error) {
-        if (args.json && error instanceof TaskEngineError) {
-          await printResult(JSON.stringify({ error: { code: error.code, message: error.message } }));
+    await withEngine(endpoint, options, (engine) =>
+      interruptible(async (signal) => {
+        if (args.batch !== undefined) {
+          const { sendBatch } = await import("./batch.ts");
+          return sendBatch(engine, task, args.batch, { ...job, kwargs, signal }, args.json === true);
         }
-        throw error;
-      }
-    });
+        using line = new StatusLine();
+        const onProgress = (data: Json): void => line.show(`${task}: ${plain(data)}`);
+        try {
+          const reply = await engine.request(task, list, kwargs, { ...job, signal, onProgress });
+          line.clear();
+          await printResult(args.json ? JSON.stringify(reply) : plain(reply.data));
+        } catch (error) {
+          line.clear();
+          if (args.json && error instanceof TaskEngineError) {
+            await printResult(JSON.stringify({ error: { code: error.code, message: error.message } }));
+          }
+          throw error;
+        }
+      }),
+    );
   },
 });
 
-const tracer = async (): Promise<(direction: "sending" | "received", frames: readonly Uint8Array[]) => void> => {
+interface JobFlags extends EngineFlags {
+  readonly priority?: string | undefined;
+  readonly ttl?: string | undefined;
+  readonly limit?: string | undefined;
+}
+
+/** What the flags say of the job; throws UsageError. */
+const jobOptionsFrom = (flags: JobFlags): JobOptions & { waitMs: number } => ({
+  waitMs: timeoutFrom(flags, callTimeoutMs),
+  ...(flags.priority !== undefined && { priority: numberFrom(flags.priority, "--priority", 0, priorityMax) }),
+  ...(flags.ttl !== undefined && { ttlMs: numberFrom(flags.ttl, "--ttl", 1, durationMsMax) }),
+  ...(flags.limit !== undefined && { timeoutMs: numberFrom(flags.limit, "--limit", 1, durationMsMax) }),
+});
+
+/** Prints each message; after one that asks for something, by which serial an operator can cancel it. */
+const tracer = async (): Promise<Trace> => {
   const { warn } = await import("../log.ts");
   const verbs = { sending: "Sending", received: "Received" };
-  return (direction, frames) =>
-    warn(`[CLIENT] ${verbs[direction]}: ${frames.map((frame) => Buffer.from(frame).toString()).join(" ")}`);
+  return (direction, frames) => {
+    const texts = frames.map((frame) => Buffer.from(frame).toString());
+    warn(`[CLIENT] ${verbs[direction]}: ${texts.join(" ")}`);
+    const { type, serial }: Partial<Meta> = direction === "sending" ? JSON.parse(texts[0] ?? "{}") : {};
+    if (type === "REQ") warn(`[CLIENT] Serial: ${serial} (task-engine cancel ${serial} cancels it)`);
+  };
 };

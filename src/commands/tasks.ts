@@ -16,7 +16,7 @@ export const tasksCommand = defineCommand({
     json: { type: "boolean", description: "Print a JSON list, with how many workers serve each task" },
   },
   run: async ({ args }) => {
-    const tasks = await withEngine(endpointFrom(args), { timeoutMs: timeoutFrom(args, requestTimeoutMs) }, (engine) =>
+    const tasks = await withEngine(endpointFrom(args), { waitMs: timeoutFrom(args, requestTimeoutMs) }, (engine) =>
       engine.tasks(),
     );
     if (args.json) await printResult(JSON.stringify(tasks));

@@ -14,7 +14,13 @@ export interface Asking {
 const askingMeta = ({ id, serial }: Asking, type: "REQ" | "CONTROL" | "CANCEL"): Buffer =>
   encodeMeta({ id, role: "requestor", version: 0.2, type, pack: packNow(), serial });
 
-const taskFrame = (task: string, args: readonly unknown[], kwargs: object, options: TaskOptions): Buffer => {
+/** A TASK frame, one part of a batch. Throws JsonError for arguments that cannot travel. */
+export const encodeTaskPart = (
+  task: string,
+  args: readonly unknown[],
+  kwargs: object,
+  options: TaskOptions = {},
+): Buffer => {
   const frame: Task = { task, args: args as Json[], kwargs: kwargs as JsonObject, pack: packNow() };
   return encodeTask(Object.keys(options).length === 0 ? frame : { ...frame, options });
 };
@@ -26,15 +32,13 @@ export const encodeTaskRequest = (
   args: readonly unknown[],
   kwargs: object,
   options: TaskOptions = {},
-): Buffer[] => [askingMeta(asking, "REQ"), taskFrame(task, args, kwargs, options)];
+): Buffer[] => [askingMeta(asking, "REQ"), encodeTaskPart(task, args, kwargs, options)];
 
-/** One TASK frame for each list of arguments. Throws JsonError for arguments that cannot travel. */
-export const encodeBatchRequest = (
-  asking: Asking,
-  task: string,
-  argsList: readonly (readonly unknown[])[],
-  options: TaskOptions = {},
-): Buffer[] => [askingMeta(asking, "REQ"), ...argsList.map((args) => taskFrame(task, args, {}, options))];
+/** @param parts what `encodeTaskPart` gave */
+export const encodeBatchRequest = (asking: Asking, parts: readonly Uint8Array[]): Uint8Array[] => [
+  askingMeta(asking, "REQ"),
+  ...parts,
+];
 
 /** Throws JsonError for data that cannot travel. */
 export const encodeDataRequest = (asking: Asking, topic: string, data: unknown): Buffer[] => {

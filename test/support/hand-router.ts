@@ -3,7 +3,7 @@
 import type { ErrorCode } from "../../src/wire/errors.ts";
 import { encodeData, encodeError, packNow } from "../../src/wire/frames.ts";
 import type { Json } from "../../src/wire/json.ts";
-import { encodeReplyMeta } from "../../src/wire/replies.ts";
+import { encodeReplyMeta, type PartResult, type ReplyType } from "../../src/wire/replies.ts";
 import { type Control, decodeRequest, type Request } from "../../src/wire/requests.ts";
 import { errno, ZmqError } from "../../src/zmq/library.ts";
 import { type Frame, Router } from "../../src/zmq/socket.ts";
@@ -14,6 +14,9 @@ export interface Arrived {
   /** Sends frames back, without envelope, as they are. */
   send(...frames: (Uint8Array | string)[]): void;
   ack(data: Json): void;
+  /** The answer to a batch. */
+  ackAll(parts: readonly PartResult[]): void;
+  progress(data: Json): void;
   refuse(code: ErrorCode, message: string): void;
 }
 
@@ -52,25 +55,38 @@ export class HandRouter implements Disposable {
     }
     const { serial } = request.meta;
     const send = (...reply: (Uint8Array | string)[]): void => {
-      this.#socket.trySend([identity, "", ...reply]);
+      if (!this.#socket.closed) this.#socket.trySend([identity, "", ...reply]);
     };
+    const meta = (type: ReplyType): Buffer => encodeReplyMeta("TASK-1", type, 0.2, serial);
     return {
       request,
       serial: serial ?? "",
       send,
-      ack: (data) => send(encodeReplyMeta("TASK-1", "ACK", 0.2, serial), encodeData({ data, pack: packNow() })),
-      refuse: (code, message) => send(encodeReplyMeta("TASK-1", "ERR", 0.2, serial), encodeError(code, message)),
+      ack: (data) => send(meta("ACK"), encodeData({ data, pack: packNow() })),
+      ackAll: (parts) => send(meta("ACK"), ...parts.map((part) => JSON.stringify({ ...part, pack: packNow() }))),
+      progress: (data) => send(meta("PROGRESS"), encodeData({ data, pack: packNow() })),
+      refuse: (code, message) => send(meta("ERR"), encodeError(code, message)),
     };
   }
 }
 
 export const handRouter = (endpoint = "tcp://127.0.0.1:*"): HandRouter => new HandRouter(endpoint);
 
-/** The arguments of a task request, the command of a CONTROL. */
+/** The arguments of each part of a batch, of a task request, the command of a CONTROL. */
+export const argsOfAll = ({ request }: Arrived): Json[][] =>
+  request.kind === "task" ? request.parts.map(({ task }) => task.args) : [];
 export const argsOf = ({ request }: Arrived): Json[] =>
   request.kind === "task" ? (request.parts[0]?.task.args ?? []) : [];
 export const commandOf = ({ request }: Arrived): Control["command"] | null =>
   request.kind === "control" ? request.control.command : null;
+
+/** Waits for the message that cancels a request. */
+export const cancelOf = async (router: HandRouter, { serial }: Arrived): Promise<void> => {
+  const { request } = await router.next();
+  if (request.kind !== "cancel" || request.meta.serial !== serial) {
+    throw new Error(`not the cancellation of ${serial}: ${JSON.stringify(request)}`);
+  }
+};
 
 /** Binds a port anew: libzmq gives it back a little after its socket was closed. */
 export const untilFree = async <Result>(bind: () => Result): Promise<Result> => {

@@ -1,0 +1,193 @@
+/**
+ * One task with many lists of arguments: parts go out in messages of many, some messages at a time, and come back in order.
+ * It does not matter how many there are: what is held is bounded, and a source is asked for more only as results are read.
+ */
+import { batchTasksMax, clientBatchBytesMax, clientBatchesMax, clientBatchGatherMs, frameBytesMax } from "../limits.ts";
+import type { Json } from "../wire/json.ts";
+import { TaskEngineError } from "./errors.ts";
+import type { Answer, Waiting } from "./exchange.ts";
+
+/** How one part of a batch ended. */
+export type PartResult =
+  | { readonly data: Json; readonly error?: undefined }
+  | { readonly data?: undefined; readonly error: TaskEngineError };
+
+/** How far a batch is. */
+export interface BatchProgress {
+  /** Parts that have ended. */
+  readonly done: number;
+  /** Parts that have been sent. */
+  readonly sent: number;
+}
+
+export interface BatchRules {
+  /** A part's frame; a TaskEngineError where it cannot be one. Throws nothing. */
+  readonly encode: (args: readonly unknown[]) => Uint8Array | TaskEngineError;
+  /** Sends parts as one message. Rejects with TaskEngineError alone. */
+  readonly send: (parts: readonly Uint8Array[], waiting: Omit<Waiting, "waitMs">) => Promise<Answer>;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: BatchProgress) => void) | undefined;
+}
+
+export type ArgsSource = Iterable<readonly unknown[]> | AsyncIterable<readonly unknown[]>;
+
+/** What is gathered for one message. What cannot be sent has its place, and its result already. */
+interface Chunk {
+  readonly frames: Uint8Array[];
+  readonly unsendable: Map<number, TaskEngineError>;
+  bytes: number;
+}
+
+/**
+ * Gives the result of each part, in order. An error of the source comes after the results of what it gave before.
+ * Who leaves early, or aborts the signal, cancels what is in flight and sends nothing more.
+ */
+export async function* runBatch(source: ArgsSource, rules: BatchRules): AsyncGenerator<PartResult, void, undefined> {
+  const stop = new AbortController();
+  const signal = rules.signal === undefined ? stop.signal : AbortSignal.any([rules.signal, stop.signal]);
+  const aborted = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
+  const parts = new Parts(source);
+  const tally = new Tally(rules.onProgress);
+  const inFlight: Promise<PartResult[]>[] = [];
+  let gathering: Promise<void> | null = null;
+  const gatherAndSend = async (): Promise<void> => {
+    const chunk = await gather(parts, rules.encode);
+    if (sizeOf(chunk) > 0 && !signal.aborted) inFlight.push(runChunk(chunk, rules.send, signal, tally));
+    gathering = null;
+  };
+  try {
+    for (;;) {
+      if (inFlight.length < clientBatchesMax && !parts.ended && !signal.aborted) gathering ??= gatherAndSend();
+      const isGathering = gathering !== null && !signal.aborted;
+      const [first] = inFlight;
+      if (first === undefined && !isGathering) break;
+      // Results do not wait for a source that is slow to say what comes next.
+      const results = await Promise.race(isGathering ? [first ?? aborted, gathering, aborted] : [first]);
+      if (!results) continue;
+      inFlight.shift();
+      yield* results;
+    }
+    if (parts.failure !== null) throw parts.failure.error;
+  } finally {
+    stop.abort();
+    await Promise.all([...inFlight, parts.close()]);
+  }
+}
+
+/** As many parts as one message takes, or as come without much delay. */
+const gather = async (parts: Parts, encode: BatchRules["encode"]): Promise<Chunk> => {
+  const chunk: Chunk = { frames: [], unsendable: new Map(), bytes: 0 };
+  let isLate: Promise<void> | null = null;
+  while (sizeOf(chunk) < batchTasksMax && chunk.bytes <= clientBatchBytesMax - frameBytesMax) {
+    const args = await parts.next(isLate);
+    if (args === null) break;
+    // From the first part on: nothing is late before.
+    isLate ??= Bun.sleep(clientBatchGatherMs);
+    const frame = encode(args);
+    if (frame instanceof TaskEngineError) chunk.unsendable.set(sizeOf(chunk), frame);
+    else {
+      chunk.frames.push(frame);
+      chunk.bytes += frame.length;
+    }
+  }
+  return chunk;
+};
+
+const sizeOf = ({ frames, unsendable }: Chunk): number => frames.length + unsendable.size;
+
+/** Never rejects: what the whole message comes to, each of its parts does. */
+const runChunk = async (
+  chunk: Chunk,
+  send: BatchRules["send"],
+  signal: AbortSignal,
+  tally: Tally,
+): Promise<PartResult[]> => {
+  const { frames, unsendable } = chunk;
+  const progress = tally.begin(sizeOf(chunk));
+  const sent =
+    frames.length === 0
+      ? []
+      : await send(frames, { signal, onProgress: (data) => progress(doneOf(data)) }).then(
+          (answer) => resultsOf(answer, frames.length),
+          (error) => frames.map((): PartResult => ({ error })),
+        );
+  progress(sizeOf(chunk));
+  const results = sent.values();
+  return Array.from({ length: sizeOf(chunk) }, (_, index): PartResult => {
+    const error = unsendable.get(index);
+    return error === undefined ? (results.next().value ?? missing()) : { error };
+  });
+};
+
+const resultsOf = (answer: Answer, count: number): PartResult[] => {
+  if (answer.kind === "ack")
+    return count === 1 ? [{ data: answer.data ?? null }] : Array.from({ length: count }, missing);
+  return answer.parts.map((part) =>
+    "data" in part ? part : { error: new TaskEngineError(part.error.code, part.error.message) },
+  );
+};
+
+const missing = (): PartResult => ({
+  error: new TaskEngineError("BAD_FRAME", "the answer to the batch has fewer parts than the batch"),
+});
+
+/** `done` of what the router says of a batch; of one part alone its task speaks, in its own words. */
+const doneOf = (data: Json): number =>
+  typeof data === "object" && data !== null && !Array.isArray(data) && typeof data.done === "number" ? data.done : 0;
+
+/** Adds up what the messages in flight say of themselves. */
+class Tally {
+  #done = 0;
+  #sent = 0;
+
+  constructor(private readonly onProgress: ((progress: BatchProgress) => void) | undefined) {}
+
+  /** For one message: a function that is told how many of its parts have ended. */
+  begin(count: number): (done: number) => void {
+    let known = 0;
+    this.#sent += count;
+    return (done) => {
+      const more = Math.min(done, count) - known;
+      if (more <= 0) return;
+      known += more;
+      this.#done += more;
+      this.onProgress?.({ done: this.#done, sent: this.#sent });
+    };
+  }
+}
+
+/** The source, one part after the other, without losing one that comes too late for its message. */
+class Parts {
+  readonly #iterator: Iterator<readonly unknown[]> | AsyncIterator<readonly unknown[]>;
+  #next: Promise<IteratorResult<readonly unknown[]>> | null = null;
+  ended = false;
+  failure: { readonly error: unknown } | null = null;
+
+  constructor(source: ArgsSource) {
+    this.#iterator = Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]();
+  }
+
+  /** Null at the end, at a failure, and where `isLate` is kept first. */
+  async next(isLate: Promise<void> | null): Promise<readonly unknown[] | null> {
+    if (this.ended) return null;
+    try {
+      this.#next ??= Promise.resolve(this.#iterator.next());
+      const result = isLate === null ? await this.#next : await Promise.race([this.#next, isLate]);
+      if (result === undefined) return null;
+      this.#next = null;
+      if (!result.done) return result.value;
+    } catch (error) {
+      this.failure = { error };
+    }
+    this.ended = true;
+    return null;
+  }
+
+  /** Lets the source clean up, unless it has ended by itself. One that is asked for a part would answer only after that. */
+  async close(): Promise<void> {
+    if (this.ended) return;
+    const closing = Promise.resolve(this.#iterator.return?.());
+    if (this.#next === null) await closing;
+    else closing.catch(() => undefined);
+  }
+}

@@ -1,0 +1,42 @@
+/** What can be asked of the client beside the request itself. Times are in ms. */
+import type { Json } from "../wire/json.ts";
+import type { TaskOptions } from "../wire/policy.ts";
+import type { BatchProgress } from "./batch.ts";
+import type { Trace } from "./exchange.ts";
+
+export interface ConnectOptions {
+  /**
+   * ms that `publish`, `get`, `tasks`, `status`, `cancel` may take, and that any request may wait for a connection; default
+   * 5000. A request that gets no connection in that time fails with NO_ANSWER and is never sent.
+   */
+  readonly waitMs?: number;
+  /** Is told of every message. */
+  readonly trace?: Trace;
+}
+
+/**
+ * How the engine is to run a job, and how long this client waits for it: two things. The engine keeps `priority` (0 to 9,
+ * the highest goes first, default 5), `ttlMs` (a job that has not begun by then ends as EXPIRED and never begins) and
+ * `timeoutMs` (a job that runs longer is stopped and ends as TIMEOUT).
+ */
+export interface JobOptions extends Readonly<TaskOptions> {
+  /**
+   * ms that the client waits for the answer, counted from the call; default 60000, Infinity for ever. Then it fails with
+   * NO_ANSWER, and the job is cancelled: a robot must not do what nobody waits for any more.
+   */
+  readonly waitMs?: number;
+  /** Aborting it cancels the job, which then ends by the engine's word: CANCELLED, or its result where that was quicker. */
+  readonly signal?: AbortSignal;
+}
+
+export interface CallOptions extends JobOptions {
+  /** Is given what the task says of its progress. */
+  readonly onProgress?: (data: Json) => void;
+}
+
+/** `waitMs` counts for each message of up to 1000 parts, from when it is sent; the engine's limits for each part. */
+export interface BatchOptions extends JobOptions {
+  /** Named arguments of every part. */
+  readonly kwargs?: object;
+  readonly onProgress?: (progress: BatchProgress) => void;
+}

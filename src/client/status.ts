@@ -1,0 +1,59 @@
+/** What the engine says of itself: the answer to CONTROL `status`. */
+import * as v from "valibot";
+
+const count = v.number();
+const counts = v.record(v.string(), count);
+const milliseconds = v.nullable(v.number());
+
+export const statusSchema = v.object({
+  /** It is stopping: nothing new is taken. */
+  draining: v.boolean(),
+  /** Since the engine's start, but for `waiting` and `held`, which are as of now. */
+  jobs: v.object({
+    accepted: count,
+    done: count,
+    /** Tries after the first. */
+    retried: count,
+    /** By error code. */
+    failed: counts,
+    /** Messages that came to nothing, by reason. */
+    dropped: counts,
+    waiting: count,
+    /** Jobs that workers have, the running ones included. */
+    held: count,
+  }),
+  /** What waits in the router, and the bytes of its frames. */
+  queue: v.object({ jobs: count, bytes: count }),
+  tasks: v.array(
+    v.object({
+      name: v.string(),
+      /** How many serve it now. */
+      workers: count,
+      waiting: count,
+      /** How often it has run. */
+      count,
+      /** Half of its runs, and 99 of 100, took at most so long; null as long as it has not run. */
+      p50Ms: milliseconds,
+      p99Ms: milliseconds,
+    }),
+  ),
+  workers: v.array(
+    v.object({
+      /** As META's `id` of its answers has it. */
+      id: v.string(),
+      role: v.string(),
+      pid: count,
+      /** Its own port, `tcp://HOST:PORT`; empty for none. */
+      endpoint: v.string(),
+      /** The engine's own, which it can kill and restart. */
+      supervised: v.boolean(),
+      held: count,
+      /** idle, busy, stuck, leaving, killed, lost */
+      state: v.string(),
+    }),
+  ),
+  /** By their names in the source, which end in their units. */
+  limits: counts,
+});
+
+export type EngineStatus = v.InferOutput<typeof statusSchema>;

@@ -1,0 +1,74 @@
+/** What the engine says of itself, as a person wants to read it. */
+import type { EngineStatus } from "../client/client.ts";
+import { printable } from "../log.ts";
+
+/** Lines, without what a terminal would obey: names come from workers anywhere. */
+export const describeStatus = (endpoint: string, status: EngineStatus): string[] => {
+  const { jobs, queue, workers, tasks, limits } = status;
+  const lines = [
+    `engine ${endpoint}: ${status.draining ? "stopping" : "serving"}`,
+    `jobs: ${jobs.accepted} accepted, ${jobs.done} done, ${sum(jobs.failed)} failed, ${jobs.retried} retried; ` +
+      `${jobs.waiting} waiting (${bytes(queue.bytes)}), ${jobs.held} with workers`,
+    "",
+    ...table(
+      ["WORKER", "ROLE", "STATE", "HELD", "ENDPOINT"],
+      workers.map(({ id, role, state, held, endpoint: own, supervised }) => [
+        id,
+        role,
+        state,
+        String(held),
+        `${own || "-"}${supervised || role === "data" ? "" : " (joined from outside)"}`,
+      ]),
+    ),
+    "",
+    ...table(
+      ["TASK", "WORKERS", "WAITING", "COUNT", "P50", "P99"],
+      tasks.map((task) => [
+        task.name,
+        String(task.workers),
+        String(task.waiting),
+        String(task.count),
+        duration(task.p50Ms),
+        duration(task.p99Ms),
+      ]),
+    ),
+    "",
+    `failed: ${counts(jobs.failed)}`,
+    `dropped: ${counts(jobs.dropped)}`,
+    `limits: ${Object.entries(limits)
+      .map(([name, value]) => `${name} ${/bytes/i.test(name) ? bytes(value) : value}`)
+      .join(", ")}`,
+  ];
+  return lines.map(printable);
+};
+
+const sum = (numbers: Readonly<Record<string, number>>): number =>
+  Object.values(numbers).reduce((total, count) => total + count, 0);
+
+/** `TIMEOUT 3, TASK_ERROR 1`, the most frequent first. */
+const counts = (numbers: Readonly<Record<string, number>>): string =>
+  Object.entries(numbers)
+    .sort(([, a], [, b]) => b - a)
+    .map(([name, count]) => `${name} ${count}`)
+    .join(", ") || "nothing";
+
+const duration = (ms: number | null): string => {
+  if (ms === null) return "-";
+  return ms < 10_000 ? `${Number(ms.toPrecision(3))} ms` : `${Number((ms / 1000).toPrecision(3))} s`;
+};
+
+const bytes = (count: number): string => {
+  if (count < 1024) return `${count} bytes`;
+  return count < 1024 ** 2 ? `${Math.round(count / 1024)} KiB` : `${Math.round(count / 1024 ** 2)} MiB`;
+};
+
+/** Columns as wide as their widest cell. */
+const table = (head: readonly string[], rows: readonly (readonly string[])[]): string[] => {
+  const widths = head.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)));
+  return [head, ...rows].map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join("  ")
+      .trimEnd(),
+  );
+};

@@ -1,0 +1,139 @@
+/** What can be said of a call besides its arguments, while it waits and while it runs. */
+import { expect, test } from "bun:test";
+import { connect, type Json } from "task-engine";
+import { argsOf, cancelOf, handRouter } from "../support/hand-router.ts";
+import { freePorts } from "../support/ports.ts";
+import { rejection } from "../support/rejection.ts";
+
+test("priority, ttlMs and timeoutMs go to the engine, and waitMs does not", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const result = client.call("drive", [1], {}, { priority: 9, ttlMs: 200, timeoutMs: 1500, waitMs: 9_000 });
+  const arrived = await router.next();
+  expect(arrived.request).toMatchObject({
+    parts: [{ task: { options: { priority: 9, ttlMs: 200, timeoutMs: 1500 } } }],
+  });
+  arrived.ack(null);
+  await result;
+});
+
+test("a call without limits has no options on the wire", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const result = client.call("drive", [1], {}, { waitMs: 9_000 });
+  const { request, ack } = await router.next();
+  expect(request.kind === "task" && Object.keys(request.parts[0]?.task ?? {})).not.toContain("options");
+  ack(null);
+  await result;
+});
+
+test("progress is told as it comes, and does not end the call", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const told: Json[] = [];
+  const result = client.call("drive", [], {}, { onProgress: (data) => told.push(data) });
+  const arrived = await router.next();
+  for (const metres of [1, 2, 3]) arrived.progress({ metres });
+  arrived.ack("there");
+  arrived.progress("too late");
+  expect(await result).toBe("there");
+  expect(told).toEqual([{ metres: 1 }, { metres: 2 }, { metres: 3 }]);
+});
+
+test("progress that nobody asked for is no error", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const result = client.call("drive");
+  const arrived = await router.next();
+  arrived.progress(1);
+  arrived.ack(2);
+  expect(await result).toBe(2);
+  expect(client.dropped).toEqual({ unknown: 0, malformed: 0 });
+});
+
+test("aborting the signal cancels the call, which ends by the engine's word", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const stop = new AbortController();
+  const failure = rejection(client.call("drive", [], {}, { signal: stop.signal }));
+  const arrived = await router.next();
+  stop.abort();
+  await cancelOf(router, arrived);
+  arrived.refuse("CANCELLED", "its requestor cancelled it");
+  expect(await failure).toMatchObject({ code: "CANCELLED", message: "its requestor cancelled it" });
+});
+
+test("a result that is quicker than the cancellation counts", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const stop = new AbortController();
+  const result = client.call("drive", [], {}, { signal: stop.signal });
+  const arrived = await router.next();
+  stop.abort();
+  arrived.ack("there");
+  expect(await result).toBe("there");
+  await cancelOf(router, arrived);
+  arrived.refuse("UNKNOWN_SERIAL", "no such request");
+  const next = client.call("next");
+  (await router.next()).ack(null);
+  await next;
+  expect(client.dropped.unknown).toBe(1);
+});
+
+test("a signal that is aborted before the call, or before there is a connection, sends nothing", async () => {
+  const endpoint = `tcp://127.0.0.1:${freePorts(1)}`;
+  await using client = connect(endpoint);
+  const stop = new AbortController();
+  const unsent = rejection(client.call("drive", ["unsent"], {}, { signal: stop.signal }));
+  stop.abort();
+  expect(await unsent).toMatchObject({ code: "CANCELLED", message: "it was cancelled before it was sent" });
+  expect((await rejection(client.call("drive", ["late"], {}, { signal: stop.signal }))).code).toBe("CANCELLED");
+  using router = handRouter(endpoint);
+  const next = client.call("drive", ["next"]);
+  const arrived = await router.next();
+  expect(argsOf(arrived)).toEqual(["next"]);
+  arrived.ack(null);
+  await next;
+});
+
+test("one signal for many calls cancels each that still waits", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const stop = new AbortController();
+  const done = client.call("quick", [], {}, { signal: stop.signal });
+  (await router.next()).ack("done");
+  expect(await done).toBe("done");
+  const failures = Array.from({ length: 20 }, () => rejection(client.call("slow", [], {}, { signal: stop.signal })));
+  const arrived = [];
+  for (let count = 0; count < 20; count++) arrived.push(await router.next());
+  stop.abort();
+  for (const one of arrived) {
+    await cancelOf(router, one);
+    one.refuse("CANCELLED", "its requestor cancelled it");
+  }
+  for (const { code } of await Promise.all(failures)) expect(code).toBe("CANCELLED");
+});
+
+test("a call whose time is over is cancelled", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const failure = rejection(client.call("slow", [], {}, { waitMs: 30 }));
+  await cancelOf(router, await router.next());
+  expect((await failure).code).toBe("NO_ANSWER");
+});
+
+test("cancel asks as an operator, and says when there was nothing to cancel", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const cancelled = client.cancel("ab-1");
+  const asked = await router.next();
+  expect(asked.request).toMatchObject({ control: { command: "cancel", serial: "ab-1" } });
+  asked.ack({ cancelled: 2 });
+  expect(await cancelled).toBe(2);
+  const failure = rejection(client.cancel("ab-2"));
+  (await router.next()).ack({ cancelled: 0 });
+  expect(await failure).toMatchObject({
+    code: "UNKNOWN_SERIAL",
+    message: 'no request with serial "ab-2" waits or runs',
+  });
+});
