@@ -4,15 +4,17 @@
  *
  * After events, `dispatch` hands what waits to the workers that can take it. `nextAt` says when to call again at the latest.
  */
-import { beatSilenceMs, priorityDefault, workersMax } from "../limits.ts";
+import { beatSilenceMs, workersMax } from "../limits.ts";
 import type { BackendMessage, ReadyHeader, WorkerHeader } from "../wire/backend.ts";
 import { encodeData, packNow } from "../wire/frames.ts";
-import type { TaskOptions } from "../wire/policy.ts";
+import type { Json } from "../wire/json.ts";
 import type { BadRequest, Control, Request, TaskPart } from "../wire/requests.ts";
 import { Catalogue, type KnownTask } from "./catalogue.ts";
+import { dispatch } from "./dispatch.ts";
 import { type Effect, toWorker } from "./effects.ts";
-import { type Job, type Requestor, taskQueue } from "./job.ts";
+import { createJob, type Draft, type Job, type Requestor, type Stop, taskQueue } from "./job.ts";
 import { Jobs } from "./jobs.ts";
+import { failureBy, success } from "./outcome.ts";
 import { type Asked, Requests } from "./requests.ts";
 import { type DropReason, Statistics } from "./statistics.ts";
 import { reportStatus, reportTasks } from "./status.ts";
@@ -82,10 +84,7 @@ export class Broker {
         return [];
       case "drain":
         this.#draining = true;
-        return this.#jobs.stopUnheld(
-          { code: "SHUTTING_DOWN", message: "the engine stopped before the job began" },
-          now,
-        );
+        return this.#jobs.close({ code: "SHUTTING_DOWN", message: "the engine stopped before the job began" }, now);
       case "tick":
         return [...this.#jobs.tick(now), ...this.#giveUpSilent(now)];
     }
@@ -93,7 +92,7 @@ export class Broker {
 
   /** Hands out what workers can take. */
   dispatch(now: number): Effect[] {
-    const effects = this.#jobs.dispatch(now);
+    const effects = dispatch(this.#jobs, this.#workers, now);
     if (this.#draining && !this.#drainedSaid && ![...this.#workers].some((worker) => worker.held.size > 0)) {
       this.#drainedSaid = true;
       effects.push({ to: "supervisor", type: "drained" });
@@ -123,9 +122,7 @@ export class Broker {
   }
 
   #control(asked: Asked, control: Control, now: number): Effect[] {
-    const answer = (data: Parameters<typeof encodeData>[0]["data"]): Effect[] => [
-      this.#requests.acknowledge(asked, encodeData({ data, pack: packNow() })),
-    ];
+    const answer = (data: Json): Effect[] => [this.#requests.acknowledge(asked, encodeData({ data, pack: packNow() }))];
     switch (control.command) {
       case "tasks":
         return answer(reportTasks(this.#catalogue, this.#workers));
@@ -135,7 +132,7 @@ export class Broker {
         return this.#acceptData(asked, "get", control.topic, noBytes, now);
       case "cancel": {
         const requests = this.#requests.findAll(control.serial);
-        const effects = requests.flatMap(({ jobs }) => this.#stopAll(jobs, "an operator cancelled it", now));
+        const effects = requests.flatMap(({ jobs }) => this.#jobs.stopAll(jobs, cancelledBy("an operator"), now));
         return [...effects, ...answer({ cancelled: requests.length })];
       }
     }
@@ -143,20 +140,16 @@ export class Broker {
 
   #cancel(asked: Asked, serial: string, now: number): Effect[] {
     const request = this.#requests.find(asked.requestor, serial);
-    if (request !== undefined) return this.#stopAll(request.jobs, "its requestor cancelled it", now);
+    if (request !== undefined) return this.#jobs.stopAll(request.jobs, cancelledBy("its requestor"), now);
     const message = `no request with serial ${JSON.stringify(serial)} of this requestor waits or runs`;
     return [this.#requests.refuse(asked, "UNKNOWN_SERIAL", message)];
   }
 
-  #stopAll(jobs: readonly Job[], message: string, now: number): Effect[] {
-    return jobs.flatMap((job) => this.#jobs.stop(job, { code: "CANCELLED", message }, now));
-  }
-
   #acceptTasks(asked: Asked, parts: readonly TaskPart[], now: number): Effect[] {
     // All or nothing: half a batch would be neither what was asked nor an error.
-    for (const { name } of parts) {
-      if (this.#catalogue.has(name)) continue;
-      const message = `no task ${JSON.stringify(name)} is registered; \`task-engine tasks\` lists those that are`;
+    const unknown = parts.find(({ name }) => !this.#catalogue.has(name));
+    if (unknown !== undefined) {
+      const message = `no task ${JSON.stringify(unknown.name)} is registered; \`task-engine tasks\` lists those that are`;
       return [this.#requests.refuse(asked, "UNKNOWN_TASK", message)];
     }
     const drafts = parts.map(({ name, bytes, task: { options = {} } }) => ({
@@ -190,27 +183,13 @@ export class Broker {
       const message = `META.serial: ${JSON.stringify(asked.meta.serial)} is the serial of a request that is not answered yet`;
       return [this.#requests.refuse(asked, "BAD_FRAME", message)];
     }
-    for (const [part, draft] of drafts.entries()) this.#jobs.accept(this.#job(draft, request, part, now));
+    for (const [part, draft] of drafts.entries()) this.#acceptJob(draft, request, part, now);
     return [];
   }
 
-  #job(draft: Draft, request: Job["request"], part: number, now: number): Job {
+  #acceptJob(draft: Draft, request: Job["request"], part: number, now: number): void {
     const policy = draft.kind === "task" ? this.#catalogue.policyOf(draft.name) : undefined;
-    const ttlMs = Math.min(draft.options.ttlMs ?? Number.POSITIVE_INFINITY, policy?.ttlMs ?? Number.POSITIVE_INFINITY);
-    return {
-      ...draft,
-      id: this.#nextJobId++,
-      priority: draft.options.priority ?? priorityDefault,
-      acceptedAt: now,
-      expiresAt: now + ttlMs,
-      request,
-      part,
-      state: "queued",
-      worker: null,
-      tries: 0,
-      kills: 0,
-      stop: null,
-    };
+    this.#jobs.accept(createJob(draft, this.#nextJobId++, { request, part }, policy, now));
   }
 
   /* ── Workers ───────────────────────────────────────────────────────────────────────────────────────────────────── */
@@ -218,7 +197,10 @@ export class Broker {
   #fromWorker(key: string, { header, bodies }: BackendMessage<WorkerHeader>, now: number): Effect[] {
     if (header.type === "READY") return this.#join(key, header, now);
     const worker = this.#workers.get(key);
-    if (worker === undefined) return [toWorker(key, { type: "WHO" })];
+    if (worker === undefined) {
+      if (header.type === "DONE" || header.type === "FAIL") this.#statistics.drop("lateAnswer", header.jobs.length);
+      return [toWorker(key, { type: "WHO" })];
+    }
     worker.heardAt = now;
     const effects = this.#hear(worker, header, bodies, now);
     if (worker.retired === "leaving" && worker.held.size === 0 && this.#workers.get(key) === worker) {
@@ -237,7 +219,7 @@ export class Broker {
     const body = bodies[0] ?? noBytes;
     switch (header.type) {
       case "BEAT":
-        return [];
+        return [toWorker(worker.key, { type: "BEAT" })];
       case "LEAVE":
         worker.retired ??= "leaving";
         return [];
@@ -253,9 +235,10 @@ export class Broker {
       }
       case "DONE":
       case "FAIL": {
-        const type = header.type === "DONE" ? "ACK" : "ERR";
+        const outcomeBy = header.type === "DONE" ? success : failureBy;
         return header.jobs.flatMap((id, index) => {
-          const ended = this.#jobs.answered(worker, id, type, header.ms[index] ?? 0, bodies[index] ?? noBytes, now);
+          const outcome = outcomeBy(worker.ready.id, bodies[index] ?? noBytes);
+          const ended = this.#jobs.answered(worker, id, outcome, header.ms[index] ?? 0, now);
           if (ended !== false) return ended;
           this.#statistics.drop("lateAnswer");
           if (worker.stuckOn === id) worker.stuckOn = null;
@@ -266,10 +249,22 @@ export class Broker {
   }
 
   #join(key: string, ready: ReadyHeader, now: number): Effect[] {
-    const before = this.#workers.get(key);
-    const effects = before === undefined ? [] : this.#jobs.lose(before, "it has started anew", now);
+    const known = this.#workers.get(key);
+    // Two WHO that crossed its READY bring a second one; it holds what it holds.
+    if (known !== undefined && known.ready.pid === ready.pid) return [toWorker(key, { type: "WELCOME" })];
+    const effects: Effect[] = [];
+    // A process has one connection: the other one of a supervised worker is gone, whether we have heard so or not.
+    for (const other of [...this.#workers].filter(({ ready: its }) => isSameProcess(its, ready))) {
+      const end = this.#jobs.reconnected(other, now);
+      if (end !== false) return end;
+      effects.push(...this.#jobs.lose(other, "it has connected anew", now));
+    }
+    if (known !== undefined) effects.push(...this.#jobs.lose(known, "another has its name", now));
     if (this.#workers.size >= workersMax) {
-      effects.push({ to: "log", line: `worker ${ready.id} is not admitted: there are ${workersMax} already` });
+      if (this.#statistics.drop("workerNotAdmitted") === 1) {
+        const line = `worker ${ready.id} is not admitted: there are ${workersMax} already; further ones are only counted`;
+        effects.push({ to: "log", line });
+      }
       return effects;
     }
     this.#workers.add(key, ready, now);
@@ -281,12 +276,10 @@ export class Broker {
   /** A task's own publication: a job that nobody waits for. */
   #publish(topic: string, body: Uint8Array, now: number): Effect[] {
     const queue = this.#catalogue.topicQueue(topic);
-    if (queue === undefined || !this.#jobs.queues.hasRoom(1, body.length)) {
-      this.#statistics.drop(queue === undefined ? "publicationWithoutDataWorker" : "publicationQueueFull");
-      return [];
-    }
-    const draft: Draft = { kind: "put", name: topic, queue, body, options: {} };
-    if (!this.#draining) this.#jobs.accept(this.#job(draft, null, 0, now));
+    if (queue === undefined) this.#statistics.drop("publicationWithoutDataWorker");
+    else if (this.#draining) this.#statistics.drop("publicationWhileStopping");
+    else if (!this.#jobs.queues.hasRoom(1, body.length)) this.#statistics.drop("publicationQueueFull");
+    else this.#acceptJob({ kind: "put", name: topic, queue, body, options: {} }, null, 0, now);
     return [];
   }
 
@@ -298,12 +291,9 @@ export class Broker {
   }
 }
 
-interface Draft {
-  readonly kind: Job["kind"];
-  readonly name: string;
-  readonly queue: string;
-  readonly body: Uint8Array;
-  readonly options: TaskOptions;
-}
+const isSameProcess = (a: ReadyHeader, b: ReadyHeader): boolean =>
+  a.supervised === true && b.supervised === true && a.pid === b.pid;
+
+const cancelledBy = (who: string): Stop => ({ code: "CANCELLED", message: `${who} cancelled it` });
 
 const noBytes = new Uint8Array(0);

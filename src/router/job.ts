@@ -1,7 +1,9 @@
 /** What the broker keeps of a job and of the request that asked for it. */
+
+import { priorityDefault } from "../limits.ts";
 import type { ErrorCode } from "../wire/errors.ts";
 import type { Meta } from "../wire/frames.ts";
-import type { TaskOptions } from "../wire/policy.ts";
+import type { Policy, TaskOptions } from "../wire/policy.ts";
 import type { Worker } from "./workers.ts";
 
 /** The envelope that a reply needs to find who asked. Opaque to the broker. */
@@ -11,7 +13,8 @@ export type Requestor = readonly Uint8Array[];
 export interface Request {
   readonly requestor: Requestor;
   readonly meta: Pick<Meta, "version" | "serial">;
-  readonly jobs: Job[];
+  /** Those that have not ended: what has ended is not kept until the last of a batch has. */
+  readonly jobs: Set<Job>;
   /** The parts of a batch's reply that are there. */
   readonly results: (Uint8Array | undefined)[];
   resultBytes: number;
@@ -32,8 +35,8 @@ export interface Stop {
  */
 export type JobState = "queued" | "waiting" | "held" | "ended";
 
-export interface Job {
-  readonly id: number;
+/** What is to be done, before it is accepted. */
+export interface Draft {
   readonly kind: "task" | "put" | "get";
   /** The task's name, or the topic. */
   readonly name: string;
@@ -42,6 +45,11 @@ export interface Job {
   /** The TASK or DATA frame as it came; empty for `get`. */
   readonly body: Uint8Array;
   readonly options: TaskOptions;
+}
+
+export interface Job extends Draft {
+  /** Grows with each job that is accepted. */
+  readonly id: number;
   readonly priority: number;
   /** ms, on the clock of the broker's `now`, as all times here. */
   readonly acceptedAt: number;
@@ -61,6 +69,28 @@ export interface Job {
   /** Set once it has been told to end: however its worker answers then, it ends by this. */
   stop: Stop | null;
 }
+
+/** @param policy what the task's own definition sets: of two limits the tighter one holds */
+export const createJob = (
+  draft: Draft,
+  id: number,
+  { request, part }: Pick<Job, "request" | "part">,
+  policy: Policy | undefined,
+  now: number,
+): Job => ({
+  ...draft,
+  id,
+  priority: draft.options.priority ?? priorityDefault,
+  acceptedAt: now,
+  expiresAt: now + Math.min(draft.options.ttlMs ?? Number.POSITIVE_INFINITY, policy?.ttlMs ?? Number.POSITIVE_INFINITY),
+  request,
+  part,
+  state: "queued",
+  worker: null,
+  tries: 0,
+  kills: 0,
+  stop: null,
+});
 
 /** Queue of a task, and of the topics that one data worker keeps. */
 export const taskQueue = (name: string): string => `task ${name}`;

@@ -1,31 +1,46 @@
 /** How jobs end. */
 import { retryBackoffMs, triesDefault } from "../limits.ts";
-import type { ErrorCode } from "../wire/errors.ts";
-import { encodeError } from "../wire/frames.ts";
+import { type ErrorCode, errorCodes, ProtocolError } from "../wire/errors.ts";
+import { decodeObject, encodeError } from "../wire/frames.ts";
 import type { Policy } from "../wire/policy.ts";
 
 /** `body`: its DATA frame; that of an ERR has `{code, message}`. `by`: who answers, META's `id`. */
 export interface Outcome {
   readonly type: "ACK" | "ERR";
   readonly by: string;
+  /** null for an ACK */
+  readonly code: ErrorCode | null;
   readonly body: Uint8Array;
 }
 
 export const failure = (by: string, code: ErrorCode, message: string): Outcome => ({
   type: "ERR",
   by,
+  code,
   body: encodeError(code, message),
 });
 
-export const codeOf = (errorFrame: Uint8Array): string => {
-  const { data } = JSON.parse(Buffer.from(errorFrame).toString()) as { data?: { code?: unknown } };
-  return typeof data?.code === "string" ? data.code : "TASK_ERROR";
+/** What a worker says of a job that failed. What it says amiss is put right, since the codes are a closed list. */
+export const failureBy = (by: string, body: Uint8Array): Outcome => {
+  const frame = decodeObject(body, "DATA");
+  const data = frame instanceof ProtocolError ? null : frame.data;
+  const { code, message } = typeof data === "object" && data !== null && !Array.isArray(data) ? data : {};
+  const known = typeof code === "string" && Object.hasOwn(errorCodes, code) ? (code as ErrorCode) : null;
+  if (known !== null && typeof message === "string") return { type: "ERR", by, code: known, body };
+  return failure(by, known ?? "TASK_ERROR", typeof message === "string" ? message : `worker ${by} gave no reason`);
 };
 
-/** How a task is tried again, if it may be at all. */
-export const idempotence = (
-  policy: Policy | undefined,
-): { tries: number; backoffMs: number; onError: boolean } | null => {
+export const success = (by: string, body: Uint8Array): Outcome => ({ type: "ACK", by, code: null, body });
+
+/** How a task is tried again. `tries`: in all. */
+export interface Idempotence {
+  readonly tries: number;
+  readonly backoffMs: number;
+  readonly onError: boolean;
+}
+
+/** Null for a task that may run once only. */
+export const idempotence = (policy: Policy | undefined): Idempotence | null => {
   const declared = policy?.idempotent;
   if (declared === undefined || declared === false) return null;
   const { tries = triesDefault, backoffMs = retryBackoffMs, onError = false } = declared === true ? {} : declared;

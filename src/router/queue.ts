@@ -1,6 +1,6 @@
 /**
- * The jobs that wait: one queue for each thing that a worker can serve, bounded as a whole. A job that no worker can take
- * so holds up none behind it in another queue.
+ * The jobs that no worker has: one queue for each thing that a worker can serve, bounded as a whole. A job that no worker
+ * can take so holds up none behind it in another queue. Those that wait for their next try count too.
  *
  * Within a queue the order is by rank: when a job was accepted, less a head start for each step of priority. Among equals
  * that is first in, first out; a job of low priority is overtaken by those of higher priority that come within their head
@@ -21,9 +21,9 @@ class PriorityQueue {
     this.length++;
   }
 
-  /** Back where it was: before all that were accepted later. */
-  unshift(job: Job): void {
-    this.#level(job.priority)?.unshift(job);
+  /** Back to its place: before all that were accepted later, whose ids are higher. */
+  putBack(job: Job): void {
+    this.#level(job.priority)?.insert(job, ({ id }) => id > job.id);
     this.length++;
   }
 
@@ -31,16 +31,8 @@ class PriorityQueue {
     return this.#firstLevel()?.first;
   }
 
-  shift(): Job | undefined {
-    const job = this.#firstLevel()?.shift();
-    if (job !== undefined) this.length--;
-    return job;
-  }
-
-  remove(job: Job): boolean {
-    if (this.#level(job.priority)?.remove(job) !== true) return false;
-    this.length--;
-    return true;
+  remove(job: Job): void {
+    if (this.#level(job.priority)?.remove(job) === true) this.length--;
   }
 
   #level(priority: number): Fifo<Job> | undefined {
@@ -67,35 +59,44 @@ class PriorityQueue {
 
 export class JobQueues {
   readonly #queues = new Map<string, PriorityQueue>();
-  #jobs = 0;
+  readonly #jobs = new Set<Job>();
   #bytes = 0;
 
   get jobs(): number {
-    return this.#jobs;
+    return this.#jobs.size;
   }
 
   get bytes(): number {
     return this.#bytes;
   }
 
+  [Symbol.iterator](): IterableIterator<Job> {
+    return this.#jobs.values();
+  }
+
   /** Whether so much more may wait. */
   hasRoom(jobs: number, bytes: number): boolean {
-    return this.#jobs + jobs <= queueJobsMax && this.#bytes + bytes <= queueBytesMax;
+    return this.jobs + jobs <= queueJobsMax && this.#bytes + bytes <= queueBytesMax;
   }
 
   push(job: Job): void {
+    this.#add(job, "queued");
     this.#queue(job).push(job);
-    this.#count(job, 1);
   }
 
-  /** Puts back a job that was taken out and has not begun. It had its place, so the bounds do not turn it away. */
+  /** Puts back a job that was in a queue before. It had its place, so the bounds do not turn it away. */
   putBack(job: Job): void {
-    this.#queue(job).unshift(job);
-    this.#count(job, 1);
+    this.#add(job, "queued");
+    this.#queue(job).putBack(job);
   }
 
-  /** The names of the queues in which something waits. */
-  *waiting(): Generator<string, void, undefined> {
+  /** Keeps a job that is not to be handed out before it is put back. It had its place, too. */
+  park(job: Job): void {
+    this.#add(job, "waiting");
+  }
+
+  /** The names of the queues from which something could be handed out. */
+  *names(): Generator<string, void, undefined> {
     yield* this.#queues.keys();
   }
 
@@ -103,22 +104,25 @@ export class JobQueues {
     return this.#queues.get(name)?.first;
   }
 
-  shift(name: string): Job | undefined {
-    const queue = this.#queues.get(name);
-    const job = queue?.shift();
-    if (job !== undefined) this.#removed(job, queue);
-    return job;
-  }
-
+  /** False where it was neither queued nor parked. */
   remove(job: Job): boolean {
-    const queue = this.#queues.get(job.queue);
-    if (queue?.remove(job) !== true) return false;
-    this.#removed(job, queue);
+    if (!this.#jobs.delete(job)) return false;
+    this.#bytes -= job.body.length;
+    const queue = job.state === "queued" ? this.#queues.get(job.queue) : undefined;
+    queue?.remove(job);
+    // An empty queue must not stay: names come from workers, and workers come and go.
+    if (queue?.length === 0) this.#queues.delete(job.queue);
     return true;
   }
 
   depth(name: string): number {
     return this.#queues.get(name)?.length ?? 0;
+  }
+
+  #add(job: Job, state: "queued" | "waiting"): void {
+    if (!this.#jobs.has(job)) this.#bytes += job.body.length;
+    this.#jobs.add(job);
+    job.state = state;
   }
 
   #queue(job: Job): PriorityQueue {
@@ -128,16 +132,5 @@ export class JobQueues {
       this.#queues.set(job.queue, queue);
     }
     return queue;
-  }
-
-  #removed(job: Job, queue: PriorityQueue | undefined): void {
-    this.#count(job, -1);
-    // An empty queue must not stay: names come from workers, and workers come and go.
-    if (queue?.length === 0) this.#queues.delete(job.queue);
-  }
-
-  #count(job: Job, sign: 1 | -1): void {
-    this.#jobs += sign;
-    this.#bytes += sign * job.body.length;
   }
 }

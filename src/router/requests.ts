@@ -18,6 +18,8 @@ export interface Asked {
 
 export class Requests {
   readonly #bySerial = new Map<string, Request>();
+  /** Of the results of all batches that are not complete. */
+  #resultBytes = 0;
 
   constructor(
     /** Who answers where no worker does. */
@@ -29,7 +31,7 @@ export class Requests {
     const request: Request = {
       requestor,
       meta,
-      jobs: [],
+      jobs: new Set(),
       results: parts > 1 ? new Array<undefined>(parts).fill(undefined) : [],
       resultBytes: 0,
       left: parts,
@@ -57,6 +59,7 @@ export class Requests {
     const { request } = job;
     if (request === null) return [];
     request.left--;
+    request.jobs.delete(job);
     if (request.results.length === 0) {
       this.#close(request);
       return [reply(request, outcome)];
@@ -85,11 +88,12 @@ export class Requests {
   }
 
   #withinBound(request: Request, body: Uint8Array): Uint8Array {
-    if (request.resultBytes + body.length > batchResultBytesMax) {
-      const message = `the results of the batch would exceed ${batchResultBytesMax} bytes; ask for less at once`;
+    if (this.#resultBytes + body.length > batchResultBytesMax) {
+      const message = `the results of unfinished batches would exceed ${batchResultBytesMax} bytes; ask for less at once`;
       return partFromError(encodeError("TOO_LARGE", message));
     }
     request.resultBytes += body.length;
+    this.#resultBytes += body.length;
     return body;
   }
 
@@ -101,14 +105,15 @@ export class Requests {
     return [progressReply(request, this.routerId, body)];
   }
 
-  #close({ requestor, meta }: Request): void {
+  #close({ requestor, meta, resultBytes }: Request): void {
+    this.#resultBytes -= resultBytes;
     if (meta.serial !== undefined) this.#bySerial.delete(keyOf(requestor, meta.serial));
   }
 }
 
 const reply = (
   { requestor, meta }: Asked,
-  { type, by, body }: Omit<Outcome, "body"> & { body?: Uint8Array | undefined },
+  { type, by, body }: Pick<Outcome, "type" | "by"> & { readonly body?: Uint8Array | undefined },
 ): Effect => {
   const head = encodeReplyMeta(by, type, meta.version, meta.serial);
   // A v0.1 requestor gets an acknowledgement alone, without the result.

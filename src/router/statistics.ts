@@ -11,6 +11,9 @@ export type DropReason =
   | "workersMessage"
   | "publicationWithoutDataWorker"
   | "publicationQueueFull"
+  | "publicationWhileStopping"
+  /** READY of one too many */
+  | "workerNotAdmitted"
   | "requestorGone"
   | "requestorNotReading";
 
@@ -18,16 +21,16 @@ export class Statistics {
   accepted = 0;
   done = 0;
   retried = 0;
-  readonly #failed = new Map<string, number>();
+  readonly #failed = new Map<ErrorCode, number>();
   readonly #dropped = new Map<DropReason, number>();
   readonly #runs = new Map<string, Histogram>();
 
   /** How often so far, this time included. */
-  drop(reason: DropReason): number {
-    return increase(this.#dropped, reason);
+  drop(reason: DropReason, times = 1): number {
+    return increase(this.#dropped, reason, times);
   }
 
-  fail(code: ErrorCode | string): void {
+  fail(code: ErrorCode): void {
     increase(this.#failed, code);
   }
 
@@ -59,8 +62,8 @@ export class Statistics {
   }
 }
 
-const increase = <Key>(counts: Map<Key, number>, key: Key): number => {
-  const count = (counts.get(key) ?? 0) + 1;
+const increase = <Key>(counts: Map<Key, number>, key: Key, by = 1): number => {
+  const count = (counts.get(key) ?? 0) + by;
   counts.set(key, count);
   return count;
 };

@@ -9,7 +9,6 @@ import {
   workersMax,
 } from "../limits.ts";
 import type { Json } from "../wire/json.ts";
-
 import type { Catalogue } from "./catalogue.ts";
 import { taskQueue } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
@@ -31,7 +30,7 @@ export const reportStatus = (
   draining,
   jobs: {
     ...statistics.report(),
-    waiting: jobs.unheld,
+    waiting: jobs.queues.jobs,
     held: [...workers].reduce((sum, { held }) => sum + held.size, 0),
   },
   queue: { jobs: jobs.queues.jobs, bytes: jobs.queues.bytes },

@@ -10,6 +10,12 @@ import type { ReadyHeader } from "../wire/backend.ts";
 import type { Policy } from "../wire/policy.ts";
 import { dataQueue, type Job, taskQueue } from "./job.ts";
 
+/** One hand-over of one job; a job that comes back and is handed over again has another. */
+export interface Held {
+  readonly job: Job;
+  readonly expectedMs: number;
+}
+
 export interface Worker {
   /** Its routing id at the backend, as a string. */
   readonly key: string;
@@ -17,12 +23,13 @@ export interface Worker {
   readonly queues: readonly string[];
   readonly policies: ReadonlyMap<string, Policy>;
   /** What it was handed and has not answered, in that order, with the ms that each was expected to take then. */
-  readonly held: Map<number, { readonly job: Job; readonly expectedMs: number }>;
+  readonly held: Map<number, Held>;
   expectedMs: number;
-  /** The job that runs, by what the router knows: whose limits count. */
-  headId: number;
+  /** The one whose limits count already: the first of `held`, which runs, by what the router knows. */
+  head: Held | undefined;
   heardAt: number;
-  /** Why it gets no more: it is leaving, it is to be killed, its connection is gone. */
+  isConnected: boolean;
+  /** Why it gets no more: it is leaving, its process has died or is to be killed, its connection is gone. */
   retired: "leaving" | "killed" | "lost" | null;
   /** A job that was answered in its place, since it did not let go of it: until it does, it gets no other. */
   stuckOn: number | null;
@@ -54,15 +61,17 @@ export class Workers {
 
   add(key: string, ready: ReadyHeader, now: number): Worker {
     const tasks = ready.tasks.map((task) => (typeof task === "string" ? { name: task } : task));
+    const policies = new Map<string, Policy>(tasks.map(({ name, ...policy }) => [name, policy]));
     const worker: Worker = {
       key,
       ready,
-      queues: ready.role === "data" ? [dataQueue(ready.endpoint)] : tasks.map(({ name }) => taskQueue(name)),
-      policies: new Map(tasks.map(({ name, ...policy }) => [name, policy])),
+      queues: ready.role === "data" ? [dataQueue(ready.endpoint)] : [...policies.keys()].map(taskQueue),
+      policies,
       held: new Map(),
       expectedMs: 0,
-      headId: 0,
+      head: undefined,
       heardAt: now,
+      isConnected: true,
       retired: null,
       stuckOn: null,
       begun: null,
@@ -110,14 +119,12 @@ export class Workers {
     return best;
   }
 
-  /** Whether the job is the only one that its worker holds now, and so runs. */
-  assign(worker: Worker, job: Job): boolean {
+  assign(worker: Worker, job: Job): void {
     const expectedMs = this.#expected(job);
     worker.held.set(job.id, { job, expectedMs });
     worker.expectedMs += expectedMs;
     job.state = "held";
     job.worker = worker;
-    return worker.held.size === 1;
   }
 
   /** Takes a job from its worker; undefined where that worker does not hold it. */
@@ -143,5 +150,5 @@ export class Workers {
   }
 }
 
-/** The job that runs, by what the router knows: the first that its worker holds. */
-export const headOf = (worker: Worker): Job | undefined => worker.held.values().next().value?.job;
+/** What runs, by what the router knows: the first that its worker holds. */
+export const headOf = (worker: Worker): Held | undefined => worker.held.values().next().value;

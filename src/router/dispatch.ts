@@ -1,0 +1,47 @@
+/** Who gets what next: hands out, best rank first, what workers can take. */
+import type { Effect } from "./effects.ts";
+import { handOver, runsOfOneKind } from "./handover.ts";
+import type { Job } from "./job.ts";
+import type { Jobs } from "./jobs.ts";
+import { type JobQueues, rankOf } from "./queue.ts";
+import type { Worker, Workers } from "./workers.ts";
+
+export const dispatch = (jobs: Jobs, workers: Workers, now: number): Effect[] => {
+  const effects: Effect[] = [];
+  const handed = new Map<Worker, Job[]>();
+  // A queue leaves this set once it is empty or no worker can take its first job; no worker gets freer meanwhile.
+  const names = new Set(jobs.queues.names());
+  while (names.size > 0) {
+    const name = bestOf(names, jobs.queues);
+    const job = jobs.queues.first(name);
+    if (job !== undefined && job.expiresAt <= now) {
+      effects.push(...jobs.expire(job, now));
+      continue;
+    }
+    const worker = job === undefined ? undefined : workers.freeFor(job);
+    if (job === undefined || worker === undefined) {
+      names.delete(name);
+      continue;
+    }
+    jobs.assign(worker, job, now);
+    const others = handed.get(worker);
+    if (others === undefined) handed.set(worker, [job]);
+    else others.push(job);
+  }
+  for (const [worker, its] of handed) for (const run of runsOfOneKind(its)) effects.push(handOver(worker, run, now));
+  return effects;
+};
+
+/** The queue whose first job is the first of all; an empty one before all others. */
+const bestOf = (names: ReadonlySet<string>, queues: JobQueues): string => {
+  let best = "";
+  let bestRank = Number.POSITIVE_INFINITY;
+  for (const name of names) {
+    const job = queues.first(name);
+    const rank = job === undefined ? Number.NEGATIVE_INFINITY : rankOf(job.acceptedAt, job.priority);
+    if (rank >= bestRank) continue;
+    best = name;
+    bestRank = rank;
+  }
+  return best;
+};

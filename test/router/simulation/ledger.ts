@@ -1,0 +1,211 @@
+/** What was asked, what has run and what was answered: it sees at once what must not be, and throws it. */
+import { abortGraceMs, killMs, verdictMs } from "../../../src/limits.ts";
+import type { ErrorCode } from "../../../src/wire/errors.ts";
+import type { TaskOptions } from "../../../src/wire/policy.ts";
+import type { PartResult, Reply } from "../../../src/wire/replies.ts";
+import { type SimulatedTask, triesOf } from "./tasks.ts";
+
+/** ms that a message may take between router and worker. */
+export const delayMsMax = 60;
+
+/** One thing that was asked for; `uid` travels in its arguments, and comes back in its result. */
+export interface Part {
+  readonly uid: number;
+  /** null: not a task of any worker, or data */
+  readonly task: SimulatedTask | null;
+  readonly options: TaskOptions;
+  begins: number;
+  isCancelled: boolean;
+  end: ErrorCode | "ACK" | null;
+}
+
+/** One message of a requestor. */
+export interface Ask {
+  readonly requestor: string;
+  readonly serial: string;
+  readonly version: 0.1 | 0.2;
+  readonly kind: "task" | "put" | "get";
+  readonly parts: readonly Part[];
+  acceptedAt: number;
+}
+
+/** Codes of jobs that have never begun and never will. */
+const refusals: ReadonlySet<string> = new Set(["EXPIRED", "QUEUE_FULL", "UNKNOWN_TASK", "SHUTTING_DOWN", "BAD_FRAME"]);
+
+export class Ledger {
+  readonly #open = new Map<string, Ask[]>();
+  readonly #parts = new Map<number, { readonly part: Part; readonly ask: Ask }>();
+  readonly #cancels = new Map<string, number>();
+  #arriving: Ask | null = null;
+  #answered = 0;
+  /** Workers that have died, lost their connection or stuck in a job: without those nothing is INTERRUPTED. */
+  faults = 0;
+  /** More was asked at once than may wait. */
+  flooded = false;
+  stopping = false;
+
+  /** Who waits for an answer, and under which serials. */
+  get open(): string[] {
+    return [...this.#open.keys()];
+  }
+
+  get answered(): number {
+    return this.#answered;
+  }
+
+  /** The request arrives at the router now, which takes it in within `handle`. */
+  ask(ask: Ask, now: number, handle: () => void): void {
+    ask.acceptedAt = now;
+    const key = `${ask.requestor} ${ask.serial}`;
+    this.#open.set(key, [...(this.#open.get(key) ?? []), ask]);
+    for (const part of ask.parts) this.#parts.set(part.uid, { part, ask });
+    this.#arriving = ask;
+    handle();
+    this.#arriving = null;
+  }
+
+  /** One who asked cancels: every request of that name, until it is known which of two was meant. */
+  cancel(requestor: string, serial: string): void {
+    const key = `${requestor} ${serial}`;
+    this.#cancels.set(key, (this.#cancels.get(key) ?? 0) + 1);
+    this.cancelAll(key);
+  }
+
+  cancelAll(key: string): void {
+    for (const { parts } of this.#open.get(key) ?? []) for (const part of parts) part.isCancelled = true;
+  }
+
+  openKeysOf(serial: string): string[] {
+    return [...this.#open].filter(([, asks]) => asks[0]?.serial === serial).map(([key]) => key);
+  }
+
+  /** Takes what leaves for a requestor. Says whether it was the last word on a request. */
+  reply(requestor: string, reply: Reply): boolean {
+    const key = `${requestor} ${reply.meta.serial ?? ""}`;
+    const asks = this.#open.get(key) ?? [];
+    const [oldest] = asks;
+    const code = reply.kind === "error" ? reply.error.code : null;
+    if (code === "UNKNOWN_SERIAL") {
+      const left = (this.#cancels.get(key) ?? 0) - 1;
+      check(left >= 0, `${key}: told of a cancel that nobody sent`);
+      this.#cancels.set(key, left);
+      return false;
+    }
+    if (oldest === undefined) throw new Violation(`${key}: a ${reply.kind} for a request that is not open`);
+    check(reply.meta.version === oldest.version, `${key}: answered in version ${reply.meta.version}`);
+    if (reply.kind === "progress") return false;
+    // Only a second request of one name is refused by BAD_FRAME; all that is sent here is sound otherwise.
+    if (code === "BAD_FRAME") check(asks.length > 1, `${key}: refused though it is the only one of its name`);
+    const newest = asks.at(-1) ?? oldest;
+    const ask = newest === this.#arriving && code !== null && refusals.has(code) ? newest : oldest;
+    const left = asks.filter((other) => other !== ask);
+    if (left.length === 0) this.#open.delete(key);
+    else this.#open.set(key, left);
+    this.#settle(ask, reply);
+    this.#answered++;
+    return true;
+  }
+
+  /** A worker begins a job now. Says how long that may go on at the most, in ms. */
+  begin(uid: number, supervised: boolean, now: number): number {
+    const { part, ask } = this.#of(uid);
+    const name = `part ${uid} of ${ask.requestor} ${ask.serial}`;
+    part.begins++;
+    const tries = part.task === null ? 1 : triesOf(part.task);
+    check(part.begins <= tries, `${name}: begun ${part.begins} times, ${tries} allowed`);
+    const ttlMs = Math.min(...[part.options.ttlMs, part.task?.policy.ttlMs].filter((limit) => limit !== undefined));
+    check(now <= ask.acceptedAt + ttlMs + delayMsMax, `${name}: begun after its ttlMs`);
+    // One whose worker was given up may live on without a connection; its jobs were answered as interrupted.
+    const mayBegin = part.end === null || part.end === "INTERRUPTED" || tries > 1;
+    check(mayBegin, `${name}: begun after its end as ${part.end}`);
+    const limits = [part.options.timeoutMs, part.task?.policy.timeoutMs].filter((limit) => limit !== undefined);
+    const graceMs = part.task?.policy.graceMs ?? abortGraceMs;
+    return Math.min(...limits) + graceMs + 2 * delayMsMax + (supervised ? killMs + 2 * verdictMs : verdictMs);
+  }
+
+  /** Whether its requestor still waits; of a part of a batch that is only known once the whole is answered. */
+  isOpen(uid: number): boolean {
+    const { part, ask } = this.#of(uid);
+    return ask.parts.length === 1 && part.end === null;
+  }
+
+  #of(uid: number): { readonly part: Part; readonly ask: Ask } {
+    const found = this.#parts.get(uid);
+    if (found === undefined) throw new Violation(`part ${uid} was never asked for`);
+    return found;
+  }
+
+  #settle(ask: Ask, reply: Exclude<Reply, { kind: "progress" }>): void {
+    const name = `${ask.requestor} ${ask.serial}`;
+    const { parts } = ask;
+    if (reply.kind === "error") {
+      const isRefusal = refusals.has(reply.error.code);
+      check(parts.length === 1 || isRefusal, `${name}: a batch failed as a whole by ${reply.error.code}`);
+      for (const part of parts) this.#end(name, ask, part, reply);
+      return;
+    }
+    if (parts.length > 1) {
+      check(
+        reply.kind === "batch" && reply.parts.length === parts.length,
+        `${name}: not all parts of the batch are there`,
+      );
+      if (reply.kind === "batch")
+        for (const [index, part] of parts.entries()) this.#end(name, ask, part, reply.parts[index]);
+      return;
+    }
+    const [part] = parts;
+    if (part === undefined || reply.kind === "batch") throw new Violation(`${name}: answered with a batch`);
+    if (ask.version === 0.1) check(reply.data === undefined, `${name}: version 0.1 was given a result`);
+    this.#end(name, ask, part, ask.version === 0.1 ? undefined : { data: reply.data ?? null });
+  }
+
+  /** @param result undefined: an acknowledgement alone */
+  #end(
+    name: string,
+    ask: Ask,
+    part: Part,
+    result: Pick<Reply & { kind: "error" }, "error"> | PartResult | undefined,
+  ): void {
+    check(part.end === null, `${name}: part ${part.uid} ended twice`);
+    if (result !== undefined && "error" in result) {
+      part.end = result.error.code;
+      this.#checkCode(`${name}: part ${part.uid}`, part, result.error.code);
+      return;
+    }
+    part.end = "ACK";
+    if (ask.kind === "get") return;
+    check(part.begins > 0, `${name}: part ${part.uid} has a result and never ran`);
+    if (result === undefined) return;
+    const uid = (result.data as { uid?: unknown } | null)?.uid;
+    check(uid === part.uid, `${name}: the result of part ${uid} came for part ${part.uid}`);
+  }
+
+  #checkCode(name: string, part: Part, code: ErrorCode): void {
+    const { task, options } = part;
+    const isOnce = task === null || triesOf(task) === 1;
+    if (refusals.has(code)) check(part.begins === 0 || !isOnce, `${name}: ${code}, but it had begun`);
+    const plausible: Partial<Record<ErrorCode, boolean>> = {
+      EXPIRED: options.ttlMs !== undefined || task?.policy.ttlMs !== undefined,
+      QUEUE_FULL: this.flooded,
+      UNKNOWN_TASK: true,
+      UNKNOWN_TOPIC: true,
+      UNAVAILABLE: true,
+      SHUTTING_DOWN: this.stopping,
+      BAD_FRAME: true,
+      CANCELLED: part.isCancelled,
+      TIMEOUT: options.timeoutMs !== undefined || task?.policy.timeoutMs !== undefined,
+      TASK_ERROR: task?.canThrow === true,
+      POISONOUS: !isOnce && this.faults >= 3,
+      INTERRUPTED: this.faults > 0,
+    };
+    check(plausible[code] === true, `${name}: ended as ${code}, for which there was no cause`);
+  }
+}
+
+export class Violation extends Error {
+  override readonly name = "Violation";
+}
+
+export const check = (isRight: boolean, what: string): void => {
+  if (!isRight) throw new Violation(what);
+};

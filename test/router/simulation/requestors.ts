@@ -1,0 +1,156 @@
+/** Those who ask: in bursts, one at a time, in batches, with limits, twice under one name, and who change their minds. */
+import {
+  encodeBatchRequest,
+  encodeCancel,
+  encodeControlRequest,
+  encodeDataRequest,
+  encodeTaskPart,
+} from "../../../src/wire/asking.ts";
+import { encodeMeta, encodeTask } from "../../../src/wire/frames.ts";
+import type { TaskOptions } from "../../../src/wire/policy.ts";
+import type { Ask, Part } from "./ledger.ts";
+import { simulatedTasks, taskNames } from "./tasks.ts";
+import type { World } from "./world.ts";
+
+const topics = ["pose", "battery", "said"];
+
+export class Requestors {
+  #nextUid = 1;
+  #nextSerial = 1;
+  /** A v0.1 requestor is a REQ socket: it asks when it has been answered. */
+  readonly #waiting = new Set<string>();
+  readonly #serials: string[] = ["never"];
+
+  constructor(private readonly world: World) {}
+
+  get asked(): number {
+    return this.#nextSerial - 1;
+  }
+
+  /** Asks for so much from now on, within so many ms. */
+  askFor(count: number, withinMs: number): void {
+    const { agenda, random } = this.world;
+    for (let left = count; left > 0; ) {
+      const burst = random.chance(0.3) ? random.whole(2, Math.min(20, left + 1)) : 1;
+      const at = agenda.now + random.between(0, withinMs);
+      for (let index = 0; index < burst; index++) agenda.at(at + random.between(0, 2), () => this.#askSomething());
+      left -= burst;
+    }
+  }
+
+  /** More than may wait, by batches that share one frame's bytes. */
+  flood(): void {
+    this.world.ledger.flooded = true;
+    for (let count = 0; count < 18; count++) this.#askTask("requestor-9", this.#newSerial(), "quick", 1000, {});
+  }
+
+  answered(requestor: string, serial: string | undefined): void {
+    this.#waiting.delete(requestor);
+    const { agenda, random } = this.world;
+    // The cancel that crosses its answer.
+    if (serial !== undefined && random.chance(0.02)) agenda.after(1, () => this.#cancel(requestor, serial));
+  }
+
+  #askSomething(): void {
+    const { random } = this.world;
+    const requestor = `requestor-${random.whole(1, 4)}`;
+    if (random.chance(0.1)) {
+      this.#askOld(`old-${random.whole(1, 3)}`);
+      return;
+    }
+    if (random.chance(0.08)) {
+      this.#cancelSomething(requestor);
+      return;
+    }
+    const serial = random.chance(0.03) ? random.pick(this.#serials) : this.#newSerial();
+    if (random.chance(0.12)) this.#askData(requestor, serial);
+    else this.#askTask(requestor, serial, this.#pickName(), this.#batchSize(), this.#options());
+    if (random.chance(0.1)) this.world.agenda.after(random.between(0, 400), () => this.#cancel(requestor, serial));
+  }
+
+  #newSerial(): string {
+    const serial = `s${this.#nextSerial++}`;
+    this.#serials.push(serial);
+    return serial;
+  }
+
+  #pickName(): string {
+    const { random, favourite } = this.world;
+    if (random.chance(0.02)) return "unheard-of";
+    return random.chance(0.5) ? favourite : random.pick(taskNames);
+  }
+
+  #batchSize(): number {
+    const { random } = this.world;
+    return random.chance(0.15) ? random.whole(2, 12) : 1;
+  }
+
+  #options(): TaskOptions {
+    const { random } = this.world;
+    return {
+      ...(random.chance(0.2) && { priority: random.whole(0, 9) }),
+      ...(random.chance(0.15) && { ttlMs: random.between(1, 800) }),
+      ...(random.chance(0.15) && { timeoutMs: random.between(1, 800) }),
+    };
+  }
+
+  #part(name: string | null, options: TaskOptions = {}): Part {
+    const task = name === null ? null : (simulatedTasks[name] ?? null);
+    return { uid: this.#nextUid++, task, options, begins: 0, isCancelled: false, end: null };
+  }
+
+  #send(ask: Ask, frames: readonly Uint8Array[]): void {
+    const { ledger, agenda, router } = this.world;
+    ledger.ask(ask, agenda.now, () => router.fromRequestor(ask.requestor, frames));
+  }
+
+  #askTask(requestor: string, serial: string, name: string, size: number, options: TaskOptions): void {
+    const parts = Array.from({ length: size }, () => this.#part(name, options));
+    const frames = encodeBatchRequest(
+      { id: requestor, serial },
+      parts.map(({ uid }) => encodeTaskPart(name, [uid], {}, options)),
+    );
+    this.#send({ requestor, serial, version: 0.2, kind: "task", parts, acceptedAt: 0 }, frames);
+  }
+
+  #askData(requestor: string, serial: string): void {
+    const { random } = this.world;
+    const topic = random.pick(topics);
+    const asking = { id: requestor, serial };
+    const kind = random.chance(0.5) ? "put" : "get";
+    const part = this.#part(null);
+    const frames =
+      kind === "put"
+        ? encodeDataRequest(asking, topic, { uid: part.uid })
+        : encodeControlRequest(asking, { command: "get", topic });
+    this.#send({ requestor, serial, version: 0.2, kind, parts: [part], acceptedAt: 0 }, frames);
+  }
+
+  #askOld(requestor: string): void {
+    if (this.#waiting.has(requestor)) return;
+    this.#waiting.add(requestor);
+    const name = this.#pickName();
+    const part = this.#part(name);
+    const meta = encodeMeta({ id: requestor, role: "requestor", version: 0.1, type: "REQ", pack: 0 });
+    const task = encodeTask({ task: `TASK_${name}`, args: [part.uid], kwargs: {}, pack: 0 });
+    this.#send({ requestor, serial: "", version: 0.1, kind: "task", parts: [part], acceptedAt: 0 }, [meta, task]);
+  }
+
+  #cancelSomething(requestor: string): void {
+    const serial = this.world.random.pick(this.#serials);
+    if (this.world.random.chance(0.5)) {
+      this.#cancel(requestor, serial);
+      return;
+    }
+    for (const key of this.world.ledger.openKeysOf(serial)) this.world.ledger.cancelAll(key);
+    this.world.router.fromRequestor(
+      "operator",
+      encodeControlRequest({ id: "operator", serial: "cancel" }, { command: "cancel", serial }),
+    );
+  }
+
+  #cancel(requestor: string, serial: string): void {
+    this.world.ledger.cancel(requestor, serial);
+    this.world.router.fromRequestor(requestor, encodeCancel({ id: requestor, serial }));
+  }
+}

@@ -1,0 +1,153 @@
+/** The router's shell, simulated: the real broker, without sockets and with the simulated clock. */
+import { beatIntervalMs, queueBytesMax, queueJobsMax, workerCreditMax, workersMax } from "../../../src/limits.ts";
+import { Broker, type BrokerEvent } from "../../../src/router/broker.ts";
+import type { Effect } from "../../../src/router/effects.ts";
+import { encodeControlRequest } from "../../../src/wire/asking.ts";
+import { decodeFromWorker } from "../../../src/wire/backend.ts";
+import { ProtocolError } from "../../../src/wire/errors.ts";
+import { decodeReply, type Reply } from "../../../src/wire/replies.ts";
+import { decodeRequest } from "../../../src/wire/requests.ts";
+import { check, Violation } from "./ledger.ts";
+import type { World } from "./world.ts";
+
+export interface Status {
+  readonly draining: boolean;
+  readonly jobs: {
+    readonly accepted: number;
+    readonly done: number;
+    readonly failed: Readonly<Record<string, number>>;
+    readonly waiting: number;
+    readonly held: number;
+    readonly dropped: Readonly<Record<string, number>>;
+  };
+  readonly queue: { readonly jobs: number; readonly bytes: number };
+  readonly workers: readonly { readonly id: string; readonly held: number }[];
+}
+
+const operator = "operator";
+const statusEvery = 100;
+/** Ticks without time between them: more are a timer that does nothing but set itself again. */
+const ticksAtOnceMax = 1000;
+
+export class SimulatedRouter {
+  readonly broker: Broker;
+  drainedSaid = 0;
+  events = 0;
+  #tickAt = Number.POSITIVE_INFINITY;
+  #ticksAtOnce = 0;
+  #status: Status | null = null;
+
+  constructor(private readonly world: World) {
+    this.broker = new Broker({ id: "ROUTER-1", random: world.random.next });
+    this.#tickRegularly();
+  }
+
+  handle(event: BrokerEvent): void {
+    this.#perform(this.broker.handle(event, this.world.agenda.now));
+    // The shell hands out once for all that it reads at a time.
+    if (this.world.random.chance(0.8)) this.#dispatch();
+    else this.world.agenda.after(this.world.random.between(0, 0.5), () => this.#dispatch());
+    if (++this.events % statusEvery === 0) this.status();
+  }
+
+  fromWorker(key: string, frames: readonly Uint8Array[]): void {
+    const message = decodeFromWorker(frames);
+    if (message instanceof ProtocolError) this.broker.drop("workersMessage");
+    else this.handle({ type: "worker", key, message });
+  }
+
+  fromRequestor(requestor: string, frames: readonly Uint8Array[]): void {
+    const request = decodeRequest(frames);
+    this.handle({ type: "request", requestor: [Buffer.from(requestor), Buffer.alloc(0)], request });
+  }
+
+  /** What the router says of itself, which must be sound at any time. */
+  status(): Status {
+    const frames = encodeControlRequest({ id: operator, serial: "status" }, { command: "status" });
+    const requestor = [Buffer.from(operator), Buffer.alloc(0)];
+    const request = decodeRequest(frames);
+    this.#perform(this.broker.handle({ type: "request", requestor, request }, this.world.agenda.now));
+    const status = this.#status;
+    if (status === null) throw new Violation("CONTROL status was not answered");
+    const { jobs, queue, workers } = status;
+    const failed = Object.values(jobs.failed).reduce((sum, count) => sum + count, 0);
+    check(
+      jobs.accepted === jobs.done + failed + jobs.waiting + jobs.held,
+      `jobs do not add up: ${JSON.stringify(jobs)}`,
+    );
+    const heldMax = workersMax * workerCreditMax;
+    check(
+      queue.jobs <= queueJobsMax + heldMax && queue.bytes <= queueBytesMax,
+      `too much waits: ${JSON.stringify(queue)}`,
+    );
+    check(workers.length <= workersMax, `${workers.length} workers`);
+    for (const { id, held } of workers) check(held <= workerCreditMax, `worker ${id} holds ${held} jobs`);
+    return status;
+  }
+
+  #dispatch(): void {
+    this.#perform(this.broker.dispatch(this.world.agenda.now));
+    this.#plan();
+  }
+
+  #tickRegularly(): void {
+    this.world.agenda.after(beatIntervalMs, () => {
+      this.handle({ type: "tick" });
+      this.#tickRegularly();
+    });
+  }
+
+  #plan(): void {
+    const { nextAt } = this.broker;
+    if (nextAt === null || nextAt >= this.#tickAt) return;
+    const { agenda, random } = this.world;
+    // An alarm is never early, and often late.
+    const at = Math.max(nextAt, agenda.now) + (random.chance(0.5) ? 0 : random.between(0, 3));
+    this.#ticksAtOnce = at > agenda.now ? 0 : this.#ticksAtOnce + 1;
+    check(this.#ticksAtOnce < ticksAtOnceMax, "a timer keeps firing");
+    this.#tickAt = at;
+    agenda.at(at, () => {
+      if (this.#tickAt !== at) return;
+      this.#tickAt = Number.POSITIVE_INFINITY;
+      this.handle({ type: "tick" });
+      this.#plan();
+    });
+  }
+
+  #perform(effects: readonly Effect[]): void {
+    for (const effect of effects) {
+      switch (effect.to) {
+        case "requestor":
+          this.#reply(effect.requestor, effect.frames);
+          break;
+        case "worker": {
+          const link = this.world.links.get(effect.key);
+          if (link?.isKnown === true) link.deliver(effect);
+          // libzmq says that it cannot be reached.
+          else this.#perform(this.broker.handle({ type: "disconnected", key: effect.key }, this.world.agenda.now));
+          break;
+        }
+        case "supervisor":
+          if (effect.type === "kill") this.world.kill(effect.pid);
+          else this.drainedSaid++;
+          break;
+        case "log":
+          if (effect.line.includes("cannot be killed")) this.world.ledger.faults++;
+          break;
+      }
+    }
+  }
+
+  #reply(envelope: readonly Uint8Array[], frames: readonly Uint8Array[]): void {
+    const reply = decodeReply(frames);
+    if (reply instanceof ProtocolError) throw new Violation(`a reply that nobody understands: ${reply.message}`);
+    const requestor = Buffer.from(envelope[0] ?? []).toString();
+    if (requestor === operator) this.#told(reply);
+    else if (this.world.ledger.reply(requestor, reply)) this.world.requestors.answered(requestor, reply.meta.serial);
+  }
+
+  #told(reply: Reply): void {
+    check(reply.kind === "ack", `the operator was answered by ${reply.kind}`);
+    if (reply.kind === "ack" && reply.meta.serial === "status") this.#status = reply.data as unknown as Status;
+  }
+}

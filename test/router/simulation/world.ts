@@ -1,0 +1,192 @@
+/**
+ * A whole engine around the real broker: clock, network, workers, their supervisor and those who ask, all simulated and all
+ * from one seed. It throws a Violation as soon as anything is seen that must not be.
+ */
+import type { ReadyHeader } from "../../../src/wire/backend.ts";
+import { Agenda } from "./agenda.ts";
+import { check, Ledger } from "./ledger.ts";
+import type { Link } from "./link.ts";
+import { Process } from "./process.ts";
+import { Random } from "./random.ts";
+import { Requestors } from "./requestors.ts";
+import { SimulatedRouter } from "./router.ts";
+import { simulatedTasks, taskNames } from "./tasks.ts";
+
+/** How rough it is: shares of messages, and of faults a second. */
+interface Weather {
+  readonly duplicates: number;
+  readonly garbage: number;
+  readonly deaths: number;
+  readonly cuts: number;
+  readonly hangs: number;
+  readonly leaves: number;
+}
+
+/** What a simulation has come to. */
+export interface Tally {
+  readonly events: number;
+  readonly answered: number;
+}
+
+const fair: Weather = { duplicates: 0, garbage: 0, deaths: 0, cuts: 0, hangs: 0, leaves: 0 };
+
+/** ms: the longest that all that was asked for may take once nothing goes wrong any more. */
+const calmMs = 600_000;
+
+const policies = taskNames.map((name) => ({ name, ...simulatedTasks[name]?.policy }));
+
+export class World {
+  readonly random: Random;
+  readonly agenda = new Agenda();
+  readonly ledger = new Ledger();
+  readonly links = new Map<string, Link>();
+  readonly router: SimulatedRouter;
+  readonly requestors: Requestors;
+  /** The task that is asked for most in this world. */
+  readonly favourite: string;
+  weather: Weather;
+  #processes: Process[] = [];
+  /** All that have ever been. */
+  readonly #supervised = new Map<number, Process>();
+  #nextPid = 100;
+  #nextKey = 1;
+  #isEnding = false;
+
+  constructor(seed: number) {
+    this.random = new Random(seed);
+    const { random } = this;
+    this.favourite = random.pick(taskNames);
+    const rough = (most: number): number => (random.chance(0.5) ? random.between(0, most) : 0);
+    this.weather = {
+      duplicates: rough(0.2),
+      garbage: rough(0.1),
+      deaths: rough(1),
+      cuts: rough(0.5),
+      hangs: rough(0.3),
+      leaves: rough(0.3),
+    };
+    this.router = new SimulatedRouter(this);
+    this.requestors = new Requestors(this);
+  }
+
+  run(): Tally {
+    const { random, agenda } = this;
+    this.router.handle({ type: "tasks", tasks: policies });
+    for (let count = random.whole(1, 3); count > 0; count--) this.#startTaskWorker(true, policies);
+    for (let count = random.whole(0, 2); count > 0; count--) this.#startTaskWorker(false, this.#someTasks());
+    if (random.chance(0.8)) this.#startDataWorker();
+    const activeMs = random.between(500, 10_000);
+    this.requestors.askFor(random.whole(5, 80), activeMs);
+    if (random.chance(0.001)) agenda.after(random.between(0, activeMs), () => this.requestors.flood());
+    for (let at = 100; at < activeMs; at += 100) agenda.at(at, () => this.#misfortune(0.1));
+    agenda.runUntil(activeMs);
+    if (random.chance(0.5)) this.#calmDown();
+    this.#stop();
+    return { events: this.router.events, answered: this.ledger.answered };
+  }
+
+  nextKey(): string {
+    return `key-${this.#nextKey++}`;
+  }
+
+  /** What nobody should send; `jobs`: some that it has just answered. */
+  garbage(jobs: readonly number[]): Uint8Array[] {
+    const { random } = this;
+    const far = (jobs[0] ?? 0) + 1_000_000;
+    const header = random.pick<unknown>([
+      { type: "DONE", jobs: [far], ms: [1] },
+      { type: "FAIL", jobs: [far], ms: [-1] },
+      { type: "RETURN", jobs: [far, far + 1] },
+      { type: "PROGRESS", job: far },
+      { type: "DONE", jobs: [] },
+      { type: "PROGRESS" },
+      { type: "NONSENSE" },
+      17,
+    ]);
+    const frame = random.chance(0.8) ? Buffer.from(JSON.stringify(header)) : Buffer.from([random.whole(0, 255), 0xff]);
+    return random.chance(0.5) ? [frame, Buffer.from("{")] : [frame];
+  }
+
+  /** The supervisor is told to. */
+  kill(pid: number): void {
+    check(this.#supervised.has(pid), `process ${pid} is to be killed, which is not the supervisor's`);
+    this.agenda.after(this.random.between(0, 30), () => this.#supervised.get(pid)?.die());
+  }
+
+  /** A process has: the supervisor hears of it, and starts another. */
+  died(process: Process): void {
+    const { agenda, random } = this;
+    if (process.isSupervised) {
+      const { pid } = process.ready;
+      agenda.after(random.between(0, 60), () => this.router.handle({ type: "gone", pid, begun: process.begun }));
+    }
+    if (this.#isEnding) return;
+    agenda.after(random.between(50, 1000), () => {
+      if (!this.#isEnding) this.#start({ ...process.ready });
+    });
+  }
+
+  #start(ready: Omit<ReadyHeader, "pid" | "id">): void {
+    const pid = this.#nextPid++;
+    const process = new Process(this, { ...ready, pid, id: `${ready.role.toUpperCase()}-${pid}` });
+    if (process.isSupervised) this.#supervised.set(pid, process);
+    this.#processes = [...this.#processes.filter(({ isAlive }) => isAlive), process];
+  }
+
+  #startTaskWorker(supervised: boolean, tasks: ReadyHeader["tasks"]): void {
+    this.#start({ type: "READY", role: "task", tasks, endpoint: "", ...(supervised && { supervised }) });
+  }
+
+  #startDataWorker(): void {
+    this.#start({ type: "READY", role: "data", tasks: [], endpoint: "tcp://127.0.0.1:10002", supervised: true });
+  }
+
+  #someTasks(): ReadyHeader["tasks"] {
+    return policies.filter(() => this.random.chance(0.4));
+  }
+
+  /** @param seconds that have passed since it was last asked */
+  #misfortune(seconds: number): void {
+    const { random, weather } = this;
+    const alive = this.#processes.filter(({ isAlive }) => isAlive);
+    if (alive.length === 0) return;
+    const strikes = (perSecond: number): boolean => random.chance(perSecond * seconds);
+    if (strikes(weather.deaths)) random.pick(alive).die();
+    if (strikes(weather.cuts)) random.pick(alive).loseConnection();
+    if (strikes(weather.hangs)) random.pick(alive).hang(random.between(10, 9000));
+    if (strikes(weather.leaves)) random.pick(alive).leave();
+  }
+
+  /** Nothing goes wrong any more but by the tasks themselves: all that was asked for must be answered now. */
+  #calmDown(): void {
+    this.weather = fair;
+    const end = this.agenda.now + calmMs;
+    this.agenda.runUntil(end, () => this.ledger.open.length === 0);
+    check(this.ledger.open.length === 0, `not answered, with all workers sound: ${this.ledger.open}`);
+  }
+
+  /** As the supervisor stops an engine: it drains, waits a while, and ends what is left. */
+  #stop(): void {
+    const { agenda, random, router, ledger } = this;
+    ledger.stopping = true;
+    router.handle({ type: "drain" });
+    this.requestors.askFor(random.whole(0, 10), 3000);
+    agenda.runUntil(agenda.now + random.between(3000, 8000));
+    this.#isEnding = true;
+    for (const process of this.#processes) process.die();
+    agenda.runUntil(agenda.now + 20_000);
+    check(ledger.open.length === 0, `not answered at the end: ${ledger.open}`);
+    check(router.drainedSaid === 1, `the supervisor was told ${router.drainedSaid} times that nothing runs`);
+    const { jobs, queue, workers } = router.status();
+    check(jobs.waiting + jobs.held + queue.jobs + queue.bytes + workers.length === 0, "something is left at the end");
+    this.#fireAll();
+  }
+
+  #fireAll(): void {
+    const { broker } = this.router;
+    for (let count = 0; broker.nextAt !== null; count++) {
+      check(count < 10_000, "a timer sets itself again for ever");
+      check(broker.handle({ type: "tick" }, broker.nextAt).length === 0, "a timer does something after the end");
+    }
+  }
+}
