@@ -13,6 +13,10 @@ export interface EngineOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** The folder it is started in. */
   readonly cwd?: string;
+  /** How many processes of all kinds of workers it is told to have, if not 3. */
+  readonly workers?: number;
+  /** The first of the free ports that it takes, for an engine that comes back where another was. */
+  readonly first?: number;
 }
 
 export interface CommandResult {
@@ -143,7 +147,7 @@ export class Engine implements AsyncDisposable {
 
 /** Starts an engine on free ports and waits until it says that it is ready. */
 export const startEngine = async (options: EngineOptions = {}): Promise<Engine> => {
-  const first = freePorts(5);
+  const first = options.first ?? freePorts(2 + (options.workers ?? 3));
   const engine = new Engine(options, { frontend: first, backend: first + 1, worker: first + 2 });
   try {
     await engine.line(/ready/i);

@@ -1,0 +1,92 @@
+/** `worker`: a task worker that a person starts, for an engine that is somewhere else. */
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { Asker } from "../support/asker.ts";
+import { fromSource, runCommand, startEngine } from "../support/engine.ts";
+import { freePorts } from "../support/ports.ts";
+import { runProgram } from "../support/program.ts";
+import { robotTasks } from "../support/robot-tasks.ts";
+import { tempFolder } from "../support/temp-folder.ts";
+
+setDefaultTimeout(120_000); // many processes on a busy machine
+
+const bareEngine = { flags: ["--task-workers", "0", "--restarts-max", "0"] };
+
+test("a worker joins an engine from outside, serves its tasks, and leaves when it is told to", async () => {
+  using folder = tempFolder({ "arm/robot.ts": robotTasks });
+  await using engine = await startEngine(bareEngine);
+  const backend = `tcp://127.0.0.1:${engine.ports.backend}`;
+  await using worker = runProgram(["worker", "--router", backend, "--tasks", folder.at("arm")]);
+  expect(await worker.line(/Joined/)).toBe(`[WORKER-${worker.pid}(TASK)] Joined ${backend}`);
+  using asker = new Asker(engine.endpoint);
+  expect(await asker.ask("pid")).toEqual({ result: worker.pid });
+
+  const running = asker.send("gate", [folder.at("gate")]);
+  await worker.line(/gate has begun/);
+  worker.signal("SIGTERM");
+  await worker.line(/^Leaving the engine once the running job has ended/);
+  writeFileSync(folder.at("gate"), "");
+  expect(await asker.outcome(running)).toEqual({ result: "open" });
+  expect(await worker.ended()).toBe(0);
+  expect(worker.errorLines).toEqual([]);
+  expect(await asker.ask("pid")).toEqual({ code: "UNKNOWN_TASK" });
+  expect(engine.errorLines).toEqual([]);
+});
+
+test("a worker says once that no router answers, and joins when one does, and again after its restart", async () => {
+  const first = freePorts(5);
+  const backend = `tcp://127.0.0.1:${first + 1}`;
+  await using worker = runProgram(["worker", "--router", backend]);
+  await worker.line(/No router answers/);
+  {
+    await using engine = await startEngine({ ...bareEngine, first });
+    await worker.line(/Joined/);
+    using asker = new Asker(engine.endpoint);
+    expect(await asker.ask("count", [2, 3])).toEqual({ result: 5 });
+  }
+  await using engine = await startEngine({ ...bareEngine, first });
+  while (worker.lines.filter((line) => line.includes("Joined")).length < 2) await Bun.sleep(10);
+  using asker = new Asker(engine.endpoint);
+  expect(await asker.ask("count", [2, 3])).toEqual({ result: 5 });
+  expect(worker.errorLines).toEqual([
+    `[WORKER-${worker.pid}(TASK)] No router answers at ${backend}; trying on until one does`,
+  ]);
+  worker.signal("SIGINT");
+  expect(await worker.ended()).toBe(0);
+});
+
+test("Ctrl-C lets the job of a worker end, and a second one does not", async () => {
+  using folder = tempFolder({ "arm/robot.ts": robotTasks });
+  await using engine = await startEngine(bareEngine);
+  const backend = `tcp://127.0.0.1:${engine.ports.backend}`;
+  await using worker = runProgram(["worker", "--router", backend, "--tasks", folder.at("arm")]);
+  await worker.line(/Joined/);
+  using asker = new Asker(engine.endpoint);
+  const cut = asker.send("gate", [folder.at("never")]);
+  await worker.line(/gate has begun/);
+  worker.signal("SIGINT");
+  await worker.line(/^Leaving the engine/);
+  worker.signal("SIGINT");
+  expect(await worker.ended()).toBe(130);
+  expect(worker.errorLines).toEqual(["task-engine: stopped at once, on a second signal; the running job was cut off"]);
+  expect(await asker.outcome(cut)).toEqual({ code: "INTERRUPTED" });
+});
+
+test("a worker that cannot start says why", async () => {
+  using folder = tempFolder({ "arm/broken.ts": "export const task_x = ;" });
+  const run = (...args: readonly string[]) =>
+    runCommand(fromSource, ["worker", ...args], { env: { PATH: process.env.PATH ?? "", HOME: folder.path } });
+  const [broken, nowhere, without] = await Promise.all([
+    run("--router", "tcp://127.0.0.1:9001", "--tasks", folder.at("arm")),
+    run("--router", "127.0.0.1:9001"),
+    run(),
+  ]);
+  expect(broken.exitCode).toBe(1);
+  expect(broken.stderr).toStartWith(`task-engine: ${folder.at("arm/broken.ts")}`);
+  expect(nowhere.exitCode).toBe(2);
+  expect(nowhere.stderr).toStartWith(
+    'task-engine: --router is "127.0.0.1:9001", which is not of the form tcp://HOST:PORT',
+  );
+  expect(without.exitCode).toBe(2);
+  expect(without.stderr).toStartWith("task-engine: --router is required; see task-engine worker --help");
+});
