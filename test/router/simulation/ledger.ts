@@ -30,7 +30,14 @@ export interface Ask {
 }
 
 /** Codes of jobs that have never begun and never will. */
-const refusals: ReadonlySet<string> = new Set(["EXPIRED", "QUEUE_FULL", "UNKNOWN_TASK", "SHUTTING_DOWN", "BAD_FRAME"]);
+const refusals: ReadonlySet<string> = new Set([
+  "EXPIRED",
+  "QUEUE_FULL",
+  "UNKNOWN_TASK",
+  "SHUTTING_DOWN",
+  "UNAVAILABLE",
+  "BAD_FRAME",
+]);
 
 export class Ledger {
   readonly #open = new Map<string, Ask[]>();

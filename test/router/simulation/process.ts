@@ -1,5 +1,5 @@
 /** A simulated worker process: runs jobs one at a time in the order they came, and may die, hang or lose its connection. */
-import { beatIntervalMs, messageJobsMax } from "../../../src/limits.ts";
+import { beatIntervalMs, messageJobsMax, taskSliceMs } from "../../../src/limits.ts";
 import type { BackendMessage, ReadyHeader, RouterHeader } from "../../../src/wire/backend.ts";
 import { encodeError, taskName } from "../../../src/wire/frames.ts";
 import { check, Violation } from "./ledger.ts";
@@ -249,8 +249,9 @@ export class Process {
     const ms = this.world.agenda.now - run.begunAt;
     if (isFailure) this.#answer("FAIL", id, ms, encodeError("TASK_ERROR", "it threw"));
     else this.#answer("DONE", id, ms, Buffer.from(JSON.stringify({ data: { uid }, pack: 0 })));
-    // Short jobs run back to back, without a look at the socket between them.
-    if (run.behaviour.blocks === true && this.#queue.length > 0 && this.world.random.chance(0.6)) this.#runNext();
+    // Short jobs run back to back, without a look at the socket between them; not for long, or an ABORT comes too late.
+    const isInSlice = this.#deafSince !== null && this.world.agenda.now < this.#deafSince + taskSliceMs;
+    if (isInSlice && run.behaviour.blocks === true && this.#queue.length > 0) this.#runNext();
     else this.#hearAgain();
   }
 

@@ -1,0 +1,111 @@
+import { beforeEach, expect, test } from "bun:test";
+import { batchResultBytesMax, progressIntervalMs } from "../../src/limits.ts";
+import type { Effect } from "../../src/router/effects.ts";
+import { createJob, type Job, type Request } from "../../src/router/job.ts";
+import { failure, success } from "../../src/router/outcome.ts";
+import { type Asked, Requests } from "../../src/router/requests.ts";
+import { ProtocolError } from "../../src/wire/errors.ts";
+import { encodeData } from "../../src/wire/frames.ts";
+import { decodeReply, type Reply } from "../../src/wire/replies.ts";
+
+const by = (who: string, serial: string | undefined): Asked => ({
+  requestor: [Buffer.from(who), Buffer.alloc(0)],
+  meta: { version: 0.2, ...(serial !== undefined && { serial }) },
+});
+
+let requests: Requests;
+beforeEach(() => {
+  requests = new Requests("ROUTER-1");
+});
+
+const open = (asked: Asked, parts: number): { request: Request; jobs: Job[] } => {
+  const request = requests.open(asked, parts, 0);
+  if (request === null) throw new Error("its serial is in use");
+  const draft = { kind: "task", name: "count", queue: "task count", body: new Uint8Array(1), options: {} } as const;
+  const jobs = Array.from({ length: parts }, (_, part) => createJob(draft, part + 1, { request, part }, undefined, 0));
+  for (const job of jobs) request.jobs.add(job);
+  return { request, jobs };
+};
+
+const result = (data: string) => success("TASK-1", encodeData({ data, pack: 1 }));
+
+const repliesOf = (effects: readonly Effect[]): Reply[] =>
+  effects.flatMap((effect) => {
+    const reply = effect.to === "requestor" ? decodeReply(effect.frames) : null;
+    if (reply === null || reply instanceof ProtocolError) throw new Error("not a reply");
+    return [reply];
+  });
+
+test("a serial names one open request of one requestor, and is free again once that is answered", () => {
+  const { request, jobs } = open(by("one", "a"), 1);
+  expect(requests.open(by("one", "a"), 1, 0)).toBeNull();
+  expect(requests.open(by("two", "a"), 1, 0)).not.toBeNull();
+  expect(requests.find([Buffer.from("one"), Buffer.alloc(0)], "a")).toBe(request);
+  expect(requests.findAll("a")).toHaveLength(2);
+  for (const job of jobs) requests.settle(job, result("r"), 0);
+  expect(requests.find([Buffer.from("one"), Buffer.alloc(0)], "a")).toBeUndefined();
+  expect(requests.open(by("one", "a"), 1, 0)).not.toBeNull();
+});
+
+test("requestors whose routing ids look alike are not taken for each other", () => {
+  open({ ...by("one", "a"), requestor: [Buffer.from([0xff]), Buffer.from("x")] }, 1);
+  for (const requestor of [
+    [Buffer.from([0xff, 0x78])],
+    [Buffer.from([0xfe]), Buffer.from("x")],
+    [Buffer.from("ÿ"), Buffer.from("x")],
+  ])
+    expect(requests.find(requestor, "a")).toBeUndefined();
+});
+
+test("a batch is answered once, when its last part has ended, in the order asked", () => {
+  const { request, jobs } = open(by("one", "a"), 3);
+  const [first, second, third] = jobs;
+  if (first === undefined || second === undefined || third === undefined) throw new Error("three were made");
+  expect(requests.settle(third, result("3"), 0)).toEqual([]);
+  expect(requests.settle(first, failure("TASK-1", "TASK_ERROR", "no"), 0)).toEqual([]);
+  // What has ended is not kept until the last has.
+  expect([...request.jobs]).toEqual([second]);
+  expect(repliesOf(requests.settle(second, result("2"), 0))).toMatchObject([
+    { kind: "batch", parts: [{ error: { code: "TASK_ERROR", message: "no" } }, { data: "2" }, { data: "3" }] },
+  ]);
+});
+
+test("a batch tells how far it is, and not too often", () => {
+  const { jobs } = open(by("one", "a"), 10);
+  const progress = jobs
+    .slice(0, 9)
+    .flatMap((job, index) => repliesOf(requests.settle(job, result("r"), (index * progressIntervalMs) / 3)));
+  expect(progress).toMatchObject([
+    { kind: "progress", data: { done: 4, total: 10 } },
+    { kind: "progress", data: { done: 7, total: 10 } },
+  ]);
+});
+
+test("the results of all batches together have a bound, and what is answered makes room again", () => {
+  const big = success("TASK-1", new Uint8Array(batchResultBytesMax - 200).fill(0x20));
+  const [one, two, three] = [open(by("one", "a"), 2), open(by("two", "a"), 2), open(by("three", "a"), 2)];
+  const settle = (jobs: readonly Job[], part: number, outcome = big) => {
+    const job = jobs[part];
+    return job === undefined ? [] : requests.settle(job, outcome, 0);
+  };
+  settle(one.jobs, 0);
+  settle(two.jobs, 0);
+  expect(repliesOf(settle(two.jobs, 1, result("r")))).toMatchObject([
+    { parts: [{ error: { code: "TOO_LARGE" } }, { data: "r" }] },
+  ]);
+  settle(one.jobs, 1, result("r"));
+  settle(three.jobs, 0);
+  const [effect] = settle(three.jobs, 1, result("r"));
+  expect(effect?.to === "requestor" && effect.frames[1]?.length).toBe(batchResultBytesMax - 200);
+});
+
+test("progress of one job is for v0.2 alone, and a batch has its own", () => {
+  const body = encodeData({ data: 0.5, pack: 1 });
+  const told = (asked: Asked, parts: number): number => {
+    const [job] = open(asked, parts).jobs;
+    return job === undefined ? 0 : requests.progress(job, "TASK-1", body).length;
+  };
+  expect(told(by("one", "a"), 1)).toBe(1);
+  expect(told(by("one", "b"), 2)).toBe(0);
+  expect(told({ ...by("one", undefined), meta: { version: 0.1 } }, 1)).toBe(0);
+});

@@ -1,0 +1,171 @@
+/** A broker on a bench: told what happens in few words, with all that it does noted in the order in which it does it. */
+import { Broker } from "../../src/router/broker.ts";
+import type { Effect } from "../../src/router/effects.ts";
+import {
+  encodeBatchRequest,
+  encodeCancel,
+  encodeControlRequest,
+  encodeDataRequest,
+  encodeTaskPart,
+} from "../../src/wire/asking.ts";
+import type { ReadyHeader, RouterHeader, WorkerHeader } from "../../src/wire/backend.ts";
+import { ProtocolError } from "../../src/wire/errors.ts";
+import { encodeError, encodeMeta } from "../../src/wire/frames.ts";
+import type { TaskOptions } from "../../src/wire/policy.ts";
+import { decodeReply, type Reply } from "../../src/wire/replies.ts";
+import { type Control, decodeRequest } from "../../src/wire/requests.ts";
+
+export interface Answer {
+  readonly to: string;
+  readonly reply: Reply;
+}
+
+const bytes = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value));
+const envelope = (who: string): Uint8Array[] => [Buffer.from(who), Buffer.alloc(0)];
+
+export class BrokerBench {
+  readonly broker = new Broker({ id: "ROUTER-1", random: () => 0 });
+  now = 1000;
+  readonly answers: Answer[] = [];
+  readonly toWorkers: {
+    readonly key: string;
+    readonly header: RouterHeader;
+    readonly bodies: readonly Uint8Array[];
+  }[] = [];
+  readonly kills: number[] = [];
+  readonly logs: string[] = [];
+  drained = 0;
+
+  /** A worker says READY. `supervised` unless it says otherwise. */
+  ready(key: string, tasks: ReadyHeader["tasks"], more: Partial<ReadyHeader> = {}): void {
+    const pid = Number(/\d+/.exec(key)?.[0] ?? 1);
+    this.say(key, {
+      type: "READY",
+      role: "task",
+      id: `TASK-${pid}`,
+      pid,
+      tasks,
+      endpoint: "",
+      supervised: true,
+      ...more,
+    });
+  }
+
+  dataWorker(key: string): void {
+    this.ready(key, [], { role: "data", id: "DATA-9", pid: 9, endpoint: "tcp://127.0.0.1:10002" });
+  }
+
+  say(key: string, header: WorkerHeader, bodies: readonly Uint8Array[] = []): void {
+    this.handle({ type: "worker", key, message: { header, bodies } });
+  }
+
+  done(key: string, ...ids: number[]): void {
+    this.say(
+      key,
+      { type: "DONE", jobs: ids, ms: ids.map(() => 0.1) },
+      ids.map((id) => bytes({ data: `result ${id}`, pack: 1 })),
+    );
+  }
+
+  fail(key: string, id: number, code: Parameters<typeof encodeError>[0] = "TASK_ERROR"): void {
+    this.say(key, { type: "FAIL", jobs: [id], ms: [0.1] }, [encodeError(code, "it failed")]);
+  }
+
+  /** One job by v0.2. */
+  ask(serial: string, task: string, options: TaskOptions = {}, who = "requestor"): void {
+    this.batch(serial, [task], options, who);
+  }
+
+  batch(serial: string, tasks: readonly string[], options: TaskOptions = {}, who = "requestor"): void {
+    const parts = tasks.map((task) => encodeTaskPart(task, [], {}, options));
+    this.#request(who, encodeBatchRequest({ id: who, serial }, parts));
+  }
+
+  askOld(task: string, who = "old"): void {
+    const meta = encodeMeta({ id: who, role: "requestor", version: 0.1, type: "REQ", pack: 1 });
+    this.#request(who, [meta, encodeTaskPart(task, [], {})]);
+  }
+
+  put(serial: string, topic: string, data: unknown, who = "requestor"): void {
+    this.#request(who, encodeDataRequest({ id: who, serial }, topic, data));
+  }
+
+  control(control: Control, who = "operator"): void {
+    this.#request(who, encodeControlRequest({ id: who, serial: control.command }, control));
+  }
+
+  cancel(serial: string, who = "requestor"): void {
+    this.#request(who, encodeCancel({ id: who, serial }));
+  }
+
+  /** Lets time pass, with a tick at each time that the broker asks for. */
+  pass(ms: number): void {
+    const end = this.now + ms;
+    for (let at = this.broker.nextAt; at !== null && at <= end; at = this.broker.nextAt) {
+      this.now = Math.max(at, this.now);
+      this.handle({ type: "tick" });
+    }
+    this.now = end;
+    this.handle({ type: "tick" });
+  }
+
+  handle(event: Parameters<Broker["handle"]>[0]): void {
+    this.#note(this.broker.handle(event, this.now));
+    this.#note(this.broker.dispatch(this.now));
+  }
+
+  /** Makes a task known as a short one, so that several of it are handed over at a time. */
+  learn(key: string, task: string): void {
+    this.ask("learn", task);
+    this.done(key, this.jobsOf(key).at(-1) ?? 0);
+    this.answers.length = 0;
+    this.toWorkers.length = 0;
+  }
+
+  /** Ids of all jobs that a worker was handed, in that order. */
+  jobsOf(key: string): number[] {
+    return this.toWorkers.flatMap(({ key: to, header }) =>
+      to === key && (header.type === "JOBS" || header.type === "PUT" || header.type === "GET") ? header.jobs : [],
+    );
+  }
+
+  headersOf(key: string): RouterHeader[] {
+    return this.toWorkers.filter((message) => message.key === key).map(({ header }) => header);
+  }
+
+  /** `serial: code` of each last word, `ACK` for a success, in that order. */
+  get ends(): string[] {
+    return this.answers
+      .filter(({ reply }) => reply.kind !== "progress")
+      .map(({ reply }) => `${reply.meta.serial ?? "-"}: ${reply.kind === "error" ? reply.error.code : "ACK"}`);
+  }
+
+  /** What CONTROL status answers. */
+  get status(): Record<string, Record<string, unknown>> {
+    const before = this.answers.length;
+    this.control({ command: "status" });
+    const [answer] = this.answers.splice(before);
+    if (answer?.reply.kind !== "ack") throw new Error("CONTROL status was not answered");
+    return answer.reply.data as unknown as Record<string, Record<string, unknown>>;
+  }
+
+  #request(who: string, frames: readonly Uint8Array[]): void {
+    this.handle({ type: "request", requestor: envelope(who), request: decodeRequest(frames) });
+  }
+
+  #note(effects: readonly Effect[]): void {
+    for (const effect of effects) {
+      if (effect.to === "requestor") this.#noteAnswer(effect.requestor, effect.frames);
+      else if (effect.to === "worker") this.toWorkers.push(effect);
+      else if (effect.to === "log") this.logs.push(effect.line);
+      else if (effect.type === "kill") this.kills.push(effect.pid);
+      else this.drained++;
+    }
+  }
+
+  #noteAnswer([who]: readonly Uint8Array[], frames: readonly Uint8Array[]): void {
+    const reply = decodeReply(frames);
+    if (reply instanceof ProtocolError) throw new Error(reply.message);
+    this.answers.push({ to: Buffer.from(who ?? []).toString(), reply });
+  }
+}

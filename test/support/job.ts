@@ -1,0 +1,13 @@
+/** Jobs as the broker keeps them, for tests of its parts. */
+import { createJob, type Job, taskQueue } from "../../src/router/job.ts";
+import type { TaskOptions } from "../../src/wire/policy.ts";
+
+let nextId = 1;
+
+export const makeJob = (
+  more: { readonly name?: string; readonly at?: number; readonly options?: TaskOptions; readonly bytes?: number } = {},
+): Job => {
+  const { name = "count", at = 0, options = {}, bytes = 1 } = more;
+  const draft = { kind: "task", name, queue: taskQueue(name), body: new Uint8Array(bytes), options } as const;
+  return createJob(draft, nextId++, { request: null, part: 0 }, undefined, at);
+};
