@@ -51,6 +51,7 @@ interface Pending {
   readonly bytes: number;
   /** null once it has been handed to a connection */
   unsent: readonly Uint8Array[] | null;
+  isCancelled: boolean;
 }
 
 const delimiter = new Uint8Array(0);
@@ -114,7 +115,17 @@ export class Exchange {
     signal?.addEventListener("abort", cancel);
     const release = (): void => signal?.removeEventListener("abort", cancel);
     const startedMs = performance.now();
-    const pending: Pending = { resolve, reject, onProgress, release, startedMs, waitMs, bytes, unsent: frames };
+    const pending: Pending = {
+      resolve,
+      reject,
+      onProgress,
+      release,
+      startedMs,
+      waitMs,
+      bytes,
+      unsent: frames,
+      isCancelled: false,
+    };
     // What waits for the connection goes first.
     if (this.#unsent.size > 0 || !this.#transmit(pending)) {
       this.#unsent.add(serial);
@@ -129,7 +140,7 @@ export class Exchange {
   /** Rejects all that wait, and cancels it. Nothing that has not gone out yet goes out. */
   close(): void {
     if (this.#dealer.closed) return;
-    for (const [serial, { unsent }] of this.#pending) if (unsent === null) this.#sendCancel(serial);
+    for (const [serial, pending] of this.#pending) if (pending.unsent === null) this.#sendCancel(serial, pending);
     this.#dealer.set({ linger: clientLingerMs });
     this.#dealer.close();
     this.#deadlines.stop();
@@ -141,14 +152,17 @@ export class Exchange {
 
   /** What has gone out ends by the engine's answer: that it is cancelled, or its result, where that was quicker. */
   #cancel(serial: string): void {
-    if (this.#pending.get(serial)?.unsent === null) this.#sendCancel(serial);
+    const pending = this.#pending.get(serial);
+    if (pending?.unsent === null) this.#sendCancel(serial, pending);
     else this.#take(serial)?.reject(neverSent());
   }
 
   /** Whether it went out. If not, there is no connection any more: the engine would not know us by the next one. */
-  #sendCancel(serial: string): boolean {
+  #sendCancel(serial: string, pending: Pending): boolean {
+    if (pending.isCancelled) return true;
     const frames = encodeCancel({ id: this.id, serial });
     if (this.#dealer.closed || this.#dealer.trySend([delimiter, ...frames]) !== "sent") return false;
+    pending.isCancelled = true;
     this.trace?.("sending", frames);
     return true;
   }
@@ -271,9 +285,9 @@ export class Exchange {
   }
 
   /** Cancels what nobody waits for any more. Says what a person should know. */
-  #giveUp(serial: string, { unsent }: Pending): string {
-    if (unsent !== null) return "is the engine running?";
-    return this.#sendCancel(serial)
+  #giveUp(serial: string, pending: Pending): string {
+    if (pending.unsent !== null) return "is the engine running?";
+    return this.#sendCancel(serial, pending)
       ? "it was told to cancel the request, but may have been at work on it"
       : "it may still be at work on the request";
   }

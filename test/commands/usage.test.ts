@@ -17,20 +17,31 @@ test("without arguments the usage goes to stderr, and the exit code is 2", async
 test("the usage names every verb, and none of the roles that serve starts", async () => {
   const { exitCode, stdout, stderr } = await run("--help");
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
-  for (const verb of ["serve", "send", "tasks", "data", "bench", "--version"]) expect(stdout).toContain(verb);
+  for (const verb of ["serve", "send", "cancel", "tasks", "status", "data", "bench", "--version"])
+    expect(stdout).toContain(verb);
   for (const role of ["task-worker", "data-worker", "scan"]) expect(stdout).not.toContain(role);
   // biome-ignore lint/suspicious/noControlCharactersInRegex: colours would be these
   expect(stdout).not.toMatch(/\u001b/);
 });
 
-test.each(["serve", "send", "tasks", "data", "data put", "data get", "data watch", "bench", "router", "scan"])(
-  "%s --help prints its usage",
-  async (verb) => {
-    const { exitCode, stdout, stderr } = await run(...verb.split(" "), "--help");
-    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
-    expect(stdout).toContain(`USAGE task-engine ${verb}`);
-  },
-);
+test.each([
+  "serve",
+  "send",
+  "cancel",
+  "tasks",
+  "status",
+  "data",
+  "data put",
+  "data get",
+  "data watch",
+  "bench",
+  "router",
+  "scan",
+])("%s --help prints its usage", async (verb) => {
+  const { exitCode, stdout, stderr } = await run(...verb.split(" "), "--help");
+  expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+  expect(stdout).toContain(`USAGE task-engine ${verb}`);
+});
 
 test.each([
   [["fly"], 'unknown command "fly"; see task-engine --help'],
@@ -49,6 +60,12 @@ test.each([
   [["send", "count", "--router=tcp://a:1", "--direct=tcp://a:2"], "--router and --direct exclude each other"],
   [["send", "count", "--kwargs", "[1]"], "--kwargs is [1], which is not a JSON object"],
   [["send", "count", '{"__proto__": 1}'], "argument 1: the key __proto__ is not allowed"],
+  [["send", "count", "--priority", "10"], '--priority is "10", which is not a whole number from 0 to 9'],
+  [["send", "count", "--ttl", "0"], '--ttl is "0", which is not a whole number from 1'],
+  [["send", "count", "--limit", "1s"], '--limit is "1s", which is not a whole number from 1'],
+  [["send", "count", "1", "--batch", "-"], "with --batch the arguments are in the file"],
+  [["cancel"], "SERIAL is missing"],
+  [["cancel", "x".repeat(65)], "SERIAL must have 1 to 64 characters"],
   [["tasks", "count"], 'argument "count" is too many: none is taken'],
   [["data", "put", "pose"], "VALUE is missing; see task-engine data put --help"],
   [["data", "get", ""], "TOPIC is empty"],
