@@ -12,5 +12,5 @@ test("a target that does not exist is refused in one line that names those that 
 });
 
 test("a build that cannot be written down fails", async () => {
-  expect(buildExecutable("linux-x64", "/dev/null/dist")).rejects.toThrow("/dev/null");
+  await expect(buildExecutable("linux-x64", "/dev/null/dist")).rejects.toThrow("/dev/null");
 });
