@@ -110,6 +110,9 @@ export const lastWordsMs = 500;
 /** ms in which a second Ctrl-C is the echo of a launcher (npx), not a person's: nobody presses it twice so fast and means it. */
 export const interruptEchoMs = 400;
 
+/** ms from the router's last answers to its end. A requestor with ZMQ_IMMEDIATE loses what it has not read when the connection closes. */
+export const farewellMs = 100;
+
 /** ms until a process that died is started again: doubled at each death in a row, and no longer than the second. */
 export const restartDelayMs = 100;
 export const restartDelayMsMax = 5_000;

@@ -177,29 +177,26 @@ export class Supervisor {
   /* ── Stop ──────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
   async #stopAll(): Promise<void> {
-    if (this.#isReady && this.#router?.isOnline) await this.#drain(this.#router);
-    // The router goes last: what the workers have answered is still to be passed on.
-    const isRouter = (child: Child): boolean => child.role.kind === "router";
-    for (const group of [
-      [...this.#children].filter((child) => !isRouter(child)),
-      [...this.#children].filter(isRouter),
-    ]) {
-      await Promise.all(group.map((child) => this.#terminate(child)));
+    const router = this.#isReady && this.#router?.isOnline ? this.#router : undefined;
+    const idle = router && Promise.race([router.drained, router.ended]);
+    router?.send({ type: "drain" });
+    const isOverdue = idle && (await within(idle, this.#options.graceMs)) === late;
+    if (isOverdue) warn(`Jobs still run after ${this.#options.graceMs} ms of grace, and are ended`);
+    // The router goes last: it still has to pass on what workers have answered, and to answer what their end has cut off.
+    await this.#terminate(({ role }) => role.kind !== "router");
+    if (isOverdue) {
+      await within(idle, limits.lastWordsMs);
+      await Bun.sleep(limits.farewellMs);
     }
+    await this.#terminate(({ role }) => role.kind === "router");
   }
 
-  /** Lets running jobs finish, and what waits be answered, within the grace time. */
-  async #drain(router: Child): Promise<void> {
-    const { graceMs } = this.#options;
-    router.send({ type: "drain" });
-    if ((await within(Promise.race([router.drained, router.ended]), graceMs)) === late) {
-      warn(`Jobs still run after ${graceMs} ms of grace, and are ended`);
-    }
-  }
-
-  async #terminate(child: Child): Promise<void> {
-    if (await child.terminate()) return;
-    warn(`Process [${child.pid}]: ${child.role.kind} does not end even by SIGKILL, and is left to the system`);
+  async #terminate(isMeant: (child: Child) => boolean): Promise<void> {
+    const terminate = async (child: Child): Promise<void> => {
+      if (await child.terminate()) return;
+      warn(`Process [${child.pid}]: ${child.role.kind} does not end even by SIGKILL, and is left to the system`);
+    };
+    await Promise.all([...this.#children].filter(isMeant).map(terminate));
   }
 
   #killAll(): void {

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { stillAlive } from "../support/engine.ts";
 import { type Host, supervise } from "../support/supervise.ts";
 import { tempFolder } from "../support/temp-folder.ts";
@@ -76,7 +77,10 @@ test("a router that is killed is started again, and told the tasks again", async
 });
 
 test("a process that dies again and again ends the engine, which says why", async () => {
-  await using host = supervise({ first: "flaky", restartsMax: 2 });
+  using folder = tempFolder();
+  await using host = supervise({ first: "flaky", marker: folder.at("marker"), restartsMax: 2 });
+  await host.line(/^Ready$/);
+  writeFileSync(folder.at("marker"), "");
   expect(await host.outcome()).toEqual({
     type: "failed",
     reason: expect.stringMatching(
@@ -169,11 +173,14 @@ test("a second signal kills what is left at once", async () => {
 });
 
 test("a stop during the scan, the start or a back-off is a clean stop", async () => {
+  using folder = tempFolder();
   await using scanning = supervise({ scan: "mute" });
   await using starting = supervise({ first: "mute" });
-  await using backingOff = supervise({ first: "flaky", restartsMax: 100 });
+  await using backingOff = supervise({ first: "flaky", marker: folder.at("marker"), restartsMax: 100 });
   await starting.line(/^Starting process .*data worker/);
   starting.signal("SIGTERM");
+  await backingOff.line(/^Ready$/);
+  writeFileSync(folder.at("marker"), "");
   await backingOff.line(/starting another in 400 ms/);
   backingOff.signal("SIGINT");
   // It listens to signals before it does anything else; its scan says nothing by which one could know that it runs.

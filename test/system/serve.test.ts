@@ -1,5 +1,6 @@
 /** `serve` as a person runs it: every process real. */
 import { expect, test } from "bun:test";
+import { connect } from "../../src/client/client.ts";
 import { Engine, fromSource, runCommand, startEngine, stillAlive } from "../support/engine.ts";
 import { freePorts } from "../support/ports.ts";
 import { tempFolder } from "../support/temp-folder.ts";
@@ -133,7 +134,8 @@ test("a router that is killed is started again, and its workers come back to it"
   await using engine = await startEngine();
   process.kill(onlyPid(engine, "router"), "SIGKILL");
   await engine.line(/router ended by SIGKILL; starting another/);
-  while (engine.lines.filter((line) => line.includes("Routing started")).length < 2) await Bun.sleep(10);
+  await using client = connect(engine.endpoint);
+  while ((await client.tasks())[0]?.workers !== 2) await Bun.sleep(10);
   const sum = await engine.run("send", "count", "2", "3", "--router", engine.endpoint);
   expect(sum).toEqual({ exitCode: 0, stdout: "5\n", stderr: "" });
   const put = await engine.run("data", "put", "battery", "7", "--router", engine.endpoint);
@@ -174,16 +176,15 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
 test("a job that runs may finish in a stop, and one that waits is told that the engine shuts down", async () => {
   using folder = tempFolder({ "tasks/slow.ts": slowTask });
   await using engine = await startEngine({ cwd: folder.path, flags: ["--task-workers", "1"] });
-  const running = engine.run("send", "slow", "700", "--router", engine.endpoint);
+  await using client = connect(engine.endpoint);
+  const running = client.call("slow", [700]);
   await engine.line(/slow has begun/);
-  const waiting = engine.run("send", "slow", "0", "--router", engine.endpoint);
-  // There is no sign of its arrival but that its process has lived long enough to send it.
-  await Bun.sleep(400);
+  const waiting = client.call("slow", [0]).catch((failure: unknown) => failure);
+  // It goes the same way and is answered at once, so the call before it has arrived.
+  await client.tasks();
   engine.signal("SIGTERM");
-  expect(await running).toEqual({ exitCode: 0, stdout: "slept\n", stderr: "" });
-  const refused = await waiting;
-  expect(refused.exitCode).toBe(1);
-  expect(refused.stderr).toContain("SHUTTING_DOWN");
+  expect(await running).toBe("slept");
+  expect(await waiting).toMatchObject({ code: "SHUTTING_DOWN" });
   expect(await engine.ended()).toBe(0);
 });
 
