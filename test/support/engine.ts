@@ -1,5 +1,6 @@
 /** A real engine for a test: `await using engine = await startEngine()`. What it leaves behind fails the test. */
 import { readFileSync } from "node:fs";
+import { homedir } from "node:os";
 import { join } from "node:path";
 import { freePorts } from "./ports.ts";
 
@@ -22,6 +23,9 @@ export interface CommandResult {
 
 /** ms. Nothing takes as long, not even under emulation; a test that gets there has failed. */
 const patienceMs = 60_000;
+
+/** What a shell has at least. Without HOME, Bun would keep what it has transpiled in /tmp, for good. */
+const shellVariables = { PATH: process.env.PATH ?? "", HOME: process.env.HOME ?? homedir() };
 
 const anyPort = { frontend: 0, backend: 0, worker: 0 };
 
@@ -117,7 +121,7 @@ export class Engine implements AsyncDisposable {
   }
 
   get #surroundings() {
-    const { env = { PATH: process.env.PATH ?? "" }, cwd } = this.#options;
+    const { env = shellVariables, cwd } = this.#options;
     return { env: { ...env }, ...(cwd === undefined ? {} : { cwd }) };
   }
 
