@@ -43,7 +43,7 @@ const sigkill = 9;
  * loop. To be called first of all by every role that `serve` starts.
  */
 export const dieWithSupervisor = (): void => {
-  if (process.send === undefined) return;
+  if (!hasSupervisor()) return;
   const { symbols: libc } = dlopen("libc.so.6", {
     prctl: { args: ["int", "u64", "u64", "u64", "u64"], returns: "int" },
     getppid: { args: [], returns: "int" },
@@ -54,6 +54,8 @@ export const dieWithSupervisor = (): void => {
   if (libc.getppid() !== supervisorPid || supervisorPid === 1) process.exit(1);
   process.on("disconnect", () => process.exit(1));
 };
+
+export const hasSupervisor = (): boolean => process.send !== undefined;
 
 /** Tells the supervisor, if there is one: a role that a person started by hand has none. */
 export const tellSupervisor = (message: ChildMessage): void => {

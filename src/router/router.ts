@@ -3,7 +3,7 @@
  * does what the broker says.
  */
 
-import { onStopSignal, onSupervisorMessage, StartError, tellSupervisor } from "../lifecycle.ts";
+import { hasSupervisor, onStopSignal, onSupervisorMessage, StartError, tellSupervisor } from "../lifecycle.ts";
 import {
   beatIntervalMs,
   drainMessagesMax,
@@ -115,10 +115,14 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   bind(backend, "backend", options.host, options.backendPort);
   say(`${back} Listener online`);
 
+  const told = Promise.withResolvers<void>();
   onSupervisorMessage((message) => {
     happen(message);
     perform(broker.dispatch());
+    told.resolve();
   });
+  // Only then the first request: until it is told the tasks, it would call each of them unknown.
+  if (hasSupervisor()) await told.promise;
   frontend.onReadable(() => drain(frontend, fromRequestor));
   backend.onReadable(() => drain(backend, fromWorker));
   const ticks = setInterval(() => {
