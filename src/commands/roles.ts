@@ -26,7 +26,7 @@ export const routerCommand = defineCommand({
     asRole(async () => {
       const { runRouter } = await import("../router/router.ts");
       const [port, backendPort] = [portOf("--port", args.port), portOf("--backend-port", args["backend-port"])];
-      await runRouter({ host: args.host, port, backendPort, verbose: args.verbose === true });
+      return () => runRouter({ host: args.host, port, backendPort, verbose: args.verbose === true });
     }),
 });
 
@@ -37,13 +37,14 @@ export const taskWorkerCommand = defineCommand({
     asRole(async () => {
       const { runTaskWorker } = await import("../worker/task-worker.ts");
       const { host, backend, tasks: tasksDir = null } = args;
-      await runTaskWorker({
-        host,
-        port: portOf("--port", args.port),
-        backend,
-        tasksDir,
-        verbose: args.verbose === true,
-      });
+      return () =>
+        runTaskWorker({
+          host,
+          port: portOf("--port", args.port),
+          backend,
+          tasksDir,
+          verbose: args.verbose === true,
+        });
     }),
 });
 
@@ -54,7 +55,7 @@ export const dataWorkerCommand = defineCommand({
     asRole(async () => {
       const { runDataWorker } = await import("../worker/data-worker.ts");
       const { host, backend } = args;
-      await runDataWorker({ host, port: portOf("--port", args.port), backend, verbose: args.verbose === true });
+      return () => runDataWorker({ host, port: portOf("--port", args.port), backend, verbose: args.verbose === true });
     }),
 });
 
@@ -64,12 +65,15 @@ export const scanCommand = defineCommand({
   run: ({ args }) =>
     asRole(async () => {
       const { scanTasks } = await import("../worker/scan.ts");
-      await scanTasks(args.tasks ?? null);
+      return () => scanTasks(args.tasks ?? null);
     }),
 });
 
-/** Runs one role in this process, and ends the process when the role has ended. */
-const asRole = async (run: () => Promise<void>): Promise<void> => {
+/** Runs one role in this process, and ends the process when the role has ended. `load` gives what runs it. */
+const asRole = async (load: () => Promise<() => Promise<void>>): Promise<void> => {
+  // First, for Bun drops the messages of a channel that is listened to (as it is from the next line on) while nobody asks
+  // for them: between there and where the role asks, the event loop must not turn.
+  const run = await load();
   dieWithSupervisor();
   outliveReaders();
   // A terminal tells all of its processes; what is to be done about it the supervisor decides.

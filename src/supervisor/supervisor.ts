@@ -163,8 +163,10 @@ export class Supervisor {
     const { history, decision } = afterDeath(this.#history, role.name, performance.now(), restartRules);
     this.#history = history;
     if (decision.type === "give up") {
-      const windowS = restartRules.restartWindowMs / 1000;
-      return this.#fail(`${death}; giving up, for ${decision.deaths} processes have died within ${windowS} s`);
+      const { restartsMax, restartWindowMs } = restartRules;
+      return this.#fail(
+        `${death}; giving up, for more than ${restartsMax} restarts in ${restartWindowMs} ms are too many`,
+      );
     }
     warn(`${death}; starting another in ${decision.delayMs} ms`);
     await within(this.#outcome.promise, decision.delayMs);
