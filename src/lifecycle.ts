@@ -52,6 +52,11 @@ export const dieWithSupervisor = (): void => {
   libc.prctl(deathSignalOption, sigkill, 0, 0, 0);
   // It may have died before the kernel knew of our wish; then we have another parent by now, or one that reaps orphans.
   if (libc.getppid() !== supervisorPid || supervisorPid === 1) process.exit(1);
+  // Listening for anything opens the channel, and Bun drops what then comes for nobody: so the messages' own listener first.
+  process.on("message", (message: SupervisorMessage) => {
+    if (hear === null) unheard.push(message);
+    else hear(message);
+  });
   process.on("disconnect", () => process.exit(1));
 };
 
@@ -62,6 +67,12 @@ export const tellSupervisor = (message: ChildMessage): void => {
   process.send?.(message);
 };
 
+let hear: ((message: SupervisorMessage) => void) | null = null;
+/** What came before anybody listened: few, since a supervisor says little to a process that is just starting. */
+const unheard: SupervisorMessage[] = [];
+
+/** To be called once, after `dieWithSupervisor`; what came in between is given to the handler at once. */
 export const onSupervisorMessage = (handler: (message: SupervisorMessage) => void): void => {
-  process.on("message", (message) => handler(message as SupervisorMessage));
+  hear = handler;
+  for (const message of unheard.splice(0)) handler(message);
 };
