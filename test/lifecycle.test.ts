@@ -1,0 +1,23 @@
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+
+test("what the supervisor says before a role listens is heard when it does", async () => {
+  const script = `
+    import { dieWithSupervisor, onSupervisorMessage } from ${JSON.stringify(join(import.meta.dir, "../src/lifecycle.ts"))};
+    dieWithSupervisor();
+    await Bun.sleep(100);
+    const heard = [];
+    onSupervisorMessage((message) => {
+      heard.push(message.type);
+      if (message.type === "drain") { console.log(heard.join()); process.exit(0); }
+    });`;
+  const child = Bun.spawn([process.execPath, "-e", script], {
+    stdio: ["ignore", "pipe", "inherit"],
+    serialization: "json",
+    ipc: () => undefined,
+  });
+  child.send({ type: "tasks", names: [] });
+  child.send({ type: "drain" });
+  expect(await child.stdout.text()).toBe("tasks,drain\n");
+  expect(await child.exited).toBe(0);
+});
