@@ -3,7 +3,7 @@
  * cannot start tells its supervisor why and exits with 1; one that a person started by hand says so on stderr.
  */
 import { type ArgsDef, defineCommand } from "citty";
-import { dieWithSupervisor, StartError, tellSupervisor } from "../lifecycle.ts";
+import { dieWithSupervisor, hasSupervisor, StartError, tellSupervisor } from "../lifecycle.ts";
 import { outliveReaders } from "../supervisor/output.ts";
 import { ExitError, UsageError } from "./exit.ts";
 
@@ -26,7 +26,7 @@ export const routerCommand = defineCommand({
     asRole(async () => {
       const { runRouter } = await import("../router/router.ts");
       const [port, backendPort] = [portOf("--port", args.port), portOf("--backend-port", args["backend-port"])];
-      return () => runRouter({ host: args.host, port, backendPort, verbose: args.verbose === true });
+      await runRouter({ host: args.host, port, backendPort, verbose: args.verbose === true });
     }),
 });
 
@@ -37,14 +37,13 @@ export const taskWorkerCommand = defineCommand({
     asRole(async () => {
       const { runTaskWorker } = await import("../worker/task-worker.ts");
       const { host, backend, tasks: tasksDir = null } = args;
-      return () =>
-        runTaskWorker({
-          host,
-          port: portOf("--port", args.port),
-          backend,
-          tasksDir,
-          verbose: args.verbose === true,
-        });
+      await runTaskWorker({
+        host,
+        port: portOf("--port", args.port),
+        backend,
+        tasksDir,
+        verbose: args.verbose === true,
+      });
     }),
 });
 
@@ -55,7 +54,7 @@ export const dataWorkerCommand = defineCommand({
     asRole(async () => {
       const { runDataWorker } = await import("../worker/data-worker.ts");
       const { host, backend } = args;
-      return () => runDataWorker({ host, port: portOf("--port", args.port), backend, verbose: args.verbose === true });
+      await runDataWorker({ host, port: portOf("--port", args.port), backend, verbose: args.verbose === true });
     }),
 });
 
@@ -65,24 +64,21 @@ export const scanCommand = defineCommand({
   run: ({ args }) =>
     asRole(async () => {
       const { scanTasks } = await import("../worker/scan.ts");
-      return () => scanTasks(args.tasks ?? null);
+      await scanTasks(args.tasks ?? null);
     }),
 });
 
-/** Runs one role in this process, and ends the process when the role has ended. `load` gives what runs it. */
-const asRole = async (load: () => Promise<() => Promise<void>>): Promise<void> => {
-  // First, for Bun drops the messages of a channel that is listened to (as it is from the next line on) while nobody asks
-  // for them: between there and where the role asks, the event loop must not turn.
-  const run = await load();
+/** Runs one role in this process, and ends the process when the role has ended. */
+const asRole = async (run: () => Promise<void>): Promise<void> => {
   dieWithSupervisor();
   outliveReaders();
   // A terminal tells all of its processes; what is to be done about it the supervisor decides.
-  for (const signal of ["SIGINT", "SIGHUP"] as const) if (process.send !== undefined) process.on(signal, ignore);
+  for (const signal of ["SIGINT", "SIGHUP"] as const) if (hasSupervisor()) process.on(signal, ignore);
   try {
     await run();
   } catch (failure) {
     if (!(failure instanceof StartError)) throw failure;
-    if (process.send === undefined) throw new ExitError(failure.message, 1);
+    if (!hasSupervisor()) throw new ExitError(failure.message, 1);
     tellSupervisor({ type: "fatal", message: failure.message });
     process.exit(1);
   }

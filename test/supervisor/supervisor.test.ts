@@ -1,8 +1,10 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { stillAlive } from "../support/engine.ts";
 import { type Host, supervise } from "../support/supervise.ts";
 import { tempFolder } from "../support/temp-folder.ts";
+
+setDefaultTimeout(60_000); // many processes on a busy machine
 
 const pidOf = (host: Host, role: string): number => {
   const [pid] = host.pidsOf(role);
