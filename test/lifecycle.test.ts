@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
+import { supervisorVariable } from "../src/lifecycle.ts";
 
 test("what the supervisor says before a role listens is heard when it does", async () => {
   const script = `
@@ -13,6 +14,7 @@ test("what the supervisor says before a role listens is heard when it does", asy
     });`;
   const child = Bun.spawn([process.execPath, "-e", script], {
     stdio: ["ignore", "pipe", "inherit"],
+    env: { ...process.env, [supervisorVariable]: String(process.pid) },
     serialization: "json",
     ipc: () => undefined,
   });
@@ -20,4 +22,19 @@ test("what the supervisor says before a role listens is heard when it does", asy
   child.send({ type: "drain" });
   expect(await child.stdout.text()).toBe("tasks,drain\n");
   expect(await child.exited).toBe(0);
+});
+
+test("a role whose supervisor is not its parent any more ends at once", async () => {
+  const script = `
+    import { dieWithSupervisor } from ${JSON.stringify(join(import.meta.dir, "../src/lifecycle.ts"))};
+    dieWithSupervisor();
+    console.log("lives on");`;
+  const child = Bun.spawn([process.execPath, "-e", script], {
+    stdio: ["ignore", "pipe", "inherit"],
+    env: { ...process.env, [supervisorVariable]: String(process.pid + 1) },
+    serialization: "json",
+    ipc: () => undefined,
+  });
+  expect(await child.stdout.text()).toBe("");
+  expect(await child.exited).toBe(1);
 });
