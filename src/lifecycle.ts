@@ -50,6 +50,9 @@ export class StartError extends Error {
 const deathSignalOption = 1; // PR_SET_PDEATHSIG, prctl(2)
 const sigkill = 9;
 
+/** Tells a child its supervisor's process id. It is 1 where the engine is all that runs in a container. */
+export const supervisorVariable = "TASK_ENGINE_SUPERVISOR_PID";
+
 /**
  * Makes the kernel kill this process when its supervisor dies, even if that is by SIGKILL and this one is in an endless
  * loop. To be called first of all by every role that `serve` starts.
@@ -60,10 +63,10 @@ export const dieWithSupervisor = (): void => {
     prctl: { args: ["int", "u64", "u64", "u64", "u64"], returns: "int" },
     getppid: { args: [], returns: "int" },
   });
-  const supervisorPid = libc.getppid();
   libc.prctl(deathSignalOption, sigkill, 0, 0, 0);
-  // It may have died before the kernel knew of our wish; then we have another parent by now, or one that reaps orphans.
-  if (libc.getppid() !== supervisorPid || supervisorPid === 1) process.exit(1);
+  // It may have died before the kernel knew of our wish; then another process, one that adopts orphans, is our parent by now.
+  if (process.env[supervisorVariable] !== String(libc.getppid())) process.exit(1);
+  delete process.env[supervisorVariable];
   // Listening for anything opens the channel, and Bun drops what then comes for nobody: so the messages' own listener first.
   process.on("message", (message: SupervisorMessage) => {
     if (hear === null) unheard.push(message);

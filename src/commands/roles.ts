@@ -94,12 +94,12 @@ const asRole = async (load: () => Promise<() => Promise<void>>): Promise<void> =
   dieWithSupervisor();
   outliveReaders();
   // A terminal tells all of its processes; what is to be done about it the supervisor decides.
-  for (const signal of ["SIGINT", "SIGHUP"] as const) if (process.send !== undefined) process.on(signal, ignore);
+  for (const signal of ["SIGINT", "SIGHUP"] as const) if (hasSupervisor()) process.on(signal, ignore);
   try {
     await run();
   } catch (failure) {
     if (!(failure instanceof StartError)) throw failure;
-    if (process.send === undefined) throw new ExitError(failure.message, 1);
+    if (!hasSupervisor()) throw new ExitError(failure.message, 1);
     tellSupervisor({ type: "fatal", message: failure.message });
     process.exit(1);
   }

@@ -1,5 +1,5 @@
 /** One child process, from its start to its end: what it says of itself, what it is told, how it ended. */
-import type { ChildMessage, SupervisorMessage } from "../lifecycle.ts";
+import { type ChildMessage, type SupervisorMessage, supervisorVariable } from "../lifecycle.ts";
 import { lastWordsMs, scanOutputBytesMax } from "../limits.ts";
 import type { Role } from "./roles.ts";
 import { late, within } from "./within.ts";
@@ -59,7 +59,7 @@ export class Child {
     this.role = options.role;
     this.#process = Bun.spawn({
       cmd: [...options.command],
-      env: options.environment,
+      env: { ...options.environment, [supervisorVariable]: String(process.pid) },
       stdio: [
         "ignore",
         options.role.kind === "scan" ? "pipe" : "inherit",

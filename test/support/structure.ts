@@ -8,7 +8,7 @@ export interface SourceFile {
 }
 
 /** Each room and the rooms that it may import from, besides itself. What belongs to no folder is a room by its name. */
-const base = ["config.ts", "limits.ts", "log.ts", "lifecycle.ts"] as const;
+const base = ["config.ts", "limits.ts", "log.ts", "lifecycle.ts", "begun.ts"] as const;
 const below = ["wire", "zmq", ...base];
 const arrows: Readonly<Record<string, readonly string[]>> = {
   "main.ts": ["commands", ...base],
@@ -24,11 +24,11 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   ...Object.fromEntries(base.map((file) => [file, base])),
 };
 
-/** The pure parts: of the router all but its shell. */
+/** The pure parts: of the router all but its shell, which is its sockets and its clock. */
 const isPure = (path: string): boolean =>
   path.startsWith("wire/") ||
   path === "supervisor/policy.ts" ||
-  (path.startsWith("router/") && path !== "router/router.ts");
+  (path.startsWith("router/") && !["router/router.ts", "router/alarm.ts"].includes(path));
 
 /** Beside each other, all that pure parts may import. */
 const pureImports = ["limits.ts", "valibot"];

@@ -1,9 +1,11 @@
 /** `serve` as a person runs it: every process real. */
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { connect } from "../../src/client/client.ts";
 import { Engine, fromSource, runCommand, startEngine, stillAlive } from "../support/engine.ts";
 import { freePorts } from "../support/ports.ts";
 import { tempFolder } from "../support/temp-folder.ts";
+
+setDefaultTimeout(60_000); // many processes on a busy machine
 
 const slowTask = `
 export const task_slow = async ([ms], kwargs, { log }) => {

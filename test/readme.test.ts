@@ -1,0 +1,116 @@
+/** What the README shows is run as it stands there, but for the ports, which are free ones here. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type Engine, fromSource, runCommand, startEngine } from "./support/engine.ts";
+import { freePorts } from "./support/ports.ts";
+import { tempFolder } from "./support/temp-folder.ts";
+
+const root = join(import.meta.dir, "..");
+const readme = readFileSync(join(root, "README.md"), "utf8");
+const blocks = [...readme.matchAll(/^```(\w+) ?(\S*)\n(.*?)^```$/gms)].map(([, language, name, text]) => ({
+  language,
+  name,
+  text: text ?? "",
+}));
+const block = (language: string, name: string): string => {
+  const found = blocks.find((each) => each.language === language && each.name === name);
+  if (found === undefined) throw new Error(`the README has no block "${language} ${name}"`);
+  return found.text;
+};
+
+let engine: Engine;
+const folder = tempFolder({
+  "tasks/wave.ts": block("ts", "tasks/wave.ts"),
+  "task-engine.toml": block("toml", "task-engine.toml"),
+});
+beforeAll(async () => {
+  mkdirSync(folder.at("node_modules"));
+  symlinkSync(root, folder.at("node_modules/task-engine"));
+  engine = await startEngine({ cwd: folder.path });
+});
+afterAll(async () => {
+  await engine[Symbol.asyncDispose]();
+  folder[Symbol.dispose]();
+});
+
+const here = (text: string): string =>
+  text.replaceAll("tcp://127.0.0.1:9000", engine.endpoint).replace("connect()", `connect("${engine.endpoint}")`);
+
+const environment = { PATH: process.env.PATH ?? "" };
+
+test.each(["send.ts", "watch.ts"])("%s prints what the README says", async (name) => {
+  writeFileSync(folder.at(name), here(block("ts", name)));
+  const { stdout, stderr } = await runCommand([process.execPath], [name], { env: environment, cwd: folder.path });
+  expect(stderr).toBe("");
+  expect(stdout).toBe(block("text", name));
+});
+
+const python = "/usr/bin/python3";
+const hasPyzmq = existsSync(python) && Bun.spawnSync([python, "-c", "import zmq"]).success;
+test.skipIf(!hasPyzmq && process.env.CI === undefined)("send.py prints what the README says", async () => {
+  writeFileSync(folder.at("send.py"), here(block("python", "send.py")));
+  const { stdout } = await runCommand([python], ["send.py"], { env: environment, cwd: folder.path });
+  expect(stdout).toBe(block("text", "send.py"));
+});
+
+/** `$ command` and the lines that it prints. */
+const sessions = blocks
+  .filter(({ language }) => language === "console")
+  .flatMap(({ text }) => text.split(/^\$ /m).slice(1))
+  .map((session) => {
+    const [command = "", ...output] = session.split("\n");
+    return { command, output: output.join("\n").trim() };
+  });
+
+test("each command that the README shows prints what is shown", async () => {
+  const asked = sessions.filter(({ command }) => /^task-engine (send|data|tasks)/.test(command));
+  expect(asked.length).toBeGreaterThanOrEqual(4);
+  for (const { command, output } of asked) {
+    const { stdout, exitCode } = await engine.run(...command.split(" ").slice(1), "--router", engine.endpoint);
+    expect(`${command}: ${stdout.trim()}`).toBe(`${command}: ${output}`);
+    expect(exitCode).toBe(0);
+  }
+});
+
+test("the start that the README shows has the lines of a real one", async () => {
+  const shown = sessions.find(({ command }) => command === "task-engine serve")?.output ?? "";
+  const shape = (line: string): string => line.replace(/\d+/g, "N");
+  const real = new Set(engine.lines.map(shape));
+  // The README's engine has no task file.
+  for (const line of shown.split("\n")) expect(real).toContain(shape(line));
+});
+
+test("the command that the README starts the engine with starts it", async () => {
+  const start = /&& npx bun (start)$/m.exec(readme)?.[1];
+  const script = JSON.parse(readFileSync(join(root, "package.json"), "utf8")).scripts[start ?? ""];
+  expect(script).toBe("bun src/main.ts serve");
+  const port = freePorts(5);
+  const settings = { PORT: port, BACKEND_PORT: port + 1, WORKER_PORT: port + 2 };
+  const env = Object.fromEntries(
+    Object.entries(settings).map(([name, value]) => [`TASK_ENGINE_${name}`, String(value)]),
+  );
+  const child = Bun.spawn([process.execPath, "run", start ?? ""], {
+    cwd: root,
+    env: { ...environment, ...env },
+    stdout: "pipe",
+    stderr: "ignore",
+  });
+  let printed = "";
+  for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+    printed += text;
+    if (printed.includes("[ENGINE] Ready")) child.kill("SIGINT");
+  }
+  expect(printed).toContain(`Ready: send tasks to tcp://127.0.0.1:${port}`);
+  expect(printed).toContain("Closing application and stopping services...");
+  const { stdout } = await runCommand(fromSource, ["--version"], { env: environment });
+  expect(readme).toContain("npx -y bun@1.4.5 install && npx bun test");
+  expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+}, 30_000);
+
+test("every verb that the README names is there, and every verb that is there is named", async () => {
+  const { stdout } = await runCommand(fromSource, ["--help"], { env: environment });
+  const verbs = /USAGE.* ([a-z|]+)$/m.exec(stdout)?.[1]?.split("|") ?? [];
+  expect(verbs).toContain("serve");
+  for (const verb of verbs) expect(readme).toMatch(new RegExp(`\`(task-engine )?${verb}\\b`));
+});

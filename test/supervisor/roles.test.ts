@@ -1,0 +1,26 @@
+import { expect, test } from "bun:test";
+import { loadConfig } from "../../src/config.ts";
+import { rolesOf } from "../../src/supervisor/roles.ts";
+
+const argvOf = async (flags: Readonly<Record<string, string>>): Promise<readonly string[][]> => {
+  const { router, scan, workers } = rolesOf(await loadConfig({ flags, environment: {}, folder: "/" }));
+  return [scan, router, ...workers].map(({ argv }) => [...argv]);
+};
+
+test("each role is told what it needs to know, and workers have ports of their own in a row", async () => {
+  const backend = ["--backend", "tcp://127.0.0.1:9001"];
+  expect(await argvOf({})).toEqual([
+    ["scan"],
+    ["router", "--host", "127.0.0.1", "--port", "9000", "--backend-port", "9001"],
+    ["task-worker", "--host", "127.0.0.1", "--port", "10000", ...backend],
+    ["task-worker", "--host", "127.0.0.1", "--port", "10001", ...backend],
+    ["data-worker", "--host", "127.0.0.1", "--port", "10002", ...backend],
+  ]);
+});
+
+test("task workers alone are told when they have done their share", async () => {
+  const argv = await argvOf({ "worker-jobs-max": "1000", "worker-memory-max": "256" });
+  const told = argv.map((words) => words.slice(words.indexOf("--jobs-max")).join(" "));
+  expect(told.slice(2, 4)).toEqual(["--jobs-max 1000 --memory-max 256", "--jobs-max 1000 --memory-max 256"]);
+  for (const words of [argv[0], argv[1], argv[4]]) expect(words).not.toContain("--memory-max");
+});
