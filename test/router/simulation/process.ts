@@ -252,7 +252,7 @@ export class Process {
     // Short jobs run back to back, without a look at the socket between them; not for long, or an ABORT comes too late.
     const isInSlice = this.#deafSince !== null && this.world.agenda.now < this.#deafSince + taskSliceMs;
     if (isInSlice && run.behaviour.blocks === true && this.#queue.length > 0) this.#runNext();
-    else this.#hearAgain();
+    this.#hearAgain();
   }
 
   /* ── What it answers ───────────────────────────────────────────────────────────────────────────────────────────── */
