@@ -22,6 +22,7 @@ const block = (language: string, name: string): string => {
 let engine: Engine;
 const folder = tempFolder({
   "tasks/wave.ts": block("ts", "tasks/wave.ts"),
+  "tasks/drive.ts": block("ts", "tasks/drive.ts"),
   "task-engine.toml": block("toml", "task-engine.toml"),
 });
 beforeAll(async () => {
