@@ -1,6 +1,7 @@
 /** Ctrl-C and SIGTERM, for a verb that has something to end before it ends itself. */
 import { TaskEngineError } from "../client/errors.ts";
-import { cancelAnswerMs, interruptEchoMs } from "../limits.ts";
+import { cancelAnswerMs } from "../limits.ts";
+import { onInterrupt } from "../supervisor/signals.ts";
 import { ExitError } from "./exit.ts";
 
 /**
@@ -11,26 +12,20 @@ export const interruptible = async (work: (signal: AbortSignal) => Promise<void>
   const interrupt = new AbortController();
   const patience = Promise.withResolvers<never>();
   let timer: Timer | undefined;
-  let firstMs = 0;
   const onSignal = (): void => {
-    if (interrupt.signal.aborted) {
-      // A launcher such as npx passes on what the terminal has said already.
-      if (performance.now() - firstMs >= interruptEchoMs) process.exit(130);
-      return;
-    }
-    firstMs = performance.now();
+    if (interrupt.signal.aborted) process.exit(130);
     interrupt.abort();
     const message = `no word from the engine ${cancelAnswerMs} ms after the cancellation: it may still be at work`;
     timer = setTimeout(() => patience.reject(new ExitError(message, 130)), cancelAnswerMs);
   };
-  process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
+  onInterrupt(onSignal);
+  process.on("SIGTERM", onSignal);
   try {
     await Promise.race([work(interrupt.signal), patience.promise]);
   } catch (error) {
     throw interrupt.signal.aborted ? interrupted(error) : error;
   } finally {
     clearTimeout(timer);
-    process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
   }
   if (interrupt.signal.aborted) throw new ExitError("", 130);
 };

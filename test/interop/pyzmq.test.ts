@@ -1,11 +1,13 @@
 /**
- * Requestors in another language, written from the protocol's description alone. They need Debian's `python3-zmq`; where it
+ * Requestors and workers in another language, written from the protocol's description alone. They need Debian's `python3-zmq`; where it
  * is missing these tests are left out, except in continuous integration.
  */
 import { expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { startEngine } from "../support/engine.ts";
+import { type CallOptions, type Client, connect } from "task-engine";
+import { type Engine, startEngine } from "../support/engine.ts";
+import { rejection } from "../support/rejection.ts";
 
 const python = "/usr/bin/python3";
 const hasPyzmq = existsSync(python) && Bun.spawnSync([python, "-c", "import zmq"]).success;
@@ -34,6 +36,97 @@ test.skipIf(!hasPyzmq && process.env.CI === undefined)(
   async () => {
     await using engine = await startEngine();
     await runScript("data.py", engine.endpoint, `tcp://127.0.0.1:${engine.ports.worker + 2}`);
+  },
+  limitMs,
+);
+
+/** A worker in Python that has joined the engine. */
+const startWorker = async (engine: Engine) => {
+  const backend = `tcp://127.0.0.1:${engine.ports.backend}`;
+  const child = Bun.spawn([python, join(import.meta.dir, "worker.py"), backend], { stdout: "pipe", stderr: "pipe" });
+  await using client = connect(engine.endpoint);
+  while (!(await client.tasks()).some(({ name }) => name === "nap")) await Bun.sleep(10);
+  return {
+    child,
+    heard: async (): Promise<string> => child.stdout.text(),
+    [Symbol.asyncDispose]: async () => {
+      child.kill("SIGKILL");
+      await child.exited;
+    },
+  };
+};
+
+/** A job that runs, by its first progress. */
+const startNap = async (client: Client, seconds: number, options: CallOptions = {}) => {
+  const { promise: begun, resolve } = Promise.withResolvers<void>();
+  const result = client.call("nap", [seconds], {}, { ...options, onProgress: () => resolve() });
+  await Promise.race([begun, result]);
+  return { result };
+};
+
+test.skipIf(!hasPyzmq && process.env.CI === undefined)(
+  "a pyzmq worker joins, is listed, serves its own tasks, and obeys cancel, ttlMs and timeoutMs",
+  async () => {
+    await using engine = await startEngine();
+    await using worker = await startWorker(engine);
+    await using client = connect(engine.endpoint);
+    expect(await client.tasks()).toEqual([
+      { name: "add", workers: 1 },
+      { name: "count", workers: 2 },
+      { name: "nap", workers: 1 },
+    ]);
+    expect((await client.request("task_add", [2, 3])).meta.id).toBe(`TASK-${worker.child.pid}`);
+    const sums = await client.map(
+      "add",
+      Array.from({ length: 300 }, (_, index) => [index, 1]),
+    );
+    expect(sums.map(({ data }) => data)).toEqual(Array.from({ length: 300 }, (_, index) => index + 1));
+    expect((await rejection(client.call("add", ["x"]))).code).toBe("TASK_ERROR");
+
+    const stop = new AbortController();
+    const { result } = await startNap(client, 60, { signal: stop.signal });
+    const waiting = rejection(client.call("nap", [60], {}, { ttlMs: 100 }));
+    expect((await waiting).code).toBe("EXPIRED");
+    stop.abort();
+    expect((await rejection(result)).code).toBe("CANCELLED");
+    expect((await rejection(client.call("nap", [60], {}, { timeoutMs: 200 }))).code).toBe("TIMEOUT");
+    expect(await client.call("nap", [0.1])).toBe("rested");
+  },
+  limitMs,
+);
+
+test.skipIf(!hasPyzmq && process.env.CI === undefined)(
+  "a pyzmq worker that is told to end finishes its job, gives back what waits, and leaves",
+  async () => {
+    await using engine = await startEngine();
+    await using worker = await startWorker(engine);
+    await using client = connect(engine.endpoint);
+    const { result } = await startNap(client, 1);
+    worker.child.kill("SIGTERM");
+    expect(await result).toBe("rested");
+    expect(await worker.child.exited).toBe(0);
+    expect((await worker.heard()).trimEnd().split("\n").at(-1)).toBe("GOODBYE");
+    expect((await rejection(client.call("nap", [1]))).code).toBe("UNKNOWN_TASK");
+  },
+  limitMs,
+);
+
+test.skipIf(!hasPyzmq && process.env.CI === undefined)(
+  "the job of a pyzmq worker that is killed is INTERRUPTED, and what waits for one goes to the next",
+  async () => {
+    await using engine = await startEngine();
+    await using worker = await startWorker(engine);
+    await using client = connect(engine.endpoint);
+    const { result } = await startNap(client, 60);
+    await using _ = await startWorker(engine);
+    const { result: elsewhere } = await startNap(client, 0.5);
+    const waiting = client.call("nap", [0.1]);
+    worker.child.kill("SIGKILL");
+    expect(await rejection(result)).toMatchObject({
+      code: "INTERRUPTED",
+      message: expect.stringContaining(`TASK-${worker.child.pid}`),
+    });
+    expect(await Promise.all([elsewhere, waiting])).toEqual(["rested", "rested"]);
   },
   limitMs,
 );
