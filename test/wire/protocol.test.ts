@@ -25,9 +25,9 @@ const framesOf = (lines: readonly string[]): Buffer[] => lines.map((line) => Buf
 /** The rows of the section's tables whose first cell is a word in code: that word and the other cells. */
 const rows = (section: string): [word: string, ...cells: string[]][] => {
   const [, text = ""] = new RegExp(`^#+ ${section}\n([\\s\\S]*?)(?=^#+ |$(?![\\s\\S]))`, "m").exec(page) ?? [];
-  return [...text.matchAll(/^\| `(\w+)` \| (.*) \|$/gm)].map(([, word = "", rest = ""]) => [
+  return [...text.matchAll(/^\| `(\w+)` +\| (.*) \|$/gm)].map(([, word = "", rest = ""]) => [
     word,
-    ...rest.split(" | "),
+    ...rest.split("|").map((cell) => cell.trim()),
   ]);
 };
 
