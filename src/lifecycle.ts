@@ -23,6 +23,8 @@ export type SupervisorMessage =
   | { readonly type: "tasks"; readonly tasks: readonly KnownTask[] }
   /** To the router: take nothing new, answer what waits with SHUTTING_DOWN, say `drained` when nothing runs. */
   | { readonly type: "drain" }
+  /** To the router, when the grace time is over: end what runs by its abort signal. */
+  | { readonly type: "abort" }
   /** To the router: this child has died. Whatever it was running will not be answered by it. */
   | {
       readonly type: "gone";

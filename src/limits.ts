@@ -80,6 +80,9 @@ export const topicBytesMax = 64 * 1024 * 1024;
 /** workers of all kinds that the router knows at a time. */
 export const workersMax = 256;
 
+/** endpoints of data workers, dead ones included: each keeps its share of the topics. */
+export const dataEndpointsMax = 64;
+
 /** tasks that one worker may serve. */
 export const workerTasksMax = 1024;
 

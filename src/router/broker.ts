@@ -4,21 +4,19 @@
  *
  * After events, `dispatch` hands what waits to the workers that can take it. `nextAt` says when to call again at the latest.
  */
-import { beatSilenceMs, workersMax } from "../limits.ts";
+import { beatSilenceMs, dataEndpointsMax, workersMax } from "../limits.ts";
 import type { BackendMessage, ReadyHeader, WorkerHeader } from "../wire/backend.ts";
-import { encodeData, packNow } from "../wire/frames.ts";
-import type { Json } from "../wire/json.ts";
-import type { BadRequest, Control, Request, TaskPart } from "../wire/requests.ts";
+import type { BadRequest, Request } from "../wire/requests.ts";
 import { Catalogue, type KnownTask } from "./catalogue.ts";
 import { dispatch } from "./dispatch.ts";
 import { type Effect, toWorker } from "./effects.ts";
-import { createJob, type Draft, type Job, type Requestor, type Stop, taskQueue } from "./job.ts";
+import type { Requestor, Stop } from "./job.ts";
 import { Jobs } from "./jobs.ts";
-import { failureBy, success } from "./outcome.ts";
-import { type Asked, Requests } from "./requests.ts";
+import { failureBy, success, successOfStranger } from "./outcome.ts";
+import { Reception } from "./reception.ts";
+import { Requests } from "./requests.ts";
 import { type DropReason, Statistics } from "./statistics.ts";
-import { reportStatus, reportTasks } from "./status.ts";
-import { type Worker, Workers } from "./workers.ts";
+import { jobsOf, type Worker, Workers } from "./workers.ts";
 
 export type BrokerEvent =
   | { readonly type: "request"; readonly requestor: Requestor; readonly request: Request | BadRequest }
@@ -29,7 +27,10 @@ export type BrokerEvent =
   | { readonly type: "gone"; readonly pid: number; readonly begun: number }
   /** The supervisor says which tasks there will be once the workers are there. */
   | { readonly type: "tasks"; readonly tasks: readonly KnownTask[] }
+  /** Take nothing new; end what waits. */
   | { readonly type: "drain" }
+  /** End what runs, too. */
+  | { readonly type: "abort" }
   /** Time has passed. */
   | { readonly type: "tick" };
 
@@ -46,13 +47,13 @@ export class Broker {
   readonly #requests: Requests;
   readonly #jobs: Jobs;
   readonly #catalogue = new Catalogue(this.#workers);
-  #nextJobId = 1;
-  #draining = false;
+  readonly #reception: Reception;
   #drainedSaid = false;
 
   constructor({ id, random }: BrokerOptions) {
     this.#requests = new Requests(id);
     this.#jobs = new Jobs(this.#workers, this.#requests, this.#statistics, random);
+    this.#reception = new Reception(this.#requests, this.#catalogue, this.#workers, this.#jobs, this.#statistics);
   }
 
   /** ms on the clock of `now`: an event (a tick, if there is no other) is wanted then; null for no need. */
@@ -68,7 +69,7 @@ export class Broker {
   handle(event: BrokerEvent, now: number): Effect[] {
     switch (event.type) {
       case "request":
-        return this.#request(event.requestor, event.request, now);
+        return this.#reception.receive(event.requestor, event.request, now);
       case "worker":
         return this.#fromWorker(event.key, event.message, now);
       case "disconnected": {
@@ -81,10 +82,12 @@ export class Broker {
           .flatMap((worker) => this.#jobs.died(worker, event.begun, now));
       case "tasks":
         this.#catalogue.expect(event.tasks);
-        return [];
+        return this.#endOrphans(now);
       case "drain":
-        this.#draining = true;
+        this.#reception.isClosed = true;
         return this.#jobs.close({ code: "SHUTTING_DOWN", message: "the engine stopped before the job began" }, now);
+      case "abort":
+        return [...this.#workers].flatMap((worker) => this.#jobs.stopAll(jobsOf(worker), stoppedByEngine, now));
       case "tick":
         return [...this.#jobs.tick(now), ...this.#giveUpSilent(now)];
     }
@@ -93,103 +96,11 @@ export class Broker {
   /** Hands out what workers can take. */
   dispatch(now: number): Effect[] {
     const effects = dispatch(this.#jobs, this.#workers, now);
-    if (this.#draining && !this.#drainedSaid && ![...this.#workers].some((worker) => worker.held.size > 0)) {
+    if (this.#reception.isClosed && !this.#drainedSaid && ![...this.#workers].some((worker) => worker.held.size > 0)) {
       this.#drainedSaid = true;
       effects.push({ to: "supervisor", type: "drained" });
     }
     return effects;
-  }
-
-  /* ── Requests ──────────────────────────────────────────────────────────────────────────────────────────────────── */
-
-  #request(requestor: Requestor, request: Request | BadRequest, now: number): Effect[] {
-    // v0.1 knows no serial: what it sends under that name means nothing.
-    const asked: Asked = { requestor, meta: request.meta?.version === 0.2 ? request.meta : { version: 0.1 } };
-    switch (request.kind) {
-      case "bad":
-        return [this.#requests.refuse(asked, request.error.code, request.error.message)];
-      case "ping":
-        return [this.#requests.acknowledge(asked)];
-      case "cancel":
-        return this.#cancel(asked, request.meta.serial, now);
-      case "task":
-        return this.#acceptTasks(asked, request.parts, now);
-      case "data":
-        return this.#acceptData(asked, "put", request.topic, request.bytes, now);
-      case "control":
-        return this.#control(asked, request.control, now);
-    }
-  }
-
-  #control(asked: Asked, control: Control, now: number): Effect[] {
-    const answer = (data: Json): Effect[] => [this.#requests.acknowledge(asked, encodeData({ data, pack: packNow() }))];
-    switch (control.command) {
-      case "tasks":
-        return answer(reportTasks(this.#catalogue, this.#workers));
-      case "status":
-        return answer(reportStatus(this.#catalogue, this.#workers, this.#jobs, this.#statistics, this.#draining));
-      case "get":
-        return this.#acceptData(asked, "get", control.topic, noBytes, now);
-      case "cancel": {
-        const requests = this.#requests.findAll(control.serial);
-        const effects = requests.flatMap(({ jobs }) => this.#jobs.stopAll(jobs, cancelledBy("an operator"), now));
-        return [...effects, ...answer({ cancelled: requests.length })];
-      }
-    }
-  }
-
-  #cancel(asked: Asked, serial: string, now: number): Effect[] {
-    const request = this.#requests.find(asked.requestor, serial);
-    if (request !== undefined) return this.#jobs.stopAll(request.jobs, cancelledBy("its requestor"), now);
-    const message = `no request with serial ${JSON.stringify(serial)} of this requestor waits or runs`;
-    return [this.#requests.refuse(asked, "UNKNOWN_SERIAL", message)];
-  }
-
-  #acceptTasks(asked: Asked, parts: readonly TaskPart[], now: number): Effect[] {
-    // All or nothing: half a batch would be neither what was asked nor an error.
-    const unknown = parts.find(({ name }) => !this.#catalogue.has(name));
-    if (unknown !== undefined) {
-      const message = `no task ${JSON.stringify(unknown.name)} is registered; \`task-engine tasks\` lists those that are`;
-      return [this.#requests.refuse(asked, "UNKNOWN_TASK", message)];
-    }
-    const drafts = parts.map(({ name, bytes, task: { options = {} } }) => ({
-      kind: "task" as const,
-      name,
-      queue: taskQueue(name),
-      body: bytes,
-      options: asked.meta.version === 0.1 ? {} : options,
-    }));
-    return this.#accept(asked, drafts, now);
-  }
-
-  #acceptData(asked: Asked, kind: "put" | "get", topic: string, body: Uint8Array, now: number): Effect[] {
-    const queue = this.#catalogue.topicQueue(topic);
-    if (queue === undefined) return [this.#requests.refuse(asked, "UNAVAILABLE", "there is no data worker")];
-    return this.#accept(asked, [{ kind, name: topic, queue, body, options: {} }], now);
-  }
-
-  #accept(asked: Asked, drafts: readonly Draft[], now: number): Effect[] {
-    if (this.#draining) {
-      return [this.#requests.refuse(asked, "SHUTTING_DOWN", "the engine is stopping; ask again once it is back")];
-    }
-    const bytes = drafts.reduce((sum, { body }) => sum + body.length, 0);
-    const { queues } = this.#jobs;
-    if (!queues.hasRoom(drafts.length, bytes)) {
-      const message = `${queues.jobs} jobs (${queues.bytes} bytes) are waiting already; ask again later`;
-      return [this.#requests.refuse(asked, "QUEUE_FULL", message)];
-    }
-    const request = this.#requests.open(asked, drafts.length, now);
-    if (request === null) {
-      const message = `META.serial: ${JSON.stringify(asked.meta.serial)} is the serial of a request that is not answered yet`;
-      return [this.#requests.refuse(asked, "BAD_FRAME", message)];
-    }
-    for (const [part, draft] of drafts.entries()) this.#acceptJob(draft, request, part, now);
-    return [];
-  }
-
-  #acceptJob(draft: Draft, request: Job["request"], part: number, now: number): void {
-    const policy = draft.kind === "task" ? this.#catalogue.policyOf(draft.name) : undefined;
-    this.#jobs.accept(createJob(draft, this.#nextJobId++, { request, part }, policy, now));
   }
 
   /* ── Workers ───────────────────────────────────────────────────────────────────────────────────────────────────── */
@@ -205,9 +116,15 @@ export class Broker {
     const effects = this.#hear(worker, header, bodies, now);
     if (worker.retired === "leaving" && worker.held.size === 0 && this.#workers.get(key) === worker) {
       this.#workers.remove(worker);
-      effects.push(toWorker(key, { type: "GOODBYE" }));
+      effects.push(toWorker(key, { type: "GOODBYE" }), ...this.#endOrphans(now));
     }
     return effects;
+  }
+
+  /** Jobs whose task is neither served nor to be expected any more (its file has gone at a reload) would wait for ever. */
+  #endOrphans(now: number): Effect[] {
+    const orphans = [...this.#jobs.queues].filter(({ kind, name }) => kind === "task" && !this.#catalogue.has(name));
+    return this.#jobs.stopAll(orphans, { code: "UNKNOWN_TASK", message: "it is not registered any more" }, now);
   }
 
   #hear(
@@ -226,7 +143,7 @@ export class Broker {
       case "RETURN":
         return this.#jobs.returned(worker, header.jobs, now);
       case "PUBLISH":
-        return this.#publish(header.topic, body, now);
+        return this.#reception.publish(header.topic, body, now);
       case "PROGRESS": {
         const held = worker.held.get(header.job);
         if (held !== undefined) return this.#requests.progress(held.job, worker.ready.id, body);
@@ -235,7 +152,8 @@ export class Broker {
       }
       case "DONE":
       case "FAIL": {
-        const outcomeBy = header.type === "DONE" ? success : failureBy;
+        const successBy = worker.ready.supervised === true ? success : successOfStranger;
+        const outcomeBy = header.type === "DONE" ? successBy : failureBy;
         return header.jobs.flatMap((id, index) => {
           const outcome = outcomeBy(worker.ready.id, bodies[index] ?? noBytes);
           const ended = this.#jobs.answered(worker, id, outcome, header.ms[index] ?? 0, now);
@@ -267,20 +185,16 @@ export class Broker {
       }
       return effects;
     }
+    if (ready.role === "data" && !this.#catalogue.addDataEndpoint(ready.endpoint)) {
+      effects.push({
+        to: "log",
+        line: `data worker ${ready.id} is not admitted: there are ${dataEndpointsMax} endpoints already`,
+      });
+      return effects;
+    }
     this.#workers.add(key, ready, now);
-    if (ready.role === "data") this.#catalogue.addDataEndpoint(ready.endpoint);
     effects.push(toWorker(key, { type: "WELCOME" }));
     return effects;
-  }
-
-  /** A task's own publication: a job that nobody waits for. */
-  #publish(topic: string, body: Uint8Array, now: number): Effect[] {
-    const queue = this.#catalogue.topicQueue(topic);
-    if (queue === undefined) this.#statistics.drop("publicationWithoutDataWorker");
-    else if (this.#draining) this.#statistics.drop("publicationWhileStopping");
-    else if (!this.#jobs.queues.hasRoom(1, body.length)) this.#statistics.drop("publicationQueueFull");
-    else this.#acceptJob({ kind: "put", name: topic, queue, body, options: {} }, null, 0, now);
-    return [];
   }
 
   /** One with a job may be busy beyond hearing; one without has no excuse. Dead peers are found by the connection. */
@@ -291,9 +205,9 @@ export class Broker {
   }
 }
 
+const stoppedByEngine: Stop = { code: "SHUTTING_DOWN", message: "the engine stopped before the job had ended" };
+
 const isSameProcess = (a: ReadyHeader, b: ReadyHeader): boolean =>
   a.supervised === true && b.supervised === true && a.pid === b.pid;
-
-const cancelledBy = (who: string): Stop => ({ code: "CANCELLED", message: `${who} cancelled it` });
 
 const noBytes = new Uint8Array(0);

@@ -1,4 +1,5 @@
 /** What can be asked for: the tasks, by the supervisor's word and the workers', and where the topics are. */
+import { dataEndpointsMax } from "../limits.ts";
 import type { Policy } from "../wire/policy.ts";
 import { dataQueue, taskQueue } from "./job.ts";
 import { pickEndpoint } from "./placement.ts";
@@ -19,8 +20,11 @@ export class Catalogue {
     for (const { name, ...policy } of tasks) this.#expected.set(name, policy);
   }
 
-  addDataEndpoint(endpoint: string): void {
+  /** False where there are too many. */
+  addDataEndpoint(endpoint: string): boolean {
+    if (this.#dataEndpoints.size >= dataEndpointsMax && !this.#dataEndpoints.has(endpoint)) return false;
     this.#dataEndpoints.add(endpoint);
+    return true;
   }
 
   get dataEndpoints(): readonly string[] {

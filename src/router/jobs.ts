@@ -10,7 +10,7 @@ import { JobQueues } from "./queue.ts";
 import type { Requests } from "./requests.ts";
 import type { Statistics } from "./statistics.ts";
 import { Timers } from "./timers.ts";
-import { type Held, headOf, type Worker, type Workers } from "./workers.ts";
+import { type Held, headOf, jobsOf, type Worker, type Workers } from "./workers.ts";
 
 export class Jobs {
   readonly queues = new JobQueues();
@@ -293,5 +293,3 @@ const stuck: Stop = { code: "INTERRUPTED", message: "the job before it does not 
 
 const abort = (worker: Worker, job: Job, { code, message }: Stop): Effect =>
   toWorker(worker.key, { type: "ABORT", job: job.id, code, message });
-
-const jobsOf = (worker: Worker): Job[] => [...worker.held.values()].map(({ job }) => job);

@@ -1,7 +1,7 @@
 /** How jobs end. */
 import { retryBackoffMs, triesDefault } from "../limits.ts";
 import { type ErrorCode, errorCodes, ProtocolError } from "../wire/errors.ts";
-import { decodeObject, encodeError } from "../wire/frames.ts";
+import { checkFrame, dataSchema, decodeObject, encodeError } from "../wire/frames.ts";
 import type { Policy } from "../wire/policy.ts";
 
 /** `body`: its DATA frame; that of an ERR has `{code, message}`. `by`: who answers, META's `id`. */
@@ -30,7 +30,16 @@ export const failureBy = (by: string, body: Uint8Array): Outcome => {
   return failure(by, known ?? "TASK_ERROR", typeof message === "string" ? message : `worker ${by} gave no reason`);
 };
 
+/** What a worker of the engine's own says: it has been encoded by the very code that would check it here. */
 export const success = (by: string, body: Uint8Array): Outcome => ({ type: "ACK", by, code: null, body });
+
+/** What a worker says that somebody else has written. */
+export const successOfStranger = (by: string, body: Uint8Array): Outcome => {
+  const frame = decodeObject(body, "DATA");
+  const data = frame instanceof ProtocolError ? frame : checkFrame(dataSchema, frame, "DATA");
+  if (!(data instanceof ProtocolError)) return success(by, body);
+  return failure(by, "TASK_ERROR", `worker ${by} answered with something else than a DATA frame: ${data.message}`);
+};
 
 /** How a task is tried again. `tries`: in all. */
 export interface Idempotence {

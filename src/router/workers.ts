@@ -152,3 +152,6 @@ export class Workers {
 
 /** What runs, by what the router knows: the first that its worker holds. */
 export const headOf = (worker: Worker): Held | undefined => worker.held.values().next().value;
+
+/** What a worker holds, in the order in which it got it. */
+export const jobsOf = (worker: Worker): Job[] => [...worker.held.values()].map(({ job }) => job);

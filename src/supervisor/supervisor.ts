@@ -262,8 +262,13 @@ export class Supervisor {
     const router = this.#isReady && this.#router?.isOnline ? this.#router : undefined;
     const idle = router && Promise.race([router.drained, router.ended]);
     router?.send({ type: "drain" });
-    const isOverdue = idle && (await within(idle, this.#options.graceMs)) === late;
-    if (isOverdue) warn(`Jobs still run after ${this.#options.graceMs} ms of grace, and are ended`);
+    const isOverdue =
+      router !== undefined && idle !== undefined && (await within(idle, this.#options.graceMs)) === late;
+    if (isOverdue) {
+      warn(`Jobs still run after ${this.#options.graceMs} ms of grace, and are ended`);
+      router.send({ type: "abort" });
+      await within(idle, limits.abortGraceMs);
+    }
     // The router goes last: it still has to pass on what workers have answered, and to answer what their end has cut off.
     await this.#terminate(({ role }) => role.kind !== "router");
     if (isOverdue) {

@@ -19,6 +19,7 @@ import {
   type WorkerHeader,
 } from "../wire/backend.ts";
 import { ProtocolError } from "../wire/errors.ts";
+import { reactor } from "../zmq/reactor.ts";
 import { Dealer } from "../zmq/socket.ts";
 
 export type WorkHeader = Extract<RouterHeader, { jobs: number[] }>;
@@ -33,11 +34,16 @@ export interface BackendLinkOptions {
   readonly tag: string;
   /** The router knows this worker now; called again after each of the router's restarts. */
   readonly onWelcome: () => void;
-  /** Work: as many bodies as the kind of it has, checked. */
-  readonly onWork: (header: WorkHeader, bodies: readonly Uint8Array[]) => void;
+  /** Work: as many bodies as the kind of it has, checked. `waitedMs`: how long it may have lain here unread. */
+  readonly onWork: (header: WorkHeader, bodies: readonly Uint8Array[], waitedMs: number) => void;
   /** A job is to end before its time. */
   readonly onAbort?: (header: AbortHeader) => void;
+  /** The connection is lost: the router has given up what is held here. Another connection is on its way. */
+  readonly onLost?: () => void;
 }
+
+/** What libzmq tells us when the connection is lost. Nothing that the router sends looks like it: it is not JSON. */
+const lostConnection = "\0lost";
 
 interface Answers {
   readonly type: "DONE" | "FAIL";
@@ -59,6 +65,7 @@ export class BackendLink {
     this.#socket = new Dealer({
       // libzmq says it at every connection, so a router that has been started anew knows us at once.
       helloMessage: JSON.stringify(options.ready),
+      hiccupMessage: lostConnection,
       linger: lingerMs,
       maxMessageSize: frameBytesHardMax,
       sendHighWaterMark: peerQueueMessagesMax,
@@ -129,6 +136,10 @@ export class BackendLink {
 
   #receive(): void {
     for (let frames = this.#socket.tryReceive(); frames !== null; frames = this.#socket.tryReceive()) {
+      if (frames.length === 1 && frames[0]?.[0] === 0) {
+        this.#options.onLost?.();
+        continue;
+      }
       const message = decodeFromRouter(frames);
       if (message instanceof ProtocolError) {
         this.#reportGarbage(message);
@@ -139,7 +150,7 @@ export class BackendLink {
       else if (header.type === "WHO") this.#send(this.#options.ready);
       else if (header.type === "GOODBYE") this.#goodbye.resolve();
       else if (header.type === "ABORT") this.#options.onAbort?.(header);
-      else if (header.type !== "BEAT") this.#options.onWork(header, bodies);
+      else if (header.type !== "BEAT") this.#options.onWork(header, bodies, reactor.waitedMs);
     }
   }
 

@@ -29,11 +29,18 @@ export class RouterJobs {
   }
 
   /** Jobs of one message, to be run in their order. */
-  take(header: WorkHeader, bodies: readonly Uint8Array[]): void {
+  take(header: WorkHeader, bodies: readonly Uint8Array[], waitedMs: number): void {
+    const cameMs = performance.now() - waitedMs;
     for (const [index, id] of header.jobs.entries()) {
       const body = bodies[index];
       if (header.type !== "JOBS" || body === undefined) this.#refuse(id, "UNAVAILABLE", "a task worker keeps no data");
-      else this.#submit(id, body, header.serials[index] || String(id), header.ttlMs?.[index] ?? null);
+      else
+        this.#submit(
+          id,
+          body,
+          header.serials[index] || String(id),
+          cameMs + (header.ttlMs?.[index] ?? Number.POSITIVE_INFINITY),
+        );
     }
   }
 
@@ -42,12 +49,21 @@ export class RouterJobs {
     if (job !== undefined) this.#options.executor.stop(job, code as ErrorCode, message);
   }
 
+  /** The router has given up all of it: what runs should end, what waits must not begin, and nobody wants the answers. */
+  drop(): void {
+    const { executor } = this.#options;
+    const held = [...this.#held.values()];
+    this.#held.clear();
+    this.#ids.clear();
+    for (const job of held) executor.stop(job, "INTERRUPTED", "the connection to the router is lost");
+  }
+
   progress(job: Job, frame: Uint8Array): void {
     const id = this.#ids.get(job);
     if (id !== undefined) this.#throttle.report(() => this.#options.link().progress(id, frame));
   }
 
-  #submit(id: number, body: Uint8Array, serial: string, ttlMs: number | null): void {
+  #submit(id: number, body: Uint8Array, serial: string, expiresMs: number): void {
     this.#options.log?.(`Received task: ${Buffer.from(body).toString()}`);
     const decoded = decodeTaskFrame(body);
     if (decoded instanceof ProtocolError) return this.#refuse(id, decoded.code, decoded.message);
@@ -58,7 +74,7 @@ export class RouterJobs {
       serial,
       done: (outcome) => this.#answer(id, job, outcome),
       ...(begin !== null && { begin: () => begin(id) }),
-      ...(ttlMs !== null && { expiresMs: performance.now() + ttlMs }),
+      expiresMs,
     };
     if (executor.submit(job) === "full") return this.#refuse(id, "QUEUE_FULL", "the worker's queue is full");
     this.#held.set(id, job);
@@ -66,9 +82,10 @@ export class RouterJobs {
   }
 
   #answer(id: number, job: Job, outcome: Outcome): void {
-    this.#held.delete(id);
-    this.#ids.delete(job);
     this.#throttle.reset();
+    this.#ids.delete(job);
+    // Dropped meanwhile: the router would count a late answer.
+    if (!this.#held.delete(id)) return;
     const link = this.#options.link();
     // It has not begun, and here it will not: another worker may have it.
     if (!outcome.ok && outcome.code === "SHUTTING_DOWN") return link.giveBack(id);

@@ -94,7 +94,8 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
       if (address === null) say(`${tag} Joined ${options.backend}`);
       tellSupervisor({ type: "online" });
     },
-    onWork: (header, bodies) => jobs.take(header, bodies),
+    onWork: (header, bodies, waitedMs) => jobs.take(header, bodies, waitedMs),
+    onLost: () => jobs.drop(),
     onAbort: ({ job, code, message }) => jobs.abort(job, code, message),
   });
 

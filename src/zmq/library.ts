@@ -31,6 +31,7 @@ const { symbols: libc } = dlopen("libc.so.6", {
   epoll_create1: { args: ["int"], returns: "int" },
   epoll_ctl: { args: ["int", "int", "int", "ptr"], returns: "int" },
   close: { args: ["int"], returns: "int" },
+  clock_gettime: { args: ["int", "ptr"], returns: "int" },
 });
 
 export { libc, zmq };
@@ -77,4 +78,14 @@ export const pinnedBytes = (size: number): Uint8Array<ArrayBuffer> => {
   const buffer = new ArrayBuffer(size);
   pinned.push(buffer);
   return new Uint8Array(buffer);
+};
+
+/** CLOCK_MONOTONIC and `struct timespec` (two 64-bit integers) of clock_gettime(2). */
+export const monotonicClock = 1;
+export const timespecSize = 16;
+
+/** ms, with fractions */
+export const timespecMs = (bytes: Uint8Array): number => {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, timespecSize);
+  return Number(view.getBigInt64(0, true)) * 1e3 + Number(view.getBigInt64(8, true)) / 1e6;
 };

@@ -23,6 +23,7 @@ const table = [
   ["manual", 71, "int"], // XPUB: subscriptions take effect only by `subscribe`, for the peer read last
   ["helloMessage", 110, "bytes"], // sent to every peer as soon as a connection to it stands, again after each reconnection (draft API)
   ["disconnectMessage", 111, "bytes"], // ROUTER: received, as from the peer, when its connection is gone (draft API)
+  ["hiccupMessage", 114, "bytes"], // DEALER: received when the connection is lost; it is made again by itself (draft API)
   ["manualLastValue", 98, "int"], // the same, and the next message goes to that peer alone (draft API)
 ] as const;
 

@@ -7,7 +7,7 @@
  * outside a turn asks for a look (`lookAgain`). Without either, a message can lie unseen until the next one comes.
  */
 import { JSCallback, type Pointer } from "bun:ffi";
-import { libc, pinnedBytes } from "./library.ts";
+import { addressOf, libc, monotonicClock, pinnedBytes, timespecMs, timespecSize } from "./library.ts";
 import type { Socket } from "./socket.ts";
 
 /** epoll_ctl(2) and its constants; `struct epoll_event` is packed on x64 alone. */
@@ -37,6 +37,11 @@ export class Reactor {
   #inTurn = false;
   #lookPlanned = false;
   readonly #event = pinnedBytes(epollEventSize);
+  /** struct timespec, written by the thread right before it wakes us. */
+  readonly #wokenAt = pinnedBytes(timespecSize);
+  readonly #clock = pinnedBytes(timespecSize);
+  #wokenAtArming = 0;
+  #turnEndedUnarmedAt: number | null = null;
 
   watch(socket: Socket, handler: () => void): void {
     this.#start();
@@ -91,6 +96,25 @@ export class Reactor {
     }
   }
 
+  /**
+   * ms that the messages which are read now may have lain unread at most: the main thread may have been blocked by other
+   * work when they came. 0 where they cannot have waited.
+   */
+  get waitedMs(): number {
+    const since = this.#turnEndedUnarmedAt ?? (this.#woken === this.#wokenAtArming ? null : this.#woken);
+    return since === null ? 0 : Math.max(0, this.#now() - since);
+  }
+
+  get #woken(): number {
+    return timespecMs(this.#wokenAt);
+  }
+
+  /** ms of the one clock that both threads read: those of JavaScript begin at each thread's own start. */
+  #now(): number {
+    libc.clock_gettime(monotonicClock, this.#clock);
+    return timespecMs(this.#clock);
+  }
+
   #turn(): void {
     if (this.#inTurn || this.#watches.size === 0) return;
     this.#inTurn = true;
@@ -101,6 +125,7 @@ export class Reactor {
         // A message may have come between the last look and the arming, and another call may have taken its edge.
         if (!this.#pass()) return;
       }
+      this.#turnEndedUnarmedAt = this.#now();
       setImmediate(() => this.#turn());
     } finally {
       this.#inTurn = false;
@@ -119,6 +144,8 @@ export class Reactor {
   }
 
   #arm(): void {
+    this.#wokenAtArming = this.#woken;
+    this.#turnEndedUnarmedAt = null;
     if (this.#outer >= 0) this.#control(this.#outer, epollCtl.mod, this.#inner, epollIn | epollOneShot);
   }
 
@@ -130,7 +157,11 @@ export class Reactor {
     // Both are kept as fields: collected, they would leave the thread a dead pointer.
     this.#wake = new JSCallback(() => this.#turnFromThread(), { args: [], returns: "void", threadsafe: true });
     this.#thread = new Worker(new URL("./reactor-thread.ts", import.meta.url));
-    this.#thread.postMessage({ epoll: this.#outer, wake: this.#wake.ptr as Pointer });
+    this.#thread.postMessage({
+      epoll: this.#outer,
+      wake: this.#wake.ptr as Pointer,
+      wokenAt: addressOf(this.#wokenAt),
+    });
   }
 
   #stop(): void {

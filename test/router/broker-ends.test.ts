@@ -220,4 +220,22 @@ describe("a job ends as", () => {
     expect(bench.ends.at(-1)).toBe("a: ACK");
     expect(bench.drained).toBe(1);
   });
+
+  test("SHUTTING_DOWN where it still runs when the grace time is over, after its abort signal", () => {
+    bench.ready("w1", ["count"]);
+    bench.ask("a", "count");
+    bench.handle({ type: "drain" });
+    bench.handle({ type: "abort" });
+    expect(bench.headersOf("w1").at(-1)).toMatchObject({ type: "ABORT", job: 1, code: "SHUTTING_DOWN" });
+    bench.fail("w1", 1);
+    expect(bench.ends).toEqual(["a: SHUTTING_DOWN"]);
+    expect(bench.drained).toBe(1);
+  });
+
+  test("UNKNOWN_TASK where it waits for a task that a reload has taken away", () => {
+    bench.handle({ type: "tasks", tasks: [{ name: "old" }] });
+    bench.ask("a", "old");
+    bench.handle({ type: "tasks", tasks: [{ name: "new" }] });
+    expect(bench.ends).toEqual(["a: UNKNOWN_TASK"]);
+  });
 });

@@ -40,6 +40,7 @@ describe("a worker", () => {
   });
 
   test("that leaves gets no more, finishes what it has, and is told goodbye", () => {
+    bench.handle({ type: "tasks", tasks: [{ name: "count" }] });
     bench.ready("w1", ["count"]);
     bench.ask("a", "count");
     bench.say("w1", { type: "LEAVE" });
@@ -51,6 +52,28 @@ describe("a worker", () => {
     bench.ready("w2", ["count"]);
     bench.done("w2", 2);
     expect(bench.ends).toEqual(["a: ACK", "b: ACK"]);
+  });
+
+  test("that was the last to serve a task leaves nobody waiting for it", () => {
+    bench.ready("w1", ["count"]);
+    bench.ask("a", "count");
+    bench.say("w1", { type: "LEAVE" });
+    bench.ask("b", "count");
+    bench.done("w1", 1);
+    expect(bench.ends).toEqual(["a: ACK", "b: UNKNOWN_TASK"]);
+  });
+
+  test("whose answer is no DATA frame is not believed, where it is not one of the engine's own", () => {
+    bench.ready("w1", ["count"], { supervised: false });
+    for (const [serial, body] of [
+      ["a", "garbage"],
+      ["b", '{"data":1}'],
+      ["c", '{"data":1,"pack":1}'],
+    ] as const) {
+      bench.ask(serial, "count");
+      bench.say("w1", { type: "DONE", jobs: [bench.jobsOf("w1").at(-1) ?? 0], ms: [1] }, [Buffer.from(body)]);
+    }
+    expect(bench.ends).toEqual(["a: TASK_ERROR", "b: TASK_ERROR", "c: ACK"]);
   });
 
   test("gives back what it has not begun, in its place", () => {

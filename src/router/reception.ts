@@ -1,0 +1,132 @@
+/**
+ * What requestors ask for, taken in: answered at once, refused, or made to jobs that wait.
+ */
+import { encodeData, packNow } from "../wire/frames.ts";
+import type { Json } from "../wire/json.ts";
+import type { BadRequest, Control, Request, TaskPart } from "../wire/requests.ts";
+import type { Catalogue } from "./catalogue.ts";
+import type { Effect } from "./effects.ts";
+import { createJob, type Draft, type Job, type Requestor, type Stop, taskQueue } from "./job.ts";
+import type { Jobs } from "./jobs.ts";
+import type { Asked, Requests } from "./requests.ts";
+import type { Statistics } from "./statistics.ts";
+import { reportStatus, reportTasks } from "./status.ts";
+import type { Workers } from "./workers.ts";
+
+export class Reception {
+  /** Set when the engine stops: nothing is taken in any more. */
+  isClosed = false;
+  #nextJobId = 1;
+
+  constructor(
+    private readonly requests: Requests,
+    private readonly catalogue: Catalogue,
+    private readonly workers: Workers,
+    private readonly jobs: Jobs,
+    private readonly statistics: Statistics,
+  ) {}
+
+  receive(requestor: Requestor, request: Request | BadRequest, now: number): Effect[] {
+    // v0.1 knows no serial: what it sends under that name means nothing.
+    const asked: Asked = { requestor, meta: request.meta?.version === 0.2 ? request.meta : { version: 0.1 } };
+    switch (request.kind) {
+      case "bad":
+        return [this.requests.refuse(asked, request.error.code, request.error.message)];
+      case "ping":
+        return [this.requests.acknowledge(asked)];
+      case "cancel":
+        return this.#cancel(asked, request.meta.serial, now);
+      case "task":
+        return this.#acceptTasks(asked, request.parts, now);
+      case "data":
+        return this.#acceptData(asked, "put", request.topic, request.bytes, now);
+      case "control":
+        return this.#control(asked, request.control, now);
+    }
+  }
+
+  #control(asked: Asked, control: Control, now: number): Effect[] {
+    const answer = (data: Json): Effect[] => [this.requests.acknowledge(asked, encodeData({ data, pack: packNow() }))];
+    switch (control.command) {
+      case "tasks":
+        return answer(reportTasks(this.catalogue, this.workers));
+      case "status":
+        return answer(reportStatus(this.catalogue, this.workers, this.jobs, this.statistics, this.isClosed));
+      case "get":
+        return this.#acceptData(asked, "get", control.topic, noBytes, now);
+      case "cancel": {
+        const requests = this.requests.findAll(control.serial);
+        const effects = requests.flatMap(({ jobs }) => this.jobs.stopAll(jobs, cancelledBy("an operator"), now));
+        return [...effects, ...answer({ cancelled: requests.length })];
+      }
+    }
+  }
+
+  #cancel(asked: Asked, serial: string, now: number): Effect[] {
+    const request = this.requests.find(asked.requestor, serial);
+    if (request !== undefined) return this.jobs.stopAll(request.jobs, cancelledBy("its requestor"), now);
+    const message = `no request with serial ${JSON.stringify(serial)} of this requestor waits or runs`;
+    return [this.requests.refuse(asked, "UNKNOWN_SERIAL", message)];
+  }
+
+  #acceptTasks(asked: Asked, parts: readonly TaskPart[], now: number): Effect[] {
+    // All or nothing: half a batch would be neither what was asked nor an error.
+    const unknown = parts.find(({ name }) => !this.catalogue.has(name));
+    if (unknown !== undefined) {
+      const message = `no task ${JSON.stringify(unknown.name)} is registered; \`task-engine tasks\` lists those that are`;
+      return [this.requests.refuse(asked, "UNKNOWN_TASK", message)];
+    }
+    const drafts = parts.map(({ name, bytes, task: { options = {} } }) => ({
+      kind: "task" as const,
+      name,
+      queue: taskQueue(name),
+      body: bytes,
+      options: asked.meta.version === 0.1 ? {} : options,
+    }));
+    return this.#accept(asked, drafts, now);
+  }
+
+  #acceptData(asked: Asked, kind: "put" | "get", topic: string, body: Uint8Array, now: number): Effect[] {
+    const queue = this.catalogue.topicQueue(topic);
+    if (queue === undefined) return [this.requests.refuse(asked, "UNAVAILABLE", "there is no data worker")];
+    return this.#accept(asked, [{ kind, name: topic, queue, body, options: {} }], now);
+  }
+
+  #accept(asked: Asked, drafts: readonly Draft[], now: number): Effect[] {
+    if (this.isClosed) {
+      return [this.requests.refuse(asked, "SHUTTING_DOWN", "the engine is stopping; ask again once it is back")];
+    }
+    const bytes = drafts.reduce((sum, { body }) => sum + body.length, 0);
+    const { queues } = this.jobs;
+    if (!queues.hasRoom(drafts.length, bytes)) {
+      const message = `${queues.jobs} jobs (${queues.bytes} bytes) are waiting already; ask again later`;
+      return [this.requests.refuse(asked, "QUEUE_FULL", message)];
+    }
+    const request = this.requests.open(asked, drafts.length, now);
+    if (request === null) {
+      const message = `META.serial: ${JSON.stringify(asked.meta.serial)} is the serial of a request that is not answered yet`;
+      return [this.requests.refuse(asked, "BAD_FRAME", message)];
+    }
+    for (const [part, draft] of drafts.entries()) this.#acceptJob(draft, request, part, now);
+    return [];
+  }
+
+  #acceptJob(draft: Draft, request: Job["request"], part: number, now: number): void {
+    const policy = draft.kind === "task" ? this.catalogue.policyOf(draft.name) : undefined;
+    this.jobs.accept(createJob(draft, this.#nextJobId++, { request, part }, policy, now));
+  }
+
+  /** A task's own publication: a job that nobody waits for. */
+  publish(topic: string, body: Uint8Array, now: number): Effect[] {
+    const queue = this.catalogue.topicQueue(topic);
+    if (queue === undefined) this.statistics.drop("publicationWithoutDataWorker");
+    else if (this.isClosed) this.statistics.drop("publicationWhileStopping");
+    else if (!this.jobs.queues.hasRoom(1, body.length)) this.statistics.drop("publicationQueueFull");
+    else this.#acceptJob({ kind: "put", name: topic, queue, body, options: {} }, null, 0, now);
+    return [];
+  }
+}
+
+const cancelledBy = (who: string): Stop => ({ code: "CANCELLED", message: `${who} cancelled it` });
+
+const noBytes = new Uint8Array(0);
