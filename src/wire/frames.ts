@@ -33,8 +33,10 @@ export const taskSchema = v.object({
     "Invalid type: Expected Object",
   ),
   pack: v.number(),
-  options: v.optional(optionsSchema),
 });
+
+/** v0.2; to v0.1 `options` are a field like any other that it does not know. */
+export const taskSchemaWithOptions = v.object({ ...taskSchema.entries, options: v.optional(optionsSchema) });
 
 export const dataSchema = v.object({
   data: v.custom<Json>((value) => value !== undefined, "Invalid key: Expected a value"),

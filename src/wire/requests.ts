@@ -12,6 +12,7 @@ import {
   type Task,
   taskName,
   taskSchema,
+  taskSchemaWithOptions,
 } from "./frames.ts";
 
 /** One TASK frame of a request: what it says, and its bytes to hand on as they came. */
@@ -81,7 +82,7 @@ const decodeBody = (meta: Meta, frames: readonly Uint8Array[]): Request | BadReq
     const value = decodeObject(bytes, label);
     if (value instanceof ProtocolError) return bad(meta, value);
     if ("task" in value) {
-      const task = checkFrame(taskSchema, value, "TASK");
+      const task = checkFrame(meta.version === 0.1 ? taskSchema : taskSchemaWithOptions, value, "TASK");
       if (task instanceof ProtocolError) return bad(meta, inFrame(index, frames.length, task));
       parts.push({ name: taskName(task.task), task: task as Task, bytes });
       continue;
@@ -101,7 +102,7 @@ const decodeBody = (meta: Meta, frames: readonly Uint8Array[]): Request | BadReq
 const inFrame = (index: number, count: number, error: ProtocolError): ProtocolError =>
   count === 1 ? error : new ProtocolError(error.code, `frame ${index + 2}: ${error.message}`);
 
-/** A TASK frame alone, as a worker gets it. */
+/** A TASK frame alone, as a worker gets it from the router, which has seen to its options. */
 export const decodeTaskFrame = (bytes: Uint8Array): TaskPart | ProtocolError => {
   const value = decodeObject(bytes, "TASK");
   if (value instanceof ProtocolError) return value;

@@ -49,6 +49,12 @@ describe("a request", () => {
     expect(topicOf([json(meta2), json(data)])).toBe("arm");
   });
 
+  test("of v0.1 may have options of its own, which mean nothing, and of v0.2 only those that are kept", () => {
+    const frame = json({ ...task, options: { hurry: true } });
+    expect(kindOf(json(meta), frame)).toBe("task");
+    expect(errorOf(json(meta2), frame)).toStartWith("BAD_FRAME TASK.options.hurry");
+  });
+
   test("of v0.2 may be a batch", () => {
     const request = decodeRequest([json(meta2), json(task), json({ ...task, args: [4] })]);
     expect(request.kind === "task" && request.parts.map((part) => part.task.args)).toEqual([[2, 3], [4]]);
