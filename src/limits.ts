@@ -207,6 +207,9 @@ export const scanOutputBytesMax = 1024 * 1024;
 /** bytes of a configuration file. */
 export const configBytesMax = 256 * 1024;
 
+/** characters of the file of authorized clients: a thousand of them with long lists of rights. */
+export const authorizedTextLengthMax = 256 * 1024;
+
 /** messages that one socket may give in a row before the others get their turn. */
 export const drainMessagesMax = 64;
 

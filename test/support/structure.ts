@@ -9,7 +9,7 @@ export interface SourceFile {
 
 /** Each room and the rooms that it may import from, besides itself. What belongs to no folder is a room by its name. */
 const base = ["config.ts", "limits.ts", "log.ts", "lifecycle.ts", "begun.ts"] as const;
-const below = ["wire", "zmq", ...base];
+const below = ["access", "wire", "zmq", ...base];
 const arrows: Readonly<Record<string, readonly string[]>> = {
   "main.ts": ["commands", ...base],
   commands: ["client", "router", "worker", "supervisor", ...below],
@@ -17,7 +17,8 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   router: below,
   worker: ["tasks", ...below],
   // It knows roles, argv and exit codes, and no frame.
-  supervisor: base,
+  supervisor: ["access", ...base],
+  access: ["limits.ts"],
   wire: base,
   zmq: base,
   tasks: ["worker"],
@@ -27,6 +28,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
 /** The pure parts: of the router all but its shell, which is its sockets and its clock. */
 const isPure = (path: string): boolean =>
   path.startsWith("wire/") ||
+  path.startsWith("access/") ||
   path === "supervisor/policy.ts" ||
   (path.startsWith("router/") && !["router/router.ts", "router/alarm.ts"].includes(path));
 
