@@ -17,8 +17,14 @@ export const batchTasksMax = 1000;
 /** frames of one message without its envelope: META and a whole batch. */
 export const messageFramesMax = 1 + batchTasksMax;
 
+/** bytes of those frames: a batch's parts are as large as one argument each, or few. Decoding it blocks the router for seconds at worst. */
+export const messageBytesMax = 16 * 1024 * 1024;
+
 /** frames of an envelope: the peer's routing id and some proxies on the way. */
 export const envelopeFramesMax = 8;
+
+/** bytes of an envelope: two routing ids of the longest kind. It is kept with every job that waits, a part of `jobBytes`. */
+export const envelopeBytesMax = 512;
 
 /** nested lists and objects of one frame. Deeper than any argument, far from the depth that overflows a stack. */
 export const jsonDepthMax = 64;

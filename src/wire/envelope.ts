@@ -2,7 +2,7 @@
  * The envelope that a ROUTER socket puts before a message: the peer's routing id, the ids of proxies on the way, and an
  * empty frame. The answer goes out with the same envelope.
  */
-import { envelopeFramesMax } from "../limits.ts";
+import { envelopeBytesMax, envelopeFramesMax } from "../limits.ts";
 import { ProtocolError } from "./errors.ts";
 
 export interface Enveloped {
@@ -13,15 +13,27 @@ export interface Enveloped {
 
 const delimiter = new Uint8Array(0);
 
-/** Where the delimiter is missing, `error` says so and `envelope` is the one that an answer can take. */
+/** Where the delimiter is missing or the envelope too large, `error` says so and `envelope` is the one that an answer can take. */
 export const openEnvelope = (message: readonly Uint8Array[]): Enveloped & { readonly error?: ProtocolError } => {
   const end = message.findIndex((frame, index) => index > 0 && frame.length === 0);
-  if (end > 0 && end < envelopeFramesMax) {
-    return { envelope: message.slice(0, end + 1), frames: message.slice(end + 1) };
+  if (end < 1 || end >= envelopeFramesMax) {
+    return unopened(
+      message,
+      new ProtocolError("BAD_FRAME", "envelope: the empty delimiter frame before META is missing"),
+    );
   }
-  return {
-    envelope: [message[0] ?? delimiter, delimiter],
-    frames: [],
-    error: new ProtocolError("BAD_FRAME", "envelope: the empty delimiter frame before META is missing"),
-  };
+  const envelope = message.slice(0, end + 1);
+  if (bytesOf(envelope) > envelopeBytesMax) {
+    return unopened(message, new ProtocolError("TOO_LARGE", `envelope: more than ${envelopeBytesMax} bytes`));
+  }
+  return { envelope, frames: message.slice(end + 1) };
 };
+
+/** The answer goes to the peer itself, not through the proxies that may be there. */
+const unopened = ([peer = delimiter]: readonly Uint8Array[], error: ProtocolError) => ({
+  envelope: [peer, delimiter],
+  frames: [],
+  error,
+});
+
+export const bytesOf = (frames: readonly Uint8Array[]): number => frames.reduce((sum, { length }) => sum + length, 0);

@@ -47,16 +47,28 @@ export const parseJson = (bytes: Uint8Array): Json => {
       `not JSON (${error instanceof Error ? error.message.replace(/^JSON Parse error: /, "") : error})`,
     );
   }
-  if (mustLookInside(value)) checkDecoded(value, text, "", 0);
+  if (mustLookInside(value)) checkDecoded(value, new Digits(text), "", 0);
   return value;
 };
+
+/** The text is looked through once at most, however many large numbers the value has. */
+class Digits {
+  #areLost: boolean | undefined;
+
+  constructor(private readonly text: string) {}
+
+  get areLost(): boolean {
+    this.#areLost ??= hasInexactInteger(this.text);
+    return this.#areLost;
+  }
+}
 
 const mustLookInside = (value: Json): boolean =>
   typeof value === "number" || (typeof value === "object" && value !== null);
 
-const checkDecoded = (value: Json, text: string, path: string, depth: number): void => {
+const checkDecoded = (value: Json, digits: Digits, path: string, depth: number): void => {
   if (typeof value === "number") {
-    if (!Number.isSafeInteger(value) && Number.isInteger(value) && hasInexactInteger(text)) {
+    if (!Number.isSafeInteger(value) && Number.isInteger(value) && digits.areLost) {
       throw new JsonError(`${at(path)}: a whole number beyond ${exactText} would lose digits; send it as a string`);
     }
     if (!Number.isFinite(value)) throw new JsonError(`${at(path)}: a number beyond what a double holds`);
@@ -67,25 +79,61 @@ const checkDecoded = (value: Json, text: string, path: string, depth: number): v
   if (Array.isArray(value)) {
     for (let index = 0; index < value.length; index++) {
       const item = value[index] as Json;
-      if (mustLookInside(item)) checkDecoded(item, text, `${path}[${index}]`, depth + 1);
+      if (mustLookInside(item)) checkDecoded(item, digits, `${path}[${index}]`, depth + 1);
     }
     return;
   }
   for (const key of Object.keys(value)) {
     if (forbiddenKeys.has(key)) throw new JsonError(`${at(path)}: the key ${key} is not allowed`);
     const item = value[key] as Json;
-    if (mustLookInside(item)) checkDecoded(item, text, path === "" ? key : `${path}.${key}`, depth + 1);
+    if (mustLookInside(item)) checkDecoded(item, digits, path === "" ? key : `${path}.${key}`, depth + 1);
   }
 };
 
 const at = (path: string): string => (path === "" ? "value" : path);
 
-/** Whether JSON text has, outside strings, a number of digits alone that a double cannot hold exactly. */
+const quote = 0x22;
+const backslash = 0x5c;
+const minus = 0x2d;
+const isDigit = (code: number): boolean => code >= 0x30 && code <= 0x39;
+/** What makes a number more than digits: `.`, `e`, `E`, and the sign of an exponent. */
+const isOfNumber = (code: number): boolean =>
+  isDigit(code) || code === 0x2e || code === 0x65 || code === 0x45 || code === 0x2b || code === minus;
+
+/**
+ * Whether JSON text has, outside strings, a number of digits alone that a double cannot hold exactly. By hand, since a regular
+ * expression gives up without a word on a string of a megabyte, and would let such a number through.
+ */
 const hasInexactInteger = (text: string): boolean => {
-  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g)) {
-    if (/^-?\d{16,}$/.test(token) && !Number.isSafeInteger(Number(token))) return true;
+  for (let index = 0; index < text.length; index++) {
+    const code = text.charCodeAt(index);
+    if (code === quote) {
+      index = closingQuote(text, index);
+    } else if (isDigit(code) || code === minus) {
+      const start = index;
+      let digitsAlone = true;
+      for (; index + 1 < text.length && isOfNumber(text.charCodeAt(index + 1)); index++) {
+        digitsAlone &&= isDigit(text.charCodeAt(index + 1));
+      }
+      if (digitsAlone && index - start >= 15 && !Number.isSafeInteger(Number(text.slice(start, index + 1))))
+        return true;
+    }
   }
   return false;
+};
+
+/** The place of the quote that ends the string which begins at `start`; the text is known to be JSON. */
+const closingQuote = (text: string, start: number): number => {
+  let end = text.indexOf('"', start + 1);
+  while (isEscaped(text, end)) end = text.indexOf('"', end + 1);
+  return end;
+};
+
+/** After an odd number of backslashes. */
+const isEscaped = (text: string, index: number): boolean => {
+  let first = index;
+  while (text.charCodeAt(first - 1) === backslash) first--;
+  return (index - first) % 2 === 1;
 };
 
 /**

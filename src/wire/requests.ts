@@ -1,6 +1,7 @@
 /** What a requestor may send, as the engine takes it. Frames here are without the envelope. */
 import * as v from "valibot";
-import { batchTasksMax, messageFramesMax, nameLengthMax, serialLengthMax } from "../limits.ts";
+import { batchTasksMax, messageBytesMax, messageFramesMax, nameLengthMax, serialLengthMax } from "../limits.ts";
+import { bytesOf } from "./envelope.ts";
 import { ProtocolError } from "./errors.ts";
 import {
   badFrame,
@@ -55,6 +56,10 @@ export const decodeRequest = (frames: readonly Uint8Array[]): Request | BadReque
   }
   const meta = decodeMeta(metaBytes);
   if (meta instanceof ProtocolError) return bad(null, meta);
+  const bytes = bytesOf(frames);
+  if (bytes > messageBytesMax) {
+    return bad(meta, new ProtocolError("TOO_LARGE", `message: ${bytes} bytes, the limit is ${messageBytesMax}`));
+  }
   if (meta.type === "CONTROL" && meta.version !== 0.1) return decodeControl(meta, rest);
   if (meta.type === "CANCEL" && meta.version !== 0.1) return decodeCancel(meta, rest);
   if (meta.type === "ACK" && rest.length === 0) return { kind: "ping", meta };

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
+import { envelopeBytesMax } from "../../src/limits.ts";
 import {
   decodeFromRouter,
   decodeFromWorker,
@@ -61,6 +62,14 @@ test("an envelope is all up to the empty frame, proxies' ids included", () => {
   const [id, hop, empty, meta] = [Buffer.from("id"), Buffer.from("hop"), Buffer.alloc(0), Buffer.from("{}")];
   expect(openEnvelope([id, empty, meta])).toEqual({ envelope: [id, empty], frames: [meta] });
   expect(openEnvelope([id, hop, empty, meta])).toEqual({ envelope: [id, hop, empty], frames: [meta] });
+});
+
+test("an envelope of more bytes than can be kept with every job is refused, and the peer itself can be answered", () => {
+  const [id, empty] = [Buffer.from("id"), Buffer.alloc(0)];
+  expect(openEnvelope([id, Buffer.alloc(envelopeBytesMax - 2), empty]).error).toBeUndefined();
+  const opened = openEnvelope([id, Buffer.alloc(envelopeBytesMax - 1), empty, Buffer.from("{}")]);
+  expect(opened.error?.code).toBe("TOO_LARGE");
+  expect(opened.envelope.map((frame) => frame.length)).toEqual([2, 0]);
 });
 
 test("a message without the delimiter is an error, and can be answered", () => {

@@ -73,6 +73,36 @@ describe("JSON in", () => {
     expect(parse('["123456789012345678901", 1e20]')).toEqual(["123456789012345678901", 1e20]);
   });
 
+  test("digits that are lost are found behind a string of megabytes, however it is escaped", () => {
+    const strings = ["x".repeat(2_000_000), "\\n".repeat(800_000), '\\"'.repeat(800_000), "\\\\".repeat(800_000)];
+    for (const string of strings) {
+      expect(() => parse(`["${string}", 12345678901234567890]`)).toThrow("would lose digits");
+      expect(parse(`["${string}", 1e20, "12345678901234567890"]`)).toHaveLength(3);
+    }
+  });
+
+  test("of any numbers in any strings exactly those are refused that lose digits", () => {
+    const part = fc.oneof(
+      fc.bigInt({ min: -(2n ** 60n), max: 2n ** 60n }).map(String),
+      fc.double({ noNaN: true, noDefaultInfinity: true }).map((value) => JSON.stringify(value)),
+      fc.string().map((text) => JSON.stringify(`${text}\\12345678901234567890"`)),
+    );
+    fc.assert(
+      fc.property(fc.array(part), (parts) => {
+        const isLost = parts.some((text) => /^-?\d+$/.test(text) && !Number.isSafeInteger(Number(text)));
+        if (isLost) expect(() => parse(`[${parts}]`)).toThrow("would lose digits");
+        else expect(parse(`[${parts}]`)).toHaveLength(parts.length);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  test("a frame full of large numbers is looked through once, not once a number", () => {
+    // Looked through once a number, it takes hours.
+    const count = 400_000;
+    expect(parse(`[${Array(count).fill("1e300").join()}]`)).toHaveLength(count);
+  });
+
   test("a number beyond what a double holds is refused", () => {
     expect(() => parse("[1e999]")).toThrow("[0]: a number beyond what a double holds");
   });

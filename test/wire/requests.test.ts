@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { batchTasksMax, frameBytesMax, messageFramesMax, serialLengthMax } from "../../src/limits.ts";
+import { batchTasksMax, frameBytesMax, messageBytesMax, messageFramesMax, serialLengthMax } from "../../src/limits.ts";
 import { encodeTaskRequest } from "../../src/wire/asking.ts";
 import { encodeMeta } from "../../src/wire/frames.ts";
 import { decodeReply, encodeReplyMeta } from "../../src/wire/replies.ts";
@@ -142,6 +142,11 @@ describe("a message that is no request is answered with an error that names the 
     const part = json(task);
     expect(errorOf(json(meta2), ...Array<Buffer>(messageFramesMax).fill(part))).toStartWith("TOO_LARGE message");
     expect(kindOf(json(meta2), ...Array<Buffer>(batchTasksMax).fill(part))).toBe("task");
+  });
+
+  test("too many bytes, before any but META is decoded", () => {
+    const parts = Array<Buffer>(messageBytesMax / frameBytesMax).fill(Buffer.alloc(frameBytesMax, "["));
+    expect(errorOf(json(meta2), ...parts)).toStartWith("TOO_LARGE message");
   });
 
   test("an error about the body keeps the serial of a META that was good", () => {
