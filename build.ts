@@ -3,9 +3,10 @@
  * Each carries Bun, the program and its own machine's libzmq, and needs nothing but glibc where it runs.
  * Exit codes: 0 built, 1 a build failed, 2 no such target.
  */
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { addonInPackage } from "./src/zmq/addon.ts";
+import { digestAlgorithm } from "./src/zmq/addon-embedded.ts";
 
 const architectures = { "linux-arm64": "arm64", "linux-x64": "x64" } as const;
 export type BuildTarget = keyof typeof architectures;
@@ -52,10 +53,11 @@ export const buildExecutable = async (target: BuildTarget, folder?: string): Pro
 /** What stands in the executable in place of `src/zmq/addon.ts`. */
 const embeddedAddon = (target: BuildTarget): string => {
   const addon = join(root, "node_modules/zeromq", addonInPackage(architectures[target]));
+  const digest = Bun.CryptoHasher.hash(digestAlgorithm, readFileSync(addon), "hex");
   return `
     import embedded from ${JSON.stringify(addon)} with { type: "file" };
     import { unpackedAddon } from ${JSON.stringify(join(root, "src/zmq/addon-embedded.ts"))};
-    export const addonPath = unpackedAddon(embedded);
+    export const addonPath = unpackedAddon({ path: embedded, digest: ${JSON.stringify(digest)} });
   `;
 };
 

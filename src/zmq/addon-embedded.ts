@@ -2,42 +2,135 @@
  * Where libzmq is in the executable, which carries the addon inside itself; `build.ts` puts a call of this in the place of
  * `addon.ts`.
  *
- * dlopen(3) wants a file, so Bun unpacks an embedded library to `.bun-<uid>-<hash>.so` in the temporary folder. The name
- * can be foreseen, but nobody else can use that: Bun takes only a regular file of its own user and of the right size,
- * follows no link, and in a folder like /tmp no other user can exchange it; otherwise it unpacks anew. One file
- * serves all processes: each maps the same pages. A file in memory (memfd) of each process's own would cost
- * every one 2 MB on top of its 17 and 10 ms of its start, so it is kept for where the temporary folder is of no use:
- * full, read-only, mounted noexec, not there at all, or with a copy that a power cut has spoilt.
+ * dlopen(3) wants a file, and who can choose that file can choose what this process is. Bun's own way, to unpack to
+ * `/tmp/.bun-<uid>-<hash>.so`, looks at the owner and the size of what is there already, not at its content, and hands
+ * dlopen a path, behind which another file may stand by then. So it is done here: in a folder that nobody else can write,
+ * in a file whose digest is compared first, and what is loaded is the very descriptor that was read. All processes
+ * share that one file's pages. Where there is no such folder (a temporary folder that is full, read-only, mounted
+ * noexec or not there at all, or whose place in it somebody else has taken), each has a sealed file in memory of its
+ * own, which costs it 2 MB.
  */
 import { dlopen, ptr } from "bun:ffi";
-import { readFileSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  type Stats,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 
-const closeOnExec = 1; // MFD_CLOEXEC, memfd_create(2)
+const othersBits = 0o077;
 
-/** The path under which dlopen finds the embedded library. Throws if there is none to be had. */
-export const unpackedAddon = (embeddedPath: string): string =>
-  canBeLoaded(embeddedPath) ? embeddedPath : copyInMemory(embeddedPath);
+/** What the hash of a library is made by, at the build and before each load: of the safe ones the quickest on a Pi. */
+export const digestAlgorithm = "blake2b256";
 
-/** Loading is the only test that says whether loading works; libzmq is loaded once all the same. */
-const canBeLoaded = (path: string): boolean => {
+export interface EmbeddedLibrary {
+  readonly path: string;
+  /** In hexadecimal. */
+  readonly digest: string;
+}
+
+/** The path under which dlopen finds the embedded library, good for the life of this process. Throws if there is none to be had. */
+export const unpackedAddon = (library: EmbeddedLibrary): string => fileOnDisk(library) ?? fileInMemory(library);
+
+const fileOnDisk = ({ path: embeddedPath, digest }: EmbeddedLibrary): string | null => {
   try {
-    dlopen(path, { zmq_errno: { args: [], returns: "int" } });
-    return true;
+    const path = join(privateFolder(), `libzmq-${digest.slice(0, 16)}.so`);
+    return loadable(path, digest) ?? loadable(written(path, readFileSync(embeddedPath)), digest);
   } catch {
-    return false; // Whatever the reason: if there is one against the other copy too, that one is told.
+    return null; // Whatever the reason: if there is one against the other way too, that one is told.
   }
 };
 
-const copyInMemory = (embeddedPath: string): string => {
-  const { symbols: libc } = dlopen("libc.so.6", { memfd_create: { args: ["ptr", "u32"], returns: "int" } });
+/** The folder in the temporary folder that is this user's alone. Throws if somebody else has taken its name. */
+const privateFolder = (): string => {
+  const folder = join(tmpdir(), `task-engine-${process.geteuid?.()}`);
+  if (lstatSync(folder, { throwIfNoEntry: false }) === undefined) mkdirSync(folder, { mode: 0o700 });
+  const stats = lstatSync(folder);
+  if (!stats.isDirectory() || !isOnlyOurs(stats)) throw new Error(`${folder} is not this user's alone`);
+  return folder;
+};
+
+const isOnlyOurs = ({ uid, mode }: Stats): boolean => uid === process.geteuid?.() && (mode & othersBits) === 0;
+
+/** Puts the library there at one stroke, so that no other process finds half of it. */
+const written = (path: string, library: Buffer): string => {
+  const draft = `${path}.${process.pid}`;
+  rmSync(draft, { force: true });
+  try {
+    writeFileSync(draft, library, { mode: 0o600, flag: "wx" });
+    renameSync(draft, path);
+  } finally {
+    rmSync(draft, { force: true });
+  }
+  return path;
+};
+
+/** The open file behind `path`, if it is ours alone, the library by its digest, and can be loaded. */
+const loadable = (path: string, digest: string): string | null => {
+  let descriptor: number;
+  try {
+    descriptor = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch {
+    return null; // Not there, or a link: it is written anew.
+  }
+  const stats = fstatSync(descriptor);
+  const isTheLibrary = stats.isFile() && stats.nlink === 1 && isOnlyOurs(stats) && digestOf(descriptor) === digest;
+  if (isTheLibrary && canBeLoaded(descriptor)) return pathOf(descriptor);
+  closeSync(descriptor);
+  return null;
+};
+
+/** In pieces: a whole copy of the library would stay in this process's memory for good. */
+const digestOf = (descriptor: number): string => {
+  const hasher = new Bun.CryptoHasher(digestAlgorithm);
+  const piece = Buffer.alloc(64 * 1024);
+  for (let at = 0, length = -1; length !== 0; at += length) {
+    length = readSync(descriptor, piece, 0, piece.length, at);
+    hasher.update(piece.subarray(0, length));
+  }
+  return hasher.digest("hex");
+};
+
+/** It stays open: the path is only good for as long as the descriptor is. */
+const pathOf = (descriptor: number): string => `/proc/self/fd/${descriptor}`;
+
+/** Loading is the only test that says whether loading works; libzmq is loaded once all the same. */
+const canBeLoaded = (descriptor: number): boolean => {
+  try {
+    dlopen(pathOf(descriptor), { zmq_errno: { args: [], returns: "int" } });
+    return true;
+  } catch {
+    return false; // A temporary folder that is mounted noexec, most likely.
+  }
+};
+
+const memfdFlags = 1 | 2; // MFD_CLOEXEC | MFD_ALLOW_SEALING, memfd_create(2)
+const addSeals = 1033; // F_ADD_SEALS, fcntl(2)
+const allSeals = 1 | 2 | 4 | 8; // F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE
+
+const fileInMemory = ({ path }: EmbeddedLibrary): string => {
+  const { symbols: libc } = dlopen("libc.so.6", {
+    memfd_create: { args: ["ptr", "u32"], returns: "int" },
+    fcntl: { args: ["int", "int", "int"], returns: "int" },
+  });
   const name = Buffer.from("libzmq\0");
-  const descriptor = libc.memfd_create(ptr(name), closeOnExec);
+  const descriptor = libc.memfd_create(ptr(name), memfdFlags);
   if (descriptor < 0) {
     throw new Error(
       "libzmq cannot be unpacked to the temporary folder, nor into memory; set TMPDIR to a usable folder",
     );
   }
-  writeFileSync(descriptor, readFileSync(embeddedPath));
-  // It stays open: the path is only good for as long as the descriptor is.
-  return `/proc/self/fd/${descriptor}`;
+  writeFileSync(descriptor, readFileSync(path));
+  if (libc.fcntl(descriptor, addSeals, allSeals) < 0) throw new Error("libzmq in memory cannot be sealed");
+  return pathOf(descriptor);
 };
