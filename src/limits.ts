@@ -68,9 +68,13 @@ export const clientBatchesMax = 4;
 /** ms that parts of a batch are gathered before they go out, where they come slowly. */
 export const clientBatchGatherMs = 20;
 
-/** requests of one client that wait for their answers, and the bytes of those: as much as the router would keep waiting. */
-export const clientRequestsMax = 16_384;
-export const clientBytesMax = 64 * 1024 * 1024;
+/** jobs of one client that the router has and has not answered, and their bytes: half of what may wait is left to the others. */
+export const jobsPerClientMax = queueJobsMax / 2;
+export const bytesPerClientMax = queueBytesMax / 2;
+
+/** requests of one client that wait for their answers, and the bytes of those: as much as the router takes from one. */
+export const clientRequestsMax = jobsPerClientMax;
+export const clientBytesMax = bytesPerClientMax;
 
 /** values that wait in a client's subscription for a program that reads too slowly; then the oldest go. */
 export const subscriptionValuesMax = 1024;
@@ -215,6 +219,9 @@ export const configBytesMax = 256 * 1024;
 
 /** characters of the file of authorized clients: a thousand of them with long lists of rights. */
 export const authorizedTextLengthMax = 256 * 1024;
+
+/** bytes of a file with a key. */
+export const certificateBytesMax = 16 * 1024;
 
 /** messages that one socket may give in a row before the others get their turn. */
 export const drainMessagesMax = 64;

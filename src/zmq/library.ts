@@ -22,6 +22,11 @@ const { symbols: zmq } = dlopen(addonPath, {
   zmq_msg_recv: { args: ["ptr", "ptr", "int"], returns: "int" },
   zmq_msg_data: { args: ["ptr"], returns: "ptr" },
   zmq_msg_more: { args: ["ptr"], returns: "int" },
+  zmq_msg_get: { args: ["ptr", "int"], returns: "int" },
+  zmq_msg_gets: { args: ["ptr", "ptr"], returns: "ptr" },
+  zmq_curve_keypair: { args: ["ptr", "ptr"], returns: "int" },
+  zmq_curve_public: { args: ["ptr", "ptr"], returns: "int" },
+  zmq_z85_encode: { args: ["ptr", "ptr", "usize"], returns: "ptr" },
   zmq_errno: { args: [], returns: "int" },
   zmq_strerror: { args: ["int"], returns: "cstring" },
 });
@@ -31,6 +36,9 @@ const { symbols: libc } = dlopen("libc.so.6", {
   epoll_create1: { args: ["int"], returns: "int" },
   epoll_ctl: { args: ["int", "int", "int", "ptr"], returns: "int" },
   close: { args: ["int"], returns: "int" },
+  getsockname: { args: ["int", "ptr", "ptr"], returns: "int" },
+  getpeername: { args: ["int", "ptr", "ptr"], returns: "int" },
+  shutdown: { args: ["int", "int"], returns: "int" },
   clock_gettime: { args: ["int", "ptr"], returns: "int" },
 });
 

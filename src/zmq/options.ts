@@ -24,6 +24,14 @@ const table = [
   ["helloMessage", 110, "bytes"], // sent to every peer as soon as a connection to it stands, again after each reconnection (draft API)
   ["disconnectMessage", 111, "bytes"], // ROUTER: received, as from the peer, when its connection is gone (draft API)
   ["hiccupMessage", 114, "bytes"], // DEALER: received when the connection is lost; it is made again by itself (draft API)
+  ["curveServer", 47, "int"], // accept CURVE clients alone
+  ["curvePublicKey", 48, "bytes"], // of a client, like all keys in Z85
+  ["curveSecretKey", 49, "bytes"],
+  ["curveServerKey", 50, "bytes"], // of the one server that a client will talk to
+  ["plainUsername", 45, "bytes"], // PLAIN, which sends a password in the clear: for tests that it is refused
+  ["plainPassword", 46, "bytes"],
+  ["zapDomain", 55, "bytes"], // what the ZAP handler is asked in; empty: it is not asked
+  ["zapEnforceDomain", 93, "int"], // no ZAP handler: nobody comes in
   ["manualLastValue", 98, "int"], // the same, and the next message goes to that peer alone (draft API)
 ] as const;
 
@@ -38,12 +46,16 @@ export const optionByName: ReadonlyMap<string, { number: number; type: OptionTyp
   table.map(([name, number, type]) => [name, { number, type }]),
 );
 
+/** Options whose values no error message shows. */
+export const isSecretOption = (name: string): boolean => name === "curveSecretKey" || name === "plainPassword";
+
 /** Read-only facts of a socket that are asked for by number. */
 export const lastEndpointOption = 32;
 export const fdOption = 14;
 export const eventsOption = 15;
 export const pollIn = 1;
 export const pollOut = 2;
+export const messageDescriptor = 2; // ZMQ_SRCFD of zmq_msg_get(3)
 export const dontWait = 1;
 export const sendMore = 2;
 

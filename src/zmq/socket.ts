@@ -10,6 +10,7 @@ import {
   dontWait,
   eventsOption,
   fdOption,
+  isSecretOption,
   lastEndpointOption,
   optionByName,
   pollIn,
@@ -19,6 +20,7 @@ import {
   sendMore,
   socketType,
 } from "./options.ts";
+import { noPeer, type Peer, peerOf } from "./peer.ts";
 import { reactor } from "./reactor.ts";
 
 /** One part of a message as it came: bytes of our own, not libzmq's. */
@@ -42,6 +44,8 @@ zmq.zmq_msg_init(messageAddress);
 export class Socket implements AsyncIterable<Frame[]> {
   readonly #handle: Pointer;
   #closed = false;
+  #isCurveServer = false;
+  #lastPeer: Peer = noPeer;
   #onReadable: (() => void) | null = null;
   #receivers: { resolve: (frames: Frame[]) => void; reject: (error: Error) => void }[] = [];
 
@@ -69,8 +73,9 @@ export class Socket implements AsyncIterable<Frame[]> {
             : new Int32Array([Number(value)]);
       const size = bytes.byteLength;
       if (zmq.zmq_setsockopt(this.#handle, option.number, size === 0 ? placeholder : bytes, size) !== 0) {
-        throw lastError(`cannot set ${name} to ${String(value)}`);
+        throw lastError(`cannot set ${name} to ${isSecretOption(name) ? "the value given" : String(value)}`);
       }
+      if (name === "curveServer") this.#isCurveServer = Boolean(value);
     }
   }
 
@@ -99,6 +104,16 @@ export class Socket implements AsyncIterable<Frame[]> {
       throw lastError("cannot read the endpoint");
     }
     return Buffer.from(text.buffer, 0, Number(size[0]) - 1).toString();
+  }
+
+  /** Who sent the message last received: asked for by CURVE servers alone, `noPeer` on every other socket. */
+  get lastPeer(): Peer {
+    return this.#lastPeer;
+  }
+
+  /** The id that the ZAP handler gave to the sender of the message last received; null for none. */
+  get lastUser(): string | null {
+    return this.#lastPeer.user;
   }
 
   /** The file descriptor that the reactor watches. */
@@ -170,6 +185,7 @@ export class Socket implements AsyncIterable<Frame[]> {
         if (code === errno.EAGAIN && frames.length === 0) return null;
         throw new ZmqError("cannot receive", code);
       }
+      if (this.#isCurveServer && frames.length === 0) this.#lastPeer = peerOf(messageAddress);
       if (frames.length < framesMax) {
         const frame = new Uint8Array(size);
         if (size > 0) libc.memcpy(frame, zmq.zmq_msg_data(messageAddress), size);

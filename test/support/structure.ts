@@ -8,7 +8,7 @@ export interface SourceFile {
 }
 
 /** Each room and the rooms that it may import from, besides itself. What belongs to no folder is a room by its name. */
-const base = ["config.ts", "limits.ts", "log.ts", "lifecycle.ts", "begun.ts"] as const;
+const base = ["config.ts", "limits.ts", "log.ts", "lifecycle.ts", "begun.ts", "certificate.ts"] as const;
 const below = ["access", "wire", "zmq", ...base];
 const arrows: Readonly<Record<string, readonly string[]>> = {
   "main.ts": ["commands", ...base],
@@ -19,8 +19,8 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   // It knows roles, argv and exit codes, and no frame.
   supervisor: ["access", ...base],
   access: ["limits.ts"],
-  wire: base,
-  zmq: base,
+  wire: ["access", ...base],
+  zmq: ["access", ...base],
   tasks: ["worker"],
   ...Object.fromEntries(base.map((file) => [file, base])),
 };

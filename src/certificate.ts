@@ -1,0 +1,141 @@
+/**
+ * Key pairs in files, as ZeroMQ's tools write and read them (ZPL, https://rfc.zeromq.org/spec/4): `NAME.key` with the public
+ * key, `NAME.key_secret` with both. Whose key is read must be sure: a secret that others can read is none, and a public key
+ * that others can write is theirs.
+ */
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { certificateBytesMax } from "./limits.ts";
+
+/** Keys of 32 bytes, in Z85. */
+export interface KeyPair {
+  readonly publicKey: string;
+  readonly secretKey: string;
+}
+
+/** A file of keys that cannot be used or made; `message` is one line for a person, with the path and what to do. */
+export class CertificateError extends Error {
+  override readonly name = "CertificateError";
+}
+
+/** Where keys are, if nobody says otherwise. */
+export const keysFolder = (): string => join(homedir(), ".config", "task-engine");
+
+export const publicFile = (folder: string, name: string): string => join(folder, `${name}.key`);
+export const secretFile = (folder: string, name: string): string => join(folder, `${name}.key_secret`);
+
+/** 40 characters of Z85 (https://rfc.zeromq.org/spec/32). */
+export const keyPattern = /^[0-9a-zA-Z.\-:+=^!/*?&<>()[\]{}@%$#]{40}$/;
+
+/** Both keys of `NAME.key_secret`, which nobody but its owner may read. Throws CertificateError. */
+export const readKeyPair = (path: string): KeyPair => {
+  const text = readOwn(path, "secret", certificateBytesMax);
+  return { publicKey: keyIn(text, "public-key", path), secretKey: keyIn(text, "secret-key", path) };
+};
+
+/** The public key of `NAME.key`, which nobody but its owner may write. Throws CertificateError. */
+export const readPublicKey = (path: string): string =>
+  keyIn(readOwn(path, "public", certificateBytesMax), "public-key", path);
+
+/**
+ * Writes both files into a folder, which is made for its owner alone where there is none.
+ * @param force write over files that are there; else they are an error, and stay as they are
+ */
+export const writeCertificate = (folder: string, name: string, pair: KeyPair, force: boolean): void => {
+  const [publicPath, secretPath] = [publicFile(folder, name), secretFile(folder, name)];
+  const written: string[] = [];
+  const write = (path: string, text: string, mode: number): void => {
+    // A file of another mode, or a link to elsewhere, is replaced and not written into.
+    if (force) rmSync(path, { force: true });
+    writeFileSync(path, text, { mode, flag: "wx" });
+    written.push(path);
+    chmodSync(path, mode);
+  };
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    write(secretPath, secretText(pair), 0o600);
+    write(publicPath, publicText(pair), 0o644);
+  } catch (error) {
+    // Half a certificate would be in the way of the next try.
+    for (const path of written) rmSync(path, { force: true });
+    const { code, message, path = folder } = error as NodeJS.ErrnoException;
+    throw new CertificateError(
+      code === "EEXIST"
+        ? `${path} is there already, and who has that key could not be reached with another; --force writes over it`
+        : `${path} cannot be written: ${message}`,
+    );
+  }
+};
+
+/** The text of a file that belongs to this user or root. Throws CertificateError with the path, why, and what to do. */
+export const readOwn = (path: string, kind: "secret" | "public", bytesMax: number): string => {
+  let descriptor: number;
+  try {
+    // Without waiting, in case it is a pipe.
+    descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw new CertificateError(`${path} cannot be read: ${code === "ENOENT" ? "there is no such file" : message}`);
+  }
+  try {
+    // Of what is open, not of what the path may lead to a moment later.
+    const { uid, mode, size } = fstatSync(descriptor);
+    if ((mode & constants.S_IFMT) !== constants.S_IFREG) throw new CertificateError(`${path} is not a file`);
+    if (size > bytesMax) throw new CertificateError(`${path} is larger than ${bytesMax} bytes`);
+    const own = process.geteuid?.() ?? 0;
+    if (uid !== own && uid !== 0) {
+      throw new CertificateError(`${path} belongs to user ${uid}, not to ${own} or root; chown ${own} ${path}`);
+    }
+    const permissions = (mode & 0o7777).toString(8).padStart(4, "0");
+    if (kind === "secret" && (mode & 0o077) !== 0) {
+      throw new CertificateError(
+        `${path} is a secret that others can read or write (mode ${permissions}); chmod 600 ${path}`,
+      );
+    }
+    if ((mode & 0o022) !== 0) {
+      throw new CertificateError(`${path} can be written by others (mode ${permissions}); chmod go-w ${path}`);
+    }
+    return readFileSync(descriptor, "utf8");
+  } finally {
+    closeSync(descriptor);
+  }
+};
+
+const keyIn = (text: string, field: "public-key" | "secret-key", path: string): string => {
+  const quoted = new RegExp(`^\\s+${field}\\s*=\\s*(["'])(\\S+)\\1\\s*$`, "m").exec(text);
+  const key = quoted?.[2] ?? "";
+  if (keyPattern.test(key)) return key;
+  const wanted = field === "secret-key" ? "NAME.key_secret" : "NAME.key or NAME.key_secret";
+  throw new CertificateError(
+    `${path} has no ${field} of 40 characters; a file ${wanted} of task-engine keygen is meant`,
+  );
+};
+
+const publicText = ({ publicKey }: KeyPair): string => `# Public key, to be given to whoever is to know its owner.
+
+metadata
+curve
+    public-key = "${publicKey}"
+`;
+
+const secretText = ({
+  publicKey,
+  secretKey,
+}: KeyPair): string => `# Secret key: whoever has this file is its owner. Nobody else may read it.
+
+metadata
+curve
+    public-key = "${publicKey}"
+    secret-key = "${secretKey}"
+`;

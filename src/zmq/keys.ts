@@ -1,0 +1,61 @@
+/**
+ * CURVE keys and the socket options they make: which side of a connection proves what. Source: zmq_curve(7),
+ * zmq_curve_keypair(3); keys are 32 bytes, written as 40 characters of Z85 (https://rfc.zeromq.org/spec/32).
+ */
+import type { KeyPair } from "../certificate.ts";
+import { lastError, pinnedBytes, zmq } from "./library.ts";
+import type { SocketOptions } from "./options.ts";
+
+const keyBytes = 32;
+const keyLength = 40;
+
+const textOf = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, keyLength).toString("latin1");
+
+// One place for each, for all calls: they are made on one thread, and none of them nests.
+const publicText = pinnedBytes(keyLength + 1);
+const secretText = pinnedBytes(keyLength + 1);
+
+/** A new pair, of the system's random numbers. */
+export const makeKeyPair = (): KeyPair => {
+  if (zmq.zmq_curve_keypair(publicText, secretText) !== 0) throw lastError("cannot make a key pair");
+  const pair = { publicKey: textOf(publicText), secretKey: textOf(secretText) };
+  secretText.fill(0);
+  return pair;
+};
+
+/** The public key that belongs to a secret one. Throws ZmqError for what is no key. */
+export const publicKeyOf = (secretKey: string): string => {
+  const secret = Buffer.from(`${secretKey}\0`);
+  if (secret.length !== keyLength + 1 || zmq.zmq_curve_public(publicText, secret) !== 0) {
+    throw lastError("cannot derive a public key");
+  }
+  return textOf(publicText);
+};
+
+/** A key as Z85, from the 32 bytes that travel; null for any other number of bytes. */
+export const keyText = (bytes: Uint8Array): string | null => {
+  if (bytes.length !== keyBytes) return null;
+  zmq.zmq_z85_encode(publicText, bytes, bytes.length);
+  return textOf(publicText);
+};
+
+/**
+ * The domain that the ZAP handler is asked in. That it is not empty, and must be answered for, is what keeps everybody out
+ * where there is no handler: libzmq would else let every client in that knows the server's key.
+ */
+export const zapDomain = "task-engine";
+
+/** Options of a socket that binds: only CURVE clients, and of them those that the ZAP handler lets in. */
+export const curveServer = ({ secretKey }: Pick<KeyPair, "secretKey">): SocketOptions => ({
+  curveServer: true,
+  curveSecretKey: secretKey,
+  zapDomain,
+  zapEnforceDomain: true,
+});
+
+/** Options of a socket that connects, to the one server that has `serverKey`, as whoever has `pair`. */
+export const curveClient = (serverKey: string, { publicKey, secretKey }: KeyPair): SocketOptions => ({
+  curveServerKey: serverKey,
+  curvePublicKey: publicKey,
+  curveSecretKey: secretKey,
+});
