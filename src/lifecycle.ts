@@ -3,6 +3,7 @@
  * travels through the engine. This is the child's end and the words; the supervisor's end is in `supervisor/`.
  */
 import { dlopen } from "bun:ffi";
+import type { KeyPair } from "./certificate.ts";
 
 /** What a child tells its supervisor. */
 export type ChildMessage =
@@ -19,6 +20,10 @@ export type ChildMessage =
 
 /** What a supervisor tells its child. */
 export type SupervisorMessage =
+  /** To every role that has sockets, before anything else. Keys travel here alone: argv and environment are for all to see. */
+  | { readonly type: "security"; readonly security: Security | null }
+  /** To the same: the file of authorized clients has been read again. */
+  | { readonly type: "authorized"; readonly text: string }
   /** To the router, before anything else: the tasks that the workers will serve once they are there. */
   | { readonly type: "tasks"; readonly tasks: readonly KnownTask[] }
   /** To the router: take nothing new, answer what waits with SHUTTING_DOWN, say `drained` when nothing runs. */
@@ -32,6 +37,16 @@ export type SupervisorMessage =
       /** The last job that it had begun, by the router's number; 0 for none. See `begunOf`. */
       readonly begun: number;
     };
+
+/** What a role needs to bind and connect with CURVE; null for an engine without keys. */
+export interface Security {
+  /** Of everything that binds. */
+  readonly engine: KeyPair;
+  /** Of the engine's own workers, made anew at each of its starts. */
+  readonly member: KeyPair;
+  /** The text of the file of authorized clients; empty where that cannot be used. */
+  readonly authorized: string;
+}
 
 /** A task and its policy. What a policy is only router and workers know. */
 export type KnownTask = { readonly name: string } & Readonly<Record<string, unknown>>;
@@ -71,7 +86,9 @@ export const dieWithSupervisor = (): void => {
   delete process.env[supervisorVariable];
   // Listening for anything opens the channel, and Bun drops what then comes for nobody: so the messages' own listener first.
   process.on("message", (message: SupervisorMessage) => {
-    if (hear === null) unheard.push(message);
+    if (message.type === "security") security.resolve(message.security);
+    else if (message.type === "authorized") takeAuthorized(message.text);
+    else if (hear === null) unheard.push(message);
     else hear(message);
   });
   process.on("disconnect", () => process.exit(1));
@@ -82,6 +99,26 @@ export const hasSupervisor = (): boolean => process.send !== undefined;
 /** Tells the supervisor, if there is one: a role that a person started by hand has none. */
 export const tellSupervisor = (message: ChildMessage): void => {
   process.send?.(message);
+};
+
+const security = Promise.withResolvers<Security | null>();
+let hearAuthorized: ((text: string) => void) | null = null;
+/** The newest text that nobody has heard yet. */
+let unheardText: string | null = null;
+
+const takeAuthorized = (text: string): void => {
+  if (hearAuthorized === null) unheardText = text;
+  else hearAuthorized(text);
+};
+
+/** The supervisor's word on keys, as soon as it is here; a role without a supervisor has none. */
+export const toldSecurity = (): Promise<Security | null> =>
+  hasSupervisor() ? security.promise : Promise.resolve(null);
+
+/** To be called once; what has come before is given to the handler at once. */
+export const onAuthorized = (handler: (text: string) => void): void => {
+  hearAuthorized = handler;
+  if (unheardText !== null) handler(unheardText);
 };
 
 let hear: ((message: SupervisorMessage) => void) | null = null;

@@ -36,6 +36,9 @@ const { symbols: libc } = dlopen("libc.so.6", {
   epoll_create1: { args: ["int"], returns: "int" },
   epoll_ctl: { args: ["int", "int", "int", "ptr"], returns: "int" },
   close: { args: ["int"], returns: "int" },
+  dup: { args: ["int"], returns: "int" },
+  getrlimit: { args: ["int", "ptr"], returns: "int" },
+  getsockopt: { args: ["int", "int", "int", "ptr", "ptr"], returns: "int" },
   getsockname: { args: ["int", "ptr", "ptr"], returns: "int" },
   getpeername: { args: ["int", "ptr", "ptr"], returns: "int" },
   shutdown: { args: ["int", "int"], returns: "int" },
@@ -54,6 +57,13 @@ export const errno = {
   EACCES: 13,
   ENODEV: 19,
 } as const;
+
+/** epoll_ctl(2) and its constants; `struct epoll_event` is packed on x64 alone. */
+export const epollCtl = { add: 1, del: 2, mod: 3 } as const;
+export const epollIn = 0x1;
+export const epollOneShot = 0x4000_0000;
+export const epollDataOffset = process.arch === "x64" ? 4 : 8;
+export const epollEventSize = epollDataOffset + 8;
 
 /** A call of libzmq that failed. `code` is the errno, `message` names the call and its subject. */
 export class ZmqError extends Error {

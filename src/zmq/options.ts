@@ -46,6 +46,22 @@ export const optionByName: ReadonlyMap<string, { number: number; type: OptionTyp
   table.map(([name, number, type]) => [name, { number, type }]),
 );
 
+/** A value as zmq_setsockopt(3) takes it. */
+export const optionBytes = (
+  type: OptionType,
+  value: string | Uint8Array | number | boolean,
+): Uint8Array | BigInt64Array | Int32Array => {
+  if (type === "bytes") return Buffer.from(value as string | Uint8Array);
+  return type === "int64" ? new BigInt64Array([BigInt(Number(value))]) : new Int32Array([Number(value)]);
+};
+
+/** Throws TypeError for options that would open a socket to everybody who knows its public key. */
+export const checkOptions = ({ curveServer, zapDomain, zapEnforceDomain }: SocketOptions): void => {
+  if (curveServer && !(zapDomain && zapEnforceDomain)) {
+    throw new TypeError("a CURVE server needs a ZAP domain, and to enforce it");
+  }
+};
+
 /** Options whose values no error message shows. */
 export const isSecretOption = (name: string): boolean => name === "curveSecretKey" || name === "plainPassword";
 

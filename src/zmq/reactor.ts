@@ -7,14 +7,19 @@
  * outside a turn asks for a look (`lookAgain`). Without either, a message can lie unseen until the next one comes.
  */
 import { JSCallback, type Pointer } from "bun:ffi";
-import { addressOf, libc, monotonicClock, pinnedBytes, timespecMs, timespecSize } from "./library.ts";
+import {
+  addressOf,
+  epollCtl,
+  epollEventSize,
+  epollIn,
+  epollOneShot,
+  libc,
+  monotonicClock,
+  pinnedBytes,
+  timespecMs,
+  timespecSize,
+} from "./library.ts";
 import type { Socket } from "./socket.ts";
-
-/** epoll_ctl(2) and its constants; `struct epoll_event` is packed on x64 alone. */
-const epollCtl = { add: 1, del: 2, mod: 3 } as const;
-const epollIn = 0x1;
-const epollOneShot = 0x4000_0000;
-const epollEventSize = process.arch === "x64" ? 12 : 16;
 
 /** Passes over all sockets in one go, before timers, signals and the supervisor's messages get their turn. */
 const passesPerTurnMax = 32;

@@ -4,15 +4,18 @@
  * `trySend`, `tryReceive`, `onReadable`.
  */
 import type { Pointer } from "bun:ffi";
+import { admission } from "./admission.ts";
 import { sharedContext } from "./context.ts";
 import { addressOf, cString, errno, lastError, libc, pinnedBytes, ZmqError, zmq } from "./library.ts";
 import {
+  checkOptions,
   dontWait,
   eventsOption,
   fdOption,
   isSecretOption,
   lastEndpointOption,
   optionByName,
+  optionBytes,
   pollIn,
   pollOut,
   type SocketOptions,
@@ -44,6 +47,7 @@ zmq.zmq_msg_init(messageAddress);
 export class Socket implements AsyncIterable<Frame[]> {
   readonly #handle: Pointer;
   #closed = false;
+  #isBound = false;
   #isCurveServer = false;
   #lastPeer: Peer = noPeer;
   #onReadable: (() => void) | null = null;
@@ -62,15 +66,11 @@ export class Socket implements AsyncIterable<Frame[]> {
 
   /** Sets options; throws ZmqError for a value that libzmq refuses. */
   set(options: SocketOptions): void {
+    checkOptions(options);
     for (const [name, value] of Object.entries(options)) {
       const option = optionByName.get(name);
       if (option === undefined) throw new TypeError(`no such socket option: ${name}`);
-      const bytes =
-        option.type === "bytes"
-          ? Buffer.from(value as string | Uint8Array)
-          : option.type === "int64"
-            ? new BigInt64Array([BigInt(Number(value))])
-            : new Int32Array([Number(value)]);
+      const bytes = optionBytes(option.type, value);
       const size = bytes.byteLength;
       if (zmq.zmq_setsockopt(this.#handle, option.number, size === 0 ? placeholder : bytes, size) !== 0) {
         throw lastError(`cannot set ${name} to ${isSecretOption(name) ? "the value given" : String(value)}`);
@@ -83,6 +83,8 @@ export class Socket implements AsyncIterable<Frame[]> {
   bind(endpoint: string): void {
     const text = cString(endpoint);
     if (zmq.zmq_bind(this.#handle, text) !== 0) throw lastError(`cannot bind ${endpoint}`);
+    this.#isBound = true;
+    admission.socketsChanged();
   }
 
   /** Starts to connect, and to connect again whenever the connection is lost; never waits. */
@@ -109,11 +111,6 @@ export class Socket implements AsyncIterable<Frame[]> {
   /** Who sent the message last received: asked for by CURVE servers alone, `noPeer` on every other socket. */
   get lastPeer(): Peer {
     return this.#lastPeer;
-  }
-
-  /** The id that the ZAP handler gave to the sender of the message last received; null for none. */
-  get lastUser(): string | null {
-    return this.#lastPeer.user;
   }
 
   /** The file descriptor that the reactor watches. */
@@ -246,6 +243,7 @@ export class Socket implements AsyncIterable<Frame[]> {
     this.#closed = true;
     reactor.unwatch(this);
     zmq.zmq_close(this.#handle);
+    if (this.#isBound) admission.socketsChanged();
     for (const receiver of this.#receivers.splice(0)) receiver.reject(new Error("the socket was closed"));
   }
 

@@ -7,7 +7,7 @@ import { type Frame, Router } from "./socket.ts";
 
 const endpoint = "inproc://zeromq.zap.01";
 
-/** Says for a public key, in Z85, which id its messages are to carry (`Socket.lastUser`); null for one that stays out. */
+/** Says for a public key, in Z85, which id its messages are to carry (`Socket.lastPeer`); null for one that stays out. */
 export type Authenticate = (publicKey: string) => string | null;
 
 /**

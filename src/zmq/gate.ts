@@ -1,0 +1,96 @@
+/**
+ * Who comes in, in one process of the engine: its keys, the ZAP handler, the names of those who send, and the end of
+ * connections whose keys have been revoked. An engine without keys has an open gate, behind which nobody has a name.
+ */
+import { Access } from "../access/access.ts";
+import { onAuthorized, type Security, StartError, toldSecurity } from "../lifecycle.ts";
+import { Connections } from "./connections.ts";
+import { curveClient, curveServer, publicKeyOf } from "./keys.ts";
+import type { SocketOptions } from "./options.ts";
+import type { Socket } from "./socket.ts";
+import { startZap } from "./zap.ts";
+
+/** The name of nobody, who has no right: whose key is not authorized (any more). */
+const nobody = "";
+
+export class Gate {
+  readonly #security: Security | null;
+  readonly #connections = new Map<Socket, Connections>();
+  #access: Access;
+
+  /** Waits for the supervisor's word on keys. Throws StartError for keys that are none. */
+  static async open(): Promise<Gate> {
+    const gate = new Gate(await toldSecurity());
+    onAuthorized((text) => gate.#admit(text));
+    return gate;
+  }
+
+  constructor(security: Security | null) {
+    this.#security = security;
+    this.#access = this.#read(security?.authorized ?? "");
+    if (security === null) return;
+    const { publicKey, secretKey } = security.engine;
+    if (publicKeyOf(secretKey) !== publicKey) {
+      throw new StartError("the engine's public key does not belong to its secret key; make both anew by keygen");
+    }
+    // The key, not the name: a name may be another's after a reload, while messages of the first are still in a queue.
+    startZap((key) => (this.#access.nameOf(key) === null ? null : key));
+  }
+
+  get hasKeys(): boolean {
+    return this.#security !== null;
+  }
+
+  /** Who may do what, at present. */
+  get access(): Access {
+    return this.#access;
+  }
+
+  /** Options of a socket that binds. */
+  get serverOptions(): SocketOptions {
+    return this.#security === null ? {} : curveServer(this.#security.engine);
+  }
+
+  /** Options of a socket by which one of the engine's own workers connects to its router. */
+  get memberOptions(): SocketOptions {
+    return this.#security === null ? {} : curveClient(this.#security.engine.publicKey, this.#security.member);
+  }
+
+  /** Puts a socket that binds under guard: revoked keys lose their connections to it. */
+  guard(socket: Socket): void {
+    this.#connections.set(socket, new Connections());
+  }
+
+  /** The name of whoever sent the message that the socket has received last; null in an engine without keys. */
+  userOf(socket: Socket): string | null {
+    if (this.#security === null) return null;
+    const peer = socket.lastPeer;
+    this.#connections.get(socket)?.note(peer);
+    return (peer.user === null ? null : this.#access.nameOf(peer.user)) ?? nobody;
+  }
+
+  #read(text: string): Access {
+    const member = this.#security?.member.publicKey ?? null;
+    const access = Access.parse(text, member);
+    if (access instanceof Access) return access;
+    // The supervisor has checked the text. Should the two ever differ, nobody but the engine's own comes in.
+    const closed = Access.parse("", member);
+    if (closed instanceof Access) return closed;
+    throw new Error(closed);
+  }
+
+  #admit(text: string): void {
+    const before = this.#access;
+    this.#access = this.#read(text);
+    const revoked = new Set(before.revokedIn(this.#access));
+    if (revoked.size === 0) return;
+    const mayStay = (key: string): boolean => {
+      const name = before.nameOf(key);
+      return name !== null && !revoked.has(name);
+    };
+    for (const [socket, connections] of this.#connections) {
+      if (socket.closed) this.#connections.delete(socket);
+      else connections.cut(Number(/\d+$/.exec(socket.lastEndpoint)?.[0]), mayStay);
+    }
+  }
+}
