@@ -53,6 +53,15 @@ export const workerCreditMs = 2;
 /** jobs that wait in a worker, those of its own port included. */
 export const workerQueueJobsMax = 1024;
 
+/** file descriptors of one process, connections above all: beyond, new ones wait. Some 4,000 connections cost it 100 MB. */
+export const descriptorsMax = 4096;
+
+/** descriptors that are kept free of it, for what comes in until the next look and for files; no more than a quarter of what there are. */
+export const descriptorsReserve = 64;
+
+/** ms between two looks at how many descriptors are left. */
+export const connectionLookMs = 500;
+
 /** messages that wait in libzmq for one peer that does not read: a requestor with 10,000 replies to come fits. */
 export const peerQueueMessagesMax = 16_384;
 
@@ -191,6 +200,13 @@ export const restartDelayMsMax = 5_000;
 
 /** ms without a death after which a process counts as sound again. */
 export const restartCalmMs = 30_000;
+
+/** ms that a stop can take beyond the grace for running jobs: their abort, the end of the workers, then of the router, by force if need be. */
+export const stopMsMax = 2 * (terminateMs + killMs) + abortGraceMs + lastWordsMs + farewellMs;
+
+/** tries to tell systemd something, and ms between them: two seconds, in which it may be busy with starting the machine. */
+export const notifyTriesMax = 40;
+export const notifyRetryMs = 50;
 
 /* ── What may be configured ──────────────────────────────────────────────────────────────────────────────────────── */
 

@@ -6,14 +6,19 @@
  * who connects waits in the kernel's backlog, and those that are connected are served on. What must be known for that
  * (which descriptor is in which epoll, and under what mark) the kernel tells in /proc/self/fdinfo.
  */
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { openSync, readdirSync, readlinkSync, readSync } from "node:fs";
 import { connectionLookMs, descriptorsMax, descriptorsReserve } from "../limits.ts";
 import { warn } from "../log.ts";
 import { epollCtl, epollDataOffset, epollEventSize, epollIn, libc } from "./library.ts";
 
-/** A listening socket in the epoll of an I/O thread; `mark` is the pointer that epoll_wait gives back for it. */
+interface Epoll {
+  readonly descriptor: number;
+  /** Its /proc/self/fdinfo, open from the start: at the limit nothing can be opened any more. */
+  readonly info: number;
+}
+
+/** A listening socket in an epoll; `mark` is the pointer that epoll_wait gives back for it. */
 interface Listener {
-  readonly epoll: number;
   readonly descriptor: number;
   readonly mark: bigint;
 }
@@ -24,53 +29,37 @@ const isListeningOption = 30; // SO_ACCEPTCONN, socket(7)
 
 class Admission {
   #timer: Timer | null = null;
-  #listeners: Listener[] = [];
-  /** Sockets were bound or closed since the listeners were looked for. */
-  #isStale = false;
+  #epolls: readonly Epoll[] = [];
   #isPaused = false;
   #hasWarned = false;
 
-  /** To be called when a socket has been bound or closed. */
-  socketsChanged(): void {
-    this.#isStale = true;
-    this.#timer ??= setInterval(() => this.#look(), connectionLookMs).unref();
+  /** To be called when a socket has been bound. */
+  start(): void {
+    if (this.#timer !== null) return;
+    this.#epolls = openEpolls();
+    this.#timer = setInterval(() => this.#look(), connectionLookMs).unref();
   }
 
   #look(): void {
     const limit = descriptorsLimit();
     const reserve = Math.min(descriptorsReserve, limit / 4);
-    // Read anew where that is possible at all: at the very limit not even /proc can be opened.
-    if (this.#isStale || this.#isPaused) this.#refresh();
-    if (this.#isPaused) {
-      if (openDescriptors() <= limit - 2 * reserve) this.#setPaused(false);
-      // What has been bound meanwhile waits with the others.
-      else this.#apply();
-    } else if (lowestFreeDescriptor() >= limit - reserve) {
-      this.#setPaused(true);
+    if (this.#isPaused) this.#pause(openDescriptors() > limit - 2 * reserve);
+    else if (lowestFreeDescriptor() >= limit - reserve) {
+      this.#pause(true);
       this.#warn(limit);
     }
   }
 
-  #refresh(): void {
-    const listeners = findListeners();
-    if (listeners === null) return;
-    this.#listeners = listeners;
-    this.#isStale = false;
-  }
-
-  #setPaused(isPaused: boolean): void {
+  /** Said anew at each look: a socket may have been bound since. */
+  #pause(isPaused: boolean): void {
     this.#isPaused = isPaused;
-    this.#apply();
-  }
-
-  #apply(): void {
-    // A descriptor that was closed may be another file's by now, and its mark a dead pointer.
-    if (this.#isStale) return;
     const event = new DataView(new ArrayBuffer(epollEventSize));
-    event.setUint32(0, this.#isPaused ? 0 : epollIn, true);
-    for (const { epoll, descriptor, mark } of this.#listeners) {
-      event.setBigUint64(epollDataOffset, mark, true);
-      libc.epoll_ctl(epoll, epollCtl.mod, descriptor, new Uint8Array(event.buffer));
+    event.setUint32(0, isPaused ? 0 : epollIn, true);
+    for (const epoll of this.#epolls) {
+      for (const { descriptor, mark } of listenersOf(epoll)) {
+        event.setBigUint64(epollDataOffset, mark, true);
+        libc.epoll_ctl(epoll.descriptor, epollCtl.mod, descriptor, new Uint8Array(event.buffer));
+      }
     }
   }
 
@@ -103,43 +92,46 @@ const lowestFreeDescriptor = (): number => {
 };
 
 /** Infinity where there are so many that they cannot be counted. */
-const openDescriptors = (): number => descriptorNames()?.length ?? Number.POSITIVE_INFINITY;
-
-/** null where none is left for asking. */
-const descriptorNames = (): string[] | null => {
+const openDescriptors = (): number => {
   try {
-    return readdirSync("/proc/self/fd");
+    return readdirSync("/proc/self/fd").length;
   } catch {
-    return null;
+    return Number.POSITIVE_INFINITY;
   }
 };
 
-/** null where there is no descriptor left to look with. */
-const findListeners = (): Listener[] | null => {
-  const names = descriptorNames();
-  if (names === null) return null;
-  try {
-    return names.filter(isEpoll).flatMap((name) => {
-      const info = readFileSync(`/proc/self/fdinfo/${name}`, "latin1");
-      const watched = [...info.matchAll(/^tfd:\s*(\d+) events:\s*[0-9a-f]+ data:\s*([0-9a-f]+)/gm)];
-      return watched
-        .map(([, descriptor, mark]) => ({
-          epoll: Number(name),
-          descriptor: Number(descriptor),
-          mark: BigInt(`0x${mark}`),
-        }))
-        .filter(({ descriptor }) => isListening(descriptor));
-    });
-  } catch {
-    return null;
-  }
-};
+/** All of this process; those of libzmq's I/O threads are there from its first socket on. */
+const openEpolls = (): Epoll[] =>
+  readdirSync("/proc/self/fd")
+    .filter(isEpoll)
+    .map((name) => ({ descriptor: Number(name), info: openSync(`/proc/self/fdinfo/${name}`, "r") }));
 
 const isEpoll = (name: string): boolean => {
   try {
     return readlinkSync(`/proc/self/fd/${name}`) === "anon_inode:[eventpoll]";
   } catch {
-    return false; // Closed since: the one by which the folder was read, for instance.
+    return false; // Closed since: the one by which the folder was read.
+  }
+};
+
+const listenersOf = ({ info }: Epoll): Listener[] =>
+  [...readAll(info).matchAll(/^tfd:\s*(\d+) events:\s*[0-9a-f]+ data:\s*([0-9a-f]+)/gm)]
+    .map(([, descriptor, mark]) => ({ descriptor: Number(descriptor), mark: BigInt(`0x${mark}`) }))
+    .filter(({ descriptor }) => isListening(descriptor));
+
+/** A file of /proc has no size: it is read until it gives no more. Empty where its subject is gone. */
+const readAll = (file: number): string => {
+  const chunks: string[] = [];
+  const chunk = Buffer.alloc(64 * 1024);
+  try {
+    for (let at = 0; ; ) {
+      const length = readSync(file, chunk, 0, chunk.length, at);
+      if (length === 0) return chunks.join("");
+      chunks.push(chunk.toString("latin1", 0, length));
+      at += length;
+    }
+  } catch {
+    return "";
   }
 };
 

@@ -47,7 +47,6 @@ zmq.zmq_msg_init(messageAddress);
 export class Socket implements AsyncIterable<Frame[]> {
   readonly #handle: Pointer;
   #closed = false;
-  #isBound = false;
   #isCurveServer = false;
   #lastPeer: Peer = noPeer;
   #onReadable: (() => void) | null = null;
@@ -83,8 +82,7 @@ export class Socket implements AsyncIterable<Frame[]> {
   bind(endpoint: string): void {
     const text = cString(endpoint);
     if (zmq.zmq_bind(this.#handle, text) !== 0) throw lastError(`cannot bind ${endpoint}`);
-    this.#isBound = true;
-    admission.socketsChanged();
+    admission.start();
   }
 
   /** Starts to connect, and to connect again whenever the connection is lost; never waits. */
@@ -243,7 +241,6 @@ export class Socket implements AsyncIterable<Frame[]> {
     this.#closed = true;
     reactor.unwatch(this);
     zmq.zmq_close(this.#handle);
-    if (this.#isBound) admission.socketsChanged();
     for (const receiver of this.#receivers.splice(0)) receiver.reject(new Error("the socket was closed"));
   }
 

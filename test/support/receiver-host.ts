@@ -1,0 +1,7 @@
+/** A process that binds a ROUTER and reads it: prints its endpoint, and each frame that comes. For tests of what it costs. */
+import { Router } from "../../src/zmq/socket.ts";
+
+const socket = new Router();
+socket.bind("tcp://127.0.0.1:*");
+process.stdout.write(`${socket.lastEndpoint}\n`);
+for await (const [, frame] of socket) process.stdout.write(`${Buffer.from(frame ?? [])}\n`);
