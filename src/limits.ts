@@ -59,6 +59,9 @@ export const descriptorsMax = 4096;
 /** descriptors that are kept free of it, for what comes in until the next look and for files; no more than a quarter of what there are. */
 export const descriptorsReserve = 64;
 
+/** ms that a connection may take to say who it is; then it is closed. A Pi's CURVE handshake takes less than a tenth of one second. */
+export const handshakeMs = 5_000;
+
 /** ms between two looks at how many descriptors are left. */
 export const connectionLookMs = 500;
 

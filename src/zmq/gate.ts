@@ -4,6 +4,7 @@
  */
 import { Access } from "../access/access.ts";
 import { onAuthorized, type Security, StartError, toldSecurity } from "../lifecycle.ts";
+import { handshakeMs } from "../limits.ts";
 import { Connections } from "./connections.ts";
 import { curveClient, curveServer, publicKeyOf } from "./keys.ts";
 import type { SocketOptions } from "./options.ts";
@@ -17,6 +18,7 @@ export class Gate {
   readonly #security: Security | null;
   readonly #connections = new Map<Socket, Connections>();
   #access: Access;
+  #hearAccess: (access: Access) => void = () => undefined;
 
   /** Waits for the supervisor's word on keys. Throws StartError for keys that are none. */
   static async open(): Promise<Gate> {
@@ -46,9 +48,18 @@ export class Gate {
     return this.#access;
   }
 
+  /** Tells the handler who may do what: now, and at every change, before any connection is cut. */
+  onAccess(handler: (access: Access) => void): void {
+    this.#hearAccess = handler;
+    handler(this.#access);
+  }
+
   /** Options of a socket that binds. */
   get serverOptions(): SocketOptions {
-    return this.#security === null ? {} : curveServer(this.#security.engine);
+    return {
+      handshakeInterval: handshakeMs,
+      ...(this.#security !== null && curveServer(this.#security.engine)),
+    };
   }
 
   /** Options of a socket by which one of the engine's own workers connects to its router. */
@@ -82,6 +93,7 @@ export class Gate {
   #admit(text: string): void {
     const before = this.#access;
     this.#access = this.#read(text);
+    this.#hearAccess(this.#access);
     const revoked = new Set(before.revokedIn(this.#access));
     if (revoked.size === 0) return;
     const mayStay = (key: string): boolean => {
