@@ -6,6 +6,7 @@ import { readFileSync, realpathSync, statSync } from "node:fs";
 import { isIPv4 } from "node:net";
 import { dirname, resolve } from "node:path";
 import * as v from "valibot";
+import { exposureMistakes } from "./exposure.ts";
 import * as limits from "./limits.ts";
 
 /* ── The settings ────────────────────────────────────────────────────────────────────────────────────────────────── */
@@ -30,6 +31,7 @@ const host = text(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/i, "must be an IPv4 ad
 const port = whole(1, 65_535);
 const workers = whole(0, limits.workerProcessesMax);
 const folder = text(/^[^\0]+$/, "must be the path of a folder");
+const file = text(/^[^\0]+$/, "must be the path of a file");
 const grace = whole(0, limits.graceMsMax);
 const workerJobs = whole(1, limits.workerJobsMax);
 const workerMemory = whole(limits.workerMemoryMibMin, limits.workerMemoryMibMax);
@@ -57,6 +59,9 @@ const rows = {
   ),
   workerMemoryMax: row("number", "MiB", null, workerMemory, "Memory above which one is replaced (default: no limit)"),
   tasks: row("text", "folder", null, folder, "Folder of task files (default: ./tasks if there is one)"),
+  key: row("text", "file", null, file, "Secret key of the engine, by `task-engine keygen` (default: no encryption)"),
+  authorized: row("text", "file", null, file, "Who is let in with which rights (default: `authorized` beside the key)"),
+  insecure: row("switch", "", false, onOff, "Let everybody in who reaches an address of this machine, without keys"),
   graceMs: row("number", "ms", 5_000, grace, "Time for running jobs to finish at a stop"),
   restartsMax: row("number", "count", 5, restarts, "Restarts within the window; at one more the engine stops"),
   restartWindowMs: row("number", "ms", 60_000, window, "The window in which restarts are counted"),
@@ -67,7 +72,10 @@ type Rows = typeof rows;
 type Name = keyof Rows;
 type Settings = { readonly [N in Name]: v.InferOutput<Rows[N]["schema"]> | Rows[N]["fallback"] };
 
-/** Valid settings. `host` is an IPv4 address; `tasks` an absolute real path, or null for the built-in tasks alone. */
+/**
+ * Valid settings. `host` is an IPv4 address; `tasks` an absolute real path, or null for the built-in tasks alone; `key` and
+ * `authorized` are absolute paths, or both null.
+ */
 export interface Config extends Settings {
   /** Variables of the file's table `[env]`, for the workers. */
   readonly env: Readonly<Record<string, string>>;
@@ -80,6 +88,8 @@ const variable = (name: string): string => `TASK_ENGINE_${kebab(name).replaceAll
 const fileFlag = "config";
 const fileDefault = "task-engine.toml";
 const fileUsage = `TOML file of settings (default: ./${fileDefault} if there is one)`;
+
+const authorizedDefault = "authorized";
 
 /** The flags of all settings, and `--config`, in citty's form. citty is told no default, or none would seem ungiven. */
 export const configFlags = Object.fromEntries([
@@ -94,7 +104,7 @@ export const configFlags = Object.fromEntries([
 
 /** Variables that decide what code a process is, and so are never handed on; nor is the end of a channel not its own. */
 export const isUnsafeVariable = (name: string): boolean =>
-  /^(BUN_.*|NODE_OPTIONS|NODE_CHANNEL_.*|LD_PRELOAD|LD_AUDIT)$/.test(name);
+  /^(BUN_.*|NODE_OPTIONS|NODE_CHANNEL_.*|LD_(PRELOAD|AUDIT|LIBRARY_PATH)|NOTIFY_SOCKET)$/.test(name);
 
 /* ── Where they come from ────────────────────────────────────────────────────────────────────────────────────────── */
 
@@ -141,10 +151,14 @@ export const loadConfig = async (sources: Sources): Promise<Config> => {
   const placeOf = (name: Name): string => given.get(name)?.place ?? `default of --${kebab(name)}`;
   if (mistakes.length === 0) mistakes.push(...portMistakes(config, placeOf));
   const host = await addressOf(config.host, placeOf("host"), mistakes);
-  const base = given.get("tasks")?.folder ?? sources.folder;
-  const tasks = tasksFolder(config.tasks, base, placeOf("tasks"), mistakes);
+  if (mistakes.length === 0) mistakes.push(...exposureMistakes({ ...config, host }, placeOf));
+  const folderOf = (name: Name): string => given.get(name)?.folder ?? sources.folder;
+  const tasks = tasksFolder(config.tasks, folderOf("tasks"), placeOf("tasks"), mistakes);
   if (mistakes.length > 0) throw new ConfigError(mistakes);
-  return { ...config, host, tasks };
+  const key = config.key === null ? null : resolve(folderOf("key"), config.key);
+  const authorized = key === null ? null : resolve(dirname(key), authorizedDefault);
+  if (config.authorized === null) return { ...config, host, tasks, key, authorized };
+  return { ...config, host, tasks, key, authorized: resolve(folderOf("authorized"), config.authorized) };
 };
 
 const readFile = ({ flags, environment, folder }: Sources, mistakes: string[]): File => {

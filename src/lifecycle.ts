@@ -11,6 +11,8 @@ export type ChildMessage =
   | { readonly type: "online" }
   /** It cannot start, and no other attempt would go better (a taken port, a broken task file). It exits at once. */
   | { readonly type: "fatal"; readonly message: string }
+  /** The answer to `ping`: its event loop turns. */
+  | { readonly type: "pong" }
   /** The router, after `drain`: nothing runs and nothing waits any more. */
   | { readonly type: "drained" }
   /** The router: this worker does not let go of a job that it was told to end. */
@@ -26,6 +28,8 @@ export type SupervisorMessage =
   | { readonly type: "authorized"; readonly text: string }
   /** To the router, before anything else: the tasks that the workers will serve once they are there. */
   | { readonly type: "tasks"; readonly tasks: readonly KnownTask[] }
+  /** To any: say `pong`. */
+  | { readonly type: "ping" }
   /** To the router: take nothing new, answer what waits with SHUTTING_DOWN, say `drained` when nothing runs. */
   | { readonly type: "drain" }
   /** To the router, when the grace time is over: end what runs by its abort signal. */
@@ -86,7 +90,8 @@ export const dieWithSupervisor = (): void => {
   delete process.env[supervisorVariable];
   // Listening for anything opens the channel, and Bun drops what then comes for nobody: so the messages' own listener first.
   process.on("message", (message: SupervisorMessage) => {
-    if (message.type === "security") security.resolve(message.security);
+    if (message.type === "ping") tellSupervisor({ type: "pong" });
+    else if (message.type === "security") security.resolve(message.security);
     else if (message.type === "authorized") takeAuthorized(message.text);
     else if (hear === null) unheard.push(message);
     else hear(message);

@@ -1,15 +1,21 @@
 /**
  * `serve` runs the engine: router, workers and whatever keeps them alive, until Ctrl-C or SIGTERM, or until its terminal
  * goes. SIGHUP (`kill -HUP`) replaces the task workers one by one, with the task files as they now are, and loses nothing.
+ * With keys (`--key`), SIGHUP also reads again who is let in, and cuts off who is no more.
+ * Started by systemd (see `service.ts`), it tells it when it is ready, reloads and stops, and that it is sound.
  * It prints the tasks it has found, each process it starts, and one line when all of them serve.
  * Exit: 0 after a clean stop, 1 if it could not start or go on, 2 for wrong flags, 130 if it was told twice to stop.
  */
 import { defineCommand } from "citty";
-import { ConfigError, configFlags, loadConfig } from "../config.ts";
+import { CertificateError } from "../certificate.ts";
+import { type Config, ConfigError, configFlags, loadConfig } from "../config.ts";
+import { stopMsMax } from "../limits.ts";
+import { Keyring } from "../supervisor/keyring.ts";
 import { outliveReaders } from "../supervisor/output.ts";
 import { reachable, rolesOf } from "../supervisor/roles.ts";
 import { onSignals } from "../supervisor/signals.ts";
 import { Supervisor } from "../supervisor/supervisor.ts";
+import { Notifier } from "../systemd/notify.ts";
 import { ExitError } from "./exit.ts";
 
 export const serveCommand = defineCommand({
@@ -18,20 +24,40 @@ export const serveCommand = defineCommand({
   run: async ({ args }) => {
     outliveReaders();
     const config = await loadConfig({ flags: args, environment: process.env, folder: process.cwd() }).catch(explain);
+    const address = `tcp://${reachable(config.host)}:${config.port}`;
+    const systemd = Notifier.take(process.env, {
+      readyStatus: `Serving at ${address}`,
+      stopMs: config.graceMs + stopMsMax,
+    });
     const supervisor = new Supervisor({
       roles: rolesOf(config),
       restartRules: config,
       graceMs: config.graceMs,
       env: config.env,
-      readyLine: `[ENGINE] Ready: send tasks to tcp://${reachable(config.host)}:${config.port}`,
+      readyLine: `[ENGINE] Ready: send tasks to ${address}`,
+      keyring: await keyringOf(config),
+      onState: (state) => systemd?.tell(state),
     });
     onSignals({ stop: () => supervisor.stop(), reload: () => supervisor.reload() });
+    void systemd?.watch(() => supervisor.soundness());
     const outcome = await supervisor.run();
+    await systemd?.close();
     if (outcome.type === "failed") throw new ExitError(outcome.reason, 1);
     if (outcome.type === "killed")
       throw new ExitError("stopped at once, on a second signal; running jobs were cut off", 130);
   },
 });
+
+/** libzmq, which makes the workers' keys, is loaded for an engine with keys alone. */
+const keyringOf = async ({ key, authorized }: Config): Promise<Keyring | null> => {
+  if (key === null || authorized === null) return null;
+  const { makeKeyPair } = await import("../zmq/keys.ts");
+  try {
+    return new Keyring(key, authorized, makeKeyPair());
+  } catch (failure) {
+    throw failure instanceof CertificateError ? new ExitError(failure.message, 1) : failure;
+  }
+};
 
 const explain = (failure: unknown): never => {
   throw failure instanceof ConfigError ? new ExitError(failure.message, 1) : failure;

@@ -46,6 +46,7 @@ export class Child {
   readonly #drained = Promise.withResolvers<void>();
   readonly #disconnected = Promise.withResolvers<void>();
   readonly #onlineTimer: Timer;
+  #pong: PromiseWithResolvers<void> | null = null;
   #isOnline = false;
   #isLate = false;
   #fatal: string | null = null;
@@ -101,6 +102,13 @@ export class Child {
     if (connected && !this.hasEnded) this.#process.send(message);
   }
 
+  /** Resolves when its event loop has turned, or it has ended and so is no longer stuck. */
+  async soundness(): Promise<void> {
+    this.#pong ??= Promise.withResolvers();
+    this.send({ type: "ping" });
+    await Promise.race([this.#pong.promise, this.ended]);
+  }
+
   kill(signal: "SIGTERM" | "SIGKILL"): void {
     this.#process.kill(signal);
   }
@@ -128,6 +136,9 @@ export class Child {
       clearTimeout(this.#onlineTimer);
       this.#isOnline = true;
       this.#online.resolve();
+    } else if (message.type === "pong") {
+      this.#pong?.resolve();
+      this.#pong = null;
     } else if (message.type === "drained") this.#drained.resolve();
     else if (message.type === "fatal") this.#fatal = message.message;
     else if (message.type === "recycle") this.#farewell = message.why;
@@ -154,3 +165,11 @@ export class Child {
       : `ended by ${typeof signal === "number" ? "signal " : ""}${signal}${before}`;
   }
 }
+
+/** What is said of its end when the engine stops. */
+export const farewell = ({ pid, role }: Child, { exitCode, signal, words }: Ending): string => {
+  if (signal === "SIGKILL") return `Killed process [${pid}]: ${role.kind}`;
+  // A child that has not set up its handlers yet ends by the signal itself.
+  const isClean = exitCode === 0 || signal === "SIGTERM" || signal === "SIGINT" || signal === "SIGHUP";
+  return isClean ? `Successfully terminated process [${pid}]: ${role.kind}` : `Process [${pid}]: ${role.kind} ${words}`;
+};

@@ -5,35 +5,14 @@
 import type { KnownTask } from "../lifecycle.ts";
 import * as limits from "../limits.ts";
 import { say, warn } from "../log.ts";
-import { Child, type Ending } from "./child.ts";
+import { Child, type Ending, farewell } from "./child.ts";
 import { childEnvironment } from "./environment.ts";
-import { afterDeath, noDeaths, type RestartRules } from "./policy.ts";
+import type { Outcome, SupervisorOptions } from "./options.ts";
+import { afterDeath, noDeaths } from "./policy.ts";
 import { Post } from "./post.ts";
-import { ownCommand, type Role, type Roles } from "./roles.ts";
+import { ownCommand, type Role } from "./roles.ts";
 import { readScan, scanLines } from "./scan.ts";
 import { late, within } from "./within.ts";
-
-export interface SupervisorOptions {
-  readonly roles: Roles;
-  readonly restartRules: RestartRules;
-  /** ms that running jobs may take to finish at a stop. */
-  readonly graceMs: number;
-  /** Variables for the roles that take them, beside those that every child is given. */
-  readonly env: Readonly<Record<string, string>>;
-  /** Said last in a start. */
-  readonly readyLine: string;
-  readonly commandOf?: (role: Role) => readonly string[];
-  readonly onlineMs?: number;
-  readonly terminateMs?: number;
-}
-
-export type Outcome =
-  /** It was told to stop, and has. */
-  | { readonly type: "stopped" }
-  /** It was told twice, and has killed what was left. */
-  | { readonly type: "killed" }
-  /** It could not start or not go on; `reason` is one line for a person. */
-  | { readonly type: "failed"; readonly reason: string };
 
 export class Supervisor {
   readonly #options: SupervisorOptions;
@@ -77,16 +56,24 @@ export class Supervisor {
   }
 
   /**
-   * Replaces the task workers one after the other, with the task files as they now are; the others serve meanwhile. Asked
-   * during a start or another reload, it does so afterwards.
+   * Reads again who is let in, at once. Then replaces the task workers one after the other, with the task files as they now
+   * are; the others serve meanwhile. Asked during a start or another reload, it does that afterwards.
    */
   reload(): void {
+    this.#admitAnew();
     this.#isReloadWanted = true;
     if (!this.#isReady || this.#isReloading) return;
     this.#reloadWhileWanted().catch((failure: unknown) => this.#fail(`reload: ${(failure as Error).stack}`));
   }
 
+  /** Resolves as soon as the router has answered; where it starts or has died, the rules of restarts take care, and it is well. */
+  async soundness(): Promise<void> {
+    const router = this.#router;
+    if (router?.isOnline) await router.soundness();
+  }
+
   #end(outcome: Outcome): void {
+    if (!this.#isStopping) this.#options.onState?.("stopping");
     this.#isStopping = true;
     this.#outcome.resolve(outcome);
   }
@@ -118,6 +105,7 @@ export class Supervisor {
     if (this.#isStopping) return;
     this.#isReady = true;
     say(this.#options.readyLine);
+    this.#options.onState?.("ready");
     if (this.#isReloadWanted) this.reload();
   }
 
@@ -185,6 +173,7 @@ export class Supervisor {
     if (typeof child === "string") return { words: child, excuse: null };
     post.fill(child);
     say(`Starting process [${child.pid}]: ${role.kind}`);
+    child.send({ type: "security", security: this.#options.keyring?.security ?? null });
     if (role.kind === "router") child.send({ type: "tasks", tasks: this.#tasks });
     const ending = await this.#endOf(child);
     if (role.kind !== "router") this.#router?.send({ type: "gone", pid: child.pid, begun: record?.read() ?? 0 });
@@ -222,13 +211,22 @@ export class Supervisor {
 
   /* ── Reload ────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
+  #admitAnew(): void {
+    const { keyring } = this.#options;
+    if (keyring === null || keyring === undefined) return;
+    const text = keyring.readAgain();
+    for (const child of this.#children) if (child.role.kind !== "scan") child.send({ type: "authorized", text });
+  }
+
   async #reloadWhileWanted(): Promise<void> {
     this.#isReloading = true;
+    this.#options.onState?.("reloading");
     while (this.#isReloadWanted && !this.#isStopping) {
       this.#isReloadWanted = false;
       await this.#reloadOnce();
     }
     this.#isReloading = false;
+    if (!this.#isStopping) this.#options.onState?.("ready");
   }
 
   async #reloadOnce(): Promise<void> {
@@ -290,10 +288,3 @@ export class Supervisor {
     for (const child of this.#children) child.kill("SIGKILL");
   }
 }
-
-const farewell = ({ pid, role }: Child, { exitCode, signal, words }: Ending): string => {
-  if (signal === "SIGKILL") return `Killed process [${pid}]: ${role.kind}`;
-  // A child that has not set up its handlers yet ends by the signal itself.
-  const isClean = exitCode === 0 || signal === "SIGTERM" || signal === "SIGINT" || signal === "SIGHUP";
-  return isClean ? `Successfully terminated process [${pid}]: ${role.kind}` : `Process [${pid}]: ${role.kind} ${words}`;
-};

@@ -8,14 +8,16 @@ export interface SourceFile {
 }
 
 /** Each room and the rooms that it may import from, besides itself. What belongs to no folder is a room by its name. */
-const base = ["config.ts", "limits.ts", "log.ts", "lifecycle.ts", "begun.ts", "certificate.ts"] as const;
+const base = ["config.ts", "limits.ts", "log.ts", "lifecycle.ts", "begun.ts", "certificate.ts", "exposure.ts"] as const;
 const below = ["access", "wire", "zmq", ...base];
 const arrows: Readonly<Record<string, readonly string[]>> = {
   "main.ts": ["commands", ...base],
-  commands: ["client", "router", "worker", "supervisor", ...below],
+  commands: ["client", "router", "worker", "supervisor", "systemd", ...below],
   client: below,
   router: below,
   worker: ["tasks", ...below],
+  // What the system that starts the engine must know and be told; of the engine it knows nothing.
+  systemd: base,
   // It knows roles, argv and exit codes, and no frame.
   supervisor: ["access", ...base],
   access: ["limits.ts"],

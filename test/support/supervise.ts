@@ -1,6 +1,6 @@
 /** A supervisor for a test, in a process of its own: `await using host = await supervise({ first: "flaky" })`. */
 import { join } from "node:path";
-import type { Outcome } from "../../src/supervisor/supervisor.ts";
+import type { Outcome } from "../../src/supervisor/options.ts";
 import { Engine } from "./engine.ts";
 
 /** How its children behave (see role.ts; well, if not said), and its bounds. */
