@@ -25,18 +25,27 @@ interface Client {
 /** The workers that the engine itself has started. No line of the file can have this name. */
 export const engineUser = "(engine)";
 
+/** They serve all tasks, and what those publish has any topic. */
+const engineRights: readonly (readonly [Right, Extent])[] = [
+  ["worker", "all"],
+  ["write", "all"],
+];
+
 /** Z85, ZeroMQ's RFC 32, of 32 bytes. */
 const keyPattern = /^[0-9a-zA-Z.\-:+=^!/*?&<>()[\]{}@%$#]{40}$/;
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9_.@-]*$/;
 
 export class Access {
+  /** Lets in nobody but who cannot be known: what holds until there is a file. */
+  static readonly nobody = new Access();
+
   readonly #names = new Map<string, string>();
   readonly #clients = new Map<string, Client>();
 
   private constructor() {}
 
   /**
-   * @param engineKey the public key of the engine's own workers, which have all rights of a worker; null for none
+   * @param engineKey the public key of the engine's own workers; null for none
    * @returns or one line that says which line of the text is wrong, and why
    */
   static parse(text: string, engineKey: string | null = null): Access | string {
@@ -44,7 +53,7 @@ export class Access {
       return `${text.length} characters, the limit is ${authorizedTextLengthMax}`;
     }
     const access = new Access();
-    if (engineKey !== null) access.#add(engineUser, { key: engineKey, rights: new Map([["worker", "all"]]) });
+    if (engineKey !== null) access.#add(engineUser, { key: engineKey, rights: new Map(engineRights) });
     for (const [index, line] of text.split(/\r?\n/).entries()) {
       const mistake = access.#takeLine(line);
       if (mistake !== null) return `line ${index + 1}: ${mistake}`;

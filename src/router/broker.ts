@@ -4,9 +4,12 @@
  *
  * After events, `dispatch` hands what waits to the workers that can take it. `nextAt` says when to call again at the latest.
  */
+import { type Access, engineUser } from "../access/access.ts";
 import { beatSilenceMs, dataEndpointsMax, workersMax } from "../limits.ts";
 import type { BackendMessage, ReadyHeader, WorkerHeader } from "../wire/backend.ts";
+import type { ErrorCode } from "../wire/errors.ts";
 import type { BadRequest, Request } from "../wire/requests.ts";
+import { refusalOfWorker } from "../wire/rights.ts";
 import { Catalogue, type KnownTask } from "./catalogue.ts";
 import { dispatch } from "./dispatch.ts";
 import { type Effect, toWorker } from "./effects.ts";
@@ -16,11 +19,25 @@ import { failureBy, success, successOfStranger } from "./outcome.ts";
 import { Reception } from "./reception.ts";
 import { Requests } from "./requests.ts";
 import { type DropReason, Statistics } from "./statistics.ts";
+import type { SecurityKind } from "./status.ts";
 import { jobsOf, type Worker, Workers } from "./workers.ts";
 
 export type BrokerEvent =
-  | { readonly type: "request"; readonly requestor: Requestor; readonly request: Request | BadRequest }
-  | { readonly type: "worker"; readonly key: string; readonly message: BackendMessage<WorkerHeader> }
+  /** `user`: the name of the key that its sender was authenticated by; null on a socket without CURVE. */
+  | {
+      readonly type: "request";
+      readonly requestor: Requestor;
+      readonly user: string | null;
+      readonly request: Request | BadRequest;
+    }
+  | {
+      readonly type: "worker";
+      readonly key: string;
+      readonly user: string | null;
+      readonly message: BackendMessage<WorkerHeader>;
+    }
+  /** Who may what from now on. Until the first, nobody who is known may anything. */
+  | { readonly type: "access"; readonly access: Access }
   /** The worker's connection is gone. */
   | { readonly type: "disconnected"; readonly key: string }
   /** The supervisor says that this process has died, and which job it had begun last (0: none). */
@@ -39,6 +56,8 @@ export interface BrokerOptions {
   readonly id: string;
   /** 0 ≤ random() < 1, for the jitter of retries. */
   readonly random: () => number;
+  /** What `status` says of it; `none`, if nothing is said. */
+  readonly security?: SecurityKind;
 }
 
 export class Broker {
@@ -50,10 +69,11 @@ export class Broker {
   readonly #reception: Reception;
   #drainedSaid = false;
 
-  constructor({ id, random }: BrokerOptions) {
+  constructor({ id, random, security = "none" }: BrokerOptions) {
     this.#requests = new Requests(id);
     this.#jobs = new Jobs(this.#workers, this.#requests, this.#statistics, random);
     this.#reception = new Reception(this.#requests, this.#catalogue, this.#workers, this.#jobs, this.#statistics);
+    this.#reception.security = security;
   }
 
   /** ms on the clock of `now`: an event (a tick, if there is no other) is wanted then; null for no need. */
@@ -69,9 +89,11 @@ export class Broker {
   handle(event: BrokerEvent, now: number): Effect[] {
     switch (event.type) {
       case "request":
-        return this.#reception.receive(event.requestor, event.request, now);
+        return this.#reception.receive(event.requestor, event.user, event.request, now);
       case "worker":
-        return this.#fromWorker(event.key, event.message, now);
+        return this.#fromWorker(event.key, event.user, event.message, now);
+      case "access":
+        return this.#revoke(event.access, now);
       case "disconnected": {
         const worker = this.#workers.get(event.key);
         return worker === undefined ? [] : this.#jobs.disconnected(worker, now);
@@ -105,10 +127,16 @@ export class Broker {
 
   /* ── Workers ───────────────────────────────────────────────────────────────────────────────────────────────────── */
 
-  #fromWorker(key: string, { header, bodies }: BackendMessage<WorkerHeader>, now: number): Effect[] {
-    if (header.type === "READY") return this.#join(key, header, now);
+  #fromWorker(
+    key: string,
+    user: string | null,
+    { header, bodies }: BackendMessage<WorkerHeader>,
+    now: number,
+  ): Effect[] {
+    if (header.type === "READY") return this.#join(key, user, header, now);
     const worker = this.#workers.get(key);
-    if (worker === undefined) {
+    // A routing id is chosen by its owner, and may have been another's.
+    if (worker === undefined || worker.user !== user) {
       if (header.type === "DONE" || header.type === "FAIL") this.#statistics.drop("lateAnswer", header.jobs.length);
       return [toWorker(key, { type: "WHO" })];
     }
@@ -143,7 +171,7 @@ export class Broker {
       case "RETURN":
         return this.#jobs.returned(worker, header.jobs, now);
       case "PUBLISH":
-        return this.#reception.publish(header.topic, body, now);
+        return this.#reception.publish(worker.user, header.topic, body, now);
       case "PROGRESS": {
         const held = worker.held.get(header.job);
         if (held !== undefined) return this.#requests.progress(held.job, worker.ready.id, body);
@@ -166,10 +194,15 @@ export class Broker {
     }
   }
 
-  #join(key: string, ready: ReadyHeader, now: number): Effect[] {
+  #join(key: string, user: string | null, said: ReadyHeader, now: number): Effect[] {
+    const refusal = refusalOfWorker(this.#reception.access, user, said);
+    if (refusal !== null) return this.#refuse(key, said, "UNAUTHORIZED", refusal);
+    // Only the engine's own have our supervisor; who else said so could have one of them killed in its place.
+    const ready = user === null || user === engineUser ? said : { ...said, supervised: false };
     const known = this.#workers.get(key);
     // Two WHO that crossed its READY bring a second one; it holds what it holds.
-    if (known !== undefined && known.ready.pid === ready.pid) return [toWorker(key, { type: "WELCOME" })];
+    if (known !== undefined && known.user === user && known.ready.pid === ready.pid)
+      return [toWorker(key, { type: "WELCOME" })];
     const effects: Effect[] = [];
     // A process has one connection: the other one of a supervised worker is gone, whether we have heard so or not.
     for (const other of [...this.#workers].filter(({ ready: its }) => isSameProcess(its, ready))) {
@@ -179,22 +212,42 @@ export class Broker {
     }
     if (known !== undefined) effects.push(...this.#jobs.lose(known, "another has its name", now));
     if (this.#workers.size >= workersMax) {
-      if (this.#statistics.drop("workerNotAdmitted") === 1) {
-        const line = `worker ${ready.id} is not admitted: there are ${workersMax} already; further ones are only counted`;
-        effects.push({ to: "log", line });
-      }
-      return effects;
+      return [...effects, ...this.#refuse(key, ready, "QUEUE_FULL", `there are ${workersMax} workers already`)];
     }
     if (ready.role === "data" && !this.#catalogue.addDataEndpoint(ready.endpoint)) {
-      effects.push({
-        to: "log",
-        line: `data worker ${ready.id} is not admitted: there are ${dataEndpointsMax} endpoints already`,
-      });
-      return effects;
+      const message = `there are ${dataEndpointsMax} endpoints of data workers already`;
+      return [...effects, ...this.#refuse(key, ready, "QUEUE_FULL", message)];
     }
-    this.#workers.add(key, ready, now);
+    this.#workers.add(key, user, ready, now);
     effects.push(toWorker(key, { type: "WELCOME" }));
     return effects;
+  }
+
+  #refuse(key: string, { id }: ReadyHeader, code: ErrorCode, message: string): Effect[] {
+    const effects = [toWorker(key, { type: "REFUSED", code, message })];
+    if (this.#statistics.drop("workerNotAdmitted") === 1) {
+      const line = `worker ${id} is not admitted: ${message}; further ones are only counted`;
+      effects.push({ to: "log", line });
+    }
+    return effects;
+  }
+
+  /** Who may what has changed: what may not be any more ends, be it a job that runs. */
+  #revoke(access: Access, now: number): Effect[] {
+    this.#reception.access = access;
+    const effects: Effect[] = [];
+    for (const worker of this.#workers) {
+      const refusal = refusalOfWorker(access, worker.user, worker.ready);
+      if (refusal === null) continue;
+      effects.push(...this.#refuse(worker.key, worker.ready, "UNAUTHORIZED", refusal));
+      effects.push(...this.#jobs.lose(worker, refusal, now));
+    }
+    const jobs = [...this.#jobs.queues, ...[...this.#workers].flatMap(jobsOf)];
+    for (const job of jobs) {
+      const refusal = job.request === null ? null : access.refusal(job.request.user, rightOf[job.kind], job.name);
+      if (refusal !== null) effects.push(...this.#jobs.stop(job, { code: "UNAUTHORIZED", message: refusal }, now));
+    }
+    return [...effects, ...this.#endOrphans(now)];
   }
 
   /** One with a job may be busy beyond hearing; one without has no excuse. Dead peers are found by the connection. */
@@ -204,6 +257,8 @@ export class Broker {
       .flatMap((worker) => this.#jobs.lose(worker, "it is silent", now));
   }
 }
+
+const rightOf = { task: "send", put: "write", get: "read" } as const;
 
 const stoppedByEngine: Stop = { code: "SHUTTING_DOWN", message: "the engine stopped before the job had ended" };
 

@@ -4,6 +4,7 @@ import { priorityDefault } from "../limits.ts";
 import type { ErrorCode } from "../wire/errors.ts";
 import type { Meta } from "../wire/frames.ts";
 import type { Policy, TaskOptions } from "../wire/policy.ts";
+import type { Share } from "./shares.ts";
 import type { Worker } from "./workers.ts";
 
 /** The envelope that a reply needs to find who asked. Opaque to the broker. */
@@ -12,7 +13,13 @@ export type Requestor = readonly Uint8Array[];
 /** One message of a requestor that waits for its one terminal reply: one job, or as many as a batch has parts. */
 export interface Request {
   readonly requestor: Requestor;
+  /** The name that its key is known by; null where nobody is known. */
+  readonly user: string | null;
   readonly meta: Pick<Meta, "version" | "serial">;
+  /** How many jobs it has, and the bytes of all of them: so much of its client's share. */
+  readonly parts: number;
+  readonly bytes: number;
+  readonly share: Share;
   /** Those that have not ended: what has ended is not kept until the last of a batch has. */
   readonly jobs: Set<Job>;
   /** The parts of a batch's reply that are there. */

@@ -1,21 +1,26 @@
 /**
  * What requestors ask for, taken in: answered at once, refused, or made to jobs that wait.
  */
+import { Access } from "../access/access.ts";
 import { encodeData, packNow } from "../wire/frames.ts";
 import type { Json } from "../wire/json.ts";
 import type { BadRequest, Control, Request, TaskPart } from "../wire/requests.ts";
+import { refusalOfRequest } from "../wire/rights.ts";
 import type { Catalogue } from "./catalogue.ts";
 import type { Effect } from "./effects.ts";
 import { createJob, type Draft, type Job, type Requestor, type Stop, taskQueue } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
 import type { Asked, Requests } from "./requests.ts";
 import type { Statistics } from "./statistics.ts";
-import { reportStatus, reportTasks } from "./status.ts";
+import { reportStatus, reportTasks, type SecurityKind } from "./status.ts";
 import type { Workers } from "./workers.ts";
 
 export class Reception {
   /** Set when the engine stops: nothing is taken in any more. */
   isClosed = false;
+  security: SecurityKind = "none";
+  /** Who may what, as of now. */
+  access = Access.nobody;
   #nextJobId = 1;
 
   constructor(
@@ -26,9 +31,13 @@ export class Reception {
     private readonly statistics: Statistics,
   ) {}
 
-  receive(requestor: Requestor, request: Request | BadRequest, now: number): Effect[] {
+  /** @param user the authenticated name of who asks; null where nobody is known */
+  receive(requestor: Requestor, user: string | null, request: Request | BadRequest, now: number): Effect[] {
     // v0.1 knows no serial: what it sends under that name means nothing.
-    const asked: Asked = { requestor, meta: request.meta?.version === 0.2 ? request.meta : { version: 0.1 } };
+    const asked: Asked = { requestor, user, meta: request.meta?.version === 0.2 ? request.meta : { version: 0.1 } };
+    // Before anything else: who may not run a task is not told whether there is one of that name.
+    const refusal = refusalOfRequest(this.access, user, request);
+    if (refusal !== null) return this.#refuseUnauthorized(asked, refusal);
     switch (request.kind) {
       case "bad":
         return [this.requests.refuse(asked, request.error.code, request.error.message)];
@@ -45,13 +54,23 @@ export class Reception {
     }
   }
 
+  #refuseUnauthorized(asked: Asked, message: string): Effect[] {
+    const effects: Effect[] = [this.requests.refuse(asked, "UNAUTHORIZED", message)];
+    if (this.statistics.drop("unauthorized") === 1) {
+      effects.push({ to: "log", line: `Refused a request: ${message}; further ones are only counted` });
+    }
+    return effects;
+  }
+
   #control(asked: Asked, control: Control, now: number): Effect[] {
     const answer = (data: Json): Effect[] => [this.requests.acknowledge(asked, encodeData({ data, pack: packNow() }))];
     switch (control.command) {
       case "tasks":
         return answer(reportTasks(this.catalogue, this.workers));
       case "status":
-        return answer(reportStatus(this.catalogue, this.workers, this.jobs, this.statistics, this.isClosed));
+        return answer(
+          reportStatus(this.catalogue, this.workers, this.jobs, this.statistics, this.isClosed, this.security),
+        );
       case "get":
         return this.#acceptData(asked, "get", control.topic, noBytes, now);
       case "cancel": {
@@ -63,7 +82,7 @@ export class Reception {
   }
 
   #cancel(asked: Asked, serial: string, now: number): Effect[] {
-    const request = this.requests.find(asked.requestor, serial);
+    const request = this.requests.find(asked, serial);
     if (request !== undefined) return this.jobs.stopAll(request.jobs, cancelledBy("its requestor"), now);
     const message = `no request with serial ${JSON.stringify(serial)} of this requestor waits or runs`;
     return [this.requests.refuse(asked, "UNKNOWN_SERIAL", message)];
@@ -102,11 +121,8 @@ export class Reception {
       const message = `${queues.jobs} jobs (${queues.bytes} bytes) are waiting already; ask again later`;
       return [this.requests.refuse(asked, "QUEUE_FULL", message)];
     }
-    const request = this.requests.open(asked, drafts.length, now);
-    if (request === null) {
-      const message = `META.serial: ${JSON.stringify(asked.meta.serial)} is the serial of a request that is not answered yet`;
-      return [this.requests.refuse(asked, "BAD_FRAME", message)];
-    }
+    const request = this.requests.open(asked, drafts.length, bytes, now);
+    if ("code" in request) return [this.requests.refuse(asked, request.code, request.message)];
     for (const [part, draft] of drafts.entries()) this.#acceptJob(draft, request, part, now);
     return [];
   }
@@ -116,10 +132,11 @@ export class Reception {
     this.jobs.accept(createJob(draft, this.#nextJobId++, { request, part }, policy, now));
   }
 
-  /** A task's own publication: a job that nobody waits for. */
-  publish(topic: string, body: Uint8Array, now: number): Effect[] {
+  /** A task's own publication: a job that nobody waits for. @param user its worker's */
+  publish(user: string | null, topic: string, body: Uint8Array, now: number): Effect[] {
     const queue = this.catalogue.topicQueue(topic);
-    if (queue === undefined) this.statistics.drop("publicationWithoutDataWorker");
+    if (this.access.missing(user, "write", topic) !== null) this.statistics.drop("publicationUnauthorized");
+    else if (queue === undefined) this.statistics.drop("publicationWithoutDataWorker");
     else if (this.isClosed) this.statistics.drop("publicationWhileStopping");
     else if (!this.jobs.queues.hasRoom(1, body.length)) this.statistics.drop("publicationQueueFull");
     else this.#acceptJob({ kind: "put", name: topic, queue, body, options: {} }, null, 0, now);

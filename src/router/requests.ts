@@ -3,21 +3,25 @@
  * ended. Exactly one terminal reply leaves for each.
  */
 import { batchResultBytesMax, progressIntervalMs } from "../limits.ts";
-import type { ErrorCode } from "../wire/errors.ts";
+import type { ErrorBody, ErrorCode } from "../wire/errors.ts";
 import { encodeData, encodeError, type Meta, packNow } from "../wire/frames.ts";
 import { encodeReplyMeta, partFromError } from "../wire/replies.ts";
 import type { Effect } from "./effects.ts";
 import type { Job, Request, Requestor } from "./job.ts";
 import type { Outcome } from "./outcome.ts";
+import { Shares } from "./shares.ts";
 
 /** Who asked, and under which version and serial the answer goes out. */
 export interface Asked {
   readonly requestor: Requestor;
+  /** The name that its key is known by; null where nobody is known. */
+  readonly user: string | null;
   readonly meta: Pick<Meta, "version" | "serial">;
 }
 
 export class Requests {
   readonly #bySerial = new Map<string, Request>();
+  readonly #shares = new Shares();
   /** Of the results of all batches that are not complete. */
   #resultBytes = 0;
 
@@ -26,27 +30,35 @@ export class Requests {
     readonly routerId: string,
   ) {}
 
-  /** Null where that requestor has a request of that serial open already. */
-  open({ requestor, meta }: Asked, parts: number, now: number): Request | null {
+  /** Or why not: that requestor has a request of that serial open already, or its client too much in flight. */
+  open(asked: Asked, parts: number, bytes: number, now: number): Request | ErrorBody {
+    const { requestor, user, meta } = asked;
+    const key = meta.serial === undefined ? null : keyOf(asked, meta.serial);
+    if (key !== null && this.#bySerial.has(key)) {
+      const message = `META.serial: ${JSON.stringify(meta.serial)} is the serial of a request that is not answered yet`;
+      return { code: "BAD_FRAME", message };
+    }
+    const share = this.#shares.take(requestor, user, parts, bytes);
+    if (typeof share === "string") return { code: "QUEUE_FULL", message: share };
     const request: Request = {
       requestor,
+      user,
       meta,
+      parts,
+      bytes,
+      share,
       jobs: new Set(),
       results: parts > 1 ? new Array<undefined>(parts).fill(undefined) : [],
       resultBytes: 0,
       left: parts,
       progressAt: now,
     };
-    if (meta.serial !== undefined) {
-      const key = keyOf(requestor, meta.serial);
-      if (this.#bySerial.has(key)) return null;
-      this.#bySerial.set(key, request);
-    }
+    if (key !== null) this.#bySerial.set(key, request);
     return request;
   }
 
-  find(requestor: Requestor, serial: string): Request | undefined {
-    return this.#bySerial.get(keyOf(requestor, serial));
+  find(asked: Pick<Asked, "requestor" | "user">, serial: string): Request | undefined {
+    return this.#bySerial.get(keyOf(asked, serial));
   }
 
   /** Of all requestors: serials are only unique for each. */
@@ -105,14 +117,16 @@ export class Requests {
     return [progressReply(request, this.routerId, body)];
   }
 
-  #close({ requestor, meta, resultBytes }: Request): void {
-    this.#resultBytes -= resultBytes;
-    if (meta.serial !== undefined) this.#bySerial.delete(keyOf(requestor, meta.serial));
+  #close(request: Request): void {
+    this.#resultBytes -= request.resultBytes;
+    this.#shares.release(request.share, request.parts, request.bytes);
+    const { serial } = request.meta;
+    if (serial !== undefined) this.#bySerial.delete(keyOf(request, serial));
   }
 }
 
 const reply = (
-  { requestor, meta }: Asked,
+  { requestor, meta }: Pick<Asked, "requestor" | "meta">,
   { type, by, body }: Pick<Outcome, "type" | "by"> & { readonly body?: Uint8Array | undefined },
 ): Effect => {
   const head = encodeReplyMeta(by, type, meta.version, meta.serial);
@@ -121,15 +135,22 @@ const reply = (
   return { to: "requestor", requestor, frames: isBare ? [head] : [head, body] };
 };
 
-const progressReply = ({ requestor, meta }: Asked, by: string, body: Uint8Array): Effect => ({
+const progressReply = (
+  { requestor, meta }: Pick<Asked, "requestor" | "meta">,
+  by: string,
+  body: Uint8Array,
+): Effect => ({
   to: "requestor",
   requestor,
   frames: [encodeReplyMeta(by, "PROGRESS", meta.version, meta.serial), body],
 });
 
-/** Routing ids are bytes: as text of as many characters they cannot be confused. */
-const keyOf = (requestor: Requestor, serial: string): string => {
-  let key = "";
+/**
+ * Routing ids are bytes: as text of as many characters they cannot be confused. They are chosen by peers, so that one could
+ * take another's: the user is part of it, whose name has no space.
+ */
+const keyOf = ({ requestor, user }: Pick<Asked, "requestor" | "user">, serial: string): string => {
+  let key = `${user ?? ""} `;
   for (const frame of requestor)
     key += `${frame.length}:${Buffer.from(frame.buffer, frame.byteOffset, frame.length).toString("latin1")}`;
   return `${key} ${serial}`;

@@ -12,7 +12,11 @@ export type DropReason =
   | "publicationWithoutDataWorker"
   | "publicationQueueFull"
   | "publicationWhileStopping"
-  /** READY of one too many */
+  /** of a client, for want of a right */
+  | "unauthorized"
+  /** of a worker's, for want of a right */
+  | "publicationUnauthorized"
+  /** READY of one too many, or for want of a right */
   | "workerNotAdmitted"
   | "requestorGone"
   | "requestorNotReading";

@@ -20,14 +20,19 @@ export const reportTasks = (catalogue: Catalogue, workers: Workers): Json => ({
   data: [...catalogue.dataEndpoints],
 });
 
+/** `insecure`: without keys at an address that others reach. */
+export type SecurityKind = "curve" | "none" | "insecure";
+
 export const reportStatus = (
   catalogue: Catalogue,
   workers: Workers,
   jobs: Jobs,
   statistics: Statistics,
   draining: boolean,
+  security: SecurityKind,
 ): Json => ({
   draining,
+  security,
   jobs: {
     ...statistics.report(),
     waiting: jobs.queues.jobs,

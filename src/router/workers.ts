@@ -19,6 +19,8 @@ export interface Held {
 export interface Worker {
   /** Its routing id at the backend, as a string. */
   readonly key: string;
+  /** The name that its key is known by; null where nobody is known. */
+  readonly user: string | null;
   readonly ready: ReadyHeader;
   readonly queues: readonly string[];
   readonly policies: ReadonlyMap<string, Policy>;
@@ -59,11 +61,12 @@ export class Workers {
     return this.#byKey.get(key);
   }
 
-  add(key: string, ready: ReadyHeader, now: number): Worker {
+  add(key: string, user: string | null, ready: ReadyHeader, now: number): Worker {
     const tasks = ready.tasks.map((task) => (typeof task === "string" ? { name: task } : task));
     const policies = new Map<string, Policy>(tasks.map(({ name, ...policy }) => [name, policy]));
     const worker: Worker = {
       key,
+      user,
       ready,
       queues: ready.role === "data" ? [dataQueue(ready.endpoint)] : [...policies.keys()].map(taskQueue),
       policies,

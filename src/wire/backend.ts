@@ -60,6 +60,8 @@ export type WorkerRole = ReadyHeader["role"];
 const welcomeSchema = v.object({ type: v.literal("WELCOME") });
 /** The router does not know this worker (it has been started anew): say READY again. */
 const whoSchema = v.object({ type: v.literal("WHO") });
+/** The other answer to READY: this worker is not admitted, for this reason. */
+const refusedSchema = v.object({ type: v.literal("REFUSED"), code: v.string(), message: v.string() });
 /**
  * One TASK frame a job follows. `serials`: the requestors' names of the jobs. `ttlMs`, where any job has one: ms from now
  * after which it must not begin, null for none.
@@ -80,6 +82,7 @@ const getSchema = v.object({ type: v.literal("GET"), jobs: jobIds, topics: names
 const fromRouterSchema = v.variant("type", [
   welcomeSchema,
   whoSchema,
+  refusedSchema,
   beatSchema,
   jobsSchema,
   abortSchema,

@@ -7,6 +7,7 @@ export const errorCodes = {
   UNKNOWN_TASK: "no task of that name is registered",
   UNKNOWN_TOPIC: "no value of that topic is known",
   UNKNOWN_COMMAND: "CONTROL has no command of that name",
+  UNAUTHORIZED: "the client lacks the right to that",
   BAD_ARGS: "the arguments are not what the task takes",
   QUEUE_FULL: "too much is waiting already",
   UNKNOWN_SERIAL: "no request of that serial waits or runs",

@@ -78,12 +78,15 @@ test("the refusal says who lacks what, and that a key was taken back", () => {
   expect(access.refusal("phone", "send", "count")).toBe("client phone is not authorized any more");
 });
 
-test("the engine's own workers have all rights of a worker and no other, whatever the file says", () => {
+test("the engine's own workers may serve and publish all, and ask for nothing, whatever the file says", () => {
   const engineKey = keyOf("engine");
   const access = parsed(`${laptopKey} laptop send`, engineKey);
   expect(access.nameOf(engineKey)).toBe(engineUser);
   expect(access.missing(engineUser, "worker")).toBeNull();
+  expect(access.missing(engineUser, "write", "arm")).toBeNull();
   expect(access.missing(engineUser, "send", "count")).toBe("send:count");
+  expect(access.missing(engineUser, "read")).toBe("read");
+  expect(access.missing(engineUser, "control")).toBe("control");
   expect(Access.parse(`${engineKey} laptop send`, engineKey)).toContain("line 1: has the key of (engine) again");
   expect(Access.parse(`${laptopKey} (engine) send`, engineKey)).toContain("line 1: has no name");
 });

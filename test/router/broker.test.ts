@@ -13,13 +13,14 @@ describe("a request is refused", () => {
     bench.handle({ type: "tasks", tasks: [{ name: "count" }] });
     const batch = new Array<string>(batchTasksMax).fill("count");
     const fit = Math.floor(queueJobsMax / batchTasksMax);
-    for (let index = 0; index < fit; index++) bench.batch(`s${index}`, batch);
+    // No one client may have that much.
+    for (let index = 0; index < fit; index++) bench.batch(`s${index}`, batch, {}, `requestor-${index % 4}`);
     expect(bench.ends).toEqual([]);
     bench.batch("full", batch);
     expect(bench.ends).toEqual(["full: QUEUE_FULL"]);
     bench.ask("one", "count");
     expect(bench.ends).toEqual(["full: QUEUE_FULL"]);
-    bench.cancel("s0");
+    bench.cancel("s0", "requestor-0");
     bench.batch("fits", batch);
     expect(bench.ends).toEqual(["full: QUEUE_FULL", "s0: ACK"]);
   });

@@ -10,6 +10,7 @@ import { decodeReply, type Reply } from "../../src/wire/replies.ts";
 
 const by = (who: string, serial: string | undefined): Asked => ({
   requestor: [Buffer.from(who), Buffer.alloc(0)],
+  user: null,
   meta: { version: 0.2, ...(serial !== undefined && { serial }) },
 });
 
@@ -19,8 +20,8 @@ beforeEach(() => {
 });
 
 const open = (asked: Asked, parts: number): { request: Request; jobs: Job[] } => {
-  const request = requests.open(asked, parts, 0);
-  if (request === null) throw new Error("its serial is in use");
+  const request = requests.open(asked, parts, parts, 0);
+  if ("code" in request) throw new Error(request.message);
   const draft = { kind: "task", name: "count", queue: "task count", body: new Uint8Array(1), options: {} } as const;
   const jobs = Array.from({ length: parts }, (_, part) => createJob(draft, part + 1, { request, part }, undefined, 0));
   for (const job of jobs) request.jobs.add(job);
@@ -38,13 +39,13 @@ const repliesOf = (effects: readonly Effect[]): Reply[] =>
 
 test("a serial names one open request of one requestor, and is free again once that is answered", () => {
   const { request, jobs } = open(by("one", "a"), 1);
-  expect(requests.open(by("one", "a"), 1, 0)).toBeNull();
-  expect(requests.open(by("two", "a"), 1, 0)).not.toBeNull();
-  expect(requests.find([Buffer.from("one"), Buffer.alloc(0)], "a")).toBe(request);
+  expect(requests.open(by("one", "a"), 1, 1, 0)).toMatchObject({ code: "BAD_FRAME" });
+  open(by("two", "a"), 1);
+  expect(requests.find(by("one", "a"), "a")).toBe(request);
   expect(requests.findAll("a")).toHaveLength(2);
   for (const job of jobs) requests.settle(job, result("r"), 0);
-  expect(requests.find([Buffer.from("one"), Buffer.alloc(0)], "a")).toBeUndefined();
-  expect(requests.open(by("one", "a"), 1, 0)).not.toBeNull();
+  expect(requests.find(by("one", "a"), "a")).toBeUndefined();
+  open(by("one", "a"), 1);
 });
 
 test("requestors whose routing ids look alike are not taken for each other", () => {
@@ -54,7 +55,14 @@ test("requestors whose routing ids look alike are not taken for each other", () 
     [Buffer.from([0xfe]), Buffer.from("x")],
     [Buffer.from("ÿ"), Buffer.from("x")],
   ])
-    expect(requests.find(requestor, "a")).toBeUndefined();
+    expect(requests.find({ requestor, user: null }, "a")).toBeUndefined();
+});
+
+test("who takes over another's routing id does not get hold of its requests", () => {
+  const { request } = open({ ...by("one", "a"), user: "laptop" }, 1);
+  expect(requests.find({ ...by("one", "a"), user: "laptop" }, "a")).toBe(request);
+  expect(requests.find({ ...by("one", "a"), user: "phone" }, "a")).toBeUndefined();
+  expect(requests.find(by("one", "a"), "a")).toBeUndefined();
 });
 
 test("a batch is answered once, when its last part has ended, in the order asked", () => {

@@ -10,7 +10,7 @@ beforeEach(() => {
 });
 
 const add = (key: string, tasks: ReadyHeader["tasks"]): Worker =>
-  workers.add(key, { type: "READY", role: "task", id: "TASK-1", pid: 1, tasks, endpoint: "" }, 0);
+  workers.add(key, null, { type: "READY", role: "task", id: "TASK-1", pid: 1, tasks, endpoint: "" }, 0);
 
 /** Hands out until nobody takes more; says how many that were. */
 const fill = (name: string): number => {

@@ -1,4 +1,5 @@
 /** A broker on a bench: told what happens in few words, with all that it does noted in the order in which it does it. */
+import { Access } from "../../src/access/access.ts";
 import { Broker } from "../../src/router/broker.ts";
 import type { Effect } from "../../src/router/effects.ts";
 import {
@@ -26,6 +27,8 @@ const envelope = (who: string): Uint8Array[] => [Buffer.from(who), Buffer.alloc(
 export class BrokerBench {
   readonly broker = new Broker({ id: "ROUTER-1", random: () => 0 });
   now = 1000;
+  /** By what name the key of a requestor or of a worker is known; who is not in it comes without one. */
+  readonly users = new Map<string, string>();
   readonly answers: Answer[] = [];
   readonly toWorkers: {
     readonly key: string;
@@ -56,7 +59,7 @@ export class BrokerBench {
   }
 
   say(key: string, header: WorkerHeader, bodies: readonly Uint8Array[] = []): void {
-    this.handle({ type: "worker", key, message: { header, bodies } });
+    this.handle({ type: "worker", key, user: this.users.get(key) ?? null, message: { header, bodies } });
   }
 
   done(key: string, ...ids: number[]): void {
@@ -96,6 +99,16 @@ export class BrokerBench {
 
   cancel(serial: string, who = "requestor"): void {
     this.#request(who, encodeCancel({ id: who, serial }));
+  }
+
+  /** Who may what from now on: `laptop send:count` a line. */
+  authorize(...lines: readonly string[]): void {
+    const access = Access.parse(
+      lines.map((line, index) => `${String(index).padEnd(40, "k")} ${line}`).join("\n"),
+      "engine",
+    );
+    if (typeof access === "string") throw new Error(access);
+    this.handle({ type: "access", access });
   }
 
   /** Lets time pass, with a tick at each time that the broker asks for. */
@@ -150,7 +163,8 @@ export class BrokerBench {
   }
 
   #request(who: string, frames: readonly Uint8Array[]): void {
-    this.handle({ type: "request", requestor: envelope(who), request: decodeRequest(frames) });
+    const user = this.users.get(who) ?? null;
+    this.handle({ type: "request", requestor: envelope(who), user, request: decodeRequest(frames) });
   }
 
   #note(effects: readonly Effect[]): void {

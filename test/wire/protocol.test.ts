@@ -34,7 +34,7 @@ const rows = (section: string): [word: string, ...cells: string[]][] => {
 /** Every type of the backend; the compiler sees to it that none is missing. */
 const backendTypes: Readonly<Record<WorkerHeader["type"] | RouterHeader["type"], true>> = {
   ...{ READY: true, BEAT: true, DONE: true, FAIL: true, PROGRESS: true, PUBLISH: true, RETURN: true, LEAVE: true },
-  ...{ WELCOME: true, WHO: true, JOBS: true, ABORT: true, PUT: true, GET: true, GOODBYE: true },
+  ...{ WELCOME: true, WHO: true, REFUSED: true, JOBS: true, ABORT: true, PUT: true, GET: true, GOODBYE: true },
 };
 
 describe("the examples of", () => {
@@ -86,7 +86,7 @@ describe("the examples of", () => {
     expect([...new Set<string>(types)].sort()).toEqual(Object.keys(backendTypes).sort());
     expect(rows("Workers").map(([word]) => word)).toEqual([
       ...["READY", "BEAT", "DONE", "FAIL", "PROGRESS", "PUBLISH", "RETURN", "LEAVE"],
-      ...["WELCOME", "WHO", "BEAT", "JOBS", "ABORT", "PUT", "GET", "GOODBYE"],
+      ...["WELCOME", "WHO", "REFUSED", "BEAT", "JOBS", "ABORT", "PUT", "GET", "GOODBYE"],
     ]);
   });
 });

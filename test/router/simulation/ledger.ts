@@ -3,6 +3,7 @@ import { abortGraceMs, killMs, verdictMs } from "../../../src/limits.ts";
 import type { ErrorCode } from "../../../src/wire/errors.ts";
 import type { TaskOptions } from "../../../src/wire/policy.ts";
 import type { PartResult, Reply } from "../../../src/wire/replies.ts";
+import type { Need } from "./rights.ts";
 import { type SimulatedTask, triesOf } from "./tasks.ts";
 
 /** ms that a message may take between router and worker. */
@@ -26,7 +27,13 @@ export interface Ask {
   readonly version: 0.1 | 0.2;
   readonly kind: "task" | "put" | "get";
   readonly parts: readonly Part[];
+  readonly user: string | null;
+  readonly need: Need;
   acceptedAt: number;
+  /** It was not allowed when it came: nothing of it may ever begin. */
+  isForbidden: boolean;
+  /** It was allowed, and then was not any more. */
+  isRevoked: boolean;
 }
 
 /** Codes of jobs that have never begun and never will. */
@@ -38,6 +45,8 @@ const refusals: ReadonlySet<string> = new Set([
   "UNAVAILABLE",
   "BAD_FRAME",
 ]);
+
+type May = (user: string | null, need: Need) => boolean;
 
 export class Ledger {
   readonly #open = new Map<string, Ask[]>();
@@ -60,6 +69,8 @@ export class Ledger {
     return this.#answered;
   }
 
+  constructor(private readonly mightJustNow: May) {}
+
   /** The request arrives at the router now, which takes it in within `handle`. */
   ask(ask: Ask, now: number, handle: () => void): void {
     ask.acceptedAt = now;
@@ -69,6 +80,11 @@ export class Ledger {
     this.#arriving = ask;
     handle();
     this.#arriving = null;
+  }
+
+  rightsChanged(may: May): void {
+    this.faults++; // a worker may have lost its right
+    for (const ask of [...this.#open.values()].flat()) ask.isRevoked ||= !ask.isForbidden && !may(ask.user, ask.need);
   }
 
   /** One who asked cancels: every request of that name, until it is known which of two was meant. */
@@ -104,7 +120,12 @@ export class Ledger {
     // Only a second request of one name is refused by BAD_FRAME; all that is sent here is sound otherwise.
     if (code === "BAD_FRAME") check(asks.length > 1, `${key}: refused though it is the only one of its name`);
     const newest = asks.at(-1) ?? oldest;
-    const ask = newest === this.#arriving && code !== null && refusals.has(code) ? newest : oldest;
+    const isRefusal = code !== null && (refusals.has(code) || code === "UNAUTHORIZED");
+    const ask = newest === this.#arriving && isRefusal ? newest : oldest;
+    check(
+      !ask.isForbidden || code === "UNAUTHORIZED",
+      `${key}: answered by ${code ?? reply.kind}, which it may not ask`,
+    );
     const left = asks.filter((other) => other !== ask);
     if (left.length === 0) this.#open.delete(key);
     else this.#open.set(key, left);
@@ -118,6 +139,7 @@ export class Ledger {
     const { part, ask } = this.#of(uid);
     const name = `part ${uid} of ${ask.requestor} ${ask.serial}`;
     part.begins++;
+    check(!ask.isForbidden && this.mightJustNow(ask.user, ask.need), `${name}: begun without the right to`);
     const tries = part.task === null ? 1 : triesOf(part.task);
     check(part.begins <= tries, `${name}: begun ${part.begins} times, ${tries} allowed`);
     const ttlMs = Math.min(...[part.options.ttlMs, part.task?.policy.ttlMs].filter((limit) => limit !== undefined));
@@ -146,7 +168,7 @@ export class Ledger {
     const name = `${ask.requestor} ${ask.serial}`;
     const { parts } = ask;
     if (reply.kind === "error") {
-      const isRefusal = refusals.has(reply.error.code);
+      const isRefusal = refusals.has(reply.error.code) || ask.isForbidden;
       check(parts.length === 1 || isRefusal, `${name}: a batch failed as a whole by ${reply.error.code}`);
       for (const part of parts) this.#end(name, ask, part, reply);
       return;
@@ -176,7 +198,7 @@ export class Ledger {
     check(part.end === null, `${name}: part ${part.uid} ended twice`);
     if (result !== undefined && "error" in result) {
       part.end = result.error.code;
-      this.#checkCode(`${name}: part ${part.uid}`, part, result.error.code);
+      this.#checkCode(`${name}: part ${part.uid}`, ask, part, result.error.code);
       return;
     }
     part.end = "ACK";
@@ -187,7 +209,7 @@ export class Ledger {
     check(uid === part.uid, `${name}: the result of part ${uid} came for part ${part.uid}`);
   }
 
-  #checkCode(name: string, part: Part, code: ErrorCode): void {
+  #checkCode(name: string, ask: Ask, part: Part, code: ErrorCode): void {
     const { task, options } = part;
     const isOnce = task === null || triesOf(task) === 1;
     if (refusals.has(code)) check(part.begins === 0 || !isOnce, `${name}: ${code}, but it had begun`);
@@ -199,6 +221,7 @@ export class Ledger {
       UNAVAILABLE: true,
       SHUTTING_DOWN: this.stopping,
       BAD_FRAME: true,
+      UNAUTHORIZED: ask.isForbidden || ask.isRevoked,
       CANCELLED: part.isCancelled,
       TIMEOUT: options.timeoutMs !== undefined || task?.policy.timeoutMs !== undefined,
       TASK_ERROR: task?.canThrow === true,

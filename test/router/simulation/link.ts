@@ -31,6 +31,8 @@ export class Link {
     private readonly world: World,
     /** The routing id that the router gives to this connection. */
     readonly key: string,
+    /** Whose key the worker has. */
+    private readonly user: string | null,
     private readonly receive: (message: BackendMessage<RouterHeader>) => void,
   ) {}
 
@@ -43,7 +45,7 @@ export class Link {
     if (!this.isOpen) return;
     this.#upAt = Math.max(this.#upAt, this.#arrival());
     this.world.agenda.at(this.#upAt, () => {
-      if (this.isOpen || this.#flushes) this.world.router.fromWorker(this.key, frames);
+      if (this.isOpen || this.#flushes) this.world.router.fromWorker(this.key, this.user, frames);
     });
   }
 

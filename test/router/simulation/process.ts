@@ -57,6 +57,10 @@ export class Process {
     return this.ready.supervised === true;
   }
 
+  get #user(): string | null {
+    return this.world.rights.userOfWorker(this.isSupervised);
+  }
+
   get isBusy(): boolean {
     return this.#running !== null;
   }
@@ -83,14 +87,18 @@ export class Process {
     if (!this.isAlive) return;
     this.link.break(this.world.random.chance(0.3));
     const { agenda, random } = this.world;
-    // As the protocol wants it: what came by the old connection is dropped, and who has no supervisor says READY once free.
-    this.#queue = [];
-    if (this.#running?.behaviour.obeysAbort === true) this.#running = null;
+    this.#drop();
     agenda.after(random.between(1, 2000), () => {
       if (!this.isAlive || this.link.isOpen) return;
       if (this.isSupervised || this.#running === null) this.link = this.#connect();
       else this.die();
     });
+  }
+
+  /** As the protocol wants it: what the router has given up is dropped, and who has no supervisor says READY once free. */
+  #drop(): void {
+    this.#queue = [];
+    if (this.#running?.behaviour.obeysAbort === true) this.#running = null;
   }
 
   leave(): void {
@@ -102,7 +110,7 @@ export class Process {
   }
 
   #connect(): Link {
-    const link = new Link(this.world, this.world.nextKey(), (message) => this.#hear(message));
+    const link = new Link(this.world, this.world.nextKey(), this.#user, (message) => this.#hear(message));
     this.world.links.set(link.key, link);
     link.send(this.ready);
     return link;
@@ -139,6 +147,10 @@ export class Process {
       case "WHO":
         this.link.send(this.ready);
         break;
+      case "REFUSED":
+        this.#drop();
+        if (this.#running !== null) this.die();
+        break;
       case "GOODBYE":
         for (const { uid, link } of [...this.#queue, ...(this.#running === null ? [] : [this.#running.job])])
           check(link !== this.link || !this.world.ledger.isOpen(uid), `GOODBYE to a worker that has part ${uid}`);
@@ -164,6 +176,8 @@ export class Process {
   #take(job: QueuedJob): void {
     if (!this.ready.tasks.some((task) => (typeof task === "string" ? task : task.name) === job.name))
       throw new Violation(`worker ${this.ready.id} was given ${job.name}, which it does not serve`);
+    const mayServe = this.world.rights.mightJustNow(this.#user, { right: "worker", of: job.name });
+    check(mayServe, `worker ${this.ready.id} was given ${job.name}, which it may not serve`);
     if (this.isLeaving && this.world.random.chance(0.7)) this.link.send({ type: "RETURN", jobs: [job.id] });
     else this.#queue.push(job);
   }

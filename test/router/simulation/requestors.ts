@@ -9,6 +9,7 @@ import {
 import { encodeMeta, encodeTask } from "../../../src/wire/frames.ts";
 import type { TaskOptions } from "../../../src/wire/policy.ts";
 import type { Ask, Part } from "./ledger.ts";
+import type { Need } from "./rights.ts";
 import { simulatedTasks, taskNames } from "./tasks.ts";
 import type { World } from "./world.ts";
 
@@ -99,8 +100,14 @@ export class Requestors {
     return { uid: this.#nextUid++, task, options, begins: 0, isCancelled: false, end: null };
   }
 
-  #send(ask: Ask, frames: readonly Uint8Array[]): void {
-    const { ledger, agenda, router } = this.world;
+  #send(
+    said: Pick<Ask, "requestor" | "serial" | "version" | "kind" | "parts">,
+    need: Need,
+    frames: readonly Uint8Array[],
+  ) {
+    const { ledger, agenda, router, rights } = this.world;
+    const user = rights.userOf(said.requestor);
+    const ask = { ...said, user, need, acceptedAt: 0, isForbidden: !rights.may(user, need), isRevoked: false };
     ledger.ask(ask, agenda.now, () => router.fromRequestor(ask.requestor, frames));
   }
 
@@ -110,7 +117,7 @@ export class Requestors {
       { id: requestor, serial },
       parts.map(({ uid }) => encodeTaskPart(name, [uid], {}, options)),
     );
-    this.#send({ requestor, serial, version: 0.2, kind: "task", parts, acceptedAt: 0 }, frames);
+    this.#send({ requestor, serial, version: 0.2, kind: "task", parts }, { right: "send", of: name }, frames);
   }
 
   #askData(requestor: string, serial: string): void {
@@ -123,7 +130,8 @@ export class Requestors {
       kind === "put"
         ? encodeDataRequest(asking, topic, { uid: part.uid })
         : encodeControlRequest(asking, { command: "get", topic });
-    this.#send({ requestor, serial, version: 0.2, kind, parts: [part], acceptedAt: 0 }, frames);
+    const need: Need = { right: kind === "put" ? "write" : "read", of: topic };
+    this.#send({ requestor, serial, version: 0.2, kind, parts: [part] }, need, frames);
   }
 
   #askOld(requestor: string): void {
@@ -133,7 +141,8 @@ export class Requestors {
     const part = this.#part(name);
     const meta = encodeMeta({ id: requestor, role: "requestor", version: 0.1, type: "REQ", pack: 0 });
     const task = encodeTask({ task: `TASK_${name}`, args: [part.uid], kwargs: {}, pack: 0 });
-    this.#send({ requestor, serial: "", version: 0.1, kind: "task", parts: [part], acceptedAt: 0 }, [meta, task]);
+    const need: Need = { right: "send", of: name };
+    this.#send({ requestor, serial: "", version: 0.1, kind: "task", parts: [part] }, need, [meta, task]);
   }
 
   #cancelSomething(requestor: string): void {

@@ -50,15 +50,16 @@ export class SimulatedRouter {
     if (++this.events % statusEvery === 0) this.status();
   }
 
-  fromWorker(key: string, frames: readonly Uint8Array[]): void {
+  fromWorker(key: string, user: string | null, frames: readonly Uint8Array[]): void {
     const message = decodeFromWorker(frames);
     if (message instanceof ProtocolError) this.broker.drop("workersMessage");
-    else this.handle({ type: "worker", key, message });
+    else this.handle({ type: "worker", key, user, message });
   }
 
   fromRequestor(requestor: string, frames: readonly Uint8Array[]): void {
     const request = decodeRequest(frames);
-    this.handle({ type: "request", requestor: [Buffer.from(requestor), Buffer.alloc(0)], request });
+    const user = this.world.rights.userOf(requestor);
+    this.handle({ type: "request", requestor: [Buffer.from(requestor), Buffer.alloc(0)], user, request });
   }
 
   /** What the router says of itself, which must be sound at any time. */
@@ -66,7 +67,8 @@ export class SimulatedRouter {
     const frames = encodeControlRequest({ id: operator, serial: "status" }, { command: "status" });
     const requestor = [Buffer.from(operator), Buffer.alloc(0)];
     const request = decodeRequest(frames);
-    this.#perform(this.broker.handle({ type: "request", requestor, request }, this.world.agenda.now));
+    const user = this.world.rights.userOf(operator);
+    this.#perform(this.broker.handle({ type: "request", requestor, user, request }, this.world.agenda.now));
     const status = this.#status;
     if (status === null) throw new Violation("CONTROL status was not answered");
     const { jobs, queue, workers } = status;

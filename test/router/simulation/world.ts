@@ -9,6 +9,7 @@ import type { Link } from "./link.ts";
 import { Process } from "./process.ts";
 import { Random } from "./random.ts";
 import { Requestors } from "./requestors.ts";
+import { Rights } from "./rights.ts";
 import { SimulatedRouter } from "./router.ts";
 import { simulatedTasks, taskNames } from "./tasks.ts";
 
@@ -38,10 +39,11 @@ const policies = taskNames.map((name) => ({ name, ...simulatedTasks[name]?.polic
 export class World {
   readonly random: Random;
   readonly agenda = new Agenda();
-  readonly ledger = new Ledger();
+  readonly ledger = new Ledger((user, need) => this.rights.mightJustNow(user, need));
   readonly links = new Map<string, Link>();
   readonly router: SimulatedRouter;
   readonly requestors: Requestors;
+  readonly rights: Rights;
   /** The task that is asked for most in this world. */
   readonly favourite: string;
   weather: Weather;
@@ -65,12 +67,14 @@ export class World {
       hangs: rough(0.3),
       leaves: rough(0.3),
     };
+    this.rights = new Rights(this);
     this.router = new SimulatedRouter(this);
     this.requestors = new Requestors(this);
   }
 
   run(): Tally {
     const { random, agenda } = this;
+    this.rights.change();
     this.router.handle({ type: "tasks", tasks: policies });
     for (let count = random.whole(1, 3); count > 0; count--) this.#startTaskWorker(true, policies);
     for (let count = random.whole(0, 2); count > 0; count--) this.#startTaskWorker(false, this.#someTasks());
@@ -78,6 +82,7 @@ export class World {
     const activeMs = random.between(500, 10_000);
     this.requestors.askFor(random.whole(5, 80), activeMs);
     if (random.chance(0.001)) agenda.after(random.between(0, activeMs), () => this.requestors.flood());
+    for (let at = 1000; at < activeMs; at += 1000) if (random.chance(0.3)) agenda.at(at, () => this.rights.change());
     for (let at = 100; at < activeMs; at += 100) agenda.at(at, () => this.#misfortune(0.1));
     agenda.runUntil(activeMs);
     if (random.chance(0.5)) this.#calmDown();

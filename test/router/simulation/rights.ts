@@ -1,0 +1,90 @@
+/** Who may what in a simulated engine, and how that changes while it runs. In an open engine everybody may everything. */
+import { Access, engineUser, type Right } from "../../../src/access/access.ts";
+import { taskSliceMs } from "../../../src/limits.ts";
+import { delayMsMax } from "./ledger.ts";
+import { taskNames } from "./tasks.ts";
+import type { World } from "./world.ts";
+
+/** What a request needs. */
+export interface Need {
+  readonly right: Right;
+  readonly of: string;
+}
+
+/** ms after a right was taken back until the last worker has heard what it must not begin any more. */
+const echoMs = 2 * delayMsMax + taskSliceMs;
+
+const clients = ["requestor-1", "requestor-2", "requestor-3", "requestor-4", "requestor-9", "old-1", "old-2", "old-3"];
+const helper = "helper";
+
+export class Rights {
+  readonly isOpen: boolean;
+  #access = Access.nobody;
+  #before = Access.nobody;
+  #changedAt = 0;
+
+  constructor(private readonly world: World) {
+    this.isOpen = world.random.chance(0.4);
+  }
+
+  /** The name of a requestor's key, which is never what it says of itself; here they are alike, to be read easily. */
+  userOf(requestor: string): string | null {
+    return this.isOpen ? null : requestor;
+  }
+
+  userOfWorker(isSupervised: boolean): string | null {
+    if (this.isOpen) return null;
+    return isSupervised ? engineUser : helper;
+  }
+
+  may(user: string | null, { right, of }: Need): boolean {
+    return this.#access.missing(user, right, of) === null;
+  }
+
+  /** Whether it may, or might before what was changed can be known everywhere. */
+  mightJustNow(user: string | null, { right, of }: Need): boolean {
+    if (this.#access.missing(user, right, of) === null) return true;
+    return this.world.agenda.now <= this.#changedAt + echoMs && this.#before.missing(user, right, of) === null;
+  }
+
+  /** Another file of authorized clients. */
+  change(): void {
+    if (this.isOpen) return;
+    const { world } = this;
+    const lines = [...clients.map((name) => this.#line(name)), this.#helpersLine(), "operator control"];
+    const keyed = lines
+      .filter((line) => line !== null)
+      .map((line, index) => `${String(index).padEnd(40, "k")} ${line}`);
+    const access = Access.parse(keyed.join("\n"), "engine");
+    if (typeof access === "string") throw new Error(access);
+    this.#before = this.#access;
+    this.#access = access;
+    this.#changedAt = world.agenda.now;
+    world.ledger.rightsChanged((user, need) => this.may(user, need));
+    world.router.handle({ type: "access", access });
+  }
+
+  #line(name: string): string | null {
+    const { random } = this.world;
+    if (random.chance(0.1)) return null;
+    const words = [
+      this.#word("send", taskNames),
+      this.#word("read", ["p", "batt"]),
+      this.#word("write", ["pose", "b"]),
+    ];
+    const rights = words.filter((word) => word !== null);
+    return rights.length === 0 ? null : `${name} ${rights.join(" ")}`;
+  }
+
+  #helpersLine(): string | null {
+    const word = this.#word("worker", taskNames);
+    return word === null ? null : `${helper} ${word}`;
+  }
+
+  #word(right: Right, items: readonly string[]): string | null {
+    const { random } = this.world;
+    if (random.chance(0.5)) return right;
+    const some = items.filter(() => random.chance(0.7));
+    return some.length === 0 ? null : `${right}:${some.join(",")}`;
+  }
+}
