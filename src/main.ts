@@ -12,6 +12,7 @@ const verbs: SubCommandsDef = {
   serve: async () => (await import("./commands/serve.ts")).serveCommand,
   worker: async () => (await import("./commands/worker.ts")).workerCommand,
   send: async () => (await import("./commands/send.ts")).sendCommand,
+  keygen: async () => (await import("./commands/keygen.ts")).keygenCommand,
   cancel: async () => (await import("./commands/cancel.ts")).cancelCommand,
   status: async () => (await import("./commands/status.ts")).statusCommand,
   tasks: async () => (await import("./commands/tasks.ts")).tasksCommand,

@@ -41,6 +41,9 @@ test("without any settings, the defaults of the design hold", async () => {
     graceMs: 5000,
     restartsMax: 5,
     restartWindowMs: 60_000,
+    key: null,
+    authorized: null,
+    insecure: false,
     verbose: false,
     env: {},
   });
@@ -78,6 +81,9 @@ test("every setting has a flag with a description, and --config stands beside th
     "worker-jobs-max",
     "worker-memory-max",
     "tasks",
+    "key",
+    "authorized",
+    "insecure",
     "grace-ms",
     "restarts-max",
     "restart-window-ms",
@@ -181,7 +187,7 @@ test("ports that two processes would share are a mistake of whoever gave them", 
 });
 
 test("a host is an IPv4 address, or a name that has one", async () => {
-  expect(await load(undefined, { host: "0.0.0.0" })).toMatchObject({ host: "0.0.0.0" });
+  expect(await load(undefined, { host: "0.0.0.0", insecure: true })).toMatchObject({ host: "0.0.0.0" });
   expect(await load(undefined, { host: "localhost" })).toMatchObject({ host: "127.0.0.1" });
   for (const host of ["::1", "a b", "tcp://127.0.0.1", "*", ""]) {
     expect(await mistakesOf(load(undefined, { host }))).toEqual([
@@ -189,4 +195,26 @@ test("a host is an IPv4 address, or a name that has one", async () => {
     ]);
   }
   expect((await mistakesOf(load(undefined, { host: "300.1.1.1" })))[0]).toStartWith("--host: ");
+});
+
+test("an address that others reach needs keys or the word insecure", async () => {
+  expect(await mistakesOf(load(undefined, { host: "192.168.1.20" }))).toEqual([
+    "--host: 192.168.1.20 can be reached from other machines, and without keys by everybody there; " +
+      "make keys by `task-engine keygen engine` and give --key, or take the risk by --insecure",
+  ]);
+  expect(await load(undefined, { host: "127.0.0.2" })).toMatchObject({ key: null, authorized: null, insecure: false });
+  expect(await load(undefined, { host: "0.0.0.0", key: "/keys/engine.key_secret" })).toMatchObject({
+    key: "/keys/engine.key_secret",
+    authorized: "/keys/authorized",
+  });
+});
+
+test("settings of keys that contradict each other are a mistake", async () => {
+  expect(await mistakesOf(load(undefined, { authorized: "friends" }))).toEqual([
+    "--authorized: says who is let in, which only an engine with keys can tell; give --key too",
+  ]);
+  expect(await mistakesOf(load(undefined, { key: "/k", insecure: true }))).toEqual([
+    "--insecure: means an engine without keys, and --key gives one; leave one out",
+  ]);
+  expect(await load(undefined, { key: "/k", authorized: "/friends" })).toMatchObject({ authorized: "/friends" });
 });

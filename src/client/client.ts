@@ -26,6 +26,7 @@ import { type ArgsSource, type BatchProgress, type PartResult, runBatch } from "
 import { defaultEndpoint, isEndpoint, reachableFrom } from "./endpoint.ts";
 import { TaskEngineError } from "./errors.ts";
 import { type Answer, Exchange, type Trace, type Waiting } from "./exchange.ts";
+import { type ClientKeys, readClientKeys } from "./keys.ts";
 import type { BatchOptions, CallOptions, ConnectOptions, JobOptions } from "./options.ts";
 import { type EngineStatus, statusSchema } from "./status.ts";
 import { Subscription, type TopicValue } from "./subscription.ts";
@@ -79,24 +80,27 @@ const lastValueSchema = v.object({
 /**
  * A client of the engine at `endpoint`. It connects in the background, and again whenever the connection is lost.
  * @param endpoint `tcp://HOST:PORT` of the router, or of a task worker's own port
+ * @param options with `serverKey` and `key`, paths of key files, for an engine with keys: see `keys.ts` for the defaults
  */
 export const connect = (endpoint: string = defaultEndpoint, options: ConnectOptions = {}): Client =>
   new Client(endpoint, options);
 
 class Client implements AsyncDisposable {
   readonly #exchange: Exchange;
+  readonly #keys: ClientKeys;
   readonly #waitMs: number;
   readonly #subscriptions = new Set<Subscription>();
 
   constructor(
     readonly endpoint: string,
-    { waitMs = requestTimeoutMs, trace }: ConnectOptions,
+    { waitMs = requestTimeoutMs, trace, ...files }: ConnectOptions,
   ) {
     if (!isEndpoint(endpoint)) {
       throw new TaskEngineError("BAD_ARGS", `endpoint ${JSON.stringify(endpoint)} is not of the form tcp://HOST:PORT`);
     }
     this.#waitMs = waitMs;
-    this.#exchange = new Exchange(endpoint, `CLIENT-${process.pid}`, waitMs, trace);
+    this.#keys = readClientKeys(files);
+    this.#exchange = new Exchange(endpoint, `CLIENT-${process.pid}`, waitMs, this.#keys, trace);
   }
 
   /** Runs a task and gives its result. Arguments that JSON cannot say reject with BAD_ARGS before anything is sent. */
@@ -170,9 +174,9 @@ class Client implements AsyncDisposable {
    * @param topics beginnings of names: `arm` is `arm`, `arm.left` and `army`; none is every topic
    */
   subscribe(...topics: string[]): Subscription {
-    const subscription = new Subscription(topics.length === 0 ? [""] : topics, this.#dataEndpoints(), (ended) =>
-      this.#subscriptions.delete(ended),
-    );
+    const prefixes = topics.length === 0 ? [""] : topics;
+    const onEnd = (ended: Subscription): void => void this.#subscriptions.delete(ended);
+    const subscription = new Subscription(prefixes, this.#dataEndpoints(), this.#keys.options, onEnd);
     this.#subscriptions.add(subscription);
     return subscription;
   }

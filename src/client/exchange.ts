@@ -23,6 +23,7 @@ import { decodeReply, type Reply } from "../wire/replies.ts";
 import { Dealer, type Frame } from "../zmq/socket.ts";
 import { Deadlines } from "./deadlines.ts";
 import { TaskEngineError } from "./errors.ts";
+import type { ClientKeys } from "./keys.ts";
 
 /** What a request can come to, if it is not refused. */
 export type Answer = Extract<Reply, { kind: "ack" | "batch" }>;
@@ -81,9 +82,11 @@ export class Exchange {
     readonly endpoint: string,
     private readonly id: string,
     private readonly connectionWaitMs: number,
+    private readonly keys: ClientKeys,
     private readonly trace: Trace | undefined,
   ) {
     this.#dealer = new Dealer({
+      ...keys.options,
       immediate: true,
       linger: 0,
       sendHighWaterMark: peerQueueMessagesMax,
@@ -286,7 +289,7 @@ export class Exchange {
 
   /** Cancels what nobody waits for any more. Says what a person should know. */
   #giveUp(serial: string, pending: Pending): string {
-    if (pending.unsent !== null) return "is the engine running?";
+    if (pending.unsent !== null) return this.keys.ifSilent;
     return this.#sendCancel(serial, pending)
       ? "it was told to cancel the request, but may have been at work on it"
       : "it may still be at work on the request";

@@ -3,8 +3,9 @@ import type { Json } from "../wire/json.ts";
 import type { TaskOptions } from "../wire/policy.ts";
 import type { BatchProgress } from "./batch.ts";
 import type { Trace } from "./exchange.ts";
+import type { KeyFiles } from "./keys.ts";
 
-export interface ConnectOptions {
+export interface ConnectOptions extends KeyFiles {
   /**
    * ms that `publish`, `get`, `tasks`, `status`, `cancel` may take, and that any request may wait for a connection; default
    * 5000. A request that gets no connection in that time fails with NO_ANSWER and is never sent.

@@ -8,6 +8,8 @@ const milliseconds = v.nullable(v.number());
 export const statusSchema = v.object({
   /** It is stopping: nothing new is taken. */
   draining: v.boolean(),
+  /** `curve`: with keys. `none`: without, at an address of its own machine alone. `insecure`: without, reached by others. */
+  security: v.picklist(["curve", "none", "insecure"]),
   /** Since the engine's start, but for `waiting` and `held`, which are as of now. */
   jobs: v.object({
     accepted: count,

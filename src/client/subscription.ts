@@ -16,7 +16,10 @@ import {
 import { ProtocolError } from "../wire/errors.ts";
 import { checkFrame, type Data, dataSchema, decodeMeta, decodeObject, type PackSeconds } from "../wire/frames.ts";
 import type { Json } from "../wire/json.ts";
+import { decodeReply } from "../wire/replies.ts";
+import type { SocketOptions } from "../zmq/options.ts";
 import { type Frame, Subscriber } from "../zmq/socket.ts";
+import { TaskEngineError } from "./errors.ts";
 
 /** A value of a topic, and when it was given, in seconds since 1970. */
 export interface TopicValue {
@@ -40,15 +43,7 @@ interface Buffered {
  * loses the oldest values, which are counted in `dropped`; the newest are always kept.
  */
 export class Subscription implements AsyncIterableIterator<TopicValue> {
-  readonly #socket = new Subscriber({
-    linger: 0,
-    receiveHighWaterMark: peerQueueMessagesMax,
-    maxMessageSize: frameBytesHardMax,
-    reconnectInterval: 50,
-    reconnectIntervalMax: 1_000,
-    heartbeatInterval: 2_000,
-    heartbeatTimeout: 6_000,
-  });
+  readonly #socket: Subscriber;
   readonly #buffer: Buffered[] = [];
   #bufferBytes = 0;
   /** Topic → which value of it came last. A data worker that was started again counts from 1, so the time belongs to it. */
@@ -65,12 +60,24 @@ export class Subscription implements AsyncIterableIterator<TopicValue> {
   /**
    * @param prefixes beginnings of topics; the empty one is every topic
    * @param endpoints where the data workers publish, as soon as it is known; what it rejects with, the next read does
+   * @param keys options of the socket for an engine with keys
    */
   constructor(
     private readonly prefixes: readonly string[],
     endpoints: Promise<readonly string[]>,
+    keys: SocketOptions,
     private readonly onEnd: (subscription: Subscription) => void,
   ) {
+    this.#socket = new Subscriber({
+      ...keys,
+      linger: 0,
+      receiveHighWaterMark: peerQueueMessagesMax,
+      maxMessageSize: frameBytesHardMax,
+      reconnectInterval: 50,
+      reconnectIntervalMax: 1_000,
+      heartbeatInterval: 2_000,
+      heartbeatTimeout: 6_000,
+    });
     this.#named = new Set(prefixes);
     endpoints.then(
       (list) => this.#start(list),
@@ -149,6 +156,7 @@ export class Subscription implements AsyncIterableIterator<TopicValue> {
       const message = this.#socket.tryReceive(publicationFrames + 1);
       if (message === null) return;
       const publication = decodePublication(message);
+      if (publication instanceof TaskEngineError) return this.#end(publication);
       if (publication instanceof ProtocolError) this.#malformed++;
       else if (publication.topic === topicsTopic) this.#askForLastValues(publication.data);
       else if (!publication.topic.startsWith(ownPrefix)) this.#take(publication, message);
@@ -213,16 +221,25 @@ interface Publication {
   readonly data: Data;
 }
 
-const decodePublication = (message: readonly Frame[]): Publication | ProtocolError => {
+/** A TaskEngineError is the data worker's own: it does not give us what we have subscribed to. */
+const decodePublication = (message: readonly Frame[]): Publication | ProtocolError | TaskEngineError => {
   const [topic, metaBytes, dataBytes] = message;
   if (topic === undefined || metaBytes === undefined || dataBytes === undefined || message.length > publicationFrames) {
     return new ProtocolError("BAD_FRAME", "a publication has a topic, META and DATA");
   }
   const meta = decodeMeta(metaBytes);
   if (meta instanceof ProtocolError) return meta;
+  if (meta.type === "ERR") return decodeRefusal([metaBytes, dataBytes]);
   const body = decodeObject(dataBytes, "DATA");
   if (body instanceof ProtocolError) return body;
   const data = checkFrame(dataSchema, body, "DATA");
   if (data instanceof ProtocolError) return data;
   return { topic: Buffer.from(topic).toString(), version: `${meta.serial} ${meta.pack}`, data: data as Data };
+};
+
+const decodeRefusal = (frames: readonly Frame[]): ProtocolError | TaskEngineError => {
+  const reply = decodeReply(frames);
+  if (reply instanceof ProtocolError) return reply;
+  if (reply.kind === "error") return new TaskEngineError(reply.error.code, reply.error.message);
+  return new ProtocolError("BAD_FRAME", "a refusal has a code and a message");
 };

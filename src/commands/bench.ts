@@ -9,7 +9,7 @@
 import { defineCommand } from "citty";
 import type { Client } from "../client/client.ts";
 import { callTimeoutMs, clientRequestsMax, requestTimeoutMs } from "../limits.ts";
-import { callArgs, endpointFrom, numberFrom, timeoutFrom, withEngine } from "./engine.ts";
+import { callArgs, endpointFrom, keysFrom, numberFrom, timeoutFrom, withEngine } from "./engine.ts";
 import { ExitError } from "./exit.ts";
 import { printResult } from "./output.ts";
 
@@ -28,7 +28,7 @@ export const benchCommand = defineCommand({
     const window = numberFrom(args.window, "--window", 1, clientRequestsMax);
     const endpoint = endpointFrom(args);
     const waitMs = timeoutFrom(args, callTimeoutMs);
-    const options = { waitMs: Math.min(waitMs, requestTimeoutMs) };
+    const options = { ...keysFrom(args), waitMs: Math.min(waitMs, requestTimeoutMs) };
     const report = await withEngine(endpoint, options, (engine) => measure(engine, samples, window, waitMs));
     if (args.json) await printResult(JSON.stringify(report));
     else for (const line of describe(report)) await printResult(line);

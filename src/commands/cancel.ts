@@ -6,8 +6,8 @@
  * such request or the engine said no, 2 for wrong usage, 3 when there is no engine or no answer in time.
  */
 import { defineCommand } from "citty";
-import { requestTimeoutMs, serialLengthMax } from "../limits.ts";
-import { endpointFrom, engineArgs, timeoutFrom, withEngine } from "./engine.ts";
+import { serialLengthMax } from "../limits.ts";
+import { connectionFrom, endpointFrom, engineArgs, withEngine } from "./engine.ts";
 import { UsageError } from "./exit.ts";
 import { printResult } from "./output.ts";
 
@@ -21,8 +21,7 @@ export const cancelCommand = defineCommand({
     if (serial === "" || serial.length > serialLengthMax) {
       throw new UsageError(`SERIAL must have 1 to ${serialLengthMax} characters`);
     }
-    const options = { waitMs: timeoutFrom(flags, requestTimeoutMs) };
-    const cancelled = await withEngine(endpointFrom(flags), options, (engine) => engine.cancel(serial));
+    const cancelled = await withEngine(endpointFrom(flags), connectionFrom(flags), (engine) => engine.cancel(serial));
     await printResult(`cancelled ${cancelled}`);
   },
 });

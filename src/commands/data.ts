@@ -10,17 +10,17 @@
  * 2 for wrong usage, 3 when there is no engine or no answer in time.
  */
 import { defineCommand } from "citty";
-import type { TopicValue } from "../client/client.ts";
-import { nameLengthMax, requestTimeoutMs } from "../limits.ts";
-import { type EngineFlags, endpointFrom, engineArgs, timeoutFrom, withEngine } from "./engine.ts";
+import type { ConnectOptions, TopicValue } from "../client/client.ts";
+import { nameLengthMax } from "../limits.ts";
+import { connectionFrom, type EngineFlags, endpointFrom, engineArgs, withEngine } from "./engine.ts";
 import { UsageError } from "./exit.ts";
 import { toldToEnd } from "./interrupt.ts";
 import { printResult, stdoutClosed } from "./output.ts";
 import { plain, valueFrom } from "./values.ts";
 
-const connection = (args: EngineFlags): [endpoint: string, options: { waitMs: number }] => [
+const connection = (args: EngineFlags): [endpoint: string, options: ConnectOptions] => [
   endpointFrom(args),
-  { waitMs: timeoutFrom(args, requestTimeoutMs) },
+  connectionFrom(args),
 ];
 
 const checkTopic = (topic: string): string => {

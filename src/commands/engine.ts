@@ -2,10 +2,25 @@
 import type { Client, ConnectOptions } from "../client/client.ts";
 import { defaultEndpoint, isEndpoint } from "../client/endpoint.ts";
 import { TaskEngineError } from "../client/errors.ts";
+import { type KeyFiles, keyVariable, serverKeyVariable } from "../client/keys.ts";
 import { callTimeoutMs, requestTimeoutMs } from "../limits.ts";
 import { ExitError, UsageError } from "./exit.ts";
 
 const routerVariable = "TASK_ENGINE_ROUTER";
+
+/** Files of keys, of every verb that connects. */
+export const keyArgs = {
+  "server-key": {
+    type: "string",
+    valueHint: "file",
+    description: `Public key of the engine (default $${serverKeyVariable}, or else ~/.config/task-engine/engine.key)`,
+  },
+  key: {
+    type: "string",
+    valueHint: "file",
+    description: `Own secret key (default $${keyVariable}, or else ~/.config/task-engine/client.key_secret; none: no keys)`,
+  },
+} as const;
 
 const timeoutFlag = (defaultMs: number) =>
   ({ type: "string", valueHint: "ms", description: `Longest wait for an answer (default ${defaultMs})` }) as const;
@@ -17,6 +32,7 @@ export const engineArgs = {
     valueHint: "endpoint",
     description: `Where the engine is (default $${routerVariable}, or else ${defaultEndpoint})`,
   },
+  ...keyArgs,
   timeout: timeoutFlag(requestTimeoutMs),
 } as const;
 
@@ -35,6 +51,8 @@ export const callArgs = {
 export interface EngineFlags {
   readonly router?: string | undefined;
   readonly direct?: string | undefined;
+  readonly "server-key"?: string | undefined;
+  readonly key?: string | undefined;
   readonly timeout?: string | undefined;
 }
 
@@ -63,6 +81,15 @@ export const numberFrom = (text: string, flag: string, min: number, max: number)
 export const timeoutFrom = ({ timeout }: EngineFlags, defaultMs: number): number =>
   timeout === undefined ? defaultMs : numberFrom(timeout, "--timeout", 1, Number.MAX_SAFE_INTEGER);
 
+/** The files that were named. */
+export const keysFrom = (flags: EngineFlags): KeyFiles => ({ serverKey: flags["server-key"], key: flags.key });
+
+/** How to connect for what costs the engine no work; throws UsageError. */
+export const connectionFrom = (flags: EngineFlags): ConnectOptions => ({
+  ...keysFrom(flags),
+  waitMs: timeoutFrom(flags, requestTimeoutMs),
+});
+
 /** Connects, lets `work` do its work, closes. What the engine or a task refuses ends with code 1, silence with code 3. */
 export const withEngine = async <Result>(
   endpoint: string,
@@ -70,7 +97,7 @@ export const withEngine = async <Result>(
   work: (engine: Client) => Promise<Result>,
 ): Promise<Result> => {
   const { connect } = await import("../client/client.ts");
-  const engine = connect(endpoint, options);
+  const engine = connectWithKeys(() => connect(endpoint, options));
   try {
     return await work(engine);
   } catch (error) {
@@ -82,5 +109,14 @@ export const withEngine = async <Result>(
     // A cancellation may have been the last thing to be said, and the process ends now.
     const { terminateContext } = await import("../zmq/context.ts");
     terminateContext();
+  }
+};
+
+/** A file of keys that cannot be used is wrong usage. */
+const connectWithKeys = (make: () => Client): Client => {
+  try {
+    return make();
+  } catch (error) {
+    throw error instanceof TaskEngineError ? new UsageError(error.message) : error;
   }
 };

@@ -15,7 +15,7 @@ import { TaskEngineError } from "../client/errors.ts";
 import type { JobOptions } from "../client/options.ts";
 import { callTimeoutMs, durationMsMax, priorityDefault, priorityMax, requestTimeoutMs } from "../limits.ts";
 import type { Json } from "../wire/json.ts";
-import { callArgs, type EngineFlags, endpointFrom, numberFrom, timeoutFrom, withEngine } from "./engine.ts";
+import { callArgs, type EngineFlags, endpointFrom, keysFrom, numberFrom, timeoutFrom, withEngine } from "./engine.ts";
 import { UsageError } from "./exit.ts";
 import { interruptible } from "./interrupt.ts";
 import { StatusLine } from "./status-line.ts";
@@ -57,6 +57,7 @@ export const sendCommand = defineCommand({
     const kwargs = args.kwargs === undefined ? {} : objectFrom(args.kwargs, "--kwargs");
     const job = jobOptionsFrom(args);
     const options = {
+      ...keysFrom(args),
       waitMs: Math.min(job.waitMs, requestTimeoutMs),
       ...(args.verbose && { trace: await tracer() }),
     };

@@ -6,7 +6,7 @@ import { printable } from "../log.ts";
 export const describeStatus = (endpoint: string, status: EngineStatus): string[] => {
   const { jobs, queue, workers, tasks, limits } = status;
   const lines = [
-    `engine ${endpoint}: ${status.draining ? "stopping" : "serving"}`,
+    `engine ${endpoint}: ${status.draining ? "stopping" : "serving"}, ${securityWords[status.security]}`,
     `jobs: ${jobs.accepted} accepted, ${jobs.done} done, ${sum(jobs.failed)} failed, ${jobs.retried} retried; ` +
       `${jobs.waiting} waiting (${bytes(queue.bytes)}), ${jobs.held} with workers`,
     "",
@@ -41,6 +41,12 @@ export const describeStatus = (endpoint: string, status: EngineStatus): string[]
   ];
   return lines.map(printable);
 };
+
+const securityWords = {
+  curve: "with keys",
+  none: "without keys, on its own machine alone",
+  insecure: "INSECURE: without keys, for everybody who reaches it",
+} as const;
 
 const sum = (numbers: Readonly<Record<string, number>>): number =>
   Object.values(numbers).reduce((total, count) => total + count, 0);

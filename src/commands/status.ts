@@ -8,8 +8,8 @@
  */
 import { defineCommand } from "citty";
 import type { EngineStatus } from "../client/client.ts";
-import { requestTimeoutMs, watchIntervalMs } from "../limits.ts";
-import { endpointFrom, engineArgs, timeoutFrom, withEngine } from "./engine.ts";
+import { watchIntervalMs } from "../limits.ts";
+import { connectionFrom, endpointFrom, engineArgs, withEngine } from "./engine.ts";
 import { toldToEnd } from "./interrupt.ts";
 import { printResult, stdoutClosed, writeOut } from "./output.ts";
 import { describeStatus } from "./status-view.ts";
@@ -26,7 +26,7 @@ export const statusCommand = defineCommand({
     const show = args.json
       ? (status: EngineStatus): Promise<void> => printResult(JSON.stringify(status))
       : (status: EngineStatus): Promise<void> => printBlock(describeStatus(endpoint, status), args.watch === true);
-    await withEngine(endpoint, { waitMs: timeoutFrom(args, requestTimeoutMs) }, async (engine) => {
+    await withEngine(endpoint, connectionFrom(args), async (engine) => {
       if (!args.watch) return show(await engine.status());
       const end = Promise.race([toldToEnd(), stdoutClosed]).then(() => "end" as const);
       const showAgain = async (): Promise<void> => show(await engine.status());

@@ -5,8 +5,7 @@
  * Exits with 0; 1 when the engine said no, 2 for wrong usage, 3 when there is no engine or no answer in time.
  */
 import { defineCommand } from "citty";
-import { requestTimeoutMs } from "../limits.ts";
-import { endpointFrom, engineArgs, timeoutFrom, withEngine } from "./engine.ts";
+import { connectionFrom, endpointFrom, engineArgs, withEngine } from "./engine.ts";
 import { printResult } from "./output.ts";
 
 export const tasksCommand = defineCommand({
@@ -16,9 +15,7 @@ export const tasksCommand = defineCommand({
     json: { type: "boolean", description: "Print a JSON list, with how many workers serve each task" },
   },
   run: async ({ args }) => {
-    const tasks = await withEngine(endpointFrom(args), { waitMs: timeoutFrom(args, requestTimeoutMs) }, (engine) =>
-      engine.tasks(),
-    );
+    const tasks = await withEngine(endpointFrom(args), connectionFrom(args), (engine) => engine.tasks());
     if (args.json) await printResult(JSON.stringify(tasks));
     else for (const { name } of tasks) await printResult(name);
   },

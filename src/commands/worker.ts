@@ -9,10 +9,14 @@
  */
 import { defineCommand } from "citty";
 import { isEndpoint } from "../client/endpoint.ts";
+import { TaskEngineError } from "../client/errors.ts";
+import { readClientKeys } from "../client/keys.ts";
 import { StartError } from "../lifecycle.ts";
 import { error, say } from "../log.ts";
 import { outliveReaders } from "../supervisor/output.ts";
 import { onInterrupt } from "../supervisor/signals.ts";
+import type { SocketOptions } from "../zmq/options.ts";
+import { type EngineFlags, keyArgs, keysFrom } from "./engine.ts";
 import { ExitError, UsageError } from "./exit.ts";
 
 export const workerCommand = defineCommand({
@@ -29,6 +33,7 @@ export const workerCommand = defineCommand({
       valueHint: "folder",
       description: "Folder of task files (default: the built-in tasks alone)",
     },
+    ...keyArgs,
     verbose: { type: "boolean", description: "Print each task as it passes" },
   },
   run: async ({ args }) => {
@@ -44,6 +49,7 @@ export const workerCommand = defineCommand({
         port: null,
         backend: router,
         tasksDir,
+        keys: keysOf(args),
         supervised: false,
         jobsMax: null,
         memoryBytesMax: null,
@@ -57,6 +63,14 @@ export const workerCommand = defineCommand({
     process.exit(0);
   },
 });
+
+const keysOf = (flags: EngineFlags): SocketOptions => {
+  try {
+    return readClientKeys(keysFrom(flags)).options;
+  } catch (failure) {
+    throw failure instanceof TaskEngineError ? new UsageError(failure.message) : failure;
+  }
+};
 
 const onLeaveSignals = (leave: () => void): void => {
   let isLeaving = false;

@@ -3,6 +3,7 @@
  * does what the broker says.
  */
 
+import { isLoopback } from "../exposure.ts";
 import { hasSupervisor, onStopSignal, onSupervisorMessage, StartError, tellSupervisor } from "../lifecycle.ts";
 import {
   beatIntervalMs,
@@ -20,6 +21,7 @@ import { openEnvelope } from "../wire/envelope.ts";
 import { ProtocolError } from "../wire/errors.ts";
 import { decodeRequest } from "../wire/requests.ts";
 import { terminateContext } from "../zmq/context.ts";
+import { Gate } from "../zmq/gate.ts";
 import { Router } from "../zmq/socket.ts";
 import { describeBindError } from "../zmq/start.ts";
 import { Alarm } from "./alarm.ts";
@@ -41,11 +43,13 @@ const lostConnection = "\0lost";
 
 /** Runs until SIGTERM. Throws StartError where a port cannot be had. */
 export const runRouter = async (options: RouterOptions): Promise<void> => {
-  const frontend = new Router({ ...socketOptions });
-  const backend = new Router({ ...socketOptions, disconnectMessage: lostConnection });
+  const gate = await Gate.open();
+  const frontend = new Router({ ...socketOptions, ...gate.serverOptions });
+  const backend = new Router({ ...socketOptions, ...gate.serverOptions, disconnectMessage: lostConnection });
   const front = `[ROUTER-${options.port}(FRONTEND)]`;
   const back = `[ROUTER-${options.backendPort}(BACKEND)]`;
-  const broker = new Broker({ id: `ROUTER-${process.pid}`, random: Math.random });
+  const security = gate.hasKeys ? "curve" : isLoopback(options.host) ? "none" : "insecure";
+  const broker = new Broker({ id: `ROUTER-${process.pid}`, random: Math.random, security });
   const alarm = new Alarm(() => turn({ type: "tick" }));
 
   /** Counts what came to nothing, and says so once, not once a message: whoever sends garbage would else write the log. */
@@ -107,7 +111,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   const fromRequestor = (message: Uint8Array[]): void => {
     const { envelope, frames, error } = openEnvelope(message);
     const request = error === undefined ? decodeRequest(frames) : { kind: "bad" as const, meta: null, error };
-    happen({ type: "request", requestor: envelope, request });
+    happen({ type: "request", requestor: envelope, user: gate.userOf(frontend), request });
   };
 
   const fromWorker = ([id = noBytes, ...frames]: Uint8Array[]): void => {
@@ -119,7 +123,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
     const decoded = decodeFromWorker(frames);
     if (decoded instanceof ProtocolError)
       drop("workersMessage", `${back} Dropped a worker's message: ${decoded.message}`);
-    else happen({ type: "worker", key, message: decoded });
+    else happen({ type: "worker", key, user: gate.userOf(backend), message: decoded });
   };
 
   say(`Starting [ROUTER] on socket: ${options.host}:${options.port}`);
@@ -127,6 +131,10 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   say(`${front} Listener online`);
   bind(backend, "backend", options.host, options.backendPort);
   say(`${back} Listener online`);
+
+  gate.guard(frontend);
+  gate.guard(backend);
+  gate.onAccess((access) => turn({ type: "access", access }));
 
   const told = Promise.withResolvers<void>();
   onSupervisorMessage((message) => {

@@ -19,6 +19,7 @@ import {
   type WorkerHeader,
 } from "../wire/backend.ts";
 import { ProtocolError } from "../wire/errors.ts";
+import type { SocketOptions } from "../zmq/options.ts";
 import { reactor } from "../zmq/reactor.ts";
 import { Dealer } from "../zmq/socket.ts";
 
@@ -28,6 +29,8 @@ export type AbortHeader = Extract<RouterHeader, { type: "ABORT" }>;
 export interface BackendLinkOptions {
   /** The router's backend, `tcp://HOST:PORT`. */
   readonly endpoint: string;
+  /** The keys to connect with; none for a router without. */
+  readonly keys: SocketOptions;
   /** What this worker says of itself. */
   readonly ready: ReadyHeader;
   /** `[WORKER-<pid>(TASK)]`, before each line of the log. */
@@ -38,7 +41,7 @@ export interface BackendLinkOptions {
   readonly onWork: (header: WorkHeader, bodies: readonly Uint8Array[], waitedMs: number) => void;
   /** A job is to end before its time. */
   readonly onAbort?: (header: AbortHeader) => void;
-  /** The connection is lost: the router has given up what is held here. Another connection is on its way. */
+  /** The connection is lost, or this worker is not admitted any more: the router has given up what is held here. */
   readonly onLost?: () => void;
 }
 
@@ -59,10 +62,13 @@ export class BackendLink {
   #answers: Answers | null = null;
   readonly #goodbye = Promise.withResolvers<void>();
   #garbageSeen = false;
+  /** What the router has said last of why it does not admit us. */
+  #refusal: string | null = null;
 
   constructor(options: BackendLinkOptions) {
     this.#options = options;
     this.#socket = new Dealer({
+      ...options.keys,
       // libzmq says it at every connection, so a router that has been started anew knows us at once.
       helloMessage: JSON.stringify(options.ready),
       hiccupMessage: lostConnection,
@@ -146,12 +152,26 @@ export class BackendLink {
         continue;
       }
       const { header, bodies } = message;
-      if (header.type === "WELCOME") this.#options.onWelcome();
+      if (header.type === "WELCOME") this.#welcome();
+      else if (header.type === "REFUSED") this.#refused(header.message);
       else if (header.type === "WHO") this.#send(this.#options.ready);
       else if (header.type === "GOODBYE") this.#goodbye.resolve();
       else if (header.type === "ABORT") this.#options.onAbort?.(header);
       else if (header.type !== "BEAT") this.#options.onWork(header, bodies, reactor.waitedMs);
     }
+  }
+
+  #welcome(): void {
+    this.#refusal = null;
+    this.#options.onWelcome();
+  }
+
+  /** It may be admitted later, once there is room for it or its rights have been changed: each BEAT asks anew. */
+  #refused(message: string): void {
+    this.#options.onLost?.();
+    if (message === this.#refusal) return;
+    this.#refusal = message;
+    warn(`${this.#options.tag} Not admitted by the router: ${message}; trying on`);
   }
 
   /** Once, not once a message. */

@@ -3,6 +3,7 @@ import { onStopSignal, StartError, tellSupervisor } from "../lifecycle.ts";
 import { say } from "../log.ts";
 import { encodeData, encodeError, packNow } from "../wire/frames.ts";
 import { terminateContext } from "../zmq/context.ts";
+import { Gate } from "../zmq/gate.ts";
 import { describeBindError } from "../zmq/start.ts";
 import { BackendLink, type WorkHeader } from "./backend-link.ts";
 import { Publisher } from "./publisher.ts";
@@ -22,7 +23,8 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
   const tag = `[WORKER-${process.pid}(DATA)]`;
   const address = `${options.host}:${options.port}`;
   const endpoint = `tcp://${address}`;
-  const publisher = new Publisher();
+  const gate = await Gate.open();
+  const publisher = new Publisher(gate);
 
   say(`Starting worker[DATA] on socket: ${address}`);
   try {
@@ -61,6 +63,7 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
 
   const link = new BackendLink({
     endpoint: options.backend,
+    keys: gate.memberOptions,
     tag,
     ready: { type: "READY", role: "data", id: `TASK-${process.pid}`, pid: process.pid, tasks: [], endpoint },
     onWelcome: () => tellSupervisor({ type: "online" }),

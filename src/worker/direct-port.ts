@@ -1,4 +1,5 @@
 /** A task worker's own port: requestors that skip the router send it the same frames and get the same answers. */
+import { Access } from "../access/access.ts";
 import {
   drainMessagesMax,
   envelopeFramesMax,
@@ -13,13 +14,16 @@ import type { ErrorBody, ErrorCode } from "../wire/errors.ts";
 import { encodeError, type Meta } from "../wire/frames.ts";
 import { encodeReplyMeta, partFromError } from "../wire/replies.ts";
 import { decodeRequest, type TaskPart } from "../wire/requests.ts";
+import { refusalOfRequest } from "../wire/rights.ts";
+import type { Gate } from "../zmq/gate.ts";
 import { Router } from "../zmq/socket.ts";
-import type { Executor, Outcome } from "./executor.ts";
+import type { Executor, Job, Outcome } from "./executor.ts";
 import type { Registry } from "./task.ts";
 
 export interface DirectPortOptions {
   /** `TASK-<pid>`: who answers. */
   readonly id: string;
+  readonly gate: Gate;
   readonly executor: Executor;
   readonly registry: Registry;
   /** Called after each job that was run or refused. */
@@ -30,26 +34,36 @@ export interface DirectPortOptions {
 
 interface Asked {
   readonly envelope: readonly Uint8Array[];
+  /** The name of the key that it came with; null where nobody is known. */
+  readonly user: string | null;
   readonly meta: Pick<Meta, "version" | "serial">;
 }
 
 export class DirectPort {
   readonly #options: DirectPortOptions;
-  readonly #socket = new Router({
-    mandatory: true,
-    linger: lingerMs,
-    maxMessageSize: frameBytesHardMax,
-    sendHighWaterMark: peerQueueMessagesMax,
-    receiveHighWaterMark: peerQueueMessagesMax,
-  });
+  readonly #socket: Router;
+  /** Who might do what until now. */
+  #access = Access.nobody;
+  /** Jobs that have not ended, and who asked for them. */
+  readonly #held = new Map<Job, string | null>();
 
   constructor(options: DirectPortOptions) {
     this.#options = options;
+    this.#socket = new Router({
+      ...options.gate.serverOptions,
+      mandatory: true,
+      linger: lingerMs,
+      maxMessageSize: frameBytesHardMax,
+      sendHighWaterMark: peerQueueMessagesMax,
+      receiveHighWaterMark: peerQueueMessagesMax,
+    });
   }
 
   /** Throws ZmqError where the port cannot be had. */
   bind(endpoint: string): void {
     this.#socket.bind(endpoint);
+    this.#options.gate.guard(this.#socket);
+    this.#options.gate.onAccess((access) => this.#revoke(access));
     this.#socket.onReadable(() => {
       for (let count = 0; count < drainMessagesMax; count++) {
         const message = this.#socket.tryReceive(envelopeFramesMax + messageFramesMax + 1);
@@ -64,10 +78,13 @@ export class DirectPort {
   }
 
   #receive(message: Uint8Array[]): void {
+    const { gate } = this.#options;
+    const user = gate.userOf(this.#socket);
     const { envelope, frames, error } = openEnvelope(message);
-    if (error !== undefined) return this.#fail({ envelope, meta: { version: 0.1 } }, error.code, error.message);
-    const request = decodeRequest(frames);
-    const asked: Asked = { envelope, meta: request.meta ?? { version: 0.1 } };
+    const request = error === undefined ? decodeRequest(frames) : { kind: "bad" as const, meta: null, error };
+    const asked: Asked = { envelope, user, meta: request.meta ?? { version: 0.1 } };
+    const refusal = refusalOfRequest(gate.access, user, request);
+    if (refusal !== null) return this.#fail(asked, "UNAUTHORIZED", refusal);
     switch (request.kind) {
       case "bad":
         return this.#fail(asked, request.error.code, request.error.message);
@@ -94,18 +111,30 @@ export class DirectPort {
     for (const [index, { name, task }] of parts.entries()) {
       log?.(`Received task: ${JSON.stringify(task)}`);
       const ttlMs = task.options?.ttlMs ?? this.#options.registry.get(name)?.policy.ttlMs;
-      executor.submit({
+      const job: Job = {
         name,
         task,
         serial: asked.meta.serial ?? "",
         ...(ttlMs !== undefined && { expiresMs: performance.now() + ttlMs }),
         done: (outcome) => {
+          this.#held.delete(job);
           outcomes[index] = outcome;
           if (--left === 0) this.#answer(asked, outcomes);
           this.#options.ended();
         },
-      });
+      };
+      this.#held.set(job, asked.user);
+      executor.submit(job);
     }
+  }
+
+  /** Who may what has changed: what may not be any more ends. */
+  #revoke(access: Access): void {
+    for (const [job, user] of this.#held) {
+      const refusal = access.refusalSince(this.#access, user, "send", job.name);
+      if (refusal !== null) this.#options.executor.stop(job, "UNAUTHORIZED", refusal);
+    }
+    this.#access = access;
   }
 
   /** What cannot be kept here is not promised: only the router can have a worker killed, and only it has priorities. */

@@ -3,9 +3,10 @@
  * `[topic, META, DATA]`. Who subscribes to a topic by its whole name gets its last value at once, and nobody else gets it
  * again; who subscribes to the beginning of names gets what comes from then on. `$topics` answers with the names.
  */
-import { frameBytesHardMax, lingerMs, subscriberQueueMessagesMax, topicBytesMax, topicsMax } from "../limits.ts";
+import { lingerMs, subscriberFrameBytesMax, subscriberQueueMessagesMax, topicBytesMax, topicsMax } from "../limits.ts";
 import type { ErrorBody } from "../wire/errors.ts";
-import { type Data, encodeData, encodeMeta, packNow } from "../wire/frames.ts";
+import { type Data, encodeData, encodeError, encodeMeta, packNow } from "../wire/frames.ts";
+import type { Gate } from "../zmq/gate.ts";
 import { XPublisher } from "../zmq/socket.ts";
 
 interface LastValue {
@@ -16,28 +17,39 @@ interface LastValue {
 /** Answers its subscriber with the topics that have a value. Nobody can put it. */
 export const topicsTopic = "$topics";
 
-/** First byte of what XPUB passes up: 1 for a subscription, 0 for its end. */
+/** First byte of what XPUB passes up. What a peer sends otherwise means nothing here. */
 const subscribed = 1;
+const unsubscribed = 0;
 
 export class Publisher {
   readonly #values = new Map<string, LastValue>();
   #bytes = 0;
   #sequence = 0;
-  readonly #socket = new XPublisher({
-    // Subscriptions pass through our hands, so that a last value can go to the new subscriber alone.
-    manual: true,
-    linger: lingerMs,
-    maxMessageSize: frameBytesHardMax,
-    sendHighWaterMark: subscriberQueueMessagesMax,
-  });
+  readonly #gate: Gate;
+  readonly #socket: XPublisher;
+
+  constructor(gate: Gate) {
+    this.#gate = gate;
+    this.#socket = new XPublisher({
+      ...gate.serverOptions,
+      // Subscriptions pass through our hands, so that a last value can go to the new subscriber alone.
+      manual: true,
+      linger: lingerMs,
+      maxMessageSize: subscriberFrameBytesMax,
+      sendHighWaterMark: subscriberQueueMessagesMax,
+    });
+  }
 
   /** Throws ZmqError where the port cannot be had. */
   bind(endpoint: string): void {
     this.#socket.bind(endpoint);
+    this.#gate.guard(this.#socket);
     this.#socket.onReadable(() => {
       for (let message = this.#socket.tryReceive(); message !== null; message = this.#socket.tryReceive()) {
+        const user = this.#gate.userOf(this.#socket);
         const [bytes] = message;
-        if (bytes !== undefined) this.#onSubscription(bytes[0] === subscribed, bytes.subarray(1));
+        if (bytes?.[0] === subscribed) this.#subscribe(user, bytes.subarray(1));
+        else if (bytes?.[0] === unsubscribed) this.#socket.set({ unsubscribe: bytes.subarray(1) });
       }
     });
   }
@@ -75,23 +87,37 @@ export class Publisher {
     this.#socket.close();
   }
 
-  #onSubscription(begins: boolean, topic: Uint8Array): void {
-    if (!begins) {
-      this.#socket.set({ unsubscribe: topic });
-      return;
-    }
-    this.#socket.set({ subscribe: topic });
+  #subscribe(user: string | null, topic: Uint8Array): void {
     const name = Buffer.from(topic).toString();
-    const last = name === topicsTopic ? this.#describeTopics() : this.#values.get(name);
-    if (last === undefined) return;
-    // In this mode the next message goes to the peer whose subscription was read last, and to no other.
+    const refusal = this.#refusal(user, name);
+    this.#socket.set({ subscribe: topic });
+    const answer =
+      refusal !== null
+        ? refused(name, refusal)
+        : name === topicsTopic
+          ? this.#describeTopics(user)
+          : this.#values.get(name);
+    if (answer !== undefined) this.#sendPrivately(name, answer);
+    // It was let in for as long as it takes to tell it why not.
+    if (refusal !== null) this.#socket.set({ unsubscribe: topic });
+  }
+
+  /** To the peer whose subscription was read last, and to no other. */
+  #sendPrivately(topic: string, { meta, data }: LastValue): void {
     this.#socket.set({ manualLastValue: true });
-    this.#socket.trySend([name, last.meta, last.data]);
+    this.#socket.trySend([topic, meta, data]);
     this.#socket.set({ manualLastValue: false, manual: true });
   }
 
-  #describeTopics(): LastValue {
-    return { meta: this.#meta(topicsTopic), data: encodeData({ data: [...this.#values.keys()], pack: packNow() }) };
+  #refusal(user: string | null, prefix: string): string | null {
+    const { access } = this.#gate;
+    if (prefix !== topicsTopic) return access.refusal(user, "read", prefix);
+    return access.hasSome(user, "read") ? null : access.refusal(user, "read");
+  }
+
+  #describeTopics(user: string | null): LastValue {
+    const topics = [...this.#values.keys()].filter((topic) => this.#gate.access.missing(user, "read", topic) === null);
+    return { meta: this.#meta(topicsTopic), data: encodeData({ data: topics, pack: packNow() }) };
   }
 
   #meta(topic: string): Buffer {
@@ -99,3 +125,9 @@ export class Publisher {
     return encodeMeta({ id: topic, role: "publisher", version: 0.2, type: "DATA", pack: packNow(), serial });
   }
 }
+
+/** What a subscriber is told instead of values. */
+const refused = (topic: string, message: string): LastValue => ({
+  meta: encodeMeta({ id: topic, role: "publisher", version: 0.2, type: "ERR", pack: packNow() }),
+  data: encodeError("UNAUTHORIZED", message),
+});

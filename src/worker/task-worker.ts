@@ -7,6 +7,8 @@ import { StartError, tellSupervisor } from "../lifecycle.ts";
 import { routerAbsentMs } from "../limits.ts";
 import { say, warn } from "../log.ts";
 import { terminateContext } from "../zmq/context.ts";
+import { Gate } from "../zmq/gate.ts";
+import type { SocketOptions } from "../zmq/options.ts";
 import { describeBindError } from "../zmq/start.ts";
 import { BackendLink } from "./backend-link.ts";
 import { DirectPort } from "./direct-port.ts";
@@ -22,6 +24,8 @@ export interface TaskWorkerOptions extends RecycleLimits {
   readonly port: number | null;
   /** The router's backend, `tcp://HOST:PORT`. */
   readonly backend: string;
+  /** The keys to join with, if not the engine's own; a worker without a supervisor has no others. */
+  readonly keys?: SocketOptions;
   /** The folder of task files, or null for the built-in tasks alone. */
   readonly tasksDir: string | null;
   /** Whether a supervisor reads which job was begun last. */
@@ -39,6 +43,8 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
   const address = options.port === null ? null : `${options.host}:${options.port}`;
   const leaving = Promise.withResolvers<void>();
   exitOnStrayErrors(tag);
+  // Before any file of tasks is loaded, which could else listen to what is said of keys.
+  const gate = await Gate.open();
   const registry = await loadRegistry(options.tasksDir);
   const log = options.verbose ? (line: string) => say(`${tag} ${line}`) : null;
 
@@ -62,7 +68,7 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
   });
 
   say(`Starting worker[TASK] on socket: ${address ?? "none of its own"}`);
-  const direct = new DirectPort({ id, executor, registry, ended: () => recycle.jobEnded(), log });
+  const direct = new DirectPort({ id, gate, executor, registry, ended: () => recycle.jobEnded(), log });
   if (address !== null) {
     try {
       direct.bind(`tcp://${address}`);
@@ -78,6 +84,7 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
   );
   const link = new BackendLink({
     endpoint: options.backend,
+    keys: options.keys ?? gate.memberOptions,
     tag,
     // Last of all: the router must never hand a job to a worker that is still loading its tasks.
     ready: {

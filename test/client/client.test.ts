@@ -8,6 +8,7 @@ import { rejection } from "../support/rejection.ts";
 
 const someStatus: EngineStatus = {
   draining: false,
+  security: "none",
   jobs: { accepted: 3, done: 1, retried: 0, failed: { TIMEOUT: 1 }, dropped: { lateAnswer: 2 }, waiting: 1, held: 1 },
   queue: { jobs: 1, bytes: 80 },
   tasks: [{ name: "count", workers: 1, waiting: 1, count: 1, p50Ms: 0.5, p99Ms: null }],
@@ -56,7 +57,7 @@ test("an engine that is not there is NO_ANSWER, which asks whether it is running
   for (const promise of [client.call("count"), client.tasks(), client.get("pose"), client.publish("pose", 1)]) {
     const { code, message } = await rejection(promise);
     expect(code).toBe("NO_ANSWER");
-    expect(message).toBe(`no answer from ${endpoint} within 60 ms: is the engine running?`);
+    expect(message).toBe(`no answer from ${endpoint} within 60 ms: is the engine running, and does it do without keys?`);
   }
   expect((await rejection(client.subscribe("pose").next())).code).toBe("NO_ANSWER");
 });

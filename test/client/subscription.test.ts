@@ -4,6 +4,7 @@ import { subscriptionValuesMax, topicsMax } from "../../src/limits.ts";
 import { encodeData } from "../../src/wire/frames.ts";
 import type { Json } from "../../src/wire/json.ts";
 import { Publisher } from "../../src/worker/publisher.ts";
+import { Gate } from "../../src/zmq/gate.ts";
 import { XPublisher } from "../../src/zmq/socket.ts";
 import { handRouter, untilFree } from "../support/hand-router.ts";
 import { freePorts } from "../support/ports.ts";
@@ -14,7 +15,7 @@ const startData = () => {
   const endpoint = `tcp://127.0.0.1:${freePorts(1)}`;
   const router = handRouter();
   router.serve((arrived) => arrived.ack({ tasks: [], data: [endpoint] }));
-  const publisher = new Publisher();
+  const publisher = new Publisher(new Gate(null));
   publisher.bind(endpoint);
   return {
     router: router.endpoint,
@@ -159,7 +160,7 @@ test("a data worker that comes back on its port is followed again", async () => 
   await using client = connect(router.endpoint);
   const subscription = client.subscribe("pose");
   for (const value of [1, 2]) {
-    const publisher = new Publisher();
+    const publisher = new Publisher(new Gate(null));
     await untilFree(() => publisher.bind(endpoint));
     publisher.put("pose", encodeData({ data: value, pack: value }));
     expect(await read(subscription)).toMatchObject({ data: value });

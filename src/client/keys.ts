@@ -1,0 +1,51 @@
+/**
+ * Whose keys a client uses: those it is given, else those of the environment, else those of `~/.config/task-engine` if both
+ * are there; else none, for an engine without.
+ */
+import { existsSync } from "node:fs";
+import { CertificateError, keysFolder, publicFile, readKeyPair, readPublicKey, secretFile } from "../certificate.ts";
+import { curveClient } from "../zmq/keys.ts";
+import type { SocketOptions } from "../zmq/options.ts";
+import { TaskEngineError } from "./errors.ts";
+
+export const serverKeyVariable = "TASK_ENGINE_SERVER_KEY";
+export const keyVariable = "TASK_ENGINE_KEY";
+
+/** In the place of a file: no keys, whatever the environment or the folder has. */
+export const noKeys = "none";
+
+/** Paths of the engine's `NAME.key` and of the client's own `NAME.key_secret`, or `none`. */
+export interface KeyFiles {
+  readonly serverKey?: string | undefined;
+  readonly key?: string | undefined;
+}
+
+export interface ClientKeys {
+  /** Options of every socket that connects to the engine. */
+  readonly options: SocketOptions;
+  /** What to ask a person whom no engine answers. */
+  readonly ifSilent: string;
+}
+
+const without: ClientKeys = { options: {}, ifSilent: "is the engine running, and does it do without keys?" };
+
+/** Reads the files. Throws TaskEngineError, BAD_ARGS, for one that cannot be used or if only one of the two is named. */
+export const readClientKeys = (files: KeyFiles): ClientKeys => {
+  const folder = keysFolder();
+  const defaults = { serverKey: publicFile(folder, "engine"), key: secretFile(folder, "client") };
+  const named = {
+    serverKey: files.serverKey ?? (process.env[serverKeyVariable] || undefined),
+    key: files.key ?? (process.env[keyVariable] || undefined),
+  };
+  if (named.serverKey === noKeys || named.key === noKeys) return without;
+  const isNamed = named.serverKey !== undefined || named.key !== undefined;
+  if (!isNamed && !(existsSync(defaults.serverKey) && existsSync(defaults.key))) return without;
+  const { serverKey, key } = { serverKey: named.serverKey ?? defaults.serverKey, key: named.key ?? defaults.key };
+  try {
+    const options = curveClient(readPublicKey(serverKey), readKeyPair(key));
+    return { options, ifSilent: `is the engine running, with the key in ${serverKey}, and is ${key} authorized?` };
+  } catch (error) {
+    if (!(error instanceof CertificateError)) throw error;
+    throw new TaskEngineError("BAD_ARGS", error.message);
+  }
+};

@@ -1,0 +1,43 @@
+/**
+ * `keygen NAME` makes a pair of keys: `NAME.key`, which may be given to anybody, and `NAME.key_secret`, which never leaves
+ * its owner. The engine takes its own by `serve --key`, a client or a worker of another machine by `--key`.
+ *
+ * Prints on stdout the line that lets the owner of this key in, to be added to the engine's file `authorized`; with the rights
+ * `send read`, or those of `--rights`. On stderr it says which files it has written. The engine need not run.
+ * Exits with 0; 1 if a file cannot be written, or is there already and `--force` is not given; 2 for wrong usage.
+ */
+import { defineCommand } from "citty";
+import { Access } from "../access/access.ts";
+import { CertificateError, keysFolder, publicFile, secretFile, writeCertificate } from "../certificate.ts";
+import { warn } from "../log.ts";
+import { ExitError, UsageError } from "./exit.ts";
+import { printResult } from "./output.ts";
+
+export const keygenCommand = defineCommand({
+  meta: { name: "keygen", description: "Make a pair of keys, for an engine, a client or a worker" },
+  args: {
+    name: { type: "positional", required: true, description: "Name of its owner, and of the files" },
+    dir: { type: "string", valueHint: "folder", description: "Where to (default: ~/.config/task-engine)" },
+    rights: { type: "string", default: "send read", description: "Rights in the line that is printed" },
+    force: { type: "boolean", description: "Write over files that are there: whoever uses those keys is locked out" },
+  },
+  run: async ({ args: { name, dir = keysFolder(), rights, force = false } }) => {
+    // Names of users on the wire and of files at once: what the file of authorized clients takes is fit for both.
+    const { makeKeyPair } = await import("../zmq/keys.ts");
+    const pair = makeKeyPair();
+    const line = `${pair.publicKey} ${name} ${rights}`;
+    const access = Access.parse(line);
+    if (!(access instanceof Access)) throw new UsageError(access.replace("line 1: ", "the line for `authorized` "));
+    if (access.nameOf(pair.publicKey) !== name)
+      throw new UsageError(`NAME is ${JSON.stringify(name)}, which has spaces`);
+    try {
+      writeCertificate(dir, name, pair, force);
+    } catch (failure) {
+      throw failure instanceof CertificateError ? new ExitError(failure.message, 1) : failure;
+    }
+    warn(
+      `Made ${publicFile(dir, name)} and ${secretFile(dir, name)}; to let ${name} in, the engine's \`authorized\` needs:`,
+    );
+    await printResult(line);
+  },
+});

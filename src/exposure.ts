@@ -1,0 +1,36 @@
+/** Who could reach the engine, and whether it has the keys to tell them apart. */
+
+/** Whether an IPv4 address leads to the machine itself alone. */
+export const isLoopback = (host: string): boolean => host.startsWith("127.");
+
+interface Exposure {
+  readonly host: string;
+  readonly key: string | null;
+  readonly authorized: string | null;
+  readonly insecure: boolean;
+}
+
+/** Settings by which the engine would be open to everybody, or that contradict each other; a line for each. */
+export const exposureMistakes = (
+  { host, key, authorized, insecure }: Exposure,
+  placeOf: (name: keyof Exposure) => string,
+): string[] => {
+  const mistakes: string[] = [];
+  if (key === null && authorized !== null) {
+    mistakes.push(
+      `${placeOf("authorized")}: says who is let in, which only an engine with keys can tell; give --key too`,
+    );
+  }
+  if (key !== null && insecure) {
+    mistakes.push(
+      `${placeOf("insecure")}: means an engine without keys, and ${placeOf("key")} gives one; leave one out`,
+    );
+  }
+  if (key === null && !insecure && !isLoopback(host)) {
+    mistakes.push(
+      `${placeOf("host")}: ${host} can be reached from other machines, and without keys by everybody there; ` +
+        "make keys by `task-engine keygen engine` and give --key, or take the risk by --insecure",
+    );
+  }
+  return mistakes;
+};

@@ -1,0 +1,52 @@
+/**
+ * The engine's keys and the file of authorized clients, as the supervisor reads them and hands them to its children. Whatever
+ * is wrong with that file, a person is told, and nobody is let in but the engine's own workers.
+ */
+import { Access } from "../access/access.ts";
+import { CertificateError, type KeyPair, readKeyPair, readOwn } from "../certificate.ts";
+import type { Security } from "../lifecycle.ts";
+import { authorizedTextLengthMax } from "../limits.ts";
+import { warn } from "../log.ts";
+
+export class Keyring {
+  readonly #engine: KeyPair;
+  readonly #member: KeyPair;
+  readonly #path: string;
+  #authorized: string;
+
+  /**
+   * Throws CertificateError where the engine's own key cannot be used.
+   * @param key path of the engine's `NAME.key_secret`
+   * @param authorized path of the file of authorized clients
+   * @param member a pair for the engine's own workers, made for this run of it
+   */
+  constructor(key: string, authorized: string, member: KeyPair) {
+    this.#engine = readKeyPair(key);
+    this.#member = member;
+    this.#path = authorized;
+    this.#authorized = this.#read();
+  }
+
+  get security(): Security {
+    return { engine: this.#engine, member: this.#member, authorized: this.#authorized };
+  }
+
+  /** Reads the file of authorized clients again, and gives its text. */
+  readAgain(): string {
+    this.#authorized = this.#read();
+    return this.#authorized;
+  }
+
+  #read(): string {
+    try {
+      const text = readOwn(this.#path, "public", authorizedTextLengthMax);
+      const access = Access.parse(text, this.#member.publicKey);
+      if (access instanceof Access) return text;
+      warn(`Nobody is let in: ${this.#path}, ${access}; mend it, then send SIGHUP`);
+    } catch (error) {
+      if (!(error instanceof CertificateError)) throw error;
+      warn(`Nobody is let in: ${error.message}; mend it, then send SIGHUP`);
+    }
+    return "";
+  }
+}
