@@ -1,0 +1,82 @@
+/**
+ * 1,000,000 mutated messages at all ports of a real engine: none crashes a process, changes a prototype or is kept for good.
+ * Not a part of `bun test`: `bun test ./test/soak/fuzz.ts` runs it. MESSAGES=20000 sends fewer, SECONDS=60 as many as go in
+ * that time (the gate does that), SEED=7 the same ones again.
+ */
+import { expect, test } from "bun:test";
+import { decodeFromRouter, decodeFromWorker } from "../../src/wire/backend.ts";
+import { decodeReply } from "../../src/wire/replies.ts";
+import { decodeRequest } from "../../src/wire/requests.ts";
+import { Random } from "../router/simulation/random.ts";
+import { Asker } from "../support/asker.ts";
+import { Attacker } from "../support/attacker.ts";
+import { startEngine } from "../support/engine.ts";
+import { memoryMib } from "../support/proc.ts";
+import { tempFolder } from "../support/temp-folder.ts";
+
+const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 32));
+const seconds = process.env.SECONDS === undefined ? Number.POSITIVE_INFINITY : Number(process.env.SECONDS);
+const messages = Number(process.env.MESSAGES ?? (Number.isFinite(seconds) ? Number.POSITIVE_INFINITY : 1_000_000));
+/** messages between two looks whether all has been read and everybody lives. */
+const roundMessages = 1_000;
+/** messages after which buffers, compiled code and tables have their size. */
+const warmUpMessages = 20_000;
+/**
+ * MiB that a process may have more at the end than after the warm-up. What the engine may keep by its limits of what is sent
+ * here (4,096 topics with the last value of each, up to 64 MiB, and their copies on the way), and as much again for what
+ * the collector has not taken yet. A leak of 300 bytes a message would be beyond it.
+ */
+const growthMibMax = 256;
+
+const prototypeKeys = `
+  export const task_prototypes = () =>
+    [Object, Array, Function, String, Map, Promise].flatMap((type) => Reflect.ownKeys(type.prototype).map(String));
+`;
+const ownPrototypes = (): string[] =>
+  [Object, Array, Function, String, Map, Promise].flatMap((type) => Reflect.ownKeys(type.prototype).map(String));
+
+test("no mutated message crashes a process, changes a prototype or is kept for good", async () => {
+  const replay = `SEED=${seed} MESSAGES=${messages} bun test ./test/soak/fuzz.ts`;
+  using folder = tempFolder({ "tasks/prototypes.ts": prototypeKeys });
+  await using engine = await startEngine({ cwd: folder.path, flags: ["--tasks", folder.at("tasks")] });
+  const pids = engine.childPids;
+  const random = new Random(seed);
+  let sent = 0;
+  try {
+    using asker = new Asker(engine.endpoint);
+    const prototypes = await asker.ask("prototypes");
+    const ownBefore = ownPrototypes();
+    let memoryBefore: number[] = [];
+    const endMs = performance.now() + seconds * 1000;
+    {
+      using attacker = new Attacker(engine.ports, random);
+      while (sent < messages && performance.now() < endMs) {
+        for (let count = Math.min(roundMessages, messages - sent); count > 0; count--) {
+          const frames = attacker.sendOne();
+          for (const decode of [decodeRequest, decodeReply, decodeFromWorker, decodeFromRouter]) decode(frames);
+          sent++;
+        }
+        await attacker.allRead();
+        expect(engine.childPids).toEqual(pids);
+        if (memoryBefore.length === 0 && sent >= warmUpMessages) memoryBefore = pids.map(memoryMib);
+      }
+    }
+    const memoryAfter = pids.map(memoryMib);
+    const growth = memoryAfter.map((mib, index) => Math.round(mib - (memoryBefore[index] ?? 0)));
+    process.stdout.write(`${sent} messages, MiB at the end: ${memoryAfter.map(Math.round)}, growth: ${growth}\n`);
+    if (memoryBefore.length > 0) expect(Math.max(...growth)).toBeLessThan(growthMibMax);
+    expect(ownPrototypes()).toEqual(ownBefore);
+    // Of both workers, whoever gets it.
+    for (let time = 0; time < 10; time++) expect(await asker.ask("prototypes")).toEqual(prototypes);
+    const answer = await engine.run("send", "count", "2", "3", "--router", engine.endpoint);
+    expect(answer).toMatchObject({ exitCode: 0, stdout: "5\n" });
+    expect(engine.childPids).toEqual(pids);
+  } catch (error) {
+    throw new Error(
+      `after ${sent} messages; the line that does it again:\n  ${replay}\n${engine.errorLines.slice(-20).join("\n")}`,
+      {
+        cause: error,
+      },
+    );
+  }
+}, 3_600_000);
