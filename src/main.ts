@@ -17,6 +17,7 @@ const verbs: SubCommandsDef = {
   status: async () => (await import("./commands/status.ts")).statusCommand,
   tasks: async () => (await import("./commands/tasks.ts")).tasksCommand,
   data: async () => (await import("./commands/data.ts")).dataCommand,
+  service: async () => (await import("./commands/service.ts")).serviceCommand,
   bench: async () => (await import("./commands/bench.ts")).benchCommand,
 };
 

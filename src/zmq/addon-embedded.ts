@@ -14,13 +14,14 @@ import { dlopen, ptr } from "bun:ffi";
 import {
   closeSync,
   constants,
+  existsSync,
   fstatSync,
+  linkSync,
   lstatSync,
   mkdirSync,
   openSync,
   readFileSync,
   readSync,
-  renameSync,
   rmSync,
   type Stats,
   writeFileSync,
@@ -62,31 +63,36 @@ const privateFolder = (): string => {
 
 const isOnlyOurs = ({ uid, mode }: Stats): boolean => uid === process.geteuid?.() && (mode & othersBits) === 0;
 
-/** Puts the library there at one stroke, so that no other process finds half of it. */
+/** Puts the library there at one stroke, so that no other process finds half of it, unless another has just done so. */
 const written = (path: string, library: Buffer): string => {
   const draft = `${path}.${process.pid}`;
   rmSync(draft, { force: true });
   try {
     writeFileSync(draft, library, { mode: 0o600, flag: "wx" });
-    renameSync(draft, path);
+    linkSync(draft, path);
+  } catch (failure) {
+    if (!existsSync(path)) throw failure;
   } finally {
     rmSync(draft, { force: true });
   }
   return path;
 };
 
-/** The open file behind `path`, if it is ours alone, the library by its digest, and can be loaded. */
+/** The open file behind `path`, if it is ours alone, the library by its digest, and can be loaded. What is not the library goes. */
 const loadable = (path: string, digest: string): string | null => {
-  let descriptor: number;
   try {
-    descriptor = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  } catch {
-    return null; // Not there, or a link: it is written anew.
+    const descriptor = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    const stats = fstatSync(descriptor);
+    if (stats.isFile() && isOnlyOurs(stats) && digestOf(descriptor) === digest) {
+      return canBeLoaded(descriptor) ? pathOf(descriptor) : null;
+    }
+    closeSync(descriptor);
+    rmSync(path);
+  } catch (failure) {
+    // A link is not followed.
+    if ((failure as NodeJS.ErrnoException).code === "ELOOP") rmSync(path);
+    else if ((failure as NodeJS.ErrnoException).code !== "ENOENT") throw failure;
   }
-  const stats = fstatSync(descriptor);
-  const isTheLibrary = stats.isFile() && stats.nlink === 1 && isOnlyOurs(stats) && digestOf(descriptor) === digest;
-  if (isTheLibrary && canBeLoaded(descriptor)) return pathOf(descriptor);
-  closeSync(descriptor);
   return null;
 };
 

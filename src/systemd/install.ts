@@ -1,0 +1,75 @@
+/** Sets the engine up as a service of this machine, step by step; each can be repeated. To be run as root. */
+import { chmodSync, copyFileSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { configurationFolder, devices, stateFolder, type UnitOptions, unitName, unitText } from "./unit.ts";
+
+/** Where each thing goes; a test has another root than `/`. */
+export interface Machine {
+  readonly root: string;
+  /** Runs a program of the system; gives what it said on stderr if it failed, else null. */
+  readonly run: (...command: readonly string[]) => string | null;
+}
+
+const thisMachine: Machine = {
+  root: "/",
+  run: (...command) => {
+    if (Bun.which(command[0] ?? "") === null) return "there is no such program on this machine";
+    const { success, stderr } = Bun.spawnSync([...command], { stdin: "ignore", stdout: "ignore", stderr: "pipe" });
+    return success ? null : stderr.toString().trim().replaceAll("\n", "; ");
+  },
+};
+
+/**
+ * Installs, enables and starts the service. Returns null, or one line that says which step failed, and why.
+ * @param program the executable to be copied to its place; null if this is the source
+ */
+export const install = (
+  options: UnitOptions,
+  program: string | null,
+  machine: Machine = thisMachine,
+): string | null => {
+  const { root, run } = machine;
+  if (process.geteuid?.() !== 0) return "--install changes the system, which only root may: run it with sudo";
+  if (program === null) return "--install needs the executable, and this is the source: bun run build makes it";
+  const groups = options.devices.map((name) => devices[name].group);
+  const missing = groups.find((group) => run("getent", "group", group) !== null);
+  if (missing !== undefined) {
+    return `there is no group ${missing} here, which would have the devices; create it (groupadd --system ${missing}) and its udev rule, or leave the flag out`;
+  }
+  try {
+    const mishap = addUser(options.user, machine);
+    if (mishap !== null) return mishap;
+    // Root's alone to write: what is in there decides what the engine runs and whom it obeys.
+    for (const folder of [configurationFolder, join(configurationFolder, "tasks")]) {
+      const path = join(root, folder);
+      if (mkdirSync(path, { recursive: true }) !== undefined) chmodSync(path, 0o755); // whatever the umask
+    }
+    const executable = join(root, options.executable);
+    if (program !== executable) replace(executable, 0o755, (draft) => copyFileSync(program, draft));
+    replace(join(root, "/etc/systemd/system", unitName), 0o644, (draft) => writeFileSync(draft, unitText(options)));
+  } catch (failure) {
+    return `cannot install: ${(failure as Error).message}`;
+  }
+  for (const command of [["daemon-reload"], ["enable", unitName], ["restart", unitName]]) {
+    const mishap = run("systemctl", ...command);
+    if (mishap !== null) return `systemctl ${command.join(" ")} failed: ${mishap}; see journalctl -u ${unitName}`;
+  }
+  return null;
+};
+
+const addUser = (user: string, { run }: Machine): string | null => {
+  if (run("getent", "passwd", user) === null) return null;
+  const flags = ["--system", "--user-group", "--no-create-home", "--home-dir", stateFolder];
+  const mishap = run("useradd", ...flags, "--shell", "/usr/sbin/nologin", user);
+  return mishap === null ? null : `user ${user} cannot be created: ${mishap}`;
+};
+
+/** By a new file in place of the old one: a program that runs cannot be written, and half a unit must not be read. */
+const replace = (path: string, mode: number, write: (draft: string) => void): void => {
+  const draft = `${path}.new`;
+  mkdirSync(dirname(path), { recursive: true });
+  rmSync(draft, { force: true });
+  write(draft);
+  chmodSync(draft, mode); // whatever the umask
+  renameSync(draft, path);
+};
