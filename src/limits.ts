@@ -53,7 +53,7 @@ export const workerCreditMs = 2;
 /** jobs that wait in a worker, those of its own port included. */
 export const workerQueueJobsMax = 1024;
 
-/** file descriptors of one process, connections above all: beyond, new ones wait. Some 4,000 connections cost it 100 MB. */
+/** file descriptors of one process, connections above all: beyond, new ones wait. Some 4,000 connections cost it 140 MB. */
 export const descriptorsMax = 4096;
 
 /** descriptors that are kept free of it, for what comes in until the next look and for files; no more than a quarter of what there are. */
@@ -67,6 +67,9 @@ export const connectionLookMs = 500;
 
 /** messages that wait in libzmq for one peer that does not read: a requestor with 10,000 replies to come fits. */
 export const peerQueueMessagesMax = 16_384;
+
+/** bytes of one message of a subscriber: a topic of the longest name, and what encryption adds. */
+export const subscriberFrameBytesMax = 1024;
 
 /** messages that wait in libzmq for one subscriber that does not read; then the newest are dropped for it alone. */
 export const subscriberQueueMessagesMax = 256;

@@ -94,9 +94,15 @@ export class Access {
     return this.knows(user) ? `client ${user} lacks the right ${missing}` : this.refusalOfStranger(user);
   }
 
-  /** What is said to one who was known when its connection was made, and is no more. */
+  /** As `refusal`, of one who was known by `before`: who has that name by now may be another. */
+  refusalSince(before: Access, user: string | null, right: Right, of: string): string | null {
+    const isAnother = user !== null && before.keyOf(user) !== this.keyOf(user);
+    return isAnother ? this.refusalOfStranger(user) : this.refusal(user, right, of);
+  }
+
+  /** What is said to one who was known when its connection was made, and is no more; empty: by no name that is left. */
   refusalOfStranger(user: string | null): string {
-    return `client ${user} is not authorized any more`;
+    return user === "" ? "this key is not authorized any more" : `client ${user} is not authorized any more`;
   }
 
   /** The users who have another key in `next`, or less rights, or are not in it: their connections must end. */

@@ -234,6 +234,7 @@ export class Broker {
 
   /** Who may what has changed: what may not be any more ends, be it a job that runs. */
   #revoke(access: Access, now: number): Effect[] {
+    const before = this.#reception.access;
     this.#reception.access = access;
     const effects: Effect[] = [];
     for (const worker of this.#workers) {
@@ -244,7 +245,8 @@ export class Broker {
     }
     const jobs = [...this.#jobs.queues, ...[...this.#workers].flatMap(jobsOf)];
     for (const job of jobs) {
-      const refusal = job.request === null ? null : access.refusal(job.request.user, rightOf[job.kind], job.name);
+      const user = job.request?.user ?? null;
+      const refusal = access.refusalSince(before, user, rightOf[job.kind], job.name);
       if (refusal !== null) effects.push(...this.#jobs.stop(job, { code: "UNAUTHORIZED", message: refusal }, now));
     }
     return [...effects, ...this.#endOrphans(now)];

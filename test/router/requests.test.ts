@@ -1,5 +1,5 @@
 import { beforeEach, expect, test } from "bun:test";
-import { batchResultBytesMax, progressIntervalMs } from "../../src/limits.ts";
+import { batchResultBytesMax, bytesPerClientMax, progressIntervalMs } from "../../src/limits.ts";
 import type { Effect } from "../../src/router/effects.ts";
 import { createJob, type Job, type Request } from "../../src/router/job.ts";
 import { failure, success } from "../../src/router/outcome.ts";
@@ -19,10 +19,11 @@ beforeEach(() => {
   requests = new Requests("ROUTER-1");
 });
 
+const draft = { kind: "task", name: "count", queue: "task count", body: new Uint8Array(1), options: {} } as const;
+
 const open = (asked: Asked, parts: number): { request: Request; jobs: Job[] } => {
   const request = requests.open(asked, parts, parts, 0);
   if ("code" in request) throw new Error(request.message);
-  const draft = { kind: "task", name: "count", queue: "task count", body: new Uint8Array(1), options: {} } as const;
   const jobs = Array.from({ length: parts }, (_, part) => createJob(draft, part + 1, { request, part }, undefined, 0));
   for (const job of jobs) request.jobs.add(job);
   return { request, jobs };
@@ -116,4 +117,15 @@ test("progress of one job is for v0.2 alone, and a batch has its own", () => {
   expect(told(by("one", "a"), 1)).toBe(1);
   expect(told(by("one", "b"), 2)).toBe(0);
   expect(told({ ...by("one", undefined), meta: { version: 0.1 } }, 1)).toBe(0);
+});
+
+test("what its client has in flight is free again once a request is answered, in jobs and in bytes", () => {
+  for (let round = 0; round < 3; round++) {
+    const asked = { ...by("one", `${round}`), user: "laptop" };
+    const request = requests.open(asked, 2, bytesPerClientMax, 0);
+    if ("code" in request) throw new Error(request.message);
+    expect(requests.open({ ...by("two", "x"), user: "laptop" }, 1, 1, 0)).toMatchObject({ code: "QUEUE_FULL" });
+    for (const part of [0, 1])
+      requests.settle(createJob(draft, part + 1, { request, part }, undefined, 0), result("r"), 0);
+  }
 });

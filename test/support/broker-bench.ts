@@ -103,10 +103,8 @@ export class BrokerBench {
 
   /** Who may what from now on: `laptop send:count` a line. */
   authorize(...lines: readonly string[]): void {
-    const access = Access.parse(
-      lines.map((line, index) => `${String(index).padEnd(40, "k")} ${line}`).join("\n"),
-      "engine",
-    );
+    const keyed = lines.map((line) => `${line.split(" ")[0]?.padEnd(40, "k")} ${line}`);
+    const access = Access.parse(keyed.join("\n"), "engine");
     if (typeof access === "string") throw new Error(access);
     this.handle({ type: "access", access });
   }

@@ -1,5 +1,5 @@
 /** What was asked, what has run and what was answered: it sees at once what must not be, and throws it. */
-import { abortGraceMs, killMs, verdictMs } from "../../../src/limits.ts";
+import { abortGraceMs, killMs, taskSliceMs, verdictMs } from "../../../src/limits.ts";
 import type { ErrorCode } from "../../../src/wire/errors.ts";
 import type { TaskOptions } from "../../../src/wire/policy.ts";
 import type { PartResult, Reply } from "../../../src/wire/replies.ts";
@@ -8,6 +8,9 @@ import { type SimulatedTask, triesOf } from "./tasks.ts";
 
 /** ms that a message may take between router and worker. */
 export const delayMsMax = 60;
+
+/** ms after a right was taken back until the last worker has heard what it must not begin any more. */
+export const echoMs = 2 * delayMsMax + taskSliceMs;
 
 /** One thing that was asked for; `uid` travels in its arguments, and comes back in its result. */
 export interface Part {
@@ -32,8 +35,8 @@ export interface Ask {
   acceptedAt: number;
   /** It was not allowed when it came: nothing of it may ever begin. */
   isForbidden: boolean;
-  /** It was allowed, and then was not any more. */
-  isRevoked: boolean;
+  /** It was allowed, and then was not any more; Infinity: that has not happened. */
+  revokedAt: number;
 }
 
 /** Codes of jobs that have never begun and never will. */
@@ -45,8 +48,6 @@ const refusals: ReadonlySet<string> = new Set([
   "UNAVAILABLE",
   "BAD_FRAME",
 ]);
-
-type May = (user: string | null, need: Need) => boolean;
 
 export class Ledger {
   readonly #open = new Map<string, Ask[]>();
@@ -69,8 +70,6 @@ export class Ledger {
     return this.#answered;
   }
 
-  constructor(private readonly mightJustNow: May) {}
-
   /** The request arrives at the router now, which takes it in within `handle`. */
   ask(ask: Ask, now: number, handle: () => void): void {
     ask.acceptedAt = now;
@@ -82,9 +81,10 @@ export class Ledger {
     this.#arriving = null;
   }
 
-  rightsChanged(may: May): void {
+  rightsChanged(mayStill: (user: string | null, need: Need) => boolean, now: number): void {
     this.faults++; // a worker may have lost its right
-    for (const ask of [...this.#open.values()].flat()) ask.isRevoked ||= !ask.isForbidden && !may(ask.user, ask.need);
+    for (const ask of [...this.#open.values()].flat())
+      if (!mayStill(ask.user, ask.need)) ask.revokedAt = Math.min(ask.revokedAt, now);
   }
 
   /** One who asked cancels: every request of that name, until it is known which of two was meant. */
@@ -134,12 +134,15 @@ export class Ledger {
     return true;
   }
 
-  /** A worker begins a job now. Says how long that may go on at the most, in ms. */
-  begin(uid: number, supervised: boolean, now: number): number {
+  /**
+   * A worker begins a job now. Says how long that may go on at the most, in ms.
+   * @param canBeTold that a right was taken back: not where the connection is lost, nor of what is kept as soon as it is read
+   */
+  begin(uid: number, supervised: boolean, canBeTold: boolean, now: number): number {
     const { part, ask } = this.#of(uid);
     const name = `part ${uid} of ${ask.requestor} ${ask.serial}`;
     part.begins++;
-    check(!ask.isForbidden && this.mightJustNow(ask.user, ask.need), `${name}: begun without the right to`);
+    check(!ask.isForbidden && (!canBeTold || now <= ask.revokedAt + echoMs), `${name}: begun without the right to`);
     const tries = part.task === null ? 1 : triesOf(part.task);
     check(part.begins <= tries, `${name}: begun ${part.begins} times, ${tries} allowed`);
     const ttlMs = Math.min(...[part.options.ttlMs, part.task?.policy.ttlMs].filter((limit) => limit !== undefined));
@@ -221,7 +224,7 @@ export class Ledger {
       UNAVAILABLE: true,
       SHUTTING_DOWN: this.stopping,
       BAD_FRAME: true,
-      UNAUTHORIZED: ask.isForbidden || ask.isRevoked,
+      UNAUTHORIZED: ask.isForbidden || ask.revokedAt < Number.POSITIVE_INFINITY,
       CANCELLED: part.isCancelled,
       TIMEOUT: options.timeoutMs !== undefined || task?.policy.timeoutMs !== undefined,
       TASK_ERROR: task?.canThrow === true,

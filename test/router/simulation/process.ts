@@ -186,7 +186,7 @@ export class Process {
     this.begun = id;
     if (body !== undefined) {
       const { data } = JSON.parse(Buffer.from(body).toString()) as { data: { uid?: number } };
-      if (data.uid !== undefined) this.world.ledger.begin(data.uid, this.isSupervised, this.world.agenda.now);
+      if (data.uid !== undefined) this.world.ledger.begin(data.uid, this.isSupervised, false, this.world.agenda.now);
       this.#topics.set(topic, body);
       this.#answer("DONE", id, 0.01, Buffer.from(JSON.stringify({ data, pack: 0 })));
       return;
@@ -223,7 +223,7 @@ export class Process {
       }
       // The mark comes first: what it says after a death is then never too little.
       this.begun = job.id;
-      const boundMs = ledger.begin(job.uid, this.isSupervised, agenda.now);
+      const boundMs = ledger.begin(job.uid, this.isSupervised, job.link.isOpen, agenda.now);
       const run: Run = { job, behaviour: taskOf(job.name).run(random), begunAt: agenda.now };
       this.#running = run;
       this.#carryOut(run);

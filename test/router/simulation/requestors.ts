@@ -107,7 +107,14 @@ export class Requestors {
   ) {
     const { ledger, agenda, router, rights } = this.world;
     const user = rights.userOf(said.requestor);
-    const ask = { ...said, user, need, acceptedAt: 0, isForbidden: !rights.may(user, need), isRevoked: false };
+    const ask = {
+      ...said,
+      user,
+      need,
+      acceptedAt: 0,
+      isForbidden: !rights.may(user, need),
+      revokedAt: Number.POSITIVE_INFINITY,
+    };
     ledger.ask(ask, agenda.now, () => router.fromRequestor(ask.requestor, frames));
   }
 

@@ -1,7 +1,6 @@
 /** Who may what in a simulated engine, and how that changes while it runs. In an open engine everybody may everything. */
 import { Access, engineUser, type Right } from "../../../src/access/access.ts";
-import { taskSliceMs } from "../../../src/limits.ts";
-import { delayMsMax } from "./ledger.ts";
+import { echoMs } from "./ledger.ts";
 import { taskNames } from "./tasks.ts";
 import type { World } from "./world.ts";
 
@@ -11,14 +10,13 @@ export interface Need {
   readonly of: string;
 }
 
-/** ms after a right was taken back until the last worker has heard what it must not begin any more. */
-const echoMs = 2 * delayMsMax + taskSliceMs;
-
 const clients = ["requestor-1", "requestor-2", "requestor-3", "requestor-4", "requestor-9", "old-1", "old-2", "old-3"];
 const helper = "helper";
 
 export class Rights {
   readonly isOpen: boolean;
+  /** How often each name has been given another key. */
+  readonly #keys = new Map<string, number>();
   #access = Access.nobody;
   #before = Access.nobody;
   #changedAt = 0;
@@ -51,16 +49,17 @@ export class Rights {
   change(): void {
     if (this.isOpen) return;
     const { world } = this;
-    const lines = [...clients.map((name) => this.#line(name)), this.#helpersLine(), "operator control"];
-    const keyed = lines
-      .filter((line) => line !== null)
-      .map((line, index) => `${String(index).padEnd(40, "k")} ${line}`);
-    const access = Access.parse(keyed.join("\n"), "engine");
+    const lines = [...clients.map((name) => this.#line(name)), this.#helpersLine(), this.#keyed("operator", "control")];
+    const access = Access.parse(lines.filter((line) => line !== null).join("\n"), "engine");
     if (typeof access === "string") throw new Error(access);
     this.#before = this.#access;
     this.#access = access;
     this.#changedAt = world.agenda.now;
-    world.ledger.rightsChanged((user, need) => this.may(user, need));
+    const before = this.#before;
+    world.ledger.rightsChanged(
+      (user, need) => (user === null || before.keyOf(user) === access.keyOf(user)) && this.may(user, need),
+      world.agenda.now,
+    );
     world.router.handle({ type: "access", access });
   }
 
@@ -73,12 +72,18 @@ export class Rights {
       this.#word("write", ["pose", "b"]),
     ];
     const rights = words.filter((word) => word !== null);
-    return rights.length === 0 ? null : `${name} ${rights.join(" ")}`;
+    return rights.length === 0 ? null : this.#keyed(name, rights.join(" "));
   }
 
   #helpersLine(): string | null {
     const word = this.#word("worker", taskNames);
-    return word === null ? null : `${helper} ${word}`;
+    return word === null ? null : this.#keyed(helper, word);
+  }
+
+  #keyed(name: string, rights: string): string {
+    const count = (this.#keys.get(name) ?? 0) + (this.world.random.chance(0.1) ? 1 : 0);
+    this.#keys.set(name, count);
+    return `${`${name}.${count}`.padEnd(40, "k")} ${name} ${rights}`;
   }
 
   #word(right: Right, items: readonly string[]): string | null {

@@ -39,7 +39,7 @@ const policies = taskNames.map((name) => ({ name, ...simulatedTasks[name]?.polic
 export class World {
   readonly random: Random;
   readonly agenda = new Agenda();
-  readonly ledger = new Ledger((user, need) => this.rights.mightJustNow(user, need));
+  readonly ledger = new Ledger();
   readonly links = new Map<string, Link>();
   readonly router: SimulatedRouter;
   readonly requestors: Requestors;
