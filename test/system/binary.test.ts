@@ -3,7 +3,7 @@
  * already, and that is how the one for the Raspberry Pi is tested under emulation.
  */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { buildExecutable } from "../../build.ts";
@@ -65,15 +65,6 @@ const sendToNobody = (env: Record<string, string>) => {
 
 test("it needs no temporary folder", async () => {
   expect(await sendToNobody({ TMPDIR: "/nonexistent" })).toMatchObject({ exitCode: 3, stdout: "" });
-});
-
-test("a library in the temporary folder that a power cut has spoilt does not keep it from running", async () => {
-  const folder = newFolder("temporary");
-  expect(await sendToNobody({ TMPDIR: folder })).toMatchObject({ exitCode: 3 });
-  const libraries = readdirSync(folder).map((name) => join(folder, name));
-  expect(libraries.length).toBeGreaterThan(0);
-  for (const library of libraries) writeFileSync(library, new Uint8Array(statSync(library).size), { mode: 0o600 });
-  expect(await sendToNobody({ TMPDIR: folder })).toMatchObject({ exitCode: 3 });
 });
 
 test("it runs tasks from a folder of TypeScript files beside it", async () => {

@@ -84,15 +84,16 @@ class Argument(ctypes.Structure):
     _fields_ = [("index", ctypes.c_uint), ("how", ctypes.c_int), ("a", ctypes.c_uint64), ("b", ctypes.c_uint64)]
 
 
-EPERM, EAFNOSUPPORT = 1, 97
-ALLOW, MASKED_EQUAL, NOT_EQUAL, EQUAL, GREATER = 0x7FFF0000, 7, 1, 4, 6
+EPERM, ENOSYS, EAFNOSUPPORT = 1, 38, 97
+ALLOW, ERROR = 0x7FFF0000, 0x00050000
+EQUAL, GREATER, MASKED_EQUAL = 4, 6, 7
 
 
 def refuse(name, error, *arguments):
     number = seccomp.seccomp_syscall_resolve_name(name.encode())
     array = (Argument * len(arguments))(*arguments)
     if number >= 0:  # else this machine has no such call
-        check(seccomp.seccomp_rule_add_array(filter_, 0x00050000 | error, number, len(arguments), array), name)
+        check(seccomp.seccomp_rule_add_array(filter_, ERROR | error, number, len(arguments), array), name)
 
 
 def restrict_calls():
@@ -112,7 +113,10 @@ def restrict_calls():
     refuse("socket", EAFNOSUPPORT, Argument(0, GREATER, 45, 0))
     if is_on("RestrictNamespaces"):
         for flag in [0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000]:
-            refuse("clone", EPERM, Argument(0, MASKED_EQUAL, flag, flag))
+            for name in ["clone", "unshare"]:
+                refuse(name, EPERM, Argument(0, MASKED_EQUAL, flag, flag))
+        refuse("setns", EPERM)
+        refuse("clone3", ENOSYS)  # its flags are out of a filter's sight
     if is_on("RestrictRealtime"):
         for policy in [1, 2, 6]:  # SCHED_FIFO, SCHED_RR, SCHED_DEADLINE
             refuse("sched_setscheduler", EPERM, Argument(1, EQUAL, policy, 0))
@@ -133,6 +137,7 @@ files = int(settings("LimitNOFILE")[0])
 resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 filter_ = ctypes.c_void_p(seccomp.seccomp_init(ALLOW))
 restrict_files()
+os.chdir(folder)
 assert settings("CapabilityBoundingSet") == [""] and is_on("NoNewPrivileges")
 for capability in range(64):
     libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP; the numbers beyond the last fail
