@@ -22,12 +22,14 @@ const block = (language: string, name: string): string => {
 let engine: Engine;
 const folder = tempFolder({
   "tasks/wave.ts": block("ts", "tasks/wave.ts"),
+  "tasks/turn.ts": block("ts", "tasks/turn.ts"),
   "tasks/drive.ts": block("ts", "tasks/drive.ts"),
   "task-engine.toml": block("toml", "task-engine.toml"),
 });
 beforeAll(async () => {
   mkdirSync(folder.at("node_modules"));
   symlinkSync(root, folder.at("node_modules/task-engine"));
+  symlinkSync(join(root, "node_modules/valibot"), folder.at("node_modules/valibot"));
   engine = await startEngine({ cwd: folder.path });
 });
 afterAll(async () => {
@@ -68,9 +70,9 @@ test("each command that the README shows prints what is shown", async () => {
   const asked = sessions.filter(({ command }) => /^task-engine (send|data|tasks)/.test(command));
   expect(asked.length).toBeGreaterThanOrEqual(4);
   for (const { command, output } of asked) {
-    const { stdout, exitCode } = await engine.run(...command.split(" ").slice(1), "--router", engine.endpoint);
-    expect(`${command}: ${stdout.trim()}`).toBe(`${command}: ${output}`);
-    expect(exitCode).toBe(0);
+    const { stdout, stderr, exitCode } = await engine.run(...command.split(" ").slice(1), "--router", engine.endpoint);
+    expect(`${command}: ${(stdout + stderr).trim()}`).toBe(`${command}: ${output}`);
+    expect(exitCode).toBe(output.startsWith("task-engine: ") ? 1 : 0);
   }
 });
 

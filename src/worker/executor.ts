@@ -5,10 +5,12 @@
 import { taskSliceMs, workerQueueJobsMax } from "../limits.ts";
 import type { ErrorCode } from "../wire/errors.ts";
 import { shorten, type Task } from "../wire/frames.ts";
+import type { Json, JsonObject } from "../wire/json.ts";
+import { BadArgs, type Checked } from "./arguments.ts";
 import { type ContextHooks, JobContext } from "./context.ts";
 import { FailureLog } from "./failure-log.ts";
 import { dataFrame } from "./result.ts";
-import type { Registry } from "./task.ts";
+import type { RegisteredTask, Registry } from "./task.ts";
 import { thrownLines, thrownMessage } from "./thrown.ts";
 
 export interface Job {
@@ -144,7 +146,7 @@ export class Executor {
     job.begin?.();
     let result: unknown;
     try {
-      result = task.run(job.task.args, job.task.kwargs, context);
+      result = run(task, context);
       if (isThenable(result)) {
         // Two handlers of one `then`: what `done` throws in the first must not arrive in the second as if the task threw it.
         Promise.resolve(result).then(
@@ -181,6 +183,10 @@ export class Executor {
   #fail(context: JobContext<Job>, thrown: unknown, startedMs: number): number {
     const endedMs = performance.now();
     const { name, serial } = context.job;
+    if (thrown instanceof BadArgs) {
+      this.#end(context, { ok: false, code: "BAD_ARGS", message: shorten(thrown.message), ms: endedMs - startedMs });
+      return endedMs;
+    }
     this.#failures.add(endedMs, () => {
       const [first, ...rest] = thrownLines(thrown);
       return [`${this.hooks.tag} Task failed: ${name}${serial === "" ? "" : ` (${serial})`}: ${first}`, ...rest];
@@ -197,6 +203,22 @@ export class Executor {
     this.#drained?.resolve();
   }
 }
+
+const run = (task: RegisteredTask, context: JobContext<Job>): unknown => {
+  const { args, kwargs } = context.job.task;
+  if (task.check === null) return task.run(args, kwargs, context);
+  const checked = task.check(args, kwargs);
+  if (!isThenable(checked)) return runChecked(task, checked, context);
+  return checked.then((later) => {
+    // Told to end while it was being checked: then it does not begin.
+    context.signal.throwIfAborted();
+    return runChecked(task, later, context);
+  });
+};
+
+/** What a schema's output is only its task knows. */
+const runChecked = (task: RegisteredTask, { args, kwargs }: Checked, context: JobContext<Job>): unknown =>
+  task.run(args as Json[], kwargs as JsonObject, context);
 
 const shuttingDown: Outcome = { ok: false, code: "SHUTTING_DOWN", message: "the engine is stopping", ms: 0 };
 

@@ -1,18 +1,31 @@
-/** The policy of a task: the keys that a task's definition may have besides `run`. */
+/** What a task's definition may have besides `run`: its policy, and the schemas of its arguments. */
 import * as v from "valibot";
 import { type Policy, policyRows } from "../wire/policy.ts";
+import { type ArgumentCheck, argumentCheck } from "./arguments.ts";
+import { isSchema, type Schema } from "./schema.ts";
 import type { TaskFunction } from "./task.ts";
 
 export type TaskPolicy = Policy;
 
+const schema = v.custom<Schema>(isSchema, "must be a Standard Schema, version 1, as those of valibot and zod are");
+
 const definitionSchema = v.strictObject({
   run: v.custom<TaskFunction>((value) => typeof value === "function", "must be a function"),
+  args: v.optional(schema),
+  kwargs: v.optional(schema),
   ...policyRows,
 });
 const knownKeys = Object.keys(definitionSchema.entries).join(", ");
 
-/** Takes an exported object apart into what is run and its policy, or says in one phrase what is wrong with it. */
-export const parseDefinition = (definition: object): { run: TaskFunction; policy: TaskPolicy } | string => {
+export interface Definition {
+  readonly run: TaskFunction;
+  /** null: it takes whatever it is given. */
+  readonly check: ArgumentCheck | null;
+  readonly policy: TaskPolicy;
+}
+
+/** Takes an exported object apart, or says in one phrase what is wrong with it. */
+export const parseDefinition = (definition: object): Definition | string => {
   const result = v.safeParse(definitionSchema, definition, { abortEarly: true });
   if (!result.success) {
     const [issue] = result.issues;
@@ -21,7 +34,7 @@ export const parseDefinition = (definition: object): { run: TaskFunction; policy
     const isUnknown = issue.type === "strict_object" && issue.expected === "never";
     return isUnknown ? `has the key ${key}, which is not one of ${knownKeys}` : `has a wrong ${key}: ${issue.message}`;
   }
-  const { run, ...policy } = result.output;
+  const { run, args, kwargs, ...policy } = result.output;
   // Bound, so that a `run` written as a method finds its own object in `this`.
-  return { run: run.bind(definition), policy };
+  return { run: run.bind(definition), check: argumentCheck({ args, kwargs }), policy };
 };

@@ -9,8 +9,8 @@ import { nameLengthMax, taskLoadMs, workerTasksMax } from "../limits.ts";
 import { builtInModules } from "../tasks/index.ts";
 import { taskName } from "../wire/frames.ts";
 import { trustWithImports } from "./imports.ts";
-import { parseDefinition } from "./policy.ts";
-import type { RegisteredTask, Registry, TaskFunction, TaskPolicy } from "./task.ts";
+import { type Definition, parseDefinition } from "./policy.ts";
+import type { RegisteredTask, Registry, TaskFunction } from "./task.ts";
 import { thrownMessage } from "./thrown.ts";
 import { trustedRealPath } from "./trust.ts";
 
@@ -108,8 +108,8 @@ const checkName = (name: string, exportName: string, file: string): void => {
     throw new StartError(`${file}: the export ${exportName} has the prefix ${prefix} twice; take one away`);
 };
 
-const asTask = (value: unknown, exportName: string, file: string): { run: TaskFunction; policy: TaskPolicy } => {
-  if (typeof value === "function") return { run: value as TaskFunction, policy: {} };
+const asTask = (value: unknown, exportName: string, file: string): Definition => {
+  if (typeof value === "function") return { run: value as TaskFunction, check: null, policy: {} };
   if (typeof value !== "object" || value === null || !("run" in value)) {
     throw new StartError(
       `${file}: ${exportName} is neither a function nor an object with \`run\`; rename it if it is no task`,

@@ -9,9 +9,11 @@
  * ```
  */
 import type { Json, JsonObject } from "../wire/json.ts";
+import type { ArgumentCheck } from "./arguments.ts";
 import type { TaskPolicy } from "./policy.ts";
+import type { Schema } from "./schema.ts";
 
-export type { Json, JsonObject, TaskPolicy };
+export type { Json, JsonObject, Schema, TaskPolicy };
 
 /**
  * The work itself. `args` and `kwargs` are what the requestor sent, decoded anew for each job, so they may be changed.
@@ -23,9 +25,17 @@ export type { Json, JsonObject, TaskPolicy };
  */
 export type TaskFunction = (args: Json[], kwargs: JsonObject, context: TaskContext) => unknown;
 
-/** A task with its policy: what the engine should see to besides calling it. A key that is not known is an error at start. */
-export interface TaskDefinition extends TaskPolicy {
-  readonly run: TaskFunction;
+/**
+ * A task with its policy: what the engine should see to besides calling it. A key that is not known is an error at start.
+ *
+ * `args` and `kwargs` are checked before it runs, each by any Standard Schema (valibot's and zod's are), which may be async. What
+ * they do not take is answered BAD_ARGS, with the path of what is wrong, and the task is not run; what they make of it is
+ * what the task is given: `TaskDefinition<[number, string]>` where that is not plain JSON.
+ */
+export interface TaskDefinition<Args = Json[], Kwargs = JsonObject> extends TaskPolicy {
+  readonly run: (args: Args, kwargs: Kwargs, context: TaskContext) => unknown;
+  readonly args?: Schema<Args>;
+  readonly kwargs?: Schema<Kwargs>;
 }
 
 /** What a task is given besides its arguments. Everything here may be taken out of it: `({ signal, log }) => …`. */
@@ -49,6 +59,8 @@ export interface RegisteredTask {
   /** Where it was found, for people: the path of its file, or `built-in count.ts`. */
   readonly file: string;
   readonly run: TaskFunction;
+  /** null: it takes whatever it is given. */
+  readonly check: ArgumentCheck | null;
   readonly policy: TaskPolicy;
 }
 

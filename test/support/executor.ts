@@ -1,13 +1,15 @@
 /** A real executor with tasks of a test's own. */
 import { expect } from "bun:test";
 import type { Json, JsonObject } from "../../src/wire/json.ts";
+import { type ArgumentSchemas, argumentCheck } from "../../src/worker/arguments.ts";
 import { Executor, type Job, type Outcome } from "../../src/worker/executor.ts";
 import type { TaskFunction } from "../../src/worker/task.ts";
 
-/** Of an executor that serves `tasks`: what its hooks were given, and a way to run one job. */
-export const executorFor = (tasks: Record<string, TaskFunction>) => {
+/** Of an executor that serves `tasks`, all with the same schemas: what its hooks were given, and a way to run one job. */
+export const executorFor = (tasks: Record<string, TaskFunction>, schemas: ArgumentSchemas = {}) => {
+  const check = argumentCheck(schemas);
   const registry = new Map(
-    Object.entries(tasks).map(([name, run]) => [name, { name, file: "the test", run, policy: {} }] as const),
+    Object.entries(tasks).map(([name, run]) => [name, { name, file: "the test", run, check, policy: {} }] as const),
   );
   const progress: [serial: string, data: Json][] = [];
   const published: [topic: string, data: Json][] = [];
