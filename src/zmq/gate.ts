@@ -14,8 +14,9 @@ import { startZap } from "./zap.ts";
 /** The name of nobody, who has no right: whose key is not authorized (any more). */
 const nobody = "";
 
-export class Gate {
+export class Gate implements Disposable {
   readonly #security: Security | null;
+  readonly #zap: Disposable | null;
   readonly #connections = new Map<Socket, Connections>();
   #access: Access;
   #hearAccess: (access: Access) => void = () => undefined;
@@ -23,20 +24,23 @@ export class Gate {
   /** Waits for the supervisor's word on keys. Throws StartError for keys that are none. */
   static async open(): Promise<Gate> {
     const gate = new Gate(await toldSecurity());
-    onAuthorized((text) => gate.#admit(text));
+    onAuthorized((text) => gate.admit(text));
     return gate;
   }
 
   constructor(security: Security | null) {
     this.#security = security;
     this.#access = this.#read(security?.authorized ?? "");
-    if (security === null) return;
+    if (security === null) {
+      this.#zap = null;
+      return;
+    }
     const { publicKey, secretKey } = security.engine;
     if (publicKeyOf(secretKey) !== publicKey) {
       throw new StartError("the engine's public key does not belong to its secret key; make both anew by keygen");
     }
     // The key, not the name: a name may be another's after a reload, while messages of the first are still in a queue.
-    startZap((key) => (this.#access.nameOf(key) === null ? null : key));
+    this.#zap = startZap((key) => (this.#access.nameOf(key) === null ? null : key));
   }
 
   get hasKeys(): boolean {
@@ -80,17 +84,8 @@ export class Gate {
     return (peer.user === null ? null : this.#access.nameOf(peer.user)) ?? nobody;
   }
 
-  #read(text: string): Access {
-    const member = this.#security?.member.publicKey ?? null;
-    const access = Access.parse(text, member);
-    if (access instanceof Access) return access;
-    // The supervisor has checked the text. Should the two ever differ, nobody but the engine's own comes in.
-    const closed = Access.parse("", member);
-    if (closed instanceof Access) return closed;
-    throw new Error(closed);
-  }
-
-  #admit(text: string): void {
+  /** Takes another text of authorized clients. Who has lost a right by it loses every connection, at once. */
+  admit(text: string): void {
     const before = this.#access;
     this.#access = this.#read(text);
     this.#hearAccess(this.#access);
@@ -104,5 +99,20 @@ export class Gate {
       if (socket.closed) this.#connections.delete(socket);
       else connections.cut(Number(/\d+$/.exec(socket.lastEndpoint)?.[0]), mayStay);
     }
+  }
+
+  /** Nobody comes in any more, who is in stays. */
+  [Symbol.dispose](): void {
+    this.#zap?.[Symbol.dispose]();
+  }
+
+  #read(text: string): Access {
+    const member = this.#security?.member.publicKey ?? null;
+    const access = Access.parse(text, member);
+    if (access instanceof Access) return access;
+    // The supervisor has checked the text. Should the two ever differ, nobody but the engine's own comes in.
+    const closed = Access.parse("", member);
+    if (closed instanceof Access) return closed;
+    throw new Error(closed);
   }
 }

@@ -13,7 +13,7 @@ const { symbols: zmq } = dlopen(addonPath, {
   zmq_close: { args: ["ptr"], returns: "int" },
   zmq_bind: { args: ["ptr", "ptr"], returns: "int" },
   zmq_connect: { args: ["ptr", "ptr"], returns: "int" },
-  zmq_disconnect: { args: ["ptr", "ptr"], returns: "int" },
+  zmq_unbind: { args: ["ptr", "ptr"], returns: "int" },
   zmq_setsockopt: { args: ["ptr", "int", "ptr", "usize"], returns: "int" },
   zmq_getsockopt: { args: ["ptr", "int", "ptr", "ptr"], returns: "int" },
   zmq_send: { args: ["ptr", "ptr", "usize", "int"], returns: "int" },

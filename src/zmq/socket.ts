@@ -91,9 +91,10 @@ export class Socket implements AsyncIterable<Frame[]> {
     if (zmq.zmq_connect(this.#handle, text) !== 0) throw lastError(`cannot connect to ${endpoint}`);
   }
 
-  disconnect(endpoint: string): void {
+  /** Gives an endpoint up at once; closing does so a little later. */
+  unbind(endpoint: string): void {
     const text = cString(endpoint);
-    if (zmq.zmq_disconnect(this.#handle, text) !== 0) throw lastError(`cannot disconnect from ${endpoint}`);
+    if (zmq.zmq_unbind(this.#handle, text) !== 0) throw lastError(`cannot unbind ${endpoint}`);
   }
 
   /** The endpoint as bound, with its real port. */

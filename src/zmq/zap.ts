@@ -22,7 +22,12 @@ export const startZap = (authenticate: Authenticate): Disposable => {
       answer(socket, request, authenticate);
     }
   });
-  return socket;
+  return {
+    [Symbol.dispose]: () => {
+      socket.unbind(endpoint);
+      socket.close();
+    },
+  };
 };
 
 const answer = (socket: Router, frames: readonly Frame[], authenticate: Authenticate): void => {
