@@ -98,6 +98,12 @@ export const subscriptionBytesMax = 16 * 1024 * 1024;
 /** last values that a subscription has asked for and not got: a part of what waits for one subscriber in the data worker. */
 export const subscriptionAwaitedMax = 64;
 
+/** subscriptions of one connection: every topic by its name, and as many prefixes. */
+export const subscriptionsMax = 8192;
+
+/** bytes of all prefixes that one connection subscribes to: libzmq keeps some 100 bytes for each of them, 50 MB at most. */
+export const subscriptionPrefixBytesMax = 512 * 1024;
+
 /** topics of which a data worker keeps the last value, and the bytes of all those values. */
 export const topicsMax = 4096;
 export const topicBytesMax = 64 * 1024 * 1024;

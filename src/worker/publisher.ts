@@ -6,8 +6,10 @@
 import { lingerMs, subscriberFrameBytesMax, subscriberQueueMessagesMax, topicBytesMax, topicsMax } from "../limits.ts";
 import type { ErrorBody } from "../wire/errors.ts";
 import { type Data, encodeData, encodeError, encodeMeta, packNow } from "../wire/frames.ts";
+import { cutConnection } from "../zmq/connections.ts";
 import type { Gate } from "../zmq/gate.ts";
-import { XPublisher } from "../zmq/socket.ts";
+import { type Frame, XPublisher } from "../zmq/socket.ts";
+import { Subscribers } from "./subscribers.ts";
 
 interface LastValue {
   readonly meta: Uint8Array;
@@ -17,14 +19,23 @@ interface LastValue {
 /** Answers its subscriber with the topics that have a value. Nobody can put it. */
 export const topicsTopic = "$topics";
 
-/** First byte of what XPUB passes up. What a peer sends otherwise means nothing here. */
+/** First byte of what XPUB passes up. What a peer sends otherwise is no subscriber's doing. */
 const subscribed = 1;
 const unsubscribed = 0;
+
+/** Ends the name under which a refusal goes out; no topic has it in its name. */
+const refusalMark = "\0";
 
 export class Publisher {
   readonly #values = new Map<string, LastValue>();
   #bytes = 0;
   #sequence = 0;
+  /**
+   * Set while libzmq may take a subscription for another connection's: it counts a message that is none as one when it passes
+   * up whose turn it is, until it has passed up all that it has.
+   */
+  #isOutOfStep = false;
+  readonly #subscribers = new Subscribers();
   readonly #gate: Gate;
   readonly #socket: XPublisher;
 
@@ -45,21 +56,24 @@ export class Publisher {
     this.#socket.bind(endpoint);
     this.#gate.guard(this.#socket);
     this.#socket.onReadable(() => {
-      for (let message = this.#socket.tryReceive(); message !== null; message = this.#socket.tryReceive()) {
-        const user = this.#gate.userOf(this.#socket);
-        const [bytes] = message;
-        if (bytes?.[0] === subscribed) this.#subscribe(user, bytes.subarray(1));
-        else if (bytes?.[0] === unsubscribed) this.#socket.set({ unsubscribe: bytes.subarray(1) });
+      for (let message = this.#socket.tryReceive(2); message !== null; message = this.#socket.tryReceive(2)) {
+        this.#hear(message);
       }
+      this.#isOutOfStep = false;
     });
+  }
+
+  /** Where it is bound, with its real port. */
+  get endpoint(): string {
+    return this.#socket.lastEndpoint;
   }
 
   /** Keeps and publishes a DATA frame; null, or why not. */
   put(topic: string, data: Uint8Array): ErrorBody | null {
-    if (topic.startsWith("$")) {
+    if (topic.startsWith("$") || topic.includes(refusalMark)) {
       return {
         code: "BAD_FRAME",
-        message: `topic ${JSON.stringify(topic)}: names that begin with $ are the engine's own`,
+        message: `topic ${JSON.stringify(topic)}: names that begin with $ or contain NUL are the engine's own`,
       };
     }
     const before = this.#values.get(topic);
@@ -87,19 +101,38 @@ export class Publisher {
     this.#socket.close();
   }
 
+  #hear([bytes = noBytes, more]: Frame[]): void {
+    const user = this.#gate.userOf(this.#socket);
+    const { descriptor } = this.#socket.lastPeer;
+    const [type] = bytes;
+    const topic = bytes.subarray(1);
+    if (more !== undefined || (type !== subscribed && type !== unsubscribed)) this.#isOutOfStep = true;
+    // Whoever is cut comes back, if it is a subscriber, and subscribes anew.
+    if (this.#isOutOfStep) cutConnection(descriptor);
+    else if (type === unsubscribed) {
+      this.#subscribers.end(descriptor, topic);
+      this.#socket.set({ unsubscribe: topic });
+    } else if (this.#subscribers.begin(descriptor, topic)) this.#subscribe(user, topic);
+    else cutConnection(descriptor);
+  }
+
   #subscribe(user: string | null, topic: Uint8Array): void {
     const name = Buffer.from(topic).toString();
     const refusal = this.#refusal(user, name);
+    if (refusal !== null) return this.#refuse(name, refusal);
     this.#socket.set({ subscribe: topic });
-    const answer =
-      refusal !== null
-        ? refused(name, refusal)
-        : name === topicsTopic
-          ? this.#describeTopics(user)
-          : this.#values.get(name);
+    const answer = name === topicsTopic ? this.#describeTopics(user) : this.#values.get(name);
     if (answer !== undefined) this.#sendPrivately(name, answer);
-    // It was let in for as long as it takes to tell it why not.
-    if (refusal !== null) this.#socket.set({ unsubscribe: topic });
+  }
+
+  /**
+   * Says why not. libzmq sends to nobody who has not subscribed to it, and forgets whom it has sent to, so the subscription
+   * cannot be taken back: it is one to a name that no topic can have.
+   */
+  #refuse(name: string, why: string): void {
+    const topic = name + refusalMark;
+    this.#socket.set({ subscribe: topic });
+    this.#sendPrivately(topic, refused(name, why));
   }
 
   /** To the peer whose subscription was read last, and to no other. */
@@ -125,6 +158,8 @@ export class Publisher {
     return encodeMeta({ id: topic, role: "publisher", version: 0.2, type: "DATA", pack: packNow(), serial });
   }
 }
+
+const noBytes = new Uint8Array(0);
 
 /** What a subscriber is told instead of values. */
 const refused = (topic: string, message: string): LastValue => ({

@@ -47,6 +47,15 @@ export class Connections {
   }
 }
 
+/** The address of whoever is at the other end of a descriptor; null where it is no connection (any more). */
+export const peerAddressOf = (descriptor: number): string | null => nameOf(libc.getpeername, descriptor);
+
+/** Cuts one connection, if it still stands; its peer may come back. */
+export const cutConnection = (descriptor: number): void => {
+  // Never a listening socket, which a descriptor may have become: libzmq would abort the process.
+  if (peerAddressOf(descriptor) !== null) libc.shutdown(descriptor, bothWays);
+};
+
 /** An end of a TCP connection, as the bytes of its address; null where there is none. */
 const nameOf = (call: typeof libc.getsockname, descriptor: number): string | null => {
   size[0] = addressSize;

@@ -47,7 +47,7 @@ zmq.zmq_msg_init(messageAddress);
 export class Socket implements AsyncIterable<Frame[]> {
   readonly #handle: Pointer;
   #closed = false;
-  #isCurveServer = false;
+  #asksForPeers: boolean;
   #lastPeer: Peer = noPeer;
   #onReadable: (() => void) | null = null;
   #receivers: { resolve: (frames: Frame[]) => void; reject: (error: Error) => void }[] = [];
@@ -56,6 +56,7 @@ export class Socket implements AsyncIterable<Frame[]> {
     const handle = zmq.zmq_socket(sharedContext(), socketType[type]) as Pointer | null;
     if (handle === null) throw lastError(`zmq_socket(${type})`);
     this.#handle = handle;
+    this.#asksForPeers = type === "xpub";
     this.set({ linger: 0, ...options });
   }
 
@@ -74,7 +75,7 @@ export class Socket implements AsyncIterable<Frame[]> {
       if (zmq.zmq_setsockopt(this.#handle, option.number, size === 0 ? placeholder : bytes, size) !== 0) {
         throw lastError(`cannot set ${name} to ${isSecretOption(name) ? "the value given" : String(value)}`);
       }
-      if (name === "curveServer") this.#isCurveServer = Boolean(value);
+      if (name === "curveServer") this.#asksForPeers ||= Boolean(value);
     }
   }
 
@@ -107,7 +108,7 @@ export class Socket implements AsyncIterable<Frame[]> {
     return Buffer.from(text.buffer, 0, Number(size[0]) - 1).toString();
   }
 
-  /** Who sent the message last received: asked for by CURVE servers alone, `noPeer` on every other socket. */
+  /** Who sent the message last received: asked for by CURVE servers and XPUB alone, `noPeer` on every other socket. */
   get lastPeer(): Peer {
     return this.#lastPeer;
   }
@@ -181,7 +182,7 @@ export class Socket implements AsyncIterable<Frame[]> {
         if (code === errno.EAGAIN && frames.length === 0) return null;
         throw new ZmqError("cannot receive", code);
       }
-      if (this.#isCurveServer && frames.length === 0) this.#lastPeer = peerOf(messageAddress);
+      if (this.#asksForPeers && frames.length === 0) this.#lastPeer = peerOf(messageAddress);
       if (frames.length < framesMax) {
         const frame = new Uint8Array(size);
         if (size > 0) libc.memcpy(frame, zmq.zmq_msg_data(messageAddress), size);
