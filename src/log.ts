@@ -16,10 +16,10 @@ const console_: ConsolaInstance = createConsola({
   reporters: [{ log: ({ level, args }) => write(level <= 1 ? process.stderr : process.stdout, args.join(" ")) }],
 });
 
-/** Control characters (of a stranger's making, in a log or on a terminal) as escapes: no forged lines, no moved cursor. */
+/** Control characters (of a stranger's making, in a log or on a terminal) as escapes: no forged lines, no moved cursor, nothing backwards. */
 export const printable = (text: string): string =>
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e]/g, (character) => {
+  text.replace(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, (character) => {
     const code = character.charCodeAt(0);
     return code < 256 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
   });

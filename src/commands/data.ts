@@ -12,6 +12,7 @@
 import { defineCommand } from "citty";
 import type { ConnectOptions, TopicValue } from "../client/client.ts";
 import { nameLengthMax } from "../limits.ts";
+import { printable } from "../log.ts";
 import { connectionFrom, type EngineFlags, endpointFrom, engineArgs, withEngine } from "./engine.ts";
 import { UsageError } from "./exit.ts";
 import { toldToEnd } from "./interrupt.ts";
@@ -72,7 +73,7 @@ const watchCommand = defineCommand({
   run: async ({ args }) => {
     const show = args.json
       ? (value: TopicValue): string => JSON.stringify(value)
-      : ({ topic, data }: TopicValue): string => `${topic} ${JSON.stringify(data)}`;
+      : ({ topic, data }: TopicValue): string => `${printable(topic)} ${JSON.stringify(data)}`;
     const topics = args._.map(checkTopic);
     await withEngine(...connection(args), async (engine) => {
       await using subscription = engine.subscribe(...topics);

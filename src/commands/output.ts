@@ -8,9 +8,9 @@ process.stdout.on("error", () => undefined);
 /** Resolves when it has turned out that nobody reads stdout any more, as in `data watch | head -1`. */
 export const stdoutClosed: Promise<void> = closed.promise;
 
-/** Control characters, but for line feed and tab: on a terminal they would move the cursor, or worse. */
+/** Control characters, but for line feed and tab: on a terminal they would move the cursor, write backwards, or worse. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-const controls = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e]/g;
+const controls = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
 
 /** Writes a line and waits until it is out: to a program as it is, to a person without what a terminal would obey. */
 export const printResult = (text: string): Promise<void> =>

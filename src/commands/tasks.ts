@@ -5,6 +5,7 @@
  * Exits with 0; 1 when the engine said no, 2 for wrong usage, 3 when there is no engine or no answer in time.
  */
 import { defineCommand } from "citty";
+import { printable } from "../log.ts";
 import { connectionFrom, endpointFrom, engineArgs, withEngine } from "./engine.ts";
 import { printResult } from "./output.ts";
 
@@ -17,6 +18,7 @@ export const tasksCommand = defineCommand({
   run: async ({ args }) => {
     const tasks = await withEngine(endpointFrom(args), connectionFrom(args), (engine) => engine.tasks());
     if (args.json) await printResult(JSON.stringify(tasks));
-    else for (const { name } of tasks) await printResult(name);
+    // A name that somebody's worker has thought of must not look like two.
+    else for (const { name } of tasks) await printResult(printable(name));
   },
 });

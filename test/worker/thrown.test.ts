@@ -29,5 +29,13 @@ test("the log has the stack line by line, and the cause", () => {
   const lines = thrownLines(new Error("outer", { cause: new Error("inner") }));
   expect(lines[0]).toBe("Error: outer");
   expect(lines[1]).toContain("thrown.test.ts");
-  expect(lines.at(-1)).toBe("caused by: inner");
+  expect(lines.at(-1)).toBe("    caused by: inner");
+});
+
+test("no line of a message looks like a line of the log", () => {
+  const forged = "two is no number\n[ROUTER-MASTER] Routing started\r\n\tdone";
+  for (const thrown of [new Error(forged), forged, new Error("outer", { cause: new Error(forged) })]) {
+    const [, ...rest] = thrownLines(thrown);
+    for (const line of rest) expect(line).toStartWith("    ");
+  }
 });
