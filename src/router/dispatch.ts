@@ -9,8 +9,13 @@ import type { Worker, Workers } from "./workers.ts";
 export const dispatch = (jobs: Jobs, workers: Workers, now: number): Effect[] => {
   const effects: Effect[] = [];
   const handed = new Map<Worker, Job[]>();
-  // A queue leaves this set once it is empty or no worker can take its first job; no worker gets freer meanwhile.
-  const names = new Set(jobs.queues.names());
+  const canMove = (name: string): boolean => {
+    const job = jobs.queues.first(name);
+    return job !== undefined && (job.expiresAt <= now || workers.freeFor(job) !== undefined);
+  };
+  // A queue leaves this set once it is empty or no worker can take its first job; no worker gets freer meanwhile. Those that
+  // nobody can take from do not even enter it: a thousand of them would be compared with each other a million times.
+  const names = new Set([...jobs.queues.names()].filter(canMove));
   while (names.size > 0) {
     const name = bestOf(names, jobs.queues);
     const job = jobs.queues.first(name);
