@@ -2,7 +2,7 @@
  * The settings of `serve`, each from the first place that has it: flag, environment, configuration file, default. All
  * mistakes are found at once, and each is named with the place it stands in.
  */
-import { readFileSync, realpathSync, statSync } from "node:fs";
+import { readFileSync, realpathSync, type Stats, statSync } from "node:fs";
 import { isIPv4 } from "node:net";
 import { dirname, resolve } from "node:path";
 import * as v from "valibot";
@@ -172,12 +172,17 @@ const readFile = ({ flags, environment, folder }: Sources, mistakes: string[]): 
     if (stat === undefined) mistakes.push(`${path}: there is no such file`);
     else if (!stat.isFile()) mistakes.push(`${path}: is not a file`);
     else if (stat.size > limits.configBytesMax) mistakes.push(`${path}: is larger than ${limits.configBytesMax} bytes`);
-    else return { ...file, table: Bun.TOML.parse(readFileSync(full, "utf8")) as Record<string, unknown> };
+    else if (!isOwn(stat)) {
+      mistakes.push(`${path}: another user can write it, and what it says is obeyed; chown it to yourself, chmod go-w`);
+    } else return { ...file, table: Bun.TOML.parse(readFileSync(full, "utf8")) as Record<string, unknown> };
   } catch (error) {
     mistakes.push(`${path}: ${(error as Error).message}`);
   }
   return file;
 };
+
+/** The engine may be started in a folder of somebody else's. */
+const isOwn = ({ uid, mode }: Stats): boolean => (uid === 0 || uid === process.geteuid?.()) && (mode & 0o022) === 0;
 
 const find = (name: Name, { flags, environment, folder }: Sources, file: File): Given | undefined => {
   const flag = flags[kebab(name)];

@@ -1,5 +1,14 @@
 import { afterAll, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  mkdtempSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ConfigError, configFlags, loadConfig } from "../src/config.ts";
@@ -10,7 +19,7 @@ afterAll(() => rmSync(root, { recursive: true, force: true }));
 /** A folder of its own for one test, with a configuration file if `toml` is given. */
 const folderWith = (toml?: string): string => {
   const folder = mkdtempSync(join(root, "case-"));
-  if (toml !== undefined) writeFileSync(join(folder, "task-engine.toml"), toml);
+  if (toml !== undefined) writeFileSync(join(folder, "task-engine.toml"), toml, { mode: 0o644 });
   return folder;
 };
 
@@ -133,6 +142,21 @@ test("a file that is named must be there, be a file and be TOML", async () => {
   expect(await mistakesOf(load(undefined, {}, { TASK_ENGINE_CONFIG: "/" }))).toEqual(["/: is not a file"]);
   expect((await mistakesOf(load("port = ")))[0]).toStartWith("task-engine.toml: TOML Parse error");
   expect((await mistakesOf(load("port = 1\nport = 2")))[0]).toContain("port");
+});
+
+test("a file that another user can write, or has put there, is not obeyed", async () => {
+  const folder = folderWith("insecure = true");
+  const path = join(folder, "task-engine.toml");
+  const refusal =
+    "task-engine.toml: another user can write it, and what it says is obeyed; chown it to yourself, chmod go-w";
+  for (const mode of [0o664, 0o646]) {
+    chmodSync(path, mode);
+    expect(await mistakesOf(loadConfig({ flags: {}, environment: {}, folder }))).toEqual([refusal]);
+  }
+  if (process.geteuid?.() !== 0) return; // only root can give a file away
+  chmodSync(path, 0o644);
+  chownSync(path, 12_345, -1);
+  expect(await mistakesOf(loadConfig({ flags: {}, environment: {}, folder }))).toEqual([refusal]);
 });
 
 test("a key of the object prototype is not a setting", async () => {

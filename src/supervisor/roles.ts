@@ -56,8 +56,11 @@ export const rolesOf = (config: Config): Roles => {
 /** The address at which one on this machine reaches a listener on `host`. */
 export const reachable = (host: string): string => (host === "0.0.0.0" ? "127.0.0.1" : host);
 
-/** How this program is started in a role. When it runs from source, its main module stands between Bun and the verb. */
+/**
+ * How this program is started in a role. When it runs from source, its main module stands between Bun and the verb, and Bun
+ * is told not to fetch from the network, and run, what a task file imports and nobody has installed.
+ */
 export const ownCommand = (role: Role): readonly string[] => {
   const isCompiled = Bun.main.startsWith("/$bunfs/");
-  return [process.execPath, ...(isCompiled ? [] : [Bun.main]), ...role.argv];
+  return [process.execPath, ...(isCompiled ? [] : ["--no-install", Bun.main]), ...role.argv];
 };

@@ -1,6 +1,7 @@
 /** What a task file brings along: the files that it imports, and those that these import. */
 import { readFileSync } from "node:fs";
 import { dirname, extname, isAbsolute } from "node:path";
+import { StartError } from "../lifecycle.ts";
 import { trustedRealPath } from "./trust.ts";
 
 const loaders: Readonly<Record<string, Bun.JavaScriptLoader>> = {
@@ -14,6 +15,9 @@ const loaders: Readonly<Record<string, Bun.JavaScriptLoader>> = {
   ".cjs": "js",
 };
 
+/** In Bun's cache of packages: where it puts what is imported, not installed, and so nobody has ever looked at. */
+const fetchedPackage = /\/[^/]+@[^/]+@@@\d+\//;
+
 /**
  * Holds a code file and all that it imports, directly and indirectly, to `trustedRealPath`, before any of it runs: code
  * in `tasks/lib/` does as much as code in `tasks/`. An import whose name is computed at run time cannot be seen from here.
@@ -24,6 +28,9 @@ export const trustWithImports = (path: string, trusted: Set<string>): void => {
   for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
     const realPath = trustedRealPath(next);
     if (trusted.has(realPath)) continue;
+    if (fetchedPackage.test(realPath)) {
+      throw new StartError(`${realPath} is what Bun has fetched unasked; install the package beside the task files`);
+    }
     trusted.add(realPath);
     waiting.push(...importedFiles(realPath));
   }

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { loadConfig } from "../../src/config.ts";
-import { rolesOf } from "../../src/supervisor/roles.ts";
+import { ownCommand, rolesOf } from "../../src/supervisor/roles.ts";
 
 const argvOf = async (flags: Readonly<Record<string, string>>): Promise<readonly string[][]> => {
   const { router, scan, workers } = rolesOf(await loadConfig({ flags, environment: {}, folder: "/" }));
@@ -23,4 +23,9 @@ test("task workers alone are told when they have done their share", async () => 
   const told = argv.map((words) => words.slice(words.indexOf("--jobs-max")).join(" "));
   expect(told.slice(2, 4)).toEqual(["--jobs-max 1000 --memory-max 256", "--jobs-max 1000 --memory-max 256"]);
   for (const words of [argv[0], argv[1], argv[4]]) expect(words).not.toContain("--memory-max");
+});
+
+test("run from source, a role fetches nothing from the network that a task file imports", async () => {
+  const { scan } = rolesOf(await loadConfig({ flags: {}, environment: {}, folder: "/" }));
+  expect(ownCommand(scan)).toEqual([process.execPath, "--no-install", Bun.main, "scan"]);
 });

@@ -209,6 +209,12 @@ describe("what is never run", () => {
     expect(await startErrorOf(() => loadRegistry(folder.path))).toContain(`${outside.at("c.js")} is not safe`);
   });
 
+  test("a package that nobody has installed, and Bun has fetched of itself", async () => {
+    const path = "cache/is-odd@3.0.1@@@1/index.js";
+    const problem = await problemIn({ "a.ts": `import "./${path}"; ${trap}`, [path]: trap });
+    expect(problem).toBe(`TASKS/${path} is what Bun has fetched unasked; install the package beside the task files`);
+  });
+
   test("files that import each other in a circle are looked at once", async () => {
     expect(
       await namesIn({
