@@ -11,7 +11,7 @@
  */
 import { authorizedTextLengthMax, nameLengthMax } from "../limits.ts";
 
-const rights = ["send", "read", "write", "control", "worker"] as const;
+export const rights = ["send", "read", "write", "control", "worker"] as const;
 export type Right = (typeof rights)[number];
 
 /** Of what a right is held or needed: tasks by their names, topics by how they begin. */

@@ -3,6 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
+import { Access, rights } from "../../src/access/access.ts";
 import { statusSchema } from "../../src/client/status.ts";
 import * as limits from "../../src/limits.ts";
 import { decodeFromRouter, decodeFromWorker, type RouterHeader, type WorkerHeader } from "../../src/wire/backend.ts";
@@ -69,9 +70,11 @@ describe("the examples of", () => {
 
   test("publications are a topic, META and DATA", () => {
     const publications = examples("publication");
-    expect(publications).toHaveLength(2);
+    expect(publications).toHaveLength(3);
     for (const [topic, meta = "", data = ""] of publications) {
-      expect(decodeMeta(Buffer.from(meta))).toMatchObject({ id: topic, type: "DATA" });
+      const { type } = JSON.parse(meta);
+      expect(decodeMeta(Buffer.from(meta))).toMatchObject({ id: topic, type });
+      expect(["DATA", "ERR"]).toContain(type);
       expect(parseJson(Buffer.from(data))).toHaveProperty("data");
     }
   });
@@ -107,4 +110,19 @@ test("the options of a TASK are those of the source", () => {
   expect(rows("Limits of a job").map(([key]) => key)).toEqual(Object.keys(optionsSchema.entries));
   expect(page).toContain(`whole number, 0 to ${limits.priorityMax}; ${limits.priorityDefault} if it is not said`);
   expect(page).toContain(`1 to ${limits.durationMsMax}`);
+});
+
+test("the rights, and the file that the page shows, are as the source takes them", () => {
+  expect(rows("Security").map(([right]) => right)).toEqual([...rights]);
+  const [, file = ""] = /^```\n(# key[^`]*)\n```$/m.exec(page) ?? [];
+  const access = Access.parse(file);
+  if (typeof access === "string") throw new Error(access);
+  expect(access.missing("laptop", "send", "drive")).toBeNull();
+  expect(access.missing("arm", "worker", "see")).toBe("worker:see");
+  for (const [right, list] of rows("Security")) {
+    const word = list?.replaceAll("`", "") || right;
+    expect(Access.parse(`${"k".padEnd(40, "k")} x ${word}`) instanceof Access ? right : word).toBe(right);
+  }
+  expect(page).toContain(`${limits.jobsPerClientMax} jobs and ${limits.bytesPerClientMax / 1024 ** 2} MiB`);
+  expect(page).toContain(`within ${limits.handshakeMs / 1000} s is closed`);
 });
