@@ -57,7 +57,9 @@ test("an engine that is not there is NO_ANSWER, which asks whether it is running
   for (const promise of [client.call("count"), client.tasks(), client.get("pose"), client.publish("pose", 1)]) {
     const { code, message } = await rejection(promise);
     expect(code).toBe("NO_ANSWER");
-    expect(message).toBe(`no answer from ${endpoint} within 60 ms: is the engine running, and does it do without keys?`);
+    expect(message).toBe(
+      `no answer from ${endpoint} within 60 ms: is the engine running, and does it do without keys?`,
+    );
   }
   expect((await rejection(client.subscribe("pose").next())).code).toBe("NO_ANSWER");
 });

@@ -100,7 +100,9 @@ test("no engine there ends with 3 and asks whether it is running", async () => {
   ]) {
     const { exitCode, stdout, stderr } = await run(...verb, "--router", endpoint, "--timeout", "50");
     expect({ exitCode, stdout }).toEqual({ exitCode: 3, stdout: "" });
-    expect(stderr).toBe(`task-engine: no answer from ${endpoint} within 50 ms: is the engine running, and does it do without keys?\n`);
+    expect(stderr).toBe(
+      `task-engine: no answer from ${endpoint} within 50 ms: is the engine running, and does it do without keys?\n`,
+    );
   }
 }, 20_000);
 

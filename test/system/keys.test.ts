@@ -1,0 +1,185 @@
+/** An engine with keys, and all who have to do with it, as real processes. */
+import { expect, test } from "bun:test";
+import { appendFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { connect } from "task-engine";
+import { keyPattern, readKeyPair } from "../../src/certificate.ts";
+import { type Engine, fromSource, runCommand, startEngine } from "../support/engine.ts";
+import { freePorts } from "../support/ports.ts";
+import { runProgram } from "../support/program.ts";
+import { rejection } from "../support/rejection.ts";
+import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
+
+const limitMs = 120_000;
+
+/** A home with the keys of an engine and of those clients, who are let in with their rights. */
+const homeWith = async (
+  clients: Readonly<Record<string, string>>,
+): Promise<TempFolder & { env: Record<string, string> }> => {
+  const home = tempFolder({
+    "tasks/slow.ts": "export const task_slow = async ([ms]) => (await Bun.sleep(ms), 'slept');",
+  });
+  const env = { PATH: process.env.PATH ?? "", HOME: home.path };
+  const keygen = async (...args: string[]): Promise<string> => {
+    const { stdout, stderr, exitCode } = await runCommand(fromSource, ["keygen", ...args], { env });
+    if (exitCode !== 0) throw new Error(stderr);
+    return stdout;
+  };
+  await keygen("engine");
+  let authorized = "";
+  for (const [name, rights] of Object.entries(clients)) authorized += await keygen(name, "--rights", rights);
+  writeFileSync(home.at(".config/task-engine/authorized"), authorized);
+  return { ...home, env };
+};
+
+const keyFile = (home: TempFolder, name: string): string => home.at(`.config/task-engine/${name}`);
+
+const startWithKeys = (home: TempFolder & { env: Record<string, string> }, ...flags: string[]): Promise<Engine> =>
+  startEngine({ env: home.env, cwd: home.path, flags: ["--key", keyFile(home, "engine.key_secret"), ...flags] });
+
+test(
+  "an engine with keys serves whoever has the right ones, by every verb, and nobody else; no process shows a secret",
+  async () => {
+    using home = await homeWith({ client: "send read write control", robot: "worker", stranger: "read" });
+    await using engine = await startWithKeys(home);
+    const router = ["--router", engine.endpoint];
+    const outputs = async (...args: string[]): Promise<string> => {
+      const { stdout, stderr } = await engine.run(...args);
+      return stdout + stderr;
+    };
+    expect(await outputs("send", "count", "2", "3", ...router)).toBe("5\n");
+    expect(await outputs("send", "count", "2", "3", "--direct", `tcp://127.0.0.1:${engine.ports.worker}`)).toBe("5\n");
+    expect(await outputs("data", "put", "arm/angle", "30", ...router)).toBe("");
+    expect(await outputs("data", "get", "arm/angle", ...router)).toBe("30\n");
+    expect(JSON.parse(await outputs("status", "--json", ...router)).security).toBe("curve");
+    expect(await outputs("send", "count", "--key", keyFile(home, "stranger.key_secret"), ...router)).toContain(
+      "UNAUTHORIZED: client stranger lacks the right send:count",
+    );
+    const nobody = await engine.run("send", "count", "--key", "none", "--timeout", "500", ...router);
+    expect([nobody.exitCode, nobody.stderr]).toEqual([3, expect.stringContaining("does it do without keys?")]);
+
+    const files = { serverKey: keyFile(home, "engine.key"), key: keyFile(home, "client.key_secret") };
+    await using client = connect(engine.endpoint, files);
+    for await (const { topic, data } of client.subscribe("arm/")) {
+      expect([topic, data]).toEqual(["arm/angle", 30]);
+      break;
+    }
+    const backend = `tcp://127.0.0.1:${engine.ports.backend}`;
+    const keys = ["--server-key", files.serverKey, "--key", keyFile(home, "robot.key_secret")];
+    await using worker = runProgram(["worker", "--router", backend, ...keys]);
+    await worker.line(/Joined/);
+    const { workers } = await client.status();
+    expect(
+      workers
+        .filter(({ supervised }) => !supervised)
+        .map(({ role }) => role)
+        .sort(),
+    ).toEqual(["data", "task"]);
+
+    const secrets = ["engine", "client", "robot"].map(
+      (name) => readKeyPair(keyFile(home, `${name}.key_secret`)).secretKey,
+    );
+    const pids = [engine.pid, worker.pid, ...engine.childPids];
+    const shown = pids.flatMap((pid) =>
+      ["cmdline", "environ"].map((file) => readFileSync(`/proc/${pid}/${file}`, "utf8")),
+    );
+    expect(shown).toHaveLength(12);
+    for (const secret of secrets) expect(shown.filter((text) => text.includes(secret))).toEqual([]);
+    // Of the workers' own pair nobody has the file: nothing that looks like a key at all is there, but for paths.
+    const words = shown.flatMap((text) => text.split(/[\0\s]|=(?=.{40}\0)/));
+    expect(words.filter((word) => keyPattern.test(word) && !word.startsWith("/"))).toEqual([]);
+    expect(engine.lines.concat(engine.errorLines).join("\n")).not.toContain(secrets[0] ?? "");
+  },
+  limitMs,
+);
+
+test(
+  "SIGHUP lets in who is new, cuts off who is gone, and disturbs nobody else's job; a broken file lets nobody in",
+  async () => {
+    using home = await homeWith({ client: "send control", phone: "send" });
+    await using engine = await startWithKeys(home, "--tasks", home.at("tasks"));
+    const clientWith = (name: string) =>
+      connect(engine.endpoint, {
+        serverKey: keyFile(home, "engine.key"),
+        key: keyFile(home, `${name}.key_secret`),
+        waitMs: 20_000,
+      });
+    await using client = clientWith("client");
+    await using phone = clientWith("phone");
+    expect(await phone.call("count", [1, 2])).toBe(3);
+    const running = client.call("slow", [3_000]);
+    const authorized = readFileSync(keyFile(home, "authorized"), "utf8");
+    const [line = ""] = authorized.split("\n");
+    writeFileSync(keyFile(home, "authorized"), `${line}\n`);
+    engine.signal("SIGHUP");
+    const cut = await rejection(phone.call("count", [1, 2], {}, { waitMs: 2_500 }));
+    expect(["NO_ANSWER", "UNAUTHORIZED"]).toContain(cut.code);
+    // Its job ran over the same port and the same workers, one of which is replaced meanwhile.
+    expect(await running).toBe("slept");
+
+    appendFileSync(keyFile(home, "authorized"), "nonsense\n");
+    engine.signal("SIGHUP");
+    await engine.line(/^Nobody is let in: .*authorized, line 2: begins with no public key/);
+    const closed = await rejection(client.call("count", [1, 2], {}, { waitMs: 1_500 }));
+    expect(["NO_ANSWER", "UNAUTHORIZED"]).toContain(closed.code);
+
+    writeFileSync(keyFile(home, "authorized"), authorized);
+    engine.signal("SIGHUP");
+    await using again = clientWith("phone");
+    expect(await again.call("count", [1, 2])).toBe(3);
+  },
+  limitMs,
+);
+
+test(
+  "an address that others reach is refused without keys, and shown in status when it is forced",
+  async () => {
+    const env = { PATH: process.env.PATH ?? "", HOME: process.env.HOME ?? "/" };
+    const refused = await runCommand(fromSource, ["serve", "--host", "0.0.0.0"], { env });
+    expect(refused.exitCode).toBe(1);
+    expect(refused.stderr).toContain("--host: 0.0.0.0 can be reached from other machines");
+    expect(refused.stderr.trim().split("\n")).toHaveLength(1);
+    await using engine = await startEngine({ flags: ["--host", "0.0.0.0", "--insecure"] });
+    const { stdout } = await engine.run("status", "--router", engine.endpoint);
+    expect(stdout).toContain("INSECURE: without keys, for everybody who reaches it");
+  },
+  limitMs,
+);
+
+test(
+  "a key that others can read does not start an engine, nor a client",
+  async () => {
+    using home = await homeWith({ client: "send" });
+    for (const name of readdirSync(home.at(".config/task-engine")))
+      Bun.spawnSync(["chmod", "644", keyFile(home, name)]);
+    const port = String(freePorts(1));
+    const serve = ["serve", "--port", port, "--key", keyFile(home, "engine.key_secret")];
+    const refused = await runCommand(fromSource, serve, { env: home.env });
+    expect([refused.exitCode, refused.stderr]).toEqual([1, expect.stringContaining("a secret that others can read")]);
+    const asked = await runCommand(fromSource, ["tasks"], { env: home.env });
+    expect([asked.exitCode, asked.stderr]).toEqual([
+      2,
+      expect.stringContaining("client.key_secret is a secret that others"),
+    ]);
+  },
+  limitMs,
+);
+
+test(
+  "keygen prints the line that lets its owner in, and refuses names and rights that could not stand there",
+  async () => {
+    using home = tempFolder();
+    const keygen = (...args: string[]) =>
+      runCommand(fromSource, ["keygen", ...args, "--dir", home.path], {
+        env: { PATH: process.env.PATH ?? "", HOME: home.path },
+      });
+    const made = await keygen("laptop", "--rights", "send:count read");
+    expect(made.stdout).toBe(`${readKeyPair(home.at("laptop.key_secret")).publicKey} laptop send:count read\n`);
+    const again = await keygen("laptop");
+    expect([again.exitCode, again.stderr]).toEqual([1, expect.stringContaining("--force writes over it")]);
+    expect((await keygen("laptop", "--force")).exitCode).toBe(0);
+    for (const args of [["../laptop"], ["a b"], ["x", "--rights", "everything"]]) {
+      expect((await keygen(...args)).exitCode).toBe(2);
+    }
+  },
+  limitMs,
+);
