@@ -1,0 +1,92 @@
+/** A task worker's own port with keys, on real sockets: who may run what there. */
+import { expect, test } from "bun:test";
+import type { KeyPair } from "../../src/certificate.ts";
+import { DirectPort } from "../../src/worker/direct-port.ts";
+import { Executor } from "../../src/worker/executor.ts";
+import type { TaskFunction } from "../../src/worker/task.ts";
+import { Gate } from "../../src/zmq/gate.ts";
+import { curveClient, makeKeyPair } from "../../src/zmq/keys.ts";
+import { Dealer } from "../../src/zmq/socket.ts";
+import { freePorts } from "../support/ports.ts";
+import { metaFrame, type RawReply, readReply, taskFrame } from "../support/raw-requestor.ts";
+
+const [engine, laptop, phone] = [makeKeyPair(), makeKeyPair(), makeKeyPair()];
+const lineOf = (key: KeyPair, name: string, rights: string): string => `${key.publicKey} ${name} ${rights}\n`;
+
+const startPort = (authorized: string) => {
+  const begun: string[] = [];
+  const aborted = Promise.withResolvers<string>();
+  const tasks: Record<string, TaskFunction> = {
+    count: ([a, b]) => Number(a) + Number(b),
+    drive: async (_args, _kwargs, { signal }) => {
+      begun.push("drive");
+      await new Promise((resolve) => signal.addEventListener("abort", resolve));
+      aborted.resolve(String(signal.reason.message));
+      throw signal.reason;
+    },
+  };
+  const registry = new Map(
+    Object.entries(tasks).map(([name, run]) => [name, { name, file: "test", run, check: null, policy: {} }]),
+  );
+  const executor = new Executor(registry, { tag: "[TEST]", progress: () => undefined, publish: () => undefined });
+  const gate = new Gate({ engine, member: makeKeyPair(), authorized });
+  const port = new DirectPort({ id: "TASK-1", gate, executor, registry, ended: () => undefined, log: null });
+  const endpoint = `tcp://127.0.0.1:${freePorts(1)}`;
+  port.bind(endpoint);
+  return {
+    endpoint,
+    gate,
+    begun,
+    aborted: aborted.promise,
+    [Symbol.asyncDispose]: async () => {
+      await executor.drain();
+      port.close();
+      gate[Symbol.dispose]();
+    },
+  };
+};
+
+const clientOf = (endpoint: string, key: KeyPair) => {
+  const socket = new Dealer({ ...curveClient(engine.publicKey, key), linger: 0 });
+  socket.connect(endpoint);
+  return {
+    ask: (serial: string, ...names: string[]): void => {
+      const parts = names.map((task) => taskFrame([2, 3], { task }));
+      socket.trySend(["", metaFrame({ version: 0.2, serial }), ...parts]);
+    },
+    reply: async (): Promise<RawReply> => readReply(await socket.receive()),
+    [Symbol.dispose]: () => socket.close(),
+  };
+};
+
+test("everybody runs there what his key may run, and is told the right that is missing else", async () => {
+  await using port = startPort(lineOf(laptop, "laptop", "send:count") + lineOf(phone, "phone", "read control"));
+  using mine = clientOf(port.endpoint, laptop);
+  using other = clientOf(port.endpoint, phone);
+  mine.ask("a", "count");
+  expect(await mine.reply()).toMatchObject({ meta: { type: "ACK", serial: "a" }, data: 5 });
+  mine.ask("b", "count", "drive");
+  const unauthorized = (message: string) => ({ meta: { type: "ERR" }, data: { code: "UNAUTHORIZED", message } });
+  expect(await mine.reply()).toMatchObject(unauthorized("client laptop lacks the right send:drive"));
+  // Whether there is such a task is not for everybody to know.
+  other.ask("c", "no-such-task");
+  expect(await other.reply()).toMatchObject(unauthorized("client phone lacks the right send:no-such-task"));
+  other.ask("ping");
+  expect(await other.reply()).toMatchObject({ meta: { type: "ACK" } });
+  expect(port.begun).toEqual([]);
+});
+
+test("what runs there ends when the right to it is taken back, and what waits never begins", async () => {
+  await using port = startPort(lineOf(laptop, "laptop", "send"));
+  using mine = clientOf(port.endpoint, laptop);
+  mine.ask("runs", "drive");
+  mine.ask("waits", "drive");
+  mine.ask("ping");
+  // The ping overtakes both.
+  expect(await mine.reply()).toMatchObject({ meta: { type: "ACK", serial: "ping" } });
+  port.gate.admit(lineOf(laptop, "laptop", "send:count"));
+  expect(await port.aborted).toBe("UNAUTHORIZED: client laptop lacks the right send:drive");
+  // It is the same name, and another's key.
+  port.gate.admit(lineOf(phone, "laptop", "send"));
+  expect(port.begun).toEqual(["drive"]);
+});
