@@ -221,11 +221,11 @@ const shown = (value: unknown): string => {
   return json.length > 60 ? `${json.slice(0, 60)}…` : json;
 };
 
-/** Of the other verbs' making, which say with it where the engine is: it may be set for all of them together. */
-const routerVariable = "TASK_ENGINE_ROUTER";
+/** Of the other verbs' making, which say with them where the engine is: they may be set for all of them together. */
+const clientVariables = ["TASK_ENGINE_ROUTER", "TASK_ENGINE_SERVER_KEY"];
 
 const unknownVariables = (environment: Sources["environment"]): string[] => {
-  const known = new Set([routerVariable, ...[fileFlag, ...names].map(variable)]);
+  const known = new Set([...clientVariables, ...[fileFlag, ...names].map(variable)]);
   return Object.keys(environment)
     .filter((name) => name.startsWith("TASK_ENGINE_") && !known.has(name))
     .map((name) => `${name}: there is no such setting; see task-engine serve --help`);

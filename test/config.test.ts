@@ -70,7 +70,9 @@ test("an empty variable is one that is not set", async () => {
 });
 
 test("the variable by which other verbs find the engine is no mistake", async () => {
-  expect(await load("", {}, { TASK_ENGINE_ROUTER: "tcp://127.0.0.1:9000" })).toMatchObject({ port: 9000 });
+  expect(
+    await load("", {}, { TASK_ENGINE_SERVER_KEY: "/keys/engine.key", TASK_ENGINE_ROUTER: "tcp://127.0.0.1:9000" }),
+  ).toMatchObject({ port: 9000 });
 });
 
 test("a switch can be set by flag and by variable, also to false", async () => {
