@@ -267,6 +267,8 @@ test.skipIf(!canConfine)(
     expect(status).toMatch(/^NoNewPrivs:\s1$/m);
     expect(status).toMatch(/^Seccomp:\s2$/m);
     expect(status).toMatch(/^CapBnd:\s0+$/m);
+    const users = readFileSync(`/proc/${engine.childPids[0]}/uid_map`, "utf8").trim().split("\n");
+    expect(users.map((line) => line.trim().split(/\s+/)[0])).toEqual(["0", "54321"]);
     engine.signal("SIGTERM");
     expect(await engine.ended()).toBe(0);
     expect(engine.errorLines).toEqual([]);

@@ -2,9 +2,9 @@
 
     restricted.py UNIT FOLDER COMMAND...    as root; FOLDER is what the unit's user may write besides /tmp
 
-Applied as the unit's text says: UnsetEnvironment=, UMask=, ProtectSystem=, ProtectHome=, PrivateTmp=, ProtectProc=, ProcSubset=,
+Applied as the unit's text says: UnsetEnvironment=, PrivateUsers=, UMask=, ProtectSystem=, ProtectHome=, PrivateTmp=, ProtectProc=, ProcSubset=,
 CapabilityBoundingSet=, NoNewPrivileges=, LimitCORE=, LimitNOFILE=, SystemCallFilter=, RestrictAddressFamilies=,
-RestrictNamespaces=, RestrictRealtime=. Not applied: what is the cgroup's (DeviceAllow=, TasksMax=), PrivateUsers=.
+RestrictNamespaces=, RestrictRealtime=. Not applied: what is the cgroup's (DeviceAllow=, TasksMax=), PrivateDevices=.
 """
 
 import ctypes
@@ -70,6 +70,23 @@ def restrict_files():
         ["hidepid=invisible"] if settings("ProtectProc") == ["invisible"] else []
     )
     mount("proc", "/proc", "proc", options=",".join(options))
+
+
+def private_users():
+    """Of all users this process then knows root and itself; another one, which is still root, has to say so."""
+    this = os.getpid()
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.read(reading, 1)
+        for kind in ["uid", "gid"]:
+            with open(f"/proc/{this}/{kind}_map", "w") as file:
+                file.write(f"0 0 1\n{uid} {uid} 1\n")
+        os._exit(0)
+    check(libc.unshare(0x10000000), "unshare")  # CLONE_NEWUSER
+    os.write(writing, b".")
+    _, status = os.wait()
+    assert status == 0
+    os.close(reading), os.close(writing)
 
 
 def system_calls(group):
@@ -138,6 +155,8 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 filter_ = ctypes.c_void_p(seccomp.seccomp_init(ALLOW))
 restrict_files()
 os.chdir(folder)
+if is_on("PrivateUsers"):
+    private_users()
 assert settings("CapabilityBoundingSet") == [""] and is_on("NoNewPrivileges")
 for capability in range(64):
     libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP; the numbers beyond the last fail
