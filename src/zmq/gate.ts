@@ -11,8 +11,8 @@ import type { SocketOptions } from "./options.ts";
 import type { Socket } from "./socket.ts";
 import { startZap } from "./zap.ts";
 
-/** The name of nobody, who has no right: whose key is not authorized (any more). */
-const nobody = "";
+/** The name of whoever has a key that is not authorized (any more), and so no right. No line of the file can have it. */
+const nobody = "(nobody)";
 
 export class Gate implements Disposable {
   readonly #security: Security | null;

@@ -1,6 +1,7 @@
 /**
  * The ZAP handler: libzmq asks it about every connection before the first message of that passes.
- * Source: https://rfc.zeromq.org/spec/27. Where it is missing or does not answer, nobody comes in (`zapEnforceDomain`).
+ * Source: https://rfc.zeromq.org/spec/27. Where it is missing or does not answer, nobody comes in (`zapEnforceDomain`):
+ * in a worker whose task blocks its thread, who connects to the worker's own port waits, as his task would.
  */
 import { keyText, zapDomain } from "./keys.ts";
 import { type Frame, Router } from "./socket.ts";
