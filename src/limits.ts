@@ -51,7 +51,17 @@ export const workerCreditMax = 64;
 export const workerCreditMs = 2;
 
 /** jobs that wait in a worker, those of its own port included. */
-export const workerQueueJobsMax = 1024;
+export const workerQueueJobsMax = 2048;
+
+/** jobs that a worker has from its own port: what the router hands it always fits beside them. */
+export const directJobsMax = workerQueueJobsMax - workerCreditMax;
+
+/** bytes of the TASK frames of all of those. */
+export const directBytesMax = 64 * 1024 * 1024;
+
+/** jobs of one client at a worker's own port that have not ended, and their bytes: a whole batch fits, and another client's beside it. */
+export const directJobsPerClientMax = 1024;
+export const directBytesPerClientMax = directBytesMax / 2;
 
 /** file descriptors of one process, connections above all: beyond, new ones wait. Some 4,000 connections cost it 140 MB. */
 export const descriptorsMax = 4096;

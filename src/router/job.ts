@@ -1,10 +1,10 @@
 /** What the broker keeps of a job and of the request that asked for it. */
 
+import type { Share } from "../access/shares.ts";
 import { priorityDefault } from "../limits.ts";
 import type { ErrorCode } from "../wire/errors.ts";
 import type { Meta } from "../wire/frames.ts";
 import type { Policy, TaskOptions } from "../wire/policy.ts";
-import type { Share } from "./shares.ts";
 import type { Worker } from "./workers.ts";
 
 /** The envelope that a reply needs to find who asked. Opaque to the broker. */

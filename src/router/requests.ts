@@ -2,14 +2,14 @@
  * The requests that wait for their answers: found by who asked and by serial, answered once, a batch when its last part has
  * ended. Exactly one terminal reply leaves for each.
  */
-import { batchResultBytesMax, progressIntervalMs } from "../limits.ts";
+import { Shares } from "../access/shares.ts";
+import { batchResultBytesMax, bytesPerClientMax, jobsPerClientMax, progressIntervalMs } from "../limits.ts";
 import type { ErrorBody, ErrorCode } from "../wire/errors.ts";
 import { encodeData, encodeError, type Meta, packNow } from "../wire/frames.ts";
 import { encodeReplyMeta, partFromError } from "../wire/replies.ts";
 import type { Effect } from "./effects.ts";
 import type { Job, Request, Requestor } from "./job.ts";
 import type { Outcome } from "./outcome.ts";
-import { Shares } from "./shares.ts";
 
 /** Who asked, and under which version and serial the answer goes out. */
 export interface Asked {
@@ -21,7 +21,7 @@ export interface Asked {
 
 export class Requests {
   readonly #bySerial = new Map<string, Request>();
-  readonly #shares = new Shares();
+  readonly #shares = new Shares({ jobs: jobsPerClientMax, bytes: bytesPerClientMax });
   /** Of the results of all batches that are not complete. */
   #resultBytes = 0;
 

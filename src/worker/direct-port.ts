@@ -1,13 +1,17 @@
 /** A task worker's own port: requestors that skip the router send it the same frames and get the same answers. */
 import { Access } from "../access/access.ts";
+import { type Share, Shares } from "../access/shares.ts";
 import {
+  directBytesMax,
+  directBytesPerClientMax,
+  directJobsMax,
+  directJobsPerClientMax,
   drainMessagesMax,
   envelopeFramesMax,
   frameBytesHardMax,
   lingerMs,
   messageFramesMax,
   peerQueueMessagesMax,
-  workerQueueJobsMax,
 } from "../limits.ts";
 import { openEnvelope } from "../wire/envelope.ts";
 import type { ErrorBody, ErrorCode } from "../wire/errors.ts";
@@ -46,6 +50,8 @@ export class DirectPort {
   #access = Access.nobody;
   /** Jobs that have not ended, and who asked for them. */
   readonly #held = new Map<Job, string | null>();
+  #heldBytes = 0;
+  readonly #shares = new Shares({ jobs: directJobsPerClientMax, bytes: directBytesPerClientMax });
 
   constructor(options: DirectPortOptions) {
     this.#options = options;
@@ -103,11 +109,16 @@ export class DirectPort {
       if (refusal !== null) return this.#fail(asked, refusal.code, refusal.message);
     }
     const { executor, log } = this.#options;
-    if (executor.queued + parts.length > workerQueueJobsMax) {
-      return this.#fail(asked, "QUEUE_FULL", `${executor.queued} jobs are waiting here already; ask again later`);
-    }
+    const bytes = parts.reduce((sum, part) => sum + part.bytes.length, 0);
+    const share = this.#takeShare(asked, parts.length, bytes);
+    if (typeof share === "string") return this.#fail(asked, "QUEUE_FULL", share);
     const outcomes: Outcome[] = [];
     let left = parts.length;
+    const answer = (): void => {
+      this.#shares.release(share, parts.length, bytes);
+      this.#heldBytes -= bytes;
+      this.#answer(asked, outcomes);
+    };
     for (const [index, { name, task }] of parts.entries()) {
       log?.(`Received task: ${JSON.stringify(task)}`);
       const ttlMs = task.options?.ttlMs ?? this.#options.registry.get(name)?.policy.ttlMs;
@@ -119,13 +130,25 @@ export class DirectPort {
         done: (outcome) => {
           this.#held.delete(job);
           outcomes[index] = outcome;
-          if (--left === 0) this.#answer(asked, outcomes);
+          if (--left === 0) answer();
           this.#options.ended();
         },
       };
       this.#held.set(job, asked.user);
-      executor.submit(job);
+      // There is room by the limits; should they ever differ, its requestor must not wait for nothing.
+      if (executor.submit(job) === "full")
+        job.done({ ok: false, code: "QUEUE_FULL", message: "the worker's queue is full", ms: 0 });
     }
+  }
+
+  /** Or why that would be too much, in one line. */
+  #takeShare({ envelope, user }: Asked, jobs: number, bytes: number): Share | string {
+    if (this.#held.size + jobs > directJobsMax || this.#heldBytes + bytes > directBytesMax) {
+      return `${this.#held.size} jobs (${this.#heldBytes} bytes) are waiting here already; ask again later`;
+    }
+    const share = this.#shares.take(envelope, user, jobs, bytes);
+    if (typeof share !== "string") this.#heldBytes += bytes;
+    return share;
   }
 
   /** Who may what has changed: what may not be any more ends. */

@@ -1,6 +1,7 @@
 /** A task worker's own port with keys, on real sockets: who may run what there. */
 import { expect, test } from "bun:test";
 import type { KeyPair } from "../../src/certificate.ts";
+import { directJobsPerClientMax } from "../../src/limits.ts";
 import { DirectPort } from "../../src/worker/direct-port.ts";
 import { Executor } from "../../src/worker/executor.ts";
 import type { TaskFunction } from "../../src/worker/task.ts";
@@ -15,8 +16,10 @@ const lineOf = (key: KeyPair, name: string, rights: string): string => `${key.pu
 
 const startPort = (authorized: string) => {
   const begun: string[] = [];
+  const released = Promise.withResolvers<void>();
   const aborted = Promise.withResolvers<string>();
   const tasks: Record<string, TaskFunction> = {
+    hold: () => released.promise,
     count: ([a, b]) => Number(a) + Number(b),
     drive: async (_args, _kwargs, { signal }) => {
       begun.push("drive");
@@ -37,6 +40,7 @@ const startPort = (authorized: string) => {
     endpoint,
     gate,
     begun,
+    release: released.resolve,
     aborted: aborted.promise,
     [Symbol.asyncDispose]: async () => {
       await executor.drain();
@@ -89,4 +93,27 @@ test("what runs there ends when the right to it is taken back, and what waits ne
   // It is the same name, and another's key.
   port.gate.admit(lineOf(phone, "laptop", "send"));
   expect(port.begun).toEqual(["drive"]);
+});
+
+test("one client cannot fill the port for the others, and has room again once it is answered", async () => {
+  await using port = startPort(lineOf(laptop, "laptop", "send") + lineOf(phone, "phone", "send"));
+  using mine = clientOf(port.endpoint, laptop);
+  using mineToo = clientOf(port.endpoint, laptop);
+  using other = clientOf(port.endpoint, phone);
+  mine.ask("hold", "hold");
+  mine.ask("most", ...Array<string>(directJobsPerClientMax - 24).fill("count"));
+  mine.ask("ping");
+  expect(await mine.reply()).toMatchObject({ meta: { serial: "ping" } });
+  mineToo.ask("more", ...Array<string>(24).fill("count"));
+  expect(await mineToo.reply()).toMatchObject({
+    data: {
+      code: "QUEUE_FULL",
+      message: expect.stringContaining(`client laptop has ${directJobsPerClientMax - 23} jobs`),
+    },
+  });
+  other.ask("other", "count");
+  port.release();
+  expect(await other.reply()).toMatchObject({ meta: { type: "ACK", serial: "other" } });
+  mineToo.ask("again", ...Array<string>(24).fill("count"));
+  expect(await mineToo.reply()).toMatchObject({ meta: { type: "ACK", serial: "again" } });
 });

@@ -1,6 +1,13 @@
-/** How much of the router each client takes up, so that none can fill it for all others. Constant cost for each request. */
-import { bytesPerClientMax, jobsPerClientMax } from "../limits.ts";
-import type { Requestor } from "./job.ts";
+/** How much of a queue each client takes up, so that none can fill it for all others. Constant cost for each request. */
+
+/** The frames before the delimiter: the first is the routing id of the connection. */
+type Envelope = readonly Uint8Array[];
+
+/** What one client may have in flight. */
+export interface ShareLimits {
+  readonly jobs: number;
+  readonly bytes: number;
+}
 
 /** What one client has in flight. */
 export interface Share {
@@ -12,6 +19,8 @@ export interface Share {
 export class Shares {
   readonly #byClient = new Map<string, Share>();
 
+  constructor(private readonly limits: ShareLimits) {}
+
   /** Clients that have something in flight. */
   get clients(): number {
     return this.#byClient.size;
@@ -21,12 +30,12 @@ export class Shares {
    * Adds to what that client has in flight: who is known by name has one share for all its connections. Gives the share, to be
    * given back by `release`, or says in one line why it would be too much.
    */
-  take(requestor: Requestor, user: string | null, jobs: number, bytes: number): Share | string {
-    const client = user === null ? `connection ${connectionOf(requestor)}` : `client ${user}`;
+  take(envelope: Envelope, user: string | null, jobs: number, bytes: number): Share | string {
+    const client = user === null ? `connection ${connectionOf(envelope)}` : `client ${user}`;
     const share = this.#byClient.get(client) ?? { client, jobs: 0, bytes: 0 };
-    if (share.jobs + jobs > jobsPerClientMax || share.bytes + bytes > bytesPerClientMax) {
+    if (share.jobs + jobs > this.limits.jobs || share.bytes + bytes > this.limits.bytes) {
       const who = user === null ? "this connection" : client;
-      const limits = `the limits of one client are ${jobsPerClientMax} jobs and ${bytesPerClientMax} bytes`;
+      const limits = `the limits of one client are ${this.limits.jobs} jobs and ${this.limits.bytes} bytes`;
       return `${who} has ${share.jobs} jobs (${share.bytes} bytes) in flight; ${limits}; ask again later`;
     }
     share.jobs += jobs;
@@ -44,7 +53,7 @@ export class Shares {
 }
 
 /** Its routing id, bytes, as text of as many characters. */
-const connectionOf = ([id = noBytes]: Requestor): string =>
+const connectionOf = ([id = noBytes]: Envelope): string =>
   Buffer.from(id.buffer, id.byteOffset, id.length).toString("latin1");
 
 const noBytes = new Uint8Array(0);
