@@ -95,7 +95,7 @@ test(
 test(
   "SIGHUP lets in who is new, cuts off who is gone, and disturbs nobody else's job; a broken file lets nobody in",
   async () => {
-    using home = await homeWith({ client: "send control", phone: "send" });
+    using home = await homeWith({ client: "send write control", phone: "send read" });
     await using engine = await startWithKeys(home, "--tasks", home.at("tasks"));
     const clientWith = (name: string) =>
       connect(engine.endpoint, {
@@ -106,6 +106,9 @@ test(
     await using client = clientWith("client");
     await using phone = clientWith("phone");
     expect(await phone.call("count", [1, 2])).toBe(3);
+    await client.publish("pose", 1);
+    const poses = phone.subscribe("pose");
+    expect((await poses.next()).value).toMatchObject({ topic: "pose", data: 1 });
     const running = client.call("slow", [3_000]);
     const authorized = readFileSync(keyFile(home, "authorized"), "utf8");
     const [line = ""] = authorized.split("\n");
@@ -113,6 +116,9 @@ test(
     engine.signal("SIGHUP");
     const cut = await rejection(phone.call("count", [1, 2], {}, { waitMs: 2_500 }));
     expect(["NO_ANSWER", "UNAUTHORIZED"]).toContain(cut.code);
+    const nextPose = poses.next();
+    await client.publish("pose", 2);
+    expect(await Promise.race([nextPose, Bun.sleep(300)])).toBeUndefined();
     // Its job ran over the same port and the same workers, one of which is replaced meanwhile.
     expect(await running).toBe("slept");
 
