@@ -25,6 +25,9 @@ interface Client {
 /** The workers that the engine itself has started. No line of the file can have this name. */
 export const engineUser = "(engine)";
 
+/** Whoever was known when its connection was made, and is no more. Nobody's line of the file can have this name, either. */
+export const formerUser = "(nobody)";
+
 /** They serve all tasks, and what those publish has any topic. */
 const engineRights: readonly (readonly [Right, Extent])[] = [
   ["worker", "all"],
@@ -100,9 +103,9 @@ export class Access {
     return isAnother ? this.refusalOfStranger(user) : this.refusal(user, right, of);
   }
 
-  /** What is said to one who was known when its connection was made, and is no more; empty: by no name that is left. */
+  /** What is said to one who was known when its connection was made, and is no more. */
   refusalOfStranger(user: string | null): string {
-    return user === "" ? "this key is not authorized any more" : `client ${user} is not authorized any more`;
+    return user === formerUser ? "this key is not authorized any more" : `client ${user} is not authorized any more`;
   }
 
   /** The users who have another key in `next`, or less rights, or are not in it: their connections must end. */

@@ -2,7 +2,7 @@
  * Who comes in, in one process of the engine: its keys, the ZAP handler, the names of those who send, and the end of
  * connections whose keys have been revoked. An engine without keys has an open gate, behind which nobody has a name.
  */
-import { Access } from "../access/access.ts";
+import { Access, formerUser } from "../access/access.ts";
 import { onAuthorized, type Security, StartError, toldSecurity } from "../lifecycle.ts";
 import { handshakeMs } from "../limits.ts";
 import { Connections } from "./connections.ts";
@@ -10,9 +10,6 @@ import { curveClient, curveServer, publicKeyOf } from "./keys.ts";
 import type { SocketOptions } from "./options.ts";
 import type { Socket } from "./socket.ts";
 import { startZap } from "./zap.ts";
-
-/** The name of whoever has a key that is not authorized (any more), and so no right. No line of the file can have it. */
-const nobody = "(nobody)";
 
 export class Gate implements Disposable {
   readonly #security: Security | null;
@@ -81,7 +78,7 @@ export class Gate implements Disposable {
     if (this.#security === null) return null;
     const peer = socket.lastPeer;
     this.#connections.get(socket)?.note(peer);
-    return (peer.user === null ? null : this.#access.nameOf(peer.user)) ?? nobody;
+    return (peer.user === null ? null : this.#access.nameOf(peer.user)) ?? formerUser;
   }
 
   /** Takes another text of authorized clients. Who has lost a right by it loses every connection, at once. */

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from "bun:test";
-import { engineUser } from "../../src/access/access.ts";
+import { engineUser, formerUser } from "../../src/access/access.ts";
 import { jobsPerClientMax } from "../../src/limits.ts";
 import type { Control } from "../../src/wire/requests.ts";
 import { BrokerBench } from "../support/broker-bench.ts";
@@ -46,7 +46,7 @@ describe("a requestor", () => {
   test("of whom nothing is known may do nothing, whatever it says of itself", () => {
     bench.authorize("laptop send");
     bench.ready("w1", ["count"]);
-    bench.users.set("laptop", "");
+    bench.users.set("laptop", formerUser);
     bench.ask("a", "count", {}, "laptop");
     bench.control({ command: "tasks" }, "laptop");
     expect(messages()).toEqual(Array(2).fill("UNAUTHORIZED: this key is not authorized any more"));
