@@ -93,9 +93,9 @@ export const clientBatchesMax = 4;
 /** ms that parts of a batch are gathered before they go out, where they come slowly. */
 export const clientBatchGatherMs = 20;
 
-/** jobs of one client that the router has and has not answered, and their bytes: half of what may wait is left to the others. */
-export const jobsPerClientMax = queueJobsMax / 2;
-export const bytesPerClientMax = queueBytesMax / 2;
+/** jobs of one client that the router has and has not answered, and their bytes: a quarter of what may wait is left to the others. */
+export const jobsPerClientMax = (queueJobsMax / 4) * 3;
+export const bytesPerClientMax = (queueBytesMax / 4) * 3;
 
 /** requests of one client that wait for their answers, and the bytes of those: as much as the router takes from one. */
 export const clientRequestsMax = jobsPerClientMax;

@@ -202,7 +202,7 @@ describe("one client can have so much in flight", () => {
     most("laptop");
     bench.ask("more", "count", {}, "laptop-2");
     expect(messages()).toEqual([
-      expect.stringMatching(/^QUEUE_FULL: client laptop has 8192 jobs .* limits of one client are 8192 jobs/),
+      expect.stringMatching(/^QUEUE_FULL: client laptop has 12288 jobs .* limits of one client are 12288 jobs/),
     ]);
     bench.ask("other", "count", {}, "phone");
     bench.cancel("laptop0", "laptop");
@@ -216,6 +216,6 @@ describe("one client can have so much in flight", () => {
     most("one");
     bench.ask("more", "count", {}, "one");
     bench.ask("other", "count", {}, "two");
-    expect(messages()).toEqual([expect.stringMatching(/^QUEUE_FULL: this connection has 8192 jobs/)]);
+    expect(messages()).toEqual([expect.stringMatching(/^QUEUE_FULL: this connection has 12288 jobs/)]);
   });
 });

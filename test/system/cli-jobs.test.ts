@@ -278,7 +278,7 @@ test("status shows workers, tasks, failures and limits", async () => {
   await run("send", "odd", "2");
   const { exitCode, stdout, stderr } = await run("status");
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
-  expect(stdout).toStartWith(`engine ${engine.endpoint}: serving\njobs: `);
+  expect(stdout).toStartWith(`engine ${engine.endpoint}: serving, without keys, on its own machine alone\njobs: `);
   expect(stdout.match(/^TASK-\d+ +task +idle +0 +tcp:\/\/127.0.0.1:\d+$/gm)).toHaveLength(2);
   expect(stdout).toMatch(/^TASK-\d+ +data +idle/m);
   expect(stdout).toMatch(/^odd +2 +0 +\d+ +[\d.]+ ms +[\d.]+ ms$/m);
