@@ -5,6 +5,7 @@
 import { batchResultBytesMax, progressIntervalMs } from "../limits.ts";
 import type { ErrorCode } from "../wire/errors.ts";
 import { encodeData, encodeError, type Meta, packNow } from "../wire/frames.ts";
+import { asBuffer } from "../wire/json.ts";
 import { encodeReplyMeta, partFromError } from "../wire/replies.ts";
 import type { Effect } from "./effects.ts";
 import type { Job, Request, Requestor } from "./job.ts";
@@ -130,7 +131,6 @@ const progressReply = ({ requestor, meta }: Asked, by: string, body: Uint8Array)
 /** Routing ids are bytes: as text of as many characters they cannot be confused. */
 const keyOf = (requestor: Requestor, serial: string): string => {
   let key = "";
-  for (const frame of requestor)
-    key += `${frame.length}:${Buffer.from(frame.buffer, frame.byteOffset, frame.length).toString("latin1")}`;
+  for (const frame of requestor) key += `${frame.length}:${asBuffer(frame).toString("latin1")}`;
   return `${key} ${serial}`;
 };

@@ -18,6 +18,7 @@ import { say, warn } from "../log.ts";
 import { decodeFromWorker, encodeBackend } from "../wire/backend.ts";
 import { openEnvelope } from "../wire/envelope.ts";
 import { ProtocolError } from "../wire/errors.ts";
+import { asBuffer } from "../wire/json.ts";
 import { decodeRequest } from "../wire/requests.ts";
 import { terminateContext } from "../zmq/context.ts";
 import { Router } from "../zmq/socket.ts";
@@ -95,13 +96,16 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
     }
   };
 
-  const drain = (socket: Router, receive: (message: Uint8Array[]) => void): void => {
-    for (let count = 0; count < drainMessagesMax; count++) {
+  /** True where there may be more: the other socket, and the jobs that are here by now, have their turn first. */
+  const drain = (socket: Router, receive: (message: Uint8Array[]) => void): boolean => {
+    let count = 0;
+    for (; count < drainMessagesMax; count++) {
       const message = socket.tryReceive(envelopeFramesMax + messageFramesMax + 1);
       if (message === null) break;
       receive(message);
     }
     dispatch();
+    return count === drainMessagesMax;
   };
 
   const fromRequestor = (message: Uint8Array[]): void => {
@@ -175,7 +179,7 @@ const bind = (socket: Router, name: string, host: string, port: number): void =>
 };
 
 /** Routing ids are bytes; as keys of a map they are strings of as many characters. */
-const workerKey = (id: Uint8Array): string => Buffer.from(id.buffer, id.byteOffset, id.length).toString("latin1");
+const workerKey = (id: Uint8Array): string => asBuffer(id).toString("latin1");
 const routingId = (key: string): Buffer => Buffer.from(key, "latin1");
 
 const show = (frames: readonly Uint8Array[]): string => frames.map((frame) => Buffer.from(frame).toString()).join(" ");

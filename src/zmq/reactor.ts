@@ -3,8 +3,8 @@
  * main thread, which drains every socket and arms the thread again.
  *
  * A descriptor of libzmq says "look", and says it once; *any* call on a socket may swallow that word. So a turn goes over
- * all sockets until a whole pass finds none readable, arms the thread, and looks once more; and every call that is made
- * outside a turn asks for a look (`lookAgain`). Without either, a message can lie unseen until the next one comes.
+ * all sockets, arms the thread, and looks again, until a whole pass finds none readable; and every call that is made outside
+ * a turn asks for a look (`lookAgain`). Without either, a message can lie unseen until the next one comes.
  */
 import { JSCallback, type Pointer } from "bun:ffi";
 import { addressOf, libc, monotonicClock, pinnedBytes, timespecMs, timespecSize } from "./library.ts";
@@ -21,7 +21,8 @@ const passesPerTurnMax = 32;
 
 interface Watch {
   readonly socket: Socket;
-  readonly handler: () => void;
+  /** True: it has left some messages for its next turn. */
+  readonly handler: () => unknown;
   readonly descriptor: number;
   paused: boolean;
 }
@@ -43,7 +44,7 @@ export class Reactor {
   #wokenAtArming = 0;
   #turnEndedUnarmedAt: number | null = null;
 
-  watch(socket: Socket, handler: () => void): void {
+  watch(socket: Socket, handler: () => unknown): void {
     this.#start();
     const descriptor = socket.descriptor;
     this.#watches.set(socket, { socket, handler, descriptor, paused: false });
@@ -119,11 +120,14 @@ export class Reactor {
     if (this.#inTurn || this.#watches.size === 0) return;
     this.#inTurn = true;
     try {
+      let isArmed = false;
       for (let pass = 0; pass < passesPerTurnMax; pass++) {
-        if (this.#pass()) continue;
-        this.#arm();
-        // A message may have come between the last look and the arming, and another call may have taken its edge.
-        if (!this.#pass()) return;
+        const seen = this.#pass();
+        // Between the last look and the arming a message may have come, whose edge another call has taken: look once more.
+        if (seen === "nothing" && isArmed) return;
+        // While there is more it is no use to be woken.
+        if (seen !== "more") this.#arm();
+        isArmed = seen !== "more";
       }
       this.#turnEndedUnarmedAt = this.#now();
       setImmediate(() => this.#turn());
@@ -132,15 +136,15 @@ export class Reactor {
     }
   }
 
-  /** Gives every socket that is readable one call of its handler; says whether there was any. */
-  #pass(): boolean {
-    let found = false;
+  /** Gives every socket that is readable one call of its handler. */
+  #pass(): "nothing" | "all" | "more" {
+    let seen: "nothing" | "all" | "more" = "nothing";
     for (const watch of this.#watches.values()) {
       if (watch.paused || !watch.socket.readable) continue;
-      found = true;
-      watch.handler();
+      const isMore = watch.handler() === true;
+      if (seen !== "more") seen = isMore ? "more" : "all";
     }
-    return found;
+    return seen;
   }
 
   #arm(): void {
