@@ -54,8 +54,12 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
     if (broker.drop(reason) === 1) warn(`${line}; further ones are only counted, in \`task-engine status\``);
   };
 
-  /** What has happened, and what follows from it. */
-  const happen = (event: BrokerEvent): void => perform(broker.handle(event, performance.now()));
+  /** What the broker wants done, in its order. Done together, and not in between: libzmq then wakes its thread once for all. */
+  const wanted: Effect[] = [];
+
+  const happen = (event: BrokerEvent): void => {
+    wanted.push(...broker.handle(event, performance.now()));
+  };
 
   /** The same for what comes alone, and not among many. */
   const turn = (event: BrokerEvent): void => {
@@ -64,7 +68,9 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   };
 
   const dispatch = (): void => {
-    perform(broker.dispatch(performance.now()));
+    wanted.push(...broker.dispatch(performance.now()));
+    // What is done may bring what is to be done: a worker that cannot be reached.
+    for (let batch = wanted.splice(0); batch.length > 0; batch = wanted.splice(0)) perform(batch);
     alarm.set(broker.nextAt);
   };
 
