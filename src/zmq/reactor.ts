@@ -36,6 +36,8 @@ export class Reactor {
   /** Holds `#inner` alone, one-shot: one system call arms the thread for all sockets. */
   #outer = -1;
   #inTurn = false;
+  /** The thread sleeps, or has woken and its call is on its way: either way a turn will come. */
+  #isArmed = false;
   #lookPlanned = false;
   readonly #event = pinnedBytes(epollEventSize);
   /** struct timespec, written by the thread right before it wakes us. */
@@ -88,6 +90,7 @@ export class Reactor {
 
   /** What a handler throws would vanish in the foreign call: it is thrown again where Bun reports it and ends the process. */
   #turnFromThread(): void {
+    this.#isArmed = false;
     try {
       this.#turn();
     } catch (error) {
@@ -120,14 +123,12 @@ export class Reactor {
     if (this.#inTurn || this.#watches.size === 0) return;
     this.#inTurn = true;
     try {
-      let isArmed = false;
       for (let pass = 0; pass < passesPerTurnMax; pass++) {
         const seen = this.#pass();
         // Between the last look and the arming a message may have come, whose edge another call has taken: look once more.
-        if (seen === "nothing" && isArmed) return;
+        if (seen === "nothing" && this.#isArmed) return;
         // While there is more it is no use to be woken.
-        if (seen !== "more") this.#arm();
-        isArmed = seen !== "more";
+        if (seen !== "more" && !this.#isArmed) this.#arm();
       }
       this.#turnEndedUnarmedAt = this.#now();
       setImmediate(() => this.#turn());
@@ -148,6 +149,7 @@ export class Reactor {
   }
 
   #arm(): void {
+    this.#isArmed = true;
     this.#wokenAtArming = this.#woken;
     this.#turnEndedUnarmedAt = null;
     if (this.#outer >= 0) this.#control(this.#outer, epollCtl.mod, this.#inner, epollIn | epollOneShot);
@@ -169,6 +171,7 @@ export class Reactor {
   }
 
   #stop(): void {
+    this.#isArmed = false;
     this.#thread?.terminate();
     this.#thread = null;
     libc.close(this.#outer);
