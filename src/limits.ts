@@ -264,6 +264,13 @@ export const certificateBytesMax = 16 * 1024;
 /** messages that one socket may give in a row before the others get their turn. */
 export const drainMessagesMax = 64;
 
+/** ms, and runs in a row: a task that was over as quickly as often may have the answers before it wait for its own. */
+export const quickRunMs = 0.2;
+export const quickRunsMin = 16;
+
+/** ms that an answer may wait so for others. */
+export const answerDelayMs = 1;
+
 /** jobs of one message between router and worker. */
 export const messageJobsMax = 64;
 

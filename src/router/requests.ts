@@ -6,6 +6,7 @@ import { Shares } from "../access/shares.ts";
 import { batchResultBytesMax, bytesPerClientMax, jobsPerClientMax, progressIntervalMs } from "../limits.ts";
 import type { ErrorBody, ErrorCode } from "../wire/errors.ts";
 import { encodeData, encodeError, type Meta, packNow } from "../wire/frames.ts";
+import { asBuffer } from "../wire/json.ts";
 import { encodeReplyMeta, partFromError } from "../wire/replies.ts";
 import type { Effect } from "./effects.ts";
 import type { Job, Request, Requestor } from "./job.ts";
@@ -151,7 +152,6 @@ const progressReply = (
  */
 const keyOf = ({ requestor, user }: Pick<Asked, "requestor" | "user">, serial: string): string => {
   let key = `${user ?? ""} `;
-  for (const frame of requestor)
-    key += `${frame.length}:${Buffer.from(frame.buffer, frame.byteOffset, frame.length).toString("latin1")}`;
+  for (const frame of requestor) key += `${frame.length}:${asBuffer(frame).toString("latin1")}`;
   return `${key} ${serial}`;
 };

@@ -19,6 +19,7 @@ import { say, warn } from "../log.ts";
 import { decodeFromWorker, encodeBackend } from "../wire/backend.ts";
 import { openEnvelope } from "../wire/envelope.ts";
 import { ProtocolError } from "../wire/errors.ts";
+import { asBuffer } from "../wire/json.ts";
 import { decodeRequest } from "../wire/requests.ts";
 import { terminateContext } from "../zmq/context.ts";
 import { Gate } from "../zmq/gate.ts";
@@ -57,8 +58,12 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
     if (broker.drop(reason) === 1) warn(`${line}; further ones are only counted, in \`task-engine status\``);
   };
 
-  /** What has happened, and what follows from it. */
-  const happen = (event: BrokerEvent): void => perform(broker.handle(event, performance.now()));
+  /** What the broker wants done, in its order. Done together, and not in between: libzmq then wakes its thread once for all. */
+  const wanted: Effect[] = [];
+
+  const happen = (event: BrokerEvent): void => {
+    wanted.push(...broker.handle(event, performance.now()));
+  };
 
   /** The same for what comes alone, and not among many. */
   const turn = (event: BrokerEvent): void => {
@@ -67,7 +72,9 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   };
 
   const dispatch = (): void => {
-    perform(broker.dispatch(performance.now()));
+    wanted.push(...broker.dispatch(performance.now()));
+    // What is done may bring what is to be done: a worker that cannot be reached.
+    for (let batch = wanted.splice(0); batch.length > 0; batch = wanted.splice(0)) perform(batch);
     alarm.set(broker.nextAt);
   };
 
@@ -99,13 +106,16 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
     }
   };
 
-  const drain = (socket: Router, receive: (message: Uint8Array[]) => void): void => {
-    for (let count = 0; count < drainMessagesMax; count++) {
+  /** True where there may be more: the other socket, and the jobs that are here by now, have their turn first. */
+  const drain = (socket: Router, receive: (message: Uint8Array[]) => void): boolean => {
+    let count = 0;
+    for (; count < drainMessagesMax; count++) {
       const message = socket.tryReceive(envelopeFramesMax + messageFramesMax + 1);
       if (message === null) break;
       receive(message);
     }
     dispatch();
+    return count === drainMessagesMax;
   };
 
   const fromRequestor = (message: Uint8Array[]): void => {
@@ -183,7 +193,7 @@ const bind = (socket: Router, name: string, host: string, port: number): void =>
 };
 
 /** Routing ids are bytes; as keys of a map they are strings of as many characters. */
-const workerKey = (id: Uint8Array): string => Buffer.from(id.buffer, id.byteOffset, id.length).toString("latin1");
+const workerKey = (id: Uint8Array): string => asBuffer(id).toString("latin1");
 const routingId = (key: string): Buffer => Buffer.from(key, "latin1");
 
 const show = (frames: readonly Uint8Array[]): string => frames.map((frame) => Buffer.from(frame).toString()).join(" ");

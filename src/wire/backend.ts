@@ -13,6 +13,17 @@ const jobIds = v.pipe(v.array(jobId), v.nonEmpty(), v.maxLength(messageJobsMax))
 const name = v.pipe(v.string(), v.nonEmpty(), v.maxLength(nameLengthMax));
 const names = v.array(name);
 
+type HeaderSchema = v.GenericSchema<unknown, { readonly type: string; readonly jobs?: number[] }> & {
+  readonly entries: { readonly type: v.LiteralSchema<string, undefined> };
+};
+type HeaderOf<Schemas> =
+  Schemas extends ReadonlyMap<string, infer Schema extends HeaderSchema> ? v.InferOutput<Schema> : never;
+
+/** Found by their type. valibot's `variant` tries one after the other, and writes a report on each that does not fit. */
+function byType<const Schema extends HeaderSchema>(schemas: readonly Schema[]): ReadonlyMap<string, Schema> {
+  return new Map(schemas.map((schema) => [schema.entries.type.literal, schema]));
+}
+
 /* ── From a worker ───────────────────────────────────────────────────────────────────────────────────────────────── */
 
 const readySchema = v.object({
@@ -40,7 +51,7 @@ const progressSchema = v.object({ type: v.literal("PROGRESS"), job: jobId });
 const returnSchema = v.object({ type: v.literal("RETURN"), jobs: jobIds });
 /** It wants no more jobs; once it holds none it is told GOODBYE. */
 const leaveSchema = v.object({ type: v.literal("LEAVE") });
-const fromWorkerSchema = v.variant("type", [
+const fromWorker = byType([
   readySchema,
   beatSchema,
   doneSchema,
@@ -51,7 +62,7 @@ const fromWorkerSchema = v.variant("type", [
   leaveSchema,
 ]);
 
-export type WorkerHeader = v.InferOutput<typeof fromWorkerSchema>;
+export type WorkerHeader = HeaderOf<typeof fromWorker>;
 export type ReadyHeader = v.InferOutput<typeof readySchema>;
 export type WorkerRole = ReadyHeader["role"];
 
@@ -79,7 +90,7 @@ const goodbyeSchema = v.object({ type: v.literal("GOODBYE") });
 /** One DATA frame a job follows. */
 const putSchema = v.object({ type: v.literal("PUT"), jobs: jobIds, topics: names });
 const getSchema = v.object({ type: v.literal("GET"), jobs: jobIds, topics: names });
-const fromRouterSchema = v.variant("type", [
+const fromRouter = byType([
   welcomeSchema,
   whoSchema,
   refusedSchema,
@@ -91,7 +102,7 @@ const fromRouterSchema = v.variant("type", [
   goodbyeSchema,
 ]);
 
-export type RouterHeader = v.InferOutput<typeof fromRouterSchema>;
+export type RouterHeader = HeaderOf<typeof fromRouter>;
 
 export interface BackendMessage<Header> {
   readonly header: Header;
@@ -104,14 +115,14 @@ export const encodeBackend = (
 ): (Uint8Array | string)[] => [JSON.stringify(header), ...bodies];
 
 export const decodeFromWorker = (frames: readonly Uint8Array[]): BackendMessage<WorkerHeader> | ProtocolError =>
-  decode(fromWorkerSchema, frames, (header) =>
+  decode(fromWorker, frames, (header) =>
     header.type === "DONE" || header.type === "FAIL"
       ? { bodies: header.jobs.length, parallel: [header.ms.length] }
       : { bodies: header.type === "PUBLISH" || header.type === "PROGRESS" ? 1 : 0 },
   );
 
 export const decodeFromRouter = (frames: readonly Uint8Array[]): BackendMessage<RouterHeader> | ProtocolError =>
-  decode(fromRouterSchema, frames, (header) => {
+  decode(fromRouter, frames, (header) => {
     switch (header.type) {
       case "JOBS":
         return {
@@ -127,8 +138,8 @@ export const decodeFromRouter = (frames: readonly Uint8Array[]): BackendMessage<
     }
   });
 
-const decode = <Schema extends v.GenericSchema<unknown, { type: string; jobs?: number[] }>>(
-  schema: Schema,
+const decode = <Schema extends HeaderSchema>(
+  schemas: ReadonlyMap<string, Schema>,
   frames: readonly Uint8Array[],
   shapeOf: (header: v.InferOutput<Schema>) => { bodies: number; parallel?: number[] },
 ): BackendMessage<v.InferOutput<Schema>> | ProtocolError => {
@@ -136,6 +147,8 @@ const decode = <Schema extends v.GenericSchema<unknown, { type: string; jobs?: n
   if (headerBytes === undefined) return badFrame("HEADER", "missing");
   const value = decodeObject(headerBytes, "HEADER");
   if (value instanceof ProtocolError) return value;
+  const schema = schemas.get(String(value.type));
+  if (schema === undefined) return badFrame("HEADER.type", `not one of ${[...schemas.keys()].join(", ")}`);
   const header = checkFrame(schema, value, "HEADER");
   if (header instanceof ProtocolError) return header;
   const shape = shapeOf(header);

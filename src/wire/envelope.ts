@@ -15,8 +15,9 @@ const delimiter = new Uint8Array(0);
 
 /** Where the delimiter is missing or the envelope too large, `error` says so and `envelope` is the one that an answer can take. */
 export const openEnvelope = (message: readonly Uint8Array[]): Enveloped & { readonly error?: ProtocolError } => {
-  const end = message.findIndex((frame, index) => index > 0 && frame.length === 0);
-  if (end < 1 || end >= envelopeFramesMax) {
+  let end = 1;
+  while (end < message.length && end < envelopeFramesMax && message[end]?.length !== 0) end++;
+  if (end >= message.length || end >= envelopeFramesMax) {
     return unopened(
       message,
       new ProtocolError("BAD_FRAME", "envelope: the empty delimiter frame before META is missing"),

@@ -25,7 +25,7 @@ const strictUtf8 = new TextDecoder("utf-8", { fatal: true });
 
 /** The text of a frame. Throws JsonError where it is not UTF-8. */
 export const decodeUtf8 = (bytes: Uint8Array): string => {
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8");
+  const text = asBuffer(bytes).toString("utf8");
   // The lax decoder is the quick one. It marks what it could not read; only then is it worth asking whether the mark was sent.
   if (!text.includes("\ufffd")) return text;
   try {
@@ -35,6 +35,10 @@ export const decodeUtf8 = (bytes: Uint8Array): string => {
   }
   return text;
 };
+
+/** Without a copy. To ask a small array for its `buffer` costs JavaScriptCore one, so it is asked only where it must be. */
+export const asBuffer = (bytes: Uint8Array): Buffer =>
+  bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 /** Throws JsonError. */
 export const parseJson = (bytes: Uint8Array): Json => {

@@ -3,6 +3,7 @@
  * answers, several in one message where they are ready together.
  */
 import {
+  answerDelayMs,
   beatIntervalMs,
   frameBytesHardMax,
   goodbyeMs,
@@ -53,6 +54,7 @@ interface Answers {
   readonly jobs: number[];
   readonly ms: number[];
   readonly bodies: Uint8Array[];
+  readonly sinceMs: number;
 }
 
 export class BackendLink {
@@ -87,11 +89,12 @@ export class BackendLink {
   /** Answers a job; the answer waits for others that are ready together until `flush`. */
   answer(type: "DONE" | "FAIL", job: number, ms: number, body: Uint8Array): void {
     if (this.#answers?.type !== type) this.flush();
-    this.#answers ??= { type, jobs: [], ms: [], bodies: [] };
+    this.#answers ??= { type, jobs: [], ms: [], bodies: [], sinceMs: performance.now() };
     this.#answers.jobs.push(job);
     this.#answers.ms.push(ms);
     this.#answers.bodies.push(body);
-    if (this.#answers.jobs.length >= messageJobsMax) this.flush();
+    const { jobs, sinceMs } = this.#answers;
+    if (jobs.length >= messageJobsMax || performance.now() - sinceMs >= answerDelayMs) this.flush();
   }
 
   flush(): void {

@@ -59,6 +59,11 @@ export class Executor {
     return this.#waiting.length;
   }
 
+  /** The job that will be begun next; null where none waits. */
+  get next(): Job | null {
+    return this.#waiting[0] ?? null;
+  }
+
   /** `full`: nothing was taken and `done` will not be called. After `drain` every job is SHUTTING_DOWN. */
   submit(job: Job): "accepted" | "full" {
     if (this.#drained !== null) {

@@ -6,6 +6,7 @@ import { decodeTaskFrame } from "../wire/requests.ts";
 import type { BackendLink, WorkHeader } from "./backend-link.ts";
 import type { Executor, Job, Outcome } from "./executor.ts";
 import { ProgressThrottle } from "./progress.ts";
+import { QuickTasks } from "./quick-tasks.ts";
 
 export interface RouterJobsOptions {
   readonly executor: Executor;
@@ -23,6 +24,7 @@ export class RouterJobs {
   readonly #held = new Map<number, Job>();
   readonly #ids = new Map<Job, number>();
   readonly #throttle = new ProgressThrottle();
+  readonly #quick = new QuickTasks();
 
   constructor(options: RouterJobsOptions) {
     this.#options = options;
@@ -92,8 +94,10 @@ export class RouterJobs {
     const body = outcome.ok ? outcome.data : encodeError(outcome.code, outcome.message);
     this.#options.log?.(`Task complete: ${Buffer.from(body).toString()}`);
     link.answer(outcome.ok ? "DONE" : "FAIL", id, outcome.ms, body);
-    // At once: the next job may block this thread for long, or take the process with it.
-    link.flush();
+    this.#quick.ran(job.name, outcome.ms);
+    const next = this.#options.executor.next;
+    // Only one of ours brings us back here.
+    if (next === null || !this.#ids.has(next) || !this.#quick.has(next.name)) link.flush();
     this.#options.ended();
   }
 

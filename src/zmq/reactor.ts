@@ -3,8 +3,8 @@
  * main thread, which drains every socket and arms the thread again.
  *
  * A descriptor of libzmq says "look", and says it once; *any* call on a socket may swallow that word. So a turn goes over
- * all sockets until a whole pass finds none readable, arms the thread, and looks once more; and every call that is made
- * outside a turn asks for a look (`lookAgain`). Without either, a message can lie unseen until the next one comes.
+ * all sockets, arms the thread, and looks again, until a whole pass finds none readable; and every call that is made outside
+ * a turn asks for a look (`lookAgain`). Without either, a message can lie unseen until the next one comes.
  */
 import { JSCallback, type Pointer } from "bun:ffi";
 import {
@@ -26,7 +26,8 @@ const passesPerTurnMax = 32;
 
 interface Watch {
   readonly socket: Socket;
-  readonly handler: () => void;
+  /** True: it has left some messages for its next turn. */
+  readonly handler: () => unknown;
   readonly descriptor: number;
   paused: boolean;
 }
@@ -40,6 +41,8 @@ export class Reactor {
   /** Holds `#inner` alone, one-shot: one system call arms the thread for all sockets. */
   #outer = -1;
   #inTurn = false;
+  /** The thread sleeps, or has woken and its call is on its way: either way a turn will come. */
+  #isArmed = false;
   #lookPlanned = false;
   readonly #event = pinnedBytes(epollEventSize);
   /** struct timespec, written by the thread right before it wakes us. */
@@ -48,7 +51,7 @@ export class Reactor {
   #wokenAtArming = 0;
   #turnEndedUnarmedAt: number | null = null;
 
-  watch(socket: Socket, handler: () => void): void {
+  watch(socket: Socket, handler: () => unknown): void {
     this.#start();
     const descriptor = socket.descriptor;
     this.#watches.set(socket, { socket, handler, descriptor, paused: false });
@@ -92,6 +95,7 @@ export class Reactor {
 
   /** What a handler throws would vanish in the foreign call: it is thrown again where Bun reports it and ends the process. */
   #turnFromThread(): void {
+    this.#isArmed = false;
     try {
       this.#turn();
     } catch (error) {
@@ -125,10 +129,11 @@ export class Reactor {
     this.#inTurn = true;
     try {
       for (let pass = 0; pass < passesPerTurnMax; pass++) {
-        if (this.#pass()) continue;
-        this.#arm();
-        // A message may have come between the last look and the arming, and another call may have taken its edge.
-        if (!this.#pass()) return;
+        const seen = this.#pass();
+        // Between the last look and the arming a message may have come, whose edge another call has taken: look once more.
+        if (seen === "nothing" && this.#isArmed) return;
+        // While there is more it is no use to be woken.
+        if (seen !== "more" && !this.#isArmed) this.#arm();
       }
       this.#turnEndedUnarmedAt = this.#now();
       setImmediate(() => this.#turn());
@@ -137,18 +142,19 @@ export class Reactor {
     }
   }
 
-  /** Gives every socket that is readable one call of its handler; says whether there was any. */
-  #pass(): boolean {
-    let found = false;
+  /** Gives every socket that is readable one call of its handler. */
+  #pass(): "nothing" | "all" | "more" {
+    let seen: "nothing" | "all" | "more" = "nothing";
     for (const watch of this.#watches.values()) {
       if (watch.paused || !watch.socket.readable) continue;
-      found = true;
-      watch.handler();
+      const isMore = watch.handler() === true;
+      if (seen !== "more") seen = isMore ? "more" : "all";
     }
-    return found;
+    return seen;
   }
 
   #arm(): void {
+    this.#isArmed = true;
     this.#wokenAtArming = this.#woken;
     this.#turnEndedUnarmedAt = null;
     if (this.#outer >= 0) this.#control(this.#outer, epollCtl.mod, this.#inner, epollIn | epollOneShot);
@@ -170,6 +176,7 @@ export class Reactor {
   }
 
   #stop(): void {
+    this.#isArmed = false;
     this.#thread?.terminate();
     this.#thread = null;
     libc.close(this.#outer);

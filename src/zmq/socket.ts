@@ -27,7 +27,7 @@ import { noPeer, type Peer, peerOf } from "./peer.ts";
 import { reactor } from "./reactor.ts";
 
 /** One part of a message as it came: bytes of our own, not libzmq's. */
-export type Frame = Uint8Array;
+export type Frame = Buffer;
 
 /** What `trySend` can say. `full`: the peer's queue is at its limit. `unreachable`: there is no such peer (any more). */
 export type SendResult = "sent" | "full" | "unreachable";
@@ -49,7 +49,7 @@ export class Socket implements AsyncIterable<Frame[]> {
   #closed = false;
   #asksForPeers: boolean;
   #lastPeer: Peer = noPeer;
-  #onReadable: (() => void) | null = null;
+  #onReadable: (() => unknown) | null = null;
   #receivers: { resolve: (frames: Frame[]) => void; reject: (error: Error) => void }[] = [];
 
   constructor(type: SocketType, options: SocketOptions = {}) {
@@ -184,7 +184,8 @@ export class Socket implements AsyncIterable<Frame[]> {
       }
       if (this.#asksForPeers && frames.length === 0) this.#lastPeer = peerOf(messageAddress);
       if (frames.length < framesMax) {
-        const frame = new Uint8Array(size);
+        // Not of Buffer's pool: a frame that waits long would hold the pool's other bytes with it.
+        const frame = Buffer.allocUnsafeSlow(size);
         if (size > 0) libc.memcpy(frame, zmq.zmq_msg_data(messageAddress), size);
         frames.push(frame);
       }
@@ -194,9 +195,9 @@ export class Socket implements AsyncIterable<Frame[]> {
 
   /**
    * Calls `handler` whenever there is something to receive, until the socket is closed. The handler must take at least
-   * one message; it is called again while any is left.
+   * one message, and should take all, or some and return true; it is called again while any is left.
    */
-  onReadable(handler: () => void): void {
+  onReadable(handler: () => unknown): void {
     if (this.#onReadable !== null) throw new Error("the socket has its reader already");
     this.#onReadable = handler;
     reactor.watch(this, handler);

@@ -82,7 +82,7 @@ test("20,000 round trips lose no message while both ends also send at other time
 test("a socket that nobody receives from leaves its messages to libzmq, and gives them when asked", async () => {
   using sockets = pair();
   sockets.dealer.trySend(["", "one"]);
-  expect((await sockets.router.receive()).at(-1)).toEqual(new Uint8Array(Buffer.from("one")));
+  expect((await sockets.router.receive()).at(-1)).toEqual(Buffer.from("one"));
   for (const text of ["two", "three"]) sockets.dealer.trySend(["", text]);
   await Bun.sleep(10);
   expect(Buffer.from((await sockets.router.receive()).at(-1) ?? []).toString()).toBe("two");

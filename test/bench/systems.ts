@@ -1,0 +1,162 @@
+/**
+ * What is measured side by side. Each is started as processes of its own, and is asked over a connection to add two numbers
+ * (the echo answers what it is asked), one requestor and two workers everywhere.
+ */
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { Dealer } from "../../src/zmq/socket.ts";
+import { startEngine } from "../support/engine.ts";
+import { freePorts } from "../support/ports.ts";
+import { json, metaFrame, taskFrame } from "../support/raw-requestor.ts";
+
+/** Sends one request; the answer calls back. */
+export type Ask = (answered: () => void) => void;
+
+export interface System extends AsyncDisposable {
+  readonly ask: Ask;
+}
+
+export interface Candidate {
+  readonly name: string;
+  /** Why it cannot be measured here; null if it can. */
+  readonly missing: () => string | null;
+  readonly start: () => Promise<System>;
+}
+
+const here = (name: string): string => join(import.meta.dir, name);
+const python = "/usr/bin/python3";
+
+/** A requestor that speaks the engine's frames, with answers in any order. */
+const overZmq = async (endpoint: string, end: () => Promise<void> | void): Promise<System> => {
+  const dealer = new Dealer({ sendHighWaterMark: 16_384, receiveHighWaterMark: 16_384 });
+  dealer.connect(endpoint);
+  const waiting = new Map<string, () => void>();
+  let count = 0;
+  dealer.onReadable(() => {
+    for (let message = dealer.tryReceive(); message !== null; message = dealer.tryReceive()) {
+      const { serial } = JSON.parse(String(message[1]));
+      const answered = waiting.get(serial);
+      waiting.delete(serial);
+      answered?.();
+    }
+  });
+  return {
+    ask: (answered) => {
+      const serial = String(++count);
+      waiting.set(serial, answered);
+      dealer.trySend(["", metaFrame({ version: 0.2, serial }), taskFrame([2, 3])]);
+    },
+    [Symbol.asyncDispose]: async () => {
+      dealer.close();
+      await end();
+    },
+  };
+};
+
+const processes = (
+  ...commands: readonly string[][]
+): { end: () => Promise<void>; first: Bun.Subprocess<"ignore", "pipe"> } => {
+  const children = commands.map((command) =>
+    Bun.spawn(command, { stdin: "ignore", stdout: "pipe", stderr: "inherit" }),
+  );
+  const [first] = children;
+  if (first === undefined) throw new Error("no command");
+  return {
+    first,
+    end: async () => {
+      for (const child of children) child.kill("SIGKILL");
+      await Promise.all(children.map(({ exited }) => exited));
+    },
+  };
+};
+
+const engine: Candidate = {
+  name: "Task Engine",
+  missing: () => null,
+  start: async () => {
+    const running = await startEngine();
+    return overZmq(running.endpoint, () => running[Symbol.asyncDispose]());
+  },
+};
+
+const direct: Candidate = {
+  name: "Task Engine, straight to a worker",
+  missing: () => null,
+  start: async () => {
+    const running = await startEngine();
+    return overZmq(`tcp://127.0.0.1:${running.ports.worker}`, () => running[Symbol.asyncDispose]());
+  },
+};
+
+const echo: Candidate = {
+  name: "echo over the same sockets",
+  missing: () => null,
+  start: async () => {
+    const port = freePorts(1);
+    const { first, end } = processes([process.execPath, here("echo.ts"), String(port)]);
+    await first.stdout.getReader().read();
+    return overZmq(`tcp://127.0.0.1:${port}`, end);
+  },
+};
+
+const pyzmq: Candidate = {
+  name: "pyzmq router and workers",
+  missing: () =>
+    existsSync(python) && Bun.spawnSync([python, "-c", "import zmq"]).success ? null : "python3-zmq is not installed",
+  start: async () => {
+    const port = freePorts(2);
+    const script = [python, here("pyzmq_engine.py")];
+    const worker = [...script, "worker", String(port + 1)];
+    const { end } = processes([...script, "router", String(port), String(port + 1)], worker, worker);
+    return overZmq(`tcp://127.0.0.1:${port}`, end);
+  },
+};
+
+/** Its npm client is no dependency of this project: it is looked for in the folder that BENCH_MODULES names. */
+const natsModule = (): string | null => {
+  try {
+    return createRequire(join(process.env.BENCH_MODULES ?? here("."), "x.js")).resolve("nats");
+  } catch {
+    return null;
+  }
+};
+
+const nats: Candidate = {
+  name: "NATS request and reply",
+  missing: () => {
+    if (Bun.which("nats-server") === null) return "nats-server is not installed";
+    return natsModule() === null ? "npm's nats is not in BENCH_MODULES" : null;
+  },
+  start: async () => {
+    const port = freePorts(1);
+    const url = `127.0.0.1:${port}`;
+    const module = natsModule() ?? "nats";
+    const worker = [process.execPath, here("nats-worker.ts"), module, url];
+    const { end } = processes(
+      ["nats-server", "-a", "127.0.0.1", "-p", String(port), "-l", "/dev/null"],
+      worker,
+      worker,
+    );
+    const { connect } = await import(module);
+    const connection = await connect({ servers: url, waitOnFirstConnect: true, reconnectTimeWait: 20 });
+    const task = json({ task: "count", args: [2, 3], kwargs: {}, pack: 1 });
+    // Until a worker answers.
+    for (let tries = 0; tries < 100; tries++) {
+      const isThere = await connection.request("count", task, { timeout: 100 }).then(
+        () => true,
+        () => false,
+      );
+      if (isThere) break;
+    }
+    return {
+      ask: (answered) => connection.request("count", task, { timeout: 30_000 }).then(answered),
+      [Symbol.asyncDispose]: async () => {
+        await connection.close();
+        await end();
+      },
+    };
+  },
+};
+
+export const candidates: readonly Candidate[] = [engine, direct, echo, pyzmq, nats];
