@@ -8,7 +8,7 @@ import type { ErrorBody } from "../wire/errors.ts";
 import { type Data, encodeData, encodeError, encodeMeta, packNow } from "../wire/frames.ts";
 import { cutConnection } from "../zmq/connections.ts";
 import type { Gate } from "../zmq/gate.ts";
-import { type Frame, XPublisher } from "../zmq/socket.ts";
+import { XPublisher } from "../zmq/socket.ts";
 import { Subscribers } from "./subscribers.ts";
 
 interface LastValue {
@@ -101,7 +101,7 @@ export class Publisher {
     this.#socket.close();
   }
 
-  #hear([bytes = noBytes, more]: Frame[]): void {
+  #hear([bytes = noBytes, more]: readonly Uint8Array[]): void {
     const user = this.#gate.userOf(this.#socket);
     const { descriptor } = this.#socket.lastPeer;
     const [type] = bytes;

@@ -4,7 +4,7 @@
  * in a worker whose task blocks its thread, who connects to the worker's own port waits, as his task would.
  */
 import { keyText, zapDomain } from "./keys.ts";
-import { type Frame, Router } from "./socket.ts";
+import { Router } from "./socket.ts";
 
 const endpoint = "inproc://zeromq.zap.01";
 
@@ -31,7 +31,7 @@ export const startZap = (authenticate: Authenticate): Disposable => {
   };
 };
 
-const answer = (socket: Router, frames: readonly Frame[], authenticate: Authenticate): void => {
+const answer = (socket: Router, frames: readonly Uint8Array[], authenticate: Authenticate): void => {
   const [peer = noBytes, delimiter = noBytes, version = noBytes, request = noBytes, ...rest] = frames;
   const user = userOf(rest, authenticate);
   const verdict = user === null ? ["400", "not authorized", ""] : ["200", "OK", user];
@@ -39,12 +39,12 @@ const answer = (socket: Router, frames: readonly Frame[], authenticate: Authenti
 };
 
 /** The frames after the request's id: domain, address, routing id, mechanism, and with CURVE the client's public key. */
-const userOf = (frames: readonly Frame[], authenticate: Authenticate): string | null => {
+const userOf = (frames: readonly Uint8Array[], authenticate: Authenticate): string | null => {
   const [domain = noBytes, , , mechanism = noBytes, credential = noBytes] = frames;
   if (frames.length !== 5 || text(domain) !== zapDomain || text(mechanism) !== "CURVE") return null;
   const key = keyText(credential);
   return key === null ? null : authenticate(key);
 };
 
-const text = (frame: Frame): string => Buffer.from(frame).toString();
+const text = (frame: Uint8Array): string => Buffer.from(frame).toString();
 const noBytes = new Uint8Array(0);
