@@ -147,7 +147,8 @@ const decode = <Schema extends HeaderSchema>(
   if (headerBytes === undefined) return badFrame("HEADER", "missing");
   const value = decodeObject(headerBytes, "HEADER");
   if (value instanceof ProtocolError) return value;
-  const schema = schemas.get(String(value.type));
+  // Not as text: an object of a stranger's may have a toString that is none.
+  const schema = typeof value.type === "string" ? schemas.get(value.type) : undefined;
   if (schema === undefined) return badFrame("HEADER.type", `not one of ${[...schemas.keys()].join(", ")}`);
   const header = checkFrame(schema, value, "HEADER");
   if (header instanceof ProtocolError) return header;

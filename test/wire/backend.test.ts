@@ -77,3 +77,9 @@ test("a message without the delimiter is an error, and can be answered", () => {
   expect(opened.error?.message).toContain("delimiter");
   expect(opened.envelope).toEqual([Buffer.from("id"), new Uint8Array(0)]);
 });
+
+test("a type that is no text is refused, even one that cannot be made to text", () => {
+  for (const type of ["7", "null", '{"toString":1,"valueOf":1}', '[{"toString":1}]']) {
+    expect(decodeFromWorker([Buffer.from(`{"type":${type}}`)])).toMatchObject({ code: "BAD_FRAME" });
+  }
+});
