@@ -18,7 +18,21 @@ export type ChildMessage =
   /** The router: this worker does not let go of a job that it was told to end. */
   | { readonly type: "kill"; readonly pid: number; readonly why: string }
   /** A worker that has done its share, or was told to end, and does so as soon as it holds nothing. It is no death. */
-  | { readonly type: "recycle"; readonly why: string };
+  | { readonly type: "recycle"; readonly why: string }
+  /** A task worker's answer to `halt`: nothing runs that was to end. Its `onStop` may still run. */
+  | { readonly type: "still"; readonly halt: number }
+  /** The router: somebody who may has asked for it. It has stopped already, and the supervisor sees to the rest. */
+  | { readonly type: "estop"; readonly stopped: Stopped }
+  /** The router: somebody who may wishes that the emergency stop be ended. The answer is `stopped` with null. */
+  | { readonly type: "reset" };
+
+/** An emergency stop that holds. */
+export interface Stopped {
+  /** What whoever has asked for it gave as the reason; may be empty. */
+  readonly reason: string;
+  /** seconds since 1970 */
+  readonly since: number;
+}
 
 /** What a supervisor tells its child. */
 export type SupervisorMessage =
@@ -26,8 +40,24 @@ export type SupervisorMessage =
   | { readonly type: "security"; readonly security: Security | null }
   /** To the same: the file of authorized clients has been read again. */
   | { readonly type: "authorized"; readonly text: string }
-  /** To the router, before anything else: the tasks that the workers will serve once they are there. */
-  | { readonly type: "tasks"; readonly tasks: readonly KnownTask[] }
+  /**
+   * To the router, before anything else: the tasks that the workers will serve once they are there. `isUnsafe`: jobs of before may have
+   * been cut off, and it is not known which, so every task's `onStop` has to run before a job of it, or one that needs what it holds.
+   */
+  | { readonly type: "tasks"; readonly tasks: readonly KnownTask[]; readonly isUnsafe?: boolean }
+  /** To the router and to task workers, before the tasks and at each change: the emergency stop that holds, or null. */
+  | { readonly type: "stopped"; readonly stopped: Stopped | null }
+  /**
+   * To a task worker: end what runs and what waits, by this code, but for tasks that are allowed when stopped if it `spares` them; then
+   * say `still`. One that does not in time is killed.
+   */
+  | {
+      readonly type: "halt";
+      readonly halt: number;
+      readonly code: "STOPPED" | "INTERRUPTED";
+      readonly message: string;
+      readonly spares: boolean;
+    }
   /** To any: say `pong`. */
   | { readonly type: "ping" }
   /** To the router: take nothing new, answer what waits with SHUTTING_DOWN, say `drained` when nothing runs. */

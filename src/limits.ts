@@ -142,6 +142,23 @@ export const durationMsMax = 7 * 24 * 3600 * 1000;
 /** ms from the abort signal until the worker of a job that has not let go is killed; a task can ask for another. */
 export const abortGraceMs = 500;
 
+/** ms from the abort signal of an emergency stop until the worker of a job that has not let go is killed. */
+export const stopGraceMs = 100;
+
+/** ms that one run of a task's `onStop` may take unless it says another time; how often it is run before it is given up, until `reset`. */
+export const onStopMs = 1_000;
+export const onStopTriesMax = 3;
+
+/** ms. The shortest time in which a requestor must show that it is there; and how often it does within its time. */
+export const deadmanMsMin = 50;
+export const keepAlivesPerDeadman = 4;
+
+/** resources of one task. */
+export const resourcesMax = 16;
+
+/** characters of the reason of an emergency stop. */
+export const stopReasonLengthMax = 200;
+
 /** tries of an idempotent task, the first included, unless it says another number; and the most it can say. */
 export const triesDefault = 3;
 export const triesMax = 10;

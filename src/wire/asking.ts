@@ -11,7 +11,7 @@ export interface Asking {
   readonly serial: string;
 }
 
-const askingMeta = ({ id, serial }: Asking, type: "REQ" | "CONTROL" | "CANCEL"): Buffer =>
+const askingMeta = ({ id, serial }: Asking, type: "REQ" | "CONTROL" | "CANCEL" | "KEEPALIVE"): Buffer =>
   encodeMeta({ id, role: "requestor", version: 0.2, type, pack: packNow(), serial });
 
 /** A TASK frame, one part of a batch. Throws JsonError for arguments that cannot travel. */
@@ -53,3 +53,6 @@ export const encodeControlRequest = (asking: Asking, control: Control): Buffer[]
 
 /** Cancels the request that went out under this serial. What is answered is that request, not this message. */
 export const encodeCancel = (asking: Asking): Buffer[] => [askingMeta(asking, "CANCEL")];
+
+/** Shows that who sent the request of this serial is there. Has no answer. */
+export const encodeKeepAlive = (asking: Asking): Buffer[] => [askingMeta(asking, "KEEPALIVE")];

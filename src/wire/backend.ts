@@ -40,9 +40,15 @@ const readySchema = v.object({
   supervised: v.optional(v.boolean()),
 });
 const beatSchema = v.object({ type: v.literal("BEAT") });
-/** One DATA frame a job follows: its result, or for FAIL its `{code, message}`. `ms`: how long each ran. */
-const doneSchema = v.object({ type: v.literal("DONE"), jobs: jobIds, ms: v.array(v.number()) });
-const failSchema = v.object({ type: v.literal("FAIL"), jobs: jobIds, ms: v.array(v.number()) });
+/**
+ * One DATA frame a job follows: its result, or for FAIL its `{code, message}`. `ms`: how long each ran. `unsafe`: those that
+ * have ended other than by themselves, and whose task's `onStop` has failed here.
+ */
+const answer = { jobs: jobIds, ms: v.array(v.number()), unsafe: v.optional(v.array(jobId)) };
+const doneSchema = v.object({ type: v.literal("DONE"), ...answer });
+const failSchema = v.object({ type: v.literal("FAIL"), ...answer });
+/** The job has let go, and its task's `onStop` begins. */
+const safingSchema = v.object({ type: v.literal("SAFING"), job: jobId });
 /** One DATA frame follows, which the router gives to the data worker. */
 const publishSchema = v.object({ type: v.literal("PUBLISH"), topic: name });
 /** One DATA frame follows: how far the job is. */
@@ -56,6 +62,7 @@ const fromWorker = byType([
   beatSchema,
   doneSchema,
   failSchema,
+  safingSchema,
   progressSchema,
   publishSchema,
   returnSchema,
@@ -85,6 +92,8 @@ const jobsSchema = v.object({
 });
 /** End this job: drop it if it has not begun, else give its abort signal. It is answered all the same. */
 const abortSchema = v.object({ type: v.literal("ABORT"), job: jobId, code: v.string(), message: v.string() });
+/** Run this task's `onStop`, for a job of it has ended so, and answer as for a job. */
+const safeSchema = v.object({ type: v.literal("SAFE"), job: jobId, task: name, code: v.string(), message: v.string() });
 /** The answer to LEAVE: nothing is held, and nothing will come. */
 const goodbyeSchema = v.object({ type: v.literal("GOODBYE") });
 /** One DATA frame a job follows. */
@@ -97,6 +106,7 @@ const fromRouter = byType([
   beatSchema,
   jobsSchema,
   abortSchema,
+  safeSchema,
   putSchema,
   getSchema,
   goodbyeSchema,

@@ -13,8 +13,11 @@ export type Reply =
   | { readonly kind: "batch"; readonly meta: Meta; readonly parts: readonly PartResult[] }
   /** Not the last word: more is to come for this serial. */
   | { readonly kind: "progress"; readonly meta: Meta; readonly data: Json }
+  /** Nor this: the job ends as DEADMAN unless its requestor says KEEPALIVE more often than each `deadmanMs`. */
+  | { readonly kind: "keepAlive"; readonly meta: Meta; readonly deadmanMs: number }
   | { readonly kind: "error"; readonly meta: Meta; readonly error: ErrorBody };
 
+const keepAliveSchema = v.object({ deadmanMs: v.pipe(v.number(), v.minValue(1)) });
 const errorBodySchema = v.object({ code: v.string(), message: v.string() });
 const replyDataSchema = v.object({
   data: v.optional(v.unknown()),
@@ -47,13 +50,20 @@ const replyOf = (meta: Meta, parts: readonly PartResult[]): Reply | ProtocolErro
         : { kind: "ack", meta, data };
     case "PROGRESS":
       return { kind: "progress", meta, data: data ?? null };
+    case "KEEPALIVE": {
+      const wish = checkFrame(keepAliveSchema, data, "DATA.data");
+      return wish instanceof ProtocolError ? wish : { kind: "keepAlive", meta, deadmanMs: wish.deadmanMs };
+    }
     case "ERR": {
       const error = checkFrame(errorBodySchema, data, "DATA.data");
       if (error instanceof ProtocolError) return error;
       return { kind: "error", meta, error: { code: error.code as ErrorCode, message: error.message } };
     }
     default:
-      return badFrame("META.type", `${JSON.stringify(meta.type.slice(0, 64))} is not one of ACK, ERR, PROGRESS`);
+      return badFrame(
+        "META.type",
+        `${JSON.stringify(meta.type.slice(0, 64))} is not one of ACK, ERR, PROGRESS, KEEPALIVE`,
+      );
   }
 };
 
@@ -69,7 +79,7 @@ const decodePart = (bytes: Uint8Array, label: string): PartResult | ProtocolErro
 
 /* ── What the engine encodes ─────────────────────────────────────────────────────────────────────────────────────── */
 
-export type ReplyType = "ACK" | "ERR" | "PROGRESS";
+export type ReplyType = "ACK" | "ERR" | "PROGRESS" | "KEEPALIVE";
 
 /** Who answers, in the version of the question. */
 export const encodeReplyMeta = (id: string, type: ReplyType, version: Meta["version"], serial?: string): Buffer =>

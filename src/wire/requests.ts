@@ -1,6 +1,13 @@
 /** What a requestor may send, as the engine takes it. Frames here are without the envelope. */
 import * as v from "valibot";
-import { batchTasksMax, messageBytesMax, messageFramesMax, nameLengthMax, serialLengthMax } from "../limits.ts";
+import {
+  batchTasksMax,
+  messageBytesMax,
+  messageFramesMax,
+  nameLengthMax,
+  serialLengthMax,
+  stopReasonLengthMax,
+} from "../limits.ts";
 import { bytesOf } from "./envelope.ts";
 import { ProtocolError } from "./errors.ts";
 import {
@@ -29,6 +36,8 @@ export type Request =
   | { readonly kind: "task"; readonly meta: Meta; readonly parts: readonly TaskPart[] }
   | { readonly kind: "data"; readonly meta: Meta; readonly topic: string; readonly bytes: Uint8Array }
   | { readonly kind: "cancel"; readonly meta: Meta & { readonly serial: string } }
+  /** Its requestor is there. Has no answer. */
+  | { readonly kind: "keepAlive"; readonly meta: Meta & { readonly serial: string } }
   | { readonly kind: "control"; readonly meta: Meta; readonly control: Control };
 
 const controlSchema = v.variant("command", [
@@ -36,9 +45,14 @@ const controlSchema = v.variant("command", [
   v.object({ command: v.literal("tasks") }),
   v.object({ command: v.literal("cancel"), serial: v.pipe(v.string(), v.nonEmpty(), v.maxLength(serialLengthMax)) }),
   v.object({ command: v.literal("get"), topic: v.pipe(v.string(), v.nonEmpty(), v.maxLength(nameLengthMax)) }),
+  v.object({
+    command: v.literal("estop"),
+    reason: v.optional(v.pipe(v.string(), v.maxLength(stopReasonLengthMax)), ""),
+  }),
+  v.object({ command: v.literal("reset") }),
 ]);
 export type Control = v.InferOutput<typeof controlSchema>;
-const controlCommands = ["status", "tasks", "get", "cancel"] as const;
+const controlCommands = ["status", "tasks", "get", "cancel", "estop", "reset"] as const;
 
 /** A request that could not be understood, and as much of its META as could be, so that the answer finds its question. */
 export interface BadRequest {
@@ -61,10 +75,11 @@ export const decodeRequest = (frames: readonly Uint8Array[]): Request | BadReque
     return bad(meta, new ProtocolError("TOO_LARGE", `message: ${bytes} bytes, the limit is ${messageBytesMax}`));
   }
   if (meta.type === "CONTROL" && meta.version !== 0.1) return decodeControl(meta, rest);
-  if (meta.type === "CANCEL" && meta.version !== 0.1) return decodeCancel(meta, rest);
+  if (meta.type === "CANCEL" && meta.version !== 0.1) return decodeBySerial("cancel", meta, rest);
+  if (meta.type === "KEEPALIVE" && meta.version !== 0.1) return decodeBySerial("keepAlive", meta, rest);
   if (meta.type === "ACK" && rest.length === 0) return { kind: "ping", meta };
   if (meta.type !== "REQ") {
-    const known = meta.version === 0.1 ? "REQ" : "REQ, CANCEL, CONTROL";
+    const known = meta.version === 0.1 ? "REQ" : "REQ, CANCEL, KEEPALIVE, CONTROL";
     return bad(meta, badFrame("META.type", `${JSON.stringify(meta.type.slice(0, 64))} is not one of ${known}`));
   }
   if (rest.length === 0) return { kind: "ping", meta };
@@ -116,12 +131,16 @@ export const decodeTaskFrame = (bytes: Uint8Array): TaskPart | ProtocolError => 
   return { name: taskName(task.task), task: task as Task, bytes };
 };
 
-const decodeCancel = (meta: Meta, frames: readonly Uint8Array[]): Request | BadRequest => {
-  if (frames.length > 0) return bad(meta, badFrame("CANCEL", `needs META alone, got ${frames.length} frames after it`));
+const decodeBySerial = (
+  kind: "cancel" | "keepAlive",
+  meta: Meta,
+  frames: readonly Uint8Array[],
+): Request | BadRequest => {
+  if (frames.length > 0)
+    return bad(meta, badFrame(meta.type, `needs META alone, got ${frames.length} frames after it`));
   const { serial } = meta;
-  if (serial === undefined)
-    return bad(meta, badFrame("META.serial", "missing; it says which request is to be cancelled"));
-  return { kind: "cancel", meta: { ...meta, serial } };
+  if (serial === undefined) return bad(meta, badFrame("META.serial", "missing; it says which request is meant"));
+  return { kind, meta: { ...meta, serial } };
 };
 
 const decodeControl = (meta: Meta, frames: readonly Uint8Array[]): Request | BadRequest => {

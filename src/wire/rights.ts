@@ -5,8 +5,8 @@ import type { BadRequest, Request } from "./requests.ts";
 
 /** @param user the authenticated name of who sent it; never what the message says of itself */
 export const refusalOfRequest = (access: Access, user: string | null, request: Request | BadRequest): string | null => {
-  // Only ever of one's own request, which it may always end.
-  if (request.kind === "cancel") return null;
+  // Only ever of one's own request, which it may always end, and keep.
+  if (request.kind === "cancel" || request.kind === "keepAlive") return null;
   if (!access.knows(user)) return access.refusalOfStranger(user);
   switch (request.kind) {
     case "task":
@@ -19,7 +19,11 @@ export const refusalOfRequest = (access: Access, user: string | null, request: R
           return access.refusal(user, "read", request.control.topic);
         case "status":
         case "cancel":
+        case "reset":
           return access.refusal(user, "control");
+        // Who can move the robot can stop it.
+        case "estop":
+          return access.hasSome(user, "send") ? null : access.refusal(user, "control");
         case "tasks":
           return null;
       }
