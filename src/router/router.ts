@@ -51,7 +51,9 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   const front = `[ROUTER-${options.port}(FRONTEND)]`;
   const back = `[ROUTER-${options.backendPort}(BACKEND)]`;
   const security = gate.hasKeys ? "curve" : isLoopback(options.host) ? "none" : "insecure";
-  const broker = new Broker({ id: `ROUTER-${process.pid}`, random: Math.random, security });
+  // In µs since 1970: no router gives out numbers faster than that.
+  const firstJob = Date.now() * 1000;
+  const broker = new Broker({ id: `ROUTER-${process.pid}`, random: Math.random, security, firstJob });
   const alarm = new Alarm(() => turn({ type: "tick" }));
 
   /** Counts what came to nothing, and says so once, not once a message: whoever sends garbage would else write the log. */

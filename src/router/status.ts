@@ -54,14 +54,14 @@ export const reportStatus = (
   })),
   resources: resourcesReport(jobs),
   safings: jobs.endings.safings.report().map(({ why, ...safing }) => ({ ...safing, why: { ...why } })),
-  workers: [...workers].map(({ ready: { id, role, pid, endpoint, supervised = false }, held, retired, stuckOn }) => ({
+  workers: [...workers].map(({ ready: { id, role, pid, endpoint, supervised = false }, held, retired, givenUp }) => ({
     id,
     role,
     pid,
     endpoint,
     supervised,
     held: held.size,
-    state: retired ?? (stuckOn !== null ? "stuck" : held.size > 0 ? "busy" : "idle"),
+    state: retired ?? (givenUp.size > 0 ? "stuck" : held.size > 0 ? "busy" : "idle"),
   })),
   limits: { queueJobsMax, queueBytesMax, frameBytesMax, batchTasksMax, workerCreditMax, workersMax, memoryBytesMax },
 });

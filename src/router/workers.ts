@@ -35,8 +35,11 @@ export interface Worker {
   isConnected: boolean;
   /** Why it gets no more: it is leaving, its process has died or is to be killed, its connection is gone. */
   retired: "leaving" | "killed" | "lost" | null;
-  /** A job that was answered in its place, since it did not let go of it: until it does, it gets no other. */
-  stuckOn: Job | null;
+  /**
+   * Jobs, by their ids, that were answered in its place, since it did not let go of them: until it has of all, it gets no other, and
+   * what they hold stays held.
+   */
+  readonly givenUp: Map<number, Job>;
   /** What the supervisor said at its death: the last job it had begun, 0 for none. */
   begun: number | null;
 }
@@ -78,7 +81,7 @@ export class Workers {
       heardAt: now,
       isConnected: true,
       retired: null,
-      stuckOn: null,
+      givenUp: new Map(),
       begun: null,
     };
     this.#byKey.set(key, worker);
@@ -116,7 +119,7 @@ export class Workers {
     const expectedMs = this.#expected(job);
     let best: Worker | undefined;
     for (const worker of this.serving(job.queue)) {
-      if (worker.retired !== null || worker.stuckOn !== null) continue;
+      if (worker.retired !== null || worker.givenUp.size > 0) continue;
       const count = worker.held.size;
       const fits = count === 0 || (count < workerCreditMax && worker.expectedMs + expectedMs <= workerCreditMs);
       if (fits && (best === undefined || count < best.held.size)) best = worker;

@@ -48,6 +48,10 @@ export class Hands {
     return this.#running !== null;
   }
 
+  get busyMs(): number {
+    return this.#running === null ? 0 : this.world.agenda.now - this.#running.begunAt;
+  }
+
   get areBlocked(): boolean {
     return this.#running?.behaviour.blocks === true && !this.#running.isSafing;
   }
@@ -57,7 +61,8 @@ export class Hands {
   }
 
   takeSafe(id: number, name: string): void {
-    const isIdle = this.#running === null && this.#queue.length === 0;
+    // The router does not know what it still has from a connection before.
+    const isIdle = this.#running?.job.link !== this.process.link && this.#queue.length === 0;
     check(isIdle, `${this.process.ready.id} is to make ${name} safe, and is not idle`);
     this.#safes.push({ id, name });
   }

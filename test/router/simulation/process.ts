@@ -6,7 +6,7 @@ import { Answers } from "./answers.ts";
 import { Hands, type QueuedJob, readTask } from "./hands.ts";
 import { check, Violation } from "./ledger.ts";
 import { Link } from "./link.ts";
-import type { World } from "./world.ts";
+import { stuckMs, type World } from "./world.ts";
 
 export class Process {
   isAlive = true;
@@ -37,6 +37,11 @@ export class Process {
     return this.ready.supervised === true;
   }
 
+  /** It runs what nobody can end but whoever has started it. */
+  get isStuck(): boolean {
+    return !this.isSupervised && this.#hands.busyMs > stuckMs;
+  }
+
   get #user(): string | null {
     return this.world.rights.userOfWorker(this.isSupervised);
   }
@@ -63,6 +68,8 @@ export class Process {
     if (!this.isAlive) return;
     this.link.break(this.world.random.chance(0.3));
     const { agenda, random } = this.world;
+    // What it has not read it will read together with the news that the connection is lost.
+    this.#unread = [];
     this.#hands.drop();
     agenda.after(random.between(1, 2000), () => {
       if (!this.isAlive || this.link.isOpen) return;
@@ -113,6 +120,7 @@ export class Process {
 
   #hear(message: BackendMessage<RouterHeader>): void {
     if (!this.isAlive) return;
+    if (message.header.type === "JOBS") this.#checkRights(message.bodies);
     if (this.deafSince === null) this.#obey(message, this.world.agenda.now);
     else this.#unread.push(message);
     if (this.deafSince === null) this.#hands.runNext();
@@ -151,11 +159,17 @@ export class Process {
     }
   }
 
+  /** When they come, not when they are read. */
+  #checkRights(bodies: readonly Uint8Array[]): void {
+    for (const { name } of bodies.map(readTask)) {
+      const mayServe = this.world.rights.mightJustNow(this.#user, { right: "worker", of: name });
+      check(mayServe, `worker ${this.ready.id} was given ${name}, which it may not serve`);
+    }
+  }
+
   #take(job: QueuedJob): void {
     if (!this.ready.tasks.some((task) => (typeof task === "string" ? task : task.name) === job.name))
       throw new Violation(`worker ${this.ready.id} was given ${job.name}, which it does not serve`);
-    const mayServe = this.world.rights.mightJustNow(this.#user, { right: "worker", of: job.name });
-    check(mayServe, `worker ${this.ready.id} was given ${job.name}, which it may not serve`);
     if (this.isLeaving && this.world.random.chance(0.7)) this.link.send({ type: "RETURN", jobs: [job.id] });
     else this.#hands.take(job);
   }

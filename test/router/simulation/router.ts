@@ -40,6 +40,7 @@ export class SimulatedRouter {
   events = 0;
   #tickAt = Number.POSITIVE_INFINITY;
   #ticksAtOnce = 0;
+  #routers = 0;
   #status: Status | null = null;
   /** What workers have said to one that does not hear yet. */
   #unheard: BrokerEvent[] = [];
@@ -58,14 +59,14 @@ export class SimulatedRouter {
   /** The next one is told all that it has to know before it hears anybody. */
   start(stopped: Stopped | null): void {
     this.isDown = false;
-    this.handle({ type: "stopped", stopped });
     this.world.rights.tell();
+    this.handle({ type: "stopped", stopped });
     this.handle({ type: "tasks", tasks: this.world.policies, isUnsafe: true });
     for (const event of this.#unheard.splice(0)) this.handle(event);
   }
 
   #newBroker(): Broker {
-    return new Broker({ id: "ROUTER-1", random: this.world.random.next });
+    return new Broker({ id: "ROUTER-1", random: this.world.random.next, firstJob: 1 + 1_000_000 * this.#routers++ });
   }
 
   handle(event: BrokerEvent): void {

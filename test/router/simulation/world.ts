@@ -45,6 +45,9 @@ const fair: Weather = {
 /** ms: the longest that all that was asked for may take once nothing goes wrong any more. */
 const calmMs = 600_000;
 
+/** ms after which a person kills a worker program that does not let go. */
+export const stuckMs = 10_000;
+
 /** ms after which an operator resets once more, for what could not be made safe before the weather turned. */
 const resetMs = 30_000;
 
@@ -193,6 +196,12 @@ export class World {
   #calmDown(): void {
     this.weather = fair;
     for (const ms of [3000, resetMs]) this.agenda.after(ms, () => this.emergencies.reset());
+    // What nobody can kill holds what it holds until somebody does.
+    const killStuck = (): void => {
+      for (const process of this.processes) if (process.isStuck) process.die();
+      this.agenda.after(stuckMs, killStuck);
+    };
+    killStuck();
     const end = this.agenda.now + calmMs;
     this.agenda.runUntil(end, () => this.ledger.open.length === 0);
     check(this.ledger.open.length === 0, `not answered, with all workers sound: ${this.ledger.open}`);
