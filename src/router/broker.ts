@@ -60,7 +60,7 @@ export type BrokerEvent =
   | { readonly type: "tick" };
 
 /** Left out: the limit of `stopGraceMs`, and 1 for `firstJob`. */
-export interface BrokerOptions extends Pick<JobsOptions, "random">, Partial<JobsOptions> {
+export interface BrokerOptions extends Pick<JobsOptions, "random">, Partial<Omit<JobsOptions, "random">> {
   /** META's `id` of what the router itself answers. */
   readonly id: string;
   /** What `status` says of it; `none`, if nothing is said. */
