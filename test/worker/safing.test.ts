@@ -67,6 +67,14 @@ test("a job that is aborted is so, even if it returns its result", async () => {
   expect(await worker.noted("safe")).toEqual(["drives", "lets go", "onStop CANCELLED s-7", "safe"]);
 });
 
+test("a job that is told to end since the engine stops has begun all the same, and is not given back", async () => {
+  await using worker = await startTaskWorker(tasks());
+  worker.run(1, "watch");
+  await worker.noted("watches");
+  worker.hand({ type: "ABORT", job: 1, code: "SHUTTING_DOWN", message: "the engine is stopping" });
+  expect(await worker.heard("FAIL", 1)).toMatchObject({ data: [{ code: "SHUTTING_DOWN" }] });
+});
+
 test("an onStop that throws makes its job unsafe, and so does one that is told that its time is over", async () => {
   for (const how of ["throw", "hang"]) {
     await using worker = await startTaskWorker(tasks(how));
