@@ -173,7 +173,7 @@ test("a worker's own port runs nothing in an emergency stop but what is allowed,
     error(
       "later",
       "STOPPED",
-      "emergency stop since 2023-11-14T22:13:20.000Z (child on the track); `task-engine reset` ends it",
+      "in emergency stop since 2023-11-14T22:13:20.000Z (child on the track); task-engine reset ends it",
     ),
   );
   ask("lamp", "lamp");
