@@ -116,7 +116,7 @@ class Client implements AsyncDisposable {
     { waitMs = callTimeoutMs, signal, onProgress, ...limits }: CallOptions = {},
   ): Promise<TaskReply> {
     const encode = (asking: Asking): Uint8Array[] => encodeTaskRequest(asking, task, args, kwargs, limits);
-    return this.#single(encode, { waitMs, signal, onProgress });
+    return this.#single(encode, { waitMs, deadmanMs: limits.deadmanMs, signal, onProgress });
   }
 
   /**
@@ -141,7 +141,8 @@ class Client implements AsyncDisposable {
   ): AsyncGenerator<PartResult, void, undefined> {
     return runBatch(source, {
       encode: (args) => partOf(() => encodeTaskPart(task, args, kwargs, limits)),
-      send: (parts, waiting) => this.#send((asking) => encodeBatchRequest(asking, parts), { waitMs, ...waiting }),
+      send: (parts, waiting) =>
+        this.#send((asking) => encodeBatchRequest(asking, parts), { ...waiting, waitMs, deadmanMs: limits.deadmanMs }),
       signal,
       onProgress,
     });
