@@ -94,7 +94,10 @@ export class Exchange {
    * more, since its time is over or its signal was aborted, is cancelled.
    * Rejects with TaskEngineError; what `encode` throws is thrown on.
    */
-  request(encode: (asking: Asking) => readonly Uint8Array[], { waitMs, deadmanMs, signal, onProgress }: Waiting): Promise<Answer> {
+  request(
+    encode: (asking: Asking) => readonly Uint8Array[],
+    { waitMs, deadmanMs, signal, onProgress }: Waiting,
+  ): Promise<Answer> {
     if (this.#connection.closed) throw new TaskEngineError("CLOSED", "the client is closed");
     if (!(waitMs > 0)) throw new TaskEngineError("BAD_ARGS", `waitMs is ${waitMs}, which is not above 0`);
     if (signal?.aborted) throw neverSent();
