@@ -39,13 +39,14 @@ export interface RouterOptions {
   readonly verbose: boolean;
 }
 
-/** What libzmq tells the backend in a lost worker's name. No header of a worker looks like it: it is not JSON. */
+/** What libzmq says in a lost peer's name. No frame of a peer looks like it: it is not JSON. */
 const lostConnection = "\0lost";
+const saysLost = (frames: readonly Uint8Array[]): boolean => frames.length === 1 && frames[0]?.[0] === 0;
 
 /** Runs until SIGTERM. Throws StartError where a port cannot be had. */
 export const runRouter = async (options: RouterOptions): Promise<void> => {
   const gate = await Gate.open();
-  const frontend = new Router({ ...socketOptions, ...gate.serverOptions });
+  const frontend = new Router({ ...socketOptions, ...gate.serverOptions, disconnectMessage: lostConnection });
   const backend = new Router({ ...socketOptions, ...gate.serverOptions, disconnectMessage: lostConnection });
   const front = `[ROUTER-${options.port}(FRONTEND)]`;
   const back = `[ROUTER-${options.backendPort}(BACKEND)]`;
@@ -95,15 +96,19 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
           break;
         }
         case "supervisor":
-          tellSupervisor(
-            effect.type === "kill" ? { type: "kill", pid: effect.pid, why: effect.why } : { type: "drained" },
-          );
+          inform(effect);
           break;
         case "log":
           warn(`${back} ${effect.line}`);
           break;
       }
     }
+  };
+
+  const inform = ({ to: _, ...message }: Extract<Effect, { to: "supervisor" }>): void => {
+    if (hasSupervisor()) tellSupervisor(message);
+    // A router that a person started by hand has nobody else to ask.
+    else if (message.type === "reset") happen({ type: "stopped", stopped: null });
   };
 
   /** True where there may be more: the other socket, and the jobs that are here by now, have their turn first. */
@@ -119,6 +124,8 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   };
 
   const fromRequestor = (message: Uint8Array[]): void => {
+    const [id = noBytes, ...rest] = message;
+    if (saysLost(rest)) return happen({ type: "lost", peer: id });
     const { envelope, frames, error } = openEnvelope(message);
     const request = error === undefined ? decodeRequest(frames) : { kind: "bad" as const, meta: null, error };
     happen({ type: "request", requestor: envelope, user: gate.userOf(frontend), request });
@@ -126,7 +133,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
 
   const fromWorker = ([id = noBytes, ...frames]: Uint8Array[]): void => {
     const key = workerKey(id);
-    if (frames.length === 1 && frames[0]?.[0] === 0) {
+    if (saysLost(frames)) {
       happen({ type: "disconnected", key });
       return;
     }
@@ -150,7 +157,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   onSupervisorMessage((message) => {
     // What a policy is the supervisor does not know: it hands on what the scan has found.
     turn(message as BrokerEvent);
-    told.resolve();
+    if (message.type === "tasks") told.resolve();
   });
   // Only then the first request: until it is told the tasks, it would call each of them unknown.
   if (hasSupervisor()) await told.promise;
