@@ -72,7 +72,8 @@ export const statusSchema = v.object({
       holder: v.nullable(
         v.object({
           task: v.string(),
-          serial: v.nullable(v.string()),
+          /** Empty where there is none, as for a job that is made safe. */
+          serial: v.string(),
           /** `safing`: its job has ended, and its task's `onStop` has still to succeed. `unsafe`: that has failed too often. */
           state: v.picklist(["held", "safing", "unsafe"]),
         }),
@@ -81,14 +82,14 @@ export const statusSchema = v.object({
       waiting: count,
     }),
   ),
-  /** Tasks whose `onStop` is to be run, or has failed too often; then nothing that could meet their hardware begins until `reset`. */
+  /** Tasks whose `onStop` is to be run, or has failed too often. Until it has succeeded no job of them begins; what failed waits for `reset`. */
   safings: v.array(
     v.object({
       task: v.string(),
       state: v.picklist(["waiting", "running", "failed"]),
       tries: count,
-      /** Of the last try that failed; or how the job has ended. */
-      why: v.string(),
+      /** How the job has ended that made it necessary. */
+      why: v.object({ code: v.string(), message: v.string() }),
     }),
   ),
   /** By their names in the source, which end in their units. */

@@ -8,7 +8,7 @@ export const describeStatus = (endpoint: string, status: EngineStatus): string[]
   const lines = [
     `engine ${endpoint}: ${status.draining ? "stopping" : "serving"}, ${securityWords[status.security]}`,
     ...describeStop(status.stopped),
-    ...safings.filter(({ state }) => state === "failed").map(({ task, why }) => `NOT SAFE: ${task}: ${why}`),
+    ...safings.filter(({ state }) => state === "failed").map(describeUnsafe),
     `jobs: ${jobs.accepted} accepted, ${jobs.done} done, ${sum(jobs.failed)} failed, ${jobs.retried} retried; ` +
       `${jobs.waiting} waiting (${bytes(queue.bytes)}), ${jobs.held} with workers`,
     "",
@@ -39,13 +39,13 @@ export const describeStatus = (endpoint: string, status: EngineStatus): string[]
       resources.map(({ name, holder, waiting }) => [
         name,
         holder === null ? "free" : holderWords[holder.state],
-        holder === null ? "-" : `${holder.task}${holder.serial === null ? "" : ` (${holder.serial})`}`,
+        holder === null ? "-" : `${holder.task}${holder.serial === "" ? "" : ` (${holder.serial})`}`,
         String(waiting),
       ]),
     ),
     ...section(
-      ["SAFING", "STATE", "TRIES", "WHY"],
-      safings.map(({ task, state, tries, why }) => [task, state, String(tries), why]),
+      ["SAFING", "STATE", "TRIES", "AFTER"],
+      safings.map(({ task, state, tries, why }) => [task, state, String(tries), why.code]),
     ),
     "",
     `failed: ${counts(jobs.failed)}`,
@@ -71,6 +71,9 @@ const describeStop = (stopped: EngineStatus["stopped"]): string[] => {
   const since = new Date(stopped.since * 1000).toISOString().replace("T", " ").slice(0, 19);
   return [`EMERGENCY STOP since ${since} UTC: ${stopped.reason || "no reason given"}; \`task-engine reset\` ends it`];
 };
+
+const describeUnsafe = ({ task, why }: EngineStatus["safings"][number]): string =>
+  `NOT SAFE: ${task}: its onStop has failed, after ${why.code} (${why.message}); make it safe by hand, then \`task-engine reset\``;
 
 const sum = (numbers: Readonly<Record<string, number>>): number =>
   Object.values(numbers).reduce((total, count) => total + count, 0);
