@@ -24,8 +24,8 @@ export interface ConnectionOptions {
   /** Makes a message that whoever is there answers, and that changes nothing. */
   readonly ping: () => readonly Uint8Array[];
   readonly onMessage: (message: readonly Frame[]) => void;
-  /** `isClear` has become true, or is so still after messages. */
-  readonly onClear: () => void;
+  /** Something has been read: `isClear` may be true now. */
+  readonly onRead: () => void;
   /** What was sent and not answered never will be: the engine knows us no more. Everything that had come has been told. */
   readonly onLost: () => void;
 }
@@ -103,16 +103,19 @@ export class Connection {
     this.#dealer = null;
   }
 
-  /** True: some are left for the next turn. */
+  /** True: some may be left for the next turn. */
   #receive(dealer: Dealer): boolean {
+    const isMore = this.#drain(dealer);
+    if (this.#stands) this.#options.onRead();
+    return isMore;
+  }
+
+  #drain(dealer: Dealer): boolean {
     for (let count = 0; count < drainMessagesMax; count++) {
       // Whoever was told of the last one may have closed us.
       if (dealer.closed) return false;
       const message = dealer.tryReceive(messageFramesMax + 1);
-      if (message === null) {
-        if (this.#stands) this.#options.onClear();
-        return false;
-      }
+      if (message === null) return false;
       if (isLoss(message)) {
         this.#lose();
         return false;

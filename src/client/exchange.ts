@@ -84,7 +84,7 @@ export class Exchange {
       keys: keys.options,
       ping: () => encodePing({ id, serial: `${this.#serialPrefix}-0` }),
       onMessage: (message) => this.#settle(message),
-      onClear: () => this.#flush(),
+      onRead: () => this.#flush(),
       onLost: () => this.#interrupt(),
     });
   }
@@ -200,7 +200,7 @@ export class Exchange {
     }
   }
 
-  /** The connection says when it is clear, but not when a queue that was full has room again: ask now and then. */
+  /** The connection says when it may be clear, but not when a queue that was full has room again: ask now and then. */
   #retryLater(): void {
     if (this.#retryTimer !== null) return;
     this.#retryTimer = setTimeout(() => {

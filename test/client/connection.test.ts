@@ -1,7 +1,7 @@
 /** What becomes of requests when the connection is lost, and when there is one again. */
 import { expect, test } from "bun:test";
 import { connect, type Json } from "task-engine";
-import { batchTasksMax, clientBatchesMax } from "../../src/limits.ts";
+import { batchTasksMax, clientBatchesMax, drainMessagesMax } from "../../src/limits.ts";
 import { errno, ZmqError } from "../../src/zmq/library.ts";
 import { argsOf, argsOfAll, type HandRouter, handRouter, untilFree } from "../support/hand-router.ts";
 import { rejection } from "../support/rejection.ts";
@@ -85,6 +85,20 @@ test("what is asked before the loss has been read goes by the next connection, a
   arrived.ack("there");
   expect(await fresh).toBe("there");
   expect((await lost).code).toBe("INTERRUPTED");
+});
+
+test("what is asked while anything is unread goes out once that is read, also if it was just as much as is read in one go", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const answered = Promise.all(Array.from({ length: drainMessagesMax }, () => client.call("drive")));
+  const arrived = [];
+  while (arrived.length < drainMessagesMax) arrived.push(await router.next());
+  for (const one of arrived) one.ack(null);
+  whileNobodyReads(100);
+  const fresh = client.call("drive", ["fresh"], {}, { waitMs: 3_000 });
+  await answered;
+  (await router.next()).ack("there");
+  expect(await fresh).toBe("there");
 });
 
 test("what waits for a connection survives that one is lost, in its order", async () => {

@@ -105,6 +105,13 @@ test("send --deadman, --latest and --preempt go to the engine, and the job is ke
   expect(send.stdout).toBe("there\n");
 });
 
+test.each(["SIGKILL", "SIGSTOP"] as const)("%s to send --deadman ends its job as DEADMAN", async (signal) => {
+  await using send = start("send", "slow", `left-by-${signal}`, "--deadman", "300");
+  await engine.line(new RegExp(`slow: begins left-by-${signal}`));
+  send.signal(signal);
+  await engine.line(new RegExp(`slow: ends left-by-${signal}: DEADMAN`));
+});
+
 /* ── Cancel ──────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
 test.each(["SIGINT", "SIGTERM"] as const)("%s to send cancels the running job and exits with 130", async (signal) => {
