@@ -12,7 +12,7 @@ import time
 
 import zmq
 
-DEADMAN_MS, SERIAL = 400, "keep-1"
+DEADMAN_MS, SERIAL = 1500, "keep-1"
 
 
 def send(socket, kind, *frames):

@@ -33,7 +33,7 @@ const napTasks = `
     return "rested";
   };
   export const task_rest = run;
-  export const task_rest_guarded = { deadmanMs: 300, run };
+  export const task_rest_guarded = { deadmanMs: 1200, run };
 `;
 
 const limitMs = 60_000;
@@ -154,12 +154,12 @@ test.skipIf(!hasPyzmq && process.env.CI === undefined)(
     using folder = tempFolder({ "tasks/rest.ts": napTasks });
     await using engine = await startEngine({ cwd: folder.path });
     const [kept, guarded, quiet] = await Promise.all([
-      runScript("keep_alive.py", engine.endpoint, "rest", "1.5"),
-      runScript("keep_alive.py", engine.endpoint, "rest_guarded", "1.5"),
+      runScript("keep_alive.py", engine.endpoint, "rest", "3"),
+      runScript("keep_alive.py", engine.endpoint, "rest_guarded", "3"),
       runScript("keep_alive.py", engine.endpoint, "rest"),
     ]);
-    expect(JSON.parse(kept)).toEqual({ type: "ACK", data: "rested", deadmanMs: 400 });
-    expect(JSON.parse(guarded)).toEqual({ type: "ACK", data: "rested", deadmanMs: 300 });
+    expect(JSON.parse(kept)).toEqual({ type: "ACK", data: "rested", deadmanMs: 1500 });
+    expect(JSON.parse(guarded)).toEqual({ type: "ACK", data: "rested", deadmanMs: 1200 });
     expect(JSON.parse(quiet)).toMatchObject({ type: "ERR", data: { code: "DEADMAN" } });
   },
   limitMs,
