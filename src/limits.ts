@@ -194,6 +194,9 @@ export const requestTimeoutMs = 5_000;
 /** ms that a client waits for a task's result, if nobody says otherwise: longer than most, short of "for ever". */
 export const callTimeoutMs = 60_000;
 
+/** ms until a client connects again after it has lost its connection; libzmq waits as long at first, where there is nobody yet. */
+export const reconnectMs = 50;
+
 /** ms between two tries of a client to send what its connection has not taken yet; the first come quicker. */
 export const sendRetryMsMax = 50;
 

@@ -62,6 +62,8 @@ test.each([
   [["send", "count", "--kwargs", "[1]"], "--kwargs is [1], which is not a JSON object"],
   [["send", "count", '{"__proto__": 1}'], "argument 1: the key __proto__ is not allowed"],
   [["send", "count", "--priority", "10"], '--priority is "10", which is not a whole number from 0 to 9'],
+  [["send", "count", "--deadman", "49"], '--deadman is "49", which is not a whole number from 50'],
+  [["send", "count", "--latest", ""], "--latest must have 1 to 128 characters"],
   [["send", "count", "--ttl", "0"], '--ttl is "0", which is not a whole number from 1'],
   [["send", "count", "--limit", "1s"], '--limit is "1s", which is not a whole number from 1'],
   [["send", "count", "1", "--batch", "-"], "with --batch the arguments are in the file"],

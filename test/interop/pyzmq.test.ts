@@ -12,16 +12,33 @@ import { Router } from "../../src/zmq/socket.ts";
 import { type Engine, startEngine } from "../support/engine.ts";
 import { json } from "../support/raw-requestor.ts";
 import { rejection } from "../support/rejection.ts";
+import { tempFolder } from "../support/temp-folder.ts";
 
 const python = "/usr/bin/python3";
 const hasPyzmq = existsSync(python) && Bun.spawnSync([python, "-c", "import zmq"]).success;
 
-const runScript = async (name: string, ...args: string[]): Promise<void> => {
+/** What it prints. */
+const runScript = async (name: string, ...args: string[]): Promise<string> => {
   const script = Bun.spawn([python, join(import.meta.dir, name), ...args], { stdout: "pipe", stderr: "pipe" });
   const [exitCode, stdout, stderr] = await Promise.all([script.exited, script.stdout.text(), script.stderr.text()]);
   if (exitCode !== 0) throw new Error(`${name} failed, after\n${stdout}with\n${stderr}`);
   expect(stdout).not.toBe("");
+  return stdout;
 };
+
+/** One that runs for so many seconds, else for long; and one more that demands to be kept alive. */
+const napTasks = `
+  const run = async ([seconds = 60], _, { signal, log }) => {
+    log("begins");
+    for (let tenth = 0; tenth < 10 * seconds; tenth++) {
+      signal.throwIfAborted();
+      await Bun.sleep(100);
+    }
+    return "rested";
+  };
+  export const task_rest = run;
+  export const task_rest_guarded = { deadmanMs: 1200, run };
+`;
 
 const limitMs = 60_000;
 
@@ -167,6 +184,44 @@ test.skipIf(!hasPyzmq && process.env.CI === undefined)(
       ...["JOBS", "ABORT", "awake", "SAFE", "awake", "GOODBYE", ""],
     ]);
     expect(await child.exited).toBe(0);
+  },
+  limitMs,
+);
+
+test.skipIf(!hasPyzmq && process.env.CI === undefined)(
+  "a pyzmq requestor keeps a job alive by KEEPALIVE; one that stops doing so has it ended",
+  async () => {
+    using folder = tempFolder({ "tasks/rest.ts": napTasks });
+    await using engine = await startEngine({ cwd: folder.path });
+    const [kept, guarded, quiet] = await Promise.all([
+      runScript("keep_alive.py", engine.endpoint, "rest", "3"),
+      runScript("keep_alive.py", engine.endpoint, "rest_guarded", "3"),
+      runScript("keep_alive.py", engine.endpoint, "rest"),
+    ]);
+    expect(JSON.parse(kept)).toEqual({ type: "ACK", data: "rested", deadmanMs: 1500 });
+    expect(JSON.parse(guarded)).toEqual({ type: "ACK", data: "rested", deadmanMs: 1200 });
+    expect(JSON.parse(quiet)).toMatchObject({ type: "ERR", data: { code: "DEADMAN" } });
+  },
+  limitMs,
+);
+
+test.skipIf(!hasPyzmq && process.env.CI === undefined)(
+  "a few lines of Python stop the engine in an emergency, until it is reset",
+  async () => {
+    using folder = tempFolder({ "tasks/rest.ts": napTasks });
+    await using engine = await startEngine({ cwd: folder.path });
+    await using client = connect(engine.endpoint);
+    const running = rejection(client.call("rest"));
+    await engine.line(/rest: begins/);
+    expect(await runScript("estop.py", engine.endpoint, "a hand is in the arm")).toBe("ACK a hand is in the arm\n");
+    expect(await running).toMatchObject({ code: "STOPPED", message: expect.stringContaining("a hand is in the arm") });
+    expect((await rejection(client.call("rest"))).code).toBe("STOPPED");
+    const { stopped } = await client.status();
+    expect(stopped).toEqual({ reason: "a hand is in the arm", since: expect.any(Number) });
+    expect(await client.estop("again")).toEqual(stopped ?? { reason: "", since: 0 });
+    await client.reset();
+    expect((await client.status()).stopped).toBeNull();
+    expect(await client.call("rest", [0.1])).toBe("rested");
   },
   limitMs,
 );
