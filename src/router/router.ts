@@ -4,7 +4,14 @@
  */
 
 import { isLoopback } from "../exposure.ts";
-import { hasSupervisor, onStopSignal, onSupervisorMessage, StartError, tellSupervisor } from "../lifecycle.ts";
+import {
+  hasSupervisor,
+  onStopSignal,
+  onSupervisorLost,
+  onSupervisorMessage,
+  StartError,
+  tellSupervisor,
+} from "../lifecycle.ts";
 import {
   beatIntervalMs,
   beatSilenceMs,
@@ -28,6 +35,7 @@ import { describeBindError } from "../zmq/start.ts";
 import { Alarm } from "./alarm.ts";
 import { Broker, type BrokerEvent } from "./broker.ts";
 import type { Effect } from "./effects.ts";
+import { allGone, makeSafe } from "./guard.ts";
 import type { DropReason } from "./statistics.ts";
 
 export interface RouterOptions {
@@ -35,6 +43,9 @@ export interface RouterOptions {
   /** 0: a free port */
   readonly port: number;
   readonly backendPort: number;
+  /** The folder of task files, or null for the built-in tasks alone; and the task of `on-stop`, if there is one. */
+  readonly tasksDir: string | null;
+  readonly hook: string | null;
   /** Print each message that is passed on. */
   readonly verbose: boolean;
 }
@@ -42,7 +53,10 @@ export interface RouterOptions {
 /** What libzmq tells the backend in a lost worker's name. No header of a worker looks like it: it is not JSON. */
 const lostConnection = "\0lost";
 
-/** Runs until SIGTERM. Throws StartError where a port cannot be had. */
+/**
+ * Runs until SIGTERM. Should its supervisor die, it answers what it has, makes safe what may have been running, and ends the
+ * process with code 1. Throws StartError where a port cannot be had.
+ */
 export const runRouter = async (options: RouterOptions): Promise<void> => {
   const gate = await Gate.open();
   const frontend = new Router({ ...socketOptions, ...gate.serverOptions });
@@ -95,9 +109,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
           break;
         }
         case "supervisor":
-          tellSupervisor(
-            effect.type === "kill" ? { type: "kill", pid: effect.pid, why: effect.why } : { type: "drained" },
-          );
+          tellSupervisor(effect.message);
           break;
         case "log":
           warn(`${back} ${effect.line}`);
@@ -136,6 +148,14 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
     else happen({ type: "worker", key, user: gate.userOf(backend), message: decoded });
   };
 
+  const endOrphaned = async (): Promise<void> => {
+    warn("[ROUTER-MASTER] The supervisor has died: all that runs or waits is answered, and made safe");
+    const { tasksAtRisk, supervisedPids } = broker;
+    turn({ type: "orphaned" });
+    await allGone(supervisedPids);
+    await makeSafe({ tasksDir: options.tasksDir, hook: options.hook, tasks: tasksAtRisk });
+  };
+
   say(`Starting [ROUTER] on socket: ${options.host}:${options.port}`);
   bind(frontend, "frontend", options.host, options.port);
   say(`${front} Listener online`);
@@ -150,7 +170,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   onSupervisorMessage((message) => {
     // What a policy is the supervisor does not know: it hands on what the scan has found.
     turn(message as BrokerEvent);
-    told.resolve();
+    if (message.type === "tasks") told.resolve();
   });
   // Only then the first request: until it is told the tasks, it would call each of them unknown.
   if (hasSupervisor()) await told.promise;
@@ -161,12 +181,18 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   say("[ROUTER-MASTER] Routing started");
   tellSupervisor({ type: "online" });
 
-  await new Promise<void>((resolve) => onStopSignal(resolve));
+  const isOrphaned = await new Promise<boolean>((resolve) => {
+    onStopSignal(() => resolve(false));
+    onSupervisorLost(() => resolve(true));
+  });
+  // The ports stay taken meanwhile, and who asks is answered: nobody else may begin while this ends.
+  if (isOrphaned) await endOrphaned();
   clearInterval(ticks);
   alarm.set(null);
   frontend.close();
   backend.close();
   terminateContext();
+  if (isOrphaned) process.exit(1);
 };
 
 const socketOptions = {

@@ -1,0 +1,65 @@
+/**
+ * What the router does in place of a supervisor that has died. The kernel kills the workers then, so nothing that ran can bring its
+ * own hardware to rest: that is done here, in a process made for it, which dies with this one.
+ */
+import { readFileSync } from "node:fs";
+import { ownProgram, supervisorVariable } from "../lifecycle.ts";
+import { killMs, safeMs } from "../limits.ts";
+import { warn } from "../log.ts";
+
+export interface Unsafe {
+  readonly tasksDir: string | null;
+  /** The task of `on-stop`, if there is one. */
+  readonly hook: string | null;
+  /** Those with an `onStop` of which jobs may have been running. */
+  readonly tasks: readonly string[];
+}
+
+/** ms between two looks at processes that are dying. */
+const lookMs = 10;
+
+/** Waits until these processes are gone, and no longer than a killed one may take. */
+export const allGone = async (pids: readonly number[]): Promise<void> => {
+  const overAtMs = performance.now() + killMs;
+  for (let left = pids.filter(isAlive); left.length > 0; left = left.filter(isAlive)) {
+    if (performance.now() > overAtMs) {
+      warn(`[ROUTER-MASTER] Processes ${left.join(", ")} do not end, and are left to the system`);
+      return;
+    }
+    await Bun.sleep(lookMs);
+  }
+};
+
+/** proc_pid_stat(5): behind the name, which may hold anything, comes the state. Who is a zombie does nothing any more. */
+const isAlive = (pid: number): boolean => {
+  try {
+    return /\) [^ZX]/.test(readFileSync(`/proc/${pid}/stat`, "latin1"));
+  } catch {
+    return false;
+  }
+};
+
+/** Runs what makes them safe, and waits for it; one that hangs is killed. */
+export const makeSafe = async ({ tasksDir, hook, tasks }: Unsafe): Promise<void> => {
+  if (hook === null && tasks.length === 0) return;
+  const child = Bun.spawn({
+    cmd: [
+      ...[...ownProgram(), "safe"],
+      ...(tasksDir === null ? [] : ["--tasks", tasksDir]),
+      ...(hook === null ? [] : ["--run", hook]),
+      ...tasks.flatMap((task) => ["--on-stop", task]),
+      ...["--code", "INTERRUPTED", "--message", "the supervisor has died"],
+    ],
+    env: { ...process.env, [supervisorVariable]: String(process.pid) },
+    stdio: ["ignore", "inherit", "inherit"],
+    serialization: "json",
+    // So that it knows whom it is to die with, by the same way as every child of a supervisor's.
+    ipc: () => undefined,
+    timeout: safeMs,
+    killSignal: "SIGKILL",
+  });
+  await child.exited;
+  if (child.exitCode === 0) return;
+  const how = child.signalCode === null ? `ended with exit code ${child.exitCode}` : `ended by ${child.signalCode}`;
+  warn(`[ROUTER-MASTER] The robot may not be safe: what should have made it so ${how}`);
+};
