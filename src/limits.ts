@@ -169,6 +169,9 @@ export const keepAlivesPerDeadman = 4;
 /** resources of one task. */
 export const resourcesMax = 16;
 
+/** requestors that wait for the end of an emergency stop. */
+export const resetsMax = 64;
+
 /** characters of the reason of an emergency stop. */
 export const stopReasonLengthMax = 200;
 

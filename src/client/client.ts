@@ -9,6 +9,7 @@
  * All failures are TaskEngineError, with a `code` from a closed list.
  */
 import * as v from "valibot";
+import type { Stopped } from "../lifecycle.ts";
 import { callTimeoutMs, frameBytesMax, requestTimeoutMs } from "../limits.ts";
 import {
   type Asking,
@@ -47,6 +48,7 @@ export type {
   Meta,
   PackSeconds,
   PartResult,
+  Stopped,
   Subscription,
   TopicValue,
   Trace,
@@ -71,6 +73,7 @@ const directorySchema = v.object({
 });
 type Directory = v.InferOutput<typeof directorySchema>;
 const cancelledSchema = v.object({ cancelled: v.number() });
+const stoppedSchema = v.object({ stopped: v.object({ reason: v.string(), since: v.number() }) });
 const lastValueSchema = v.object({
   topic: v.string(),
   value: v.custom<Json>((value) => value !== undefined),
@@ -155,6 +158,19 @@ class Client implements AsyncDisposable {
     const { cancelled } = await this.#control({ command: "cancel", serial }, cancelledSchema);
     if (cancelled > 0) return cancelled;
     throw new TaskEngineError("UNKNOWN_SERIAL", `no request with serial ${JSON.stringify(serial)} waits or runs`);
+  }
+
+  /**
+   * Stops the robot: what runs and what waits ends as STOPPED, and nothing begins until `reset`, but for tasks that are allowed
+   * when stopped. Gives the emergency stop that holds, which may be an earlier one.
+   */
+  async estop(reason = ""): Promise<Stopped> {
+    return (await this.#control({ command: "estop", reason }, stoppedSchema)).stopped;
+  }
+
+  /** Ends an emergency stop. Resolves when it has ended, also if there was none. */
+  async reset(): Promise<void> {
+    await this.#control({ command: "reset" }, v.unknown());
   }
 
   /** Gives a value to a topic. Resolves when the data worker has it. */

@@ -11,6 +11,7 @@ import {
   StartError,
   tellSupervisor,
 } from "../lifecycle.ts";
+import { stopGraceMs } from "../limits.ts";
 import { outliveReaders } from "../supervisor/output.ts";
 import { ExitError, UsageError } from "./exit.ts";
 
@@ -27,17 +28,32 @@ const tasks = { type: "string", valueHint: "folder", description: "Folder of tas
 const jobsMax = { type: "string", valueHint: "count", description: "Jobs after which it ends" } as const;
 const memoryMax = { type: "string", valueHint: "MiB", description: "Memory above which it ends" } as const;
 const hook = { type: "string", valueHint: "task", description: "Task that makes the robot safe" } as const;
+const stopGrace = {
+  type: "string",
+  default: `${stopGraceMs}`,
+  valueHint: "ms",
+  description: "Time for running jobs to let go at an emergency stop",
+} as const;
 const verbose = { type: "boolean", description: "Print each message as it passes" } as const;
 
 export const routerCommand = defineCommand({
   meta: { name: "router", description: "The router of an engine; serve starts it" },
-  args: { host, port: portFlag, "backend-port": backendPort, tasks, run: hook, verbose } satisfies ArgsDef,
+  args: {
+    host,
+    port: portFlag,
+    "backend-port": backendPort,
+    tasks,
+    run: hook,
+    "stop-grace-ms": stopGrace,
+    verbose,
+  } satisfies ArgsDef,
   run: ({ args }) =>
     asRole(async () => {
       const { runRouter } = await import("../router/router.ts");
       const [port, backendPort] = [portOf("--port", args.port), portOf("--backend-port", args["backend-port"])];
-      const { host, tasks: tasksDir = null, run: hook = null } = args;
-      return () => runRouter({ host, port, backendPort, tasksDir, hook, verbose: args.verbose === true });
+      const { host, tasks: tasksDir = null, run: hook = null, verbose = false } = args;
+      const stopGraceMs = msOf("--stop-grace-ms", args["stop-grace-ms"]);
+      return () => runRouter({ host, port, backendPort, tasksDir, hook, stopGraceMs, verbose });
     }, outliveSupervisor),
 });
 
@@ -126,6 +142,11 @@ const portOf = (flag: string, text: string): number => {
   const port = /^\d{1,5}$/.test(text) ? Number(text) : 0;
   if (port >= 1 && port <= 65_535) return port;
   throw new UsageError(`${flag} must be a whole number from 1 to 65535, not ${JSON.stringify(text)}`);
+};
+
+const msOf = (flag: string, text: string): number => {
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new UsageError(`${flag} must be a whole number, not ${JSON.stringify(text)}`);
 };
 
 /** null where it is not given: then there is no limit. */

@@ -4,17 +4,19 @@
  *
  * After events, `dispatch` hands what waits to the workers that can take it. `nextAt` says when to call again at the latest.
  */
-import { type Access, engineUser } from "../access/access.ts";
-import { beatSilenceMs, dataEndpointsMax, workersMax } from "../limits.ts";
+import type { Access } from "../access/access.ts";
+import type { Stopped } from "../lifecycle.ts";
+import { beatSilenceMs, stopGraceMs as stopGraceMsDefault } from "../limits.ts";
 import type { BackendMessage, ReadyHeader, WorkerHeader } from "../wire/backend.ts";
-import type { ErrorCode } from "../wire/errors.ts";
 import type { BadRequest, Request } from "../wire/requests.ts";
 import { refusalOfWorker } from "../wire/rights.ts";
 import { Catalogue, type KnownTask } from "./catalogue.ts";
 import { dispatch } from "./dispatch.ts";
 import { type Effect, toWorker } from "./effects.ts";
+import { Enlistment } from "./enlistment.ts";
 import type { Requestor, Stop } from "./job.ts";
 import { Jobs } from "./jobs.ts";
+import { Losses } from "./losses.ts";
 import { failureBy, success, successOfStranger } from "./outcome.ts";
 import { Reception } from "./reception.ts";
 import { Requests } from "./requests.ts";
@@ -43,7 +45,13 @@ export type BrokerEvent =
   /** The supervisor says that this process has died, and which job it had begun last (0: none). */
   | { readonly type: "gone"; readonly pid: number; readonly begun: number }
   /** The supervisor says which tasks there will be once the workers are there. */
-  | { readonly type: "tasks"; readonly tasks: readonly KnownTask[] }
+  | { readonly type: "tasks"; readonly tasks: readonly KnownTask[]; readonly isUnsafe?: boolean }
+  /** The supervisor says that the engine is in emergency stop, or no more. */
+  | { readonly type: "stopped"; readonly stopped: Stopped | null }
+  /** A requestor's connection is gone. `peer`: its routing id. */
+  | { readonly type: "lost"; readonly peer: Uint8Array }
+  /** The supervisor has died, and all its workers with it. */
+  | { readonly type: "orphaned" }
   /** Take nothing new; end what waits. */
   | { readonly type: "drain" }
   /** End what runs, too. */
@@ -58,6 +66,8 @@ export interface BrokerOptions {
   readonly random: () => number;
   /** What `status` says of it; `none`, if nothing is said. */
   readonly security?: SecurityKind;
+  /** ms from the abort signal of an emergency stop to the kill. */
+  readonly stopGraceMs?: number;
 }
 
 export class Broker {
@@ -65,20 +75,42 @@ export class Broker {
   readonly #statistics = new Statistics();
   readonly #requests: Requests;
   readonly #jobs: Jobs;
+  readonly #losses: Losses;
   readonly #catalogue = new Catalogue(this.#workers);
   readonly #reception: Reception;
+  readonly #enlistment: Enlistment;
   #drainedSaid = false;
 
-  constructor({ id, random, security = "none" }: BrokerOptions) {
+  constructor({ id, random, security = "none", stopGraceMs = stopGraceMsDefault }: BrokerOptions) {
     this.#requests = new Requests(id);
-    this.#jobs = new Jobs(this.#workers, this.#requests, this.#statistics, random);
+    this.#jobs = new Jobs(this.#workers, this.#requests, this.#statistics, random, stopGraceMs);
+    this.#losses = new Losses(this.#workers, this.#jobs);
     this.#reception = new Reception(this.#requests, this.#catalogue, this.#workers, this.#jobs, this.#statistics);
     this.#reception.security = security;
+    this.#enlistment = new Enlistment(
+      this.#workers,
+      this.#jobs,
+      this.#losses,
+      this.#catalogue,
+      this.#reception,
+      this.#statistics,
+    );
   }
 
   /** ms on the clock of `now`: an event (a tick, if there is no other) is wanted then; null for no need. */
   get nextAt(): number | null {
     return this.#jobs.nextAt;
+  }
+
+  /** Tasks with an `onStop` of which a job may be running, or which are not known to be safe. */
+  get tasksAtRisk(): readonly string[] {
+    const running = [...this.#workers].flatMap(jobsOf).filter(({ policy }) => policy.onStop === true);
+    return [...new Set([...running.map(({ name }) => name), ...this.#jobs.endings.safings.tasks])];
+  }
+
+  /** Processes that the supervisor's death kills, by the workers' own word. */
+  get supervisedPids(): readonly number[] {
+    return [...this.#workers].filter(({ ready }) => ready.supervised === true).map(({ ready }) => ready.pid);
   }
 
   /** A message came to nothing outside the broker. Says how often that was so. */
@@ -96,15 +128,26 @@ export class Broker {
         return this.#revoke(event.access, now);
       case "disconnected": {
         const worker = this.#workers.get(event.key);
-        return worker === undefined ? [] : this.#jobs.disconnected(worker, now);
+        return worker === undefined ? [] : this.#losses.disconnected(worker, now);
       }
       case "gone":
         return [...this.#workers]
           .filter(({ ready }) => ready.supervised === true && ready.pid === event.pid)
-          .flatMap((worker) => this.#jobs.died(worker, event.begun, now));
+          .flatMap((worker) => this.#losses.died(worker, event.begun, now));
       case "tasks":
         this.#catalogue.expect(event.tasks);
+        if (event.isUnsafe === true) this.#secureAll(event.tasks, now);
         return this.#endOrphans(now);
+      case "stopped":
+        return this.#reception.setStopped(event.stopped, now);
+      case "lost":
+        return this.#reception.lost(event.peer, now);
+      case "orphaned":
+        this.#reception.isClosed = true;
+        return [
+          ...this.#jobs.close({ code: "INTERRUPTED", message: "the engine's supervisor has died" }, now),
+          ...[...this.#workers].flatMap((worker) => this.#jobs.lose(worker, "the engine's supervisor has died", now)),
+        ];
       case "drain":
         this.#reception.isClosed = true;
         return this.#jobs.close({ code: "SHUTTING_DOWN", message: "the engine stopped before the job began" }, now);
@@ -112,6 +155,17 @@ export class Broker {
         return [...this.#workers].flatMap((worker) => this.#jobs.stopAll(jobsOf(worker), stoppedByEngine, now));
       case "tick":
         return [...this.#jobs.tick(now), ...this.#giveUpSilent(now)];
+    }
+  }
+
+  /** Jobs of before may have been cut off, and nobody knows which. */
+  #secureAll(tasks: readonly KnownTask[], now: number): void {
+    const why: Stop = {
+      code: "INTERRUPTED",
+      message: "the engine was cut off while a job of it may have been running",
+    };
+    for (const { name, ...policy } of tasks) {
+      if (policy.onStop === true) this.#jobs.endings.safings.start(name, policy, why, now);
     }
   }
 
@@ -133,7 +187,7 @@ export class Broker {
     { header, bodies }: BackendMessage<WorkerHeader>,
     now: number,
   ): Effect[] {
-    if (header.type === "READY") return this.#join(key, user, header, now);
+    if (header.type === "READY") return this.#enlistment.join(key, user, header, now);
     const worker = this.#workers.get(key);
     // A routing id is chosen by its owner, and may have been another's.
     if (worker === undefined || worker.user !== user) {
@@ -168,6 +222,9 @@ export class Broker {
       case "LEAVE":
         worker.retired ??= "leaving";
         return [];
+      case "SAFING":
+        this.#jobs.safing(worker, header.job, now);
+        return [];
       case "RETURN":
         return this.#jobs.returned(worker, header.jobs, now);
       case "PUBLISH":
@@ -184,52 +241,15 @@ export class Broker {
         const outcomeBy = header.type === "DONE" ? successBy : failureBy;
         return header.jobs.flatMap((id, index) => {
           const outcome = outcomeBy(worker.ready.id, bodies[index] ?? noBytes);
-          const ended = this.#jobs.answered(worker, id, outcome, header.ms[index] ?? 0, now);
+          const isUnsafe = header.unsafe?.includes(id) === true;
+          const ended = this.#jobs.answered(worker, id, outcome, header.ms[index] ?? 0, isUnsafe, now);
           if (ended !== false) return ended;
           this.#statistics.drop("lateAnswer");
-          if (worker.stuckOn === id) worker.stuckOn = null;
+          this.#jobs.letGo(worker, id, isUnsafe, now);
           return [];
         });
       }
     }
-  }
-
-  #join(key: string, user: string | null, said: ReadyHeader, now: number): Effect[] {
-    const refusal = refusalOfWorker(this.#reception.access, user, said);
-    if (refusal !== null) return this.#refuse(key, said, "UNAUTHORIZED", refusal);
-    // Only the engine's own have our supervisor; who else said so could have one of them killed in its place.
-    const ready = user === null || user === engineUser ? said : { ...said, supervised: false };
-    const known = this.#workers.get(key);
-    // Two WHO that crossed its READY bring a second one; it holds what it holds.
-    if (known !== undefined && known.user === user && known.ready.pid === ready.pid)
-      return [toWorker(key, { type: "WELCOME" })];
-    const effects: Effect[] = [];
-    // A process has one connection: the other one of a supervised worker is gone, whether we have heard so or not.
-    for (const other of [...this.#workers].filter(({ ready: its }) => isSameProcess(its, ready))) {
-      const end = this.#jobs.reconnected(other, now);
-      if (end !== false) return end;
-      effects.push(...this.#jobs.lose(other, "it has connected anew", now));
-    }
-    if (known !== undefined) effects.push(...this.#jobs.lose(known, "another has its name", now));
-    if (this.#workers.size >= workersMax) {
-      return [...effects, ...this.#refuse(key, ready, "QUEUE_FULL", `there are ${workersMax} workers already`)];
-    }
-    if (ready.role === "data" && !this.#catalogue.addDataEndpoint(ready.endpoint)) {
-      const message = `there are ${dataEndpointsMax} endpoints of data workers already`;
-      return [...effects, ...this.#refuse(key, ready, "QUEUE_FULL", message)];
-    }
-    this.#workers.add(key, user, ready, now);
-    effects.push(toWorker(key, { type: "WELCOME" }));
-    return effects;
-  }
-
-  #refuse(key: string, { id }: ReadyHeader, code: ErrorCode, message: string): Effect[] {
-    const effects = [toWorker(key, { type: "REFUSED", code, message })];
-    if (this.#statistics.drop("workerNotAdmitted") === 1) {
-      const line = `worker ${id} is not admitted: ${message}; further ones are only counted`;
-      effects.push({ to: "log", line });
-    }
-    return effects;
   }
 
   /** Who may what has changed: what may not be any more ends, be it a job that runs. */
@@ -240,7 +260,7 @@ export class Broker {
     for (const worker of this.#workers) {
       const refusal = refusalOfWorker(access, worker.user, worker.ready);
       if (refusal === null) continue;
-      effects.push(...this.#refuse(worker.key, worker.ready, "UNAUTHORIZED", refusal));
+      effects.push(...this.#enlistment.refuse(worker.key, worker.ready, "UNAUTHORIZED", refusal));
       effects.push(...this.#jobs.lose(worker, refusal, now));
     }
     const jobs = [...this.#jobs.queues, ...[...this.#workers].flatMap(jobsOf)];
@@ -260,11 +280,9 @@ export class Broker {
   }
 }
 
-const rightOf = { task: "send", put: "write", get: "read" } as const;
+/** What makes hardware safe is nobody's wish, and nobody's right is looked at. */
+const rightOf = { task: "send", put: "write", get: "read", safe: "send" } as const;
 
 const stoppedByEngine: Stop = { code: "SHUTTING_DOWN", message: "the engine stopped before the job had ended" };
-
-const isSameProcess = (a: ReadyHeader, b: ReadyHeader): boolean =>
-  a.supervised === true && b.supervised === true && a.pid === b.pid;
 
 const noBytes = new Uint8Array(0);

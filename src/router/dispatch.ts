@@ -1,30 +1,42 @@
 /** Who gets what next: hands out, best rank first, what workers can take. */
 import type { Effect } from "./effects.ts";
 import { handOver, runsOfOneKind } from "./handover.ts";
-import type { Job } from "./job.ts";
+import { type Job, resourcesOf } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
 import { type JobQueues, rankOf } from "./queue.ts";
 import type { Worker, Workers } from "./workers.ts";
 
 export const dispatch = (jobs: Jobs, workers: Workers, now: number): Effect[] => {
+  const { queues, endings } = jobs;
   const effects: Effect[] = [];
   const handed = new Map<Worker, Job[]>();
+  // What waiting jobs need that were before those that come now: none of them is overtaken for ever.
+  const claimed = new Set<string>();
   const canMove = (name: string): boolean => {
-    const job = jobs.queues.first(name);
-    return job !== undefined && (job.expiresAt <= now || workers.freeFor(job) !== undefined);
+    const job = queues.first(name);
+    return (
+      job !== undefined && (job.expiresAt <= now || resourcesOf(job).length > 0 || workers.freeFor(job) !== undefined)
+    );
   };
-  // A queue leaves this set once it is empty or no worker can take its first job; no worker gets freer meanwhile. Those that
+  // A queue leaves this set once it is empty or its first job has to wait; no worker gets freer meanwhile. Those that
   // nobody can take from do not even enter it: a thousand of them would be compared with each other a million times.
-  const names = new Set([...jobs.queues.names()].filter(canMove));
+  const names = new Set([...queues.names()].filter(canMove));
   while (names.size > 0) {
-    const name = bestOf(names, jobs.queues);
-    const job = jobs.queues.first(name);
-    if (job !== undefined && job.expiresAt <= now) {
-      effects.push(...jobs.expire(job, now));
+    const name = bestOf(names, queues);
+    const job = queues.first(name);
+    if (job === undefined) {
+      names.delete(name);
       continue;
     }
-    const worker = job === undefined ? undefined : workers.freeFor(job);
-    if (job === undefined || worker === undefined) {
+    if (job.expiresAt <= now) {
+      effects.push(...endings.expire(job, now));
+      continue;
+    }
+    const isBlocked = endings.isBlocked(job, claimed);
+    const worker = isBlocked ? undefined : workers.freeFor(job);
+    if (worker === undefined) {
+      if (isBlocked) effects.push(...jobs.preempt(job, now));
+      for (const resource of resourcesOf(job)) claimed.add(resource);
       names.delete(name);
       continue;
     }
@@ -43,7 +55,7 @@ const bestOf = (names: ReadonlySet<string>, queues: JobQueues): string => {
   let bestRank = Number.POSITIVE_INFINITY;
   for (const name of names) {
     const job = queues.first(name);
-    const rank = job === undefined ? Number.NEGATIVE_INFINITY : rankOf(job.acceptedAt, job.priority);
+    const rank = job === undefined ? Number.NEGATIVE_INFINITY : rankOf(job);
     if (rank >= bestRank) continue;
     best = name;
     bestRank = rank;

@@ -1,4 +1,5 @@
 /** What the broker wants done. It does nothing itself: router.ts sends, and prints what it is told to print. */
+import type { Stopped } from "../lifecycle.ts";
 import type { RouterHeader } from "../wire/backend.ts";
 import type { Requestor } from "./job.ts";
 
@@ -15,6 +16,10 @@ export type Effect =
   | { readonly to: "supervisor"; readonly type: "drained" }
   /** A worker that does not let go of a job it was told to end. */
   | { readonly to: "supervisor"; readonly type: "kill"; readonly pid: number; readonly why: string }
+  /** An emergency stop, which has been carried out here. */
+  | { readonly to: "supervisor"; readonly type: "estop"; readonly stopped: Stopped }
+  /** Somebody who may wishes that the emergency stop be ended; the supervisor's word ends it. */
+  | { readonly to: "supervisor"; readonly type: "reset" }
   | { readonly to: "log"; readonly line: string };
 
 export const toWorker = (key: string, header: RouterHeader, bodies: readonly Uint8Array[] = []): Effect => ({

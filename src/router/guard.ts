@@ -3,7 +3,7 @@
  * own hardware to rest: that is done here, in a process made for it, which dies with this one.
  */
 import { readFileSync } from "node:fs";
-import { ownProgram, supervisorVariable } from "../lifecycle.ts";
+import { type ChildMessage, ownProgram, supervisorVariable } from "../lifecycle.ts";
 import { killMs, safeMs } from "../limits.ts";
 import { warn } from "../log.ts";
 
@@ -47,14 +47,16 @@ export const makeSafe = async ({ tasksDir, hook, tasks }: Unsafe): Promise<void>
       ...[...ownProgram(), "safe"],
       ...(tasksDir === null ? [] : ["--tasks", tasksDir]),
       ...(hook === null ? [] : ["--run", hook]),
-      ...tasks.flatMap((task) => ["--on-stop", task]),
-      ...["--code", "INTERRUPTED", "--message", "the supervisor has died"],
+      ...tasks.map((task) => `--on-stop=${task}`),
+      ...["--code=INTERRUPTED", "--message=the supervisor has died"],
     ],
     env: { ...process.env, [supervisorVariable]: String(process.pid) },
     stdio: ["ignore", "inherit", "inherit"],
     serialization: "json",
-    // So that it knows whom it is to die with, by the same way as every child of a supervisor's.
-    ipc: () => undefined,
+    // So that it dies with this process, as every child does with its supervisor.
+    ipc: (message: ChildMessage) => {
+      if (message.type === "fatal") warn(`[ROUTER-MASTER] Nothing can be made safe: ${message.message}`);
+    },
     timeout: safeMs,
     killSignal: "SIGKILL",
   });

@@ -5,12 +5,12 @@ import { type Effect, toWorker } from "./effects.ts";
 import type { Job } from "./job.ts";
 import type { Worker } from "./workers.ts";
 
-/** A message to a worker has jobs of one kind, and no more than `messageJobsMax`; their order stays. */
+/** A message to a worker has jobs of one kind, and no more than `messageJobsMax`, or one safing; their order stays. */
 export const runsOfOneKind = (jobs: readonly Job[]): Job[][] => {
   const runs: Job[][] = [];
   for (const job of jobs) {
     const run = runs.at(-1);
-    if (run?.[0]?.kind === job.kind && run.length < messageJobsMax) run.push(job);
+    if (run?.[0]?.kind === job.kind && job.kind !== "safe" && run.length < messageJobsMax) run.push(job);
     else runs.push([job]);
   }
   return runs;
@@ -18,7 +18,11 @@ export const runsOfOneKind = (jobs: readonly Job[]): Job[][] => {
 
 export const handOver = (worker: Worker, jobs: readonly Job[], now: number): Effect => {
   const ids = jobs.map((job) => job.id);
-  const kind = jobs[0]?.kind;
+  const [first] = jobs;
+  if (first?.why !== undefined) {
+    return toWorker(worker.key, { type: "SAFE", job: first.id, task: first.name, ...first.why });
+  }
+  const kind = first?.kind;
   if (kind !== "task") {
     const header: RouterHeader = {
       type: kind === "put" ? "PUT" : "GET",

@@ -1,7 +1,7 @@
 /** What the broker keeps of a job and of the request that asked for it. */
 
 import type { Share } from "../access/shares.ts";
-import { priorityDefault } from "../limits.ts";
+import { priorityDefault, priorityMax } from "../limits.ts";
 import type { ErrorCode } from "../wire/errors.ts";
 import type { Meta } from "../wire/frames.ts";
 import type { Policy, TaskOptions } from "../wire/policy.ts";
@@ -29,6 +29,9 @@ export interface Request {
   left: number;
   /** When its requestor was last told how far it is. */
   progressAt: number;
+  /** When its requestor was last known to be there, and how long after that those of its jobs end that need it; Infinity for none. */
+  aliveAt: number;
+  deadmanMs: number;
 }
 
 /** Why a job ends before its time. */
@@ -44,7 +47,8 @@ export type JobState = "queued" | "waiting" | "held" | "ended";
 
 /** What is to be done, before it is accepted. */
 export interface Draft {
-  readonly kind: "task" | "put" | "get";
+  /** `safe`: run a task's `onStop`, for a job of it has ended other than by itself. */
+  readonly kind: "task" | "put" | "get" | "safe";
   /** The task's name, or the topic. */
   readonly name: string;
   /** Which queue it waits in: what a worker must serve to get it. */
@@ -52,12 +56,16 @@ export interface Draft {
   /** The TASK or DATA frame as it came; empty for `get`. */
   readonly body: Uint8Array;
   readonly options: TaskOptions;
+  /** Of `safe`: how the job has ended that it is for. */
+  readonly why?: Stop;
 }
 
 export interface Job extends Draft {
   /** Grows with each job that is accepted. */
   readonly id: number;
   readonly priority: number;
+  /** What its task's definition said at its acceptance. */
+  readonly policy: Policy;
   /** ms, on the clock of the broker's `now`, as all times here. */
   readonly acceptedAt: number;
   /** It must not begin after this; Infinity for no limit. */
@@ -66,6 +74,8 @@ export interface Job extends Draft {
   readonly request: Request | null;
   /** Which part of the batch it is. */
   readonly part: number;
+  /** Its place among those of its priority: its id and its acceptance, or those of the job whose place it has taken. */
+  place: Place;
   state: JobState;
   /** Who holds it. */
   worker: Worker | null;
@@ -77,21 +87,27 @@ export interface Job extends Draft {
   stop: Stop | null;
 }
 
+/** Of two limits in ms the tighter one; Infinity where there is none. */
+export const tighter = (a: number | undefined, b: number | undefined): number =>
+  Math.min(a ?? Number.POSITIVE_INFINITY, b ?? Number.POSITIVE_INFINITY);
+
 /** @param policy what the task's own definition sets: of two limits the tighter one holds */
 export const createJob = (
   draft: Draft,
   id: number,
   { request, part }: Pick<Job, "request" | "part">,
-  policy: Policy | undefined,
+  policy: Policy = noPolicy,
   now: number,
 ): Job => ({
   ...draft,
   id,
   priority: draft.options.priority ?? priorityDefault,
+  policy,
   acceptedAt: now,
-  expiresAt: now + Math.min(draft.options.ttlMs ?? Number.POSITIVE_INFINITY, policy?.ttlMs ?? Number.POSITIVE_INFINITY),
+  expiresAt: now + tighter(draft.options.ttlMs, policy.ttlMs),
   request,
   part,
+  place: { id, at: now },
   state: "queued",
   worker: null,
   tries: 0,
@@ -99,6 +115,32 @@ export const createJob = (
   stop: null,
 });
 
-/** Queue of a task, and of the topics that one data worker keeps. */
+const noPolicy: Policy = {};
+const noResources: readonly string[] = [];
+
+/** Where a job stands in its queue. */
+export interface Place {
+  readonly id: number;
+  readonly at: number;
+}
+
+/** A priority above all that can be asked for: what makes hardware safe, and what takes from others what it needs. */
+export const urgentPriority = priorityMax + 1;
+
+/** By which priority it waits: a job that would take what others hold has to be before those that wait for the same. */
+export const waitingPriority = (job: Job): number => {
+  const isUrgent = job.kind === "safe" || (job.options.preempt === true && resourcesOf(job).length > 0);
+  return isUrgent ? urgentPriority : job.priority;
+};
+
+/** What it must hold to run, or to be made safe. */
+export const resourcesOf = ({ policy }: Job): readonly string[] => policy.resources ?? noResources;
+
+/** ms that its requestor may be quiet; Infinity for ever. */
+export const deadmanOf = ({ options, policy }: Pick<Job, "options" | "policy">): number =>
+  tighter(options.deadmanMs, policy.deadmanMs);
+
+/** Queue of a task, of its `onStop`, and of the topics that one data worker keeps. */
 export const taskQueue = (name: string): string => `task ${name}`;
+export const safeQueue = (name: string): string => `safe ${name}`;
 export const dataQueue = (endpoint: string): string => `data ${endpoint}`;

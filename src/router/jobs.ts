@@ -1,86 +1,120 @@
 /**
- * The life of a job: `accepted → queued → held → ended`, with the ways back for what is tried again. Every job ends once,
- * by `#end`, whatever dies.
+ * The life of a job while it waits and while a worker has it: `accepted → queued → held → ended`. What runs is held to its
+ * limits: by its abort signal first, and by the death of its worker if that does not let go.
  */
-import { abortGraceMs, killMs, killsMax, retryBackoffMsMax, verdictMs } from "../limits.ts";
+import { abortGraceMs, killMs, onStopMs, verdictMs } from "../limits.ts";
 import { type Effect, toWorker } from "./effects.ts";
-import type { Job, Stop } from "./job.ts";
-import { failure, type Idempotence, idempotence, type Outcome } from "./outcome.ts";
-import { JobQueues } from "./queue.ts";
+import { Endings, isStoppable } from "./endings.ts";
+import { type Draft, type Job, resourcesOf, type Stop, tighter } from "./job.ts";
+import type { Outcome } from "./outcome.ts";
+import type { JobQueues } from "./queue.ts";
 import type { Requests } from "./requests.ts";
 import type { Statistics } from "./statistics.ts";
-import { Timers } from "./timers.ts";
 import { type Held, headOf, jobsOf, type Worker, type Workers } from "./workers.ts";
 
 export class Jobs {
-  readonly queues = new JobQueues();
-  readonly #timers = new Timers();
-  /** Set once nothing is to begin any more: what then comes back ends by it. */
-  #closed: Stop | null = null;
+  readonly endings: Endings;
 
   constructor(
     private readonly workers: Workers,
-    private readonly requests: Requests,
+    requests: Requests,
     private readonly statistics: Statistics,
-    /** 0 ≤ random() < 1: spreads the retries. */
-    private readonly random: () => number,
-  ) {}
+    random: () => number,
+    /** ms from the abort signal of an emergency stop to the kill. */
+    private readonly stopGraceMs: number,
+  ) {
+    this.endings = new Endings(requests, statistics, random);
+  }
+
+  get queues(): JobQueues {
+    return this.endings.queues;
+  }
 
   /** ms on the clock of `now`: when `tick` should be called next; null for no need. */
   get nextAt(): number | null {
-    return this.#timers.nextAt;
+    return this.endings.timers.nextAt;
   }
 
-  accept(job: Job): void {
+  accept(job: Job, now: number): Effect[] {
     this.statistics.accepted++;
     job.request?.jobs.add(job);
-    this.queues.push(job);
-    if (job.expiresAt === Number.POSITIVE_INFINITY) return;
-    this.#timers.add({
-      at: job.expiresAt,
-      isAlive: () => job.state !== "ended",
-      // While a worker has it, that one sees to it that it does not begin too late.
-      fire: (now) => (job.state === "held" ? [] : this.expire(job, now)),
-    });
+    const effects = this.#supersede(job, now);
+    this.endings.latest.note(job);
+    if (job.place.id === job.id) this.queues.push(job);
+    else this.queues.putBack(job);
+    if (job.expiresAt < Number.POSITIVE_INFINITY) {
+      this.endings.timers.add({
+        at: job.expiresAt,
+        isAlive: () => job.state !== "ended",
+        // While a worker has it, that one sees to it that it does not begin too late.
+        fire: (at) => (job.state === "held" ? [] : this.endings.expire(job, at)),
+      });
+    }
+    return effects;
+  }
+
+  /** The waiting job whose place this one would take; undefined for none. */
+  replacedBy(draft: Pick<Draft, "name" | "options">): Job | undefined {
+    const older = this.endings.latest.before(draft);
+    return older?.worker === null ? older : undefined;
   }
 
   tick(now: number): Effect[] {
-    return this.#timers.fireDue(now);
+    return this.endings.timers.fireDue(now);
   }
 
-  /** Hands a queued job to a worker. */
+  /** Hands a queued job to a worker, with all that it needs. */
   assign(worker: Worker, job: Job, now: number): void {
     this.queues.remove(job);
+    // What makes something safe holds it already.
+    if (job.kind === "task") this.endings.resources.take(job);
     this.workers.assign(worker, job);
-    this.#startHead(worker, now);
+    this.startHead(worker, now);
   }
 
-  /** Takes a worker's answer. False where it does not hold that job. @param ms how long it ran; 0 for not at all */
-  answered(worker: Worker, id: number, outcome: Outcome, ms: number, now: number): Effect[] | false {
+  /**
+   * Takes a worker's answer. False where it does not hold that job.
+   * @param ms how long it ran; 0 for not at all
+   * @param isUnsafe its task's `onStop` was to run there, and has failed
+   */
+  answered(worker: Worker, id: number, outcome: Outcome, ms: number, isUnsafe: boolean, now: number): Effect[] | false {
     const job = this.workers.release(worker, id);
     if (job === undefined) return false;
     if (ms > 0) this.workers.learn(job.queue, ms);
     if (ms > 0 && job.kind === "task") this.statistics.ran(job.name, ms);
-    this.#startHead(worker, now);
-    const again = this.#nextTry(worker, job);
-    // Only what a task has thrown may come out otherwise the next time.
-    if (outcome.code === "TASK_ERROR" && again?.onError === true) return this.#tryAgain(job, again.backoffMs, now);
-    return this.#end(job, outcome, now);
+    this.startHead(worker, now);
+    return this.endings.answered(worker, job, outcome, isUnsafe, now);
+  }
+
+  /** A worker that was given up with a job has let go of it after all. */
+  letGo(worker: Worker, id: number, isUnsafe: boolean, now: number): void {
+    const job = worker.stuckOn;
+    if (job?.id !== id) return;
+    worker.stuckOn = null;
+    if (job.kind === "task") this.endings.letGo(job, isUnsafe, now);
+  }
+
+  /** A job has let go, and its task's `onStop` runs in its worker: it has the time for that from now on. */
+  safing(worker: Worker, id: number, now: number): void {
+    const held = worker.held.get(id);
+    if (held === undefined || held.isSafing || held !== worker.head || held.job.policy.onStop !== true) return;
+    held.isSafing = true;
+    this.#limitSafing(worker, held, now);
   }
 
   /** A worker gives back what it has not begun. */
   returned(worker: Worker, ids: readonly number[], now: number): Effect[] {
     const jobs = ids.map((id) => this.workers.release(worker, id)).filter((job) => job !== undefined);
-    this.#startHead(worker, now);
-    return this.#putBack(jobs, now);
+    this.startHead(worker, now);
+    return this.endings.putBack(jobs, now);
   }
 
   /** Ends a job before its time: at once where nobody has it, else by telling its worker, and killing that if need be. */
   stop(job: Job, stop: Stop, now: number): Effect[] {
-    if (job.state === "ended" || job.stop !== null) return [];
     const { worker } = job;
+    if (worker === null) return this.endings.stop(job, stop, now);
+    if (job.state === "ended" || job.stop !== null || job.kind === "safe") return [];
     job.stop = stop;
-    if (worker === null) return this.#end(job, null, now);
     if (worker.head?.job === job) this.#startGrace(worker, worker.head, now);
     return [abort(worker, job, stop)];
   }
@@ -89,51 +123,75 @@ export class Jobs {
     return [...jobs].flatMap((job) => this.stop(job, stop, now));
   }
 
-  /** Ends a job that no worker has and that may not begin any more. */
-  expire(job: Job, now: number): Effect[] {
-    const message = job.tries === 0 ? "it was not started within its ttlMs" : "its ttlMs left no time for another try";
-    return this.stop(job, { code: "EXPIRED", message }, now);
-  }
-
   /** Ends everything that no worker has, now and from now on. */
   close(stop: Stop, now: number): Effect[] {
-    this.#closed = stop;
+    this.endings.closed = stop;
     return this.stopAll(this.queues, stop, now);
   }
 
-  /**
-   * The connection is gone. Of a supervised worker the supervisor will say what it had begun, if its process has died. If it
-   * lives on, what it runs is out of reach, and would be run on without limits: then it is killed.
-   */
-  disconnected(worker: Worker, now: number): Effect[] {
-    worker.isConnected = false;
-    if (worker.begun !== null) return this.lose(worker, "its process has died", now);
-    if (worker.ready.supervised !== true || worker.held.size === 0)
-      return this.lose(worker, "its connection is gone", now);
-    if (worker.retired === "killed") return [];
-    worker.retired = "lost";
-    this.#timers.add({
-      at: now + verdictMs,
-      isAlive: () => worker.retired === "lost" && this.#isKnown(worker),
-      fire: (at) => this.#kill(worker, "it has lost its connection", at),
+  /** From now on nothing begins that is not allowed when stopped, until `resume`. What runs comes first: that is what moves. */
+  emergencyStop(stop: Stop, now: number): Effect[] {
+    this.endings.stopped = stop;
+    const effects: Effect[] = [];
+    for (const worker of this.workers) {
+      const { head } = worker;
+      if (head !== undefined && head.job.stop !== null && isStoppable(head.job))
+        this.#startGrace(worker, head, now, stop);
+      effects.push(...this.stopAll(jobsOf(worker).filter(isStoppable), stop, now));
+    }
+    effects.push(...this.stopAll([...this.queues].filter(isStoppable), stop, now));
+    return effects;
+  }
+
+  /** Ends the emergency stop, and tries again to make safe what could not be made safe. */
+  resume(): void {
+    this.endings.stopped = null;
+    this.endings.safings.retry();
+  }
+
+  /** Takes what a waiting job needs from those that hold it, where it asks for that, and their tasks allow it. */
+  preempt(job: Job, now: number): Effect[] {
+    if (job.options.preempt !== true) return [];
+    const { resources } = this.endings;
+    const holders = new Set(resourcesOf(job).flatMap((resource) => [...resources.holdersOf(resource)]));
+    const canBeTaken = (holder: Job): boolean =>
+      holder.kind === "task" && holder.policy.preemptible === true && holder.priority < job.priority;
+    if (![...holders].every(canBeTaken)) return [];
+    return this.stopAll(
+      holders,
+      { code: "PREEMPTED", message: `${job.name} of priority ${job.priority} needed what it held` },
+      now,
+    );
+  }
+
+  /** The first job that the worker holds runs now: its limits begin to count. */
+  startHead(worker: Worker, now: number): void {
+    const head = headOf(worker);
+    if (head === worker.head) return;
+    worker.head = head;
+    if (head === undefined) return;
+    const { job } = head;
+    if (job.kind === "safe") return this.#limitSafing(worker, head, now);
+    if (job.stop !== null) return this.#startGrace(worker, head, now);
+    const limit = tighter(worker.policies.get(job.name)?.timeoutMs, job.options.timeoutMs);
+    if (limit === Number.POSITIVE_INFINITY) return;
+    this.endings.timers.add({
+      at: now + limit,
+      isAlive: () => worker.head === head && job.stop === null && !head.isSafing,
+      fire: (at) => this.stop(job, { code: "TIMEOUT", message: `it ran longer than ${limit} ms` }, at),
     });
-    return [];
   }
 
-  /** Its process has another connection: what it got by the first is out of reach. False where it need not be killed for that. */
-  reconnected(worker: Worker, now: number): Effect[] | false {
-    if (worker.held.size === 0 || worker.begun !== null) return false;
-    worker.isConnected = false;
-    return worker.retired === "killed" ? [] : this.#kill(worker, "it has lost its connection", now);
-  }
-
-  /** The supervisor says that its process has died. What it sent before may still be on its way until its connection is gone. */
-  died(worker: Worker, begun: number, now: number): Effect[] {
-    worker.begun = begun;
-    if (!worker.isConnected) return this.lose(worker, "its process has died", now);
+  /** Has its supervisor kill a worker; what it held ends when it is dead. */
+  kill(worker: Worker, why: string, now: number): Effect[] {
     worker.retired = "killed";
-    this.#loseAt(worker, now + verdictMs, "its process has died");
-    return [];
+    // Whoever claims to be supervised and is not, or cannot be killed, must not keep anybody waiting.
+    this.endings.timers.add({
+      at: now + killMs + verdictMs,
+      isAlive: () => this.workers.get(worker.key) === worker,
+      fire: (at) => this.lose(worker, "it could not be killed", at),
+    });
+    return [{ to: "supervisor", type: "kill", pid: worker.ready.pid, why }];
   }
 
   /**
@@ -142,6 +200,8 @@ export class Jobs {
    */
   lose(worker: Worker, why: string, now: number): Effect[] {
     this.workers.remove(worker);
+    const { stuckOn } = worker;
+    if (stuckOn !== null) this.endings.secure(worker, stuckOn, { code: "INTERRUPTED", message: why }, now);
     const jobs = jobsOf(worker);
     const last = jobs.findIndex((job) => job.id === worker.begun);
     // 0 is no job's id, and one that was answered already leaves nothing begun: the jobs run one after the other.
@@ -151,143 +211,74 @@ export class Jobs {
       this.workers.release(worker, job.id);
       const isKiller = worker.begun === null ? begunCount === 1 : index === last;
       if (isKiller) job.kills++;
-      effects.push(...this.#cutOff(worker, job, why, now));
+      effects.push(...this.endings.cutOff(worker, job, why, now));
     }
     for (const job of jobs.slice(begunCount)) this.workers.release(worker, job.id);
-    effects.push(...this.#putBack(jobs.slice(begunCount), now));
+    effects.push(...this.endings.putBack(jobs.slice(begunCount), now));
     return effects;
   }
 
   /* ── Within ────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
-  /** The first job that the worker holds runs now: its limits begin to count. */
-  #startHead(worker: Worker, now: number): void {
-    const head = headOf(worker);
-    if (head === worker.head) return;
-    worker.head = head;
-    if (head === undefined) return;
-    const { job } = head;
-    if (job.stop !== null) {
-      this.#startGrace(worker, head, now);
-      return;
-    }
-    const limit = Math.min(
-      worker.policies.get(job.name)?.timeoutMs ?? Number.POSITIVE_INFINITY,
-      job.options.timeoutMs ?? Number.POSITIVE_INFINITY,
-    );
-    if (limit === Number.POSITIVE_INFINITY) return;
-    this.#timers.add({
-      at: now + limit,
-      isAlive: () => worker.head === head && job.stop === null,
-      fire: (at) => this.stop(job, { code: "TIMEOUT", message: `it ran longer than ${limit} ms` }, at),
+  /** The newest of one task and key is the one that is wanted: it takes the place of one that waits. */
+  #supersede(job: Job, now: number): Effect[] {
+    const older = this.endings.latest.before(job);
+    if (older === undefined || job.options.latest === undefined) return [];
+    const { latest } = job.options;
+    const endsRunning = typeof latest !== "string" && latest.abort === true;
+    if (older.worker !== null && !endsRunning) return [];
+    if (older.worker === null && older.priority === job.priority) job.place = older.place;
+    return this.stop(older, { code: "SUPERSEDED", message: "a newer job has taken its place" }, now);
+  }
+
+  /** From the abort signal to the kill. @param stop what it is ended for; what it was told first, if nothing is said */
+  #startGrace(worker: Worker, head: Held, now: number, stop: Stop | null = head.job.stop): void {
+    const graceMs = worker.policies.get(head.job.name)?.graceMs ?? abortGraceMs;
+    this.endings.timers.add({
+      at: now + (stop?.code === "STOPPED" ? Math.min(graceMs, this.stopGraceMs) : graceMs),
+      isAlive: () => !head.isSafing && isWatched(worker, head),
+      fire: (at) => this.#overrun(worker, head.job, `did not let go after ${stop?.code ?? "its abort signal"}`, at),
     });
   }
 
-  /** From the abort signal to the kill. */
-  #startGrace(worker: Worker, head: Held, now: number): void {
-    this.#timers.add({
-      at: now + (worker.policies.get(head.job.name)?.graceMs ?? abortGraceMs),
-      // One that has died, or is about to, need not be killed.
-      isAlive: () => worker.head === head && worker.retired !== "killed" && worker.retired !== "lost",
-      fire: (at) => this.#overrun(worker, head.job, at),
+  #limitSafing(worker: Worker, head: Held, now: number): void {
+    const limit = head.job.policy.onStopMs ?? onStopMs;
+    this.endings.timers.add({
+      // Its worker aborts its signal at the limit.
+      at: now + limit + abortGraceMs,
+      isAlive: () => isWatched(worker, head),
+      fire: (at) => this.#overrun(worker, head.job, `did not end its onStop within ${limit} ms`, at),
     });
   }
 
-  #overrun(worker: Worker, job: Job, now: number): Effect[] {
-    const why = `${job.name} did not let go after ${job.stop?.code ?? "its abort signal"}`;
-    if (worker.ready.supervised === true) return this.#kill(worker, why, now);
+  #overrun(worker: Worker, job: Job, what: string, now: number): Effect[] {
+    const why = `${job.name} ${what}`;
+    if (worker.ready.supervised === true) return this.kill(worker, why, now);
     // Nobody here can kill it. Its requestor must not wait for it all the same, nor those of the jobs behind it.
-    worker.stuckOn = job.id;
+    worker.stuckOn = job;
     const effects: Effect[] = [{ to: "log", line: `worker ${worker.ready.id} cannot be killed from here: ${why}` }];
     for (const other of jobsOf(worker)) {
       this.workers.release(worker, other.id);
-      if (other === job) effects.push(...this.#end(job, null, now));
-      else effects.push(abort(worker, other, stuck), ...this.#cutOff(worker, other, why, now));
+      if (other !== job) effects.push(abort(worker, other, stuck), ...this.endings.cutOff(worker, other, why, now));
+      else if (job.stop === null) effects.push(...this.endings.cutOff(worker, job, why, now));
+      else effects.push(...this.#endStuck(job, now));
     }
     worker.head = undefined;
     return effects;
   }
 
-  #kill(worker: Worker, why: string, now: number): Effect[] {
-    worker.retired = "killed";
-    // Whoever claims to be supervised and is not, or cannot be killed, must not keep anybody waiting.
-    this.#loseAt(worker, now + killMs + verdictMs, "it could not be killed");
-    return [{ to: "supervisor", type: "kill", pid: worker.ready.pid, why }];
-  }
-
-  /** A job whose worker died while it may have been running. */
-  #cutOff(worker: Worker, job: Job, why: string, now: number): Effect[] {
-    if (job.stop === null && job.kills >= killsMax) {
-      const message = `${job.name} has killed its worker ${job.kills} times and is not tried again`;
-      return this.#end(job, failure(this.requests.routerId, "POISONOUS", message), now);
+  /** It goes on and keeps what it holds; but what it drives may be made safe from elsewhere. */
+  #endStuck(job: Job, now: number): Effect[] {
+    if (job.policy.onStop === true && job.stop !== null) {
+      this.endings.safings.start(job.name, job.policy, job.stop, now);
     }
-    const again = this.#nextTry(worker, job);
-    if (again !== null) return this.#tryAgain(job, again.backoffMs, now);
-    const message = `worker ${worker.ready.id} was lost (${why}) while ${job.name} may have been running`;
-    return this.#end(job, failure(this.requests.routerId, "INTERRUPTED", message), now);
-  }
-
-  /** How a job that has begun may be tried again; null where it may not. */
-  #nextTry(worker: Worker, job: Job): Idempotence | null {
-    if (job.stop !== null || this.#closed !== null) return null;
-    const again = idempotence(worker.policies.get(job.name));
-    return again !== null && job.tries + 1 < again.tries ? again : null;
-  }
-
-  #tryAgain(job: Job, backoffMs: number, now: number): Effect[] {
-    job.tries++;
-    if (job.expiresAt <= now) return this.expire(job, now);
-    this.statistics.retried++;
-    this.queues.park(job);
-    // Between half and all of it: what failed together is not tried again together.
-    const delayMs = Math.min(backoffMs * 2 ** (job.tries - 1), retryBackoffMsMax) * (0.5 + this.random() / 2);
-    this.#timers.add({
-      at: now + delayMs,
-      isAlive: () => job.state === "waiting",
-      fire: () => {
-        this.queues.putBack(job);
-        return [];
-      },
-    });
-    return [];
-  }
-
-  /** To their places in the queue: they have not begun. */
-  #putBack(jobs: readonly Job[], now: number): Effect[] {
-    const effects: Effect[] = [];
-    for (const job of jobs) {
-      if (job.stop !== null) effects.push(...this.#end(job, null, now));
-      else if (this.#closed !== null) effects.push(...this.stop(job, this.#closed, now));
-      else if (job.expiresAt <= now) effects.push(...this.expire(job, now));
-      else this.queues.putBack(job);
-    }
-    return effects;
-  }
-
-  #loseAt(worker: Worker, at: number, why: string): void {
-    this.#timers.add({
-      at,
-      isAlive: () => this.#isKnown(worker),
-      fire: (now) => this.lose(worker, why, now),
-    });
-  }
-
-  #isKnown(worker: Worker): boolean {
-    return this.workers.get(worker.key) === worker;
-  }
-
-  /** The one end of every job. A job that was told to end ends by what it was told. @param outcome null: by that alone */
-  #end(job: Job, outcome: Outcome | null, now: number): Effect[] {
-    this.queues.remove(job);
-    job.state = "ended";
-    const final =
-      job.stop === null ? outcome : failure(outcome?.by ?? this.requests.routerId, job.stop.code, job.stop.message);
-    if (final === null) throw new Error(`job ${job.id} has neither an outcome nor a reason to stop`);
-    if (final.code === null) this.statistics.done++;
-    else this.statistics.fail(final.code);
-    return this.requests.settle(job, final, now);
+    return this.endings.end(job, null, now);
   }
 }
+
+/** One that has died, or is about to, need not be killed. */
+const isWatched = (worker: Worker, head: Held): boolean =>
+  worker.head === head && worker.retired !== "killed" && worker.retired !== "lost";
 
 const stuck: Stop = { code: "INTERRUPTED", message: "the job before it does not let go" };
 

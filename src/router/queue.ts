@@ -6,24 +6,30 @@
  * that is first in, first out; a job of low priority is overtaken by those of higher priority that come within their head
  * start, and by no later ones, so that none waits for ever.
  */
-import { priorityHeadStartMs, priorityMax, queueBytesMax, queueJobsMax } from "../limits.ts";
+import { priorityHeadStartMs, queueBytesMax, queueJobsMax } from "../limits.ts";
 import { Fifo } from "./fifo.ts";
-import type { Job } from "./job.ts";
+import { type Job, urgentPriority, waitingPriority } from "./job.ts";
 
-export const rankOf = (acceptedAt: number, priority: number): number => acceptedAt - priority * priorityHeadStartMs;
+/** ms. Longer than anything waits: what is urgent is before all that is not. */
+const urgentHeadStartMs = 1e12;
+
+export const rankOf = (job: Job): number => {
+  const priority = waitingPriority(job);
+  return job.place.at - (priority === urgentPriority ? urgentHeadStartMs : priority * priorityHeadStartMs);
+};
 
 class PriorityQueue {
-  readonly #levels = Array.from({ length: priorityMax + 1 }, () => new Fifo<Job>());
+  readonly #levels = Array.from({ length: urgentPriority + 1 }, () => new Fifo<Job>());
   length = 0;
 
   push(job: Job): void {
-    this.#level(job.priority)?.push(job);
+    this.#levelOf(job)?.push(job);
     this.length++;
   }
 
-  /** Back to its place: before all that were accepted later, whose ids are higher. */
+  /** To its place: before all that were accepted later, whose ids are higher. */
   putBack(job: Job): void {
-    this.#level(job.priority)?.insert(job, ({ id }) => id > job.id);
+    this.#levelOf(job)?.insert(job, ({ place }) => place.id > job.place.id);
     this.length++;
   }
 
@@ -32,22 +38,22 @@ class PriorityQueue {
   }
 
   remove(job: Job): void {
-    if (this.#level(job.priority)?.remove(job) === true) this.length--;
+    if (this.#levelOf(job)?.remove(job) === true) this.length--;
   }
 
-  #level(priority: number): Fifo<Job> | undefined {
-    return this.#levels[priority];
+  #levelOf(job: Job): Fifo<Job> | undefined {
+    return this.#levels[waitingPriority(job)];
   }
 
   #firstLevel(): Fifo<Job> | undefined {
     let best: Fifo<Job> | undefined;
     let bestRank = Number.POSITIVE_INFINITY;
     // From the highest priority down: of equal ranks the higher priority is first.
-    for (let priority = priorityMax; priority >= 0; priority--) {
+    for (let priority = urgentPriority; priority >= 0; priority--) {
       const level = this.#levels[priority];
       const job = level?.first;
       if (job === undefined) continue;
-      const rank = rankOf(job.acceptedAt, priority);
+      const rank = rankOf(job);
       if (rank < bestRank) {
         best = level;
         bestRank = rank;
@@ -84,7 +90,7 @@ export class JobQueues {
     this.#queue(job).push(job);
   }
 
-  /** Puts back a job that was in a queue before. It had its place, so the bounds do not turn it away. */
+  /** Puts a job to a place that was there before, its own or the one that it has taken, so the bounds do not turn it away. */
   putBack(job: Job): void {
     this.#add(job, "queued");
     this.#queue(job).putBack(job);

@@ -2,13 +2,18 @@
  * What requestors ask for, taken in: answered at once, refused, or made to jobs that wait.
  */
 import { Access } from "../access/access.ts";
+import type { Stopped } from "../lifecycle.ts";
+import { resetsMax } from "../limits.ts";
 import { encodeData, packNow } from "../wire/frames.ts";
 import type { Json } from "../wire/json.ts";
+import type { Policy } from "../wire/policy.ts";
 import type { BadRequest, Control, Request, TaskPart } from "../wire/requests.ts";
 import { refusalOfRequest } from "../wire/rights.ts";
 import type { Catalogue } from "./catalogue.ts";
+import { DeadMen } from "./deadman.ts";
 import type { Effect } from "./effects.ts";
-import { createJob, type Draft, type Job, type Requestor, type Stop, taskQueue } from "./job.ts";
+import { isStoppable } from "./endings.ts";
+import { createJob, type Draft, deadmanOf, type Job, type Requestor, type Stop, taskQueue } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
 import type { Asked, Requests } from "./requests.ts";
 import type { Statistics } from "./statistics.ts";
@@ -21,7 +26,11 @@ export class Reception {
   security: SecurityKind = "none";
   /** Who may what, as of now. */
   access = Access.nobody;
-  #nextJobId = 1;
+  readonly #deadMen: DeadMen;
+  /** The emergency stop that holds. */
+  #stopped: Stopped | null = null;
+  /** Those who wait for its end. */
+  readonly #resets: Asked[] = [];
 
   constructor(
     private readonly requests: Requests,
@@ -29,7 +38,9 @@ export class Reception {
     private readonly workers: Workers,
     private readonly jobs: Jobs,
     private readonly statistics: Statistics,
-  ) {}
+  ) {
+    this.#deadMen = new DeadMen(jobs.endings.timers, (its, stop, now) => jobs.stopAll(its, stop, now));
+  }
 
   /** @param user the authenticated name of who asks; null where nobody is known */
   receive(requestor: Requestor, user: string | null, request: Request | BadRequest, now: number): Effect[] {
@@ -45,6 +56,8 @@ export class Reception {
         return [this.requests.acknowledge(asked)];
       case "cancel":
         return this.#cancel(asked, request.meta.serial, now);
+      case "keepAlive":
+        return this.#keepAlive(asked, request.meta.serial, now);
       case "task":
         return this.#acceptTasks(asked, request.parts, now);
       case "data":
@@ -69,7 +82,11 @@ export class Reception {
         return answer(reportTasks(this.catalogue, this.workers));
       case "status":
         return answer(
-          reportStatus(this.catalogue, this.workers, this.jobs, this.statistics, this.isClosed, this.security),
+          reportStatus(this.catalogue, this.workers, this.jobs, this.statistics, {
+            draining: this.isClosed,
+            security: this.security,
+            stopped: this.#stopped === null ? null : { ...this.#stopped },
+          }),
         );
       case "get":
         return this.#acceptData(asked, "get", control.topic, noBytes, now);
@@ -78,7 +95,51 @@ export class Reception {
         const effects = requests.flatMap(({ jobs }) => this.jobs.stopAll(jobs, cancelledBy("an operator"), now));
         return [...effects, ...answer({ cancelled: requests.length })];
       }
+      case "estop": {
+        const stopped = this.#stopped ?? { reason: control.reason, since: packNow() };
+        const who = asked.user ?? "a requestor";
+        return [
+          ...this.#stopAll(stopped, now),
+          { to: "supervisor", type: "estop", stopped },
+          { to: "log", line: `EMERGENCY STOP by ${who}: ${control.reason || "no reason given"}` },
+          ...answer({ stopped: { ...stopped } }),
+        ];
+      }
+      case "reset":
+        if (this.#resets.length >= resetsMax) {
+          return [this.requests.refuse(asked, "QUEUE_FULL", `${resetsMax} others wait for the same already`)];
+        }
+        this.#resets.push(asked);
+        return [{ to: "supervisor", type: "reset" }];
     }
+  }
+
+  /** The supervisor's word on whether the engine is in emergency stop. */
+  setStopped(stopped: Stopped | null, now: number): Effect[] {
+    if (stopped !== null) return this.#stopAll(stopped, now);
+    this.#stopped = null;
+    this.jobs.resume();
+    const body = encodeData({ data: { stopped: null }, pack: packNow() });
+    return this.#resets.splice(0).map((asked) => this.requests.acknowledge(asked, body));
+  }
+
+  #stopAll(stopped: Stopped, now: number): Effect[] {
+    this.#stopped = stopped;
+    return this.jobs.emergencyStop({ code: "STOPPED", message: stoppedMessage(stopped) }, now);
+  }
+
+  /** Its connection is gone: what it had to stand by ends. @param peer its routing id */
+  lost(peer: Uint8Array, now: number): Effect[] {
+    return this.requests
+      .guardedOf(peer)
+      .flatMap((request) => this.#deadMen.end(request, "the connection of its requestor is gone", now));
+  }
+
+  #keepAlive(asked: Asked, serial: string, now: number): Effect[] {
+    const request = this.requests.find(asked, serial);
+    if (request === undefined) this.statistics.drop("keepAliveOfNoRequest");
+    else request.aliveAt = now;
+    return [];
   }
 
   #cancel(asked: Asked, serial: string, now: number): Effect[] {
@@ -101,35 +162,50 @@ export class Reception {
       queue: taskQueue(name),
       body: bytes,
       options: asked.meta.version === 0.1 ? {} : options,
+      policy: this.catalogue.policyOf(name) ?? {},
     }));
+    if (this.#stopped !== null && drafts.some(isStoppable)) {
+      return [this.requests.refuse(asked, "STOPPED", stoppedMessage(this.#stopped))];
+    }
     return this.#accept(asked, drafts, now);
   }
 
   #acceptData(asked: Asked, kind: "put" | "get", topic: string, body: Uint8Array, now: number): Effect[] {
     const queue = this.catalogue.topicQueue(topic);
     if (queue === undefined) return [this.requests.refuse(asked, "UNAVAILABLE", "there is no data worker")];
-    return this.#accept(asked, [{ kind, name: topic, queue, body, options: {} }], now);
+    return this.#accept(asked, [{ kind, name: topic, queue, body, options: {}, policy: {} }], now);
   }
 
-  #accept(asked: Asked, drafts: readonly Draft[], now: number): Effect[] {
+  #accept(asked: Asked, drafts: readonly Asking[], now: number): Effect[] {
     if (this.isClosed) {
       return [this.requests.refuse(asked, "SHUTTING_DOWN", "the engine is stopping; ask again once it is back")];
     }
     const bytes = drafts.reduce((sum, { body }) => sum + body.length, 0);
     const { queues } = this.jobs;
-    if (!queues.hasRoom(drafts.length, bytes)) {
+    // A newer command finds room where the one does that it replaces.
+    const replaced = drafts.length === 1 && drafts[0] !== undefined ? this.jobs.replacedBy(drafts[0]) : undefined;
+    if (!queues.hasRoom(replaced === undefined ? drafts.length : 0, bytes - (replaced?.body.length ?? 0))) {
       const message = `${queues.jobs} jobs (${queues.bytes} bytes) are waiting already; ask again later`;
       return [this.requests.refuse(asked, "QUEUE_FULL", message)];
     }
-    const request = this.requests.open(asked, drafts.length, bytes, now);
+    const deadmanMs = Math.min(...drafts.map(deadmanOf));
+    const isGuarded = deadmanMs < Number.POSITIVE_INFINITY;
+    if (isGuarded && asked.meta.serial === undefined) {
+      const message = `${drafts[0]?.name} runs only while its requestor says KEEPALIVE, which takes version 0.2 and a serial`;
+      return [this.requests.refuse(asked, asked.meta.version === 0.1 ? "UNSUPPORTED_VERSION" : "BAD_FRAME", message)];
+    }
+    const request = this.requests.open(asked, drafts.length, bytes, deadmanMs, now);
     if ("code" in request) return [this.requests.refuse(asked, request.code, request.message)];
-    for (const [part, draft] of drafts.entries()) this.#acceptJob(draft, request, part, now);
-    return [];
+    const effects = drafts.flatMap((draft, part) => this.#acceptJob(draft, request, part, now));
+    if (!isGuarded) return effects;
+    this.#deadMen.watch(request);
+    // It knows what it has asked for itself.
+    const isKnown = drafts.every(({ options }) => options.deadmanMs === deadmanMs);
+    return isKnown ? effects : [this.requests.askKeepAlive(request), ...effects];
   }
 
-  #acceptJob(draft: Draft, request: Job["request"], part: number, now: number): void {
-    const policy = draft.kind === "task" ? this.catalogue.policyOf(draft.name) : undefined;
-    this.jobs.accept(createJob(draft, this.#nextJobId++, { request, part }, policy, now));
+  #acceptJob({ policy, ...draft }: Asking, request: Job["request"], part: number, now: number): Effect[] {
+    return this.jobs.accept(createJob(draft, this.jobs.endings.nextId(), { request, part }, policy, now), now);
   }
 
   /** A task's own publication: a job that nobody waits for. @param user its worker's */
@@ -139,10 +215,20 @@ export class Reception {
     else if (queue === undefined) this.statistics.drop("publicationWithoutDataWorker");
     else if (this.isClosed) this.statistics.drop("publicationWhileStopping");
     else if (!this.jobs.queues.hasRoom(1, body.length)) this.statistics.drop("publicationQueueFull");
-    else this.#acceptJob({ kind: "put", name: topic, queue, body, options: {} }, null, 0, now);
+    else return this.#acceptJob({ kind: "put", name: topic, queue, body, options: {}, policy: {} }, null, 0, now);
     return [];
   }
 }
+
+/** What is to be done, and what its task's definition says of it. */
+interface Asking extends Draft {
+  readonly policy: Policy;
+}
+
+const stoppedMessage = ({ reason, since }: Stopped): string => {
+  const at = new Date(since * 1000).toISOString();
+  return `in emergency stop since ${at}${reason === "" ? "" : ` (${reason})`}; task-engine reset ends it`;
+};
 
 const cancelledBy = (who: string): Stop => ({ code: "CANCELLED", message: `${who} cancelled it` });
 

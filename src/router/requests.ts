@@ -22,6 +22,8 @@ export interface Asked {
 
 export class Requests {
   readonly #bySerial = new Map<string, Request>();
+  /** Those that end when their requestor is gone, by its routing id; no id has an empty set. */
+  readonly #guarded = new Map<string, Set<Request>>();
   readonly #shares = new Shares({ jobs: jobsPerClientMax, bytes: bytesPerClientMax });
   /** Of the results of all batches that are not complete. */
   #resultBytes = 0;
@@ -31,8 +33,11 @@ export class Requests {
     readonly routerId: string,
   ) {}
 
-  /** Or why not: that requestor has a request of that serial open already, or its client too much in flight. */
-  open(asked: Asked, parts: number, bytes: number, now: number): Request | ErrorBody {
+  /**
+   * Or why not: that requestor has a request of that serial open already, or its client too much in flight.
+   * @param deadmanMs how long its requestor may be quiet; Infinity for ever
+   */
+  open(asked: Asked, parts: number, bytes: number, deadmanMs: number, now: number): Request | ErrorBody {
     const { requestor, user, meta } = asked;
     const key = meta.serial === undefined ? null : keyOf(asked, meta.serial);
     if (key !== null && this.#bySerial.has(key)) {
@@ -53,9 +58,17 @@ export class Requests {
       resultBytes: 0,
       left: parts,
       progressAt: now,
+      aliveAt: now,
+      deadmanMs,
     };
     if (key !== null) this.#bySerial.set(key, request);
+    if (deadmanMs < Number.POSITIVE_INFINITY) this.#guard(request);
     return request;
+  }
+
+  /** Those that end when this peer is gone. @param peer its routing id */
+  guardedOf(peer: Uint8Array): readonly Request[] {
+    return [...(this.#guarded.get(peerKey(peer)) ?? [])];
   }
 
   find(asked: Pick<Asked, "requestor" | "user">, serial: string): Request | undefined {
@@ -92,6 +105,13 @@ export class Requests {
     return [progressReply(request, by, body)];
   }
 
+  /** Tells its requestor how often it has to say that it is there. */
+  askKeepAlive({ requestor, meta, deadmanMs }: Request): Effect {
+    const body = encodeData({ data: { deadmanMs }, pack: packNow() });
+    const head = encodeReplyMeta(this.routerId, "KEEPALIVE", meta.version, meta.serial);
+    return { to: "requestor", requestor, frames: [head, body] };
+  }
+
   refuse(asked: Asked, code: ErrorCode, message: string): Effect {
     return reply(asked, { type: "ERR", by: this.routerId, body: encodeError(code, message) });
   }
@@ -118,7 +138,22 @@ export class Requests {
     return [progressReply(request, this.routerId, body)];
   }
 
+  #guard(request: Request): void {
+    const key = peerKey(request.requestor[0] ?? noBytes);
+    const its = this.#guarded.get(key);
+    if (its === undefined) this.#guarded.set(key, new Set([request]));
+    else its.add(request);
+  }
+
+  #unguard(request: Request): void {
+    const key = peerKey(request.requestor[0] ?? noBytes);
+    const its = this.#guarded.get(key);
+    its?.delete(request);
+    if (its?.size === 0) this.#guarded.delete(key);
+  }
+
   #close(request: Request): void {
+    if (request.deadmanMs < Number.POSITIVE_INFINITY) this.#unguard(request);
     this.#resultBytes -= request.resultBytes;
     this.#shares.release(request.share, request.parts, request.bytes);
     const { serial } = request.meta;
@@ -145,6 +180,10 @@ const progressReply = (
   requestor,
   frames: [encodeReplyMeta(by, "PROGRESS", meta.version, meta.serial), body],
 });
+
+const noBytes = new Uint8Array(0);
+
+const peerKey = (routingId: Uint8Array): string => asBuffer(routingId).toString("latin1");
 
 /**
  * Routing ids are bytes: as text of as many characters they cannot be confused. They are chosen by peers, so that one could

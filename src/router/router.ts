@@ -46,12 +46,15 @@ export interface RouterOptions {
   /** The folder of task files, or null for the built-in tasks alone; and the task of `on-stop`, if there is one. */
   readonly tasksDir: string | null;
   readonly hook: string | null;
+  /** ms that running jobs may take to let go at an emergency stop. */
+  readonly stopGraceMs: number;
   /** Print each message that is passed on. */
   readonly verbose: boolean;
 }
 
-/** What libzmq tells the backend in a lost worker's name. No header of a worker looks like it: it is not JSON. */
+/** What libzmq says in a lost peer's name. No frame of a peer looks like it: it is not JSON. */
 const lostConnection = "\0lost";
+const saysLost = (frames: readonly Uint8Array[]): boolean => frames.length === 1 && frames[0]?.[0] === 0;
 
 /**
  * Runs until SIGTERM. Should its supervisor die, it answers what it has, makes safe what may have been running, and ends the
@@ -59,12 +62,17 @@ const lostConnection = "\0lost";
  */
 export const runRouter = async (options: RouterOptions): Promise<void> => {
   const gate = await Gate.open();
-  const frontend = new Router({ ...socketOptions, ...gate.serverOptions });
+  const frontend = new Router({ ...socketOptions, ...gate.serverOptions, disconnectMessage: lostConnection });
   const backend = new Router({ ...socketOptions, ...gate.serverOptions, disconnectMessage: lostConnection });
   const front = `[ROUTER-${options.port}(FRONTEND)]`;
   const back = `[ROUTER-${options.backendPort}(BACKEND)]`;
   const security = gate.hasKeys ? "curve" : isLoopback(options.host) ? "none" : "insecure";
-  const broker = new Broker({ id: `ROUTER-${process.pid}`, random: Math.random, security });
+  const broker = new Broker({
+    id: `ROUTER-${process.pid}`,
+    random: Math.random,
+    security,
+    stopGraceMs: options.stopGraceMs,
+  });
   const alarm = new Alarm(() => turn({ type: "tick" }));
 
   /** Counts what came to nothing, and says so once, not once a message: whoever sends garbage would else write the log. */
@@ -109,13 +117,19 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
           break;
         }
         case "supervisor":
-          tellSupervisor(effect.message);
+          inform(effect);
           break;
         case "log":
           warn(`${back} ${effect.line}`);
           break;
       }
     }
+  };
+
+  const inform = ({ to: _, ...message }: Extract<Effect, { to: "supervisor" }>): void => {
+    if (hasSupervisor()) tellSupervisor(message);
+    // A router that a person started by hand has nobody else to ask.
+    else if (message.type === "reset") happen({ type: "stopped", stopped: null });
   };
 
   /** True where there may be more: the other socket, and the jobs that are here by now, have their turn first. */
@@ -131,6 +145,8 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   };
 
   const fromRequestor = (message: Uint8Array[]): void => {
+    const [id = noBytes, ...rest] = message;
+    if (saysLost(rest)) return happen({ type: "lost", peer: id });
     const { envelope, frames, error } = openEnvelope(message);
     const request = error === undefined ? decodeRequest(frames) : { kind: "bad" as const, meta: null, error };
     happen({ type: "request", requestor: envelope, user: gate.userOf(frontend), request });
@@ -138,7 +154,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
 
   const fromWorker = ([id = noBytes, ...frames]: Uint8Array[]): void => {
     const key = workerKey(id);
-    if (frames.length === 1 && frames[0]?.[0] === 0) {
+    if (saysLost(frames)) {
       happen({ type: "disconnected", key });
       return;
     }

@@ -18,6 +18,8 @@ export type DropReason =
   | "publicationUnauthorized"
   /** READY of one too many, or for want of a right */
   | "workerNotAdmitted"
+  /** KEEPALIVE of a request that is answered, or never was */
+  | "keepAliveOfNoRequest"
   | "requestorGone"
   | "requestorNotReading";
 

@@ -10,10 +10,10 @@ import {
 } from "../limits.ts";
 import type { Json } from "../wire/json.ts";
 import type { Catalogue } from "./catalogue.ts";
-import { taskQueue } from "./job.ts";
+import { type Job, resourcesOf, taskQueue } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
 import type { Statistics } from "./statistics.ts";
-import type { Workers } from "./workers.ts";
+import type { Held, Workers } from "./workers.ts";
 
 export const reportTasks = (catalogue: Catalogue, workers: Workers): Json => ({
   tasks: catalogue.taskNames.map((name) => ({ name, workers: workers.serving(taskQueue(name)).length })),
@@ -23,20 +23,27 @@ export const reportTasks = (catalogue: Catalogue, workers: Workers): Json => ({
 /** `insecure`: without keys at an address that others reach. */
 export type SecurityKind = "curve" | "none" | "insecure";
 
+/** What holds for the engine as a whole. */
+export interface EngineState {
+  readonly draining: boolean;
+  readonly security: SecurityKind;
+  readonly stopped: { readonly reason: string; readonly since: number } | null;
+}
+
+const isAskedFor = ({ job }: Held): boolean => job.kind !== "safe";
+
 export const reportStatus = (
   catalogue: Catalogue,
   workers: Workers,
   jobs: Jobs,
   statistics: Statistics,
-  draining: boolean,
-  security: SecurityKind,
+  engine: EngineState,
 ): Json => ({
-  draining,
-  security,
+  ...engine,
   jobs: {
     ...statistics.report(),
-    waiting: jobs.queues.jobs,
-    held: [...workers].reduce((sum, { held }) => sum + held.size, 0),
+    waiting: jobs.queues.jobs - jobs.endings.safings.waiting,
+    held: [...workers].reduce((sum, { held }) => sum + [...held.values()].filter(isAskedFor).length, 0),
   },
   queue: { jobs: jobs.queues.jobs, bytes: jobs.queues.bytes },
   tasks: catalogue.taskNames.map((name) => ({
@@ -45,6 +52,8 @@ export const reportStatus = (
     waiting: jobs.queues.depth(taskQueue(name)),
     ...statistics.runsOf(name),
   })),
+  resources: resourcesReport(jobs),
+  safings: jobs.endings.safings.report().map(({ why, ...safing }) => ({ ...safing, why: { ...why } })),
   workers: [...workers].map(({ ready: { id, role, pid, endpoint, supervised = false }, held, retired, stuckOn }) => ({
     id,
     role,
@@ -56,3 +65,27 @@ export const reportStatus = (
   })),
   limits: { queueJobsMax, queueBytesMax, frameBytesMax, batchTasksMax, workerCreditMax, workersMax, memoryBytesMax },
 });
+
+/** Every resource that is held or waited for. */
+const resourcesReport = (jobs: Jobs): Json[] => {
+  const waiting = new Map<string, number>();
+  for (const job of jobs.queues) {
+    if (job.kind !== "task") continue;
+    for (const resource of resourcesOf(job)) waiting.set(resource, (waiting.get(resource) ?? 0) + 1);
+  }
+  const held = new Map(jobs.endings.resources);
+  return [...new Set([...held.keys(), ...waiting.keys()])].sort().map((name) => ({
+    name,
+    holder: holderReport(held.get(name)),
+    waiting: waiting.get(name) ?? 0,
+  }));
+};
+
+/** What makes it safe says more than the job that it is made safe for. */
+const holderReport = (holders: Iterable<Job> = []): Json => {
+  const all = [...holders];
+  const holder = all.find(({ kind }) => kind === "safe") ?? all[0];
+  if (holder === undefined) return null;
+  const state = holder.kind !== "safe" ? "held" : holder.state === "ended" ? "unsafe" : "safing";
+  return { task: holder.name, serial: holder.request?.meta.serial ?? "", state };
+};

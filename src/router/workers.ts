@@ -8,12 +8,14 @@
 import { workerCreditMax, workerCreditMs } from "../limits.ts";
 import type { ReadyHeader } from "../wire/backend.ts";
 import type { Policy } from "../wire/policy.ts";
-import { dataQueue, type Job, taskQueue } from "./job.ts";
+import { dataQueue, type Job, safeQueue, taskQueue } from "./job.ts";
 
 /** One hand-over of one job; a job that comes back and is handed over again has another. */
 export interface Held {
   readonly job: Job;
   readonly expectedMs: number;
+  /** It has let go, and its task's `onStop` runs. */
+  isSafing: boolean;
 }
 
 export interface Worker {
@@ -34,7 +36,7 @@ export interface Worker {
   /** Why it gets no more: it is leaving, its process has died or is to be killed, its connection is gone. */
   retired: "leaving" | "killed" | "lost" | null;
   /** A job that was answered in its place, since it did not let go of it: until it does, it gets no other. */
-  stuckOn: number | null;
+  stuckOn: Job | null;
   /** What the supervisor said at its death: the last job it had begun, 0 for none. */
   begun: number | null;
 }
@@ -68,7 +70,7 @@ export class Workers {
       key,
       user,
       ready,
-      queues: ready.role === "data" ? [dataQueue(ready.endpoint)] : [...policies.keys()].map(taskQueue),
+      queues: ready.role === "data" ? [dataQueue(ready.endpoint)] : [...policies].flatMap(queuesOf),
       policies,
       held: new Map(),
       expectedMs: 0,
@@ -124,7 +126,7 @@ export class Workers {
 
   assign(worker: Worker, job: Job): void {
     const expectedMs = this.#expected(job);
-    worker.held.set(job.id, { job, expectedMs });
+    worker.held.set(job.id, { job, expectedMs, isSafing: false });
     worker.expectedMs += expectedMs;
     job.state = "held";
     job.worker = worker;
@@ -148,10 +150,13 @@ export class Workers {
   }
 
   #expected(job: Job): number {
-    // What has killed a worker is kept from the rest.
-    return job.kills > 0 ? unknownMs : (this.#expectedMs.get(job.queue) ?? unknownMs);
+    // What has killed a worker is kept from the rest, and so is what must not wait behind others.
+    return job.kills > 0 || job.kind === "safe" ? unknownMs : (this.#expectedMs.get(job.queue) ?? unknownMs);
   }
 }
+
+const queuesOf = ([name, { onStop }]: readonly [string, Policy]): string[] =>
+  onStop === true ? [taskQueue(name), safeQueue(name)] : [taskQueue(name)];
 
 /** What runs, by what the router knows: the first that its worker holds. */
 export const headOf = (worker: Worker): Held | undefined => worker.held.values().next().value;

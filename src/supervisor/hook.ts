@@ -28,7 +28,7 @@ export class Hook {
 
   async #run({ code, message }: Why): Promise<string | null> {
     if (this.#role === null) return null;
-    const role = { ...this.#role, argv: [...this.#role.argv, "--code", code, "--message", message] };
+    const role = { ...this.#role, argv: [...this.#role.argv, `--code=${code}`, `--message=${message}`] };
     const overAtMs = performance.now() + safeMs;
     let words = "";
     for (let tries = 0; tries < onStopTriesMax; tries++) {

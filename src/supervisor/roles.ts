@@ -47,6 +47,8 @@ export const rolesOf = (config: Config): Roles => {
     // Who makes the robot safe if the supervisor dies must know how.
     ...tasks,
     ...hook,
+    "--stop-grace-ms",
+    `${config.stopGraceMs}`,
   ];
   const worker = (kind: "task worker" | "data worker", index: number): Role => {
     const port = config.workerPort + index;

@@ -110,7 +110,9 @@ export class Safety {
   async leave(isClean: boolean): Promise<void> {
     const isSafe = this.#hasServed ? (await this.#makeSafe()) && isClean : !this.#hasCrashed;
     if (!isSafe) return;
-    await this.#state.leave().catch((failure: Error) => warn(`[ENGINE] This stop will look like a crash: ${failure.message}`));
+    await this.#state
+      .leave()
+      .catch((failure: Error) => warn(`[ENGINE] This stop will look like a crash: ${failure.message}`));
   }
 
   close(): void {

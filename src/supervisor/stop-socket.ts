@@ -35,11 +35,7 @@ export class StopSocket {
    * @param isPrivate for this user alone
    * @param stop resolves when nothing runs any more
    */
-  static async open(
-    path: string,
-    isPrivate: boolean,
-    stop: (reason: string) => Promise<Stopped>,
-  ): Promise<StopSocket> {
+  static async open(path: string, isPrivate: boolean, stop: (reason: string) => Promise<Stopped>): Promise<StopSocket> {
     if (Buffer.byteLength(path) > pathBytesMax) {
       throw new StopSocketError(`the path ${path} is too long for a socket; name a shorter folder with --state`);
     }
@@ -53,7 +49,9 @@ export class StopSocket {
       return new StopSocket(path, isPrivate, stop);
     } catch (failure) {
       const why = (failure as Error).message;
-      throw new StopSocketError(`the socket ${path} cannot be made: ${why}; mend it, or name another folder with --state`);
+      throw new StopSocketError(
+        `the socket ${path} cannot be made: ${why}; mend it, or name another folder with --state`,
+      );
     }
   }
 

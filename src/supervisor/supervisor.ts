@@ -115,7 +115,9 @@ export class Supervisor {
       return this.#fail(`there is no room for the record of begun jobs: ${(failure as Error).message}`);
     }
     for (const post of this.#posts) {
-      this.#keep(post, safety).catch((failure: unknown) => this.#fail(`${post.role.kind}: ${(failure as Error).stack}`));
+      this.#keep(post, safety).catch((failure: unknown) =>
+        this.#fail(`${post.role.kind}: ${(failure as Error).stack}`),
+      );
     }
     await Promise.all([...this.#children].map((child) => child.online));
     if (this.#isStopping) return;
@@ -173,7 +175,8 @@ export class Supervisor {
     if (role.kind === "router") this.#released = safety.release(child, () => this.#tasks);
     const ending = await this.#endOf(child);
     if (role.kind === "router" && !this.#isStopping) safety.routerDied();
-    if (role.kind !== "router") this.#children.router?.send({ type: "gone", pid: child.pid, begun: record?.read() ?? 0 });
+    if (role.kind !== "router")
+      this.#children.router?.send({ type: "gone", pid: child.pid, begun: record?.read() ?? 0 });
     if (this.#isStopping) say(farewell(child, ending));
     const who = this.#isReady || ending.excuse !== null ? `Process [${child.pid}]: ${role.kind}` : role.kind;
     return { words: `${who} ${ending.words}`, excuse: ending.excuse };

@@ -215,10 +215,10 @@ describe("a job ends as", () => {
     bench.handle({ type: "drain" });
     bench.ask("c", "count");
     expect(bench.ends).toEqual(["b: SHUTTING_DOWN", "c: SHUTTING_DOWN"]);
-    expect(bench.drained).toBe(0);
+    expect(bench.wishes).toEqual([]);
     bench.done("w1", 1);
     expect(bench.ends.at(-1)).toBe("a: ACK");
-    expect(bench.drained).toBe(1);
+    expect(bench.wishes).toEqual(["drained"]);
   });
 
   test("SHUTTING_DOWN where it still runs when the grace time is over, after its abort signal", () => {
@@ -229,7 +229,7 @@ describe("a job ends as", () => {
     expect(bench.headersOf("w1").at(-1)).toMatchObject({ type: "ABORT", job: 1, code: "SHUTTING_DOWN" });
     bench.fail("w1", 1);
     expect(bench.ends).toEqual(["a: SHUTTING_DOWN"]);
-    expect(bench.drained).toBe(1);
+    expect(bench.wishes).toEqual(["drained"]);
   });
 
   test("UNKNOWN_TASK where it waits for a task that a reload has taken away", () => {

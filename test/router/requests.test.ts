@@ -22,7 +22,7 @@ beforeEach(() => {
 const draft = { kind: "task", name: "count", queue: "task count", body: new Uint8Array(1), options: {} } as const;
 
 const open = (asked: Asked, parts: number): { request: Request; jobs: Job[] } => {
-  const request = requests.open(asked, parts, parts, 0);
+  const request = requests.open(asked, parts, parts, Number.POSITIVE_INFINITY, 0);
   if ("code" in request) throw new Error(request.message);
   const jobs = Array.from({ length: parts }, (_, part) => createJob(draft, part + 1, { request, part }, undefined, 0));
   for (const job of jobs) request.jobs.add(job);
@@ -40,7 +40,7 @@ const repliesOf = (effects: readonly Effect[]): Reply[] =>
 
 test("a serial names one open request of one requestor, and is free again once that is answered", () => {
   const { request, jobs } = open(by("one", "a"), 1);
-  expect(requests.open(by("one", "a"), 1, 1, 0)).toMatchObject({ code: "BAD_FRAME" });
+  expect(requests.open(by("one", "a"), 1, 1, Number.POSITIVE_INFINITY, 0)).toMatchObject({ code: "BAD_FRAME" });
   open(by("two", "a"), 1);
   expect(requests.find(by("one", "a"), "a")).toBe(request);
   expect(requests.findAll("a")).toHaveLength(2);
@@ -122,9 +122,11 @@ test("progress of one job is for v0.2 alone, and a batch has its own", () => {
 test("what its client has in flight is free again once a request is answered, in jobs and in bytes", () => {
   for (let round = 0; round < 3; round++) {
     const asked = { ...by("one", `${round}`), user: "laptop" };
-    const request = requests.open(asked, 2, bytesPerClientMax, 0);
+    const request = requests.open(asked, 2, bytesPerClientMax, Number.POSITIVE_INFINITY, 0);
     if ("code" in request) throw new Error(request.message);
-    expect(requests.open({ ...by("two", "x"), user: "laptop" }, 1, 1, 0)).toMatchObject({ code: "QUEUE_FULL" });
+    expect(requests.open({ ...by("two", "x"), user: "laptop" }, 1, 1, Number.POSITIVE_INFINITY, 0)).toMatchObject({
+      code: "QUEUE_FULL",
+    });
     for (const part of [0, 1])
       requests.settle(createJob(draft, part + 1, { request, part }, undefined, 0), result("r"), 0);
   }

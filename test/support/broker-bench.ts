@@ -7,6 +7,7 @@ import {
   encodeCancel,
   encodeControlRequest,
   encodeDataRequest,
+  encodeKeepAlive,
   encodeTaskPart,
 } from "../../src/wire/asking.ts";
 import type { ReadyHeader, RouterHeader, WorkerHeader } from "../../src/wire/backend.ts";
@@ -37,7 +38,8 @@ export class BrokerBench {
   }[] = [];
   readonly kills: number[] = [];
   readonly logs: string[] = [];
-  drained = 0;
+  /** What the supervisor was told besides, in that order. */
+  readonly wishes: ("drained" | "estop" | "reset")[] = [];
 
   /** A worker says READY. `supervised` unless it says otherwise. */
   ready(key: string, tasks: ReadyHeader["tasks"], more: Partial<ReadyHeader> = {}): void {
@@ -101,6 +103,20 @@ export class BrokerBench {
     this.#request(who, encodeCancel({ id: who, serial }));
   }
 
+  keepAlive(serial: string, who = "requestor"): void {
+    this.#request(who, encodeKeepAlive({ id: who, serial }));
+  }
+
+  /** A requestor's connection is gone. */
+  lose(who: string): void {
+    this.handle({ type: "lost", peer: Buffer.from(who) });
+  }
+
+  /** The tasks whose `onStop` a worker was told to run, in that order. */
+  safesOf(key: string): string[] {
+    return this.headersOf(key).flatMap((header) => (header.type === "SAFE" ? [header.task] : []));
+  }
+
   /** Who may what from now on: `laptop send:count` a line. */
   authorize(...lines: readonly string[]): void {
     const keyed = lines.map((line) => `${line.split(" ")[0]?.padEnd(40, "k")} ${line}`);
@@ -147,7 +163,7 @@ export class BrokerBench {
   /** `serial: code` of each last word, `ACK` for a success, in that order. */
   get ends(): string[] {
     return this.answers
-      .filter(({ reply }) => reply.kind !== "progress")
+      .filter(({ reply }) => reply.kind !== "progress" && reply.kind !== "keepAlive")
       .map(({ reply }) => `${reply.meta.serial ?? "-"}: ${reply.kind === "error" ? reply.error.code : "ACK"}`);
   }
 
@@ -171,7 +187,7 @@ export class BrokerBench {
       else if (effect.to === "worker") this.toWorkers.push(effect);
       else if (effect.to === "log") this.logs.push(effect.line);
       else if (effect.type === "kill") this.kills.push(effect.pid);
-      else this.drained++;
+      else this.wishes.push(effect.type);
     }
   }
 

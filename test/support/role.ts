@@ -33,6 +33,7 @@ const serve = (): void => {
   onSupervisorMessage((message) => {
     process.stdout.write(`${kind} hears ${JSON.stringify(message)}\n`);
     if (message.type === "drain" && behaviour !== "busy") tellSupervisor({ type: "drained" });
+    if (message.type === "halt" && behaviour !== "restless") tellSupervisor({ type: "still", halt: message.halt });
   });
   stayAlive();
   tellSupervisor({ type: "online" });
@@ -42,6 +43,8 @@ const behaviours: Readonly<Record<string, () => void>> = {
   good: serve,
   /** Its jobs never end. */
   busy: serve,
+  /** Its jobs do not end when they are told to. */
+  restless: serve,
   environment: () => {
     process.stdout.write(`${kind} environment ${JSON.stringify(process.env)}\n`);
     serve();

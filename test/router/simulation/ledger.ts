@@ -116,7 +116,7 @@ export class Ledger {
     }
     if (oldest === undefined) throw new Violation(`${key}: a ${reply.kind} for a request that is not open`);
     check(reply.meta.version === oldest.version, `${key}: answered in version ${reply.meta.version}`);
-    if (reply.kind === "progress") return false;
+    if (reply.kind === "progress" || reply.kind === "keepAlive") return false;
     // Only a second request of one name is refused by BAD_FRAME; all that is sent here is sound otherwise.
     if (code === "BAD_FRAME") check(asks.length > 1, `${key}: refused though it is the only one of its name`);
     const newest = asks.at(-1) ?? oldest;
@@ -167,7 +167,7 @@ export class Ledger {
     return found;
   }
 
-  #settle(ask: Ask, reply: Exclude<Reply, { kind: "progress" }>): void {
+  #settle(ask: Ask, reply: Exclude<Reply, { kind: "progress" | "keepAlive" }>): void {
     const name = `${ask.requestor} ${ask.serial}`;
     const { parts } = ask;
     if (reply.kind === "error") {

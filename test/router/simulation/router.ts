@@ -131,7 +131,7 @@ export class SimulatedRouter {
         }
         case "supervisor":
           if (effect.type === "kill") this.world.kill(effect.pid);
-          else this.drainedSaid++;
+          else if (effect.type === "drained") this.drainedSaid++;
           break;
         case "log":
           if (effect.line.includes("cannot be killed")) this.world.ledger.faults++;

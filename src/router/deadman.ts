@@ -1,0 +1,34 @@
+/** Requests whose jobs end once their requestor does not show any more that it is there: how long that is, and when it is over. */
+import type { Effect } from "./effects.ts";
+import { deadmanOf, type Job, type Request, type Stop } from "./job.ts";
+import type { Timers } from "./timers.ts";
+
+type StopAll = (jobs: Iterable<Job>, stop: Stop, now: number) => Effect[];
+
+export class DeadMen {
+  constructor(
+    private readonly timers: Timers,
+    private readonly stopAll: StopAll,
+  ) {}
+
+  /** From now on its requestor has to be heard of. */
+  watch(request: Request): void {
+    this.timers.add({
+      at: request.aliveAt + request.deadmanMs,
+      isAlive: () => request.left > 0,
+      fire: (now) => {
+        if (now - request.aliveAt >= request.deadmanMs) {
+          return this.end(request, `its requestor was quiet for ${request.deadmanMs} ms`, now);
+        }
+        // It has been heard of since: the next look is when that will be too long ago.
+        this.watch(request);
+        return [];
+      },
+    });
+  }
+
+  end({ jobs }: Request, message: string, now: number): Effect[] {
+    const guarded = [...jobs].filter((job) => deadmanOf(job) < Number.POSITIVE_INFINITY);
+    return this.stopAll(guarded, { code: "DEADMAN", message }, now);
+  }
+}

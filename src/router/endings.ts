@@ -1,0 +1,176 @@
+/**
+ * How jobs end, and the ways back to the queue for those that may be tried again. Every job ends once, by `end`, whatever
+ * dies; what it held is free once it is known to be safe.
+ */
+import { abortGraceMs, beatSilenceMs, killsMax, onStopTriesMax, retryBackoffMs, retryBackoffMsMax } from "../limits.ts";
+import type { Effect } from "./effects.ts";
+import { type Job, resourcesOf, type Stop } from "./job.ts";
+import { Latest } from "./latest.ts";
+import { failure, type Idempotence, idempotence, type Outcome } from "./outcome.ts";
+import { JobQueues } from "./queue.ts";
+import type { Requests } from "./requests.ts";
+import { Resources } from "./resources.ts";
+import { Safings } from "./safings.ts";
+import type { Statistics } from "./statistics.ts";
+import { Timers } from "./timers.ts";
+import type { Worker } from "./workers.ts";
+
+export class Endings {
+  readonly queues = new JobQueues();
+  readonly timers = new Timers();
+  readonly resources = new Resources();
+  readonly latest = new Latest();
+  readonly safings = new Safings(this.queues, this.resources, () => this.nextId());
+  /** Set once nothing is to begin any more: what then comes back ends by it. */
+  closed: Stop | null = null;
+  /** Set in emergency stop: what then comes back ends by it, but for what is allowed when stopped. */
+  stopped: Stop | null = null;
+  #lastId = 0;
+
+  constructor(
+    private readonly requests: Requests,
+    private readonly statistics: Statistics,
+    /** 0 ≤ random() < 1: spreads the retries. */
+    private readonly random: () => number,
+  ) {}
+
+  nextId(): number {
+    return ++this.#lastId;
+  }
+
+  /** Why a job must not begin now, whatever its turn; null where it may. */
+  barred(job: Job): Stop | null {
+    if (job.kind === "safe") return null;
+    return this.closed ?? (isStoppable(job) ? this.stopped : null);
+  }
+
+  /** Whether it must wait for what others hold, or for its own task to be safe. @param claimed what others wait for that were before it */
+  isBlocked(job: Job, claimed: ReadonlySet<string>): boolean {
+    if (job.kind !== "task") return false;
+    if (this.safings.isPending(job.name)) return true;
+    return resourcesOf(job).some((resource) => claimed.has(resource) || this.resources.holdersOf(resource).size > 0);
+  }
+
+  /** Ends a job that no worker has. */
+  stop(job: Job, stop: Stop, now: number): Effect[] {
+    if (job.state === "ended" || job.kind === "safe") return [];
+    job.stop ??= stop;
+    return this.end(job, null, now);
+  }
+
+  /** Ends a job that no worker has and that may not begin any more. */
+  expire(job: Job, now: number): Effect[] {
+    const message = job.tries === 0 ? "it was not started within its ttlMs" : "its ttlMs left no time for another try";
+    return this.stop(job, { code: "EXPIRED", message }, now);
+  }
+
+  /** Takes a worker's answer. @param isUnsafe it says that the task's `onStop` has failed there */
+  answered(worker: Worker, job: Job, outcome: Outcome, isUnsafe: boolean, now: number): Effect[] {
+    if (job.kind !== "safe") this.letGo(job, isUnsafe, now);
+    const again = this.#nextTry(worker, job);
+    // Only what a task has thrown may come out otherwise the next time.
+    const isWorthIt = outcome.code === "TASK_ERROR" || (job.kind === "safe" && outcome.code !== null);
+    if (isWorthIt && again?.onError === true) return this.#tryAgain(job, again.backoffMs, now);
+    return this.end(job, outcome, now);
+  }
+
+  /** It runs no more. */
+  letGo(job: Job, isUnsafe: boolean, now: number): void {
+    if (isUnsafe && job.policy.onStop === true) {
+      this.safings.start(job.name, job.policy, job.stop ?? failedThere, now);
+    }
+    this.resources.release(job);
+  }
+
+  /** A job whose worker is lost while it may have been running. */
+  cutOff(worker: Worker, job: Job, why: string, now: number): Effect[] {
+    const message = `worker ${worker.ready.id} was lost (${why}) while ${job.name} may have been running`;
+    this.secure(worker, job, { code: "INTERRUPTED", message }, now);
+    if (job.stop === null && job.kills >= killsMax) {
+      const poison = `${job.name} has killed its worker ${job.kills} times and is not tried again`;
+      return this.end(job, failure(this.requests.routerId, "POISONOUS", poison), now);
+    }
+    const again = this.#nextTry(worker, job);
+    if (again !== null) return this.#tryAgain(job, again.backoffMs, now);
+    return this.end(job, failure(this.requests.routerId, "INTERRUPTED", message), now);
+  }
+
+  /** Sees to it that what a job held, whose worker is lost, is held until it is known to be safe. */
+  secure(worker: Worker, job: Job, lost: Stop, now: number): void {
+    if (job.kind !== "task") return;
+    if (job.policy.onStop === true) this.safings.start(job.name, job.policy, job.stop ?? lost, now);
+    if (worker.ready.supervised === true || resourcesOf(job).length === 0) return this.resources.release(job);
+    // A worker that nobody here can kill lets go by itself, as the protocol wants it, when it notices that it is lost.
+    this.timers.add({
+      at: now + beatSilenceMs + (worker.policies.get(job.name)?.graceMs ?? abortGraceMs),
+      isAlive: always,
+      fire: () => {
+        this.resources.release(job);
+        return [];
+      },
+    });
+  }
+
+  /** To their places in the queue: they have not begun. */
+  putBack(jobs: readonly Job[], now: number): Effect[] {
+    const effects: Effect[] = [];
+    for (const job of jobs) {
+      this.resources.release(job);
+      const barred = job.stop ?? this.barred(job);
+      if (barred !== null) effects.push(...this.stop(job, barred, now));
+      else if (job.expiresAt <= now) effects.push(...this.expire(job, now));
+      else this.queues.putBack(job);
+    }
+    return effects;
+  }
+
+  /** The one end of every job. A job that was told to end ends by what it was told. @param outcome null: by that alone */
+  end(job: Job, outcome: Outcome | null, now: number): Effect[] {
+    this.queues.remove(job);
+    this.latest.forget(job);
+    job.state = "ended";
+    const final =
+      job.stop === null ? outcome : failure(outcome?.by ?? this.requests.routerId, job.stop.code, job.stop.message);
+    if (final === null) throw new Error(`job ${job.id} has neither an outcome nor a reason to stop`);
+    if (job.kind === "safe") return this.safings.ended(job, final);
+    if (final.code === null) this.statistics.done++;
+    else this.statistics.fail(final.code);
+    return this.requests.settle(job, final, now);
+  }
+
+  /* ── Within ────────────────────────────────────────────────────────────────────────────────────────────────────── */
+
+  /** How a job that has begun may be tried again; null where it may not. */
+  #nextTry(worker: Worker, job: Job): Idempotence | null {
+    if (job.stop !== null || this.barred(job) !== null) return null;
+    const again = job.kind === "safe" ? safingTries : idempotence(worker.policies.get(job.name));
+    return again !== null && job.tries + 1 < again.tries ? again : null;
+  }
+
+  #tryAgain(job: Job, backoffMs: number, now: number): Effect[] {
+    job.tries++;
+    if (job.expiresAt <= now) return this.expire(job, now);
+    if (job.kind === "task") this.statistics.retried++;
+    this.queues.park(job);
+    // Between half and all of it: what failed together is not tried again together.
+    const delayMs = Math.min(backoffMs * 2 ** (job.tries - 1), retryBackoffMsMax) * (0.5 + this.random() / 2);
+    this.timers.add({
+      at: now + delayMs,
+      isAlive: () => job.state === "waiting",
+      fire: () => {
+        this.queues.putBack(job);
+        return [];
+      },
+    });
+    return [];
+  }
+}
+
+/** Whether an emergency stop ends it. Sensor data goes on, and what makes hardware safe does. */
+export const isStoppable = ({ kind, policy }: Pick<Job, "kind" | "policy">): boolean =>
+  kind === "task" && policy.allowedWhenStopped !== true;
+
+const always = (): boolean => true;
+
+const safingTries: Idempotence = { tries: onStopTriesMax, backoffMs: retryBackoffMs, onError: true };
+const failedThere: Stop = { code: "TASK_ERROR", message: "its onStop failed where it had run" };

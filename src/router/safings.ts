@@ -1,0 +1,104 @@
+/**
+ * What makes the hardware of cut-off jobs safe: runs of their tasks' `onStop`, each a job of its own kind. Until one has succeeded
+ * no job of its task begins, and what the task's jobs hold is held by it. One that has failed too often stays so until `retry`.
+ */
+import type { Policy } from "../wire/policy.ts";
+import type { Effect } from "./effects.ts";
+import { createJob, type Job, resourcesOf, type Stop, safeQueue } from "./job.ts";
+import type { Outcome } from "./outcome.ts";
+import type { JobQueues } from "./queue.ts";
+import type { Resources } from "./resources.ts";
+
+/** What one came to that is not done: `waiting` for a worker or its next try. */
+export interface Safing {
+  readonly task: string;
+  readonly state: "waiting" | "running" | "failed";
+  readonly tries: number;
+  readonly why: Stop;
+}
+
+export class Safings {
+  /** Those that have not succeeded, by their task; no task has an empty set. */
+  readonly #byTask = new Map<string, Set<Job>>();
+
+  constructor(
+    private readonly queues: JobQueues,
+    private readonly resources: Resources,
+    private readonly nextId: () => number,
+  ) {}
+
+  /** Tasks whose hardware is not known to be safe. */
+  get tasks(): string[] {
+    return [...this.#byTask.keys()];
+  }
+
+  /** Those that are in a queue, or wait for their next try. */
+  get waiting(): number {
+    return [...this.#all()].filter(isWaiting).length;
+  }
+
+  isPending(task: string): boolean {
+    return this.#byTask.has(task);
+  }
+
+  /** A job of this task has ended so, other than by itself. Takes hold of what the task's jobs hold. */
+  start(task: string, policy: Policy, why: Stop, now: number): void {
+    const its = this.#byTask.get(task) ?? new Set();
+    // One that has not begun does for both.
+    if ([...its].some(isWaiting)) return;
+    const { resources = [], onStopMs } = policy;
+    const draft = { kind: "safe", name: task, queue: safeQueue(task), body: noBytes, options: {}, why } as const;
+    const job = createJob(
+      draft,
+      this.nextId(),
+      { request: null, part: 0 },
+      { onStop: true, resources, ...(onStopMs !== undefined && { onStopMs }) },
+      now,
+    );
+    this.#byTask.set(task, its.add(job));
+    this.resources.take(job);
+    this.queues.push(job);
+  }
+
+  /** Takes a safing's end. */
+  ended(job: Job, outcome: Outcome): Effect[] {
+    if (outcome.code !== null) {
+      const held = resourcesOf(job);
+      const locked = held.length === 0 ? "no job of it begins" : `${held.join(", ")} stay locked`;
+      const line = `onStop of ${job.name} has failed ${job.tries + 1} times (${outcome.code}), and ${locked}; make it safe by hand, mend it, then run task-engine reset`;
+      return [{ to: "log", line }];
+    }
+    const its = this.#byTask.get(job.name);
+    its?.delete(job);
+    if (its?.size === 0) this.#byTask.delete(job.name);
+    this.resources.release(job);
+    return [];
+  }
+
+  /** Begins anew with those that have failed. */
+  retry(): void {
+    for (const job of [...this.#all()].filter(({ state }) => state === "ended")) {
+      job.tries = 0;
+      job.kills = 0;
+      this.queues.push(job);
+    }
+  }
+
+  report(): Safing[] {
+    return [...this.#all()].map((job) => ({
+      task: job.name,
+      state: job.state === "ended" ? "failed" : job.state === "held" ? "running" : "waiting",
+      tries: job.tries,
+      why: job.why ?? unknown,
+    }));
+  }
+
+  *#all(): Generator<Job, void, undefined> {
+    for (const its of this.#byTask.values()) yield* its;
+  }
+}
+
+const isWaiting = ({ state }: Job): boolean => state === "queued" || state === "waiting";
+
+const unknown: Stop = { code: "INTERRUPTED", message: "" };
+const noBytes = new Uint8Array(0);
