@@ -39,8 +39,8 @@ export class Hook {
       const { exitCode, words: ending } = await this.#children.endOf(child);
       if (exitCode === 0) return null;
       words = ending;
-      // It has tried as often as is worth it, and said so. What has ended it otherwise may have been an accident.
-      if (exitCode === 1) break;
+      // It has tried as often as is worth it, and said so; but one that was killed may have had an accident.
+      if (exitCode !== null) break;
     }
     return words;
   }

@@ -11,7 +11,7 @@ test("each role is told what it needs to know, and workers have ports of their o
   const backend = ["--backend", "tcp://127.0.0.1:9001"];
   expect(await argvOf({})).toEqual([
     ["scan"],
-    ["router", "--host", "127.0.0.1", "--port", "9000", "--backend-port", "9001"],
+    ["router", "--host", "127.0.0.1", "--port", "9000", "--backend-port", "9001", "--stop-grace-ms", "100"],
     ["task-worker", "--host", "127.0.0.1", "--port", "10000", ...backend],
     ["task-worker", "--host", "127.0.0.1", "--port", "10001", ...backend],
     ["data-worker", "--host", "127.0.0.1", "--port", "10002", ...backend],
