@@ -29,6 +29,7 @@ const hiddenVerbs: SubCommandsDef = {
   "task-worker": async () => (await import("./commands/roles.ts")).taskWorkerCommand,
   "data-worker": async () => (await import("./commands/roles.ts")).dataWorkerCommand,
   scan: async () => (await import("./commands/roles.ts")).scanCommand,
+  safe: async () => (await import("./commands/roles.ts")).safeCommand,
 };
 
 const root: CommandDef = {

@@ -33,7 +33,15 @@ import { type EngineStatus, statusSchema } from "./status.ts";
 import { Subscription, type TopicValue } from "./subscription.ts";
 
 export type { ErrorCode } from "../wire/errors.ts";
-export type { RegisteredTask, Schema, TaskContext, TaskDefinition, TaskFunction } from "../worker/task.ts";
+export type {
+  RegisteredTask,
+  Schema,
+  StopFunction,
+  StopReason,
+  TaskContext,
+  TaskDefinition,
+  TaskFunction,
+} from "../worker/task.ts";
 export type { ClientErrorCode } from "./errors.ts";
 export type {
   ArgsSource,

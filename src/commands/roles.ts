@@ -13,7 +13,9 @@ import {
 } from "../lifecycle.ts";
 import { stopGraceMs } from "../limits.ts";
 import { outliveReaders } from "../supervisor/output.ts";
+import type { ErrorCode } from "../wire/errors.ts";
 import { ExitError, UsageError } from "./exit.ts";
+import { valuesOf } from "./strict.ts";
 
 const host = { type: "string", required: true, valueHint: "address", description: "Address to listen on" } as const;
 const portFlag = { type: "string", required: true, valueHint: "port", description: "Port to listen on" } as const;
@@ -84,7 +86,7 @@ export const taskWorkerCommand = defineCommand({
           supervised: hasSupervisor(),
           jobsMax,
           memoryBytesMax: memoryMax === null ? null : memoryMax * 2 ** 20,
-          onStop: onStopSignal,
+          onLeave: onStopSignal,
           verbose: args.verbose === true,
         });
     }),
@@ -108,6 +110,30 @@ export const scanCommand = defineCommand({
     asRole(async () => {
       const { scanTasks } = await import("../worker/scan.ts");
       return () => scanTasks(args.tasks ?? null);
+    }),
+});
+
+export const safeCommand = defineCommand({
+  meta: { name: "safe", description: "Bring hardware into its safe state; the engine runs it where no worker can" },
+  args: {
+    tasks,
+    run: { type: "string", valueHint: "task", description: "Task to run as a whole" },
+    "on-stop": { type: "string", valueHint: "task...", description: "Task whose onStop to run; may be given again" },
+    code: { type: "string", required: true, valueHint: "code", description: "Why, as one of the engine's codes" },
+    message: { type: "string", required: true, valueHint: "text", description: "Why, for a person" },
+  } satisfies ArgsDef,
+  run: ({ args, rawArgs }) =>
+    asRole(async () => {
+      const { makeSafe } = await import("../worker/safe.ts");
+      const { tasks: tasksDir = null, run = null, message } = args;
+      // Not held against the list: a slip of whoever starts this must not keep anything from being made safe.
+      const code = args.code as ErrorCode;
+      // A Ctrl-C is for whoever has started this; what it is about must be made safe all the same.
+      for (const signal of ["SIGINT", "SIGHUP"] as const) process.on(signal, ignore);
+      return async () => {
+        const isSafe = await makeSafe({ tasksDir, run, onStop: valuesOf(rawArgs, "on-stop"), why: { code, message } });
+        if (!isSafe) process.exit(1);
+      };
     }),
 });
 

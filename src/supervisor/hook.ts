@@ -28,20 +28,22 @@ export class Hook {
 
   async #run({ code, message }: Why): Promise<string | null> {
     if (this.#role === null) return null;
-    const role = { ...this.#role, argv: [...this.#role.argv, `--code=${code}`, `--message=${message}`] };
+    // A stranger's words; there is one character that no program can be given.
+    const words = message.replaceAll("\0", " ");
+    const role = { ...this.#role, argv: [...this.#role.argv, `--code=${code}`, `--message=${words}`] };
     const overAtMs = performance.now() + safeMs;
-    let words = "";
+    let failure = "was not done in time";
     for (let tries = 0; tries < onStopTriesMax; tries++) {
       const leftMs = Math.ceil(overAtMs - performance.now());
       if (leftMs <= 0) break;
       const child = this.#children.spawn(role, null, leftMs);
       if (typeof child === "string") return child;
-      const { exitCode, words: ending } = await this.#children.endOf(child);
+      const { exitCode, words: how } = await this.#children.endOf(child);
       if (exitCode === 0) return null;
-      words = ending;
+      failure = how;
       // It has tried as often as is worth it, and said so; but one that was killed may have had an accident.
       if (exitCode !== null) break;
     }
-    return words;
+    return failure;
   }
 }

@@ -36,6 +36,7 @@ const rows = (section: string): [word: string, ...cells: string[]][] => {
 const backendTypes: Readonly<Record<WorkerHeader["type"] | RouterHeader["type"], true>> = {
   ...{ READY: true, BEAT: true, DONE: true, FAIL: true, PROGRESS: true, PUBLISH: true, RETURN: true, LEAVE: true },
   ...{ WELCOME: true, WHO: true, REFUSED: true, JOBS: true, ABORT: true, PUT: true, GET: true, GOODBYE: true },
+  ...{ SAFING: true, SAFE: true },
 };
 
 describe("the examples of", () => {
@@ -88,8 +89,8 @@ describe("the examples of", () => {
     });
     expect([...new Set<string>(types)].sort()).toEqual(Object.keys(backendTypes).sort());
     expect(rows("Workers").map(([word]) => word)).toEqual([
-      ...["READY", "BEAT", "DONE", "FAIL", "PROGRESS", "PUBLISH", "RETURN", "LEAVE"],
-      ...["WELCOME", "WHO", "REFUSED", "BEAT", "JOBS", "ABORT", "PUT", "GET", "GOODBYE"],
+      ...["READY", "BEAT", "DONE", "FAIL", "SAFING", "PROGRESS", "PUBLISH", "RETURN", "LEAVE"],
+      ...["WELCOME", "WHO", "REFUSED", "BEAT", "JOBS", "ABORT", "SAFE", "PUT", "GET", "GOODBYE"],
     ]);
   });
 });
