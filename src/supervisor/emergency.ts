@@ -51,19 +51,21 @@ export class Emergency {
   /**
    * Stops everything. Resolves when nothing runs any more that is to end; the rest goes on. While it holds it can be asked for
    * again: what was asked for first is its reason, and everything is done once more, but not twice at the same time.
+   * @param alongside what else has to be over before the task of `on-stop` runs
    */
-  async stop(stopped: Stopped): Promise<Stopped> {
+  async stop(stopped: Stopped, alongside = Promise.resolve()): Promise<Stopped> {
     this.#stops++;
     const first = this.#note(stopped);
-    this.#underway ??= this.#begin(first);
+    this.#underway ??= this.#begin(first, alongside);
     await this.#underway.still;
     return first;
   }
 
   /** The same for who asks the supervisor: then the router may be what is wrong, and is not relied on. */
   async stopPastRouter(reason: string): Promise<Stopped> {
-    const stopping = this.stop({ reason, since: Date.now() / 1000 });
-    const [stopped] = await Promise.all([stopping, this.#endDeafRouter()]);
+    const routerSound = this.#endDeafRouter();
+    const stopped = await this.stop({ reason, since: Date.now() / 1000 }, routerSound);
+    await routerSound;
     return stopped;
   }
 
@@ -88,7 +90,7 @@ export class Emergency {
     return this.#stopped;
   }
 
-  #begin(stopped: Stopped): { still: Promise<void>; done: Promise<void> } {
+  #begin(stopped: Stopped, alongside: Promise<void>): { still: Promise<void>; done: Promise<void> } {
     const { children, hook, graceMs } = this.#parts;
     const message = lineOf(stopped);
     this.#tellAll();
@@ -96,7 +98,7 @@ export class Emergency {
     // Beside all that: a slow disk must not delay it.
     const latched = this.#latch(stopped);
     const finish = async (): Promise<void> => {
-      await still;
+      await Promise.all([still, alongside]);
       const failure = await hook.run({ code: "STOPPED", message });
       if (failure !== null) error(`[ENGINE] The robot may not be safe: the task of on-stop ${failure}`);
       await latched;

@@ -100,7 +100,9 @@ export class Safety {
   routerDied(): void {
     this.#isUnsafe = true;
     const order = { code: "INTERRUPTED", message: "the router has died", spares: false } as const;
-    this.#halted = haltAll(this.#children.taskWorkers, order, abortGraceMs);
+    // Those that no router has welcomed yet have nothing of it.
+    const workers = this.#children.taskWorkers.filter(({ isOnline }) => isOnline);
+    this.#halted = haltAll(workers, order, abortGraceMs);
   }
 
   /**

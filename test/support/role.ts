@@ -39,6 +39,12 @@ const serve = (): void => {
   tellSupervisor({ type: "online" });
 };
 
+/** Says why it was to be. */
+const endSafing = (exitCode: number): never => {
+  process.stdout.write(`safe for ${process.argv.slice(5).join(" ")}\n`);
+  process.exit(exitCode);
+};
+
 const behaviours: Readonly<Record<string, () => void>> = {
   good: serve,
   /** Its jobs never end. */
@@ -64,6 +70,23 @@ const behaviours: Readonly<Record<string, () => void>> = {
   killer: () => {
     serve();
     onMarker((pid) => tellSupervisor({ type: "kill", pid: Number(pid), why: "spin did not let go" }));
+  },
+  /** As a router: wishes what is in the marker, as JSON. */
+  wisher: () => {
+    serve();
+    onMarker((wish) => tellSupervisor(JSON.parse(wish)));
+  },
+  /** The task of `on-stop`: it does its work; it cannot; it has an accident the first time; it never ends. */
+  "safe well": () => endSafing(0),
+  "safe badly": () => endSafing(1),
+  "safe at last": () => {
+    if (existsSync(marker)) endSafing(0);
+    writeFileSync(marker, "");
+    process.kill(process.pid, "SIGKILL");
+  },
+  "safe never": () => {
+    process.stdout.write("safe begins\n");
+    stayAlive();
   },
   /** Has done its share when the marker is there; ends with the exit code in it. */
   recycled: () => {
