@@ -196,7 +196,8 @@ export class Broker {
     }
     worker.heardAt = now;
     const effects = this.#hear(worker, header, bodies, now);
-    if (worker.retired === "leaving" && worker.held.size === 0 && this.#workers.get(key) === worker) {
+    const isDone = worker.held.size === 0 && worker.stuckOn === null;
+    if (worker.retired === "leaving" && isDone && this.#workers.get(key) === worker) {
       this.#workers.remove(worker);
       effects.push(toWorker(key, { type: "GOODBYE" }), ...this.#endOrphans(now));
     }

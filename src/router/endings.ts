@@ -104,7 +104,9 @@ export class Endings {
     this.timers.add({
       at: now + beatSilenceMs + (worker.policies.get(job.name)?.graceMs ?? abortGraceMs),
       isAlive: always,
-      fire: () => {
+      fire: (at) => {
+        // What was made safe at once may have been driven on until now.
+        if (job.policy.onStop === true) this.safings.start(job.name, job.policy, job.stop ?? lost, at);
         this.resources.release(job);
         return [];
       },

@@ -45,7 +45,7 @@ export const reportStatus = (
     waiting: jobs.queues.jobs - jobs.endings.safings.waiting,
     held: [...workers].reduce((sum, { held }) => sum + [...held.values()].filter(isAskedFor).length, 0),
   },
-  queue: { jobs: jobs.queues.jobs, bytes: jobs.queues.bytes },
+  queue: { jobs: jobs.queues.jobs - jobs.endings.safings.waiting, bytes: jobs.queues.bytes },
   tasks: catalogue.taskNames.map((name) => ({
     name,
     workers: workers.serving(taskQueue(name)).length,
