@@ -11,6 +11,6 @@ export class EmergencyStop {
     if (this.stopped === null || task.policy.allowedWhenStopped === true) return null;
     const { reason, since } = this.stopped;
     const at = new Date(since * 1000).toISOString();
-    return `emergency stop since ${at}${reason === "" ? "" : ` (${reason})`}; \`task-engine reset\` ends it`;
+    return `in emergency stop since ${at}${reason === "" ? "" : ` (${reason})`}; task-engine reset ends it`;
   }
 }

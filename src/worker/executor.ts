@@ -14,7 +14,7 @@ import { BadArgs, type Checked } from "./arguments.ts";
 import { type ContextHooks, JobContext } from "./context.ts";
 import { EmergencyStop } from "./emergency-stop.ts";
 import { FailureLog } from "./failure-log.ts";
-import { isSafeJob, type Job, type Outcome, type SafeJob, type Work } from "./job.ts";
+import { isSafeJob, type Job, leftUnbegun, type Outcome, type SafeJob, type Work } from "./job.ts";
 import { dataFrame } from "./result.ts";
 import { Safing } from "./safing.ts";
 import type { RegisteredTask, Registry, StopReason } from "./task.ts";
@@ -62,10 +62,10 @@ export class Executor {
     return this.#waiting[0] ?? null;
   }
 
-  /** `full`: nothing was taken and `done` will not be called. After `drain` everything is SHUTTING_DOWN. */
+  /** `full`: nothing was taken and `done` will not be called. After `drain` everything is `leftUnbegun`. */
   submit(work: Work): "accepted" | "full" {
     if (this.#drained !== null) {
-      queueMicrotask(() => work.done(shuttingDown));
+      queueMicrotask(() => work.done(leftUnbegun));
       return "accepted";
     }
     if (this.#waiting.length >= workerQueueJobsMax) return "full";
@@ -106,13 +106,13 @@ export class Executor {
   }
 
   /**
-   * Answers all that waits, and all that comes from now on, with SHUTTING_DOWN. The promise is kept when nothing runs any
+   * Answers all that waits, and all that comes from now on, with `leftUnbegun`. The promise is kept when nothing runs any
    * more; it has no bound of its own, since only the supervisor can end a task that does not end itself.
    */
   drain(): Promise<void> {
     if (this.#drained !== null) return this.#drained.promise;
     this.#drained = Promise.withResolvers();
-    for (const work of this.#waiting.splice(0)) queueMicrotask(() => work.done(shuttingDown));
+    for (const work of this.#waiting.splice(0)) queueMicrotask(() => work.done(leftUnbegun));
     if (this.running === 0) queueMicrotask(this.#drained.resolve);
     return this.#drained.promise;
   }
@@ -271,8 +271,6 @@ const call = (task: RegisteredTask, { args, kwargs }: Checked, context: JobConte
   context.hasBegun = true;
   return task.run(args as Json[], kwargs as JsonObject, context);
 };
-
-const shuttingDown: Outcome = { ok: false, code: "SHUTTING_DOWN", message: "the engine is stopping", ms: 0 };
 
 const isThenable = (value: unknown): value is PromiseLike<unknown> =>
   typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";

@@ -44,3 +44,6 @@ export type Outcome =
       /** Its `onStop` was due and has failed. */
       readonly isUnsafe?: boolean;
     };
+
+/** Of what has not begun, and will not here: the worker leaves. No other outcome is this one, whatever its code. */
+export const leftUnbegun: Outcome = { ok: false, code: "SHUTTING_DOWN", message: "the engine is stopping", ms: 0 };

@@ -5,7 +5,7 @@ import { encodeError } from "../wire/frames.ts";
 import { decodeTaskFrame } from "../wire/requests.ts";
 import type { BackendLink, SafeHeader, WorkHeader } from "./backend-link.ts";
 import type { Executor } from "./executor.ts";
-import type { Job, Outcome, SafeJob, Work } from "./job.ts";
+import { type Job, leftUnbegun, type Outcome, type SafeJob, type Work } from "./job.ts";
 import { ProgressThrottle } from "./progress.ts";
 import { QuickTasks } from "./quick-tasks.ts";
 
@@ -113,8 +113,8 @@ export class RouterJobs {
     this.#ids.delete(job);
     if (!this.#release(id, job)) return;
     const link = this.#options.link();
-    // It has not begun, and here it will not: another worker may have it.
-    if (!outcome.ok && outcome.code === "SHUTTING_DOWN") return link.giveBack(id);
+    // Another worker may have it.
+    if (outcome === leftUnbegun) return link.giveBack(id);
     const body = outcome.ok ? outcome.data : encodeError(outcome.code, outcome.message);
     this.#options.log?.(`Task complete: ${Buffer.from(body).toString()}`);
     link.answer(outcome.ok ? "DONE" : "FAIL", id, outcome.ms, body, !outcome.ok && outcome.isUnsafe === true);
@@ -127,7 +127,7 @@ export class RouterJobs {
 
   #answerSafe(id: number, work: SafeJob, outcome: Outcome): void {
     if (!this.#release(id, work)) return;
-    if (!outcome.ok && outcome.code === "SHUTTING_DOWN") return this.#options.link().giveBack(id);
+    if (outcome === leftUnbegun) return this.#options.link().giveBack(id);
     this.#options.log?.(`Made safe: ${work.name}${outcome.ok ? "" : `: ${outcome.code}: ${outcome.message}`}`);
     if (!outcome.ok) return this.#refuse(id, outcome.code, outcome.message, outcome.ms);
     this.#options.link().answer("DONE", id, outcome.ms, outcome.data);

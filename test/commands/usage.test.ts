@@ -37,6 +37,7 @@ test.each([
   "bench",
   "router",
   "scan",
+  "safe",
 ])("%s --help prints its usage", async (verb) => {
   const { exitCode, stdout, stderr } = await run(...verb.split(" "), "--help");
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });

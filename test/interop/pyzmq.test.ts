@@ -6,7 +6,11 @@ import { expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type CallOptions, type Client, connect } from "task-engine";
+import { decodeFromWorker, encodeBackend, type RouterHeader, type WorkerHeader } from "../../src/wire/backend.ts";
+import { ProtocolError } from "../../src/wire/errors.ts";
+import { Router } from "../../src/zmq/socket.ts";
 import { type Engine, startEngine } from "../support/engine.ts";
+import { json } from "../support/raw-requestor.ts";
 import { rejection } from "../support/rejection.ts";
 
 const python = "/usr/bin/python3";
@@ -127,6 +131,42 @@ test.skipIf(!hasPyzmq && process.env.CI === undefined)(
       message: expect.stringContaining(`TASK-${worker.child.pid}`),
     });
     expect(await Promise.all([elsewhere, waiting])).toEqual(["rested", "rested"]);
+  },
+  limitMs,
+);
+
+test.skipIf(!hasPyzmq && process.env.CI === undefined)(
+  "a pyzmq worker brings about its safe state, when a job is told to end and when it is asked to alone",
+  async () => {
+    using router = new Router();
+    router.bind("tcp://127.0.0.1:*");
+    const script = [python, join(import.meta.dir, "worker.py"), router.lastEndpoint];
+    await using child = Bun.spawn(script, { stdout: "pipe", stderr: "pipe" });
+    const [key = new Uint8Array(0)] = await router.receive();
+    const say = (header: RouterHeader, ...bodies: Uint8Array[]) =>
+      router.trySend([key, ...encodeBackend(header, bodies)]);
+    /** The next message of one of these types. */
+    const heard = async (...types: WorkerHeader["type"][]): Promise<WorkerHeader> => {
+      for (;;) {
+        const [, ...frames] = await router.receive();
+        const message = decodeFromWorker(frames);
+        if (message instanceof ProtocolError) throw new Error(message.message);
+        if (types.includes(message.header.type)) return message.header;
+      }
+    };
+    say({ type: "JOBS", jobs: [1], serials: [""] }, json({ task: "nap", args: [60], kwargs: {}, pack: 1 }));
+    await heard("PROGRESS");
+    say({ type: "ABORT", job: 1, code: "STOPPED", message: "child on the track" });
+    expect(await heard("DONE", "FAIL")).toMatchObject({ type: "FAIL", jobs: [1] });
+    say({ type: "SAFE", job: 2, task: "nap", code: "INTERRUPTED", message: "its worker died" });
+    expect(await heard("DONE", "FAIL")).toMatchObject({ type: "DONE", jobs: [2] });
+    child.kill("SIGTERM");
+    await heard("LEAVE");
+    say({ type: "GOODBYE" });
+    expect((await child.stdout.text()).split("\n").filter((line) => line !== "BEAT")).toEqual([
+      ...["JOBS", "ABORT", "awake", "SAFE", "awake", "GOODBYE", ""],
+    ]);
+    expect(await child.exited).toBe(0);
   },
   limitMs,
 );

@@ -290,7 +290,7 @@ test("in an emergency stop only what is allowed begins, with reason and time to 
   expect(await run("drive")).toEqual({
     ok: false,
     code: "STOPPED",
-    message: "emergency stop since 2023-11-14T22:13:20.000Z (child on the track); `task-engine reset` ends it",
+    message: "in emergency stop since 2023-11-14T22:13:20.000Z (child on the track); task-engine reset ends it",
     ms: 0,
   });
   expect(resultOf(await run("lamp"))).toBe("lit");
