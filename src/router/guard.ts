@@ -40,28 +40,39 @@ const isAlive = (pid: number): boolean => {
 };
 
 /** Runs what makes them safe, and waits for it; one that hangs is killed. */
-export const makeSafe = async ({ tasksDir, hook, tasks }: Unsafe): Promise<void> => {
-  if (hook === null && tasks.length === 0) return;
+export const makeSafe = async (unsafe: Unsafe): Promise<void> => {
+  if (unsafe.hook === null && unsafe.tasks.length === 0) return;
+  const failure = await run(commandOf(unsafe)).catch(({ message }: Error) => message);
+  if (failure !== null) warn(`[ROUTER-MASTER] The robot may not be safe: what should have made it so ${failure}`);
+};
+
+const commandOf = ({ tasksDir, hook, tasks }: Unsafe): readonly string[] => [
+  ...ownProgram(),
+  "safe",
+  ...(tasksDir === null ? [] : ["--tasks", tasksDir]),
+  ...(hook === null ? [] : ["--run", hook]),
+  ...tasks.map((task) => `--on-stop=${task}`),
+  "--code=INTERRUPTED",
+  "--message=the supervisor has died",
+];
+
+/** Null, or why that has come to nothing. Rejects with what Bun.spawn throws if the system has no process to give. */
+const run = async (command: readonly string[]): Promise<string | null> => {
+  let fatal: string | null = null;
   const child = Bun.spawn({
-    cmd: [
-      ...[...ownProgram(), "safe"],
-      ...(tasksDir === null ? [] : ["--tasks", tasksDir]),
-      ...(hook === null ? [] : ["--run", hook]),
-      ...tasks.map((task) => `--on-stop=${task}`),
-      ...["--code=INTERRUPTED", "--message=the supervisor has died"],
-    ],
+    cmd: [...command],
     env: { ...process.env, [supervisorVariable]: String(process.pid) },
     stdio: ["ignore", "inherit", "inherit"],
     serialization: "json",
-    // So that it dies with this process, as every child does with its supervisor.
+    // Its own channel also tells it that it dies with this process, as every child does with its supervisor.
     ipc: (message: ChildMessage) => {
-      if (message.type === "fatal") warn(`[ROUTER-MASTER] Nothing can be made safe: ${message.message}`);
+      if (message.type === "fatal") fatal = message.message;
     },
     timeout: safeMs,
     killSignal: "SIGKILL",
   });
   await child.exited;
-  if (child.exitCode === 0) return;
-  const how = child.signalCode === null ? `ended with exit code ${child.exitCode}` : `ended by ${child.signalCode}`;
-  warn(`[ROUTER-MASTER] The robot may not be safe: what should have made it so ${how}`);
+  if (child.exitCode === 0) return null;
+  if (fatal !== null) return `cannot start: ${fatal}`;
+  return child.signalCode === null ? `ended with exit code ${child.exitCode}` : `ended by ${child.signalCode}`;
 };

@@ -25,6 +25,14 @@ test("task workers alone are told when they have done their share", async () => 
   for (const words of [argv[0], argv[1], argv[4]]) expect(words).not.toContain("--memory-max");
 });
 
+test("the router and a process of its own are told how the robot is made safe", async () => {
+  const { router, hook } = rolesOf(
+    await loadConfig({ flags: { "on-stop": "task_park", tasks: "/usr" }, environment: {}, folder: "/" }),
+  );
+  expect(router.argv).toEqual(expect.arrayContaining(["--tasks", "/usr", "--run", "park"]));
+  expect(hook).toMatchObject({ argv: ["safe", "--tasks", "/usr", "--run", "park"], task: "park", takesEnv: true });
+});
+
 test("run from source, a role fetches nothing from the network that a task file imports", async () => {
   const { scan } = rolesOf(await loadConfig({ flags: {}, environment: {}, folder: "/" }));
   expect(ownCommand(scan)).toEqual([process.execPath, "--no-install", Bun.main, "scan"]);
