@@ -71,8 +71,9 @@ export class Emergency {
 
   /** Ends it, unless it is asked for again meanwhile. */
   async reset(): Promise<void> {
-    while (this.#underway !== null) await this.#underway.done;
     const stops = this.#stops;
+    while (this.#underway !== null) await this.#underway.done;
+    if (this.#stops !== stops) return;
     const failure = await this.#onDisk((state) => state.unlatch());
     if (this.#stops !== stops) return;
     if (failure === null) {

@@ -104,7 +104,7 @@ test("an emergency stop outlives the supervisor, however that ends, until it is 
   {
     await using host = supervise(plan, {}, state);
     await host.line(/^Ready$/);
-    writeFileSync(folder.at("marker"), JSON.stringify({ type: "estop", stopped: { reason: "smoke", since } }));
+    writeFileSync(folder.at("marker"), JSON.stringify([{ type: "estop", stopped: { reason: "smoke", since } }]));
     await host.line(/^task worker hears .*halt/);
     while (!existsSync(join(state, "stopped"))) await Bun.sleep(5);
     host.signal("SIGKILL");
@@ -122,7 +122,7 @@ test("an emergency stop outlives the supervisor, however that ends, until it is 
   {
     await using host = supervise(plan, {}, state);
     await host.line(/^Ready$/);
-    writeFileSync(folder.at("marker"), JSON.stringify({ type: "reset" }));
+    writeFileSync(folder.at("marker"), JSON.stringify([{ type: "reset" }]));
     await host.line(/The emergency stop is ended/);
     await lines(host, /^(router|task worker) hears {"type":"stopped","stopped":null}/, 2);
     expect(existsSync(join(state, "stopped"))).toBe(false);
@@ -130,6 +130,29 @@ test("an emergency stop outlives the supervisor, however that ends, until it is 
   await using host = supervise(plan, {}, state);
   await host.line(/^router hears .*tasks/);
   expect(heard(host, "router")[0]).toEqual({ type: "stopped", stopped: null });
+});
+
+test("a reset that a stop overtakes is void", async () => {
+  using folder = tempFolder();
+  await using host = supervise({ router: "wisher", marker: folder.at("marker"), hook: "safe well" });
+  await host.line(/^Ready$/);
+  const estop = (reason: string) => ({ type: "estop", stopped: { reason, since: 1 } });
+  const wish = async (...wishes: object[]): Promise<void> => {
+    writeFileSync(folder.at("marker"), JSON.stringify(wishes));
+    while (existsSync(folder.at("marker"))) await Bun.sleep(5);
+  };
+  // The first stop is not done yet when the others come. Of its reason a program can be given all but the last character.
+  await wish(estop("smoke\0"), { type: "reset" }, estop("fire"));
+  await host.line(/^safe for --code=STOPPED --message=Emergency stop: smoke $/);
+  await wish({ type: "reset" }, estop("fire"));
+  await lines(host, /^safe for/, 2);
+  await Bun.sleep(100);
+  expect(heard(host, "router").at(-1)).toMatchObject({ stopped: { reason: "smoke\0" } });
+  expect(stoppedIn(host.state)).toMatchObject({ reason: "smoke\0" });
+
+  await wish({ type: "reset" });
+  await host.line(/The emergency stop is ended/);
+  await lines(host, /^router hears {"type":"stopped","stopped":null}/, 2);
 });
 
 test("an emergency stop that cannot be written down holds all the same, and says so loudly", async () => {

@@ -71,10 +71,10 @@ const behaviours: Readonly<Record<string, () => void>> = {
     serve();
     onMarker((pid) => tellSupervisor({ type: "kill", pid: Number(pid), why: "spin did not let go" }));
   },
-  /** As a router: wishes what is in the marker, as JSON. */
+  /** As a router: wishes what is in the marker, a list as JSON. */
   wisher: () => {
     serve();
-    onMarker((wish) => tellSupervisor(JSON.parse(wish)));
+    onMarker((wishes) => JSON.parse(wishes).forEach(tellSupervisor));
   },
   /** The task of `on-stop`: it does its work; it cannot; it has an accident the first time; it never ends. */
   "safe well": () => endSafing(0),
