@@ -134,15 +134,18 @@ export class Broker {
         if (event.isUnsafe === true) this.#secureAll(event.tasks, now);
         return this.#endOrphans(now);
       case "stopped":
-        return this.#reception.setStopped(event.stopped, now);
+        return this.#reception.emergency.hear(event.stopped, now);
       case "lost":
         return this.#reception.lost(event.peer, now);
-      case "orphaned":
+      case "orphaned": {
+        const message = "the engine's supervisor has died";
         this.#reception.isClosed = true;
         return [
-          ...this.#jobs.close({ code: "INTERRUPTED", message: "the engine's supervisor has died" }, now),
-          ...[...this.#workers].flatMap((worker) => this.#jobs.lose(worker, "the engine's supervisor has died", now)),
+          ...this.#jobs.close({ code: "INTERRUPTED", message }, now),
+          ...[...this.#workers].flatMap((worker) => this.#jobs.lose(worker, message, now)),
+          ...this.#reception.emergency.refuseResets("INTERRUPTED", message),
         ];
+      }
       case "drain":
         this.#reception.isClosed = true;
         return this.#jobs.close({ code: "SHUTTING_DOWN", message: "the engine stopped before the job began" }, now);
@@ -167,11 +170,17 @@ export class Broker {
   /** Hands out what workers can take. */
   dispatch(now: number): Effect[] {
     const effects = dispatch(this.#jobs, this.#workers, now);
-    if (this.#reception.isClosed && !this.#drainedSaid && ![...this.#workers].some((worker) => worker.held.size > 0)) {
+    if (this.#reception.isClosed && !this.#drainedSaid && this.#isDone) {
       this.#drainedSaid = true;
       effects.push({ to: "supervisor", type: "drained" });
     }
     return effects;
+  }
+
+  /** Nothing runs, and what waits (when the engine stops, that is what makes something safe) can be run by nobody. */
+  get #isDone(): boolean {
+    const isRunning = [...this.#workers].some(({ held }) => held.size > 0);
+    return !isRunning && ![...this.#jobs.queues].some(({ queue }) => this.#workers.canServe(queue));
   }
 
   /* ── Workers ───────────────────────────────────────────────────────────────────────────────────────────────────── */
@@ -191,7 +200,8 @@ export class Broker {
     }
     worker.heardAt = now;
     const effects = this.#hear(worker, header, bodies, now);
-    if (worker.retired === "leaving" && worker.held.size === 0 && this.#workers.get(key) === worker) {
+    const isFree = worker.held.size === 0 && worker.stuckOn === null;
+    if (worker.retired === "leaving" && isFree && this.#workers.get(key) === worker) {
       this.#workers.remove(worker);
       effects.push(toWorker(key, { type: "GOODBYE" }), ...this.#endOrphans(now));
     }
@@ -267,10 +277,10 @@ export class Broker {
     return [...effects, ...this.#endOrphans(now)];
   }
 
-  /** One with a job may be busy beyond hearing; one without has no excuse. Dead peers are found by the connection. */
+  /** One with a job, be it one that was ended without it, may be busy beyond hearing. Dead peers are found by the connection. */
   #giveUpSilent(now: number): Effect[] {
     return [...this.#workers]
-      .filter(({ held, stuckOn, heardAt }) => (held.size === 0 || stuckOn !== null) && now - heardAt > beatSilenceMs)
+      .filter(({ held, stuckOn, heardAt }) => held.size === 0 && stuckOn === null && now - heardAt > beatSilenceMs)
       .flatMap((worker) => this.#jobs.lose(worker, "it is silent", now));
   }
 }

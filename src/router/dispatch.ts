@@ -9,6 +9,7 @@ import type { Worker, Workers } from "./workers.ts";
 export const dispatch = (jobs: Jobs, workers: Workers, now: number): Effect[] => {
   const { queues, endings } = jobs;
   const effects: Effect[] = [];
+  const aborts: Effect[] = [];
   const handed = new Map<Worker, Job[]>();
   // What waiting jobs need that were before those that come now: none of them is overtaken for ever.
   const claimed = new Set<string>();
@@ -35,9 +36,11 @@ export const dispatch = (jobs: Jobs, workers: Workers, now: number): Effect[] =>
     const isBlocked = endings.isBlocked(job, claimed);
     const worker = isBlocked ? undefined : workers.freeFor(job);
     if (worker === undefined) {
-      if (isBlocked) effects.push(...jobs.preempt(job, now));
-      for (const resource of resourcesOf(job)) claimed.add(resource);
       names.delete(name);
+      // What could not be run anyway takes nothing from others, and keeps nothing from them.
+      if (!workers.canServe(job.queue) || endings.isLocked(job)) continue;
+      if (isBlocked) aborts.push(...jobs.preempt(job, now));
+      for (const resource of resourcesOf(job)) claimed.add(resource);
       continue;
     }
     jobs.assign(worker, job, now);
@@ -46,7 +49,8 @@ export const dispatch = (jobs: Jobs, workers: Workers, now: number): Effect[] =>
     else others.push(job);
   }
   for (const [worker, its] of handed) for (const run of runsOfOneKind(its)) effects.push(handOver(worker, run, now));
-  return effects;
+  // Last: what is to end may have been handed over just now, and a worker heeds no signal for what it does not know yet.
+  return [...effects, ...aborts];
 };
 
 /** The queue whose first job is the first of all; an empty one before all others. */

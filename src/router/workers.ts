@@ -106,6 +106,11 @@ export class Workers {
     return this.#byQueue.get(queue) ?? [];
   }
 
+  /** Whether somebody will take from this queue as soon as there is time. */
+  canServe(queue: string): boolean {
+    return this.serving(queue).some(({ retired, stuckOn }) => retired === null && stuckOn === null);
+  }
+
   /** Names of all tasks that some worker serves. */
   *tasks(): Generator<string, void, undefined> {
     for (const worker of this) yield* worker.policies.keys();
@@ -150,8 +155,10 @@ export class Workers {
   }
 
   #expected(job: Job): number {
-    // What has killed a worker is kept from the rest, and so is what must not wait behind others.
-    return job.kills > 0 || job.kind === "safe" ? unknownMs : (this.#expectedMs.get(job.queue) ?? unknownMs);
+    // What has killed a worker is kept from the rest; what makes safe must not wait behind others, nor must others wait behind
+    // what may have to be made safe: until it is, no job of its task may begin.
+    const isAlone = job.kills > 0 || job.kind === "safe" || job.policy.onStop === true;
+    return isAlone ? unknownMs : (this.#expectedMs.get(job.queue) ?? unknownMs);
   }
 }
 
