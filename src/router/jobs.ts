@@ -104,6 +104,7 @@ export class Jobs {
 
   /** A worker gives back what it has not begun. */
   returned(worker: Worker, ids: readonly number[], now: number): Effect[] {
+    for (const id of ids) this.letGo(worker, id, false, now);
     const jobs = ids.map((id) => this.workers.release(worker, id)).filter((job) => job !== undefined);
     this.startHead(worker, now);
     return this.endings.putBack(jobs, now);

@@ -217,6 +217,14 @@ describe("of a worker that nobody can kill, a resource", () => {
     expect(bench.jobsOf("w2")).toEqual([2]);
   });
 
+  test("is free when it gives that job back after all", () => {
+    bench.cancel("a");
+    bench.pass(2000);
+    bench.say("f1", { type: "RETURN", jobs: [1] });
+    expect(bench.jobsOf("w2")).toEqual([2]);
+    expect(bench.status.workers).toMatchObject([{ state: "idle" }, { state: "busy" }]);
+  });
+
   test("is held so, though it wants to leave", () => {
     bench.cancel("a");
     bench.pass(2000);
