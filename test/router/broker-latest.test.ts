@@ -138,6 +138,16 @@ describe("a newer command", () => {
     });
   });
 
+  test("has a place of its own where the one before has ended", () => {
+    bench.ask("a", "speed", latest);
+    bench.cancel("a");
+    bench.ask("other", "speed");
+    bench.ask("b", "speed", latest);
+    bench.ready("w1", ["speed"]);
+    bench.done("w1", 2);
+    expect(bench.ends).toEqual(["a: CANCELLED", "other: ACK"]);
+  });
+
   test("takes the place of one that waits for its next try, and begins at once", () => {
     bench.ready("w1", [{ name: "speed", idempotent: { onError: true, backoffMs: 1000 } }]);
     bench.ask("a", "speed", latest);

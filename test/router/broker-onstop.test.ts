@@ -62,6 +62,34 @@ describe("a run of onStop", () => {
     expect(bench.headersOf("w1").at(-1)).toMatchObject({ type: "JOBS", serials: ["blink"] });
   });
 
+  test("gets the worker that will be idle first", () => {
+    bench.ready("w3", [drive]);
+    bench.ask("a", "drive");
+    bench.ready("w1", ["long", drive]);
+    bench.ask("long", "long");
+    bench.ready("w2", tasks);
+    bench.learn("w2", "count");
+    for (let count = 0; count < 40; count++) bench.ask(`c${count}`, "count");
+    bench.die("w3", 1);
+    for (let round = 0; round < 40 && bench.safesOf("w2").length === 0; round++) {
+      bench.done("w2", bench.jobsOf("w2")[round] ?? 0);
+      bench.ask(`d${round}`, "count");
+    }
+    expect(bench.safesOf("w2")).toEqual(["drive"]);
+  });
+
+  test("goes before what would take from others, however long that has waited", () => {
+    bench.ready("w3", [drive]);
+    bench.ask("a", "drive");
+    bench.ready("w1", [...tasks, { name: "grip", resources: ["arm"] }]);
+    bench.ask("busy", "count");
+    bench.ask("b", "grip", { priority: 9, preempt: true });
+    bench.pass(60_000);
+    bench.die("w3", 1);
+    bench.done("w1", 2);
+    expect(bench.headersOf("w1").at(-1)?.type).toBe("SAFE");
+  });
+
   test("goes before all that waits", () => {
     bench.ready("w1", tasks);
     bench.ready("w2", tasks);
@@ -257,19 +285,5 @@ describe("a run of onStop", () => {
     expect(bench.jobsOf("w1")).toEqual([2]);
     bench.made("w1", "safe");
     expect(bench.jobsOf("w1")).toEqual([2, 3]);
-  });
-
-  test("that nobody can kill and that does not end is tried elsewhere", () => {
-    bench.ready("w1", [drive]);
-    bench.ask("a", "drive");
-    bench.ready("f2", [drive], { supervised: false });
-    bench.die("w1", 1);
-    bench.passWith(["f2"], onStopMs + abortGraceMs + retryBackoffMs);
-    bench.ready("w3", tasks);
-    expect(bench.safesOf("w3")).toEqual(["drive"]);
-    bench.done("f2", 2);
-    expect(bench.safings).toEqual(["drive running 1 INTERRUPTED"]);
-    bench.made("w3", "safe");
-    expect(bench.leftovers).toEqual(nothing);
   });
 });

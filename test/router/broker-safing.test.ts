@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from "bun:test";
-import { abortGraceMs, beatSilenceMs, killMs, onStopMs, verdictMs } from "../../src/limits.ts";
+import { abortGraceMs, beatSilenceMs, killMs, onStopMs, retryBackoffMs, verdictMs } from "../../src/limits.ts";
 import { BrokerBench, nothing } from "../support/broker-bench.ts";
 
 const drive = { name: "drive", onStop: true, resources: ["motors"] };
@@ -151,4 +151,18 @@ test("a killed worker's job is made safe also where its end is never told", () =
   bench.passWith(["w2"], abortGraceMs + killMs + verdictMs);
   expect(bench.ends).toEqual(["a: CANCELLED"]);
   expect(bench.safesOf("w2")).toEqual(["drive"]);
+});
+
+test("a run of onStop that nobody can kill and that does not end is tried elsewhere", () => {
+  bench.ready("w1", [drive]);
+  bench.ask("a", "drive");
+  bench.ready("f2", [drive], { supervised: false });
+  bench.die("w1", 1);
+  bench.passWith(["f2"], onStopMs + abortGraceMs + retryBackoffMs);
+  bench.ready("w3", tasks);
+  expect(bench.safesOf("w3")).toEqual(["drive"]);
+  bench.done("f2", 2);
+  expect(bench.safings).toEqual(["drive running 1 INTERRUPTED"]);
+  bench.made("w3", "safe");
+  expect(bench.leftovers).toEqual(nothing);
 });
