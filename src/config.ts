@@ -2,11 +2,12 @@
  * The settings of `serve`, each from the first place that has it: flag, environment, configuration file, default. All
  * mistakes are found at once, and each is named with the place it stands in.
  */
-import { readFileSync, realpathSync, type Stats, statSync } from "node:fs";
+import { readFileSync, type Stats, statSync } from "node:fs";
 import { isIPv4 } from "node:net";
 import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import { exposureMistakes } from "./exposure.ts";
+import { stateFolder, tasksFolder } from "./folders.ts";
 import * as limits from "./limits.ts";
 
 /* ── The settings ────────────────────────────────────────────────────────────────────────────────────────────────── */
@@ -33,6 +34,7 @@ const workers = whole(0, limits.workerProcessesMax);
 const folder = text(/^[^\0]+$/, "must be the path of a folder");
 const file = text(/^[^\0]+$/, "must be the path of a file");
 const grace = whole(0, limits.graceMsMax);
+const task = text(/^[\w.-]{1,128}$/, "must be the name of a task");
 const workerJobs = whole(1, limits.workerJobsMax);
 const workerMemory = whole(limits.workerMemoryMibMin, limits.workerMemoryMibMax);
 const restarts = whole(0, limits.restartsMax);
@@ -63,6 +65,9 @@ const rows = {
   authorized: row("text", "file", null, file, "Who is let in with which rights (default: `authorized` beside the key)"),
   insecure: row("switch", "", false, onOff, "Let everybody in who reaches an address of this machine, without keys"),
   graceMs: row("number", "ms", 5_000, grace, "Time for running jobs to finish at a stop"),
+  stopGraceMs: row("number", "ms", limits.stopGraceMs, grace, "Time for them to let go at an emergency stop"),
+  onStop: row("text", "task", null, task, "Task that makes the robot safe, at each stop and after a crash"),
+  state: row("text", "folder", null, folder, "Folder for what must outlive the engine (default: see README)"),
   restartsMax: row("number", "count", 5, restarts, "Restarts within the window; at one more the engine stops"),
   restartWindowMs: row("number", "ms", 60_000, window, "The window in which restarts are counted"),
   verbose: row("switch", "", false, onOff, "Print each message as it passes"),
@@ -73,10 +78,11 @@ type Name = keyof Rows;
 type Settings = { readonly [N in Name]: v.InferOutput<Rows[N]["schema"]> | Rows[N]["fallback"] };
 
 /**
- * Valid settings. `host` is an IPv4 address; `tasks` an absolute real path, or null for the built-in tasks alone; `key` and
- * `authorized` are absolute paths, or both null.
+ * Valid settings. `host` is an IPv4 address; `tasks` an absolute real path, or null for the built-in tasks alone; `state` is an
+ * absolute path; `key` and `authorized` are absolute paths, or both null.
  */
 export interface Config extends Settings {
+  readonly state: string;
   /** Variables of the file's table `[env]`, for the workers. */
   readonly env: Readonly<Record<string, string>>;
 }
@@ -156,9 +162,10 @@ export const loadConfig = async (sources: Sources): Promise<Config> => {
   const tasks = tasksFolder(config.tasks, folderOf("tasks"), placeOf("tasks"), mistakes);
   if (mistakes.length > 0) throw new ConfigError(mistakes);
   const key = config.key === null ? null : resolve(folderOf("key"), config.key);
-  const authorized = key === null ? null : resolve(dirname(key), authorizedDefault);
-  if (config.authorized === null) return { ...config, host, tasks, key, authorized };
-  return { ...config, host, tasks, key, authorized: resolve(folderOf("authorized"), config.authorized) };
+  const state = resolve(folderOf("state"), (config.state as string | null) ?? stateFolder(sources.environment));
+  const beside = key === null ? null : resolve(dirname(key), authorizedDefault);
+  const authorized = config.authorized === null ? beside : resolve(folderOf("authorized"), config.authorized);
+  return { ...config, host, tasks, state, key, authorized };
 };
 
 const readFile = ({ flags, environment, folder }: Sources, mistakes: string[]): File => {
@@ -281,16 +288,4 @@ const addressOf = async (name: string, place: string, mistakes: string[]): Promi
   if (found[0] !== undefined) return found[0].address;
   mistakes.push(`${place}: ${shown(name)} has no IPv4 address; give one of this machine's, such as 127.0.0.1`);
   return name;
-};
-
-/** @param named null if nobody named a folder: then there need not be one */
-const tasksFolder = (named: string | null, base: string, place: string, mistakes: string[]): string | null => {
-  const path = resolve(base, named ?? "tasks");
-  try {
-    if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return realpathSync(path);
-    if (named !== null) mistakes.push(`${place}: there is no folder ${shown(path)}`);
-  } catch (error) {
-    mistakes.push(`${place}: ${shown(path)} cannot be looked at: ${(error as Error).message}`);
-  }
-  return null;
 };

@@ -100,6 +100,7 @@ export class StartError extends Error {
 
 const deathSignalOption = 1; // PR_SET_PDEATHSIG, prctl(2)
 const sigkill = 9;
+const sigcont = 18;
 
 /** Tells a child its supervisor's process id. It is 1 where the engine is all that runs in a container. */
 export const supervisorVariable = "TASK_ENGINE_SUPERVISOR_PID";
@@ -108,13 +109,21 @@ export const supervisorVariable = "TASK_ENGINE_SUPERVISOR_PID";
  * Makes the kernel kill this process when its supervisor dies, even if that is by SIGKILL and this one is in an endless
  * loop. To be called first of all by every role that `serve` starts.
  */
-export const dieWithSupervisor = (): void => {
+export const dieWithSupervisor = (): void => liveUnderSupervisor(sigkill);
+
+/**
+ * For the router, which has something to do when its supervisor dies (see `onSupervisorLost`): the kernel does not kill it then,
+ * but has it go on if somebody has halted it.
+ */
+export const outliveSupervisor = (): void => liveUnderSupervisor(sigcont);
+
+const liveUnderSupervisor = (deathSignal: number): void => {
   if (!hasSupervisor()) return;
   const { symbols: libc } = dlopen("libc.so.6", {
     prctl: { args: ["int", "u64", "u64", "u64", "u64"], returns: "int" },
     getppid: { args: [], returns: "int" },
   });
-  libc.prctl(deathSignalOption, sigkill, 0, 0, 0);
+  libc.prctl(deathSignalOption, deathSignal, 0, 0, 0);
   // It may have died before the kernel knew of our wish; then another process, one that adopts orphans, is our parent by now.
   if (process.env[supervisorVariable] !== String(libc.getppid())) process.exit(1);
   delete process.env[supervisorVariable];
@@ -126,14 +135,30 @@ export const dieWithSupervisor = (): void => {
     else if (hear === null) unheard.push(message);
     else hear(message);
   });
-  process.on("disconnect", () => process.exit(1));
+  process.on("disconnect", () => lost());
+};
+
+let lost = (): void => process.exit(1);
+
+/** Calls `handler` when the supervisor is gone, in place of the end of this process. To be called once. */
+export const onSupervisorLost = (handler: () => void): void => {
+  lost = handler;
 };
 
 export const hasSupervisor = (): boolean => process.send !== undefined;
 
-/** Tells the supervisor, if there is one: a role that a person started by hand has none. */
+/** Tells the supervisor, if there is one: a role that a person started by hand has none, and one may be dead. */
 export const tellSupervisor = (message: ChildMessage): void => {
-  process.send?.(message);
+  if (process.connected) process.send?.(message);
+};
+
+/**
+ * How this program is called, without a verb. When it runs from source, its main module stands between Bun and the verb, and Bun
+ * is told not to fetch from the network, and run, what a task file imports and nobody has installed.
+ */
+export const ownProgram = (): readonly string[] => {
+  const isCompiled = Bun.main.startsWith("/$bunfs/");
+  return [process.execPath, ...(isCompiled ? [] : ["--no-install", Bun.main])];
 };
 
 const security = Promise.withResolvers<Security | null>();

@@ -149,6 +149,19 @@ export const stopGraceMs = 100;
 export const onStopMs = 1_000;
 export const onStopTriesMax = 3;
 
+/** ms that a process that makes the robot safe may take in all: its start, the task files, every try. Then it is killed. */
+export const safeMs = 20_000;
+
+/** ms in which a router that takes part in an emergency stop answers. One that does not is killed with the task workers. */
+export const routerAnswerMs = 300;
+
+/** connections to the socket of the emergency stop; at one more the oldest goes, so that nobody can keep others out. */
+export const stopConnectionsMax = 16;
+
+/** s that such a connection may say nothing, and bytes that it may say: a reason, and some. */
+export const stopSilenceSeconds = 5;
+export const stopLineBytesMax = 1024;
+
 /** ms. The shortest time in which a requestor must show that it is there; and how often it does within its time. */
 export const deadmanMsMin = 50;
 export const keepAlivesPerDeadman = 4;
@@ -193,6 +206,9 @@ export const requestTimeoutMs = 5_000;
 
 /** ms that a client waits for a task's result, if nobody says otherwise: longer than most, short of "for ever". */
 export const callTimeoutMs = 60_000;
+
+/** ms until a client connects again after it has lost its connection; libzmq waits as long at first, where there is nobody yet. */
+export const reconnectMs = 50;
 
 /** ms between two tries of a client to send what its connection has not taken yet; the first come quicker. */
 export const sendRetryMsMax = 50;
@@ -243,8 +259,8 @@ export const restartDelayMsMax = 5_000;
 /** ms without a death after which a process counts as sound again. */
 export const restartCalmMs = 30_000;
 
-/** ms that a stop can take beyond the grace for running jobs: their abort, the end of the workers, then of the router, by force if need be. */
-export const stopMsMax = 2 * (terminateMs + killMs) + abortGraceMs + lastWordsMs + farewellMs;
+/** ms that a stop can take beyond the grace for running jobs: their abort, the end of the workers, the task of `on-stop`, then the end of the router, by force if need be. */
+export const stopMsMax = 2 * (terminateMs + killMs) + abortGraceMs + lastWordsMs + 2 * safeMs + farewellMs;
 
 /** tries to tell systemd something, and ms between them: two seconds, in which it may be busy with starting the machine. */
 export const notifyTriesMax = 40;

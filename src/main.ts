@@ -14,6 +14,8 @@ const verbs: SubCommandsDef = {
   send: async () => (await import("./commands/send.ts")).sendCommand,
   keygen: async () => (await import("./commands/keygen.ts")).keygenCommand,
   cancel: async () => (await import("./commands/cancel.ts")).cancelCommand,
+  estop: async () => (await import("./commands/estop.ts")).estopCommand,
+  reset: async () => (await import("./commands/reset.ts")).resetCommand,
   status: async () => (await import("./commands/status.ts")).statusCommand,
   tasks: async () => (await import("./commands/tasks.ts")).tasksCommand,
   data: async () => (await import("./commands/data.ts")).dataCommand,
@@ -27,6 +29,7 @@ const hiddenVerbs: SubCommandsDef = {
   "task-worker": async () => (await import("./commands/roles.ts")).taskWorkerCommand,
   "data-worker": async () => (await import("./commands/roles.ts")).dataWorkerCommand,
   scan: async () => (await import("./commands/roles.ts")).scanCommand,
+  safe: async () => (await import("./commands/roles.ts")).safeCommand,
 };
 
 const root: CommandDef = {

@@ -12,6 +12,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ConfigError, configFlags, loadConfig } from "../src/config.ts";
+import { stateFolder } from "../src/folders.ts";
 
 const root = mkdtempSync(join(realpathSync(tmpdir()), "task-engine-config-"));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
@@ -48,6 +49,9 @@ test("without any settings, the defaults of the design hold", async () => {
     workerMemoryMax: null,
     tasks: null,
     graceMs: 5000,
+    stopGraceMs: 100,
+    onStop: null,
+    state: stateFolder({}),
     restartsMax: 5,
     restartWindowMs: 60_000,
     key: null,
@@ -96,6 +100,9 @@ test("every setting has a flag with a description, and --config stands beside th
     "authorized",
     "insecure",
     "grace-ms",
+    "stop-grace-ms",
+    "on-stop",
+    "state",
     "restarts-max",
     "restart-window-ms",
     "verbose",

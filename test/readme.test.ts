@@ -89,7 +89,8 @@ test("the command that the README starts the engine with starts it", async () =>
   const script = JSON.parse(readFileSync(join(root, "package.json"), "utf8")).scripts[start ?? ""];
   expect(script).toBe("bun src/main.ts serve");
   const port = freePorts(5);
-  const settings = { PORT: port, BACKEND_PORT: port + 1, WORKER_PORT: port + 2 };
+  using state = tempFolder();
+  const settings = { PORT: port, BACKEND_PORT: port + 1, WORKER_PORT: port + 2, STATE: state.path };
   const env = Object.fromEntries(
     Object.entries(settings).map(([name, value]) => [`TASK_ENGINE_${name}`, String(value)]),
   );

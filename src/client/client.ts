@@ -9,7 +9,7 @@
  * All failures are TaskEngineError, with a `code` from a closed list.
  */
 import * as v from "valibot";
-import { callTimeoutMs, frameBytesMax, requestTimeoutMs } from "../limits.ts";
+import { callTimeoutMs, frameBytesMax, requestTimeoutMs, stopReasonLengthMax } from "../limits.ts";
 import {
   type Asking,
   encodeBatchRequest,
@@ -28,11 +28,19 @@ import { TaskEngineError } from "./errors.ts";
 import { type Answer, Exchange, type Trace, type Waiting } from "./exchange.ts";
 import { type ClientKeys, readClientKeys } from "./keys.ts";
 import type { BatchOptions, CallOptions, ConnectOptions, JobOptions } from "./options.ts";
-import { type EngineStatus, statusSchema } from "./status.ts";
+import { type EngineStatus, type Stopped, statusSchema, stoppedSchema } from "./status.ts";
 import { Subscription, type TopicValue } from "./subscription.ts";
 
 export type { ErrorCode } from "../wire/errors.ts";
-export type { RegisteredTask, Schema, TaskContext, TaskDefinition, TaskFunction } from "../worker/task.ts";
+export type {
+  RegisteredTask,
+  Schema,
+  StopFunction,
+  StopReason,
+  TaskContext,
+  TaskDefinition,
+  TaskFunction,
+} from "../worker/task.ts";
 export type { ClientErrorCode } from "./errors.ts";
 export type {
   ArgsSource,
@@ -47,6 +55,7 @@ export type {
   Meta,
   PackSeconds,
   PartResult,
+  Stopped,
   Subscription,
   TopicValue,
   Trace,
@@ -70,6 +79,8 @@ const directorySchema = v.object({
   data: v.array(v.string()),
 });
 type Directory = v.InferOutput<typeof directorySchema>;
+const estopSchema = v.object({ stopped: stoppedSchema });
+const resetSchema = v.object({ stopped: v.null() });
 const cancelledSchema = v.object({ cancelled: v.number() });
 const lastValueSchema = v.object({
   topic: v.string(),
@@ -116,7 +127,7 @@ class Client implements AsyncDisposable {
     { waitMs = callTimeoutMs, signal, onProgress, ...limits }: CallOptions = {},
   ): Promise<TaskReply> {
     const encode = (asking: Asking): Uint8Array[] => encodeTaskRequest(asking, task, args, kwargs, limits);
-    return this.#single(encode, { waitMs, signal, onProgress });
+    return this.#single(encode, { waitMs, deadmanMs: limits.deadmanMs, signal, onProgress });
   }
 
   /**
@@ -141,7 +152,8 @@ class Client implements AsyncDisposable {
   ): AsyncGenerator<PartResult, void, undefined> {
     return runBatch(source, {
       encode: (args) => partOf(() => encodeTaskPart(task, args, kwargs, limits)),
-      send: (parts, waiting) => this.#send((asking) => encodeBatchRequest(asking, parts), { waitMs, ...waiting }),
+      send: (parts, waiting) =>
+        this.#send((asking) => encodeBatchRequest(asking, parts), { ...waiting, waitMs, deadmanMs: limits.deadmanMs }),
       signal,
       onProgress,
     });
@@ -155,6 +167,20 @@ class Client implements AsyncDisposable {
     const { cancelled } = await this.#control({ command: "cancel", serial }, cancelledSchema);
     if (cancelled > 0) return cancelled;
     throw new TaskEngineError("UNKNOWN_SERIAL", `no request with serial ${JSON.stringify(serial)} waits or runs`);
+  }
+
+  /**
+   * Emergency stop: all that runs is ended and brought into its safe state, all that waits is answered STOPPED, and nothing
+   * begins until `reset`. Gives the stop that holds: an earlier one, if there is one already. A reason that is too long is cut.
+   */
+  async estop(reason = ""): Promise<Stopped> {
+    const cut = reason.slice(0, stopReasonLengthMax).toWellFormed();
+    return (await this.#control({ command: "estop", reason: cut }, estopSchema)).stopped;
+  }
+
+  /** Ends the emergency stop. Does nothing where there is none. */
+  async reset(): Promise<void> {
+    await this.#control({ command: "reset" }, resetSchema);
   }
 
   /** Gives a value to a topic. Resolves when the data worker has it. */

@@ -9,6 +9,12 @@ export const isEndpoint = (text: string): boolean => {
   return port > 0 && port < 65_536;
 };
 
+/** The two parts of an endpoint. */
+export const addressIn = (endpoint: string): { readonly host: string; readonly port: number } => {
+  const [, host = "", port] = pattern.exec(endpoint) ?? [];
+  return { host, port: Number(port) };
+};
+
 /**
  * A data worker that listens on all addresses says so (`tcp://0.0.0.0:10002`), which is nowhere to connect to: it is on the
  * router's machine, so the way to the router leads to it.

@@ -1,40 +1,34 @@
 /**
- * Requests and their answers over one DEALER socket: a map from serial to the promise that waits.
+ * Requests and their answers over one connection: a map from serial to the promise that waits.
  *
- * A request is handed to libzmq only while there is a connection (option `immediate`). What cannot go out yet waits here and
- * is forgotten at its deadline: an engine that starts an hour later must not be met by an hour-old "drive forward".
+ * What cannot go out yet waits here and is forgotten at its deadline: an engine that starts an hour later must not be met by
+ * an hour-old "drive forward". What had gone out when the connection was lost is INTERRUPTED, and never sent again.
  */
-import {
-  clientBytesMax,
-  clientLingerMs,
-  clientRequestsMax,
-  drainMessagesMax,
-  frameBytesHardMax,
-  frameBytesMax,
-  messageFramesMax,
-  peerQueueMessagesMax,
-  sendRetryMsMax,
-} from "../limits.ts";
-import { type Asking, encodeCancel } from "../wire/asking.ts";
+import { clientBytesMax, clientRequestsMax, frameBytesMax, sendRetryMsMax } from "../limits.ts";
+import { type Asking, encodeCancel, encodeKeepAlive, encodePing } from "../wire/asking.ts";
 import { ProtocolError } from "../wire/errors.ts";
 import { decodeMeta } from "../wire/frames.ts";
 import type { Json } from "../wire/json.ts";
 import { decodeReply, type Reply } from "../wire/replies.ts";
-import { Dealer, type Frame } from "../zmq/socket.ts";
+import type { Frame } from "../zmq/socket.ts";
+import { Connection } from "./connection.ts";
 import { Deadlines } from "./deadlines.ts";
 import { TaskEngineError } from "./errors.ts";
+import { KeepAlives } from "./keep-alive.ts";
 import type { ClientKeys } from "./keys.ts";
 
 /** What a request can come to, if it is not refused. */
 export type Answer = Extract<Reply, { kind: "ack" | "batch" }>;
 
-/** Told of every message, without the empty delimiter. */
+/** Told of every message but the connection's own pings, without the empty delimiter. */
 export type Trace = (direction: "sending" | "received", frames: readonly Uint8Array[]) => void;
 
 /** How to wait for an answer. */
 export interface Waiting {
   /** ms from now to the answer; Infinity for ever */
   readonly waitMs: number;
+  /** ms. From when it is sent, the engine is told more often than each so many that we are there. */
+  readonly deadmanMs?: number | undefined;
   /** Aborting it cancels the request. */
   readonly signal?: AbortSignal | undefined;
   /** Is told how far it is. What it throws nobody catches. */
@@ -49,22 +43,22 @@ interface Pending {
   readonly release: () => void;
   readonly startedMs: number;
   readonly waitMs: number;
+  readonly deadmanMs: number | undefined;
   readonly bytes: number;
   /** null once it has been handed to a connection */
   unsent: readonly Uint8Array[] | null;
   isCancelled: boolean;
 }
 
-const delimiter = new Uint8Array(0);
-
 const neverSent = (): TaskEngineError => new TaskEngineError("CANCELLED", "it was cancelled before it was sent");
 
 export class Exchange {
-  readonly #dealer: Dealer;
+  readonly #connection: Connection;
   readonly #pending = new Map<string, Pending>();
   /** Serials of what has not gone out yet, in the order in which it has to. */
   readonly #unsent = new Set<string>();
   readonly #deadlines = new Deadlines((nowMs) => this.#sweep(nowMs));
+  readonly #keepAlives = new KeepAlives((serial) => this.#send(encodeKeepAlive({ id: this.id, serial })));
   #retryTimer: Timer | null = null;
   #retryMs = 1;
   #bytes = 0;
@@ -85,20 +79,14 @@ export class Exchange {
     private readonly keys: ClientKeys,
     private readonly trace: Trace | undefined,
   ) {
-    this.#dealer = new Dealer({
-      ...keys.options,
-      immediate: true,
-      linger: 0,
-      sendHighWaterMark: peerQueueMessagesMax,
-      receiveHighWaterMark: peerQueueMessagesMax,
-      maxMessageSize: frameBytesHardMax,
-      reconnectInterval: 50,
-      reconnectIntervalMax: 1_000,
-      heartbeatInterval: 2_000,
-      heartbeatTimeout: 6_000,
+    this.#connection = new Connection({
+      endpoint,
+      keys: keys.options,
+      ping: () => encodePing({ id, serial: `${this.#serialPrefix}-0` }),
+      onMessage: (message) => this.#settle(message),
+      onRead: () => this.#flush(),
+      onLost: () => this.#interrupt(),
     });
-    this.#dealer.connect(endpoint);
-    this.#dealer.onReadable(() => this.#receive());
   }
 
   /**
@@ -106,8 +94,11 @@ export class Exchange {
    * more, since its time is over or its signal was aborted, is cancelled.
    * Rejects with TaskEngineError; what `encode` throws is thrown on.
    */
-  request(encode: (asking: Asking) => readonly Uint8Array[], { waitMs, signal, onProgress }: Waiting): Promise<Answer> {
-    if (this.#dealer.closed) throw new TaskEngineError("CLOSED", "the client is closed");
+  request(
+    encode: (asking: Asking) => readonly Uint8Array[],
+    { waitMs, deadmanMs, signal, onProgress }: Waiting,
+  ): Promise<Answer> {
+    if (this.#connection.closed) throw new TaskEngineError("CLOSED", "the client is closed");
     if (!(waitMs > 0)) throw new TaskEngineError("BAD_ARGS", `waitMs is ${waitMs}, which is not above 0`);
     if (signal?.aborted) throw neverSent();
     const serial = `${this.#serialPrefix}-${++this.#count}`;
@@ -125,15 +116,13 @@ export class Exchange {
       release,
       startedMs,
       waitMs,
+      deadmanMs,
       bytes,
       unsent: frames,
       isCancelled: false,
     };
     // What waits for the connection goes first.
-    if (this.#unsent.size > 0 || !this.#transmit(pending)) {
-      this.#unsent.add(serial);
-      this.#retryLater();
-    }
+    if (this.#unsent.size > 0 || !this.#transmit(serial, pending)) this.#unsent.add(serial);
     this.#pending.set(serial, pending);
     this.#bytes += bytes;
     this.#deadlines.watch(this.#deadlineOf(pending));
@@ -142,10 +131,9 @@ export class Exchange {
 
   /** Rejects all that wait, and cancels it. Nothing that has not gone out yet goes out. */
   close(): void {
-    if (this.#dealer.closed) return;
+    if (this.#connection.closed) return;
     for (const [serial, pending] of this.#pending) if (pending.unsent === null) this.#sendCancel(serial, pending);
-    this.#dealer.set({ linger: clientLingerMs });
-    this.#dealer.close();
+    this.#connection.close();
     this.#deadlines.stop();
     if (this.#retryTimer !== null) clearTimeout(this.#retryTimer);
     for (const serial of [...this.#pending.keys()]) {
@@ -163,11 +151,15 @@ export class Exchange {
   /** Whether it went out. If not, there is no connection any more: the engine would not know us by the next one. */
   #sendCancel(serial: string, pending: Pending): boolean {
     if (pending.isCancelled) return true;
-    const frames = encodeCancel({ id: this.id, serial });
-    if (this.#dealer.closed || this.#dealer.trySend([delimiter, ...frames]) !== "sent") return false;
-    pending.isCancelled = true;
-    this.trace?.("sending", frames);
-    return true;
+    this.#keepAlives.drop(serial);
+    pending.isCancelled = this.#send(encodeCancel({ id: this.id, serial }));
+    return pending.isCancelled;
+  }
+
+  #send(frames: readonly Uint8Array[]): boolean {
+    const isSent = this.#connection.send(frames);
+    if (isSent) this.trace?.("sending", frames);
+    return isSent;
   }
 
   #checkSize(frames: readonly Uint8Array[]): number {
@@ -187,27 +179,28 @@ export class Exchange {
   }
 
   /** Hands a request to the connection, if there is one that takes it. */
-  #transmit(pending: Pending): boolean {
+  #transmit(serial: string, pending: Pending): boolean {
     if (pending.unsent === null) return true;
-    if (this.#dealer.trySend([delimiter, ...pending.unsent]) !== "sent") return false;
-    this.trace?.("sending", pending.unsent);
+    if (!this.#connection.isClear) return false;
+    if (!this.#send(pending.unsent)) {
+      this.#retryLater();
+      return false;
+    }
     pending.unsent = null;
     this.#retryMs = 1;
+    if (pending.deadmanMs !== undefined) this.#keepAlives.keep(serial, pending.deadmanMs);
     return true;
   }
 
   #flush(): void {
     for (const serial of this.#unsent) {
       const pending = this.#pending.get(serial);
-      if (pending !== undefined && !this.#transmit(pending)) {
-        this.#retryLater();
-        return;
-      }
+      if (pending !== undefined && !this.#transmit(serial, pending)) return;
       this.#unsent.delete(serial);
     }
   }
 
-  /** libzmq says when there is something to read, but not when there is a connection again: ask now and then. */
+  /** The connection says when it may be clear, but not when a queue that was full has room again: ask now and then. */
   #retryLater(): void {
     if (this.#retryTimer !== null) return;
     this.#retryTimer = setTimeout(() => {
@@ -217,12 +210,11 @@ export class Exchange {
     this.#retryMs = Math.min(this.#retryMs * 2, sendRetryMsMax);
   }
 
-  #receive(): void {
-    for (let count = 0; count < drainMessagesMax; count++) {
-      // The promises that were resolved run later, but a trace may have closed the client.
-      const message = this.#dealer.closed ? null : this.#dealer.tryReceive(messageFramesMax + 1);
-      if (message === null) return;
-      this.#settle(message);
+  /** The connection is lost. What has not gone out waits on for the next one. */
+  #interrupt(): void {
+    const message = `the connection to ${this.endpoint} was lost before the answer came: the job may have been running`;
+    for (const [serial, pending] of this.#pending) {
+      if (pending.unsent === null) this.#take(serial)?.reject(new TaskEngineError("INTERRUPTED", message));
     }
   }
 
@@ -239,17 +231,19 @@ export class Exchange {
       );
       return;
     }
-    const { serial } = reply.meta;
-    if (reply.kind === "progress") {
-      const pending = serial === undefined ? undefined : this.#pending.get(serial);
-      if (pending === undefined) this.dropped.unknown++;
-      else pending.onProgress?.(reply.data);
-      return;
-    }
-    const pending = this.#take(serial);
+    const { serial = "" } = reply.meta;
+    const isLast = reply.kind !== "progress" && reply.kind !== "keepAlive";
+    const pending = isLast ? this.#take(serial) : this.#pending.get(serial);
     if (pending === undefined) this.dropped.unknown++;
+    else if (reply.kind === "progress") pending.onProgress?.(reply.data);
+    else if (reply.kind === "keepAlive") this.#keepAlive(serial, pending, reply.deadmanMs);
     else if (reply.kind === "error") pending.reject(new TaskEngineError(reply.error.code, reply.error.message));
     else pending.resolve(reply);
+  }
+
+  /** The engine's wish. Of what was cancelled we want no more than its end. */
+  #keepAlive(serial: string, { isCancelled }: Pending, deadmanMs: number): void {
+    if (!isCancelled) this.#keepAlives.keep(serial, deadmanMs);
   }
 
   #take(serial: string | undefined): Pending | undefined {
@@ -258,6 +252,7 @@ export class Exchange {
     if (pending === undefined) return undefined;
     this.#pending.delete(serial);
     this.#unsent.delete(serial);
+    this.#keepAlives.drop(serial);
     this.#bytes -= pending.bytes;
     pending.release();
     return pending;

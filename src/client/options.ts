@@ -17,8 +17,13 @@ export interface ConnectOptions extends KeyFiles {
 
 /**
  * How the engine is to run a job, and how long this client waits for it: two things. The engine keeps `priority` (0 to 9,
- * the highest goes first, default 5), `ttlMs` (a job that has not begun by then ends as EXPIRED and never begins) and
- * `timeoutMs` (a job that runs longer is stopped and ends as TIMEOUT).
+ * the highest goes first, default 5), `ttlMs` (a job that has not begun by then ends as EXPIRED and never begins),
+ * `timeoutMs` (a job that runs longer is stopped and ends as TIMEOUT), `latest` (a key: of the jobs of a task with the same
+ * one the newest takes the place of those that wait, which end as SUPERSEDED, and with `{ key, abort: true }` also of one
+ * that runs) and `preempt` (what it needs is taken from a job of lower priority, where that one's task allows it).
+ *
+ * With `deadmanMs` the job ends as DEADMAN, whether it waits or runs, unless this client shows in each such time that it
+ * is there. It does so by itself, as long as this program's event loop turns: a program that hangs or dies lets the robot stop.
  */
 export interface JobOptions extends Readonly<TaskOptions> {
   /**

@@ -5,9 +5,20 @@ const count = v.number();
 const counts = v.record(v.string(), count);
 const milliseconds = v.nullable(v.number());
 
+export const stoppedSchema = v.object({
+  /** What whoever has asked for it gave as the reason; may be empty. */
+  reason: v.string(),
+  /** seconds since 1970 */
+  since: v.number(),
+});
+/** An emergency stop that holds. */
+export type Stopped = v.InferOutput<typeof stoppedSchema>;
+
 export const statusSchema = v.object({
   /** It is stopping: nothing new is taken. */
   draining: v.boolean(),
+  /** The emergency stop that holds, or null. */
+  stopped: v.nullable(stoppedSchema),
   /** `curve`: with keys. `none`: without, at an address of its own machine alone. `insecure`: without, reached by others. */
   security: v.picklist(["curve", "none", "insecure"]),
   /** Since the engine's start, but for `waiting` and `held`, which are as of now. */
@@ -52,6 +63,33 @@ export const statusSchema = v.object({
       held: count,
       /** idle, busy, stuck, leaving, killed, lost */
       state: v.string(),
+    }),
+  ),
+  /** What only one job may hold at a time. */
+  resources: v.array(
+    v.object({
+      name: v.string(),
+      holder: v.nullable(
+        v.object({
+          task: v.string(),
+          /** Empty where there is none, as for a job that is made safe. */
+          serial: v.string(),
+          /** `safing`: its job has ended, and its task's `onStop` has still to succeed. `unsafe`: that has failed too often. */
+          state: v.picklist(["held", "safing", "unsafe"]),
+        }),
+      ),
+      /** Jobs that wait for it. */
+      waiting: count,
+    }),
+  ),
+  /** Tasks whose `onStop` is to be run, or has failed too often. Until it has succeeded no job of them begins; what failed waits for `reset`. */
+  safings: v.array(
+    v.object({
+      task: v.string(),
+      state: v.picklist(["waiting", "running", "failed"]),
+      tries: count,
+      /** How the job has ended that made it necessary. */
+      why: v.object({ code: v.string(), message: v.string() }),
     }),
   ),
   /** By their names in the source, which end in their units. */

@@ -5,6 +5,7 @@
  * `{"error": {"code": …, "message": …}}`; with `--json` `{"data": …}` for a result, so that the two cannot be confused. What
  * is held of a file is bounded, however long it is. A file that can be read twice is checked before anything is sent; in a
  * stream, what stands before a bad line is done and printed. On a terminal stderr shows how far it is.
+ * What had been sent when the connection was lost is INTERRUPTED; the rest goes on once there is a connection again.
  * Exits with 1 if any has failed; with 2 for a line that is no list, which is named; with 3 at the first that got no answer.
  */
 import type { BatchOptions, Client, PartResult } from "../client/client.ts";

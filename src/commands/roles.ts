@@ -3,9 +3,19 @@
  * cannot start tells its supervisor why and exits with 1; one that a person started by hand says so on stderr.
  */
 import { type ArgsDef, defineCommand } from "citty";
-import { dieWithSupervisor, hasSupervisor, onStopSignal, StartError, tellSupervisor } from "../lifecycle.ts";
+import {
+  dieWithSupervisor,
+  hasSupervisor,
+  onStopSignal,
+  outliveSupervisor,
+  StartError,
+  tellSupervisor,
+} from "../lifecycle.ts";
+import { stopGraceMs } from "../limits.ts";
 import { outliveReaders } from "../supervisor/output.ts";
+import type { ErrorCode } from "../wire/errors.ts";
 import { ExitError, UsageError } from "./exit.ts";
+import { valuesOf } from "./strict.ts";
 
 const host = { type: "string", required: true, valueHint: "address", description: "Address to listen on" } as const;
 const portFlag = { type: "string", required: true, valueHint: "port", description: "Port to listen on" } as const;
@@ -19,17 +29,34 @@ const backend = {
 const tasks = { type: "string", valueHint: "folder", description: "Folder of task files" } as const;
 const jobsMax = { type: "string", valueHint: "count", description: "Jobs after which it ends" } as const;
 const memoryMax = { type: "string", valueHint: "MiB", description: "Memory above which it ends" } as const;
+const hook = { type: "string", valueHint: "task", description: "Task that makes the robot safe" } as const;
+const stopGrace = {
+  type: "string",
+  default: `${stopGraceMs}`,
+  valueHint: "ms",
+  description: "Time for running jobs to let go at an emergency stop",
+} as const;
 const verbose = { type: "boolean", description: "Print each message as it passes" } as const;
 
 export const routerCommand = defineCommand({
   meta: { name: "router", description: "The router of an engine; serve starts it" },
-  args: { host, port: portFlag, "backend-port": backendPort, verbose } satisfies ArgsDef,
+  args: {
+    host,
+    port: portFlag,
+    "backend-port": backendPort,
+    tasks,
+    run: hook,
+    "stop-grace-ms": stopGrace,
+    verbose,
+  } satisfies ArgsDef,
   run: ({ args }) =>
     asRole(async () => {
       const { runRouter } = await import("../router/router.ts");
       const [port, backendPort] = [portOf("--port", args.port), portOf("--backend-port", args["backend-port"])];
-      return () => runRouter({ host: args.host, port, backendPort, verbose: args.verbose === true });
-    }),
+      const { host, tasks: tasksDir = null, run: hook = null, verbose = false } = args;
+      const stopGraceMs = msOf("--stop-grace-ms", args["stop-grace-ms"]);
+      return () => runRouter({ host, port, backendPort, tasksDir, hook, stopGraceMs, verbose });
+    }, outliveSupervisor),
 });
 
 export const taskWorkerCommand = defineCommand({
@@ -59,7 +86,7 @@ export const taskWorkerCommand = defineCommand({
           supervised: hasSupervisor(),
           jobsMax,
           memoryBytesMax: memoryMax === null ? null : memoryMax * 2 ** 20,
-          onStop: onStopSignal,
+          onLeave: onStopSignal,
           verbose: args.verbose === true,
         });
     }),
@@ -86,12 +113,40 @@ export const scanCommand = defineCommand({
     }),
 });
 
-/** Runs one role in this process, and ends the process when the role has ended. `load` gives what runs it. */
-const asRole = async (load: () => Promise<() => Promise<void>>): Promise<void> => {
+export const safeCommand = defineCommand({
+  meta: { name: "safe", description: "Bring hardware into its safe state; the engine runs it where no worker can" },
+  args: {
+    tasks,
+    run: { type: "string", valueHint: "task", description: "Task to run as a whole" },
+    "on-stop": { type: "string", valueHint: "task...", description: "Task whose onStop to run; may be given again" },
+    code: { type: "string", required: true, valueHint: "code", description: "Why, as one of the engine's codes" },
+    message: { type: "string", required: true, valueHint: "text", description: "Why, for a person" },
+  } satisfies ArgsDef,
+  run: ({ args, rawArgs }) =>
+    asRole(async () => {
+      const { makeSafe } = await import("../worker/safe.ts");
+      const { tasks: tasksDir = null, run = null, message } = args;
+      // Not held against the list: a slip of whoever starts this must not keep anything from being made safe.
+      const code = args.code as ErrorCode;
+      // A Ctrl-C is for whoever has started this; what it is about must be made safe all the same.
+      for (const signal of ["SIGINT", "SIGHUP"] as const) process.on(signal, ignore);
+      return async () => {
+        const isSafe = await makeSafe({ tasksDir, run, onStop: valuesOf(rawArgs, "on-stop"), why: { code, message } });
+        if (!isSafe) process.exit(1);
+      };
+    }),
+});
+
+/**
+ * Runs one role in this process, and ends the process when the role has ended.
+ * @param load gives what runs it
+ * @param live how it lives under its supervisor
+ */
+const asRole = async (load: () => Promise<() => Promise<void>>, live = dieWithSupervisor): Promise<void> => {
   // First, for Bun drops the messages of a channel that is listened to (as it is from the next line on) while nobody asks
   // for them: between there and where the role asks, the event loop must not turn.
   const run = await load();
-  dieWithSupervisor();
+  live();
   outliveReaders();
   // A terminal tells all of its processes; what is to be done about it the supervisor decides.
   for (const signal of ["SIGINT", "SIGHUP"] as const) if (hasSupervisor()) process.on(signal, ignore);
@@ -113,6 +168,11 @@ const portOf = (flag: string, text: string): number => {
   const port = /^\d{1,5}$/.test(text) ? Number(text) : 0;
   if (port >= 1 && port <= 65_535) return port;
   throw new UsageError(`${flag} must be a whole number from 1 to 65535, not ${JSON.stringify(text)}`);
+};
+
+const msOf = (flag: string, text: string): number => {
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new UsageError(`${flag} must be a whole number, not ${JSON.stringify(text)}`);
 };
 
 /** null where it is not given: then there is no limit. */

@@ -3,17 +3,26 @@
  *
  * Sends META, and a TASK frame with the arguments. Back comes the result, or an error with its code; before it the task's
  * progress, which is shown on stderr where that is a terminal. Ctrl-C and SIGTERM cancel what was sent, as does the end of the
- * time that `--timeout` sets: nothing goes on that nobody waits for.
+ * time that `--timeout` sets: nothing goes on that nobody waits for. With `--deadman` it also says KEEPALIVE, so that the job ends
+ * where this process is killed, hangs, or loses its connection.
  * On stdout: a string as it is, everything else as JSON; with `--json` the whole answer, `{"meta": …, "data": …}`, or
- * `{"error": {"code": …, "message": …}}`. Exits with 0; with 1 when the engine or the task said no (`CODE: message` on
- * stderr), 2 for wrong usage, 3 when there is no engine or no answer in time, 130 after Ctrl-C or SIGTERM. `batch.ts` has
+ * `{"error": {"code": …, "message": …}}`. Exits with 0; with 1 when the engine or the task said no or the connection was lost
+ * (`CODE: message` on stderr), 2 for wrong usage, 3 when there is no engine or no answer in time, 130 after Ctrl-C or SIGTERM. `batch.ts` has
  * the rest of `--batch`.
  */
 import { defineCommand } from "citty";
 import type { Meta, Trace } from "../client/client.ts";
 import { TaskEngineError } from "../client/errors.ts";
 import type { JobOptions } from "../client/options.ts";
-import { callTimeoutMs, durationMsMax, priorityDefault, priorityMax, requestTimeoutMs } from "../limits.ts";
+import {
+  callTimeoutMs,
+  deadmanMsMin,
+  durationMsMax,
+  nameLengthMax,
+  priorityDefault,
+  priorityMax,
+  requestTimeoutMs,
+} from "../limits.ts";
 import type { Json } from "../wire/json.ts";
 import { callArgs, type EngineFlags, endpointFrom, keysFrom, numberFrom, timeoutFrom, withEngine } from "./engine.ts";
 import { UsageError } from "./exit.ts";
@@ -43,6 +52,17 @@ export const sendCommand = defineCommand({
     },
     ttl: { type: "string", valueHint: "ms", description: "Never begin it later than so long after its acceptance" },
     limit: { type: "string", valueHint: "ms", description: "Stop it when it runs longer" },
+    deadman: {
+      type: "string",
+      valueHint: "ms",
+      description: "Stop it when this command has not shown for so long that it is there",
+    },
+    latest: {
+      type: "string",
+      valueHint: "key",
+      description: "Take the place of what waits of the same task with the same key",
+    },
+    preempt: { type: "boolean", description: "Take what it needs from jobs of lower priority that allow it" },
     ...callArgs,
     json: { type: "boolean", description: "Print the whole answer as JSON" },
     verbose: { type: "boolean", description: "Print the frames that are sent and received, on stderr" },
@@ -90,6 +110,9 @@ interface JobFlags extends EngineFlags {
   readonly priority?: string | undefined;
   readonly ttl?: string | undefined;
   readonly limit?: string | undefined;
+  readonly deadman?: string | undefined;
+  readonly latest?: string | undefined;
+  readonly preempt?: boolean | undefined;
 }
 
 /** What the flags say of the job; throws UsageError. */
@@ -98,7 +121,17 @@ const jobOptionsFrom = (flags: JobFlags): JobOptions & { waitMs: number } => ({
   ...(flags.priority !== undefined && { priority: numberFrom(flags.priority, "--priority", 0, priorityMax) }),
   ...(flags.ttl !== undefined && { ttlMs: numberFrom(flags.ttl, "--ttl", 1, durationMsMax) }),
   ...(flags.limit !== undefined && { timeoutMs: numberFrom(flags.limit, "--limit", 1, durationMsMax) }),
+  ...(flags.deadman !== undefined && {
+    deadmanMs: numberFrom(flags.deadman, "--deadman", deadmanMsMin, durationMsMax),
+  }),
+  ...(flags.latest !== undefined && { latest: keyFrom(flags.latest) }),
+  ...(flags.preempt && { preempt: true }),
 });
+
+const keyFrom = (text: string): string => {
+  if (text !== "" && text.length <= nameLengthMax) return text;
+  throw new UsageError(`--latest must have 1 to ${nameLengthMax} characters`);
+};
 
 /** Prints each message; after one that asks for something, by which serial an operator can cancel it. */
 const tracer = async (): Promise<Trace> => {

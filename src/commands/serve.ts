@@ -9,6 +9,7 @@
 import { defineCommand } from "citty";
 import { CertificateError } from "../certificate.ts";
 import { type Config, ConfigError, configFlags, loadConfig } from "../config.ts";
+import { engineFolder } from "../folders.ts";
 import { stopMsMax } from "../limits.ts";
 import { Keyring } from "../supervisor/keyring.ts";
 import { outliveReaders } from "../supervisor/output.ts";
@@ -35,6 +36,11 @@ export const serveCommand = defineCommand({
       graceMs: config.graceMs,
       env: config.env,
       readyLine: `[ENGINE] Ready: send tasks to ${address}`,
+      safety: {
+        folder: engineFolder(config.state, config.port),
+        isPrivate: config.key !== null,
+        stopGraceMs: config.stopGraceMs,
+      },
       keyring: await keyringOf(config),
       onState: (state) => systemd?.tell(state),
     });

@@ -4,9 +4,11 @@ import { printable } from "../log.ts";
 
 /** Lines, without what a terminal would obey: names come from workers anywhere. */
 export const describeStatus = (endpoint: string, status: EngineStatus): string[] => {
-  const { jobs, queue, workers, tasks, limits } = status;
+  const { jobs, queue, workers, tasks, resources, safings, limits } = status;
   const lines = [
     `engine ${endpoint}: ${status.draining ? "stopping" : "serving"}, ${securityWords[status.security]}`,
+    ...describeStop(status.stopped),
+    ...safings.filter(({ state }) => state === "failed").map(describeUnsafe),
     `jobs: ${jobs.accepted} accepted, ${jobs.done} done, ${sum(jobs.failed)} failed, ${jobs.retried} retried; ` +
       `${jobs.waiting} waiting (${bytes(queue.bytes)}), ${jobs.held} with workers`,
     "",
@@ -32,6 +34,19 @@ export const describeStatus = (endpoint: string, status: EngineStatus): string[]
         duration(task.p99Ms),
       ]),
     ),
+    ...section(
+      ["RESOURCE", "STATE", "HOLDER", "WAITING"],
+      resources.map(({ name, holder, waiting }) => [
+        name,
+        holder === null ? "free" : holderWords[holder.state],
+        holder === null ? "-" : `${holder.task}${holder.serial === "" ? "" : ` (${holder.serial})`}`,
+        String(waiting),
+      ]),
+    ),
+    ...section(
+      ["SAFING", "STATE", "TRIES", "AFTER"],
+      safings.map(({ task, state, tries, why }) => [task, state, String(tries), why.code]),
+    ),
     "",
     `failed: ${counts(jobs.failed)}`,
     `dropped: ${counts(jobs.dropped)}`,
@@ -47,6 +62,18 @@ const securityWords = {
   none: "without keys, on its own machine alone",
   insecure: "INSECURE: without keys, for everybody who reaches it",
 } as const;
+
+const holderWords = { held: "held", safing: "being made safe", unsafe: "NOT SAFE" } as const;
+
+/** What nobody may overlook, and what to do about it. */
+const describeStop = (stopped: EngineStatus["stopped"]): string[] => {
+  if (stopped === null) return [];
+  const since = new Date(stopped.since * 1000).toISOString().replace("T", " ").slice(0, 19);
+  return [`EMERGENCY STOP since ${since} UTC: ${stopped.reason || "no reason given"}; \`task-engine reset\` ends it`];
+};
+
+const describeUnsafe = ({ task, why }: EngineStatus["safings"][number]): string =>
+  `NOT SAFE: ${task}: its onStop has failed, after ${why.code} (${why.message}); make it safe by hand, then \`task-engine reset\``;
 
 const sum = (numbers: Readonly<Record<string, number>>): number =>
   Object.values(numbers).reduce((total, count) => total + count, 0);
@@ -67,6 +94,10 @@ const bytes = (count: number): string => {
   if (count < 1024) return `${count} bytes`;
   return count < 1024 ** 2 ? `${Math.round(count / 1024)} KiB` : `${Math.round(count / 1024 ** 2)} MiB`;
 };
+
+/** A table after an empty line; nothing at all where there are no rows. */
+const section = (head: readonly string[], rows: readonly (readonly string[])[]): string[] =>
+  rows.length === 0 ? [] : ["", ...table(head, rows)];
 
 /** Columns as wide as their widest cell. */
 const table = (head: readonly string[], rows: readonly (readonly string[])[]): string[] => {

@@ -6,7 +6,10 @@
 import type { ArgDef, ArgsDef } from "citty";
 import { UsageError } from "./exit.ts";
 
-/** The last positional takes all that follow when its name ends so; a command finds them in `args._`. */
+/**
+ * The last positional takes all that follow when its name ends so; a command finds them in `args._`. A flag may be given
+ * again when its `valueHint` ends so; a command finds them by `valuesOf`.
+ */
 const variadicSuffix = "...";
 
 const isNegativeNumber = (token: string): boolean => /^-\.?\d/.test(token);
@@ -21,7 +24,7 @@ export const asksForHelp = (rawArgs: readonly string[]): boolean => {
 /** `rawArgs` in the form for citty. Throws UsageError, which names the flag or the argument. */
 export const canonicalArgs = (rawArgs: readonly string[], definitions: ArgsDef): string[] => {
   const flags = flagsOf(definitions);
-  const values = new Map<string, string>();
+  const values = new Map<string, string[]>();
   const positionals: string[] = [];
   for (let index = 0; index < rawArgs.length; index++) {
     const token = rawArgs[index] ?? "";
@@ -38,10 +41,11 @@ export const canonicalArgs = (rawArgs: readonly string[], definitions: ArgsDef):
     if (flag === undefined) {
       throw new UsageError(`unknown flag ${spelling} (an argument that begins with a dash goes after --)`);
     }
-    if (values.has(flag.name)) throw new UsageError(`${spelling} is given twice`);
+    const before = values.get(flag.name) ?? [];
+    if (before.length > 0 && !isRepeatable(flag.definition)) throw new UsageError(`${spelling} is given twice`);
     if (flag.definition.type === "boolean") {
       if (inlineValue !== undefined) throw new UsageError(`${spelling} takes no value`);
-      values.set(flag.name, `--${flag.name}`);
+      values.set(flag.name, [`--${flag.name}`]);
       continue;
     }
     const value = inlineValue ?? rawArgs[++index];
@@ -49,14 +53,26 @@ export const canonicalArgs = (rawArgs: readonly string[], definitions: ArgsDef):
       throw new UsageError(`${spelling} needs a value`);
     }
     checkChoice(spelling, value, flag.definition);
-    values.set(flag.name, `--${flag.name}=${value}`);
+    values.set(flag.name, [...before, `--${flag.name}=${value}`]);
   }
   checkPositionals(positionals, definitions);
   for (const { name, definition } of flags.values()) {
     if (definition.required === true && !values.has(name)) throw new UsageError(`--${name} is required`);
   }
-  return [...values.values(), "--", ...positionals];
+  return [...[...values.values()].flat(), "--", ...positionals];
 };
+
+/** All that was given for a flag that may be given again. `canonical`: what `canonicalArgs` gave. */
+export const valuesOf = (canonical: readonly string[], name: string): string[] => {
+  const beginning = `--${name}=`;
+  return canonical
+    .slice(0, canonical.indexOf("--"))
+    .filter((flag) => flag.startsWith(beginning))
+    .map((flag) => flag.slice(beginning.length));
+};
+
+const isRepeatable = (definition: ArgDef): boolean =>
+  "valueHint" in definition && definition.valueHint?.endsWith(variadicSuffix) === true;
 
 const splitFlag = (token: string): [spelling: string, inlineValue: string | undefined] => {
   const equals = token.indexOf("=");

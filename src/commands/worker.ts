@@ -3,8 +3,8 @@
  * serves the tasks of its own folder and the built-in ones, and has no port of its own. It waits for an engine that is not
  * there (yet, or any more), and says so once. No supervisor stands behind it: what keeps it alive is the system's (systemd).
  *
- * SIGTERM and Ctrl-C: it takes no further job, finishes the one that runs, and leaves; a second Ctrl-C ends it at once.
- * A task that never awaits keeps it from hearing either; Ctrl-\ (SIGQUIT) ends it even then.
+ * SIGTERM and Ctrl-C: it takes no further job, finishes the one that runs, and leaves. A second Ctrl-C ends that job and makes safe
+ * what it has moved, by its `onStop`; where there is none, and at a third, the worker ends at once. A task that never awaits keeps it from hearing either; Ctrl-\ (SIGQUIT) ends it even then.
  * Exit: 0 after it has left, 1 if a task file cannot be loaded, 2 for wrong flags, 130 after a second Ctrl-C.
  */
 import { defineCommand } from "citty";
@@ -53,14 +53,14 @@ export const workerCommand = defineCommand({
         supervised: false,
         jobsMax: null,
         memoryBytesMax: null,
-        onStop: onLeaveSignals,
+        onLeave: onLeaveSignals,
         verbose,
       });
     } catch (failure) {
       throw failure instanceof StartError ? new ExitError(failure.message, 1) : failure;
     }
     // Not left to the event loop, which what a task has left open would keep turning.
-    process.exit(0);
+    process.exit();
   },
 });
 
@@ -72,8 +72,9 @@ const keysOf = (flags: EngineFlags): SocketOptions => {
   }
 };
 
-const onLeaveSignals = (leave: () => void): void => {
+const onLeaveSignals = (leave: () => void, cutOff: () => Promise<void>): void => {
   let isLeaving = false;
+  let isCutOff = false;
   const leaveOnce = (): void => {
     if (isLeaving) return;
     isLeaving = true;
@@ -83,7 +84,10 @@ const onLeaveSignals = (leave: () => void): void => {
   process.on("SIGTERM", leaveOnce);
   onInterrupt(() => {
     if (!isLeaving) return leaveOnce();
+    if (isCutOff) process.exit(130);
+    isCutOff = true;
+    process.exitCode = 130;
     error("task-engine: stopped at once, on a second signal; the running job was cut off");
-    process.exit(130);
+    void cutOff().then(() => process.exit());
   });
 };

@@ -15,7 +15,7 @@ import { dispatch } from "./dispatch.ts";
 import { type Effect, toWorker } from "./effects.ts";
 import { Enlistment } from "./enlistment.ts";
 import type { Requestor, Stop } from "./job.ts";
-import { Jobs } from "./jobs.ts";
+import { Jobs, type JobsOptions } from "./jobs.ts";
 import { Losses } from "./losses.ts";
 import { failureBy, success, successOfStranger } from "./outcome.ts";
 import { Reception } from "./reception.ts";
@@ -59,15 +59,12 @@ export type BrokerEvent =
   /** Time has passed. */
   | { readonly type: "tick" };
 
-export interface BrokerOptions {
+/** Left out: the limit of `stopGraceMs`, and 1 for `firstJob`. */
+export interface BrokerOptions extends Pick<JobsOptions, "random">, Partial<Omit<JobsOptions, "random">> {
   /** META's `id` of what the router itself answers. */
   readonly id: string;
-  /** 0 ≤ random() < 1, for the jitter of retries. */
-  readonly random: () => number;
   /** What `status` says of it; `none`, if nothing is said. */
   readonly security?: SecurityKind;
-  /** ms from the abort signal of an emergency stop to the kill. */
-  readonly stopGraceMs?: number;
 }
 
 export class Broker {
@@ -81,9 +78,9 @@ export class Broker {
   readonly #enlistment: Enlistment;
   #drainedSaid = false;
 
-  constructor({ id, random, security = "none", stopGraceMs = stopGraceMsDefault }: BrokerOptions) {
+  constructor({ id, random, security = "none", stopGraceMs = stopGraceMsDefault, firstJob = 1 }: BrokerOptions) {
     this.#requests = new Requests(id);
-    this.#jobs = new Jobs(this.#workers, this.#requests, this.#statistics, random, stopGraceMs);
+    this.#jobs = new Jobs(this.#workers, this.#requests, this.#statistics, { random, stopGraceMs, firstJob });
     this.#losses = new Losses(this.#workers, this.#jobs);
     this.#reception = new Reception(this.#requests, this.#catalogue, this.#workers, this.#jobs, this.#statistics);
     this.#reception.security = security;
@@ -106,6 +103,11 @@ export class Broker {
   get tasksAtRisk(): readonly string[] {
     const running = [...this.#workers].flatMap(jobsOf).filter(({ policy }) => policy.onStop === true);
     return [...new Set([...running.map(({ name }) => name), ...this.#jobs.endings.safings.tasks])];
+  }
+
+  /** Processes that the supervisor's death kills, by the workers' own word. */
+  get supervisedPids(): readonly number[] {
+    return [...this.#workers].filter(({ ready }) => ready.supervised === true).map(({ ready }) => ready.pid);
   }
 
   /** A message came to nothing outside the broker. Says how often that was so. */
@@ -200,8 +202,8 @@ export class Broker {
     }
     worker.heardAt = now;
     const effects = this.#hear(worker, header, bodies, now);
-    const isFree = worker.held.size === 0 && worker.stuckOn === null;
-    if (worker.retired === "leaving" && isFree && this.#workers.get(key) === worker) {
+    const isDone = worker.held.size === 0 && worker.givenUp.size === 0;
+    if (worker.retired === "leaving" && isDone && this.#workers.get(key) === worker) {
       this.#workers.remove(worker);
       effects.push(toWorker(key, { type: "GOODBYE" }), ...this.#endOrphans(now));
     }
@@ -277,10 +279,13 @@ export class Broker {
     return [...effects, ...this.#endOrphans(now)];
   }
 
-  /** One with a job, be it one that was ended without it, may be busy beyond hearing. Dead peers are found by the connection. */
+  /**
+   * One with a job may be busy beyond hearing, be it one that was given up; one without has no excuse. Dead peers are found by the
+   * connection.
+   */
   #giveUpSilent(now: number): Effect[] {
     return [...this.#workers]
-      .filter(({ held, stuckOn, heardAt }) => held.size === 0 && stuckOn === null && now - heardAt > beatSilenceMs)
+      .filter(({ held, givenUp, heardAt }) => held.size === 0 && givenUp.size === 0 && now - heardAt > beatSilenceMs)
       .flatMap((worker) => this.#jobs.lose(worker, "it is silent", now));
   }
 }

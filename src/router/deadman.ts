@@ -13,11 +13,13 @@ export class DeadMen {
 
   /** From now on its requestor has to be heard of. */
   watch(request: Request): void {
+    const endAt = (): number => request.aliveAt + request.deadmanMs;
     this.timers.add({
-      at: request.aliveAt + request.deadmanMs,
+      at: endAt(),
       isAlive: () => request.left > 0,
       fire: (now) => {
-        if (now - request.aliveAt >= request.deadmanMs) {
+        // The very sum that the timer has: another way to write it may be a rounding error short of it, for ever.
+        if (endAt() <= now) {
           return this.end(request, `its requestor was quiet for ${request.deadmanMs} ms`, now);
         }
         // It has been heard of since: the next look is when that will be too long ago.

@@ -25,17 +25,17 @@ export class Endings {
   closed: Stop | null = null;
   /** Set in emergency stop: what then comes back ends by it, but for what is allowed when stopped. */
   stopped: Stop | null = null;
-  #lastId = 0;
 
   constructor(
     private readonly requests: Requests,
     private readonly statistics: Statistics,
     /** 0 ≤ random() < 1: spreads the retries. */
     private readonly random: () => number,
+    private nextJob: number,
   ) {}
 
   nextId(): number {
-    return ++this.#lastId;
+    return this.nextJob++;
   }
 
   /** Why a job must not begin now, whatever its turn; null where it may. */
@@ -102,6 +102,13 @@ export class Endings {
     return this.end(job, failure(this.requests.routerId, "INTERRUPTED", message), now);
   }
 
+  /** Ends a job that its worker does not let go of, and that keeps what it holds; but what it drives is made safe from elsewhere. */
+  giveUp(job: Job, why: string, now: number): Effect[] {
+    const lost: Stop = { code: "INTERRUPTED", message: `${job.name} was given up: ${why}` };
+    if (job.policy.onStop === true) this.safings.start(job.name, job.policy, job.stop ?? lost, now);
+    return this.end(job, failure(this.requests.routerId, lost.code, lost.message), now);
+  }
+
   /** Sees to it that what a job held, whose worker is lost, is held until it is known to be safe. */
   secure(worker: Worker, job: Job, lost: Stop, now: number): void {
     if (job.kind !== "task") return;
@@ -111,7 +118,9 @@ export class Endings {
     this.timers.add({
       at: now + beatSilenceMs + (worker.policies.get(job.name)?.graceMs ?? abortGraceMs),
       isAlive: always,
-      fire: () => {
+      fire: (at) => {
+        // What was made safe at once may have been driven on until now.
+        if (job.policy.onStop === true) this.safings.start(job.name, job.policy, job.stop ?? lost, at);
         this.resources.release(job);
         return [];
       },
@@ -122,8 +131,8 @@ export class Endings {
   putBack(jobs: readonly Job[], now: number): Effect[] {
     const effects: Effect[] = [];
     for (const job of jobs) {
-      // What makes something safe holds it until it is.
-      if (job.kind === "task") this.resources.release(job);
+      // What makes something safe holds it until it has.
+      if (job.kind !== "safe") this.resources.release(job);
       const barred = job.stop ?? this.barred(job);
       if (barred !== null) effects.push(...this.stop(job, barred, now));
       else if (job.expiresAt <= now) effects.push(...this.expire(job, now));

@@ -13,6 +13,18 @@ import type { Requests } from "./requests.ts";
 import type { Statistics } from "./statistics.ts";
 import { type Held, headOf, jobsOf, type Worker, type Workers } from "./workers.ts";
 
+export interface JobsOptions {
+  /** 0 ≤ random() < 1, for the jitter of retries. */
+  readonly random: () => number;
+  /** ms from the abort signal of an emergency stop to the kill. */
+  readonly stopGraceMs: number;
+  /**
+   * The number of the first job. Numbers must not be given out again after a restart of the router: a worker may still answer what the
+   * one before has given it.
+   */
+  readonly firstJob: number;
+}
+
 export class Jobs {
   readonly endings: Endings;
 
@@ -20,11 +32,9 @@ export class Jobs {
     private readonly workers: Workers,
     requests: Requests,
     private readonly statistics: Statistics,
-    random: () => number,
-    /** ms from the abort signal of an emergency stop to the kill. */
-    private readonly stopGraceMs: number,
+    private readonly options: JobsOptions,
   ) {
-    this.endings = new Endings(requests, statistics, random);
+    this.endings = new Endings(requests, statistics, options.random, options.firstJob);
   }
 
   get queues(): JobQueues {
@@ -88,10 +98,9 @@ export class Jobs {
 
   /** A worker that was given up with a job has let go of it after all. */
   letGo(worker: Worker, id: number, isUnsafe: boolean, now: number): void {
-    const job = worker.stuckOn;
-    if (job?.id !== id) return;
-    worker.stuckOn = null;
-    if (job.kind === "task") this.endings.letGo(job, isUnsafe, now);
+    const job = worker.givenUp.get(id);
+    worker.givenUp.delete(id);
+    if (job?.kind === "task") this.endings.letGo(job, isUnsafe, now);
   }
 
   /** A job has let go, and its task's `onStop` runs in its worker: it has the time for that from now on. */
@@ -201,8 +210,9 @@ export class Jobs {
    */
   lose(worker: Worker, why: string, now: number): Effect[] {
     this.workers.remove(worker);
-    const { stuckOn } = worker;
-    if (stuckOn !== null) this.endings.secure(worker, stuckOn, { code: "INTERRUPTED", message: why }, now);
+    for (const job of worker.givenUp.values()) {
+      this.endings.secure(worker, job, { code: "INTERRUPTED", message: why }, now);
+    }
     const jobs = jobsOf(worker);
     const last = jobs.findIndex((job) => job.id === worker.begun);
     // 0 is no job's id, and one that was answered already leaves nothing begun: the jobs run one after the other.
@@ -238,7 +248,7 @@ export class Jobs {
     const graceMs = worker.policies.get(job.name)?.graceMs ?? abortGraceMs;
     const stop = (isStoppable(job) ? this.endings.stopped : null) ?? job.stop;
     this.endings.timers.add({
-      at: now + (stop?.code === "STOPPED" ? Math.min(graceMs, this.stopGraceMs) : graceMs),
+      at: now + (stop?.code === "STOPPED" ? Math.min(graceMs, this.options.stopGraceMs) : graceMs),
       isAlive: () => !head.isSafing && isWatched(worker, head),
       fire: (at) => this.#overrun(worker, job, `did not let go after ${stop?.code ?? "its abort signal"}`, at),
     });
@@ -258,24 +268,21 @@ export class Jobs {
     const why = `${job.name} ${what}`;
     if (worker.ready.supervised === true) return this.kill(worker, why, now);
     // Nobody here can kill it. Its requestor must not wait for it all the same, nor those of the jobs behind it.
-    worker.stuckOn = job;
     const effects: Effect[] = [{ to: "log", line: `worker ${worker.ready.id} cannot be killed from here: ${why}` }];
     for (const other of jobsOf(worker)) {
       this.workers.release(worker, other.id);
-      if (other !== job) effects.push(abort(worker, other, stuck), ...this.endings.cutOff(worker, other, why, now));
-      else if (job.kind === "safe") effects.push(...this.endings.cutOff(worker, job, why, now));
-      else effects.push(...this.#endStuck(job, why, now));
+      if (other !== job) effects.push(abort(worker, other, stuck));
+      effects.push(...this.#giveUp(worker, other, other === job, why, now));
     }
     worker.head = undefined;
     return effects;
   }
 
-  /** It goes on and keeps what it holds; but what it drives may be made safe from elsewhere. */
-  #endStuck(job: Job, why: string, now: number): Effect[] {
-    // One that was not told to end has ended by itself, and its own `onStop` does not.
-    job.stop ??= { code: "INTERRUPTED", message: why };
-    if (job.policy.onStop === true) this.endings.safings.start(job.name, job.policy, job.stop, now);
-    return this.endings.end(job, null, now);
+  /** Answers a job in the place of its worker, which may go on with it: then it keeps what it holds. */
+  #giveUp(worker: Worker, job: Job, isStuck: boolean, why: string, now: number): Effect[] {
+    if (isStuck || resourcesOf(job).length > 0) worker.givenUp.set(job.id, job);
+    const keepsNothing = job.kind === "safe" || !worker.givenUp.has(job.id);
+    return keepsNothing ? this.endings.cutOff(worker, job, why, now) : this.endings.giveUp(job, why, now);
   }
 }
 

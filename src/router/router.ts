@@ -4,7 +4,14 @@
  */
 
 import { isLoopback } from "../exposure.ts";
-import { hasSupervisor, onStopSignal, onSupervisorMessage, StartError, tellSupervisor } from "../lifecycle.ts";
+import {
+  hasSupervisor,
+  onStopSignal,
+  onSupervisorLost,
+  onSupervisorMessage,
+  StartError,
+  tellSupervisor,
+} from "../lifecycle.ts";
 import {
   beatIntervalMs,
   beatSilenceMs,
@@ -28,6 +35,7 @@ import { describeBindError } from "../zmq/start.ts";
 import { Alarm } from "./alarm.ts";
 import { Broker, type BrokerEvent } from "./broker.ts";
 import type { Effect } from "./effects.ts";
+import { allGone, makeSafe } from "./guard.ts";
 import type { DropReason } from "./statistics.ts";
 
 export interface RouterOptions {
@@ -35,6 +43,11 @@ export interface RouterOptions {
   /** 0: a free port */
   readonly port: number;
   readonly backendPort: number;
+  /** The folder of task files, or null for the built-in tasks alone; and the task of `on-stop`, if there is one. */
+  readonly tasksDir: string | null;
+  readonly hook: string | null;
+  /** ms that running jobs may take to let go at an emergency stop. */
+  readonly stopGraceMs: number;
   /** Print each message that is passed on. */
   readonly verbose: boolean;
 }
@@ -43,7 +56,10 @@ export interface RouterOptions {
 const lostConnection = "\0lost";
 const saysLost = (frames: readonly Uint8Array[]): boolean => frames.length === 1 && frames[0]?.[0] === 0;
 
-/** Runs until SIGTERM. Throws StartError where a port cannot be had. */
+/**
+ * Runs until SIGTERM. Should its supervisor die, it answers what it has, makes safe what may have been running, and ends the
+ * process with code 1. Throws StartError where a port cannot be had.
+ */
 export const runRouter = async (options: RouterOptions): Promise<void> => {
   const gate = await Gate.open();
   const frontend = new Router({ ...socketOptions, ...gate.serverOptions, disconnectMessage: lostConnection });
@@ -51,7 +67,14 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   const front = `[ROUTER-${options.port}(FRONTEND)]`;
   const back = `[ROUTER-${options.backendPort}(BACKEND)]`;
   const security = gate.hasKeys ? "curve" : isLoopback(options.host) ? "none" : "insecure";
-  const broker = new Broker({ id: `ROUTER-${process.pid}`, random: Math.random, security });
+  const broker = new Broker({
+    id: `ROUTER-${process.pid}`,
+    random: Math.random,
+    security,
+    stopGraceMs: options.stopGraceMs,
+    // In µs since 1970: no router gives out numbers faster than that.
+    firstJob: Date.now() * 1000,
+  });
   const alarm = new Alarm(() => turn({ type: "tick" }));
 
   /** Counts what came to nothing, and says so once, not once a message: whoever sends garbage would else write the log. */
@@ -143,6 +166,14 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
     else happen({ type: "worker", key, user: gate.userOf(backend), message: decoded });
   };
 
+  const endOrphaned = async (): Promise<void> => {
+    warn("[ROUTER-MASTER] The supervisor has died: all that runs or waits is answered, and made safe");
+    const { tasksAtRisk, supervisedPids } = broker;
+    turn({ type: "orphaned" });
+    await allGone(supervisedPids);
+    await makeSafe({ tasksDir: options.tasksDir, hook: options.hook, tasks: tasksAtRisk });
+  };
+
   say(`Starting [ROUTER] on socket: ${options.host}:${options.port}`);
   bind(frontend, "frontend", options.host, options.port);
   say(`${front} Listener online`);
@@ -168,12 +199,18 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   say("[ROUTER-MASTER] Routing started");
   tellSupervisor({ type: "online" });
 
-  await new Promise<void>((resolve) => onStopSignal(resolve));
+  const isOrphaned = await new Promise<boolean>((resolve) => {
+    onStopSignal(() => resolve(false));
+    onSupervisorLost(() => resolve(true));
+  });
+  // The ports stay taken meanwhile, and who asks is answered: nobody else may begin while this ends.
+  if (isOrphaned) await endOrphaned();
   clearInterval(ticks);
   alarm.set(null);
   frontend.close();
   backend.close();
   terminateContext();
+  if (isOrphaned) process.exit(1);
 };
 
 const socketOptions = {

@@ -45,7 +45,7 @@ export const reportStatus = (
     waiting: jobs.queues.jobs - jobs.endings.safings.waiting,
     held: [...workers].reduce((sum, { held }) => sum + [...held.values()].filter(isAskedFor).length, 0),
   },
-  queue: { jobs: jobs.queues.jobs, bytes: jobs.queues.bytes },
+  queue: { jobs: jobs.queues.jobs - jobs.endings.safings.waiting, bytes: jobs.queues.bytes },
   tasks: catalogue.taskNames.map((name) => ({
     name,
     workers: workers.serving(taskQueue(name)).length,
@@ -54,14 +54,14 @@ export const reportStatus = (
   })),
   resources: resourcesReport(jobs),
   safings: jobs.endings.safings.report().map(({ why, ...safing }) => ({ ...safing, why: { ...why } })),
-  workers: [...workers].map(({ ready: { id, role, pid, endpoint, supervised = false }, held, retired, stuckOn }) => ({
+  workers: [...workers].map(({ ready: { id, role, pid, endpoint, supervised = false }, held, retired, givenUp }) => ({
     id,
     role,
     pid,
     endpoint,
     supervised,
     held: held.size,
-    state: retired ?? (stuckOn !== null ? "stuck" : held.size > 0 ? "busy" : "idle"),
+    state: retired ?? (givenUp.size > 0 ? "stuck" : held.size > 0 ? "busy" : "idle"),
   })),
   limits: { queueJobsMax, queueBytesMax, frameBytesMax, batchTasksMax, workerCreditMax, workersMax, memoryBytesMax },
 });

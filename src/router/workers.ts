@@ -35,8 +35,11 @@ export interface Worker {
   isConnected: boolean;
   /** Why it gets no more: it is leaving, its process has died or is to be killed, its connection is gone. */
   retired: "leaving" | "killed" | "lost" | null;
-  /** A job that was answered in its place, since it did not let go of it: until it does, it gets no other. */
-  stuckOn: Job | null;
+  /**
+   * Jobs, by their ids, that were answered in its place, since it did not let go of them: until it has of all, it gets no other, and
+   * what they hold stays held.
+   */
+  readonly givenUp: Map<number, Job>;
   /** What the supervisor said at its death: the last job it had begun, 0 for none. */
   begun: number | null;
 }
@@ -78,7 +81,7 @@ export class Workers {
       heardAt: now,
       isConnected: true,
       retired: null,
-      stuckOn: null,
+      givenUp: new Map(),
       begun: null,
     };
     this.#byKey.set(key, worker);
@@ -176,7 +179,7 @@ export class Workers {
  */
 export const runsAlone = ({ kind, policy }: Job): boolean => kind === "safe" || policy.onStop === true;
 
-const isTaking = ({ retired, stuckOn }: Worker): boolean => retired === null && stuckOn === null;
+const isTaking = ({ retired, givenUp }: Worker): boolean => retired === null && givenUp.size === 0;
 
 const nobody: ReadonlySet<Worker> = new Set();
 

@@ -1,7 +1,7 @@
 /** One child process, from its start to its end: what it says of itself, what it is told, how it ended. */
 import { type ChildMessage, type SupervisorMessage, supervisorVariable } from "../lifecycle.ts";
 import { lastWordsMs, scanOutputBytesMax } from "../limits.ts";
-import type { Role } from "./roles.ts";
+import { isErrand, type Role } from "./roles.ts";
 import { late, within } from "./within.ts";
 
 export interface ChildOptions {
@@ -10,14 +10,20 @@ export interface ChildOptions {
   readonly environment: Record<string, string>;
   /** An open file that it finds as the descriptor after its stderr. */
   readonly record: number | null;
-  /** The router wishes that the worker of this pid be killed. */
-  readonly onKillWish: (pid: number, why: string) => void;
-  /** ms until a child that has not said that it is online is killed. */
+  /** What the router wishes that its supervisor does. */
+  readonly onWish: (wish: Wish) => void;
+  /** ms until a child that has not said that it is online is killed; an errand, that has not ended. */
   readonly onlineMs: number;
   /** ms from SIGTERM to SIGKILL, and from SIGKILL until it is given up as one that cannot be killed. */
   readonly terminateMs: number;
   readonly killMs: number;
 }
+
+/** That a worker be killed, that an emergency stop be, or be no more. */
+export type Wish = Extract<ChildMessage, { readonly type: "kill" | "estop" | "reset" }>;
+
+/** What a task worker is told to end, and how: see `halt` in lifecycle.ts. */
+export type HaltOrder = Omit<Extract<SupervisorMessage, { readonly type: "halt" }>, "type" | "halt">;
 
 export interface Ending {
   readonly exitCode: number | null;
@@ -47,6 +53,9 @@ export class Child {
   readonly #disconnected = Promise.withResolvers<void>();
   readonly #onlineTimer: Timer;
   #pong: PromiseWithResolvers<void> | null = null;
+  /** Called when it says that it is still; one for each time that it was told to be. */
+  readonly #stills = new Map<number, () => void>();
+  #halts = 0;
   #isOnline = false;
   #isLate = false;
   #fatal: string | null = null;
@@ -109,6 +118,16 @@ export class Child {
     await Promise.race([this.#pong.promise, this.ended]);
   }
 
+  /** Resolves when nothing runs there any more that is to end, or it has ended itself. */
+  async still(order: HaltOrder): Promise<void> {
+    const halt = ++this.#halts;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#stills.set(halt, resolve);
+    this.send({ type: "halt", halt, ...order });
+    await Promise.race([promise, this.ended]);
+    this.#stills.delete(halt);
+  }
+
   kill(signal: "SIGTERM" | "SIGKILL"): void {
     this.#process.kill(signal);
   }
@@ -142,7 +161,8 @@ export class Child {
     } else if (message.type === "drained") this.#drained.resolve();
     else if (message.type === "fatal") this.#fatal = message.message;
     else if (message.type === "recycle") this.#farewell = message.why;
-    else if (message.type === "kill" && this.role.kind === "router") this.#options.onKillWish(message.pid, message.why);
+    else if (message.type === "still") this.#stills.get(message.halt)?.();
+    else if (this.role.kind === "router") this.#options.onWish(message);
   }
 
   async #waitForEnd(): Promise<Ending> {
@@ -158,8 +178,8 @@ export class Child {
   #endingWords(exitCode: number | null, signal: string | number | null): string {
     if (this.#fatal !== null) return `cannot start: ${this.#fatal}`;
     const { role, onlineMs } = this.#options;
-    if (this.#isLate) return `was not ${role.kind === "scan" ? "done" : "online"} after ${onlineMs} ms and was killed`;
-    const before = this.#isOnline || role.kind === "scan" ? "" : " before it was online";
+    if (this.#isLate) return `was not ${isErrand(role) ? "done" : "online"} after ${onlineMs} ms and was killed`;
+    const before = this.#isOnline || isErrand(role) ? "" : " before it was online";
     return signal === null
       ? `ended with exit code ${exitCode}${before}`
       : `ended by ${typeof signal === "number" ? "signal " : ""}${signal}${before}`;

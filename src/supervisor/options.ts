@@ -16,9 +16,19 @@ export interface SupervisorOptions {
   readonly onState?: (state: EngineState) => void;
   /** Keys for everything that binds and connects; null, or none given, for an engine without. */
   readonly keyring?: Keyring | null;
+  readonly safety: SafetyOptions;
   readonly commandOf?: (role: Role) => readonly string[];
   readonly onlineMs?: number;
   readonly terminateMs?: number;
+}
+
+export interface SafetyOptions {
+  /** What must outlive the engine: absolute path of a folder of its own. */
+  readonly folder: string;
+  /** Whether no other user of the machine may stop the robot. */
+  readonly isPrivate: boolean;
+  /** ms that running jobs may take to let go at an emergency stop. */
+  readonly stopGraceMs: number;
 }
 
 export type EngineState = "ready" | "reloading" | "stopping";

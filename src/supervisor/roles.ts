@@ -1,14 +1,15 @@
 /** What should run: one process a role, each of them this program with another verb. */
 import type { Config } from "../config.ts";
+import { ownProgram } from "../lifecycle.ts";
 
 export interface Role {
   /** As printed. */
-  readonly kind: "scan" | "router" | "task worker" | "data worker";
+  readonly kind: "scan" | "safe" | "router" | "task worker" | "data worker";
   /** Which of its kind, the same after a restart. */
   readonly name: string;
   /** Verb and flags. */
   readonly argv: readonly string[];
-  /** Whether it loads a person's task files or stands beside who does, and so is given the variables of `[env]`. */
+  /** Whether it loads a person's task files, starts or stands beside who does, and so is given the variables of `[env]`. */
   readonly takesEnv: boolean;
 }
 
@@ -17,10 +18,17 @@ export interface Roles {
   readonly scan: Role;
   readonly router: Role;
   readonly workers: readonly Role[];
+  /** Runs the task of `on-stop`, and ends; null if there is none. Why it runs follows its flags. */
+  readonly hook: (Role & { readonly task: string }) | null;
 }
+
+/** Of a role that does one thing and ends, and is never online. */
+export const isErrand = ({ kind }: Role): boolean => kind === "scan" || kind === "safe";
 
 export const rolesOf = (config: Config): Roles => {
   const tasks = config.tasks === null ? [] : ["--tasks", config.tasks];
+  const task = config.onStop?.replace(/^task_/i, "") ?? null;
+  const hook = task === null ? [] : ["--run", task];
   const verbose = config.verbose ? ["--verbose"] : [];
   const recycle = [
     ...(config.workerJobsMax === null ? [] : ["--jobs-max", `${config.workerJobsMax}`]),
@@ -36,6 +44,11 @@ export const rolesOf = (config: Config): Roles => {
     `${config.port}`,
     "--backend-port",
     `${config.backendPort}`,
+    // Who makes the robot safe if the supervisor dies must know how.
+    ...tasks,
+    ...hook,
+    "--stop-grace-ms",
+    `${config.stopGraceMs}`,
   ];
   const worker = (kind: "task worker" | "data worker", index: number): Role => {
     const port = config.workerPort + index;
@@ -46,21 +59,17 @@ export const rolesOf = (config: Config): Roles => {
   };
   return {
     scan: { kind: "scan", name: "scan", argv: ["scan", ...tasks], takesEnv: true },
-    router: { kind: "router", name: "router", argv: [...router, ...verbose], takesEnv: false },
+    router: { kind: "router", name: "router", argv: [...router, ...verbose], takesEnv: true },
     workers: Array.from({ length: config.taskWorkers + config.dataWorkers }, (_, index) =>
       worker(index < config.taskWorkers ? "task worker" : "data worker", index),
     ),
+    hook:
+      task === null ? null : { kind: "safe", name: "safe", argv: ["safe", ...tasks, ...hook], takesEnv: true, task },
   };
 };
 
 /** The address at which one on this machine reaches a listener on `host`. */
 export const reachable = (host: string): string => (host === "0.0.0.0" ? "127.0.0.1" : host);
 
-/**
- * How this program is started in a role. When it runs from source, its main module stands between Bun and the verb, and Bun
- * is told not to fetch from the network, and run, what a task file imports and nobody has installed.
- */
-export const ownCommand = (role: Role): readonly string[] => {
-  const isCompiled = Bun.main.startsWith("/$bunfs/");
-  return [process.execPath, ...(isCompiled ? [] : ["--no-install", Bun.main]), ...role.argv];
-};
+/** How this program is started in a role. */
+export const ownCommand = (role: Role): readonly string[] => [...ownProgram(), ...role.argv];

@@ -5,21 +5,28 @@
 import type { KnownTask } from "../lifecycle.ts";
 import * as limits from "../limits.ts";
 import { say, warn } from "../log.ts";
-import { Child, type Ending, farewell } from "./child.ts";
-import { childEnvironment } from "./environment.ts";
+import { type Child, type Ending, farewell, type Wish } from "./child.ts";
+import { Children } from "./children.ts";
+import { killWorker } from "./halting.ts";
 import type { Outcome, SupervisorOptions } from "./options.ts";
 import { afterDeath, noDeaths } from "./policy.ts";
 import { Post } from "./post.ts";
-import { ownCommand, type Role } from "./roles.ts";
+import { isErrand, type Role } from "./roles.ts";
+import { Safety } from "./safety.ts";
 import { readScan, scanLines } from "./scan.ts";
+import { StateFolderError } from "./state-folder.ts";
+import { StopSocketError } from "./stop-socket.ts";
 import { late, within } from "./within.ts";
 
 export class Supervisor {
   readonly #options: SupervisorOptions;
-  readonly #children = new Set<Child>();
+  readonly #children: Children;
   readonly #outcome = Promise.withResolvers<Outcome>();
+  #safety: Safety | null = null;
   #posts: readonly Post[] = [];
   #tasks: readonly KnownTask[] = [];
+  /** When the present router has been told what it begins with. */
+  #released = Promise.resolve();
   #history = noDeaths;
   #isReady = false;
   /** True from the moment that the outcome is known: nothing is started any more. */
@@ -30,17 +37,24 @@ export class Supervisor {
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
+    this.#children = new Children(options, (wish) => this.#grant(wish));
   }
 
   /** Runs the engine until it is stopped or fails. When this resolves, no child is left. To be called once. */
   async run(): Promise<Outcome> {
+    const { safety, roles } = this.#options;
     try {
-      await Promise.race([this.#start(), this.#outcome.promise]);
+      this.#safety = await Safety.open(safety, this.#children, roles.hook);
+      await Promise.race([this.#start(this.#safety), this.#outcome.promise]);
       const outcome = await this.#outcome.promise;
-      await this.#stopAll();
+      await this.#stopAll(this.#safety, outcome);
       return this.#isKilling ? { type: "killed" } : outcome;
+    } catch (failure) {
+      if (!(failure instanceof StateFolderError || failure instanceof StopSocketError)) throw failure;
+      return { type: "failed", reason: failure.message };
     } finally {
-      this.#killAll();
+      this.#children.killAll();
+      this.#safety?.close();
     }
   }
 
@@ -48,7 +62,7 @@ export class Supervisor {
   stop(): void {
     if (this.#isStopping) {
       this.#isKilling = true;
-      this.#killAll();
+      this.#children.killAll();
     } else {
       say("Closing application and stopping services...");
       this.#end({ type: "stopped" });
@@ -68,7 +82,7 @@ export class Supervisor {
 
   /** Resolves as soon as the router has answered; where it starts or has died, the rules of restarts take care, and it is well. */
   async soundness(): Promise<void> {
-    const router = this.#router;
+    const { router } = this.#children;
     if (router?.isOnline) await router.soundness();
   }
 
@@ -84,12 +98,14 @@ export class Supervisor {
 
   /* ── Start ─────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
-  async #start(): Promise<void> {
+  async #start(safety: Safety): Promise<void> {
     const tasks = await this.#scan();
     if (this.#isStopping) return;
     if (typeof tasks === "string") return this.#fail(tasks);
 
     for (const line of scanLines(tasks)) say(line);
+    await safety.recover();
+    if (this.#isStopping) return;
     say("### Type [ctrl-c] to exit and shutdown workers ###");
     this.#tasks = tasks;
     const { router, workers } = this.#options.roles;
@@ -99,7 +115,9 @@ export class Supervisor {
       return this.#fail(`there is no room for the record of begun jobs: ${(failure as Error).message}`);
     }
     for (const post of this.#posts) {
-      this.#keep(post).catch((failure: unknown) => this.#fail(`${post.role.kind}: ${(failure as Error).stack}`));
+      this.#keep(post, safety).catch((failure: unknown) =>
+        this.#fail(`${post.role.kind}: ${(failure as Error).stack}`),
+      );
     }
     await Promise.all([...this.#children].map((child) => child.online));
     if (this.#isStopping) return;
@@ -111,36 +129,15 @@ export class Supervisor {
 
   /** All tasks, or a line that says why there are none. */
   async #scan(): Promise<readonly KnownTask[] | string> {
-    const child = this.#spawn(this.#options.roles.scan);
+    const { scan, hook } = this.#options.roles;
+    const child = this.#children.spawn(scan);
     if (typeof child === "string") return child;
     const [output, ending] = await Promise.all([child.output(), this.#endOf(child)]);
-    return readScan(output, ending);
-  }
-
-  /** A new child, or a line that says why there is none. */
-  #spawn(role: Role, record: number | null = null): Child | string {
-    const { env, commandOf = ownCommand, onlineMs = limits.onlineMs, terminateMs = limits.terminateMs } = this.#options;
-    try {
-      const child = new Child({
-        role,
-        command: commandOf(role),
-        environment: childEnvironment(process.env, role.takesEnv ? env : {}),
-        record,
-        onKillWish: (pid, why) => this.#killWorker(pid, why),
-        onlineMs,
-        terminateMs,
-        killMs: limits.killMs,
-      });
-      this.#children.add(child);
-      return child;
-    } catch (failure) {
-      return `${role.kind} cannot be started: ${(failure as Error).message}`;
-    }
+    return readScan(output, ending, hook?.task ?? null);
   }
 
   async #endOf(child: Child): Promise<Ending> {
-    const ending = await child.ended;
-    this.#children.delete(child);
+    const ending = await this.#children.endOf(child);
     // Ctrl-C goes to every process of a terminal, and may reach a child that is just starting before it is heard here.
     if (ending.signal === "SIGINT" || ending.signal === "SIGHUP")
       await within(this.#outcome.promise, limits.lastWordsMs);
@@ -150,10 +147,10 @@ export class Supervisor {
   /* ── Keep alive ────────────────────────────────────────────────────────────────────────────────────────────────── */
 
   /** Keeps a post filled until the engine stops. */
-  async #keep(post: Post): Promise<void> {
+  async #keep(post: Post, safety: Safety): Promise<void> {
     try {
       while (!this.#isStopping) {
-        const { words, excuse } = await this.#runOnce(post);
+        const { words, excuse } = await this.#runOnce(post, safety);
         if (this.#isStopping) return;
         // At once and not counted: what clients send must not be able to bring the engine down.
         if (excuse !== null) say(`${words}, for ${excuse}; starting another`);
@@ -166,29 +163,33 @@ export class Supervisor {
   }
 
   /** Runs a role until its process ends; returns how that came, in one line, and whether it is no death. */
-  async #runOnce(post: Post): Promise<Pick<Ending, "words" | "excuse">> {
+  async #runOnce(post: Post, safety: Safety): Promise<Pick<Ending, "words" | "excuse">> {
     const { role, record } = post;
     record?.clear();
-    const child = this.#spawn(role, record?.descriptor);
+    const child = this.#children.spawn(role, record?.descriptor);
     if (typeof child === "string") return { words: child, excuse: null };
     post.fill(child);
     say(`Starting process [${child.pid}]: ${role.kind}`);
     child.send({ type: "security", security: this.#options.keyring?.security ?? null });
-    if (role.kind === "router") child.send({ type: "tasks", tasks: this.#tasks });
+    safety.brief(child);
+    if (role.kind === "router") this.#released = safety.release(child, () => this.#tasks);
     const ending = await this.#endOf(child);
-    if (role.kind !== "router") this.#router?.send({ type: "gone", pid: child.pid, begun: record?.read() ?? 0 });
+    if (role.kind === "router" && !this.#isStopping) safety.routerDied();
+    if (role.kind !== "router")
+      this.#children.router?.send({ type: "gone", pid: child.pid, begun: record?.read() ?? 0 });
     if (this.#isStopping) say(farewell(child, ending));
     const who = this.#isReady || ending.excuse !== null ? `Process [${child.pid}]: ${role.kind}` : role.kind;
     return { words: `${who} ${ending.words}`, excuse: ending.excuse };
   }
 
-  /** The router's wish. A worker that has died since is no longer there to be killed, and its death is told anyway. */
-  #killWorker(pid: number, why: string): void {
-    const worker = [...this.#children].find((child) => child.pid === pid && child.role.kind === "task worker");
-    if (worker === undefined) return;
-    warn(`Process [${pid}]: task worker is killed: ${why}`);
-    worker.dismiss(why);
-    worker.kill("SIGKILL");
+  #grant(wish: Wish): void {
+    if (wish.type === "estop") void this.#safety?.emergency.stop(wish.stopped);
+    else if (wish.type === "reset") void this.#safety?.emergency.reset();
+    else {
+      // One that has died since is no longer there to be killed, and its death is told anyway.
+      const worker = this.#children.taskWorkers.find(({ pid }) => pid === wish.pid);
+      if (worker !== undefined) void killWorker(worker, wish.why);
+    }
   }
 
   async #backOff(role: Role, death: string): Promise<void> {
@@ -205,17 +206,13 @@ export class Supervisor {
     await within(this.#outcome.promise, decision.delayMs);
   }
 
-  get #router(): Child | undefined {
-    return [...this.#children].find(({ role }) => role.kind === "router");
-  }
-
   /* ── Reload ────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
   #admitAnew(): void {
     const { keyring } = this.#options;
     if (keyring === null || keyring === undefined) return;
     const text = keyring.readAgain();
-    for (const child of this.#children) if (child.role.kind !== "scan") child.send({ type: "authorized", text });
+    for (const child of this.#children) if (!isErrand(child.role)) child.send({ type: "authorized", text });
   }
 
   async #reloadWhileWanted(): Promise<void> {
@@ -236,8 +233,9 @@ export class Supervisor {
 
     for (const line of scanLines(tasks)) say(line);
     this.#tasks = tasks;
-    // Before the workers: a task that is new waits for the first of them from now on.
-    this.#router?.send({ type: "tasks", tasks });
+    // Before the workers: a task that is new waits for the first of them from now on. But a router that starts is told first how it stands.
+    await this.#released;
+    this.#children.router?.send({ type: "tasks", tasks });
     for (const post of this.#posts) {
       if (post.role.kind === "task worker") await this.#replace(post);
       if (this.#isStopping) return;
@@ -250,14 +248,15 @@ export class Supervisor {
     const { child } = post;
     const successor = post.vacate();
     child?.dismiss("the task files are read anew");
-    if (child?.hasEnded === false) await this.#terminate((other) => other === child, this.#options.graceMs);
+    if (child?.hasEnded === false) await this.#children.terminate((other) => other === child, this.#options.graceMs);
     await Promise.race([successor, this.#outcome.promise]);
   }
 
   /* ── Stop ──────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
-  async #stopAll(): Promise<void> {
-    const router = this.#isReady && this.#router?.isOnline ? this.#router : undefined;
+  async #stopAll(safety: Safety, outcome: Outcome): Promise<void> {
+    const { router: present } = this.#children;
+    const router = this.#isReady && present?.isOnline ? present : undefined;
     const idle = router && Promise.race([router.drained, router.ended]);
     router?.send({ type: "drain" });
     const isOverdue =
@@ -268,23 +267,12 @@ export class Supervisor {
       await within(idle, limits.abortGraceMs);
     }
     // The router goes last: it still has to pass on what workers have answered, and to answer what their end has cut off.
-    await this.#terminate(({ role }) => role.kind !== "router");
+    const isClean = await this.#children.terminate(({ role }) => role.kind !== "router" && role.kind !== "safe");
     if (isOverdue) {
       await within(idle, limits.lastWordsMs);
       await Bun.sleep(limits.farewellMs);
     }
-    await this.#terminate(({ role }) => role.kind === "router");
-  }
-
-  async #terminate(isMeant: (child: Child) => boolean, graceMs = 0): Promise<void> {
-    const terminate = async (child: Child): Promise<void> => {
-      if (await child.terminate(graceMs)) return;
-      warn(`Process [${child.pid}]: ${child.role.kind} does not end even by SIGKILL, and is left to the system`);
-    };
-    await Promise.all([...this.#children].filter(isMeant).map(terminate));
-  }
-
-  #killAll(): void {
-    for (const child of this.#children) child.kill("SIGKILL");
+    await this.#children.terminate(({ role }) => role.kind === "router");
+    if (!this.#isKilling) await safety.leave(isClean && outcome.type === "stopped");
   }
 }

@@ -3,6 +3,8 @@
  * /etc/systemd/system. Source: systemd.service(5), systemd.exec(5), systemd.resource-control(5). Pure.
  */
 
+import { systemStateFolder } from "../folders.ts";
+
 export interface UnitOptions {
   /** Absolute path of the program. */
   readonly executable: string;
@@ -31,7 +33,7 @@ export type Device = keyof typeof devices;
 
 export const unitName = "task-engine.service";
 export const configurationFolder = "/etc/task-engine";
-export const stateFolder = "/var/lib/task-engine";
+export const stateFolder = systemStateFolder;
 
 /**
  * Variables that decide what code a process is. systemd knows no patterns here, so those that load code, or have a debugger
@@ -73,7 +75,8 @@ LimitCORE=0
 ExecStart=${command.map(unitWord).join(" ")}
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=on-failure
-RestartSec=2
+# Soon: whatever its death has left moving is made safe by the next start. (Of what is left of it systemd lets nothing live.)
+RestartSec=200ms
 # Wrong usage does not mend itself.
 RestartPreventExitStatus=2
 # The main process stops the others, in the right order, and waits for running jobs; it asks for more time if they may take it.
@@ -88,13 +91,14 @@ TasksMax=1024
 # Worth setting on a small machine: idle the whole engine has 100 MB, and the router at its very worst another 250 MB.
 #MemoryMax=512M
 
-# ${configurationFolder}: task-engine.toml, tasks, keys; ${stateFolder}: what tasks keep.
+# ${configurationFolder}: task-engine.toml, tasks, keys; ${stateFolder}: what tasks keep, and whether the engine is in
+# emergency stop. Others may pass through it, to the socket by which every user may stop an engine without keys; they see nothing.
 User=${options.user}
 Group=${options.user}
 WorkingDirectory=-${configurationFolder}
 ConfigurationDirectory=task-engine
 StateDirectory=task-engine
-StateDirectoryMode=0700
+StateDirectoryMode=0711
 UMask=0077
 UnsetEnvironment=${unsetVariables.join(" ")}
 

@@ -14,6 +14,9 @@ export interface Asking {
 const askingMeta = ({ id, serial }: Asking, type: "REQ" | "CONTROL" | "CANCEL" | "KEEPALIVE"): Buffer =>
   encodeMeta({ id, role: "requestor", version: 0.2, type, pack: packNow(), serial });
 
+/** Answered by whoever reads it, a router or a worker's own port. */
+export const encodePing = (asking: Asking): Buffer[] => [askingMeta(asking, "REQ")];
+
 /** A TASK frame, one part of a batch. Throws JsonError for arguments that cannot travel. */
 export const encodeTaskPart = (
   task: string,

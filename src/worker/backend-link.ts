@@ -26,6 +26,7 @@ import { Dealer } from "../zmq/socket.ts";
 
 export type WorkHeader = Extract<RouterHeader, { jobs: number[] }>;
 export type AbortHeader = Extract<RouterHeader, { type: "ABORT" }>;
+export type SafeHeader = Extract<RouterHeader, { type: "SAFE" }>;
 
 export interface BackendLinkOptions {
   /** The router's backend, `tcp://HOST:PORT`. */
@@ -42,6 +43,8 @@ export interface BackendLinkOptions {
   readonly onWork: (header: WorkHeader, bodies: readonly Uint8Array[], waitedMs: number) => void;
   /** A job is to end before its time. */
   readonly onAbort?: (header: AbortHeader) => void;
+  /** A task's `onStop` is to be run. */
+  readonly onSafe?: (header: SafeHeader) => void;
   /** The connection is lost, or this worker is not admitted any more: the router has given up what is held here. */
   readonly onLost?: () => void;
 }
@@ -53,6 +56,7 @@ interface Answers {
   readonly type: "DONE" | "FAIL";
   readonly jobs: number[];
   readonly ms: number[];
+  readonly unsafe: number[];
   readonly bodies: Uint8Array[];
   readonly sinceMs: number;
 }
@@ -86,10 +90,14 @@ export class BackendLink {
     this.#beats = setInterval(() => this.#send({ type: "BEAT" }), beatIntervalMs);
   }
 
-  /** Answers a job; the answer waits for others that are ready together until `flush`. */
-  answer(type: "DONE" | "FAIL", job: number, ms: number, body: Uint8Array): void {
+  /**
+   * Answers a job; the answer waits for others that are ready together until `flush`. `isUnsafe`: its task's `onStop` was due
+   * and has failed.
+   */
+  answer(type: "DONE" | "FAIL", job: number, ms: number, body: Uint8Array, isUnsafe = false): void {
     if (this.#answers?.type !== type) this.flush();
-    this.#answers ??= { type, jobs: [], ms: [], bodies: [], sinceMs: performance.now() };
+    this.#answers ??= { type, jobs: [], ms: [], unsafe: [], bodies: [], sinceMs: performance.now() };
+    if (isUnsafe) this.#answers.unsafe.push(job);
     this.#answers.jobs.push(job);
     this.#answers.ms.push(ms);
     this.#answers.bodies.push(body);
@@ -99,9 +107,15 @@ export class BackendLink {
 
   flush(): void {
     if (this.#answers === null) return;
-    const { type, jobs, ms, bodies } = this.#answers;
+    const { type, jobs, ms, unsafe, bodies } = this.#answers;
     this.#answers = null;
-    this.#send({ type, jobs, ms }, bodies);
+    this.#send({ type, jobs, ms, ...(unsafe.length > 0 && { unsafe }) }, bodies);
+  }
+
+  /** A job has let go, and its task's `onStop` begins, which may block this process: what is done before goes first. */
+  safing(job: number): void {
+    this.flush();
+    this.#send({ type: "SAFING", job });
   }
 
   /** A job that has not begun, and is for somebody else. */
@@ -160,6 +174,7 @@ export class BackendLink {
       else if (header.type === "WHO") this.#send(this.#options.ready);
       else if (header.type === "GOODBYE") this.#goodbye.resolve();
       else if (header.type === "ABORT") this.#options.onAbort?.(header);
+      else if (header.type === "SAFE") this.#options.onSafe?.(header);
       else if (header.type !== "BEAT") this.#options.onWork(header, bodies, reactor.waitedMs);
     }
   }

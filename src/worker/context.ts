@@ -3,7 +3,13 @@ import { nameLengthMax } from "../limits.ts";
 import { say } from "../log.ts";
 import type { Json } from "../wire/json.ts";
 import { dataFrame } from "./result.ts";
-import type { TaskContext } from "./task.ts";
+import type { StopReason, TaskContext } from "./task.ts";
+
+/** What a context belongs to. `name`: the task's, without the prefix `task_`. `serial`: the requestor's; may be empty. */
+export interface Named {
+  readonly name: string;
+  readonly serial: string;
+}
 
 /** Where what a task says while it runs goes. The frames are DATA frames `{data, pack}`. */
 export interface ContextHooks<Job> {
@@ -13,10 +19,13 @@ export interface ContextHooks<Job> {
   publish(topic: string, dataFrame: Buffer): void;
 }
 
-export class JobContext<Job extends { readonly name: string; readonly serial: string }> implements TaskContext {
+export class JobContext<Job extends Named> implements TaskContext {
+  /** The task itself was called: until then nothing has moved. */
+  hasBegun = false;
   /** Made when it is asked for: most tasks are over before anybody could abort them. */
   #abort: AbortController | undefined;
   #abortReason: Error | undefined;
+  #why: StopReason | null = null;
   #hasEnded = false;
 
   constructor(
@@ -49,9 +58,16 @@ export class JobContext<Job extends { readonly name: string; readonly serial: st
     this.hooks.publish(topic, dataFrame(data, "data"));
   };
 
+  /** Why the task was asked to stop early; null where it was not. */
+  get why(): StopReason | null {
+    return this.#why;
+  }
+
   /** Asks the task to stop early. It may be asked again; the first reason stays. */
-  abort(reason: Error): void {
-    this.#abortReason ??= reason;
+  abort(why: StopReason): void {
+    if (this.#why !== null) return;
+    this.#why = why;
+    this.#abortReason = new Error(`${why.code}: ${why.message}`);
     this.#abort?.abort(this.#abortReason);
   }
 

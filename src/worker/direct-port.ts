@@ -16,13 +16,16 @@ import {
 import { openEnvelope } from "../wire/envelope.ts";
 import type { ErrorBody, ErrorCode } from "../wire/errors.ts";
 import { encodeError, type Meta } from "../wire/frames.ts";
+import type { TaskOptions } from "../wire/policy.ts";
 import { encodeReplyMeta, partFromError } from "../wire/replies.ts";
 import { decodeRequest, type TaskPart } from "../wire/requests.ts";
 import { refusalOfRequest } from "../wire/rights.ts";
 import type { Gate } from "../zmq/gate.ts";
 import { Router } from "../zmq/socket.ts";
-import type { Executor, Job, Outcome } from "./executor.ts";
-import type { Registry } from "./task.ts";
+import type { EmergencyStop } from "./emergency-stop.ts";
+import type { Executor } from "./executor.ts";
+import type { Job, Outcome } from "./job.ts";
+import type { RegisteredTask, Registry } from "./task.ts";
 
 export interface DirectPortOptions {
   /** `TASK-<pid>`: who answers. */
@@ -30,6 +33,7 @@ export interface DirectPortOptions {
   readonly gate: Gate;
   readonly executor: Executor;
   readonly registry: Registry;
+  readonly emergency: EmergencyStop;
   /** Called after each job that was run or refused. */
   readonly ended: () => void;
   /** Is told of each message, where every message is to be printed. */
@@ -160,17 +164,16 @@ export class DirectPort {
     this.#access = access;
   }
 
-  /** What cannot be kept here is not promised: only the router can have a worker killed, and only it has priorities. */
+  /** What cannot be kept here is not promised: only the router can have a worker killed, and only it sees all workers. */
   #refusal({ name, task: { options } }: TaskPart): ErrorBody | null {
-    const policy = this.#options.registry.get(name)?.policy;
-    if (policy === undefined)
-      return { code: "UNKNOWN_TASK", message: `this worker has no task ${JSON.stringify(name)}` };
-    if (policy.timeoutMs === undefined && options?.timeoutMs === undefined && options?.priority === undefined)
-      return null;
-    return {
-      code: "UNAVAILABLE",
-      message: `a time limit or priority of ${name} is kept by the router alone; send it there`,
-    };
+    const task = this.#options.registry.get(name);
+    if (task === undefined) return { code: "UNKNOWN_TASK", message: `this worker has no task ${JSON.stringify(name)}` };
+    const unkept = unkeptOf(task, options);
+    if (unkept !== undefined) {
+      return { code: "UNAVAILABLE", message: `${unkept} of ${name} is kept by the router alone; send it there` };
+    }
+    const stopped = this.#options.emergency.refusal(task);
+    return stopped === null ? null : { code: "STOPPED", message: stopped };
   }
 
   #answer(asked: Asked, outcomes: readonly Outcome[]): void {
@@ -192,3 +195,9 @@ export class DirectPort {
     this.#socket.trySend([...envelope, encodeReplyMeta(this.#options.id, type, meta.version, meta.serial), ...frames]);
   }
 }
+
+/** Of what the task's definition or the request asks for, the first thing that is not to be had here. */
+const unkeptOf = ({ policy }: RegisteredTask, options: TaskOptions = {}): string | undefined =>
+  (["timeoutMs", "deadmanMs", "onStop"] as const).find((key) => policy[key] !== undefined) ??
+  ((policy.resources ?? []).length > 0 ? "resources" : undefined) ??
+  (["timeoutMs", "priority", "deadmanMs", "latest", "preempt"] as const).find((key) => options[key] !== undefined);

@@ -3,7 +3,7 @@ import * as v from "valibot";
 import { type Policy, policyRows } from "../wire/policy.ts";
 import { type ArgumentCheck, argumentCheck } from "./arguments.ts";
 import { isSchema, type Schema } from "./schema.ts";
-import type { TaskFunction } from "./task.ts";
+import type { StopFunction, TaskFunction } from "./task.ts";
 
 export type TaskPolicy = Policy;
 
@@ -14,6 +14,8 @@ const definitionSchema = v.strictObject({
   args: v.optional(schema),
   kwargs: v.optional(schema),
   ...policyRows,
+  // Of the wire's policy it is a flag; what is to be run only the task's process has.
+  onStop: v.optional(v.custom<StopFunction>((value) => typeof value === "function", "must be a function")),
 });
 const knownKeys = Object.keys(definitionSchema.entries).join(", ");
 
@@ -21,6 +23,8 @@ export interface Definition {
   readonly run: TaskFunction;
   /** null: it takes whatever it is given. */
   readonly check: ArgumentCheck | null;
+  /** null: there is nothing to be made safe. */
+  readonly onStop: StopFunction | null;
   readonly policy: TaskPolicy;
 }
 
@@ -34,7 +38,9 @@ export const parseDefinition = (definition: object): Definition | string => {
     const isUnknown = issue.type === "strict_object" && issue.expected === "never";
     return isUnknown ? `has the key ${key}, which is not one of ${knownKeys}` : `has a wrong ${key}: ${issue.message}`;
   }
-  const { run, args, kwargs, ...policy } = result.output;
+  const { run, args, kwargs, onStop, ...limits } = result.output;
+  const policy = onStop === undefined ? limits : { ...limits, onStop: true };
   // Bound, so that a `run` written as a method finds its own object in `this`.
-  return { run: run.bind(definition), check: argumentCheck({ args, kwargs }), policy };
+  const bound = { run: run.bind(definition), onStop: onStop?.bind(definition) ?? null };
+  return { ...bound, check: argumentCheck({ args, kwargs }), policy };
 };

@@ -21,15 +21,25 @@ const nameCharactersMax = nameLengthMax - prefix.length;
 /**
  * Every task that this engine can run. `tasksDir` is the folder of the user's task files, null for none; `loadMsMax` is in
  * ms, for each file. Throws StartError, whose one line names the file and the export, for anything that is not as it should be.
+ * @param onBroken is given what is wrong with one file, which is left out then, instead of its being thrown
  */
-export const loadRegistry = async (tasksDir: string | null, loadMsMax: number = taskLoadMs): Promise<Registry> => {
+export const loadRegistry = async (
+  tasksDir: string | null,
+  loadMsMax: number = taskLoadMs,
+  onBroken: ((failure: StartError) => void) | null = null,
+): Promise<Registry> => {
   const registry = new Map<string, RegisteredTask>();
   for (const [file, module] of Object.entries(builtInModules)) addTasks(registry, module, `built-in ${file}`);
   if (tasksDir === null) return registry;
   const trusted = new Set<string>();
   for (const file of taskFiles(tasksDir)) {
-    trustWithImports(file, trusted);
-    addTasks(registry, await loadModule(file, loadMsMax), file);
+    try {
+      trustWithImports(file, trusted);
+      addTasks(registry, await loadModule(file, loadMsMax), file);
+    } catch (failure) {
+      if (onBroken === null || !(failure instanceof StartError)) throw failure;
+      onBroken(failure);
+    }
   }
   if (registry.size > workerTasksMax) {
     throw new StartError(`${tasksDir} defines ${registry.size} tasks; the limit is ${workerTasksMax}`);
@@ -109,7 +119,7 @@ const checkName = (name: string, exportName: string, file: string): void => {
 };
 
 const asTask = (value: unknown, exportName: string, file: string): Definition => {
-  if (typeof value === "function") return { run: value as TaskFunction, check: null, policy: {} };
+  if (typeof value === "function") return { run: value as TaskFunction, check: null, onStop: null, policy: {} };
   if (typeof value !== "object" || value === null || !("run" in value)) {
     throw new StartError(
       `${file}: ${exportName} is neither a function nor an object with \`run\`; rename it if it is no task`,

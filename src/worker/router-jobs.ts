@@ -3,8 +3,9 @@ import { performance } from "node:perf_hooks";
 import { type ErrorCode, ProtocolError } from "../wire/errors.ts";
 import { encodeError } from "../wire/frames.ts";
 import { decodeTaskFrame } from "../wire/requests.ts";
-import type { BackendLink, WorkHeader } from "./backend-link.ts";
-import type { Executor, Job, Outcome } from "./executor.ts";
+import type { BackendLink, SafeHeader, WorkHeader } from "./backend-link.ts";
+import type { Executor } from "./executor.ts";
+import { type Job, leftUnbegun, type Outcome, type SafeJob, type Work } from "./job.ts";
 import { ProgressThrottle } from "./progress.ts";
 import { QuickTasks } from "./quick-tasks.ts";
 
@@ -13,6 +14,8 @@ export interface RouterJobsOptions {
   readonly link: () => BackendLink;
   /** Notes, where a supervisor can read it after our death, which job begins. */
   readonly begin: ((job: number) => void) | null;
+  /** Why a task must not begin now, in one line; null where it may. */
+  readonly refusal: (task: string) => string | null;
   /** Called after each job that was run or refused. */
   readonly ended: () => void;
   /** Is told of each message, where every message is to be printed. */
@@ -21,8 +24,9 @@ export interface RouterJobsOptions {
 
 export class RouterJobs {
   readonly #options: RouterJobsOptions;
-  readonly #held = new Map<number, Job>();
-  readonly #ids = new Map<Job, number>();
+  readonly #held = new Map<number, Work>();
+  /** Of jobs alone: an `onStop` has no progress. */
+  readonly #ids = new Map<Work, number>();
   readonly #throttle = new ProgressThrottle();
   readonly #quick = new QuickTasks();
 
@@ -46,18 +50,36 @@ export class RouterJobs {
     }
   }
 
-  abort(id: number, code: string, message: string): void {
-    const job = this.#held.get(id);
-    if (job !== undefined) this.#options.executor.stop(job, code as ErrorCode, message);
+  /** A task's `onStop`, for a job that has ended somewhere. */
+  safe({ job: id, task: name, code, message }: SafeHeader): void {
+    this.#options.log?.(`Told to make safe: ${name}`);
+    const { begin, executor } = this.#options;
+    const work: SafeJob = {
+      name,
+      serial: "",
+      why: { code: code as ErrorCode, message },
+      done: (outcome) => this.#answerSafe(id, work, outcome),
+      ...(begin !== null && { begin: () => begin(id) }),
+    };
+    if (executor.submit(work) === "full") return this.#refuse(id, "QUEUE_FULL", "the worker's queue is full");
+    this.#held.set(id, work);
   }
 
-  /** The router has given up all of it: what runs should end, what waits must not begin, and nobody wants the answers. */
+  abort(id: number, code: string, message: string): void {
+    const work = this.#held.get(id);
+    if (work !== undefined) this.#options.executor.stop(work, code as ErrorCode, message);
+  }
+
+  /**
+   * The router has given up all of it: what runs should end, what waits must not begin, and nobody wants the answers. What is
+   * to be made safe is all the same.
+   */
   drop(): void {
     const { executor } = this.#options;
     const held = [...this.#held.values()];
     this.#held.clear();
     this.#ids.clear();
-    for (const job of held) executor.stop(job, "INTERRUPTED", "the connection to the router is lost");
+    for (const work of held) executor.stop(work, "INTERRUPTED", "the connection to the router is lost");
   }
 
   progress(job: Job, frame: Uint8Array): void {
@@ -69,12 +91,15 @@ export class RouterJobs {
     this.#options.log?.(`Received task: ${Buffer.from(body).toString()}`);
     const decoded = decodeTaskFrame(body);
     if (decoded instanceof ProtocolError) return this.#refuse(id, decoded.code, decoded.message);
-    const { begin, executor } = this.#options;
+    const { begin, executor, refusal } = this.#options;
+    // Given back, not refused: of a reset that we have not heard of yet the router may know, as of a stop that it has not.
+    if (refusal(decoded.name) !== null) return this.#options.link().giveBack(id);
     const job: Job = {
       name: decoded.name,
       task: decoded.task,
       serial,
       done: (outcome) => this.#answer(id, job, outcome),
+      safing: () => this.#isHeld(id, job) && this.#options.link().safing(id),
       ...(begin !== null && { begin: () => begin(id) }),
       expiresMs,
     };
@@ -86,14 +111,13 @@ export class RouterJobs {
   #answer(id: number, job: Job, outcome: Outcome): void {
     this.#throttle.reset();
     this.#ids.delete(job);
-    // Dropped meanwhile: the router would count a late answer.
-    if (!this.#held.delete(id)) return;
+    if (!this.#release(id, job)) return;
     const link = this.#options.link();
-    // It has not begun, and here it will not: another worker may have it.
-    if (!outcome.ok && outcome.code === "SHUTTING_DOWN") return link.giveBack(id);
+    // Another worker may have it.
+    if (outcome === leftUnbegun) return link.giveBack(id);
     const body = outcome.ok ? outcome.data : encodeError(outcome.code, outcome.message);
     this.#options.log?.(`Task complete: ${Buffer.from(body).toString()}`);
-    link.answer(outcome.ok ? "DONE" : "FAIL", id, outcome.ms, body);
+    link.answer(outcome.ok ? "DONE" : "FAIL", id, outcome.ms, body, !outcome.ok && outcome.isUnsafe === true);
     this.#quick.ran(job.name, outcome.ms);
     const next = this.#options.executor.next;
     // Only one of ours brings us back here.
@@ -101,8 +125,26 @@ export class RouterJobs {
     this.#options.ended();
   }
 
-  #refuse(id: number, code: ErrorCode, message: string): void {
-    this.#options.link().answer("FAIL", id, 0, encodeError(code, message));
+  #answerSafe(id: number, work: SafeJob, outcome: Outcome): void {
+    if (!this.#release(id, work)) return;
+    if (outcome === leftUnbegun) return this.#options.link().giveBack(id);
+    this.#options.log?.(`Made safe: ${work.name}${outcome.ok ? "" : `: ${outcome.code}: ${outcome.message}`}`);
+    if (!outcome.ok) return this.#refuse(id, outcome.code, outcome.message, outcome.ms);
+    this.#options.link().answer("DONE", id, outcome.ms, outcome.data);
+    this.#options.link().flush();
+  }
+
+  /** Not where it was dropped meanwhile: the router would count a late answer, or the next one has given its number again. */
+  #release(id: number, work: Work): boolean {
+    return this.#isHeld(id, work) && this.#held.delete(id);
+  }
+
+  #isHeld(id: number, work: Work): boolean {
+    return this.#held.get(id) === work;
+  }
+
+  #refuse(id: number, code: ErrorCode, message: string, ms = 0): void {
+    this.#options.link().answer("FAIL", id, ms, encodeError(code, message));
     this.#options.link().flush();
   }
 }

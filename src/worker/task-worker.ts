@@ -4,7 +4,7 @@
  */
 import { mapBegunRecord } from "../begun.ts";
 import { StartError, tellSupervisor } from "../lifecycle.ts";
-import { routerAbsentMs } from "../limits.ts";
+import { abortGraceMs, routerAbsentMs } from "../limits.ts";
 import { say, warn } from "../log.ts";
 import { terminateContext } from "../zmq/context.ts";
 import { Gate } from "../zmq/gate.ts";
@@ -12,11 +12,15 @@ import type { SocketOptions } from "../zmq/options.ts";
 import { describeBindError } from "../zmq/start.ts";
 import { BackendLink } from "./backend-link.ts";
 import { DirectPort } from "./direct-port.ts";
-import { Executor } from "./executor.ts";
+import { EmergencyStop } from "./emergency-stop.ts";
+import { Executor, type ExecutorHooks } from "./executor.ts";
 import { type RecycleLimits, RecycleRule } from "./recycle.ts";
 import { loadRegistry } from "./registry.ts";
 import { RouterJobs } from "./router-jobs.ts";
+import { onStopMsOf } from "./safing.ts";
 import { exitOnStrayErrors } from "./stray.ts";
+import { obeySupervisor } from "./supervision.ts";
+import type { Registry } from "./task.ts";
 
 export interface TaskWorkerOptions extends RecycleLimits {
   readonly host: string;
@@ -30,8 +34,11 @@ export interface TaskWorkerOptions extends RecycleLimits {
   readonly tasksDir: string | null;
   /** Whether a supervisor reads which job was begun last. */
   readonly supervised: boolean;
-  /** Registers what is to be called when the worker is to leave. */
-  readonly onStop: (stop: () => void) => void;
+  /**
+   * Registers what is to be called when the worker is to leave, and what where it is not to wait for the running job any more: the
+   * promise is kept when there is no more time for that to let go and be made safe.
+   */
+  readonly onLeave: (leave: () => void, cutOff: () => Promise<void>) => void;
   /** Print each task that is received and completed. */
   readonly verbose: boolean;
 }
@@ -43,6 +50,10 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
   const address = options.port === null ? null : `${options.host}:${options.port}`;
   const leaving = Promise.withResolvers<void>();
   exitOnStrayErrors(tag);
+  const emergency = new EmergencyStop();
+  let current: Executor | null = null;
+  // Here already: a supervisor that halts its workers kills those that do not say that they are still.
+  obeySupervisor(emergency, () => current);
   // Before any file of tasks is loaded, which could else listen to what is said of keys.
   const gate = await Gate.open();
   const registry = await loadRegistry(options.tasksDir);
@@ -54,21 +65,27 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
     leaving.resolve();
   };
   const recycle = new RecycleRule(options, leave);
-  const executor: Executor = new Executor(registry, {
+  const hooks: ExecutorHooks = {
     tag,
     progress: (job, frame) => jobs.progress(job, frame),
     publish: (topic, body) => link.publish(topic, body),
-  });
+  };
+  const executor = new Executor(registry, hooks, emergency);
+  current = executor;
   const jobs: RouterJobs = new RouterJobs({
     executor,
     link: () => link,
     begin: options.supervised ? mapBegunRecord() : null,
+    refusal: (name) => {
+      const task = registry.get(name);
+      return task === undefined ? null : emergency.refusal(task);
+    },
     ended: () => recycle.jobEnded(),
     log,
   });
 
   say(`Starting worker[TASK] on socket: ${address ?? "none of its own"}`);
-  const direct = new DirectPort({ id, gate, executor, registry, ended: () => recycle.jobEnded(), log });
+  const direct = new DirectPort({ id, gate, executor, registry, emergency, ended: () => recycle.jobEnded(), log });
   if (address !== null) {
     try {
       direct.bind(`tcp://${address}`);
@@ -104,9 +121,16 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
     onWork: (header, bodies, waitedMs) => jobs.take(header, bodies, waitedMs),
     onLost: () => jobs.drop(),
     onAbort: ({ job, code, message }) => jobs.abort(job, code, message),
+    onSafe: (header) => jobs.safe(header),
   });
 
-  options.onStop(() => leave("it was told to end"));
+  options.onLeave(
+    () => leave("it was told to end"),
+    () => {
+      void executor.halt({ code: "INTERRUPTED", message: "its worker was told to end at once" }, false);
+      return Bun.sleep(safeWithinMs(registry));
+    },
+  );
   await leaving.promise;
   clearTimeout(unanswered);
   // The router first: what it hands over from here on comes back to it unbegun.
@@ -117,3 +141,12 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
   direct.close();
   terminateContext();
 };
+
+/** ms within which every task that has an `onStop` should have let go and be safe; 0 where none has one. */
+const safeWithinMs = (registry: Registry): number =>
+  Math.max(
+    0,
+    ...[...registry.values()]
+      .filter(({ onStop }) => onStop !== null)
+      .map((task) => (task.policy.graceMs ?? abortGraceMs) + onStopMsOf(task)),
+  );

@@ -8,6 +8,7 @@
  * export const task_drive: TaskDefinition = { run: async ([metres], kwargs, context) => { … } };
  * ```
  */
+import type { ErrorCode } from "../wire/errors.ts";
 import type { Json, JsonObject } from "../wire/json.ts";
 import type { ArgumentCheck } from "./arguments.ts";
 import type { TaskPolicy } from "./policy.ts";
@@ -32,15 +33,36 @@ export type TaskFunction = (args: Json[], kwargs: JsonObject, context: TaskConte
  * they do not take is answered BAD_ARGS, with the path of what is wrong, and the task is not run; what they make of it is
  * what the task is given: `TaskDefinition<[number, string]>` where that is not plain JSON.
  */
-export interface TaskDefinition<Args = Json[], Kwargs = JsonObject> extends TaskPolicy {
+export interface TaskDefinition<Args = Json[], Kwargs = JsonObject> extends Omit<TaskPolicy, "onStop"> {
   readonly run: (args: Args, kwargs: Kwargs, context: TaskContext) => unknown;
+  readonly onStop?: StopFunction;
   readonly args?: Schema<Args>;
   readonly kwargs?: Schema<Kwargs>;
 }
 
+/**
+ * Brings the task's hardware into its safe state. It is called after a job of the task that has begun and has not ended by
+ * itself: it threw, it was told to end (whatever it did then), or its process died; in the process that ran it as soon as the
+ * job has let go, or else in another one, which knows nothing of the job. It may be called again, also where all is safe already, so
+ * it must not depend on what was before.
+ *
+ * `context` is not the job's: its signal is aborted when `onStopMs` (1000 unless it says another time) are over. What it throws,
+ * and what takes longer, counts as not safe: it is tried again elsewhere, and what the task holds is held until then.
+ */
+export type StopFunction = (context: TaskContext, why: StopReason) => unknown;
+
+/**
+ * Why a job has ended other than by itself. `code`: `STOPPED`, `TIMEOUT`, `CANCELLED`, `DEADMAN`, `PREEMPTED`, `SUPERSEDED`, `INTERRUPTED`
+ * (a process died, or lost its connection), `TASK_ERROR` (the task threw), or another of the engine's codes. `message`: for a person.
+ */
+export interface StopReason {
+  readonly code: ErrorCode;
+  readonly message: string;
+}
+
 /** What a task is given besides its arguments. Everything here may be taken out of it: `({ signal, log }) => …`. */
 export interface TaskContext {
-  /** Aborted when the job should end early because the engine stops; `signal.reason` is an Error that says why. */
+  /** Aborted when the job should end early: its time is over, it was cancelled, the engine stops; `signal.reason` is an Error that says why. */
   readonly signal: AbortSignal;
   /** The requestor's name for this job; empty if it gave none. */
   readonly jobSerial: string;
@@ -61,6 +83,9 @@ export interface RegisteredTask {
   readonly run: TaskFunction;
   /** null: it takes whatever it is given. */
   readonly check: ArgumentCheck | null;
+  /** null: there is nothing to be made safe. */
+  readonly onStop: StopFunction | null;
+  /** As it goes over the wire: its `onStop` says whether there is one. */
   readonly policy: TaskPolicy;
 }
 

@@ -1,6 +1,7 @@
 /** What can be said of a call besides its arguments, while it waits and while it runs. */
 import { expect, test } from "bun:test";
 import { connect, type Json } from "task-engine";
+import { stopReasonLengthMax } from "../../src/limits.ts";
 import { argsOf, cancelOf, handRouter } from "../support/hand-router.ts";
 import { freePorts } from "../support/ports.ts";
 import { rejection } from "../support/rejection.ts";
@@ -13,6 +14,17 @@ test("priority, ttlMs and timeoutMs go to the engine, and waitMs does not", asyn
   expect(arrived.request).toMatchObject({
     parts: [{ task: { options: { priority: 9, ttlMs: 200, timeoutMs: 1500 } } }],
   });
+  arrived.ack(null);
+  await result;
+});
+
+test("latest and preempt go to the engine", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const options = { latest: { key: "wheels", abort: true }, preempt: true };
+  const result = client.call("drive", [1], {}, options);
+  const arrived = await router.next();
+  expect(arrived.request).toMatchObject({ parts: [{ task: { options } }] });
   arrived.ack(null);
   await result;
 });
@@ -120,6 +132,40 @@ test("a call whose time is over is cancelled", async () => {
   const failure = rejection(client.call("slow", [], {}, { waitMs: 30 }));
   await cancelOf(router, await router.next());
   expect((await failure).code).toBe("NO_ANSWER");
+});
+
+test("estop gives the stop that holds, and cuts a reason that is too long: nobody is refused for it", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const stopped = { reason: "a hand is in the arm", since: 1_700_000_000.5 };
+  const stop = client.estop("a hand is in the arm");
+  const asked = await router.next();
+  expect(asked.request).toMatchObject({ control: { command: "estop", reason: "a hand is in the arm" } });
+  asked.ack({ stopped, halted: 3 });
+  expect(await stop).toEqual(stopped);
+  const again = client.estop(`${"x".repeat(stopReasonLengthMax - 1)}\u{1f916}`);
+  const { request, ack } = await router.next();
+  expect(request).toMatchObject({ control: { reason: `${"x".repeat(stopReasonLengthMax - 1)}\ufffd` } });
+  ack({ stopped });
+  expect(await again).toEqual(stopped);
+});
+
+test("estop needs no reason, and reset gives nothing", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const stop = client.estop();
+  const stopping = await router.next();
+  expect(stopping.request).toMatchObject({ control: { command: "estop", reason: "" } });
+  stopping.ack({ stopped: { reason: "", since: 1 } });
+  await stop;
+  const reset = client.reset();
+  const resetting = await router.next();
+  expect(resetting.request).toMatchObject({ control: { command: "reset" } });
+  resetting.ack({ stopped: null });
+  expect(await reset).toBeUndefined();
+  const refused = rejection(client.reset());
+  (await router.next()).refuse("UNAUTHORIZED", "client laptop lacks the right control");
+  expect((await refused).code).toBe("UNAUTHORIZED");
 });
 
 test("cancel asks as an operator, and says when there was nothing to cancel", async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { ArgsDef } from "citty";
 import { UsageError } from "../../src/commands/exit.ts";
-import { asksForHelp, canonicalArgs } from "../../src/commands/strict.ts";
+import { asksForHelp, canonicalArgs, valuesOf } from "../../src/commands/strict.ts";
 
 const definitions: ArgsDef = {
   task: { type: "positional" },
@@ -61,6 +61,15 @@ describe("arguments beyond those that are taken", () => {
     expect(complaint("a b c", { topic: { type: "positional" } })).toBe('argument "b" is too many: there can be 1');
     expect(complaint("a", {})).toBe('argument "a" is too many: none is taken');
   });
+});
+
+test("a flag whose hint says so may be given again, and all its values are found", () => {
+  const canonical = canonicalArgs(["--on-stop", "a", "--on-stop=b=c", "--on-stop", "", "--", "--on-stop=d"], {
+    "args...": { type: "positional", required: false },
+    "on-stop": { type: "string", valueHint: "task..." },
+  });
+  expect(valuesOf(canonical, "on-stop")).toEqual(["a", "b=c", ""]);
+  expect(valuesOf(canonical, "on")).toEqual([]);
 });
 
 test("a required flag that is missing is named", () => {

@@ -17,9 +17,9 @@ test("without arguments the usage goes to stderr, and the exit code is 2", async
 test("the usage names every verb, and none of the roles that serve starts", async () => {
   const { exitCode, stdout, stderr } = await run("--help");
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
-  for (const verb of ["serve", "send", "cancel", "tasks", "status", "data", "bench", "--version"])
+  for (const verb of ["serve", "send", "cancel", "estop", "reset", "tasks", "status", "data", "bench", "--version"])
     expect(stdout).toContain(verb);
-  for (const role of ["task-worker", "data-worker", "scan"]) expect(stdout).not.toContain(role);
+  for (const role of ["task-worker", "data-worker", "scan", "safe"]) expect(stdout).not.toContain(role);
   // biome-ignore lint/suspicious/noControlCharactersInRegex: colours would be these
   expect(stdout).not.toMatch(/\u001b/);
 });
@@ -28,6 +28,8 @@ test.each([
   "serve",
   "send",
   "cancel",
+  "estop",
+  "reset",
   "tasks",
   "status",
   "data",
@@ -37,6 +39,7 @@ test.each([
   "bench",
   "router",
   "scan",
+  "safe",
 ])("%s --help prints its usage", async (verb) => {
   const { exitCode, stdout, stderr } = await run(...verb.split(" "), "--help");
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
@@ -61,6 +64,8 @@ test.each([
   [["send", "count", "--kwargs", "[1]"], "--kwargs is [1], which is not a JSON object"],
   [["send", "count", '{"__proto__": 1}'], "argument 1: the key __proto__ is not allowed"],
   [["send", "count", "--priority", "10"], '--priority is "10", which is not a whole number from 0 to 9'],
+  [["send", "count", "--deadman", "49"], '--deadman is "49", which is not a whole number from 50'],
+  [["send", "count", "--latest", ""], "--latest must have 1 to 128 characters"],
   [["send", "count", "--ttl", "0"], '--ttl is "0", which is not a whole number from 1'],
   [["send", "count", "--limit", "1s"], '--limit is "1s", which is not a whole number from 1'],
   [["send", "count", "1", "--batch", "-"], "with --batch the arguments are in the file"],

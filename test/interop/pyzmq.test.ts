@@ -6,18 +6,39 @@ import { expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type CallOptions, type Client, connect } from "task-engine";
+import { decodeFromWorker, encodeBackend, type RouterHeader, type WorkerHeader } from "../../src/wire/backend.ts";
+import { ProtocolError } from "../../src/wire/errors.ts";
+import { Router } from "../../src/zmq/socket.ts";
 import { type Engine, startEngine } from "../support/engine.ts";
+import { json } from "../support/raw-requestor.ts";
 import { rejection } from "../support/rejection.ts";
+import { tempFolder } from "../support/temp-folder.ts";
 
 const python = "/usr/bin/python3";
 const hasPyzmq = existsSync(python) && Bun.spawnSync([python, "-c", "import zmq"]).success;
 
-const runScript = async (name: string, ...args: string[]): Promise<void> => {
+/** What it prints. */
+const runScript = async (name: string, ...args: string[]): Promise<string> => {
   const script = Bun.spawn([python, join(import.meta.dir, name), ...args], { stdout: "pipe", stderr: "pipe" });
   const [exitCode, stdout, stderr] = await Promise.all([script.exited, script.stdout.text(), script.stderr.text()]);
   if (exitCode !== 0) throw new Error(`${name} failed, after\n${stdout}with\n${stderr}`);
   expect(stdout).not.toBe("");
+  return stdout;
 };
+
+/** One that runs for so many seconds, else for long; and one more that demands to be kept alive. */
+const napTasks = `
+  const run = async ([seconds = 60], _, { signal, log }) => {
+    log("begins");
+    for (let tenth = 0; tenth < 10 * seconds; tenth++) {
+      signal.throwIfAborted();
+      await Bun.sleep(100);
+    }
+    return "rested";
+  };
+  export const task_rest = run;
+  export const task_rest_guarded = { deadmanMs: 1200, run };
+`;
 
 const limitMs = 60_000;
 
@@ -127,6 +148,80 @@ test.skipIf(!hasPyzmq && process.env.CI === undefined)(
       message: expect.stringContaining(`TASK-${worker.child.pid}`),
     });
     expect(await Promise.all([elsewhere, waiting])).toEqual(["rested", "rested"]);
+  },
+  limitMs,
+);
+
+test.skipIf(!hasPyzmq && process.env.CI === undefined)(
+  "a pyzmq worker brings about its safe state, when a job is told to end and when it is asked to alone",
+  async () => {
+    using router = new Router();
+    router.bind("tcp://127.0.0.1:*");
+    const script = [python, join(import.meta.dir, "worker.py"), router.lastEndpoint];
+    await using child = Bun.spawn(script, { stdout: "pipe", stderr: "pipe" });
+    const [key = new Uint8Array(0)] = await router.receive();
+    const say = (header: RouterHeader, ...bodies: Uint8Array[]) =>
+      router.trySend([key, ...encodeBackend(header, bodies)]);
+    /** The next message of one of these types. */
+    const heard = async (...types: WorkerHeader["type"][]): Promise<WorkerHeader> => {
+      for (;;) {
+        const [, ...frames] = await router.receive();
+        const message = decodeFromWorker(frames);
+        if (message instanceof ProtocolError) throw new Error(message.message);
+        if (types.includes(message.header.type)) return message.header;
+      }
+    };
+    say({ type: "JOBS", jobs: [1], serials: [""] }, json({ task: "nap", args: [60], kwargs: {}, pack: 1 }));
+    await heard("PROGRESS");
+    say({ type: "ABORT", job: 1, code: "STOPPED", message: "child on the track" });
+    expect(await heard("DONE", "FAIL")).toMatchObject({ type: "FAIL", jobs: [1] });
+    say({ type: "SAFE", job: 2, task: "nap", code: "INTERRUPTED", message: "its worker died" });
+    expect(await heard("DONE", "FAIL")).toMatchObject({ type: "DONE", jobs: [2] });
+    child.kill("SIGTERM");
+    await heard("LEAVE");
+    say({ type: "GOODBYE" });
+    expect((await child.stdout.text()).split("\n").filter((line) => line !== "BEAT")).toEqual([
+      ...["JOBS", "ABORT", "awake", "SAFE", "awake", "GOODBYE", ""],
+    ]);
+    expect(await child.exited).toBe(0);
+  },
+  limitMs,
+);
+
+test.skipIf(!hasPyzmq && process.env.CI === undefined)(
+  "a pyzmq requestor keeps a job alive by KEEPALIVE; one that stops doing so has it ended",
+  async () => {
+    using folder = tempFolder({ "tasks/rest.ts": napTasks });
+    await using engine = await startEngine({ cwd: folder.path });
+    const [kept, guarded, quiet] = await Promise.all([
+      runScript("keep_alive.py", engine.endpoint, "rest", "3"),
+      runScript("keep_alive.py", engine.endpoint, "rest_guarded", "3"),
+      runScript("keep_alive.py", engine.endpoint, "rest"),
+    ]);
+    expect(JSON.parse(kept)).toEqual({ type: "ACK", data: "rested", deadmanMs: 1500 });
+    expect(JSON.parse(guarded)).toEqual({ type: "ACK", data: "rested", deadmanMs: 1200 });
+    expect(JSON.parse(quiet)).toMatchObject({ type: "ERR", data: { code: "DEADMAN" } });
+  },
+  limitMs,
+);
+
+test.skipIf(!hasPyzmq && process.env.CI === undefined)(
+  "a few lines of Python stop the engine in an emergency, until it is reset",
+  async () => {
+    using folder = tempFolder({ "tasks/rest.ts": napTasks });
+    await using engine = await startEngine({ cwd: folder.path });
+    await using client = connect(engine.endpoint);
+    const running = rejection(client.call("rest"));
+    await engine.line(/rest: begins/);
+    expect(await runScript("estop.py", engine.endpoint, "a hand is in the arm")).toBe("ACK a hand is in the arm\n");
+    expect(await running).toMatchObject({ code: "STOPPED", message: expect.stringContaining("a hand is in the arm") });
+    expect((await rejection(client.call("rest"))).code).toBe("STOPPED");
+    const { stopped } = await client.status();
+    expect(stopped).toEqual({ reason: "a hand is in the arm", since: expect.any(Number) });
+    expect(await client.estop("again")).toEqual(stopped ?? { reason: "", since: 0 });
+    await client.reset();
+    expect((await client.status()).stopped).toBeNull();
+    expect(await client.call("rest", [0.1])).toBe("rested");
   },
   limitMs,
 );

@@ -1,4 +1,4 @@
-"""A worker that is no part of the engine: serves the tasks `nap` (of so many seconds) and `add`.
+"""A worker that is no part of the engine: serves the tasks `nap` (of so many seconds), whose safe state is to be awake, and `add`.
 
 usage: worker.py BACKEND_ENDPOINT
 Prints the type of each message that comes. SIGTERM: it takes no other job, ends what it runs, and leaves.
@@ -15,7 +15,7 @@ import zmq
 BEAT_S, GOODBYE_S, LOOK_S = 2.0, 0.5, 0.05
 pid = os.getpid()
 READY = {"type": "READY", "role": "task", "id": f"TASK-{pid}", "pid": pid, "endpoint": ""}
-READY["tasks"] = ["add", {"name": "nap", "graceMs": 1000}]
+READY["tasks"] = ["add", {"name": "nap", "graceMs": 1000, "onStop": True}]
 
 
 class Aborted(Exception):
@@ -58,12 +58,16 @@ class Worker:
         if kind == "WHO":
             self.waiting.clear()
             self.send(READY)
+            if self.running:
+                raise Aborted("the router does not know of it any more")
         elif kind == "GOODBYE":
             self.dismissed = True
         elif kind == "JOBS":
             ttls = header.get("ttlMs") or [None] * len(bodies)
             expiries = [None if ttl is None else time.monotonic() + ttl / 1000 for ttl in ttls]
             self.waiting += zip(header["jobs"], expiries, bodies)
+        elif kind == "SAFE":
+            self.waiting.insert(0, (header["job"], None, {"task": "wake", "args": []}))
         elif kind == "ABORT" and header["job"] == self.running:
             raise Aborted(header["message"])
         elif kind == "ABORT":
@@ -87,10 +91,13 @@ class Worker:
     def run(self, job, name, args):
         if name.endswith("add"):
             return sum(args)
-        for tenth in range(round(args[0] * 10)):
-            self.send({"type": "PROGRESS", "job": job}, {"data": {"tenth": tenth}, "pack": time.time()})
-            self.listen(0.1)
-        return "rested"
+        try:
+            for tenth in range(round(args[0] * 10) if name != "wake" else 0):
+                self.send({"type": "PROGRESS", "job": job}, {"data": {"tenth": tenth}, "pack": time.time()})
+                self.listen(0.1)
+            return "rested"
+        finally:  # however it ends: what is answered is safe
+            print("awake", flush=True)
 
 
 def main(endpoint):

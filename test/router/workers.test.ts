@@ -82,7 +82,7 @@ test("one that is retired or stuck gets nothing", () => {
   worker.retired = "leaving";
   expect(fill("count")).toBe(0);
   worker.retired = null;
-  worker.stuckOn = makeJob();
+  worker.givenUp.set(7, makeJob());
   expect(fill("count")).toBe(0);
 });
 

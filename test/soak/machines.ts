@@ -53,6 +53,7 @@ const spawnAt = (machine: string, command: string) =>
       PATH: `${folder.at("bin")}:${process.env.PATH}`,
       HOME: machine === "robot" ? homes.robot : homes.laptop,
       ROBOT_HOME: homes.robot,
+      TASK_ENGINE_STATE: folder.at("state"),
     },
     stdin: "ignore",
     stdout: "pipe",

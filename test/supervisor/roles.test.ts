@@ -11,7 +11,7 @@ test("each role is told what it needs to know, and workers have ports of their o
   const backend = ["--backend", "tcp://127.0.0.1:9001"];
   expect(await argvOf({})).toEqual([
     ["scan"],
-    ["router", "--host", "127.0.0.1", "--port", "9000", "--backend-port", "9001"],
+    ["router", "--host", "127.0.0.1", "--port", "9000", "--backend-port", "9001", "--stop-grace-ms", "100"],
     ["task-worker", "--host", "127.0.0.1", "--port", "10000", ...backend],
     ["task-worker", "--host", "127.0.0.1", "--port", "10001", ...backend],
     ["data-worker", "--host", "127.0.0.1", "--port", "10002", ...backend],
@@ -23,6 +23,14 @@ test("task workers alone are told when they have done their share", async () => 
   const told = argv.map((words) => words.slice(words.indexOf("--jobs-max")).join(" "));
   expect(told.slice(2, 4)).toEqual(["--jobs-max 1000 --memory-max 256", "--jobs-max 1000 --memory-max 256"]);
   for (const words of [argv[0], argv[1], argv[4]]) expect(words).not.toContain("--memory-max");
+});
+
+test("the router and a process of its own are told how the robot is made safe", async () => {
+  const { router, hook } = rolesOf(
+    await loadConfig({ flags: { "on-stop": "task_park", tasks: "/usr" }, environment: {}, folder: "/" }),
+  );
+  expect(router.argv).toEqual(expect.arrayContaining(["--tasks", "/usr", "--run", "park"]));
+  expect(hook).toMatchObject({ argv: ["safe", "--tasks", "/usr", "--run", "park"], task: "park", takesEnv: true });
 });
 
 test("run from source, a role fetches nothing from the network that a task file imports", async () => {

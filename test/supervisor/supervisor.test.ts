@@ -38,9 +38,11 @@ test("a start prints the tasks, then each process, and last of all that it is re
     `Starting process [${dataWorker}]: data worker`,
     "Ready",
   ]);
-  expect(await host.line(/router hears/)).toBe(
+  await host.line(/router hears .*tasks/);
+  expect(host.lines.filter((line) => line.includes("router hears"))).toEqual([
+    'router hears {"type":"stopped","stopped":null}',
     'router hears {"type":"tasks","tasks":[{"name":"count"},{"name":"drive","timeoutMs":50}]}',
-  );
+  ]);
   expect(host.errorLines).toEqual([]);
 });
 

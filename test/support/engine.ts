@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { freePorts } from "./ports.ts";
+import { type TempFolder, tempFolder } from "./temp-folder.ts";
 
 export const fromSource: readonly string[] = [process.execPath, join(import.meta.dir, "../../src/main.ts")];
 
@@ -15,6 +16,8 @@ export interface EngineOptions {
   readonly cwd?: string;
   /** How many processes of all kinds of workers it is told to have, if not 3. */
   readonly workers?: number;
+  /** Its state folder, if it is to outlive the engine. */
+  readonly state?: string;
   /** The first of the free ports that it takes, for an engine that comes back where another was. */
   readonly first?: number;
 }
@@ -42,6 +45,8 @@ export class Engine implements AsyncDisposable {
   readonly #options: EngineOptions;
   readonly #process: Bun.Subprocess<"ignore", "pipe", "pipe">;
   readonly #outputEnded: Promise<unknown>;
+  /** The state folder where none was given: gone with the engine. */
+  readonly #state: TempFolder | null;
   #isOutputOver = false;
 
   /** @param ports 2 task workers and 1 data worker have `worker` and the two after it */
@@ -49,6 +54,7 @@ export class Engine implements AsyncDisposable {
     this.#options = options;
     this.ports = ports;
     this.endpoint = `tcp://127.0.0.1:${ports.frontend}`;
+    this.#state = options.state === undefined ? tempFolder() : null;
     const flags = ["--port", ports.frontend, "--backend-port", ports.backend, "--worker-port", ports.worker];
     this.#process = Bun.spawn([...this.#command, "serve", ...flags.map(String), ...(options.flags ?? [])], {
       ...this.#surroundings,
@@ -62,6 +68,11 @@ export class Engine implements AsyncDisposable {
     ]).then(() => {
       this.#isOutputOver = true;
     });
+  }
+
+  /** Where it keeps what outlives it. */
+  get state(): string {
+    return this.#options.state ?? this.#state?.path ?? "";
   }
 
   get pid(): number {
@@ -108,6 +119,7 @@ export class Engine implements AsyncDisposable {
 
   /** Stops it if it still runs; throws if it did not stop, or if one of its children is still there. */
   async [Symbol.asyncDispose](): Promise<void> {
+    using _ = this.#state;
     const isRunning = this.#process.exitCode === null && this.#process.signalCode === null;
     if (isRunning) this.signal("SIGTERM");
     try {
@@ -126,7 +138,7 @@ export class Engine implements AsyncDisposable {
 
   get #surroundings() {
     const { env = shellVariables, cwd } = this.#options;
-    return { env: { ...env }, ...(cwd === undefined ? {} : { cwd }) };
+    return { env: { TASK_ENGINE_STATE: this.state, ...env }, ...(cwd === undefined ? {} : { cwd }) };
   }
 
   get #said(): string {

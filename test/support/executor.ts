@@ -2,22 +2,37 @@
 import { expect } from "bun:test";
 import type { Json, JsonObject } from "../../src/wire/json.ts";
 import { type ArgumentSchemas, argumentCheck } from "../../src/worker/arguments.ts";
-import { Executor, type Job, type Outcome } from "../../src/worker/executor.ts";
-import type { TaskFunction } from "../../src/worker/task.ts";
+import { EmergencyStop } from "../../src/worker/emergency-stop.ts";
+import { Executor } from "../../src/worker/executor.ts";
+import type { Job, Outcome } from "../../src/worker/job.ts";
+import type { RegisteredTask, TaskFunction } from "../../src/worker/task.ts";
+
+/** A task as the registry has it, from its function alone, or from what of it matters to the test. */
+export type TestTask = TaskFunction | Partial<RegisteredTask>;
+
+export const registryOf = (
+  tasks: Record<string, TestTask>,
+  schemas: ArgumentSchemas = {},
+): ReadonlyMap<string, RegisteredTask> => {
+  const check = argumentCheck(schemas);
+  const defaults = { file: "the test", run: () => null, check, onStop: null, policy: {} };
+  const registered = (name: string, task: TestTask): RegisteredTask =>
+    typeof task === "function" ? { ...defaults, name, run: task } : { ...defaults, name, ...task };
+  return new Map(Object.entries(tasks).map(([name, task]) => [name, registered(name, task)]));
+};
 
 /** Of an executor that serves `tasks`, all with the same schemas: what its hooks were given, and a way to run one job. */
-export const executorFor = (tasks: Record<string, TaskFunction>, schemas: ArgumentSchemas = {}) => {
-  const check = argumentCheck(schemas);
-  const registry = new Map(
-    Object.entries(tasks).map(([name, run]) => [name, { name, file: "the test", run, check, policy: {} }] as const),
-  );
+export const executorFor = (tasks: Record<string, TestTask>, schemas: ArgumentSchemas = {}) => {
+  const registry = registryOf(tasks, schemas);
   const progress: [serial: string, data: Json][] = [];
   const published: [topic: string, data: Json][] = [];
-  const executor = new Executor(registry, {
+  const emergency = new EmergencyStop();
+  const hooks = {
     tag: "[WORKER-7(TASK)]",
-    progress: ({ serial }, frame) => progress.push([serial, JSON.parse(frame.toString()).data]),
-    publish: (topic, frame) => published.push([topic, JSON.parse(frame.toString()).data]),
-  });
+    progress: ({ serial }: Job, frame: Buffer) => progress.push([serial, JSON.parse(frame.toString()).data]),
+    publish: (topic: string, frame: Buffer) => published.push([topic, JSON.parse(frame.toString()).data]),
+  };
+  const executor = new Executor(registry, hooks, emergency);
   const job = (name: string, done: Job["done"], args: Json[] = [], kwargs: JsonObject = {}, serial = "s-1"): Job => ({
     name,
     serial,
@@ -26,7 +41,7 @@ export const executorFor = (tasks: Record<string, TaskFunction>, schemas: Argume
   });
   const run = (name: string, args: Json[] = [], kwargs: JsonObject = {}): Promise<Outcome> =>
     new Promise((done) => expect(executor.submit(job(name, done, args, kwargs))).toBe("accepted"));
-  return { executor, progress, published, job, run };
+  return { executor, emergency, progress, published, job, run };
 };
 
 /** The result of a job that must have succeeded. */

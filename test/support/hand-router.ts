@@ -13,10 +13,14 @@ export interface Arrived {
   readonly serial: string;
   /** Sends frames back, without envelope, as they are. */
   send(...frames: (Uint8Array | string)[]): void;
+  /** META alone. */
+  acknowledge(): void;
   ack(data: Json): void;
   /** The answer to a batch. */
   ackAll(parts: readonly PartResult[]): void;
   progress(data: Json): void;
+  /** Wishes for KEEPALIVEs. */
+  wish(deadmanMs: number): void;
   refuse(code: ErrorCode, message: string): void;
 }
 
@@ -29,9 +33,13 @@ export class HandRouter implements Disposable {
     this.endpoint = this.#socket.lastEndpoint;
   }
 
-  /** The next request; one that is not understood fails the test. */
+  /** The next request; one that is not understood fails the test. Pings, by which a client finds us, are answered on the way. */
   async next(): Promise<Arrived> {
-    return this.#understand(await this.#socket.receive());
+    for (;;) {
+      const arrived = this.#understand(await this.#socket.receive());
+      if (arrived.request.kind !== "ping") return arrived;
+      arrived.acknowledge();
+    }
   }
 
   /** Whether a request has come that nobody has taken with `next` yet. */
@@ -41,7 +49,14 @@ export class HandRouter implements Disposable {
 
   /** Answers every request from now on. */
   async serve(answer: (arrived: Arrived) => void): Promise<void> {
-    for await (const message of this.#socket) answer(this.#understand(message));
+    for (;;) {
+      const arrived = await this.next().catch((error) => {
+        if (this.#socket.closed) return null;
+        throw error;
+      });
+      if (arrived === null) return;
+      answer(arrived);
+    }
   }
 
   [Symbol.dispose](): void {
@@ -62,9 +77,11 @@ export class HandRouter implements Disposable {
       request,
       serial: serial ?? "",
       send,
+      acknowledge: () => send(meta("ACK")),
       ack: (data) => send(meta("ACK"), encodeData({ data, pack: packNow() })),
       ackAll: (parts) => send(meta("ACK"), ...parts.map((part) => JSON.stringify({ ...part, pack: packNow() }))),
       progress: (data) => send(meta("PROGRESS"), encodeData({ data, pack: packNow() })),
+      wish: (deadmanMs) => send(meta("KEEPALIVE"), encodeData({ data: { deadmanMs }, pack: packNow() })),
       refuse: (code, message) => send(meta("ERR"), encodeError(code, message)),
     };
   }

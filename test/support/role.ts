@@ -33,15 +33,24 @@ const serve = (): void => {
   onSupervisorMessage((message) => {
     process.stdout.write(`${kind} hears ${JSON.stringify(message)}\n`);
     if (message.type === "drain" && behaviour !== "busy") tellSupervisor({ type: "drained" });
+    if (message.type === "halt" && behaviour !== "restless") tellSupervisor({ type: "still", halt: message.halt });
   });
   stayAlive();
   tellSupervisor({ type: "online" });
+};
+
+/** Says why it was to be. */
+const endSafing = (exitCode: number): never => {
+  process.stdout.write(`safe for ${process.argv.slice(5).join(" ")}\n`);
+  process.exit(exitCode);
 };
 
 const behaviours: Readonly<Record<string, () => void>> = {
   good: serve,
   /** Its jobs never end. */
   busy: serve,
+  /** Its jobs do not end when they are told to. */
+  restless: serve,
   environment: () => {
     process.stdout.write(`${kind} environment ${JSON.stringify(process.env)}\n`);
     serve();
@@ -61,6 +70,23 @@ const behaviours: Readonly<Record<string, () => void>> = {
   killer: () => {
     serve();
     onMarker((pid) => tellSupervisor({ type: "kill", pid: Number(pid), why: "spin did not let go" }));
+  },
+  /** As a router: wishes what is in the marker, a list as JSON. */
+  wisher: () => {
+    serve();
+    onMarker((wishes) => JSON.parse(wishes).forEach(tellSupervisor));
+  },
+  /** The task of `on-stop`: it does its work; it cannot; it has an accident the first time; it never ends. */
+  "safe well": () => endSafing(0),
+  "safe badly": () => endSafing(1),
+  "safe at last": () => {
+    if (existsSync(marker)) endSafing(0);
+    writeFileSync(marker, "");
+    process.kill(process.pid, "SIGKILL");
+  },
+  "safe never": () => {
+    process.stdout.write("safe begins\n");
+    stayAlive();
   },
   /** Has done its share when the marker is there; ends with the exit code in it. */
   recycled: () => {

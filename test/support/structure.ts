@@ -8,7 +8,16 @@ export interface SourceFile {
 }
 
 /** Each room and the rooms that it may import from, besides itself. What belongs to no folder is a room by its name. */
-const base = ["config.ts", "limits.ts", "log.ts", "lifecycle.ts", "begun.ts", "certificate.ts", "exposure.ts"] as const;
+const base = [
+  "config.ts",
+  "limits.ts",
+  "log.ts",
+  "lifecycle.ts",
+  "begun.ts",
+  "certificate.ts",
+  "exposure.ts",
+  "folders.ts",
+] as const;
 const below = ["access", "wire", "zmq", ...base];
 const arrows: Readonly<Record<string, readonly string[]>> = {
   "main.ts": ["commands", ...base],
@@ -32,7 +41,7 @@ const isPure = (path: string): boolean =>
   path.startsWith("wire/") ||
   path.startsWith("access/") ||
   path === "supervisor/policy.ts" ||
-  (path.startsWith("router/") && !["router/router.ts", "router/alarm.ts"].includes(path));
+  (path.startsWith("router/") && !["router/router.ts", "router/alarm.ts", "router/guard.ts"].includes(path));
 
 /** Beside each other, all that pure parts may import. */
 const pureImports = ["limits.ts", "valibot"];

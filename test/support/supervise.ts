@@ -15,14 +15,19 @@ export interface Plan {
   readonly onlineMs?: number;
   readonly terminateMs?: number;
   readonly env?: Readonly<Record<string, string>>;
+  /** How the task of `on-stop` behaves; there is none, if not said. */
+  readonly hook?: string;
+  readonly stopGraceMs?: number;
+  readonly isPrivate?: boolean;
   /** A file for roles that must remember. */
   readonly marker?: string;
 }
 
 export class Host extends Engine {
-  constructor(plan: Plan, env: Readonly<Record<string, string>>) {
+  constructor(plan: Plan, env: Readonly<Record<string, string>>, state: string | undefined) {
     const command = [process.execPath, join(import.meta.dir, "supervisor-host.ts"), JSON.stringify(plan)];
-    super({ command, env: { PATH: process.env.PATH ?? "", ...env } }, { frontend: 0, backend: 0, worker: 0 });
+    const options = { command, env: { PATH: process.env.PATH ?? "", ...env }, ...(state !== undefined && { state }) };
+    super(options, { frontend: 0, backend: 0, worker: 0 });
   }
 
   /** Waits for its end; what the run came to. */
@@ -35,5 +40,6 @@ export class Host extends Engine {
   }
 }
 
-/** Starts it; does not wait. */
-export const supervise = (plan: Plan = {}, env: Readonly<Record<string, string>> = {}): Host => new Host(plan, env);
+/** Starts it; does not wait. @param state its state folder, if it is to outlive it */
+export const supervise = (plan: Plan = {}, env: Readonly<Record<string, string>> = {}, state?: string): Host =>
+  new Host(plan, env, state);

@@ -13,6 +13,7 @@ const behaviours: Readonly<Record<string, string | undefined>> = {
   router: plan.router ?? "good",
   first: plan.first ?? "good",
   second: plan.second ?? "good",
+  safe: plan.hook,
 };
 const role = (kind: Role["kind"], name: string): Role => ({ kind, name, argv: [], takesEnv: kind !== "router" });
 
@@ -22,17 +23,24 @@ const supervisor = new Supervisor({
     scan: role("scan", "scan"),
     router: role("router", "router"),
     workers: [role("task worker", "first"), role("data worker", "second")],
+    hook: plan.hook === undefined ? null : { ...role("safe", "safe"), task: "count" },
   },
   restartRules: { restartsMax: plan.restartsMax ?? 5, restartWindowMs: 60_000 },
   graceMs: plan.graceMs ?? 10_000,
   env: plan.env ?? {},
   readyLine: "Ready",
-  commandOf: ({ kind, name }) => [
+  safety: {
+    folder: process.env.TASK_ENGINE_STATE ?? "",
+    isPrivate: plan.isPrivate ?? false,
+    stopGraceMs: plan.stopGraceMs ?? 2_000,
+  },
+  commandOf: ({ kind, name, argv }) => [
     process.execPath,
     join(import.meta.dir, "role.ts"),
     behaviours[name] ?? "",
     kind,
     plan.marker ?? "",
+    ...argv,
   ],
   onlineMs: plan.onlineMs ?? 30_000,
   terminateMs: plan.terminateMs ?? 10_000,

@@ -16,7 +16,7 @@ export class TerminalHost implements AsyncDisposable {
   ) {
     const host = [...launcher, process.execPath, join(import.meta.dir, "supervisor-host.ts"), "{}"];
     this.#process = Bun.spawn(["sh", "-c", 'exec "$@" >"$OUT" 2>&1', "sh", ...host], {
-      env: { PATH: process.env.PATH ?? "", HOME: process.env.HOME ?? "", OUT: out },
+      env: { PATH: process.env.PATH ?? "", HOME: process.env.HOME ?? "", OUT: out, TASK_ENGINE_STATE: `${out}.state` },
       // Of its own: one that is made apart keeps its terminal when it is closed.
       terminal: { cols: 80, rows: 24 },
     });

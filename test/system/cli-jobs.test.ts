@@ -71,6 +71,47 @@ test("send --ttl never begins a job too late", async () => {
   expect(engine.lines.join("\n")).not.toContain("begins stale");
 });
 
+test("send that loses its connection says INTERRUPTED at once and exits with 1, and a batch names each part", async () => {
+  for (const args of [
+    ["send", "slow"],
+    ["send", "slow", "--batch", "-"],
+  ]) {
+    const router = handRouter();
+    await using send = startCommand(args, { env: surroundings(router.endpoint), stdin: "pipe" });
+    await send.write("[1]\n[2]\n");
+    await send.endInput();
+    await router.next();
+    router[Symbol.dispose]();
+    expect(await send.ended()).toBe(1);
+    const message = `the connection to ${router.endpoint} was lost before the answer came: the job may have been running`;
+    const part = JSON.stringify({ error: { code: "INTERRUPTED", message } });
+    expect(send.stdout).toBe(args.length === 2 ? "" : `${part}\n${part}\n`);
+    expect(send.stderr).toBe(`task-engine: ${args.length === 2 ? `INTERRUPTED: ${message}` : "2 of 2 failed"}\n`);
+  }
+});
+
+test("send --deadman, --latest and --preempt go to the engine, and the job is kept alive", async () => {
+  using router = handRouter();
+  await using send = startCommand(["send", "slow", "--deadman", "80", "--latest", "wheels", "--preempt"], {
+    env: surroundings(router.endpoint),
+  });
+  const arrived = await router.next();
+  expect(arrived.request).toMatchObject({
+    parts: [{ task: { options: { deadmanMs: 80, latest: "wheels", preempt: true } } }],
+  });
+  for (let count = 0; count < 3; count++) expect((await router.next()).request.kind).toBe("keepAlive");
+  arrived.ack("there");
+  expect(await send.ended()).toBe(0);
+  expect(send.stdout).toBe("there\n");
+});
+
+test.each(["SIGKILL", "SIGSTOP"] as const)("%s to send --deadman ends its job as DEADMAN", async (signal) => {
+  await using send = start("send", "slow", `left-by-${signal}`, "--deadman", "300");
+  await engine.line(new RegExp(`slow: begins left-by-${signal}`));
+  send.signal(signal);
+  await engine.line(new RegExp(`slow: ends left-by-${signal}: DEADMAN`));
+});
+
 /* ── Cancel ──────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
 test.each(["SIGINT", "SIGTERM"] as const)("%s to send cancels the running job and exits with 130", async (signal) => {

@@ -1,6 +1,6 @@
 /** An engine with keys, and all who have to do with it, as real processes. */
 import { expect, test } from "bun:test";
-import { appendFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "task-engine";
 import { keyPattern, readKeyPair } from "../../src/certificate.ts";
 import { type Engine, fromSource, runCommand, startEngine } from "../support/engine.ts";
@@ -35,6 +35,26 @@ const keyFile = (home: TempFolder, name: string): string => home.at(`.config/tas
 
 const startWithKeys = (home: TempFolder & { env: Record<string, string> }, ...flags: string[]): Promise<Engine> =>
   startEngine({ env: home.env, cwd: home.path, flags: ["--key", keyFile(home, "engine.key_secret"), ...flags] });
+
+test(
+  "with keys, who may send may stop, nobody else may, and the socket is the engine's user's alone",
+  async () => {
+    using home = await homeWith({ client: "send:count", stranger: "read" });
+    await using engine = await startWithKeys(home);
+    const socket = `${engine.state}/${engine.ports.frontend}/stop.sock`;
+    expect(statSync(socket).mode & 0o777).toBe(0o600);
+    const estop = (name: string) =>
+      engine.run("estop", "--state", "/none", "--key", keyFile(home, name), "--router", engine.endpoint);
+    const refused = await estop("stranger.key_secret");
+    expect(refused.exitCode).toBe(1);
+    expect(refused.stderr).toMatch(/^task-engine: NOT stopped: .*UNAUTHORIZED/);
+    expect((await engine.run("send", "count", "1", "2", "--router", engine.endpoint)).stdout).toBe("3\n");
+    expect(await estop("client.key_secret")).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/^stopped/) });
+    const reset = await engine.run("reset", "--router", engine.endpoint);
+    expect(reset).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("UNAUTHORIZED") });
+  },
+  limitMs,
+);
 
 test(
   "an engine with keys serves whoever has the right ones, by every verb, and nobody else; no process shows a secret",
@@ -115,7 +135,7 @@ test(
     writeFileSync(keyFile(home, "authorized"), `${line}\n`);
     engine.signal("SIGHUP");
     const cut = await rejection(phone.call("count", [1, 2], {}, { waitMs: 2_500 }));
-    expect(["NO_ANSWER", "UNAUTHORIZED"]).toContain(cut.code);
+    expect(["INTERRUPTED", "NO_ANSWER", "UNAUTHORIZED"]).toContain(cut.code);
     const nextPose = poses.next();
     await client.publish("pose", 2);
     expect(await Promise.race([nextPose, Bun.sleep(300)])).toBeUndefined();

@@ -249,7 +249,9 @@ test.skipIf(!canConfine)(
      });`,
     );
     const confine = ["/usr/bin/python3", join(import.meta.dir, "../systemd/restricted.py"), unit, folder];
-    const env = { PATH: process.env.PATH ?? "", LC_ALL: "C.UTF-8" };
+    // As systemd says where the folder of StateDirectory= is.
+    const state = { STATE_DIRECTORY: folder, TASK_ENGINE_STATE: "" };
+    const env = { PATH: process.env.PATH ?? "", LC_ALL: "C.UTF-8", ...state };
     await using engine = await startEngine({ command: [...confine, binary], cwd: folder, env });
     await expectSum(engine);
     const args = ["send", "probe", "--router", engine.endpoint];
@@ -269,8 +271,15 @@ test.skipIf(!canConfine)(
     expect(status).toMatch(/^CapBnd:\s0+$/m);
     const users = readFileSync(`/proc/${engine.childPids[0]}/uid_map`, "utf8").trim().split("\n");
     expect(users.map((line) => line.trim().split(/\s+/)[0])).toEqual(["0", "54321"]);
+    expect(engine.errorLines).toEqual([]);
+
+    // Root gets through to its supervisor, be it that the router hangs.
+    process.kill(engine.pidsOf("router")[0] ?? 0, "SIGSTOP");
+    const estop = ["estop", "--state", folder, "--router", engine.endpoint];
+    const stopped = await runCommand([binary], estop, { cwd: workshop, env: {} });
+    expect(stopped).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/^stopped since /) });
     engine.signal("SIGTERM");
     expect(await engine.ended()).toBe(0);
-    expect(engine.errorLines).toEqual([]);
+    expect(existsSync(join(folder, `${engine.ports.frontend}/stopped`))).toBe(true);
   },
 );

@@ -36,6 +36,7 @@ const rows = (section: string): [word: string, ...cells: string[]][] => {
 const backendTypes: Readonly<Record<WorkerHeader["type"] | RouterHeader["type"], true>> = {
   ...{ READY: true, BEAT: true, DONE: true, FAIL: true, PROGRESS: true, PUBLISH: true, RETURN: true, LEAVE: true },
   ...{ WELCOME: true, WHO: true, REFUSED: true, JOBS: true, ABORT: true, PUT: true, GET: true, GOODBYE: true },
+  ...{ SAFING: true, SAFE: true },
 };
 
 describe("the examples of", () => {
@@ -45,10 +46,10 @@ describe("the examples of", () => {
       expect({ lines, error: request.kind === "bad" ? request.error : null }).toEqual({ lines, error: null });
     }
     expect(new Set(requests.map(({ request }) => request.kind))).toEqual(
-      new Set(["ping", "task", "data", "cancel", "control"]),
+      new Set(["ping", "task", "data", "cancel", "keepAlive", "control"]),
     );
     const commands = requests.flatMap(({ request }) => (request.kind === "control" ? [request.control.command] : []));
-    expect(commands.sort()).toEqual(["cancel", "get", "tasks"]);
+    expect(commands.sort()).toEqual(["cancel", "estop", "get", "reset", "tasks"]);
     expect(requests.some(({ request }) => request.kind === "task" && request.parts.length > 1)).toBe(true);
   });
 
@@ -56,7 +57,7 @@ describe("the examples of", () => {
     const replies = examples("reply").map((lines) => decodeReply(framesOf(lines)));
     for (const reply of replies) expect(reply).not.toBeInstanceOf(ProtocolError);
     expect(new Set(replies.map((reply) => (reply instanceof ProtocolError ? "" : reply.kind)))).toEqual(
-      new Set(["ack", "batch", "progress", "error"]),
+      new Set(["ack", "batch", "progress", "keepAlive", "error"]),
     );
     const [status] = replies.flatMap((reply) =>
       !(reply instanceof ProtocolError) && reply.kind === "ack" && v.is(statusSchema, reply.data) ? [reply] : [],
@@ -88,8 +89,8 @@ describe("the examples of", () => {
     });
     expect([...new Set<string>(types)].sort()).toEqual(Object.keys(backendTypes).sort());
     expect(rows("Workers").map(([word]) => word)).toEqual([
-      ...["READY", "BEAT", "DONE", "FAIL", "PROGRESS", "PUBLISH", "RETURN", "LEAVE"],
-      ...["WELCOME", "WHO", "REFUSED", "BEAT", "JOBS", "ABORT", "PUT", "GET", "GOODBYE"],
+      ...["READY", "BEAT", "DONE", "FAIL", "SAFING", "PROGRESS", "PUBLISH", "RETURN", "LEAVE"],
+      ...["WELCOME", "WHO", "REFUSED", "BEAT", "JOBS", "ABORT", "SAFE", "PUT", "GET", "GOODBYE"],
     ]);
   });
 });
@@ -110,6 +111,8 @@ test("the options of a TASK are those of the source", () => {
   expect(rows("Limits of a job").map(([key]) => key)).toEqual(Object.keys(optionsSchema.entries));
   expect(page).toContain(`whole number, 0 to ${limits.priorityMax}; ${limits.priorityDefault} if it is not said`);
   expect(page).toContain(`1 to ${limits.durationMsMax}`);
+  expect(page).toContain(`${limits.deadmanMsMin} to ${limits.durationMsMax}`);
+  expect(page).toContain(`\`reason\` of up to ${limits.stopReasonLengthMax} characters`);
 });
 
 test("the rights, and the file that the page shows, are as the source takes them", () => {

@@ -106,7 +106,7 @@ test("a job that is told to end while it is being checked does not begin", async
       gate.resolve();
     });
   });
-  expect(outcome).toMatchObject({ ok: false, message: "CANCELLED: its requestor cancelled it" });
+  expect(outcome).toMatchObject({ ok: false, code: "CANCELLED", message: "its requestor cancelled it" });
   expect(given).toEqual([]);
 });
 

@@ -56,28 +56,35 @@ test("the context logs a line under the name of the worker and the task", async 
   expect(output.stderr).toBe("");
 });
 
+const stopped = { code: "STOPPED", message: "somebody is in the way" } as const;
+
 test("the context has a signal that is aborted with a reason, whether it is looked at before or after", async () => {
   for (const looksEarly of [true, false]) {
+    const seen: unknown[] = [];
     const { executor, run } = executorFor({
       wait: async (_args, _kwargs, context) => {
         if (looksEarly) expect(context.signal.aborted).toBe(false);
-        executor.abort("the engine is stopping");
+        void executor.halt(stopped, false);
         await Bun.sleep(1);
-        return [context.signal.aborted, context.signal.reason.message];
+        seen.push(context.signal.aborted, context.signal.reason.message);
       },
     });
-    expect(resultOf(await run("wait"))).toEqual([true, "the engine is stopping"]);
+    await run("wait");
+    expect(seen).toEqual([true, "STOPPED: somebody is in the way"]);
   }
 });
 
 test("the context has a signal of its own for each job", async () => {
+  const seen: boolean[] = [];
+  const look = ({ signal }: TaskContext): void => void seen.push(signal.aborted);
   const { executor, run } = executorFor({
-    abort: (_args, _kwargs, { signal }) => {
-      executor.abort("enough");
-      return signal.aborted;
+    abort: (_args, _kwargs, context) => {
+      void executor.halt(stopped, false);
+      look(context);
     },
-    look: (_args, _kwargs, { signal }) => signal.aborted,
+    look: (_args, _kwargs, context) => look(context),
   });
-  expect(resultOf(await run("abort"))).toBe(true);
-  expect(resultOf(await run("look"))).toBe(false);
+  await run("abort");
+  await run("look");
+  expect(seen).toEqual([true, false]);
 });

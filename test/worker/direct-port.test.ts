@@ -3,11 +3,12 @@ import { expect, test } from "bun:test";
 import type { KeyPair } from "../../src/certificate.ts";
 import { directJobsPerClientMax } from "../../src/limits.ts";
 import { DirectPort } from "../../src/worker/direct-port.ts";
+import { EmergencyStop } from "../../src/worker/emergency-stop.ts";
 import { Executor } from "../../src/worker/executor.ts";
-import type { TaskFunction } from "../../src/worker/task.ts";
 import { Gate } from "../../src/zmq/gate.ts";
 import { curveClient, makeKeyPair } from "../../src/zmq/keys.ts";
 import { Dealer } from "../../src/zmq/socket.ts";
+import { registryOf, type TestTask } from "../support/executor.ts";
 import { freePorts } from "../support/ports.ts";
 import { metaFrame, type RawReply, readReply, taskFrame } from "../support/raw-requestor.ts";
 
@@ -18,7 +19,7 @@ const startPort = (authorized: string) => {
   const begun: string[] = [];
   const released = Promise.withResolvers<void>();
   const aborted = Promise.withResolvers<string>();
-  const tasks: Record<string, TaskFunction> = {
+  const tasks: Record<string, TestTask> = {
     hold: () => released.promise,
     count: ([a, b]) => Number(a) + Number(b),
     drive: async (_args, _kwargs, { signal }) => {
@@ -28,12 +29,12 @@ const startPort = (authorized: string) => {
       throw signal.reason;
     },
   };
-  const registry = new Map(
-    Object.entries(tasks).map(([name, run]) => [name, { name, file: "test", run, check: null, policy: {} }]),
-  );
-  const executor = new Executor(registry, { tag: "[TEST]", progress: () => undefined, publish: () => undefined });
+  const registry = registryOf(tasks);
+  const emergency = new EmergencyStop();
+  const hooks = { tag: "[TEST]", progress: () => undefined, publish: () => undefined };
+  const executor = new Executor(registry, hooks, emergency);
   const gate = new Gate({ engine, member: makeKeyPair(), authorized });
-  const port = new DirectPort({ id: "TASK-1", gate, executor, registry, ended: () => undefined, log: null });
+  const port = new DirectPort({ id: "TASK-1", gate, executor, registry, emergency, ended: () => undefined, log: null });
   const endpoint = `tcp://127.0.0.1:${freePorts(1)}`;
   port.bind(endpoint);
   return {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { errorMessageLengthMax, frameBytesMax, workerQueueJobsMax } from "../../src/limits.ts";
-import type { Outcome } from "../../src/worker/executor.ts";
+import type { Outcome } from "../../src/worker/job.ts";
 import { errorOf, executorFor, resultOf } from "../support/executor.ts";
 import { captureOutput } from "../support/output.ts";
 

@@ -50,6 +50,20 @@ describe("what is a task", () => {
     expect(registry.get("home")?.run([], {}, context)).toBe("run");
   });
 
+  test("a definition's onStop finds its own object, and its policy says that there is one", async () => {
+    using folder = tempFolder({
+      "arm.js": `export const task_home = { run: () => 1, resources: ["arm"], onStop(context, { code }) {
+        return [code, this.resources];
+      } };
+      export const task_look = { run: () => 1 };`,
+    });
+    const registry = await loadRegistry(folder.path);
+    const home = registry.get("home");
+    expect(home?.policy).toEqual({ onStop: true, resources: ["arm"] });
+    expect(home?.onStop?.(context, { code: "STOPPED", message: "" })).toEqual(["STOPPED", ["arm"]]);
+    expect(registry.get("look")).toMatchObject({ onStop: null, policy: {} });
+  });
+
   test("declarations, tests, hidden files, other files and subfolders are left alone", async () => {
     const bad = "throw new Error('loaded')";
     const names = await namesIn({
@@ -125,7 +139,13 @@ describe("what ends the start", () => {
 
   test("a definition with a key that nobody knows", async () => {
     expect(await problemIn({ "a.ts": "export const task_x = { run: () => 1, timeoutms: 5 };" })).toBe(
-      "TASKS/a.ts: task_x has the key timeoutms, which is not one of run, args, kwargs, ttlMs, timeoutMs, graceMs, idempotent",
+      "TASKS/a.ts: task_x has the key timeoutms, which is not one of run, args, kwargs, ttlMs, timeoutMs, deadmanMs, graceMs, idempotent, resources, preemptible, allowedWhenStopped, onStop, onStopMs",
+    );
+  });
+
+  test("a definition whose onStop is no function, since it would make nothing safe", async () => {
+    expect(await problemIn({ "a.ts": "export const task_x = { run: () => 1, onStop: true };" })).toBe(
+      "TASKS/a.ts: task_x has a wrong onStop: must be a function",
     );
   });
 

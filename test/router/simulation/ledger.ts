@@ -1,8 +1,10 @@
 /** What was asked, what has run and what was answered: it sees at once what must not be, and throws it. */
 import { abortGraceMs, killMs, taskSliceMs, verdictMs } from "../../../src/limits.ts";
+import { deadmanOf } from "../../../src/router/job.ts";
 import type { ErrorCode } from "../../../src/wire/errors.ts";
 import type { TaskOptions } from "../../../src/wire/policy.ts";
 import type { PartResult, Reply } from "../../../src/wire/replies.ts";
+import type { Emergencies } from "./emergencies.ts";
 import type { Need } from "./rights.ts";
 import { type SimulatedTask, triesOf } from "./tasks.ts";
 
@@ -17,7 +19,11 @@ export interface Part {
   readonly uid: number;
   /** null: not a task of any worker, or data */
   readonly task: SimulatedTask | null;
+  /** The task's name; empty for data. */
+  readonly name: string;
   readonly options: TaskOptions;
+  /** It runs, in a worker that the engine can kill and speak to. */
+  isInHand: boolean;
   begins: number;
   isCancelled: boolean;
   end: ErrorCode | "ACK" | null;
@@ -37,7 +43,12 @@ export interface Ask {
   isForbidden: boolean;
   /** It was allowed, and then was not any more; Infinity: that has not happened. */
   revokedAt: number;
+  /** Since when nobody says any more that its requestor is there; Infinity: somebody does. */
+  quietAt: number;
 }
+
+/** ms that whoever asked for it may be quiet; Infinity for ever. */
+export const deadmanOfPart = ({ task, options }: Part): number => deadmanOf({ options, policy: task?.policy ?? {} });
 
 /** Codes of jobs that have never begun and never will. */
 const refusals: ReadonlySet<string> = new Set([
@@ -47,6 +58,7 @@ const refusals: ReadonlySet<string> = new Set([
   "SHUTTING_DOWN",
   "UNAVAILABLE",
   "BAD_FRAME",
+  "UNSUPPORTED_VERSION",
 ]);
 
 export class Ledger {
@@ -60,10 +72,42 @@ export class Ledger {
   /** More was asked at once than may wait. */
   flooded = false;
   stopping = false;
+  /** Somebody would take from others what they hold. */
+  preempts = false;
+
+  constructor(private readonly emergencies: () => Emergencies) {}
 
   /** Who waits for an answer, and under which serials. */
   get open(): string[] {
     return [...this.#open.keys()];
+  }
+
+  openOf(requestor: string): Ask[] {
+    return [...this.#open.values()].flat().filter((ask) => ask.requestor === requestor);
+  }
+
+  /** Nobody says any more that its requestor is there. */
+  goQuiet(ask: Ask, now: number): void {
+    ask.quietAt = Math.min(ask.quietAt, now);
+  }
+
+  /** Whoever waits has lost its connection to the router, and takes that for the answer. */
+  interruptAll(): void {
+    this.faults++;
+    for (const { parts } of [...this.#open.values()].flat()) for (const part of parts) part.end ??= "INTERRUPTED";
+    this.#open.clear();
+    this.#cancels.clear();
+  }
+
+  /** What runs after the time in which it must have ended, for want of whoever asked for it. */
+  checkDead(ask: Ask): void {
+    for (const part of ask.parts) {
+      const isGuarded = deadmanOfPart(part) < Number.POSITIVE_INFINITY;
+      check(
+        !isGuarded || !part.isInHand,
+        `part ${part.uid} of ${ask.requestor} ${ask.serial} runs on without its requestor`,
+      );
+    }
   }
 
   get answered(): number {
@@ -120,7 +164,7 @@ export class Ledger {
     // Only a second request of one name is refused by BAD_FRAME; all that is sent here is sound otherwise.
     if (code === "BAD_FRAME") check(asks.length > 1, `${key}: refused though it is the only one of its name`);
     const newest = asks.at(-1) ?? oldest;
-    const isRefusal = code !== null && (refusals.has(code) || code === "UNAUTHORIZED");
+    const isRefusal = code !== null && (refusals.has(code) || code === "UNAUTHORIZED" || code === "STOPPED");
     const ask = newest === this.#arriving && isRefusal ? newest : oldest;
     check(
       !ask.isForbidden || code === "UNAUTHORIZED",
@@ -142,7 +186,11 @@ export class Ledger {
     const { part, ask } = this.#of(uid);
     const name = `part ${uid} of ${ask.requestor} ${ask.serial}`;
     part.begins++;
+    part.isInHand = supervised && canBeTold;
     check(!ask.isForbidden && (!canBeTold || now <= ask.revokedAt + echoMs), `${name}: begun without the right to`);
+    this.emergencies().begin(part.name, canBeTold);
+    const deadAt = ask.quietAt + deadmanOfPart(part) + echoMs;
+    check(!canBeTold || now <= deadAt, `${name}: begun though its requestor was quiet for too long`);
     const tries = part.task === null ? 1 : triesOf(part.task);
     check(part.begins <= tries, `${name}: begun ${part.begins} times, ${tries} allowed`);
     const ttlMs = Math.min(...[part.options.ttlMs, part.task?.policy.ttlMs].filter((limit) => limit !== undefined));
@@ -153,6 +201,12 @@ export class Ledger {
     const limits = [part.options.timeoutMs, part.task?.policy.timeoutMs].filter((limit) => limit !== undefined);
     const graceMs = part.task?.policy.graceMs ?? abortGraceMs;
     return Math.min(...limits) + graceMs + 2 * delayMsMax + (supervised ? killMs + 2 * verdictMs : verdictMs);
+  }
+
+  /** It does not run any more, or is out of reach. */
+  letGo(uid: number): void {
+    const found = this.#parts.get(uid);
+    if (found !== undefined) found.part.isInHand = false;
   }
 
   /** Whether its requestor still waits; of a part of a batch that is only known once the whole is answered. */
@@ -171,7 +225,7 @@ export class Ledger {
     const name = `${ask.requestor} ${ask.serial}`;
     const { parts } = ask;
     if (reply.kind === "error") {
-      const isRefusal = refusals.has(reply.error.code) || ask.isForbidden;
+      const isRefusal = refusals.has(reply.error.code) || ask.isForbidden || reply.error.code === "STOPPED";
       check(parts.length === 1 || isRefusal, `${name}: a batch failed as a whole by ${reply.error.code}`);
       for (const part of parts) this.#end(name, ask, part, reply);
       return;
@@ -228,6 +282,11 @@ export class Ledger {
       CANCELLED: part.isCancelled,
       TIMEOUT: options.timeoutMs !== undefined || task?.policy.timeoutMs !== undefined,
       TASK_ERROR: task?.canThrow === true,
+      STOPPED: this.emergencies().canStop(part.name, ask.acceptedAt) || ask.parts.length > 1,
+      DEADMAN: ask.quietAt < Number.POSITIVE_INFINITY && deadmanOfPart(part) < Number.POSITIVE_INFINITY,
+      SUPERSEDED: options.latest !== undefined,
+      PREEMPTED: task?.policy.preemptible === true && this.preempts,
+      UNSUPPORTED_VERSION: ask.version === 0.1 && task?.policy.deadmanMs !== undefined,
       POISONOUS: !isOnce && this.faults >= 3,
       INTERRUPTED: this.faults > 0,
     };

@@ -1,14 +1,17 @@
 /** Those who ask: in bursts, one at a time, in batches, with limits, twice under one name, and who change their minds. */
+
+import { abortGraceMs } from "../../../src/limits.ts";
 import {
   encodeBatchRequest,
   encodeCancel,
   encodeControlRequest,
   encodeDataRequest,
+  encodeKeepAlive,
   encodeTaskPart,
 } from "../../../src/wire/asking.ts";
 import { encodeMeta, encodeTask } from "../../../src/wire/frames.ts";
 import type { TaskOptions } from "../../../src/wire/policy.ts";
-import type { Ask, Part } from "./ledger.ts";
+import { type Ask, deadmanOfPart, delayMsMax, type Part } from "./ledger.ts";
 import type { Need } from "./rights.ts";
 import { simulatedTasks, taskNames } from "./tasks.ts";
 import type { World } from "./world.ts";
@@ -54,6 +57,7 @@ export class Requestors {
 
   #askSomething(): void {
     const { random } = this.world;
+    if (this.world.router.isDown) return;
     const requestor = `requestor-${random.whole(1, 4)}`;
     if (random.chance(0.1)) {
       this.#askOld(`old-${random.whole(1, 3)}`);
@@ -92,12 +96,16 @@ export class Requestors {
       ...(random.chance(0.2) && { priority: random.whole(0, 9) }),
       ...(random.chance(0.15) && { ttlMs: random.between(1, 800) }),
       ...(random.chance(0.15) && { timeoutMs: random.between(1, 800) }),
+      ...(random.chance(0.1) && { deadmanMs: random.between(50, 800) }),
+      ...(random.chance(0.1) && { preempt: true }),
+      ...(random.chance(0.15) && { latest: random.pick(["left", "right", { key: "left", abort: true }]) }),
     };
   }
 
   #part(name: string | null, options: TaskOptions = {}): Part {
     const task = name === null ? null : (simulatedTasks[name] ?? null);
-    return { uid: this.#nextUid++, task, options, begins: 0, isCancelled: false, end: null };
+    const uid = this.#nextUid++;
+    return { uid, task, name: name ?? "", options, isInHand: false, begins: 0, isCancelled: false, end: null };
   }
 
   #send(
@@ -107,15 +115,37 @@ export class Requestors {
   ) {
     const { ledger, agenda, router, rights } = this.world;
     const user = rights.userOf(said.requestor);
-    const ask = {
+    const ask: Ask = {
       ...said,
       user,
       need,
       acceptedAt: 0,
       isForbidden: !rights.may(user, need),
       revokedAt: Number.POSITIVE_INFINITY,
+      quietAt: Number.POSITIVE_INFINITY,
     };
+    if (ask.parts.some(({ options: { preempt } }) => preempt === true)) ledger.preempts = true;
     ledger.ask(ask, agenda.now, () => router.fromRequestor(ask.requestor, frames));
+    const deadmanMs = Math.min(...ask.parts.map(deadmanOfPart));
+    if (deadmanMs < Number.POSITIVE_INFINITY && ask.version === 0.2) this.#standBy(ask, deadmanMs);
+  }
+
+  /** Says that it is there, as often as it has to, until it is answered, or falls silent. */
+  #standBy(ask: Ask, deadmanMs: number): void {
+    const { agenda, random, ledger, router } = this.world;
+    const isOpen = (): boolean => ask.parts.some(({ end }) => end === null) && ask.quietAt === Number.POSITIVE_INFINITY;
+    const repeat = (): void => {
+      if (!isOpen()) return;
+      router.fromRequestor(ask.requestor, encodeKeepAlive({ id: ask.requestor, serial: ask.serial }));
+      agenda.after(deadmanMs / 4, repeat);
+    };
+    agenda.after(deadmanMs / 4, repeat);
+    if (random.chance(0.8)) return;
+    agenda.after(random.between(0, 600), () => {
+      if (!isOpen()) return;
+      ledger.goQuiet(ask, agenda.now);
+      agenda.after(deadmanMs + abortGraceMs + 3 * delayMsMax, () => ledger.checkDead(ask));
+    });
   }
 
   #askTask(requestor: string, serial: string, name: string, size: number, options: TaskOptions): void {

@@ -60,7 +60,12 @@ export class Rights {
       (user, need) => (user === null || before.keyOf(user) === access.keyOf(user)) && this.may(user, need),
       world.agenda.now,
     );
-    world.router.handle({ type: "access", access });
+    this.tell();
+  }
+
+  /** The router is told who may what, be it a new one. */
+  tell(): void {
+    if (!this.isOpen) this.world.router.handle({ type: "access", access: this.#access });
   }
 
   #line(name: string): string | null {

@@ -1,4 +1,6 @@
 /** The router's shell, simulated: the real broker, without sockets and with the simulated clock. */
+
+import type { Stopped } from "../../../src/lifecycle.ts";
 import { beatIntervalMs, queueBytesMax, queueJobsMax, workerCreditMax, workersMax } from "../../../src/limits.ts";
 import { Broker, type BrokerEvent } from "../../../src/router/broker.ts";
 import type { Effect } from "../../../src/router/effects.ts";
@@ -6,7 +8,8 @@ import { encodeControlRequest } from "../../../src/wire/asking.ts";
 import { decodeFromWorker } from "../../../src/wire/backend.ts";
 import { ProtocolError } from "../../../src/wire/errors.ts";
 import { decodeReply, type Reply } from "../../../src/wire/replies.ts";
-import { decodeRequest } from "../../../src/wire/requests.ts";
+import { type Control, decodeRequest } from "../../../src/wire/requests.ts";
+import { readTask } from "./hands.ts";
 import { check, Violation } from "./ledger.ts";
 import type { World } from "./world.ts";
 
@@ -30,19 +33,47 @@ const statusEvery = 100;
 const ticksAtOnceMax = 1000;
 
 export class SimulatedRouter {
-  readonly broker: Broker;
+  broker: Broker;
+  /** It has died, and the next one does not hear anybody yet. */
+  isDown = false;
   drainedSaid = 0;
   events = 0;
   #tickAt = Number.POSITIVE_INFINITY;
   #ticksAtOnce = 0;
+  #routers = 0;
   #status: Status | null = null;
+  /** What workers have said to one that does not hear yet. */
+  #unheard: BrokerEvent[] = [];
 
   constructor(private readonly world: World) {
-    this.broker = new Broker({ id: "ROUTER-1", random: world.random.next });
+    this.broker = this.#newBroker();
     this.#tickRegularly();
   }
 
+  die(): void {
+    this.isDown = true;
+    this.#tickAt = Number.POSITIVE_INFINITY;
+    this.broker = this.#newBroker();
+  }
+
+  /** The next one is told all that it has to know before it hears anybody. */
+  start(stopped: Stopped | null): void {
+    this.isDown = false;
+    this.world.rights.tell();
+    this.handle({ type: "stopped", stopped });
+    this.handle({ type: "tasks", tasks: this.world.policies, isUnsafe: true });
+    for (const event of this.#unheard.splice(0)) this.handle(event);
+  }
+
+  #newBroker(): Broker {
+    return new Broker({ id: "ROUTER-1", random: this.world.random.next, firstJob: 1 + 1_000_000 * this.#routers++ });
+  }
+
   handle(event: BrokerEvent): void {
+    if (this.isDown) {
+      if (event.type === "worker") this.#unheard.push(event);
+      return;
+    }
     this.#perform(this.broker.handle(event, this.world.agenda.now));
     // The shell hands out once for all that it reads at a time.
     if (this.world.random.chance(0.8)) this.#dispatch();
@@ -54,6 +85,11 @@ export class SimulatedRouter {
     const message = decodeFromWorker(frames);
     if (message instanceof ProtocolError) this.broker.drop("workersMessage");
     else this.handle({ type: "worker", key, user, message });
+  }
+
+  /** An operator's wish. */
+  control(control: Control): void {
+    this.fromRequestor(operator, encodeControlRequest({ id: operator, serial: control.command }, control));
   }
 
   fromRequestor(requestor: string, frames: readonly Uint8Array[]): void {
@@ -88,6 +124,7 @@ export class SimulatedRouter {
   }
 
   #dispatch(): void {
+    if (this.isDown) return;
     this.#perform(this.broker.dispatch(this.world.agenda.now));
     this.#plan();
   }
@@ -123,6 +160,8 @@ export class SimulatedRouter {
           this.#reply(effect.requestor, effect.frames);
           break;
         case "worker": {
+          if (effect.header.type === "JOBS")
+            for (const body of effect.bodies) this.world.emergencies.handOver(readTask(body).name);
           const link = this.world.links.get(effect.key);
           if (link?.isKnown === true) link.deliver(effect);
           // libzmq says that it cannot be reached.
@@ -132,6 +171,7 @@ export class SimulatedRouter {
         case "supervisor":
           if (effect.type === "kill") this.world.kill(effect.pid);
           else if (effect.type === "drained") this.drainedSaid++;
+          else if (effect.type === "reset") this.world.emergencies.resume();
           break;
         case "log":
           if (effect.line.includes("cannot be killed")) this.world.ledger.faults++;

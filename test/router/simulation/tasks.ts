@@ -72,6 +72,29 @@ export const simulatedTasks: Readonly<Record<string, SimulatedTask>> = {
     run: (random) => ({ runMs: random.between(0, 50), kills: random.chance(0.5) }),
   },
   stale: { policy: { ttlMs: 120 }, run: (random) => ({ runMs: random.between(0.02, 60), blocks: true }) },
+  drive: {
+    policy: { resources: ["motors"], onStop: true, timeoutMs: 400, graceMs: 50, preemptible: true },
+    canThrow: true,
+    run: (random) => ({
+      runMs: random.chance(0.1) ? Number.POSITIVE_INFINITY : random.between(5, 500),
+      obeysAbort: random.chance(0.7),
+      throws: random.chance(0.2),
+      blocks: random.chance(0.1),
+    }),
+  },
+  grab: {
+    policy: { resources: ["motors", "arm"], onStop: true, onStopMs: 150, timeoutMs: 300, deadmanMs: 250 },
+    run: (random) => ({ runMs: random.between(5, 300), obeysAbort: random.chance(0.8) }),
+  },
+  lift: {
+    policy: { resources: ["arm"], idempotent: { tries: 3, backoffMs: 20, onError: true } },
+    canThrow: true,
+    run: (random) => ({ runMs: random.between(1, 100), throws: random.chance(0.3), obeysAbort: true }),
+  },
+  blink: {
+    policy: { resources: ["lamp"], allowedWhenStopped: true },
+    run: (random) => ({ runMs: random.between(1, 100), obeysAbort: true }),
+  },
   chatty: { policy: {}, run: (random) => ({ runMs: random.between(1, 100), obeysAbort: true, reports: true }) },
 };
 

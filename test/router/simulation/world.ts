@@ -4,6 +4,8 @@
  */
 import type { ReadyHeader } from "../../../src/wire/backend.ts";
 import { Agenda } from "./agenda.ts";
+import { Emergencies } from "./emergencies.ts";
+import { Hardware } from "./hardware.ts";
 import { check, Ledger } from "./ledger.ts";
 import type { Link } from "./link.ts";
 import { Process } from "./process.ts";
@@ -21,6 +23,12 @@ interface Weather {
   readonly cuts: number;
   readonly hangs: number;
   readonly leaves: number;
+  readonly stops: number;
+  readonly routerDeaths: number;
+  readonly requestorLosses: number;
+  /** Shares of the runs of `onStop`. */
+  readonly onStopFailures: number;
+  readonly onStopDeaths: number;
 }
 
 /** What a simulation has come to. */
@@ -29,17 +37,27 @@ export interface Tally {
   readonly answered: number;
 }
 
-const fair: Weather = { duplicates: 0, garbage: 0, deaths: 0, cuts: 0, hangs: 0, leaves: 0 };
+const fair: Weather = {
+  ...{ duplicates: 0, garbage: 0, deaths: 0, cuts: 0, hangs: 0, leaves: 0 },
+  ...{ stops: 0, routerDeaths: 0, requestorLosses: 0, onStopFailures: 0, onStopDeaths: 0 },
+};
 
 /** ms: the longest that all that was asked for may take once nothing goes wrong any more. */
 const calmMs = 600_000;
 
-const policies = taskNames.map((name) => ({ name, ...simulatedTasks[name]?.policy }));
+/** ms after which a person kills a worker program that does not let go. */
+export const stuckMs = 10_000;
+
+/** ms after which an operator resets once more, for what could not be made safe before the weather turned. */
+const resetMs = 30_000;
 
 export class World {
   readonly random: Random;
+  readonly policies = taskNames.map((name) => ({ name, ...simulatedTasks[name]?.policy }));
   readonly agenda = new Agenda();
-  readonly ledger = new Ledger();
+  readonly hardware = new Hardware();
+  readonly emergencies = new Emergencies(this);
+  readonly ledger = new Ledger(() => this.emergencies);
   readonly links = new Map<string, Link>();
   readonly router: SimulatedRouter;
   readonly requestors: Requestors;
@@ -66,6 +84,11 @@ export class World {
       cuts: rough(0.5),
       hangs: rough(0.3),
       leaves: rough(0.3),
+      stops: random.chance(0.3) ? random.between(0, 0.7) : 0,
+      routerDeaths: random.chance(0.2) ? random.between(0, 0.3) : 0,
+      requestorLosses: rough(0.5),
+      onStopFailures: rough(0.5),
+      onStopDeaths: rough(0.3),
     };
     this.rights = new Rights(this);
     this.router = new SimulatedRouter(this);
@@ -73,9 +96,9 @@ export class World {
   }
 
   run(): Tally {
-    const { random, agenda } = this;
+    const { random, agenda, policies } = this;
     this.rights.change();
-    this.router.handle({ type: "tasks", tasks: policies });
+    this.router.handle({ type: "tasks", tasks: policies, isUnsafe: random.chance(0.3) });
     for (let count = random.whole(1, 3); count > 0; count--) this.#startTaskWorker(true, policies);
     for (let count = random.whole(0, 2); count > 0; count--) this.#startTaskWorker(false, this.#someTasks());
     if (random.chance(0.8)) this.#startDataWorker();
@@ -88,6 +111,10 @@ export class World {
     if (random.chance(0.5)) this.#calmDown();
     this.#stop();
     return { events: this.router.events, answered: this.ledger.answered };
+  }
+
+  get processes(): readonly Process[] {
+    return this.#processes.filter(({ isAlive }) => isAlive);
   }
 
   nextKey(): string {
@@ -147,24 +174,34 @@ export class World {
   }
 
   #someTasks(): ReadyHeader["tasks"] {
-    return policies.filter(() => this.random.chance(0.4));
+    return this.policies.filter(() => this.random.chance(0.4));
   }
 
   /** @param seconds that have passed since it was last asked */
   #misfortune(seconds: number): void {
     const { random, weather } = this;
-    const alive = this.#processes.filter(({ isAlive }) => isAlive);
+    const alive = this.processes;
     if (alive.length === 0) return;
     const strikes = (perSecond: number): boolean => random.chance(perSecond * seconds);
     if (strikes(weather.deaths)) random.pick(alive).die();
     if (strikes(weather.cuts)) random.pick(alive).loseConnection();
     if (strikes(weather.hangs)) random.pick(alive).hang(random.between(10, 9000));
     if (strikes(weather.leaves)) random.pick(alive).leave();
+    if (strikes(weather.stops)) this.emergencies.stop();
+    if (strikes(weather.routerDeaths)) this.emergencies.loseRouter();
+    if (strikes(weather.requestorLosses)) this.emergencies.loseRequestor(`requestor-${random.whole(1, 4)}`);
   }
 
   /** Nothing goes wrong any more but by the tasks themselves: all that was asked for must be answered now. */
   #calmDown(): void {
     this.weather = fair;
+    for (const ms of [3000, resetMs]) this.agenda.after(ms, () => this.emergencies.reset());
+    // What nobody can kill holds what it holds until somebody does.
+    const killStuck = (): void => {
+      for (const process of this.processes) if (process.isStuck) process.die();
+      this.agenda.after(stuckMs, killStuck);
+    };
+    killStuck();
     const end = this.agenda.now + calmMs;
     this.agenda.runUntil(end, () => this.ledger.open.length === 0);
     check(this.ledger.open.length === 0, `not answered, with all workers sound: ${this.ledger.open}`);
@@ -173,6 +210,7 @@ export class World {
   /** As the supervisor stops an engine: it drains, waits a while, and ends what is left. */
   #stop(): void {
     const { agenda, random, router, ledger } = this;
+    agenda.runUntil(agenda.now + 1000, () => !router.isDown);
     ledger.stopping = true;
     router.handle({ type: "drain" });
     this.requestors.askFor(random.whole(0, 10), 3000);

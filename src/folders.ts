@@ -1,0 +1,49 @@
+/** The folders that settings name: that of the task files, and that of what the engine must remember when it is off. */
+import { realpathSync, statSync } from "node:fs";
+import { homedir } from "node:os";
+import { isAbsolute, join, resolve } from "node:path";
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/**
+ * The real path of the folder of task files; null, and a mistake more if it was named, if there is none.
+ * @param named null if nobody named a folder: then there need not be one
+ */
+export const tasksFolder = (named: string | null, base: string, place: string, mistakes: string[]): string | null => {
+  const path = resolve(base, named ?? "tasks");
+  try {
+    if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return realpathSync(path);
+    if (named !== null) mistakes.push(`${place}: there is no folder ${JSON.stringify(path)}`);
+  } catch (error) {
+    mistakes.push(`${place}: ${JSON.stringify(path)} cannot be looked at: ${(error as Error).message}`);
+  }
+  return null;
+};
+
+/** Of root, and of the service whoever that runs as. */
+export const systemStateFolder = "/var/lib/task-engine";
+
+/** Where an engine that is started in this environment keeps its state, if nobody names a folder. */
+export const stateFolder = (environment: Environment): string => {
+  // systemd.exec(5): several, with a colon between them, if the unit has several.
+  const given = environment.STATE_DIRECTORY?.split(":")[0];
+  return given ? given : userStateFolder(environment);
+};
+
+/** Where an engine of this machine may have its state, for one of its users who looks for it. */
+export const stateFolders = (environment: Environment): readonly string[] => [
+  ...new Set([userStateFolder(environment), systemStateFolder]),
+];
+
+/** XDG Base Directory Specification: a relative path in the variable is none. */
+const userStateFolder = ({ XDG_STATE_HOME = "", HOME }: Environment): string => {
+  if (process.geteuid?.() === 0) return systemStateFolder;
+  const base = isAbsolute(XDG_STATE_HOME) ? XDG_STATE_HOME : join(HOME || homedir(), ".local/state");
+  return join(base, "task-engine");
+};
+
+/** The part of a state folder that is one engine's own; by its port, of which there can be no second on this machine. */
+export const engineFolder = (state: string, port: number): string => join(state, `${port}`);
+
+/** The socket in it by which the engine is stopped past its router. */
+export const stopSocketPath = (folder: string): string => join(folder, "stop.sock");

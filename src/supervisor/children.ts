@@ -1,0 +1,86 @@
+/** The processes that there are at present, each from its start until it is gone. */
+import * as limits from "../limits.ts";
+import { warn } from "../log.ts";
+import { Child, type Ending, type Wish } from "./child.ts";
+import { childEnvironment } from "./environment.ts";
+import type { SupervisorOptions } from "./options.ts";
+import { ownCommand, type Role } from "./roles.ts";
+
+type Options = Pick<SupervisorOptions, "env" | "commandOf" | "onlineMs" | "terminateMs">;
+
+export class Children implements Iterable<Child> {
+  readonly #options: Options;
+  readonly #onWish: (wish: Wish) => void;
+  readonly #all = new Set<Child>();
+  #isOver = false;
+
+  /** @param onWish what the router wishes */
+  constructor(options: Options, onWish: (wish: Wish) => void) {
+    this.#options = options;
+    this.#onWish = onWish;
+  }
+
+  [Symbol.iterator](): Iterator<Child> {
+    return this.#all[Symbol.iterator]();
+  }
+
+  get router(): Child | undefined {
+    return [...this.#all].find(({ role }) => role.kind === "router");
+  }
+
+  get taskWorkers(): Child[] {
+    return [...this.#all].filter(({ role }) => role.kind === "task worker");
+  }
+
+  /**
+   * A new child, or a line that says why there is none.
+   * @param record an open file that it finds as the descriptor after its stderr
+   * @param onlineMs ms until it must be online, or have ended if it is an errand
+   */
+  spawn(role: Role, record: number | null = null, onlineMs = this.#options.onlineMs): Child | string {
+    if (this.#isOver) return `${role.kind} is not started: the engine ends at once`;
+    const { env, commandOf = ownCommand, terminateMs = limits.terminateMs } = this.#options;
+    try {
+      const child = new Child({
+        role,
+        command: commandOf(role),
+        environment: childEnvironment(process.env, role.takesEnv ? env : {}),
+        record,
+        onWish: this.#onWish,
+        onlineMs: onlineMs ?? limits.onlineMs,
+        terminateMs,
+        killMs: limits.killMs,
+      });
+      this.#all.add(child);
+      return child;
+    } catch (failure) {
+      return `${role.kind} cannot be started: ${(failure as Error).message}`;
+    }
+  }
+
+  /** Waits until it is gone. */
+  async endOf(child: Child): Promise<Ending> {
+    const ending = await child.ended;
+    this.#all.delete(child);
+    return ending;
+  }
+
+  /**
+   * Asks those that are meant to end, and kills those that do not. Whether all have ended without being killed.
+   * @param graceMs what they have to finish first may take as long
+   */
+  async terminate(isMeant: (child: Child) => boolean, graceMs = 0): Promise<boolean> {
+    const terminate = async (child: Child): Promise<boolean> => {
+      if (!(await child.terminate(graceMs)))
+        warn(`Process [${child.pid}]: ${child.role.kind} does not end even by SIGKILL, and is left to the system`);
+      return child.hasEnded && (await child.ended).signal !== "SIGKILL";
+    };
+    return (await Promise.all([...this.#all].filter(isMeant).map(terminate))).every((isClean) => isClean);
+  }
+
+  /** Kills them, and starts none any more. */
+  killAll(): void {
+    this.#isOver = true;
+    for (const child of this.#all) child.kill("SIGKILL");
+  }
+}

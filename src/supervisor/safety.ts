@@ -1,0 +1,129 @@
+/**
+ * What keeps the robot safe whatever happens to the engine: the emergency stop and what it leaves on the disk, the second way to
+ * it, the task of `on-stop`, and that nothing runs on which nobody has an eye any more.
+ */
+import type { KnownTask, SupervisorMessage } from "../lifecycle.ts";
+import { abortGraceMs } from "../limits.ts";
+import { error, warn } from "../log.ts";
+import type { Child } from "./child.ts";
+import type { Children } from "./children.ts";
+import { Emergency } from "./emergency.ts";
+import { haltAll } from "./halting.ts";
+import { Hook } from "./hook.ts";
+import type { SafetyOptions } from "./options.ts";
+import type { Role } from "./roles.ts";
+import { StateFolder } from "./state-folder.ts";
+import { StopSocket } from "./stop-socket.ts";
+
+export class Safety {
+  readonly emergency: Emergency;
+  readonly #children: Children;
+  readonly #hook: Hook;
+  readonly #state: StateFolder;
+  readonly #socket: StopSocket;
+  readonly #hasCrashed: boolean;
+  /** Jobs of before may have been cut off, and nobody knows which. */
+  #isUnsafe: boolean;
+  /** The workers' rest after their router's death. */
+  #halted = Promise.resolve();
+  /** There was a router that could have handed out jobs. */
+  #hasServed = false;
+
+  /** Rejects with StateFolderError or StopSocketError. From then on the engine can be stopped past its router. */
+  static async open(options: SafetyOptions, children: Children, hook: Role | null): Promise<Safety> {
+    const { folder, isPrivate } = options;
+    const state = new StateFolder(folder, isPrivate);
+    const { promise: ready, resolve } = Promise.withResolvers<Safety>();
+    const stop = async (reason: string) => (await ready).emergency.stopPastRouter(reason);
+    // Before anything is read or written: what another engine has in that folder is not for this one.
+    const socket = await StopSocket.open(state.socketPath, isPrivate, stop);
+    try {
+      const safety = new Safety(options, children, new Hook(hook, children), state, socket);
+      resolve(safety);
+      return safety;
+    } catch (failure) {
+      socket.close();
+      throw failure;
+    }
+  }
+
+  private constructor(
+    { stopGraceMs: graceMs }: SafetyOptions,
+    children: Children,
+    hook: Hook,
+    state: StateFolder,
+    socket: StopSocket,
+  ) {
+    this.#children = children;
+    this.#hook = hook;
+    this.#state = state;
+    this.#socket = socket;
+    const { stopped, hasCrashed } = state.enter();
+    this.#hasCrashed = hasCrashed;
+    this.#isUnsafe = hasCrashed;
+    this.emergency = new Emergency({ children, state, hook, graceMs });
+    this.emergency.resume(stopped);
+  }
+
+  /** Before the first process of the engine: makes safe what a crash may have left. */
+  async recover(): Promise<void> {
+    if (!this.#hasCrashed) return;
+    warn("[ENGINE] The last engine has ended without notice: what it did is made safe first");
+    const failure = await this.#hook.run({ code: "INTERRUPTED", message: "the last engine ended without notice" });
+    if (failure === null) return;
+    const reason = `the task of on-stop ${failure}, after a crash of the engine`;
+    this.emergency.hold({ reason, since: Date.now() / 1000 });
+  }
+
+  /** Tells a child what must be known to it before anything else can be. */
+  brief(child: Child): void {
+    const { kind } = child.role;
+    if (kind === "router" || kind === "task worker") {
+      child.send({ type: "stopped", stopped: this.emergency.stopped });
+    }
+  }
+
+  /**
+   * Lets a router begin, once the workers that another one has left are at rest.
+   * @param tasks those that are known by then
+   */
+  async release(router: Child, tasks: () => readonly KnownTask[]): Promise<void> {
+    void router.online.then(() => {
+      this.#hasServed = true;
+    });
+    await this.#halted;
+    const message: SupervisorMessage = { type: "tasks", tasks: tasks() };
+    router.send(this.#isUnsafe ? { ...message, isUnsafe: true } : message);
+  }
+
+  /** The router is dead, and with it all knowledge of what runs. */
+  routerDied(): void {
+    this.#isUnsafe = true;
+    const order = { code: "INTERRUPTED", message: "the router has died", spares: false } as const;
+    // Those that no router has welcomed yet have nothing of it.
+    const workers = this.#children.taskWorkers.filter(({ isOnline }) => isOnline);
+    this.#halted = haltAll(workers, order, abortGraceMs);
+  }
+
+  /**
+   * The workers are gone.
+   * @param isClean whether the engine was told to stop and none of them had to be killed
+   */
+  async leave(isClean: boolean): Promise<void> {
+    const isSafe = this.#hasServed ? (await this.#makeSafe()) && isClean : !this.#hasCrashed;
+    if (!isSafe) return;
+    await this.#state
+      .leave()
+      .catch((failure: Error) => warn(`[ENGINE] This stop will look like a crash: ${failure.message}`));
+  }
+
+  close(): void {
+    this.#socket.close();
+  }
+
+  async #makeSafe(): Promise<boolean> {
+    const failure = await this.#hook.run({ code: "SHUTTING_DOWN", message: "the engine stops" });
+    if (failure !== null) error(`[ENGINE] The robot may not be safe: the task of on-stop ${failure}`);
+    return failure === null;
+  }
+}

@@ -1,0 +1,158 @@
+/**
+ * The second way to stop a robot, past the router: a Unix socket of the supervisor's. Who connects says one line,
+ * `estop REASON` (the reason may be missing), and hears one when nothing runs any more: the emergency stop that holds, as JSON
+ * `{"reason", "since"}`. Any other line is answered with one that begins with `error`.
+ *
+ * Who can open the file may stop the robot: without keys that is every user of the machine, who could by loopback anyway, with
+ * keys its own user and root. This is both ends, the supervisor's and that of `task-engine estop`.
+ */
+import { chmodSync, rmSync } from "node:fs";
+import type { Socket, UnixSocketListener } from "bun";
+import * as v from "valibot";
+import type { Stopped } from "../lifecycle.ts";
+import { stopConnectionsMax, stopLineBytesMax, stopReasonLengthMax, stopSilenceSeconds } from "../limits.ts";
+
+const command = "estop";
+const answerSchema = v.object({ reason: v.string(), since: v.number() });
+
+/** A socket that cannot be had; `message` is one line for a person. */
+export class StopSocketError extends Error {
+  override readonly name = "StopSocketError";
+}
+
+interface Connection {
+  /** What it has said so far; null once that was a whole line. */
+  line: string | null;
+}
+
+export class StopSocket {
+  readonly #connections = new Set<Socket<Connection>>();
+  readonly #stop: (reason: string) => Promise<Stopped>;
+  readonly #listener: UnixSocketListener<Connection>;
+
+  /**
+   * Takes the place of one that an engine has left behind. Rejects with StopSocketError, above all where another engine listens.
+   * @param isPrivate for this user alone
+   * @param stop resolves when nothing runs any more
+   */
+  static async open(path: string, isPrivate: boolean, stop: (reason: string) => Promise<Stopped>): Promise<StopSocket> {
+    if (Buffer.byteLength(path) > pathBytesMax) {
+      throw new StopSocketError(`the path ${path} is too long for a socket; name a shorter folder with --state`);
+    }
+    if (await isListening(path)) {
+      throw new StopSocketError(
+        `an engine with this port and state folder runs already (it listens at ${path}); give one another --port or --state`,
+      );
+    }
+    try {
+      rmSync(path, { force: true });
+      return new StopSocket(path, isPrivate, stop);
+    } catch (failure) {
+      const why = (failure as Error).message;
+      throw new StopSocketError(
+        `the socket ${path} cannot be made: ${why}; mend it, or name another folder with --state`,
+      );
+    }
+  }
+
+  private constructor(path: string, isPrivate: boolean, stop: (reason: string) => Promise<Stopped>) {
+    this.#stop = stop;
+    this.#listener = Bun.listen<Connection>({
+      unix: path,
+      socket: {
+        open: (socket) => this.#admit(socket),
+        data: (socket, bytes) => this.#hear(socket, bytes),
+        end: (socket) => this.#hear(socket, newline),
+        timeout: (socket) => void socket.terminate(),
+        close: (socket) => void this.#connections.delete(socket),
+        error: (socket) => void this.#connections.delete(socket),
+      },
+    });
+    chmodSync(path, isPrivate ? 0o600 : 0o666); // whatever the umask
+  }
+
+  close(): void {
+    this.#listener.stop(true);
+  }
+
+  #admit(socket: Socket<Connection>): void {
+    socket.data = { line: "" };
+    socket.timeout(stopSilenceSeconds);
+    this.#connections.add(socket);
+    // If it has asked for a stop already, that goes on.
+    const [oldest] = this.#connections;
+    if (this.#connections.size > stopConnectionsMax) oldest?.terminate();
+  }
+
+  #hear(socket: Socket<Connection>, bytes: Uint8Array): void {
+    const { data } = socket;
+    if (data.line === null) return;
+    data.line += Buffer.from(bytes).toString();
+    const [line, ...rest] = data.line.split("\n");
+    if (rest.length === 0 && data.line.length < stopLineBytesMax) return;
+    data.line = null;
+    void this.#obey(socket, line ?? "");
+  }
+
+  async #obey(socket: Socket<Connection>, line: string): Promise<void> {
+    const [word, ...reason] = line.trim().split(" ");
+    if (word !== command) {
+      socket.end(`error: say \`${command} REASON\`\n`);
+      return;
+    }
+    // The stop may take longer than who is silent may.
+    socket.timeout(0);
+    const stopped = await this.#stop(reason.join(" ").slice(0, stopReasonLengthMax));
+    socket.end(`${JSON.stringify(stopped)}\n`);
+  }
+}
+
+/** unix(7): sun_path has 108 bytes, one for the NUL at its end. */
+const pathBytesMax = 107;
+
+const newline = Buffer.from("\n");
+
+/** One that accepts nobody any more is left from an engine that was killed. */
+const isListening = async (path: string): Promise<boolean> => {
+  try {
+    (await Bun.connect({ unix: path, socket: { data: () => undefined } })).terminate();
+    return true;
+  } catch {
+    return false;
+  }
+};
+
+/**
+ * Asks the engine that listens at `path` for an emergency stop, and waits until nothing runs any more. Rejects with an error of one
+ * line if nobody listens there, or nothing comes of it.
+ */
+export const stopBySocket = async (path: string, reason: string, signal: AbortSignal): Promise<Stopped> => {
+  const { promise: answer, resolve, reject } = Promise.withResolvers<string>();
+  let said = "";
+  const socket = await Bun.connect({
+    unix: path,
+    socket: {
+      data: (_, bytes) => {
+        said += Buffer.from(bytes).toString();
+      },
+      close: () => resolve(said),
+      error: (_, error) => reject(error),
+    },
+  }).catch((failure: Error & { code?: string }) => {
+    throw new Error(`no engine listens at ${path} (${failure.code ?? failure.message})`);
+  });
+  const give = (): void => {
+    reject(new Error(`no answer at ${path} in time`));
+    socket.terminate();
+  };
+  signal.addEventListener("abort", give, { once: true });
+  socket.write(`${command} ${reason.replaceAll(/\s+/g, " ")}\n`);
+  try {
+    const text = await answer;
+    const stopped = v.safeParse(v.pipe(v.string(), v.parseJson(), answerSchema), text);
+    if (stopped.success) return stopped.output;
+    throw new Error(`no sense in the answer at ${path}: ${JSON.stringify(text.slice(0, 200))}`);
+  } finally {
+    signal.removeEventListener("abort", give);
+  }
+};

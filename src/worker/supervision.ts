@@ -1,0 +1,18 @@
+/** What a task worker does at its supervisor's word, from its first moment on: also while its task files are being loaded. */
+import { onSupervisorMessage, type SupervisorMessage, tellSupervisor } from "../lifecycle.ts";
+import type { EmergencyStop } from "./emergency-stop.ts";
+import type { Executor } from "./executor.ts";
+
+/** To be called once. `executor` gives null as long as there is none: then nothing runs. */
+export const obeySupervisor = (emergency: EmergencyStop, executor: () => Executor | null): void =>
+  onSupervisorMessage((message) => {
+    if (message.type === "stopped") emergency.stopped = message.stopped;
+    else if (message.type === "halt") void halt(message, executor());
+  });
+
+type Halt = Extract<SupervisorMessage, { type: "halt" }>;
+
+const halt = async ({ halt, code, message, spares }: Halt, executor: Executor | null): Promise<void> => {
+  await executor?.halt({ code, message }, spares);
+  tellSupervisor({ type: "still", halt });
+};

@@ -1,0 +1,69 @@
+import { expect, test } from "bun:test";
+import type { EngineStatus } from "../../src/client/client.ts";
+import { describeStatus } from "../../src/commands/status-view.ts";
+
+const quiet: EngineStatus = {
+  draining: false,
+  stopped: null,
+  security: "none",
+  jobs: { accepted: 0, done: 0, retried: 0, failed: {}, dropped: {}, waiting: 0, held: 0 },
+  queue: { jobs: 0, bytes: 0 },
+  tasks: [],
+  workers: [],
+  resources: [],
+  safings: [],
+  limits: {},
+};
+const shown = (status: Partial<EngineStatus>): string[] =>
+  describeStatus("tcp://127.0.0.1:9000", { ...quiet, ...status });
+
+test("an emergency stop is the second line: since when, why, and what ends it", () => {
+  expect(shown({ stopped: { reason: "a hand is in the arm", since: 1_700_000_000.5 } })[1]).toBe(
+    "EMERGENCY STOP since 2023-11-14 22:13:20 UTC: a hand is in the arm; `task-engine reset` ends it",
+  );
+  expect(shown({ stopped: { reason: "", since: 0 } })[1]).toContain(": no reason given; ");
+});
+
+test("what is not safe is said above everything else, and what is being made safe in a table", () => {
+  const lines = shown({
+    safings: [
+      { task: "drive", state: "failed", tries: 2, why: { code: "TIMEOUT", message: "it ran longer than 100 ms" } },
+      { task: "grip", state: "running", tries: 1, why: { code: "DEADMAN", message: "its requestor was quiet" } },
+    ],
+  });
+  expect(lines[1]).toBe(
+    "NOT SAFE: drive: its onStop has failed, after TIMEOUT (it ran longer than 100 ms); make it safe by hand, then `task-engine reset`",
+  );
+  expect(lines[2]).toStartWith("jobs: ");
+  const head = lines.indexOf("SAFING  STATE    TRIES  AFTER");
+  expect(lines.slice(head + 1, head + 3)).toEqual([
+    "drive   failed   2      TIMEOUT",
+    "grip    running  1      DEADMAN",
+  ]);
+});
+
+test("resources show who holds them and how many wait", () => {
+  const lines = shown({
+    resources: [
+      { name: "arm", holder: { task: "grip", serial: "5f1c-2", state: "held" }, waiting: 2 },
+      { name: "motors", holder: { task: "drive", serial: "", state: "unsafe" }, waiting: 0 },
+      { name: "lamp", holder: null, waiting: 1 },
+    ],
+  });
+  const head = lines.indexOf("RESOURCE  STATE     HOLDER         WAITING");
+  expect(lines.slice(head + 1, head + 4)).toEqual([
+    "arm       held      grip (5f1c-2)  2",
+    "motors    NOT SAFE  drive          0",
+    "lamp      free      -              1",
+  ]);
+});
+
+test("an engine at peace has none of it", () => {
+  expect(shown({}).join("\n")).not.toMatch(/EMERGENCY|SAFE|SAFING|RESOURCE/);
+});
+
+test("a reason from anywhere moves no cursor and forges no line", () => {
+  const [, line] = shown({ stopped: { reason: "\u001b[2Jall is well\nengine", since: 0 } });
+  expect(line).not.toInclude("\u001b");
+  expect(line).not.toInclude("\n");
+});

@@ -1,0 +1,366 @@
+/** What keeps a robot safe when something goes wrong, with roles that do not run any task: see role.ts. */
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Stopped } from "../../src/lifecycle.ts";
+import { stopBySocket } from "../../src/supervisor/stop-socket.ts";
+import { isAlive } from "../support/engine.ts";
+import { type Host, type Plan, supervise } from "../support/supervise.ts";
+import { tempFolder } from "../support/temp-folder.ts";
+
+setDefaultTimeout(60_000); // many processes on a busy machine
+
+const stop = (host: Host, reason = ""): Promise<Stopped> =>
+  stopBySocket(join(host.state, "stop.sock"), reason, AbortSignal.timeout(30_000));
+
+const pidOf = (host: Host, role: string): number => {
+  const [pid] = host.pidsOf(role);
+  if (pid === undefined) throw new Error(`no ${role} is alive`);
+  return pid;
+};
+
+/** What a role has heard since, as it printed it. */
+const heard = (host: Host, role: string): Record<string, unknown>[] =>
+  host.lines
+    .filter((line) => line.startsWith(`${role} hears `))
+    .map((line) => JSON.parse(line.slice(`${role} hears `.length)));
+
+/** Waits until there are as many lines like this. */
+const lines = async (host: Host, pattern: RegExp, count: number): Promise<void> => {
+  const overAtMs = performance.now() + 20_000;
+  while (host.lines.filter((line) => pattern.test(line)).length < count) {
+    if (performance.now() > overAtMs)
+      throw new Error(`not ${count} lines like ${pattern} in:\n${host.lines.join("\n")}`);
+    await Bun.sleep(10);
+  }
+};
+
+const stoppedIn = (state: string): unknown => JSON.parse(readFileSync(join(state, "stopped"), "utf8"));
+
+/* ── Emergency stop ──────────────────────────────────────────────────────────────────────────────────────────────── */
+
+test("a stop past the router tells router and task workers, halts the workers, and is written down", async () => {
+  await using host = supervise();
+  await host.line(/^Ready$/);
+  const stopped = await stop(host, "smoke");
+  expect(stopped.reason).toBe("smoke");
+  expect(Math.abs(stopped.since - Date.now() / 1000)).toBeLessThan(60);
+  const halt = { type: "halt", halt: 1, code: "STOPPED", message: "Emergency stop: smoke", spares: true };
+  await host.line(/task worker hears .*halt/);
+  expect(heard(host, "task worker")).toEqual([
+    { type: "stopped", stopped: null },
+    { type: "stopped", stopped: { ...stopped } },
+    halt,
+  ]);
+  await host.line(/router hears .*smoke/);
+  expect(heard(host, "data worker")).toEqual([]);
+  while (!existsSync(join(host.state, "stopped"))) await Bun.sleep(5);
+  expect(stoppedIn(host.state)).toEqual({ ...stopped });
+  expect(host.errorLines).toEqual(["[ENGINE] Emergency stop: smoke; `task-engine reset` ends it"]);
+});
+
+test("what is asked for again keeps its first reason, and halts the workers again", async () => {
+  await using host = supervise();
+  await host.line(/^Ready$/);
+  const first = await stop(host, "smoke");
+  expect(await stop(host, "fire")).toEqual(first);
+  await host.line(/task worker hears .*"halt":2/);
+});
+
+test("a worker that is not still in time is killed, and only that one", async () => {
+  await using host = supervise({ first: "restless", stopGraceMs: 100, restartsMax: 0 });
+  await host.line(/^Ready$/);
+  const [worker, data, router] = [pidOf(host, "task worker"), pidOf(host, "data worker"), pidOf(host, "router")];
+  await stop(host);
+  expect(isAlive(worker)).toBe(false);
+  expect(await host.line(/is killed/)).toBe(
+    `Process [${worker}]: task worker is killed: it was not still after 100 ms: Emergency stop`,
+  );
+  await host.line(new RegExp(`^Starting process \\[(?!${worker}\\])\\d+\\]: task worker$`));
+  expect([data, router].filter(isAlive)).toHaveLength(2);
+});
+
+test("a router that does not answer is killed with all task workers, and their successors are told of the stop", async () => {
+  await using host = supervise({ router: "spinning", restartsMax: 0, graceMs: 100, terminateMs: 200 });
+  await host.line(/^Ready$/);
+  await host.line(/^router spins$/);
+  const before = [pidOf(host, "router"), pidOf(host, "task worker")];
+  const stopped = await stop(host, "stuck");
+  expect(before.filter(isAlive)).toEqual([]);
+  await lines(host, /^router hears .*"tasks"/, 2);
+  await lines(host, /^task worker hears .*stuck/, 2);
+  const told = heard(host, "router").filter(({ type }) => type !== "gone");
+  expect(told.slice(-2)).toEqual([
+    { type: "stopped", stopped: { ...stopped } },
+    { type: "tasks", tasks: [{ name: "count" }, { name: "drive", timeoutMs: 50 }], isUnsafe: true },
+  ]);
+});
+
+test("an emergency stop outlives the supervisor, however that ends, until it is reset", async () => {
+  using folder = tempFolder();
+  const plan: Plan = { router: "wisher", marker: folder.at("marker") };
+  const state = folder.at("state");
+  const since = 1_700_000_000.5;
+  {
+    await using host = supervise(plan, {}, state);
+    await host.line(/^Ready$/);
+    writeFileSync(folder.at("marker"), JSON.stringify([{ type: "estop", stopped: { reason: "smoke", since } }]));
+    await host.line(/^task worker hears .*halt/);
+    while (!existsSync(join(state, "stopped"))) await Bun.sleep(5);
+    host.signal("SIGKILL");
+    await host.ended();
+  }
+  {
+    await using host = supervise(plan, {}, state);
+    await host.line(/^Ready$/);
+    await host.line(/^task worker hears .*smoke/);
+    await host.line(/^router hears .*tasks/);
+    expect(heard(host, "router")[0]).toEqual({ type: "stopped", stopped: { reason: "smoke", since } });
+    host.signal("SIGTERM");
+    expect(await host.outcome()).toEqual({ type: "stopped" });
+  }
+  {
+    await using host = supervise(plan, {}, state);
+    await host.line(/^Ready$/);
+    writeFileSync(folder.at("marker"), JSON.stringify([{ type: "reset" }]));
+    await host.line(/The emergency stop is ended/);
+    await lines(host, /^(router|task worker) hears {"type":"stopped","stopped":null}/, 2);
+    expect(existsSync(join(state, "stopped"))).toBe(false);
+  }
+  await using host = supervise(plan, {}, state);
+  await host.line(/^router hears .*tasks/);
+  expect(heard(host, "router")[0]).toEqual({ type: "stopped", stopped: null });
+});
+
+test("a reset that a stop overtakes is void", async () => {
+  using folder = tempFolder();
+  await using host = supervise({ router: "wisher", marker: folder.at("marker"), hook: "safe well" });
+  await host.line(/^Ready$/);
+  const estop = (reason: string) => ({ type: "estop", stopped: { reason, since: 1 } });
+  const wish = async (...wishes: object[]): Promise<void> => {
+    writeFileSync(folder.at("marker"), JSON.stringify(wishes));
+    while (existsSync(folder.at("marker"))) await Bun.sleep(5);
+  };
+  // The first stop is not done yet when the others come. Of its reason a program can be given all but the last character.
+  await wish(estop("smoke\0"), { type: "reset" }, estop("fire"));
+  await host.line(/^safe for --code=STOPPED --message=Emergency stop: smoke $/);
+  await wish({ type: "reset" }, estop("fire"));
+  await lines(host, /^safe for/, 2);
+  await Bun.sleep(100);
+  expect(heard(host, "router").at(-1)).toMatchObject({ stopped: { reason: "smoke\0" } });
+  expect(stoppedIn(host.state)).toMatchObject({ reason: "smoke\0" });
+
+  await wish({ type: "reset" });
+  await host.line(/The emergency stop is ended/);
+  await lines(host, /^router hears {"type":"stopped","stopped":null}/, 2);
+});
+
+test("an emergency stop that cannot be written down holds all the same, and says so loudly", async () => {
+  await using host = supervise();
+  await host.line(/^Ready$/);
+  mkdirSync(join(host.state, "stopped.new"));
+  await stop(host);
+  expect(await host.line(/cannot be written down/)).toContain(
+    "[ENGINE] The emergency stop will not outlive this engine",
+  );
+  await host.line(/^task worker hears .*halt/);
+});
+
+test("a file of an emergency stop that cannot be read is an emergency stop", async () => {
+  using folder = tempFolder({ "state/stopped": "{" });
+  await using host = supervise({}, {}, folder.at("state"));
+  await host.line(/^router hears .*tasks/);
+  expect(heard(host, "router")[0]).toMatchObject({
+    stopped: { reason: `${folder.at("state/stopped")} is there and cannot be read` },
+  });
+});
+
+/* ── Death of the router, and of the engine ──────────────────────────────────────────────────────────────────────── */
+
+test("a new router is told its tasks only once what its predecessor left running is still or dead", async () => {
+  await using host = supervise({ first: "restless" });
+  await host.line(/^Ready$/);
+  await host.line(/^router hears .*tasks/);
+  const worker = pidOf(host, "task worker");
+  process.kill(pidOf(host, "router"), "SIGKILL");
+  await lines(host, /^router hears .*"tasks"/, 2);
+  const killed = host.lines.findIndex((line) => line.startsWith(`Process [${worker}]: task worker ended by SIGKILL`));
+  const told = host.lines.findLastIndex((line) => line.startsWith('router hears {"type":"tasks"'));
+  expect(killed).toBeGreaterThan(0);
+  expect(told).toBeGreaterThan(killed);
+  expect(heard(host, "task worker")).toContainEqual({
+    type: "halt",
+    halt: 1,
+    code: "INTERRUPTED",
+    message: "the router has died",
+    spares: false,
+  });
+  expect(heard(host, "router").at(-1)).toMatchObject({ isUnsafe: true });
+});
+
+test("a router is told that its tasks are unsafe after a crash, and not after a clean stop", async () => {
+  using folder = tempFolder();
+  for (const [signal, isUnsafe] of [
+    ["SIGKILL", undefined],
+    ["SIGTERM", true],
+    ["SIGTERM", undefined],
+  ] as const) {
+    await using host = supervise({}, {}, folder.path);
+    await host.line(/^Ready$/);
+    await host.line(/^router hears .*"tasks"/);
+    expect(heard(host, "router")[1]?.isUnsafe).toBe(isUnsafe as unknown as boolean);
+    host.signal(signal);
+    await host.ended();
+  }
+  expect(readdirSync(folder.path)).toEqual([]);
+});
+
+test("a stop at which a worker had to be killed, or that was cut short, counts as a crash", async () => {
+  using folder = tempFolder();
+  {
+    await using host = supervise({ first: "stubborn", terminateMs: 200 }, {}, folder.at("a"));
+    await host.line(/^Ready$/);
+    host.signal("SIGTERM");
+    expect(await host.outcome()).toEqual({ type: "stopped" });
+  }
+  {
+    await using host = supervise({ first: "stubborn" }, {}, folder.at("b"));
+    await host.line(/^Ready$/);
+    host.signal("SIGTERM");
+    await host.line(/^router hears .*drain/);
+    host.signal("SIGTERM");
+    expect(await host.outcome()).toEqual({ type: "killed" });
+  }
+  for (const name of ["a", "b"]) expect(existsSync(folder.at(`${name}/running`))).toBe(true);
+});
+
+/* ── The task of on-stop ─────────────────────────────────────────────────────────────────────────────────────────── */
+
+test("the task of on-stop runs at an emergency stop, at the engine's stop, and first of all after a crash", async () => {
+  using folder = tempFolder();
+  {
+    await using host = supervise({ hook: "safe well" }, {}, folder.path);
+    await host.line(/^Ready$/);
+    await stop(host, "smoke");
+    await host.line(/^safe for --code=STOPPED --message=Emergency stop: smoke$/);
+    host.signal("SIGKILL");
+    await host.ended();
+    expect(host.lines.filter((line) => line.startsWith("safe"))).toHaveLength(1);
+  }
+  await using host = supervise({ hook: "safe well" }, {}, folder.path);
+  await host.line(/^Ready$/);
+  const after = host.lines.findIndex((line) => line.startsWith("Starting process"));
+  expect(host.lines.slice(0, after)).toContain(
+    "safe for --code=INTERRUPTED --message=the last engine ended without notice",
+  );
+  host.signal("SIGTERM");
+  expect(await host.outcome()).toEqual({ type: "stopped" });
+  const said = host.lines.filter((line) => /^(safe|Successfully)/.test(line));
+  expect(said.at(-1)).toBe("safe for --code=SHUTTING_DOWN --message=the engine stops");
+  expect(existsSync(join(folder.path, "running"))).toBe(false);
+});
+
+test("a task of on-stop that fails at a start leaves the engine in emergency stop, for good", async () => {
+  using folder = tempFolder({ "state/running": "" });
+  const reason = "the task of on-stop ended with exit code 1, after a crash of the engine";
+  await using host = supervise({ hook: "safe badly" }, {}, folder.at("state"));
+  await host.line(/^Ready$/);
+  await host.line(/^router hears .*tasks/);
+  expect(heard(host, "router")[0]).toMatchObject({ stopped: { reason } });
+  expect(stoppedIn(folder.at("state"))).toMatchObject({ reason });
+  host.signal("SIGTERM");
+  expect(await host.outcome()).toEqual({ type: "stopped" });
+  // It has failed at the stop, too, so the next start tries again.
+  expect(existsSync(folder.at("state/running"))).toBe(true);
+});
+
+test("a task of on-stop that has an accident is run again, and one that fails is not", async () => {
+  using folder = tempFolder();
+  await using clumsy = supervise({ hook: "safe at last", marker: folder.at("marker") });
+  await using failing = supervise({ hook: "safe badly" });
+  for (const host of [clumsy, failing]) {
+    await host.line(/^Ready$/);
+    await stop(host);
+  }
+  await clumsy.line(/^safe for/);
+  expect(await failing.line(/may not be safe/)).toBe(
+    "[ENGINE] The robot may not be safe: the task of on-stop ended with exit code 1",
+  );
+  expect(failing.lines.filter((line) => line.startsWith("safe for"))).toHaveLength(1);
+  expect(clumsy.errorLines.filter((line) => line.includes("safe:"))).toEqual([]);
+});
+
+test("a task of on-stop that does not end is killed at a second signal", async () => {
+  await using host = supervise({ hook: "safe never" });
+  await host.line(/^Ready$/);
+  host.signal("SIGTERM");
+  await host.line(/^safe begins$/);
+  host.signal("SIGTERM");
+  expect(await host.outcome()).toEqual({ type: "killed" });
+});
+
+test("a task of on-stop that is not registered fails the start", async () => {
+  using folder = tempFolder({ marker: '[{"name":"drive"}]' });
+  await using host = supervise({ hook: "safe well", scan: "list again", marker: folder.at("marker") });
+  expect(await host.outcome()).toEqual({
+    type: "failed",
+    reason: 'no task "count" is registered, which on-stop names; the robot could not be made safe',
+  });
+  expect(host.childPids).toEqual([]);
+});
+
+/* ── The state folder ────────────────────────────────────────────────────────────────────────────────────────────── */
+
+test("a state folder that cannot be used fails the start with one line that says what to do", async () => {
+  using folder = tempFolder({ file: "" });
+  for (const state of [folder.at("file"), folder.at("file/below"), "/proc/task-engine"]) {
+    await using host = supervise({}, {}, state);
+    expect(await host.outcome()).toEqual({
+      type: "failed",
+      reason: expect.stringMatching(/^the state folder \S+ cannot be used: .*; mend it, or name another with --state$/),
+    });
+    expect(host.childPids).toEqual([]);
+  }
+});
+
+test("a state folder whose path is too long for a socket fails the start", async () => {
+  using folder = tempFolder();
+  await using host = supervise({}, {}, folder.at("x".repeat(100)));
+  expect(await host.outcome()).toMatchObject({ reason: expect.stringContaining("too long for a socket") });
+});
+
+test("a second engine with the same folder does not start, and leaves the first one alone", async () => {
+  await using first = supervise({ hook: "safe well" });
+  await first.line(/^Ready$/);
+  await using second = supervise({ hook: "safe well" }, {}, first.state);
+  expect(await second.outcome()).toMatchObject({
+    reason: expect.stringMatching(/^an engine with this port and state folder runs already/),
+  });
+  expect(second.lines.filter((line) => line.startsWith("safe"))).toEqual([]);
+  expect((await stop(first, "still there")).reason).toBe("still there");
+});
+
+test("everybody may use the socket of an engine without keys, whatever the umask, and its user alone that of one with keys", async () => {
+  const umask = process.umask(0o077);
+  try {
+    await using open = supervise();
+    await using closed = supervise({ isPrivate: true });
+    const modes = async (host: Host): Promise<number[]> => {
+      await host.line(/^Ready$/);
+      return [host.state, join(host.state, "stop.sock")].map((path) => statSync(path).mode & 0o777);
+    };
+    expect(await modes(open)).toEqual([0o711, 0o666]);
+    expect(await modes(closed)).toEqual([0o700, 0o600]);
+  } finally {
+    process.umask(umask);
+  }
+});
+
+test("engines with folders of their own do not meet", async () => {
+  await using one = supervise();
+  await using other = supervise();
+  for (const host of [one, other]) await host.line(/^Ready$/);
+  await stop(one, "smoke");
+  expect(heard(other, "task worker").filter(({ type }) => type === "halt")).toEqual([]);
+  expect(existsSync(join(other.state, "stopped"))).toBe(false);
+});

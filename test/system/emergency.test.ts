@@ -1,0 +1,255 @@
+/** The emergency stop and what else keeps a robot safe, with real tasks in real processes. */
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { Asker } from "../support/asker.ts";
+import { type Engine, fromSource, isAlive, runCommand, startEngine, stillAlive } from "../support/engine.ts";
+import { freePorts } from "../support/ports.ts";
+import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
+
+setDefaultTimeout(120_000); // many processes on a busy machine
+
+/** What moves, what cannot be stopped by a word, and what makes all of it safe; each notes what it did. */
+const tasks = `
+import { appendFileSync } from "node:fs";
+const note = (line) => appendFileSync(process.env.RECORD, line + "\\n");
+export const task_motor = {
+  run: async (args, kwargs, { signal }) => {
+    note("motor on");
+    await new Promise((resolve) => signal.addEventListener("abort", resolve));
+  },
+  onStop: (context, { code }) => note("motor off for " + code),
+};
+export const task_spin = () => {
+  note("spin on " + process.pid);
+  for (;;) Bun.sleepSync(1000);
+};
+export const task_park = (args, { code }) => {
+  note("parked for " + code);
+};
+export const task_hang = () => {
+  note("hangs " + process.pid);
+  for (;;) Bun.sleepSync(1000);
+};
+export const task_look = { allowedWhenStopped: true, run: () => "seen" };
+`;
+
+class Robot implements AsyncDisposable {
+  constructor(
+    readonly folder: TempFolder,
+    readonly engine: Engine,
+  ) {}
+
+  get notes(): string[] {
+    const path = this.folder.at("record");
+    return existsSync(path) ? readFileSync(path, "utf8").trimEnd().split("\n") : [];
+  }
+
+  /** The first note like this, and its number if it has one. */
+  async noted(pattern: RegExp): Promise<number> {
+    for (const overAtMs = performance.now() + 60_000; performance.now() < overAtMs; await Bun.sleep(10)) {
+      const found = this.notes.find((note) => pattern.test(note));
+      if (found !== undefined) return Number(/\d+$/.exec(found)?.[0]);
+    }
+    throw new Error(`no note like ${pattern} in:\n${this.notes.join("\n")}`);
+  }
+
+  async run(...args: readonly string[]) {
+    return this.engine.run(...args, "--router", this.engine.endpoint);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    using _ = this.folder;
+    await this.engine[Symbol.asyncDispose]();
+  }
+}
+
+const startRobot = async (...flags: string[]): Promise<Robot> => {
+  const folder = tempFolder({ "tasks/robot.ts": tasks });
+  writeFileSync(folder.at("task-engine.toml"), `[env]\nRECORD = ${JSON.stringify(folder.at("record"))}\n`);
+  return new Robot(folder, await startEngine({ cwd: folder.path, flags }));
+};
+
+const onlyPid = (engine: Engine, role: string): number => {
+  const [pid, ...others] = engine.pidsOf(role);
+  if (pid === undefined || others.length > 0) throw new Error(`not one ${role} is alive`);
+  return pid;
+};
+
+/* ── By the command line ─────────────────────────────────────────────────────────────────────────────────────────── */
+
+test("`estop` ends all that moves, refuses what comes, spares what is allowed, and holds until `reset`", async () => {
+  await using robot = await startRobot("--on-stop", "park");
+  using asker = new Asker(robot.engine.endpoint);
+  const [motor, spin, waiting] = [asker.send("motor"), asker.send("spin"), asker.send("motor")];
+  const spinning = await robot.noted(/^spin on/);
+  await robot.noted(/^motor on/);
+
+  const stopped = await robot.run("estop", "--reason", "smoke");
+  expect(stopped).toMatchObject({ exitCode: 0, stderr: "" });
+  expect(stopped.stdout).toMatch(/^stopped since 2\S+Z: smoke; task-engine reset ends it\n$/);
+  for (const serial of [motor, spin, waiting]) expect(await asker.outcome(serial)).toEqual({ code: "STOPPED" });
+  expect(await stillAlive([spinning])).toEqual([]);
+  await robot.noted(/^motor off for STOPPED$/);
+  await robot.noted(/^parked for STOPPED$/);
+  expect(robot.notes.filter((note) => note === "motor on")).toHaveLength(1);
+
+  expect(await robot.run("send", "count", "1", "2")).toMatchObject({
+    exitCode: 1,
+    stderr: expect.stringMatching(/^task-engine: STOPPED: .*smoke/),
+  });
+  expect((await robot.run("send", "look")).stdout).toBe("seen\n");
+  expect(await robot.run("reset")).toEqual({ exitCode: 0, stdout: "reset: the engine takes jobs again\n", stderr: "" });
+  expect((await robot.run("send", "count", "1", "2")).stdout).toBe("3\n");
+  expect(await robot.run("reset")).toMatchObject({ exitCode: 0 });
+});
+
+test("an emergency stop outlives the engine's SIGKILL, a clean stop, and the death of its router", async () => {
+  using folder = tempFolder();
+  const first = freePorts(5);
+  const options = { state: folder.path, first };
+  for (const signal of ["SIGKILL", "SIGTERM"] as const) {
+    await using engine = await startEngine(options);
+    if (signal === "SIGKILL") await engine.run("estop", "--reason", "smoke", "--router", engine.endpoint);
+    while (!existsSync(folder.at(`${first}/stopped`))) await Bun.sleep(5);
+    engine.signal(signal);
+    await engine.ended();
+    expect(await stillAlive(engine.childPids)).toEqual([]);
+  }
+  await using engine = await startEngine(options);
+  process.kill(onlyPid(engine, "router"), "SIGKILL");
+  while (engine.lines.filter((line) => line.includes("Routing started")).length < 2) await Bun.sleep(10);
+  expect((await engine.run("send", "count", "--router", engine.endpoint)).stderr).toContain("STOPPED");
+  await engine.run("reset", "--router", engine.endpoint);
+  expect(existsSync(folder.at(`${first}/stopped`))).toBe(false);
+});
+
+test("`estop` stops a robot whose router hangs: every task worker is still or dead, and the router begun anew", async () => {
+  await using robot = await startRobot("--on-stop", "park");
+  const { engine } = robot;
+  using asker = new Asker(engine.endpoint);
+  asker.send("spin");
+  await robot.noted(/^spin on/);
+  const workers = engine.pidsOf("task worker");
+  const router = onlyPid(engine, "router");
+  process.kill(router, "SIGSTOP");
+
+  const { exitCode, stdout } = await robot.run("estop", "--reason", "hung");
+  // Before it is confirmed all of that has happened.
+  expect([...workers, router].filter(isAlive)).toEqual([]);
+  expect(exitCode).toBe(0);
+  expect(stdout).toContain(": hung; task-engine reset ends it");
+  await robot.noted(/^parked for STOPPED$/);
+
+  while (engine.lines.filter((line) => line.includes("Routing started")).length < 2) await Bun.sleep(10);
+  expect((await robot.run("send", "count")).stderr).toContain("STOPPED");
+  expect(await robot.run("reset")).toMatchObject({ exitCode: 0 });
+  expect((await robot.run("send", "count", "1", "2", "--timeout", "30000")).stdout).toBe("3\n");
+});
+
+test("`estop` stops a robot whose router is dead", async () => {
+  await using robot = await startRobot("--restarts-max", "1000");
+  const killing = setInterval(() => {
+    for (const pid of robot.engine.pidsOf("router")) process.kill(pid, "SIGKILL");
+  }, 1);
+  const { exitCode, stdout } = await robot.run("estop", "--reason", "dead router");
+  clearInterval(killing);
+  expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: expect.stringContaining(": dead router;") });
+  while (!existsSync(`${robot.engine.state}/${robot.engine.ports.frontend}/stopped`)) await Bun.sleep(5);
+});
+
+test("`estop` says which way has not confirmed it, and that nothing has stopped where none has", async () => {
+  await using engine = await startEngine();
+  const estop = (...args: string[]) =>
+    runCommand(fromSource, ["estop", "--state", "/none", ...args], { env: { PATH: process.env.PATH ?? "" } });
+  const byRouter = await estop("--router", engine.endpoint);
+  const path = `/none/${engine.ports.frontend}/stop.sock`;
+  expect(byRouter.exitCode).toBe(0);
+  expect(byRouter.stdout).toEndWith(`(confirmed by the router alone; no engine listens at ${path} (ENOENT))\n`);
+
+  const port = freePorts(1);
+  const nobody = await estop("--router", `tcp://127.0.0.1:${port}`, "--timeout", "300");
+  expect(nobody.exitCode).toBe(3);
+  expect(nobody.stderr).toMatch(/^task-engine: NOT stopped: [^\n]+\n$/);
+  expect(nobody.stderr).toContain(`/none/${port}/stop.sock`);
+  expect((await estop("--reason", "x".repeat(201))).exitCode).toBe(2);
+});
+
+test("two engines of one user do not meet, and each can be stopped", async () => {
+  using folder = tempFolder();
+  await using one = await startEngine({ state: folder.path });
+  await using other = await startEngine({ state: folder.path });
+  expect((await one.run("estop", "--router", one.endpoint)).exitCode).toBe(0);
+  expect((await other.run("send", "count", "1", "2", "--router", other.endpoint)).stdout).toBe("3\n");
+  const mode = statSync(folder.at(`${other.ports.frontend}/stop.sock`)).mode & 0o777;
+  expect(mode).toBe(0o666);
+});
+
+/* ── Deaths ──────────────────────────────────────────────────────────────────────────────────────────────────────── */
+
+test("when the router dies, what it left running is made safe or killed before its successor routes", async () => {
+  await using robot = await startRobot();
+  const { engine } = robot;
+  using asker = new Asker(engine.endpoint);
+  asker.send("motor");
+  asker.send("spin");
+  await robot.noted(/^motor on/);
+  const spinning = await robot.noted(/^spin on/);
+  process.kill(onlyPid(engine, "router"), "SIGKILL");
+  while (engine.lines.filter((line) => line.includes("Routing started")).length < 2) await Bun.sleep(5);
+  expect(isAlive(spinning)).toBe(false);
+  await robot.noted(/^motor off for INTERRUPTED$/);
+  expect((await robot.run("send", "count", "1", "2", "--timeout", "30000")).stdout).toBe("3\n");
+});
+
+test("when the supervisor is killed, what runs is answered INTERRUPTED and made safe, and nothing is left", async () => {
+  await using robot = await startRobot("--on-stop", "park");
+  const { engine } = robot;
+  using asker = new Asker(engine.endpoint);
+  const jobs = [asker.send("motor"), asker.send("spin"), asker.send("count")];
+  await robot.noted(/^motor on/);
+  await robot.noted(/^spin on/);
+  engine.signal("SIGKILL");
+  for (const job of jobs) expect(await asker.outcome(job)).toEqual({ code: "INTERRUPTED" });
+  await robot.noted(/^motor off for INTERRUPTED$/);
+  await robot.noted(/^parked for INTERRUPTED$/);
+  await engine.ended();
+  expect(await stillAlive(engine.childPids)).toEqual([]);
+  expect(engine.errorLines.filter((line) => line.includes("may not be safe"))).toEqual([]);
+  expect(existsSync(`${engine.state}/${engine.ports.frontend}/running`)).toBe(true);
+});
+
+test("when the supervisor is killed while its router is halted, that goes on and ends", async () => {
+  await using robot = await startRobot("--on-stop", "park");
+  process.kill(onlyPid(robot.engine, "router"), "SIGSTOP");
+  robot.engine.signal("SIGKILL");
+  await robot.noted(/^parked for INTERRUPTED$/);
+  expect(await stillAlive(robot.engine.childPids)).toEqual([]);
+});
+
+test("what should make the robot safe is killed where it hangs, and dies with the router", async () => {
+  await using patient = await startRobot("--on-stop", "hang");
+  await using cut = await startRobot("--on-stop", "hang");
+  for (const { engine } of [patient, cut]) engine.signal("SIGKILL");
+  const hanging = [await patient.noted(/^hangs/), await cut.noted(/^hangs/)];
+  expect(hanging.filter(isAlive)).toHaveLength(2);
+  process.kill(onlyPid(cut.engine, "router"), "SIGKILL");
+  expect(await stillAlive([hanging[1] ?? 0])).toEqual([]);
+  await patient.engine.line(/The robot may not be safe: what should have made it so ended by SIGKILL/);
+  expect(await stillAlive([...hanging, ...patient.engine.childPids])).toEqual([]);
+});
+
+test("what a crash has left is made safe by the next start, before anything else runs", async () => {
+  using folder = tempFolder({ "tasks/robot.ts": tasks });
+  writeFileSync(folder.at("task-engine.toml"), `[env]\nRECORD = ${JSON.stringify(folder.at("record"))}\n`);
+  const first = freePorts(5);
+  const state = folder.at("state");
+  await Bun.write(`${state}/${first}/running`, "");
+  const flags = ["--on-stop", "park"];
+  await using engine = await startEngine({ cwd: folder.path, flags, state, first });
+  while (!readFileSync(folder.at("record"), "utf8").includes("motor off")) await Bun.sleep(10);
+  expect(readFileSync(folder.at("record"), "utf8")).toStartWith("parked for INTERRUPTED\nmotor off for INTERRUPTED\n");
+  engine.signal("SIGTERM");
+  expect(await engine.ended()).toBe(0);
+  expect(readFileSync(folder.at("record"), "utf8")).toEndWith("parked for SHUTTING_DOWN\n");
+  expect(existsSync(`${state}/${first}/running`)).toBe(false);
+});
