@@ -23,9 +23,11 @@ export class Connections {
 
   /** Remembers whose connection a message came from; to be told of every message. */
   note({ user, descriptor }: Peer): void {
-    if (user === null || this.#known.get(descriptor)?.user === user) return;
+    if (user === null) return;
     const peer = nameOf(libc.getpeername, descriptor);
-    if (peer !== null) this.#known.set(descriptor, { user, peer });
+    const known = this.#known.get(descriptor);
+    // Of the same user, too, it may be another connection: all of the engine's own workers are one user.
+    if (peer !== null && (known?.user !== user || known.peer !== peer)) this.#known.set(descriptor, { user, peer });
   }
 
   /**
