@@ -8,9 +8,11 @@ import {
   closeSync,
   constants,
   fstatSync,
+  lstatSync,
   mkdirSync,
   openSync,
   readFileSync,
+  renameSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
@@ -53,19 +55,24 @@ export const readPublicKey = (path: string): string =>
  * @param force write over files that are there; else they are an error, and stay as they are
  */
 export const writeCertificate = (folder: string, name: string, pair: KeyPair, force: boolean): void => {
-  const [publicPath, secretPath] = [publicFile(folder, name), secretFile(folder, name)];
+  const files = [
+    { path: secretFile(folder, name), text: secretText(pair), mode: 0o600 },
+    { path: publicFile(folder, name), text: publicText(pair), mode: 0o644 },
+  ];
   const written: string[] = [];
-  const write = (path: string, text: string, mode: number): void => {
-    // A file of another mode, or a link to elsewhere, is replaced and not written into.
-    if (force) rmSync(path, { force: true });
-    writeFileSync(path, text, { mode, flag: "wx" });
-    written.push(path);
-    chmodSync(path, mode);
-  };
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    write(secretPath, secretText(pair), 0o600);
-    write(publicPath, publicText(pair), 0o644);
+    // What is there stays until both of the new ones are: whoever has lost a key by a full disk is locked out.
+    for (const { path, text, mode } of files) {
+      if (force) mustBeReplaceable(path);
+      const target = force ? draftOf(path) : path;
+      if (force) rmSync(target, { force: true });
+      writeFileSync(target, text, { mode, flag: "wx" });
+      written.push(target);
+      chmodSync(target, mode); // whatever the umask
+    }
+    // A file of another mode, or a link to elsewhere, is replaced and not written into.
+    if (force) for (const { path } of files) renameSync(draftOf(path), path);
   } catch (error) {
     // Half a certificate would be in the way of the next try.
     for (const path of written) rmSync(path, { force: true });
@@ -76,6 +83,13 @@ export const writeCertificate = (folder: string, name: string, pair: KeyPair, fo
         : `${path} cannot be written: ${message}`,
     );
   }
+};
+
+const draftOf = (path: string): string => `${path}.new`;
+
+const mustBeReplaceable = (path: string): void => {
+  if (lstatSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) return;
+  throw Object.assign(new Error("there is a folder of that name"), { path });
 };
 
 /** The text of a file that belongs to this user or root. Throws CertificateError with the path, why, and what to do. */

@@ -132,6 +132,9 @@ export const topicBytesMax = 64 * 1024 * 1024;
 /** workers of all kinds that the router knows at a time. */
 export const workersMax = 256;
 
+/** those that are not the engine's own, which always find room, should they be started anew. */
+export const strangeWorkersMax = workersMax / 2;
+
 /** endpoints of data workers, dead ones included: each keeps its share of the topics. */
 export const dataEndpointsMax = 64;
 

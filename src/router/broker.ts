@@ -5,7 +5,7 @@
  * After events, `dispatch` hands what waits to the workers that can take it. `nextAt` says when to call again at the latest.
  */
 import { type Access, engineUser } from "../access/access.ts";
-import { beatSilenceMs, dataEndpointsMax, workersMax } from "../limits.ts";
+import { beatSilenceMs, dataEndpointsMax, strangeWorkersMax, workersMax } from "../limits.ts";
 import type { BackendMessage, ReadyHeader, WorkerHeader } from "../wire/backend.ts";
 import type { ErrorCode } from "../wire/errors.ts";
 import type { BadRequest, Request } from "../wire/requests.ts";
@@ -198,7 +198,7 @@ export class Broker {
     const refusal = refusalOfWorker(this.#reception.access, user, said);
     if (refusal !== null) return this.#refuse(key, said, "UNAUTHORIZED", refusal);
     // Only the engine's own have our supervisor; who else said so could have one of them killed in its place.
-    const ready = user === null || user === engineUser ? said : { ...said, supervised: false };
+    const ready = isStrange(user) ? { ...said, supervised: false } : said;
     const known = this.#workers.get(key);
     // Two WHO that crossed its READY bring a second one; it holds what it holds.
     if (known !== undefined && known.user === user && known.ready.pid === ready.pid)
@@ -211,9 +211,8 @@ export class Broker {
       effects.push(...this.#jobs.lose(other, "it has connected anew", now));
     }
     if (known !== undefined) effects.push(...this.#jobs.lose(known, "another has its name", now));
-    if (this.#workers.size >= workersMax) {
-      return [...effects, ...this.#refuse(key, ready, "QUEUE_FULL", `there are ${workersMax} workers already`)];
-    }
+    const crowd = this.#crowdFor(user);
+    if (crowd !== null) return [...effects, ...this.#refuse(key, ready, "QUEUE_FULL", crowd)];
     if (ready.role === "data" && !this.#catalogue.addDataEndpoint(ready.endpoint)) {
       const message = `there are ${dataEndpointsMax} endpoints of data workers already`;
       return [...effects, ...this.#refuse(key, ready, "QUEUE_FULL", message)];
@@ -221,6 +220,14 @@ export class Broker {
     this.#workers.add(key, user, ready, now);
     effects.push(toWorker(key, { type: "WELCOME" }));
     return effects;
+  }
+
+  /** Why there is no room for a worker of that user; null where there is. */
+  #crowdFor(user: string | null): string | null {
+    if (this.#workers.size >= workersMax) return `there are ${workersMax} workers already`;
+    if (!isStrange(user)) return null;
+    const strangers = [...this.#workers].filter((worker) => isStrange(worker.user)).length;
+    return strangers < strangeWorkersMax ? null : `there are ${strangeWorkersMax} workers from elsewhere already`;
   }
 
   #refuse(key: string, { id }: ReadyHeader, code: ErrorCode, message: string): Effect[] {
@@ -238,7 +245,9 @@ export class Broker {
     this.#reception.access = access;
     const effects: Effect[] = [];
     for (const worker of this.#workers) {
-      const refusal = refusalOfWorker(access, worker.user, worker.ready);
+      const refusal = access.isAnotherSince(before, worker.user)
+        ? access.refusalOfStranger(worker.user)
+        : refusalOfWorker(access, worker.user, worker.ready);
       if (refusal === null) continue;
       effects.push(...this.#refuse(worker.key, worker.ready, "UNAUTHORIZED", refusal));
       effects.push(...this.#jobs.lose(worker, refusal, now));
@@ -259,6 +268,9 @@ export class Broker {
       .flatMap((worker) => this.#jobs.lose(worker, "it is silent", now));
   }
 }
+
+/** Known, and not one of the engine's own. */
+const isStrange = (user: string | null): boolean => user !== null && user !== engineUser;
 
 const rightOf = { task: "send", put: "write", get: "read" } as const;
 
