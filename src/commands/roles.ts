@@ -3,6 +3,7 @@
  * cannot start tells its supervisor why and exits with 1; one that a person started by hand says so on stderr.
  */
 import { type ArgsDef, defineCommand } from "citty";
+import { isLoopback } from "../exposure.ts";
 import { dieWithSupervisor, hasSupervisor, onStopSignal, StartError, tellSupervisor } from "../lifecycle.ts";
 import { outliveReaders } from "../supervisor/output.ts";
 import { ExitError, UsageError } from "./exit.ts";
@@ -27,6 +28,7 @@ export const routerCommand = defineCommand({
   run: ({ args }) =>
     asRole(async () => {
       const { runRouter } = await import("../router/router.ts");
+      mustBeSafe(args.host);
       const [port, backendPort] = [portOf("--port", args.port), portOf("--backend-port", args["backend-port"])];
       return () => runRouter({ host: args.host, port, backendPort, verbose: args.verbose === true });
     }),
@@ -47,6 +49,7 @@ export const taskWorkerCommand = defineCommand({
     asRole(async () => {
       const { runTaskWorker } = await import("../worker/task-worker.ts");
       const { host, backend, tasks: tasksDir = null } = args;
+      mustBeSafe(host);
       const port = portOf("--port", args.port);
       const jobsMax = limitOf("--jobs-max", args["jobs-max"]);
       const memoryMax = limitOf("--memory-max", args["memory-max"]);
@@ -72,6 +75,7 @@ export const dataWorkerCommand = defineCommand({
     asRole(async () => {
       const { runDataWorker } = await import("../worker/data-worker.ts");
       const { host, backend } = args;
+      mustBeSafe(host);
       return () => runDataWorker({ host, port: portOf("--port", args.port), backend, verbose: args.verbose === true });
     }),
 });
@@ -105,6 +109,14 @@ const asRole = async (load: () => Promise<() => Promise<void>>): Promise<void> =
   }
   // Not left to the event loop: the channel to the supervisor, or what a task has left open, would keep it turning.
   process.exit(0);
+};
+
+/** By hand there are no keys: they come from the supervisor, which has asked itself whether it may do without. */
+const mustBeSafe = (host: string): void => {
+  if (hasSupervisor() || isLoopback(host)) return;
+  throw new UsageError(
+    `--host ${host} can be reached from other machines, and what is not started by \`task-engine serve\` has no keys`,
+  );
 };
 
 const ignore = (): void => undefined;
