@@ -75,6 +75,9 @@ export const handshakeMs = 5_000;
 /** ms between two looks at how many descriptors are left. */
 export const connectionLookMs = 500;
 
+/** bytes without the end of a message, of a connection that is cut for it: twice what the largest message has. */
+export const endlessBytesMin = 2 * messageBytesMax;
+
 /** messages that wait in libzmq for one peer that does not read: a requestor with 10,000 replies to come fits. */
 export const peerQueueMessagesMax = 16_384;
 

@@ -11,8 +11,8 @@ import { curveClient, makeKeyPair } from "../../src/zmq/keys.ts";
 import { Socket, Subscriber } from "../../src/zmq/socket.ts";
 import { until } from "../support/connections.ts";
 import { memoryMib } from "../support/proc.ts";
+import { rawPeer, subscribing, unsubscribing } from "../support/raw-peer.ts";
 import { json } from "../support/raw-requestor.ts";
-import { rawSubscriber, subscribing, unsubscribing } from "../support/raw-subscriber.ts";
 
 /** ms in which what was sent has arrived, though this thread reads nothing meanwhile. */
 const arrivalMs = 50;
@@ -155,7 +155,7 @@ test("who has several connections may not have more on all of them than on one",
 
 test("who unsubscribes from what it has not subscribed to gets no room for it", async () => {
   using publisher = startPublisher(null);
-  using cheat = await rawSubscriber(publisher.endpoint);
+  using cheat = await rawPeer(publisher.endpoint, "SUB");
   for (let index = 0; index <= subscriptionsMax && cheat.isOpen; index++) {
     await cheat.send([subscribing(`topic ${index}`), unsubscribing(`another topic ${index}`)]);
     if (index % 500 === 0) await Bun.sleep(1);
