@@ -3,22 +3,11 @@
  * key, `NAME.key_secret` with both. Whose key is read must be sure: a secret that others can read is none, and a public key
  * that others can write is theirs.
  */
-import {
-  chmodSync,
-  closeSync,
-  constants,
-  fstatSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, lstatSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { certificateBytesMax } from "./limits.ts";
+import { OpenedFile } from "./opened.ts";
 
 /** Keys of 32 bytes, in Z85. */
 export interface KeyPair {
@@ -94,35 +83,32 @@ const mustBeReplaceable = (path: string): void => {
 
 /** The text of a file that belongs to this user or root. Throws CertificateError with the path, why, and what to do. */
 export const readOwn = (path: string, kind: "secret" | "public", bytesMax: number): string => {
-  let descriptor: number;
+  using file = opened(path);
+  const { uid, mode, size } = file.stats;
+  if (!file.stats.isFile()) throw new CertificateError(`${path} is not a file`);
+  if (size > bytesMax) throw new CertificateError(`${path} is larger than ${bytesMax} bytes`);
+  const own = process.geteuid?.() ?? 0;
+  if (uid !== own && uid !== 0) {
+    throw new CertificateError(`${path} belongs to user ${uid}, not to ${own} or root; chown ${own} ${path}`);
+  }
+  const permissions = (mode & 0o7777).toString(8).padStart(4, "0");
+  if (kind === "secret" && (mode & 0o077) !== 0) {
+    throw new CertificateError(
+      `${path} is a secret that others can read or write (mode ${permissions}); chmod 600 ${path}`,
+    );
+  }
+  if ((mode & 0o022) !== 0) {
+    throw new CertificateError(`${path} can be written by others (mode ${permissions}); chmod go-w ${path}`);
+  }
+  return file.text();
+};
+
+const opened = (path: string): OpenedFile => {
   try {
-    // Without waiting, in case it is a pipe.
-    descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    return new OpenedFile(path);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     throw new CertificateError(`${path} cannot be read: ${code === "ENOENT" ? "there is no such file" : message}`);
-  }
-  try {
-    // Of what is open, not of what the path may lead to a moment later.
-    const { uid, mode, size } = fstatSync(descriptor);
-    if ((mode & constants.S_IFMT) !== constants.S_IFREG) throw new CertificateError(`${path} is not a file`);
-    if (size > bytesMax) throw new CertificateError(`${path} is larger than ${bytesMax} bytes`);
-    const own = process.geteuid?.() ?? 0;
-    if (uid !== own && uid !== 0) {
-      throw new CertificateError(`${path} belongs to user ${uid}, not to ${own} or root; chown ${own} ${path}`);
-    }
-    const permissions = (mode & 0o7777).toString(8).padStart(4, "0");
-    if (kind === "secret" && (mode & 0o077) !== 0) {
-      throw new CertificateError(
-        `${path} is a secret that others can read or write (mode ${permissions}); chmod 600 ${path}`,
-      );
-    }
-    if ((mode & 0o022) !== 0) {
-      throw new CertificateError(`${path} can be written by others (mode ${permissions}); chmod go-w ${path}`);
-    }
-    return readFileSync(descriptor, "utf8");
-  } finally {
-    closeSync(descriptor);
   }
 };
 
