@@ -205,3 +205,11 @@ test("a flood of subscriptions keeps values from nobody", async () => {
   expect(memoryMib(process.pid) - beforeMib).toBeLessThan(500);
   flood.kill("SIGKILL");
 }, 60_000);
+
+test("a subscriber that is there no more, without a word, is closed", async () => {
+  using publisher = startPublisher(null);
+  // It answers no PING.
+  using gone = await rawPeer(publisher.endpoint, "SUB");
+  await gone.send([subscribing("arm/")]);
+  await until("closed", () => !gone.isOpen);
+}, 40_000);
