@@ -265,7 +265,9 @@ export class Broker {
     this.#reception.access = access;
     const effects: Effect[] = [];
     for (const worker of this.#workers) {
-      const refusal = refusalOfWorker(access, worker.user, worker.ready);
+      const refusal = access.isAnotherSince(before, worker.user)
+        ? access.refusalOfStranger(worker.user)
+        : refusalOfWorker(access, worker.user, worker.ready);
       if (refusal === null) continue;
       effects.push(...this.#enlistment.refuse(worker.key, worker.ready, "UNAUTHORIZED", refusal));
       effects.push(...this.#jobs.lose(worker, refusal, now));
