@@ -133,7 +133,8 @@ export class Broker {
           .flatMap((worker) => this.#losses.died(worker, event.begun, now));
       case "tasks":
         this.#catalogue.expect(event.tasks);
-        if (event.isUnsafe === true) this.#secureAll(event.tasks, now);
+        this.#jobs.queues.revise((task) => this.#catalogue.policyOf(task));
+        if (event.isUnsafe === true) this.#jobs.endings.safings.startAll(event.tasks, now);
         return this.#endOrphans(now);
       case "stopped":
         return this.#reception.emergency.hear(event.stopped, now);
@@ -155,17 +156,6 @@ export class Broker {
         return [...this.#workers].flatMap((worker) => this.#jobs.stopAll(jobsOf(worker), stoppedByEngine, now));
       case "tick":
         return [...this.#jobs.tick(now), ...this.#giveUpSilent(now)];
-    }
-  }
-
-  /** Jobs of before may have been cut off, and nobody knows which. */
-  #secureAll(tasks: readonly KnownTask[], now: number): void {
-    const why: Stop = {
-      code: "INTERRUPTED",
-      message: "the engine was cut off while a job of it may have been running",
-    };
-    for (const { name, ...policy } of tasks) {
-      if (policy.onStop === true) this.#jobs.endings.safings.start(name, policy, why, now);
     }
   }
 
