@@ -68,7 +68,7 @@ describe("the checker", () => {
     ["router/broker.ts", 'import { readFileSync } from "node:fs";', "a pure part knows only what is pure"],
     ["router/queue.ts", 'import { say } from "../log.ts";', "a pure part knows only what is pure"],
     ["router/queue.ts", "export const now = () => Date.now();", "uses Date.now"],
-    ["router/queue.ts", "export const now = () => new Date();", "uses new Date()"],
+    ["router/queue.ts", "export const now = () => new Date();", "uses new Date"],
     ["router/queue.ts", 'import { say } from "../lifecycle.ts"; say();', "a pure part knows only what is pure"],
     ["supervisor/policy.ts", "setTimeout(() => 1, 2);", "uses setTimeout"],
     ["tasks/count.ts", 'import { createContext } from "../worker/task.ts";\ncreateContext();', "more than types"],

@@ -52,7 +52,7 @@ const isWordOfLife = (file: SourceFile, imported: string): boolean =>
 
 /** What a pure part that decides may not ask for; it is told. (`wire` stamps its frames with the time, and decides nothing.) */
 const surroundings =
-  /\b(?:Date\.now|new Date\(\)|performance\.|setTimeout|setInterval|setImmediate|Math\.random|crypto\.|process\.|Bun\.(?!hash)|fetch\()/;
+  /\b(?:Date\.now|new Date(?:\(\))?(?!\()|performance\.|setTimeout|setInterval|setImmediate|Math\.random|crypto\.|process\.|Bun\.(?!hash)|fetch\()/;
 
 /** The package's entry hands on the types of a task, for those who write one; types alone, so nothing is loaded. */
 const isPublicType = ({ path, text }: SourceFile, imported: string): boolean =>
