@@ -17,6 +17,7 @@ const base = [
   "certificate.ts",
   "exposure.ts",
   "folders.ts",
+  "opened.ts",
 ] as const;
 const below = ["access", "wire", "zmq", ...base];
 const arrows: Readonly<Record<string, readonly string[]>> = {
@@ -46,17 +47,17 @@ const isPure = (path: string): boolean =>
 /** Beside each other, all that pure parts may import. */
 const pureImports = ["limits.ts", "valibot"];
 
-/** What the supervisor says is of types that its listeners must know; types alone, so nothing is loaded. */
-const isWordOfLife = (file: SourceFile, imported: string): boolean =>
-  imported === "lifecycle.ts" && !loadsOf(file).includes(imported);
-
 /** What a pure part that decides may not ask for; it is told. (`wire` stamps its frames with the time, and decides nothing.) */
 const surroundings =
-  /\b(?:Date\.now|new Date(?:\(\))?(?!\()|performance\.|setTimeout|setInterval|setImmediate|Math\.random|crypto\.|process\.|Bun\.(?!hash)|fetch\()/;
+  /\b(?:Date\.now|new Date(?!\([^)])|performance\.|setTimeout|setInterval|setImmediate|Math\.random|crypto\.|process\.|Bun\.(?!hash)|fetch\()/;
 
 /** The package's entry hands on the types of a task, for those who write one; types alone, so nothing is loaded. */
 const isPublicType = ({ path, text }: SourceFile, imported: string): boolean =>
   path === "client/client.ts" && imported === "worker/task.ts" && !loadsOf({ path, text }).includes(imported);
+
+/** How the router and its supervisor call things; types alone, so nothing is loaded. */
+const isSharedWord = (file: SourceFile, imported: string): boolean =>
+  imported === "lifecycle.ts" && !loadsOf(file).includes(imported);
 
 const importPatterns = [
   /^\s*(?:import|export)\s[^"';]*?\bfrom\s*"([^"]+)"/gm,
@@ -101,7 +102,7 @@ export const violationsIn = (file: SourceFile): string[] => {
     } else if (imported.startsWith("..") && !(imported === "../package.json" && path === "main.ts")) {
       violations.push(`${path} imports ${imported}, which is outside src`);
     }
-    if (isPure(path) && !isPure(imported) && !pureImports.includes(imported) && !isWordOfLife(file, imported)) {
+    if (isPure(path) && !isPure(imported) && !pureImports.includes(imported) && !isSharedWord(file, imported)) {
       violations.push(`${path} imports ${imported}: a pure part knows only what is pure`);
     }
   }
