@@ -15,6 +15,8 @@ export type ChildMessage =
   | { readonly type: "pong" }
   /** The router, after `drain`: nothing runs and nothing waits any more. */
   | { readonly type: "drained" }
+  /** The router, last of all: tasks of which a job was cut off whose `onStop` has not been run since. */
+  | { readonly type: "unsafe"; readonly tasks: readonly string[] }
   /** The router: this worker does not let go of a job that it was told to end. */
   | { readonly type: "kill"; readonly pid: number; readonly why: string }
   /** A worker that has done its share, or was told to end, and does so as soon as it holds nothing. It is no death. */

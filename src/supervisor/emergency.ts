@@ -101,7 +101,7 @@ export class Emergency {
     const finish = async (): Promise<void> => {
       await Promise.all([still, alongside]);
       const failure = await hook.run({ code: "STOPPED", message });
-      if (failure !== null) error(`[ENGINE] The robot may not be safe: the task of on-stop ${failure}`);
+      if (failure !== null) error(`[ENGINE] The robot may not be safe: what should have made it so ${failure}`);
       await latched;
       this.#underway = null;
     };
@@ -128,6 +128,11 @@ export class Emergency {
     const { router, taskWorkers } = this.#parts.children;
     const all: Child[] = router === undefined ? taskWorkers : [router, ...taskWorkers];
     for (const child of all) child.send({ type: "stopped", stopped: this.#stopped });
+  }
+
+  /** Resolves when what was to be written down is, or has failed. */
+  get written(): Promise<void> {
+    return this.#disk;
   }
 
   /** Null, or what the file system says. */
