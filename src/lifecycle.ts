@@ -49,6 +49,8 @@ export type SupervisorMessage =
   | { readonly type: "tasks"; readonly tasks: readonly KnownTask[]; readonly isUnsafe?: boolean }
   /** To the router and to task workers, before the tasks and at each change: the emergency stop that holds, or null. */
   | { readonly type: "stopped"; readonly stopped: Stopped | null }
+  /** To the router: the reset that was asked for does not come, and the emergency stop stays. */
+  | { readonly type: "resetRefused"; readonly why: string }
   /**
    * To a task worker: end what runs and what waits, by this code, but for tasks that are allowed when stopped if it `spares` them; then
    * say `still`. One that does not in time is killed.

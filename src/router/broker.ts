@@ -48,6 +48,8 @@ export type BrokerEvent =
   | { readonly type: "tasks"; readonly tasks: readonly KnownTask[]; readonly isUnsafe?: boolean }
   /** The supervisor says that the engine is in emergency stop, or no more. */
   | { readonly type: "stopped"; readonly stopped: Stopped | null }
+  /** And that a reset does not come. */
+  | { readonly type: "resetRefused"; readonly why: string }
   /** A requestor's connection is gone. `peer`: its routing id. */
   | { readonly type: "lost"; readonly peer: Uint8Array }
   /** The supervisor has died, and all its workers with it. */
@@ -138,6 +140,8 @@ export class Broker {
         return this.#endOrphans(now);
       case "stopped":
         return this.#reception.emergency.hear(event.stopped, now);
+      case "resetRefused":
+        return this.#reception.emergency.refuseResets("STOPPED", event.why);
       case "lost":
         return this.#reception.lost(event.peer, now);
       case "orphaned": {

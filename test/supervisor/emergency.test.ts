@@ -149,7 +149,9 @@ test("a reset that a stop overtakes is void", async () => {
   await wish({ type: "reset" }, estop("fire"));
   await lines(host, /^safe for/, 2);
   await Bun.sleep(100);
-  expect(heard(host, "router").at(-1)).toMatchObject({ stopped: { reason: "smoke\0" } });
+  const router = heard(host, "router");
+  expect(router.at(-1)).toMatchObject({ type: "resetRefused", why: expect.stringContaining("after this reset") });
+  expect(router.findLast(({ type }) => type === "stopped")).toMatchObject({ stopped: { reason: "smoke\0" } });
   expect(stoppedIn(host.state)).toMatchObject({ reason: "smoke\0" });
 
   await wish({ type: "reset" });
