@@ -16,6 +16,7 @@ import {
   peerQueueMessagesMax,
 } from "../limits.ts";
 import { say, warn } from "../log.ts";
+import { Pulse } from "../pulse.ts";
 import { decodeFromWorker, encodeBackend } from "../wire/backend.ts";
 import { openEnvelope } from "../wire/envelope.ts";
 import { ProtocolError } from "../wire/errors.ts";
@@ -157,12 +158,11 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   frontend.onReadable(() => drain(frontend, fromRequestor));
   backend.onReadable(() => drain(backend, fromWorker));
   // Silence has no time of its own at which it begins to count.
-  const ticks = setInterval(() => turn({ type: "tick" }), beatIntervalMs);
+  using _ticks = new Pulse(beatIntervalMs, () => turn({ type: "tick" }));
   say("[ROUTER-MASTER] Routing started");
   tellSupervisor({ type: "online" });
 
   await new Promise<void>((resolve) => onStopSignal(resolve));
-  clearInterval(ticks);
   alarm.set(null);
   frontend.close();
   backend.close();

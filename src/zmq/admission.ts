@@ -7,8 +7,9 @@
  * (which descriptor is in which epoll, and under what mark) the kernel tells in /proc/self/fdinfo.
  */
 import { openSync, readdirSync, readlinkSync, readSync } from "node:fs";
-import { connectionLookMs, descriptorsMax, descriptorsReserve } from "../limits.ts";
+import { beatIntervalMs, connectionLookMs, descriptorsMax, descriptorsReserve } from "../limits.ts";
 import { warn } from "../log.ts";
+import { untilPulse } from "../pulse.ts";
 import { epollCtl, epollDataOffset, epollEventSize, epollIn, libc } from "./library.ts";
 
 interface Epoll {
@@ -37,17 +38,29 @@ class Admission {
   start(): void {
     if (this.#timer !== null) return;
     this.#epolls = openEpolls();
-    this.#timer = setInterval(() => this.#look(), connectionLookMs).unref();
+    this.#plan(false);
   }
 
-  #look(): void {
+  /** A robot that idles is not to be woken twice a second for it: as long as most are free, it is done along with the beats. */
+  #plan(isCrowded: boolean): void {
+    const delayMs = isCrowded ? connectionLookMs : untilPulse(Date.now(), beatIntervalMs);
+    this.#timer = setTimeout(() => this.#plan(this.#look()), delayMs).unref();
+  }
+
+  /** Whether there might soon be none left. */
+  #look(): boolean {
     const limit = descriptorsLimit();
     const reserve = Math.min(descriptorsReserve, limit / 4);
-    if (this.#isPaused) this.#pause(openDescriptors() > limit - 2 * reserve);
-    else if (lowestFreeDescriptor() >= limit - reserve) {
+    if (this.#isPaused) {
+      this.#pause(openDescriptors() > limit - 2 * reserve);
+      return true;
+    }
+    const lowestFree = lowestFreeDescriptor();
+    if (lowestFree >= limit - reserve) {
       this.#pause(true);
       this.#warn(limit);
     }
+    return lowestFree > limit / 2;
   }
 
   /** Said anew at each look: a socket may have been bound since. */

@@ -8,7 +8,16 @@ export interface SourceFile {
 }
 
 /** Each room and the rooms that it may import from, besides itself. What belongs to no folder is a room by its name. */
-const base = ["config.ts", "limits.ts", "log.ts", "lifecycle.ts", "begun.ts", "certificate.ts", "exposure.ts"] as const;
+const base = [
+  "config.ts",
+  "limits.ts",
+  "log.ts",
+  "pulse.ts",
+  "lifecycle.ts",
+  "begun.ts",
+  "certificate.ts",
+  "exposure.ts",
+] as const;
 const below = ["access", "wire", "zmq", ...base];
 const arrows: Readonly<Record<string, readonly string[]>> = {
   "main.ts": ["commands", ...base],
