@@ -252,6 +252,9 @@ export const workerMemoryMibMax = 1024 * 1024;
 /** bytes that a scan of the task files may print: all tasks with their policies. */
 export const scanOutputBytesMax = 1024 * 1024;
 
+/** characters of a message between the supervisor and a child: the tasks of such a scan, or a file of authorized clients, in JSON. */
+export const channelLineLengthMax = 4 * 1024 * 1024;
+
 /** bytes of a configuration file. */
 export const configBytesMax = 256 * 1024;
 

@@ -88,8 +88,6 @@ export const scanCommand = defineCommand({
 
 /** Runs one role in this process, and ends the process when the role has ended. `load` gives what runs it. */
 const asRole = async (load: () => Promise<() => Promise<void>>): Promise<void> => {
-  // First, for Bun drops the messages of a channel that is listened to (as it is from the next line on) while nobody asks
-  // for them: between there and where the role asks, the event loop must not turn.
   const run = await load();
   dieWithSupervisor();
   outliveReaders();
@@ -103,7 +101,7 @@ const asRole = async (load: () => Promise<() => Promise<void>>): Promise<void> =
     tellSupervisor({ type: "fatal", message: failure.message });
     process.exit(1);
   }
-  // Not left to the event loop: the channel to the supervisor, or what a task has left open, would keep it turning.
+  // Not left to the event loop: what a task has left open would keep it turning.
   process.exit(0);
 };
 

@@ -13,6 +13,7 @@ const base = [
   "limits.ts",
   "log.ts",
   "pulse.ts",
+  "channel.ts",
   "lifecycle.ts",
   "begun.ts",
   "certificate.ts",
