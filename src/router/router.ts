@@ -24,6 +24,7 @@ import { asBuffer } from "../wire/json.ts";
 import { decodeRequest } from "../wire/requests.ts";
 import { terminateContext } from "../zmq/context.ts";
 import { Gate } from "../zmq/gate.ts";
+import { reactor } from "../zmq/reactor.ts";
 import { Router } from "../zmq/socket.ts";
 import { describeBindError } from "../zmq/start.ts";
 import { Alarm } from "./alarm.ts";
@@ -155,6 +156,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   });
   // Only then the first request: until it is told the tasks, it would call each of them unknown.
   if (hasSupervisor()) await told.promise;
+  reactor.waitsHere = true;
   frontend.onReadable(() => drain(frontend, fromRequestor));
   backend.onReadable(() => drain(backend, fromWorker));
   // Silence has no time of its own at which it begins to count.
