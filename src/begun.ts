@@ -8,12 +8,13 @@
 import { closeSync, ftruncateSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { channelDescriptor } from "./channel.ts";
 
 /** bytes: a page, the least that can be mapped. */
 const markBytes = 4096;
 
-/** The descriptor under which a worker finds it: the first after stdin, stdout and stderr. */
-export const begunDescriptor = 3;
+/** The descriptor under which a worker finds it: the first after the channel's. */
+export const begunDescriptor = channelDescriptor + 1;
 
 /** The supervisor's end. */
 export class BegunRecord {

@@ -1,9 +1,10 @@
 /**
- * How a process of the engine and its supervisor speak of life and death: over Bun's IPC channel, and never about what
- * travels through the engine. This is the child's end and the words; the supervisor's end is in `supervisor/`.
+ * What a process of the engine and its supervisor say to each other of life and death, and never about what travels through
+ * the engine. This is the child's end and the words; the supervisor's end is in `supervisor/`.
  */
 import { dlopen } from "bun:ffi";
 import type { KeyPair } from "./certificate.ts";
+import { Channel, channelDescriptor } from "./channel.ts";
 
 /** What a child tells its supervisor. */
 export type ChildMessage =
@@ -131,15 +132,14 @@ const liveUnderSupervisor = (deathSignal: number): void => {
   // It may have died before the kernel knew of our wish; then another process, one that adopts orphans, is our parent by now.
   if (process.env[supervisorVariable] !== String(libc.getppid())) process.exit(1);
   delete process.env[supervisorVariable];
-  // Listening for anything opens the channel, and Bun drops what then comes for nobody: so the messages' own listener first.
-  process.on("message", (message: SupervisorMessage) => {
+  channel = new Channel<SupervisorMessage, ChildMessage>(channelDescriptor, (message) => {
     if (message.type === "ping") tellSupervisor({ type: "pong" });
     else if (message.type === "security") security.resolve(message.security);
     else if (message.type === "authorized") takeAuthorized(message.text);
     else if (hear === null) unheard.push(message);
     else hear(message);
   });
-  process.on("disconnect", () => lost());
+  void channel.ended.then(() => lost());
 };
 
 let lost = (): void => process.exit(1);
@@ -149,11 +149,14 @@ export const onSupervisorLost = (handler: () => void): void => {
   lost = handler;
 };
 
-export const hasSupervisor = (): boolean => process.send !== undefined;
+const isChild = process.env[supervisorVariable] !== undefined;
+let channel: Channel<SupervisorMessage, ChildMessage> | null = null;
+
+export const hasSupervisor = (): boolean => isChild;
 
 /** Tells the supervisor, if there is one: a role that a person started by hand has none, and one may be dead. */
 export const tellSupervisor = (message: ChildMessage): void => {
-  if (process.connected) process.send?.(message);
+  channel?.send(message);
 };
 
 /**

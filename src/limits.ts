@@ -72,7 +72,7 @@ export const descriptorsReserve = 64;
 /** ms that a connection may take to say who it is; then it is closed. A Pi's CURVE handshake takes less than a tenth of one second. */
 export const handshakeMs = 5_000;
 
-/** ms between two looks at how many descriptors are left. */
+/** ms between two looks at how many descriptors are left, where more than half of them are in use; else there is one a beat. */
 export const connectionLookMs = 500;
 
 /** bytes without the end of a message, of a connection that is cut for it: twice what the largest message has. */
@@ -211,8 +211,8 @@ export const verdictMs = 1_000;
 
 /* ── How long ────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
-/** ms between a worker's beats, and until one that is silent is given up. */
-export const beatIntervalMs = 2_000;
+/** ms between a worker's beats, and until one that is silent is given up: of two beats one may be late. */
+export const beatIntervalMs = 3_000;
 export const beatSilenceMs = 6_500;
 
 /** ms that a process may take from its start to its report that it is online; a Pi Zero with a cold SD card needs some. */
@@ -304,6 +304,9 @@ export const workerMemoryMibMax = 1024 * 1024;
 
 /** bytes that a scan of the task files may print: all tasks with their policies. */
 export const scanOutputBytesMax = 1024 * 1024;
+
+/** characters of a message between the supervisor and a child: the tasks of such a scan, or a file of authorized clients, in JSON. */
+export const channelLineLengthMax = 4 * 1024 * 1024;
 
 /** bytes of a configuration file. */
 export const configBytesMax = 256 * 1024;

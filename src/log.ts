@@ -2,7 +2,7 @@
  * What the engine's processes say: plain lines, one event a line, whole lines at a time. `say` is what a person started the
  * program to see and goes to stdout; `warn` and `error` go to stderr. consola writes them; it adds nothing of its own.
  */
-import { type ConsolaInstance, createConsola } from "consola";
+import { type ConsolaInstance, createConsola } from "consola/core";
 
 const write = (stream: NodeJS.WriteStream, text: string): void => {
   stream.write(`${text}\n`);

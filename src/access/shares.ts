@@ -52,8 +52,8 @@ export class Shares {
   }
 }
 
-/** Its routing id, bytes, as text of as many characters. */
+/** Its routing id, bytes, as text of as many characters. (To ask bytes for their `buffer` is dear: see `asBuffer` in `wire`.) */
 const connectionOf = ([id = noBytes]: Envelope): string =>
-  Buffer.from(id.buffer, id.byteOffset, id.length).toString("latin1");
+  (id instanceof Buffer ? id : Buffer.from(id)).toString("latin1");
 
 const noBytes = new Uint8Array(0);

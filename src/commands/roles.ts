@@ -147,8 +147,6 @@ export const safeCommand = defineCommand({
  * @param live how it lives under its supervisor
  */
 const asRole = async (load: () => Promise<() => Promise<void>>, live = dieWithSupervisor): Promise<void> => {
-  // First, for Bun drops the messages of a channel that is listened to (as it is from the next line on) while nobody asks
-  // for them: between there and where the role asks, the event loop must not turn.
   const run = await load();
   live();
   outliveReaders();
@@ -162,7 +160,7 @@ const asRole = async (load: () => Promise<() => Promise<void>>, live = dieWithSu
     tellSupervisor({ type: "fatal", message: failure.message });
     process.exit(1);
   }
-  // Not left to the event loop: the channel to the supervisor, or what a task has left open, would keep it turning.
+  // Not left to the event loop: what a task has left open would keep it turning.
   process.exit(0);
 };
 

@@ -2,7 +2,8 @@
  * What the router does in place of a supervisor that has died. The kernel kills the workers then, so nothing that ran can bring its
  * own hardware to rest: that is done here, in a process made for it, which dies with this one.
  */
-import { readFileSync } from "node:fs";
+import { closeSync, readFileSync } from "node:fs";
+import { Channel, openChannelPair } from "../channel.ts";
 import { type ChildMessage, ownProgram, supervisorVariable } from "../lifecycle.ts";
 import { killMs, safeMs } from "../limits.ts";
 import { warn } from "../log.ts";
@@ -59,19 +60,25 @@ const commandOf = ({ tasksDir, hook, tasks }: Unsafe): readonly string[] => [
 /** Null, or why that has come to nothing. Rejects with what Bun.spawn throws if the system has no process to give. */
 const run = async (command: readonly string[]): Promise<string | null> => {
   let fatal: string | null = null;
-  const child = Bun.spawn({
-    cmd: [...command],
-    env: { ...process.env, [supervisorVariable]: String(process.pid) },
-    stdio: ["ignore", "inherit", "inherit"],
-    serialization: "json",
-    // Its own channel also tells it that it dies with this process, as every child does with its supervisor.
-    ipc: (message: ChildMessage) => {
-      if (message.type === "fatal") fatal = message.message;
-    },
-    timeout: safeMs,
-    killSignal: "SIGKILL",
+  const { ours, theirs } = openChannelPair();
+  // By the channel's end it knows that this process has died, as every child does of its supervisor.
+  const channel = new Channel<ChildMessage, never>(ours, (message) => {
+    if (message.type === "fatal") fatal = message.message;
   });
+  let child: Bun.Subprocess;
+  try {
+    child = Bun.spawn({
+      cmd: [...command],
+      env: { ...process.env, [supervisorVariable]: String(process.pid) },
+      stdio: ["ignore", "inherit", "inherit", theirs],
+      timeout: safeMs,
+      killSignal: "SIGKILL",
+    });
+  } finally {
+    closeSync(theirs);
+  }
   await child.exited;
+  await channel.ended;
   if (child.exitCode === 0) return null;
   if (fatal !== null) return `cannot start: ${fatal}`;
   return child.signalCode === null ? `ended with exit code ${child.exitCode}` : `ended by ${child.signalCode}`;

@@ -22,6 +22,7 @@ import {
   peerQueueMessagesMax,
 } from "../limits.ts";
 import { say, warn } from "../log.ts";
+import { Pulse } from "../pulse.ts";
 import { decodeFromWorker, encodeBackend } from "../wire/backend.ts";
 import { openEnvelope } from "../wire/envelope.ts";
 import { ProtocolError } from "../wire/errors.ts";
@@ -29,6 +30,7 @@ import { asBuffer } from "../wire/json.ts";
 import { decodeRequest } from "../wire/requests.ts";
 import { terminateContext } from "../zmq/context.ts";
 import { Gate } from "../zmq/gate.ts";
+import { reactor } from "../zmq/reactor.ts";
 import { Router } from "../zmq/socket.ts";
 import { describeBindError } from "../zmq/start.ts";
 import { Alarm } from "./alarm.ts";
@@ -191,10 +193,11 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   });
   // Only then the first request: until it is told the tasks, it would call each of them unknown.
   if (hasSupervisor()) await told.promise;
+  reactor.waitsHere = true;
   frontend.onReadable(() => drain(frontend, fromRequestor));
   backend.onReadable(() => drain(backend, fromWorker));
   // Silence has no time of its own at which it begins to count.
-  const ticks = setInterval(() => turn({ type: "tick" }), beatIntervalMs);
+  using _ticks = new Pulse(beatIntervalMs, () => turn({ type: "tick" }));
   say("[ROUTER-MASTER] Routing started");
   tellSupervisor({ type: "online" });
 
@@ -205,7 +208,6 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   // The ports stay taken meanwhile, and who asks is answered: nobody else may begin while this ends.
   if (isOrphaned) await endOrphaned();
   else tellSupervisor({ type: "unsafe", tasks: broker.tasksAtRisk });
-  clearInterval(ticks);
   alarm.set(null);
   frontend.close();
   backend.close();

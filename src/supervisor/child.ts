@@ -1,4 +1,6 @@
 /** One child process, from its start to its end: what it says of itself, what it is told, how it ended. */
+import { closeSync } from "node:fs";
+import { Channel, openChannelPair } from "../channel.ts";
 import { type ChildMessage, type SupervisorMessage, supervisorVariable } from "../lifecycle.ts";
 import { lastWordsMs, scanOutputBytesMax } from "../limits.ts";
 import { isErrand, type Role } from "./roles.ts";
@@ -8,7 +10,7 @@ export interface ChildOptions {
   readonly role: Role;
   readonly command: readonly string[];
   readonly environment: Record<string, string>;
-  /** An open file that it finds as the descriptor after its stderr. */
+  /** An open file that it finds as the descriptor after its channel's. */
   readonly record: number | null;
   /** What the router wishes that its supervisor does. */
   readonly onWish: (wish: Wish) => void;
@@ -52,7 +54,7 @@ export class Child {
   readonly #options: ChildOptions;
   readonly #online = Promise.withResolvers<void>();
   readonly #drained = Promise.withResolvers<void>();
-  readonly #disconnected = Promise.withResolvers<void>();
+  readonly #channel: Channel<ChildMessage, SupervisorMessage>;
   readonly #onlineTimer: Timer;
   #pong: PromiseWithResolvers<void> | null = null;
   /** Called when it says that it is still; one for each time that it was told to be. */
@@ -66,24 +68,29 @@ export class Child {
   #dismissal: string | null = null;
   #farewell: string | null = null;
 
-  /** Starts it. Throws what Bun.spawn throws if the system has no process to give. */
+  /** Starts it. Throws what Bun.spawn throws if the system has no process to give, or no descriptor. */
   constructor(options: ChildOptions) {
     this.#options = options;
     this.role = options.role;
-    this.#process = Bun.spawn({
-      cmd: [...options.command],
-      env: { ...options.environment, [supervisorVariable]: String(process.pid) },
-      stdio: [
-        "ignore",
-        options.role.kind === "scan" ? "pipe" : "inherit",
-        "inherit",
-        ...(options.record === null ? [] : [options.record]),
-      ],
-      maxBuffer: scanOutputBytesMax,
-      serialization: "json",
-      ipc: (message) => this.#hear(message as ChildMessage | null),
-      onDisconnect: () => this.#disconnected.resolve(),
-    });
+    const { ours, theirs } = openChannelPair();
+    this.#channel = new Channel(ours, (message) => this.#hear(message));
+    try {
+      this.#process = Bun.spawn({
+        cmd: [...options.command],
+        env: { ...options.environment, [supervisorVariable]: String(process.pid) },
+        stdio: [
+          "ignore",
+          options.role.kind === "scan" ? "pipe" : "inherit",
+          "inherit",
+          theirs,
+          ...(options.record === null ? [] : [options.record]),
+        ],
+        maxBuffer: scanOutputBytesMax,
+      });
+    } finally {
+      // Our own copy of it: while it is open, the channel would outlive the child.
+      closeSync(theirs);
+    }
     this.pid = this.#process.pid;
     this.online = this.#online.promise;
     this.drained = this.#drained.promise;
@@ -110,8 +117,7 @@ export class Child {
 
   /** Tells it something. One that is on its way out hears nothing, and what follows from that is left to its end. */
   send(message: SupervisorMessage): void {
-    const { connected } = this.#process as Bun.Subprocess & { connected: boolean };
-    if (connected && !this.hasEnded) this.#process.send(message);
+    if (!this.hasEnded) this.#channel.send(message);
   }
 
   /** Resolves when its event loop has turned, or it has ended and so is no longer stuck. */
@@ -151,9 +157,8 @@ export class Child {
     return (await within(this.ended, this.#options.killMs)) !== late;
   }
 
-  #hear(message: ChildMessage | null): void {
-    // A task shares its worker's channel, and may say there what it likes.
-    if (message === null) return;
+  /** A task shares its worker's channel, and may say there what it likes. */
+  #hear(message: ChildMessage): void {
     if (message.type === "online") {
       clearTimeout(this.#onlineTimer);
       this.#isOnline = true;
@@ -174,7 +179,7 @@ export class Child {
     await this.#process.exited;
     clearTimeout(this.#onlineTimer);
     // Its last words may still be in the channel, and they say more than its exit code.
-    await within(this.#disconnected.promise, lastWordsMs);
+    await within(this.#channel.ended, lastWordsMs);
     const { exitCode, signalCode: signal } = this.#process;
     const excuse = this.#dismissal ?? (exitCode === 0 ? this.#farewell : null);
     const words = this.#endingWords(exitCode, signal);

@@ -12,6 +12,7 @@ import {
   peerQueueMessagesMax,
 } from "../limits.ts";
 import { warn } from "../log.ts";
+import { Pulse } from "../pulse.ts";
 import {
   decodeFromRouter,
   encodeBackend,
@@ -64,7 +65,7 @@ interface Answers {
 export class BackendLink {
   readonly #options: BackendLinkOptions;
   readonly #socket: Dealer;
-  readonly #beats: ReturnType<typeof setInterval>;
+  readonly #beats: Pulse;
   #answers: Answers | null = null;
   readonly #goodbye = Promise.withResolvers<void>();
   #garbageSeen = false;
@@ -87,7 +88,7 @@ export class BackendLink {
     });
     this.#socket.onReadable(() => this.#receive());
     this.#socket.connect(options.endpoint);
-    this.#beats = setInterval(() => this.#send({ type: "BEAT" }), beatIntervalMs);
+    this.#beats = new Pulse(beatIntervalMs, () => this.#send({ type: "BEAT" }));
   }
 
   /**
@@ -143,7 +144,7 @@ export class BackendLink {
   }
 
   close(): void {
-    clearInterval(this.#beats);
+    this.#beats[Symbol.dispose]();
     this.flush();
     this.#socket.close();
   }

@@ -35,10 +35,13 @@ const othersBits = 0o077;
 export const digestAlgorithm = "blake2b256";
 
 export interface EmbeddedLibrary {
+  /** Where it is in the executable, compressed by Zstandard. */
   readonly path: string;
-  /** In hexadecimal. */
+  /** Of what comes out of it, in hexadecimal. */
   readonly digest: string;
 }
+
+const unpack = (path: string): Buffer => Bun.zstdDecompressSync(readFileSync(path));
 
 /** The path under which dlopen finds the embedded library, good for the life of this process. Throws if there is none to be had. */
 export const unpackedAddon = (library: EmbeddedLibrary): string => fileOnDisk(library) ?? fileInMemory(library);
@@ -46,7 +49,7 @@ export const unpackedAddon = (library: EmbeddedLibrary): string => fileOnDisk(li
 const fileOnDisk = ({ path: embeddedPath, digest }: EmbeddedLibrary): string | null => {
   try {
     const path = join(privateFolder(), `libzmq-${digest.slice(0, 16)}.so`);
-    return loadable(path, digest) ?? loadable(written(path, readFileSync(embeddedPath)), digest);
+    return loadable(path, digest) ?? loadable(written(path, unpack(embeddedPath)), digest);
   } catch {
     return null; // Whatever the reason: if there is one against the other way too, that one is told.
   }
@@ -136,7 +139,7 @@ const fileInMemory = ({ path }: EmbeddedLibrary): string => {
       "libzmq cannot be unpacked to the temporary folder, nor into memory; set TMPDIR to a usable folder",
     );
   }
-  writeFileSync(descriptor, readFileSync(path));
+  writeFileSync(descriptor, unpack(path));
   if (libc.fcntl(descriptor, addSeals, allSeals) < 0) throw new Error("libzmq in memory cannot be sealed");
   return pathOf(descriptor);
 };

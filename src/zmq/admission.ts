@@ -5,11 +5,16 @@
  * libzmq has no switch for it either. So its epoll is told, behind its back, not to report the listening sockets for a while:
  * who connects waits in the kernel's backlog, and those that are connected are served on. What must be known for that
  * (which descriptor is in which epoll, and under what mark) the kernel tells in /proc/self/fdinfo.
+ *
+ * A robot that idles is not to be woken twice a second for it: it is looked soon after somebody has connected, as often as that
+ * while many are connected, and else along with the beats.
  */
 import { openSync, readdirSync, readlinkSync, readSync } from "node:fs";
-import { connectionLookMs, descriptorsMax, descriptorsReserve } from "../limits.ts";
+import { beatIntervalMs, connectionLookMs, descriptorsMax, descriptorsReserve } from "../limits.ts";
 import { warn } from "../log.ts";
-import { epollCtl, epollDataOffset, epollEventSize, epollIn, libc } from "./library.ts";
+import { untilPulse } from "../pulse.ts";
+import { epollCloseOnExec, epollCtl, epollDataOffset, epollEventSize, epollIn, epollOneShot, libc } from "./library.ts";
+import { reactor } from "./reactor.ts";
 
 interface Epoll {
   readonly descriptor: number;
@@ -23,31 +28,75 @@ interface Listener {
   readonly mark: bigint;
 }
 
+/** Listening sockets that are told of at a time. */
+const listenersMax = 8;
 const openFilesLimit = 7; // RLIMIT_NOFILE, getrlimit(2)
 const socketLevel = 1; // SOL_SOCKET, getsockopt(2)
 const isListeningOption = 30; // SO_ACCEPTCONN, socket(7)
 
+/** `struct epoll_event` */
+const eventOf = (events: number): Uint8Array => {
+  const event = new DataView(new ArrayBuffer(epollEventSize));
+  event.setUint32(0, events, true);
+  return new Uint8Array(event.buffer);
+};
+const oneArrival = eventOf(epollIn | epollOneShot);
+
 class Admission {
   #timer: Timer | null = null;
   #epolls: readonly Epoll[] = [];
+  /** An epoll of our own with the listening sockets, which tells once that somebody connects, and again when asked to. */
+  #arrivals = -1;
+  /** Known from the start: at the limit they could not be found any more. */
+  #listening: readonly number[] = [];
   #isPaused = false;
   #hasWarned = false;
 
   /** To be called when a socket has been bound. */
   start(): void {
-    if (this.#timer !== null) return;
-    this.#epolls = openEpolls();
-    this.#timer = setInterval(() => this.#look(), connectionLookMs).unref();
+    if (this.#timer === null) {
+      this.#epolls = openEpolls();
+      this.#arrivals = libc.epoll_create1(epollCloseOnExec);
+      reactor.watchOther(this.#arrivals, () => this.#arrived());
+      this.#plan(false);
+    }
+    this.#listening = readdirSync("/proc/self/fd").map(Number).filter(isListening);
+    for (const descriptor of this.#listening) libc.epoll_ctl(this.#arrivals, epollCtl.add, descriptor, oneArrival);
   }
 
-  #look(): void {
+  #plan(isSoon: boolean): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    const delayMs = isSoon ? connectionLookMs : untilPulse(Date.now(), beatIntervalMs);
+    this.#timer = setTimeout(() => {
+      this.#plan(this.#look());
+      if (!this.#isPaused) this.#expectArrivals();
+    }, delayMs).unref();
+  }
+
+  #arrived(): void {
+    const came = libc.epoll_wait(this.#arrivals, new Uint8Array(epollEventSize * listenersMax), listenersMax, 0);
+    if (came > 0) this.#plan(true);
+  }
+
+  /** What libzmq takes in quicker than we look goes unseen; but where it can take in no more, the listening socket stays readable. */
+  #expectArrivals(): void {
+    for (const descriptor of this.#listening) libc.epoll_ctl(this.#arrivals, epollCtl.mod, descriptor, oneArrival);
+  }
+
+  /** Whether there might soon be none left. */
+  #look(): boolean {
     const limit = descriptorsLimit();
     const reserve = Math.min(descriptorsReserve, limit / 4);
-    if (this.#isPaused) this.#pause(openDescriptors() > limit - 2 * reserve);
-    else if (lowestFreeDescriptor() >= limit - reserve) {
+    if (this.#isPaused) {
+      this.#pause(openDescriptors() > limit - 2 * reserve);
+      return true;
+    }
+    const lowestFree = lowestFreeDescriptor();
+    if (lowestFree >= limit - reserve) {
       this.#pause(true);
       this.#warn(limit);
     }
+    return lowestFree > limit / 2;
   }
 
   /** Said anew at each look: a socket may have been bound since. */

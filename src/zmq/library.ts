@@ -35,6 +35,7 @@ const { symbols: libc } = dlopen("libc.so.6", {
   memcpy: { args: ["ptr", "ptr", "usize"], returns: "ptr" },
   epoll_create1: { args: ["int"], returns: "int" },
   epoll_ctl: { args: ["int", "int", "int", "ptr"], returns: "int" },
+  epoll_wait: { args: ["int", "ptr", "int", "int"], returns: "int" },
   close: { args: ["int"], returns: "int" },
   dup: { args: ["int"], returns: "int" },
   getrlimit: { args: ["int", "ptr"], returns: "int" },
@@ -62,6 +63,7 @@ export const errno = {
 export const epollCtl = { add: 1, del: 2, mod: 3 } as const;
 export const epollIn = 0x1;
 export const epollOneShot = 0x4000_0000;
+export const epollCloseOnExec = 0o2000000;
 export const epollDataOffset = process.arch === "x64" ? 4 : 8;
 export const epollEventSize = epollDataOffset + 8;
 

@@ -24,6 +24,11 @@ import type { Socket } from "./socket.ts";
 /** Passes over all sockets in one go, before timers, signals and the supervisor's messages get their turn. */
 const passesPerTurnMax = 32;
 
+/** ms that the main thread waits for a message by itself where it `waitsHere`, and how close two turns must be that it does. */
+const waitHereMs = 1;
+/** ms after which such a turn ends, so that timers and the supervisor's messages get theirs. */
+const waitingTurnMs = 4;
+
 interface Watch {
   readonly socket: Socket;
   /** True: it has left some messages for its next turn. */
@@ -33,7 +38,14 @@ interface Watch {
 }
 
 export class Reactor {
+  /**
+   * True: this process does nothing but serve its sockets. While one message follows the other, the main thread then waits for
+   * the next one by itself, which spares each the way through the other thread. Timers, promises and the supervisor's messages
+   * are a few ms late then, so a process that runs tasks must not do it.
+   */
+  waitsHere = false;
   readonly #watches = new Map<Socket, Watch>();
+  #other: { readonly descriptor: number; readonly handler: () => void } | null = null;
   #thread: Worker | null = null;
   #wake: JSCallback | null = null;
   /** Holds all sockets' descriptors, level-triggered. */
@@ -50,6 +62,8 @@ export class Reactor {
   readonly #clock = pinnedBytes(timespecSize);
   #wokenAtArming = 0;
   #turnEndedUnarmedAt: number | null = null;
+  /** When a turn found something last. */
+  #busyAt = Number.NEGATIVE_INFINITY;
 
   watch(socket: Socket, handler: () => unknown): void {
     this.#start();
@@ -65,6 +79,12 @@ export class Reactor {
     this.#watches.delete(socket);
     if (!watch.paused) this.#control(this.#inner, epollCtl.del, watch.descriptor, 0);
     if (this.#watches.size === 0) this.#stop();
+  }
+
+  /** Also calls `handler` when this descriptor, which is no socket's, is readable, for as long as there are sockets to wait for. */
+  watchOther(descriptor: number, handler: () => void): void {
+    this.#other = { descriptor, handler };
+    if (this.#inner >= 0) this.#control(this.#inner, epollCtl.add, descriptor, epollIn);
   }
 
   /** Leaves a socket alone until `resume`: its messages stay in libzmq's bounded queue. */
@@ -97,7 +117,7 @@ export class Reactor {
   #turnFromThread(): void {
     this.#isArmed = false;
     try {
-      this.#turn();
+      this.#turn(true);
     } catch (error) {
       setImmediate(() => {
         throw error;
@@ -124,14 +144,19 @@ export class Reactor {
     return timespecMs(this.#clock);
   }
 
-  #turn(): void {
+  #turn(isWoken = false): void {
     if (this.#inTurn || this.#watches.size === 0) return;
     this.#inTurn = true;
+    const startedAt = performance.now();
+    const waitsUntil = this.waitsHere && startedAt - this.#busyAt < waitHereMs ? startedAt + waitingTurnMs : startedAt;
     try {
       for (let pass = 0; pass < passesPerTurnMax; pass++) {
         const seen = this.#pass();
+        // Woken, and not for a socket.
+        if (isWoken && seen === "nothing" && pass === 0) this.#other?.handler();
         // Between the last look and the arming a message may have come, whose edge another call has taken: look once more.
         if (seen === "nothing" && this.#isArmed) return;
+        if (this.#isMoreHere(seen, waitsUntil)) continue;
         // While there is more it is no use to be woken.
         if (seen !== "more" && !this.#isArmed) this.#arm();
       }
@@ -153,10 +178,26 @@ export class Reactor {
     return seen;
   }
 
-  #arm(): void {
-    this.#isArmed = true;
+  /** Whether to look again, for there may be more or something has come, before the thread is armed. */
+  #isMoreHere(seen: "nothing" | "all" | "more", waitsUntil: number): boolean {
+    const now = performance.now();
+    if (seen !== "nothing") this.#busyAt = now;
+    if (this.#isArmed || now >= waitsUntil) return false;
+    if (seen !== "nothing") return true;
+    this.#beginWait();
+    // What is here already ends the wait at once: the descriptors are level-triggered.
+    return libc.epoll_wait(this.#inner, this.#event, 1, waitHereMs) > 0;
+  }
+
+  /** What is read after this has not lain unread. */
+  #beginWait(): void {
     this.#wokenAtArming = this.#woken;
     this.#turnEndedUnarmedAt = null;
+  }
+
+  #arm(): void {
+    this.#isArmed = true;
+    this.#beginWait();
     if (this.#outer >= 0) this.#control(this.#outer, epollCtl.mod, this.#inner, epollIn | epollOneShot);
   }
 
@@ -165,6 +206,7 @@ export class Reactor {
     this.#inner = libc.epoll_create1(0);
     this.#outer = libc.epoll_create1(0);
     this.#control(this.#outer, epollCtl.add, this.#inner, epollIn | epollOneShot);
+    if (this.#other !== null) this.#control(this.#inner, epollCtl.add, this.#other.descriptor, epollIn);
     // Both are kept as fields: collected, they would leave the thread a dead pointer.
     this.#wake = new JSCallback(() => this.#turnFromThread(), { args: [], returns: "void", threadsafe: true });
     this.#thread = new Worker(new URL("./reactor-thread.ts", import.meta.url));

@@ -37,7 +37,7 @@ const intValue = new Int32Array(pinnedBytes(4).buffer);
 const intAddress = addressOf(intValue);
 const intSize = new BigUint64Array(pinnedBytes(8).buffer);
 const intSizeAddress = addressOf(intSize);
-const noBytes = new Uint8Array(0);
+const noBytes = Buffer.alloc(0);
 /** bun:ffi has no address for an empty array. */
 const placeholder = new Uint8Array(1);
 
@@ -188,10 +188,7 @@ export class Socket implements AsyncIterable<Frame[]> {
       }
       if (this.#asksForPeers && frames.length === 0) this.#lastPeer = peerOf(messageAddress);
       if (frames.length < framesMax) {
-        // Not of Buffer's pool: a frame that waits long would hold the pool's other bytes with it.
-        const frame = Buffer.allocUnsafeSlow(size);
-        if (size > 0) libc.memcpy(frame, zmq.zmq_msg_data(messageAddress), size);
-        frames.push(frame);
+        frames.push(size === 0 ? noBytes : copyOfMessage(size));
       }
       if (zmq.zmq_msg_more(messageAddress) === 0) return frames;
     }
@@ -263,6 +260,13 @@ export class Socket implements AsyncIterable<Frame[]> {
     }
   }
 }
+
+/** The bytes of the message just received. Not of Buffer's pool: a frame that waits long would hold the pool's other bytes with it. */
+const copyOfMessage = (size: number): Frame => {
+  const frame = Buffer.allocUnsafeSlow(size);
+  libc.memcpy(frame, zmq.zmq_msg_data(messageAddress), size);
+  return frame;
+};
 
 export class Router extends Socket {
   constructor(options: SocketOptions = {}) {

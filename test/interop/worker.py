@@ -12,7 +12,7 @@ import time
 
 import zmq
 
-BEAT_S, GOODBYE_S, LOOK_S = 2.0, 0.5, 0.05
+BEAT_S, GOODBYE_S, LOOK_S = 3.0, 0.5, 0.05
 pid = os.getpid()
 READY = {"type": "READY", "role": "task", "id": f"TASK-{pid}", "pid": pid, "endpoint": ""}
 READY["tasks"] = ["add", {"name": "nap", "graceMs": 1000, "onStop": True}]

@@ -12,6 +12,8 @@ const base = [
   "config.ts",
   "limits.ts",
   "log.ts",
+  "pulse.ts",
+  "channel.ts",
   "lifecycle.ts",
   "begun.ts",
   "certificate.ts",

@@ -1,5 +1,7 @@
 /** A real task worker process, and its router and its supervisor, both played by the test: `await using worker = await startTaskWorker({…})`. */
+import { closeSync } from "node:fs";
 import { BegunRecord } from "../../src/begun.ts";
+import { Channel, openChannelPair } from "../../src/channel.ts";
 import { type ChildMessage, type SupervisorMessage, supervisorVariable } from "../../src/lifecycle.ts";
 import { decodeFromWorker, encodeBackend, type RouterHeader, type WorkerHeader } from "../../src/wire/backend.ts";
 import { ProtocolError } from "../../src/wire/errors.ts";
@@ -24,6 +26,7 @@ export class TaskWorker implements AsyncDisposable {
   readonly #port = freePorts(1);
   readonly #record = new BegunRecord();
   readonly #process: Bun.Subprocess;
+  readonly #channel: Channel<ChildMessage, SupervisorMessage>;
   #router = new Router({ linger: 0 });
   readonly #backend: string;
   #key: Uint8Array = new Uint8Array(0);
@@ -35,13 +38,14 @@ export class TaskWorker implements AsyncDisposable {
     this.#backend = this.#router.lastEndpoint;
     this.#listen(this.#router);
     const flags = ["--host", "127.0.0.1", "--port", String(this.#port), "--backend", this.#backend];
+    const { ours, theirs } = openChannelPair();
+    this.#channel = new Channel(ours, (message) => void this.told.push(message));
     this.#process = Bun.spawn({
       cmd: [...fromSource, "task-worker", ...flags, "--tasks", this.#folder.path],
       env: { PATH: process.env.PATH ?? "", [supervisorVariable]: String(process.pid), NOTES: this.notesFile },
-      stdio: ["ignore", "inherit", "inherit", this.#record.descriptor],
-      serialization: "json",
-      ipc: (message) => void this.told.push(message as ChildMessage),
+      stdio: ["ignore", "inherit", "inherit", theirs, this.#record.descriptor],
     });
+    closeSync(theirs);
     this.order({ type: "security", security: null });
   }
 
@@ -62,7 +66,7 @@ export class TaskWorker implements AsyncDisposable {
 
   /** As its supervisor. */
   order(message: SupervisorMessage): void {
-    this.#process.send(message);
+    this.#channel.send(message);
   }
 
   /** As its router. */
@@ -120,6 +124,7 @@ export class TaskWorker implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#process.kill("SIGKILL");
     await this.#process.exited;
+    await this.#channel.ended;
     this.#router.close();
     this.#record.close();
     this.#folder[Symbol.dispose]();

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { reactor } from "../../src/zmq/reactor.ts";
 import { Dealer, Router } from "../../src/zmq/socket.ts";
 
 /** A real socket whose next message is announced by nothing, as if another call had swallowed the word of it. */
@@ -77,6 +78,38 @@ test("20,000 round trips lose no message while both ends also send at other time
   dealer.trySend(["", "ping"]);
   await done.promise;
   expect(echoed).toBe(received);
+}, 30_000);
+
+test("a process that waits for its messages by itself loses none, and timers have their turn among them", async () => {
+  using sockets = pair();
+  const { router, dealer } = sockets;
+  const rounds = 5_000;
+  let received = 0;
+  let ticks = 0;
+  const done = Promise.withResolvers<void>();
+  router.onReadable(() => {
+    for (let message = router.tryReceive(); message !== null; message = router.tryReceive()) router.trySend(message);
+  });
+  dealer.onReadable(() => {
+    for (let message = dealer.tryReceive(); message !== null; message = dealer.tryReceive()) {
+      received++;
+      if (received === rounds) done.resolve();
+      // Now and then by a timer: then nothing is on its way, and this process is to sleep.
+      else if (received % 500 === 0) setTimeout(() => dealer.trySend(["", "ping"]), 3);
+      else dealer.trySend(["", "ping"]);
+    }
+  });
+  const timer = setInterval(() => ticks++, 1);
+  reactor.waitsHere = true;
+  try {
+    dealer.trySend(["", "ping"]);
+    await done.promise;
+  } finally {
+    reactor.waitsHere = false;
+    clearInterval(timer);
+  }
+  expect(received).toBe(rounds);
+  expect(ticks).toBeGreaterThan(10);
 }, 30_000);
 
 test("a socket that nobody receives from leaves its messages to libzmq, and gives them when asked", async () => {
