@@ -76,7 +76,12 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
     // In µs since 1970: no router gives out numbers faster than that.
     firstJob: Date.now() * 1000,
   });
-  const alarm = new Alarm(() => turn({ type: "tick" }));
+  // What is here already comes before the time that has passed: after a stall of this process an answer must not be taken for a
+  // TIMEOUT, nor a KEEPALIVE for silence.
+  const alarm = new Alarm(() => {
+    reactor.lookNow();
+    turn({ type: "tick" });
+  });
 
   /** Counts what came to nothing, and says so once, not once a message: whoever sends garbage would else write the log. */
   const drop = (reason: DropReason, line: string): void => {

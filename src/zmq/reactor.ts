@@ -113,6 +113,11 @@ export class Reactor {
     });
   }
 
+  /** Gives each socket its turn at once: for who is about to act on that something has not come. Not to be called by a handler. */
+  lookNow(): void {
+    this.#turn();
+  }
+
   /** What a handler throws would vanish in the foreign call: it is thrown again where Bun reports it and ends the process. */
   #turnFromThread(): void {
     this.#isArmed = false;
