@@ -45,6 +45,7 @@ export class Requests {
       requestor,
       user,
       meta,
+      key,
       parts,
       bytes,
       share,
@@ -121,8 +122,7 @@ export class Requests {
   #close(request: Request): void {
     this.#resultBytes -= request.resultBytes;
     this.#shares.release(request.share, request.parts, request.bytes);
-    const { serial } = request.meta;
-    if (serial !== undefined) this.#bySerial.delete(keyOf(request, serial));
+    if (request.key !== null) this.#bySerial.delete(request.key);
   }
 }
 
