@@ -16,6 +16,8 @@ export interface Request {
   /** The name that its key is known by; null where nobody is known. */
   readonly user: string | null;
   readonly meta: Pick<Meta, "version" | "serial">;
+  /** Under which it is found again; null without a serial. */
+  readonly key: string | null;
   /** How many jobs it has, and the bytes of all of them: so much of its client's share. */
   readonly parts: number;
   readonly bytes: number;

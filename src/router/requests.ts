@@ -50,6 +50,7 @@ export class Requests {
       requestor,
       user,
       meta,
+      key,
       parts,
       bytes,
       share,
@@ -161,8 +162,7 @@ export class Requests {
     if (request.deadmanMs < Number.POSITIVE_INFINITY) this.#unguard(request);
     this.#resultBytes -= request.resultBytes;
     this.#shares.release(request.share, request.parts, request.bytes);
-    const { serial } = request.meta;
-    if (serial !== undefined) this.#bySerial.delete(keyOf(request, serial));
+    if (request.key !== null) this.#bySerial.delete(request.key);
   }
 }
 

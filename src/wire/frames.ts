@@ -6,6 +6,7 @@ import * as v from "valibot";
 import { errorMessageLengthMax, frameBytesMax, nameLengthMax, serialLengthMax } from "../limits.ts";
 import { type ErrorBody, type ErrorCode, ProtocolError } from "./errors.ts";
 import { encodeJson, type Json, JsonError, type JsonObject, parseJson } from "./json.ts";
+import { plainMeta, plainTask, plainTaskWithoutOptions } from "./plain.ts";
 import { optionsSchema, type TaskOptions } from "./policy.ts";
 
 export const protocolVersions = [0.1, 0.2] as const;
@@ -44,6 +45,16 @@ export const dataSchema = v.object({
   /** v0.2; without it META's `id` is the topic. */
   topic: v.optional(name),
 });
+
+/** What recognizes most frames of these without valibot. */
+const plainOf: ReadonlyMap<v.GenericSchema, (frame: JsonObject) => unknown> = new Map<
+  v.GenericSchema,
+  (frame: JsonObject) => unknown
+>([
+  [metaSchema, plainMeta],
+  [taskSchema, plainTask],
+  [taskSchemaWithOptions, plainTaskWithoutOptions],
+]);
 
 export interface Meta {
   readonly id: string;
@@ -102,6 +113,8 @@ export const checkFrame = <Schema extends v.GenericSchema>(
   value: unknown,
   label: string,
 ): v.InferOutput<Schema> | ProtocolError => {
+  const plain = plainOf.get(schema)?.(value as JsonObject);
+  if (plain !== undefined) return plain;
   const result = v.safeParse(schema, value, { abortEarly: true });
   if (result.success) return result.output;
   const [issue] = result.issues;

@@ -170,15 +170,23 @@ const checkEncodable = (value: unknown, path: string, depth: number): void => {
   if (value === null) return;
   if (depth >= jsonDepthMax) throw new JsonError(`${path} is nested deeper than ${jsonDepthMax}, or in a circle`);
   if (Array.isArray(value)) {
-    for (let index = 0; index < value.length; index++) checkEncodable(value[index], `${path}[${index}]`, depth + 1);
+    for (let index = 0; index < value.length; index++) {
+      const item: unknown = value[index];
+      if (!isPlainlyEncodable(item)) checkEncodable(item, `${path}[${index}]`, depth + 1);
+    }
     return;
   }
   const prototype: unknown = Object.getPrototypeOf(value);
   if (prototype !== Object.prototype && prototype !== null) {
     throw new JsonError(`${path} is a ${value.constructor?.name ?? "special object"}, not a plain object`);
   }
-  for (const [key, item] of Object.entries(value)) {
+  for (const key of Object.keys(value)) {
     if (forbiddenKeys.has(key)) throw new JsonError(`${path}: the key ${key} is not allowed`);
-    if (item !== undefined) checkEncodable(item, `${path}.${key}`, depth + 1);
+    const item = (value as Record<string, unknown>)[key];
+    if (item !== undefined && !isPlainlyEncodable(item)) checkEncodable(item, `${path}.${key}`, depth + 1);
   }
 };
+
+/** Most of what is sent, for which no path need be written. */
+const isPlainlyEncodable = (value: unknown): boolean =>
+  typeof value === "string" || typeof value === "boolean" || Number.isSafeInteger(value);

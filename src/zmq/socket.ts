@@ -40,7 +40,6 @@ const intSizeAddress = addressOf(intSize);
 const noBytes = Buffer.alloc(0);
 /** bun:ffi has no address for an empty array. */
 const placeholder = new Uint8Array(1);
-
 zmq.zmq_msg_init(messageAddress);
 
 export class Socket implements AsyncIterable<Frame[]> {
@@ -131,10 +130,9 @@ export class Socket implements AsyncIterable<Frame[]> {
    * Errors other than a full queue or a missing peer are thrown as ZmqError.
    */
   trySend(frames: readonly (Uint8Array | string)[]): SendResult {
-    const result = this.#trySend(frames);
-    // libzmq may have taken in an arrival during the call, and with it the edge that would have woken us.
+    // libzmq may take in an arrival during the call, and with it the edge that would have woken us.
     reactor.lookAgain();
-    return result;
+    return this.#trySend(frames);
   }
 
   #trySend(frames: readonly (Uint8Array | string)[]): SendResult {
@@ -187,9 +185,7 @@ export class Socket implements AsyncIterable<Frame[]> {
         throw new ZmqError("cannot receive", code);
       }
       if (this.#asksForPeers && frames.length === 0) this.#lastPeer = peerOf(messageAddress);
-      if (frames.length < framesMax) {
-        frames.push(size === 0 ? noBytes : copyOfMessage(size));
-      }
+      if (frames.length < framesMax) frames.push(size === 0 ? noBytes : copyOfMessage(size));
       if (zmq.zmq_msg_more(messageAddress) === 0) return frames;
     }
   }

@@ -6,15 +6,15 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { Dealer } from "../../src/zmq/socket.ts";
-import { startEngine } from "../support/engine.ts";
+import { type Engine, startEngine } from "../support/engine.ts";
 import { freePorts } from "../support/ports.ts";
 import { json, metaFrame, taskFrame } from "../support/raw-requestor.ts";
-
-/** Sends one request; the answer calls back. */
-export type Ask = (answered: () => void) => void;
+import type { Ask } from "./measure.ts";
 
 export interface System extends AsyncDisposable {
   readonly ask: Ask;
+  /** The processes that serve. */
+  readonly pids: readonly number[];
 }
 
 export interface Candidate {
@@ -28,7 +28,12 @@ const here = (name: string): string => join(import.meta.dir, name);
 const python = "/usr/bin/python3";
 
 /** A requestor that speaks the engine's frames, with answers in any order. */
-const overZmq = async (endpoint: string, end: () => Promise<void> | void): Promise<System> => {
+export const overZmq = (
+  endpoint: string,
+  pids: readonly number[],
+  end: () => Promise<void>,
+  task: Buffer = taskFrame([2, 3]),
+): System => {
   const dealer = new Dealer({ sendHighWaterMark: 16_384, receiveHighWaterMark: 16_384 });
   dealer.connect(endpoint);
   const waiting = new Map<string, () => void>();
@@ -42,10 +47,11 @@ const overZmq = async (endpoint: string, end: () => Promise<void> | void): Promi
     }
   });
   return {
+    pids,
     ask: (answered) => {
       const serial = String(++count);
       waiting.set(serial, answered);
-      dealer.trySend(["", metaFrame({ version: 0.2, serial }), taskFrame([2, 3])]);
+      dealer.trySend(["", metaFrame({ version: 0.2, serial }), task]);
     },
     [Symbol.asyncDispose]: async () => {
       dealer.close();
@@ -56,7 +62,7 @@ const overZmq = async (endpoint: string, end: () => Promise<void> | void): Promi
 
 const processes = (
   ...commands: readonly string[][]
-): { end: () => Promise<void>; first: Bun.Subprocess<"ignore", "pipe"> } => {
+): { end: () => Promise<void>; first: Bun.Subprocess<"ignore", "pipe">; pids: number[] } => {
   const children = commands.map((command) =>
     Bun.spawn(command, { stdin: "ignore", stdout: "pipe", stderr: "inherit" }),
   );
@@ -64,6 +70,7 @@ const processes = (
   if (first === undefined) throw new Error("no command");
   return {
     first,
+    pids: children.map(({ pid }) => pid),
     end: async () => {
       for (const child of children) child.kill("SIGKILL");
       await Promise.all(children.map(({ exited }) => exited));
@@ -71,12 +78,15 @@ const processes = (
   };
 };
 
-const engine: Candidate = {
+/** The processes of an engine that have to do with a task. */
+const servingPids = (running: Engine): number[] => [...running.pidsOf("router"), ...running.pidsOf("task worker")];
+
+export const engine: Candidate = {
   name: "Task Engine",
   missing: () => null,
   start: async () => {
     const running = await startEngine();
-    return overZmq(running.endpoint, () => running[Symbol.asyncDispose]());
+    return overZmq(running.endpoint, servingPids(running), () => running[Symbol.asyncDispose]());
   },
 };
 
@@ -85,18 +95,19 @@ const direct: Candidate = {
   missing: () => null,
   start: async () => {
     const running = await startEngine();
-    return overZmq(`tcp://127.0.0.1:${running.ports.worker}`, () => running[Symbol.asyncDispose]());
+    const endpoint = `tcp://127.0.0.1:${running.ports.worker}`;
+    return overZmq(endpoint, servingPids(running), () => running[Symbol.asyncDispose]());
   },
 };
 
-const echo: Candidate = {
+export const echo: Candidate = {
   name: "echo over the same sockets",
   missing: () => null,
   start: async () => {
     const port = freePorts(1);
-    const { first, end } = processes([process.execPath, here("echo.ts"), String(port)]);
+    const { first, pids, end } = processes([process.execPath, here("echo.ts"), String(port)]);
     await first.stdout.getReader().read();
-    return overZmq(`tcp://127.0.0.1:${port}`, end);
+    return overZmq(`tcp://127.0.0.1:${port}`, pids, end);
   },
 };
 
@@ -108,8 +119,8 @@ const pyzmq: Candidate = {
     const port = freePorts(2);
     const script = [python, here("pyzmq_engine.py")];
     const worker = [...script, "worker", String(port + 1)];
-    const { end } = processes([...script, "router", String(port), String(port + 1)], worker, worker);
-    return overZmq(`tcp://127.0.0.1:${port}`, end);
+    const { pids, end } = processes([...script, "router", String(port), String(port + 1)], worker, worker);
+    return overZmq(`tcp://127.0.0.1:${port}`, pids, end);
   },
 };
 
@@ -133,7 +144,7 @@ const nats: Candidate = {
     const url = `127.0.0.1:${port}`;
     const module = natsModule() ?? "nats";
     const worker = [process.execPath, here("nats-worker.ts"), module, url];
-    const { end } = processes(
+    const { pids, end } = processes(
       ["nats-server", "-a", "127.0.0.1", "-p", String(port), "-l", "/dev/null"],
       worker,
       worker,
@@ -150,6 +161,7 @@ const nats: Candidate = {
       if (isThere) break;
     }
     return {
+      pids,
       ask: (answered) => connection.request("count", task, { timeout: 30_000 }).then(answered),
       [Symbol.asyncDispose]: async () => {
         await connection.close();

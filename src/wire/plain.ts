@@ -1,0 +1,29 @@
+/**
+ * Frames that are plainly what their schemas say, recognized without valibot, whose way takes a router a seventh of its time.
+ * Each function gives what valibot would, or undefined where valibot is to say what is wrong, or to look closer. A test holds
+ * the two against each other.
+ */
+import { nameLengthMax, serialLengthMax } from "../limits.ts";
+import type { JsonObject } from "./json.ts";
+
+const isText = (value: unknown, lengthMax: number): value is string =>
+  typeof value === "string" && value.length <= lengthMax;
+
+export const plainMeta = ({ id, role, version, type, pack, serial }: JsonObject) => {
+  if (!isText(id, nameLengthMax) || !isText(role, nameLengthMax) || typeof type !== "string") return undefined;
+  if (typeof pack !== "number" || (typeof version !== "number" && typeof version !== "string")) return undefined;
+  if (serial === undefined) return { id, role, version, type, pack };
+  if (!isText(serial, serialLengthMax) || serial === "") return undefined;
+  return { id, role, version, type, pack, serial };
+};
+
+/** Without `options`. */
+export const plainTask = ({ task, args, kwargs, pack }: JsonObject) => {
+  if (!isText(task, nameLengthMax) || task === "" || !Array.isArray(args) || typeof pack !== "number") return undefined;
+  if (typeof kwargs !== "object" || kwargs === null || Array.isArray(kwargs)) return undefined;
+  return { task, args, kwargs, pack };
+};
+
+/** One that has options is looked at closely. */
+export const plainTaskWithoutOptions = (frame: JsonObject) =>
+  frame.options === undefined ? plainTask(frame) : undefined;

@@ -1,0 +1,192 @@
+/** Figures of the engine alone: each with its unit and with what it has to be at most or at least. */
+import { existsSync, statSync } from "node:fs";
+import { executablePath } from "../../build.ts";
+import { Dealer } from "../../src/zmq/socket.ts";
+import { type Engine, type EngineOptions, fromSource, startEngine } from "../support/engine.ts";
+import { metaFrame, taskFrame } from "../support/raw-requestor.ts";
+import { tempFolder } from "../support/temp-folder.ts";
+import { type Ask, measure, median, memoryMib, processorMs, quantile, wakeUps } from "./measure.ts";
+import { overZmq } from "./systems.ts";
+
+export interface Figure {
+  readonly name: string;
+  readonly value: number;
+  readonly unit: string;
+  readonly goal: string;
+}
+
+export interface FigureOptions {
+  /** How much less than in full, for a quick look: 1 in full. */
+  readonly share: number;
+}
+
+type Section = (options: FigureOptions) => Promise<readonly Figure[]>;
+
+const executable = executablePath(process.arch === "arm64" ? "linux-arm64" : "linux-x64");
+/** As it is used: the executable, where one has been built. */
+export const command: readonly string[] = existsSync(executable) ? [executable] : fromSource;
+const start = (options: EngineOptions = {}): Promise<Engine> => startEngine({ command, ...options });
+
+const allPids = (engine: Engine): number[] => [
+  engine.pid,
+  ...["router", "task worker", "data worker"].flatMap((role) => engine.pidsOf(role)),
+];
+
+/** Asks an engine for a sum, for something else if `task` says so. */
+const asking = (engine: Engine, task: Buffer = taskFrame([2, 3])): { ask: Ask } & AsyncDisposable =>
+  overZmq(engine.endpoint, [], async () => undefined, task);
+
+const batches: Section = async ({ share }) => {
+  await using engine = await start();
+  using dealer = new Dealer({ receiveHighWaterMark: 100_000 });
+  dealer.connect(engine.endpoint);
+  const tasks = 1_000;
+  const parts = Array.from({ length: tasks }, (_, index) => taskFrame([index, 1]));
+  const answered: (() => void)[] = [];
+  dealer.onReadable(() => {
+    for (let message = dealer.tryReceive(); message !== null; message = dealer.tryReceive()) {
+      // Past how far it is, to the end: the empty frame, META, and a frame a task.
+      if (message.length === tasks + 2) answered.shift()?.();
+    }
+  });
+  let serial = 0;
+  const ask: Ask = (then) => {
+    answered.push(then);
+    dealer.trySend(["", metaFrame({ version: 0.2, serial: String(++serial) }), ...parts]);
+  };
+  await measure(ask, 4, 20);
+  const { rate } = await measure(ask, 4, Math.ceil(400 * share));
+  return [{ name: "batches of 1,000", value: rate * tasks, unit: "tasks/s", goal: "≥ 200,000" }];
+};
+
+const underLoad: Section = async ({ share }) => {
+  await using engine = await start();
+  await using load = asking(engine);
+  await using one = asking(engine);
+  await measure(load.ask, 512, 20_000);
+  const { rate } = await measure(load.ask, 512, 40_000);
+  const alone = await measure(one.ask, 1, Math.ceil(3_000 * share));
+  let sent = 0;
+  const startedMs = performance.now();
+  const timer = setInterval(() => {
+    for (const due = ((performance.now() - startedMs) * rate) / 2 / 1000; sent < due; sent++) load.ask(() => undefined);
+  }, 1);
+  const busy = await measure(one.ask, 1, Math.ceil(3_000 * share));
+  clearInterval(timer);
+  const p99 = quantile(alone.latencies, 0.99);
+  return [
+    { name: "one at a time, p50", value: median(alone.latencies), unit: "ms", goal: "" },
+    { name: "one at a time, p99 / p50", value: p99 / median(alone.latencies), unit: "×", goal: "≤ 2" },
+    { name: "under half of the peak load, p50", value: median(busy.latencies), unit: "ms", goal: "" },
+    { name: "under half of the peak load, p99", value: quantile(busy.latencies, 0.99), unit: "ms", goal: "≤ 5" },
+  ];
+};
+
+const linearity: Section = async ({ share }) => {
+  await using engine = await start();
+  await using asker = asking(engine);
+  await measure(asker.ask, 512, 40_000);
+  const figures: Figure[] = [];
+  for (const [window, count] of [
+    [1, 500],
+    [100, 5_000],
+    [10_000, 12_000],
+  ] as const) {
+    const few = Math.ceil(count * share);
+    const ratios: number[] = [];
+    for (let round = 0; round < 3; round++) {
+      const less = (await measure(asker.ask, window, few)).rate;
+      ratios.push((10 * less) / (await measure(asker.ask, window, 10 * few)).rate);
+    }
+    const name = `10 times the tasks, ${window.toLocaleString("en")} in flight, take`;
+    figures.push({ name, value: median(ratios), unit: "times as long", goal: "10 ± 1" });
+  }
+  return figures;
+};
+
+const memory: Section = async ({ share }) => {
+  using folder = tempFolder({
+    "tasks/hold.ts":
+      "export const task_hold = { run: async (_, __, { signal }) => new Promise((end) => signal.addEventListener('abort', end)) };",
+  });
+  await using engine = await start({ flags: ["--tasks", folder.at("tasks")], cwd: folder.path });
+  await using asker = asking(engine);
+  await Bun.sleep(30_000 * share);
+  const figures: Figure[] = [
+    { name: "memory of the idle engine", value: memoryMib(allPids(engine)), unit: "MiB", goal: "≤ 75" },
+  ];
+  await measure(asker.ask, 512, Math.ceil(200_000 * share));
+  const warm = memoryMib(allPids(engine));
+  await measure(asker.ask, 512, Math.ceil(1_000_000 * share));
+  const tasks = Math.ceil(1_000_000 * share).toLocaleString("en");
+  const growth = (memoryMib(allPids(engine)) / warm - 1) * 100;
+  figures.push({ name: `growth of memory over ${tasks} tasks`, value: growth, unit: "%", goal: "≤ 5" });
+  await using holder = asking(engine, taskFrame(["x".repeat(1_000)], { task: "hold" }));
+  const before = memoryMib(engine.pidsOf("router"));
+  for (let job = 0; job < 10_000; job++) holder.ask(() => undefined);
+  // Nobody answers any of them: until the router has them all.
+  await Bun.sleep(3_000);
+  const cost = memoryMib(engine.pidsOf("router")) - before;
+  figures.push({ name: "memory of 10,000 queued jobs of 1 KB", value: cost, unit: "MiB", goal: "≤ 40" });
+  return figures;
+};
+
+const idleness: Section = async ({ share }) => {
+  await using engine = await start();
+  await Bun.sleep(40_000 * share);
+  const pids = allPids(engine);
+  const [wakesBefore, msBefore, startedMs] = [wakeUps(pids), processorMs(pids), performance.now()];
+  await Bun.sleep(30_000 * share);
+  const seconds = (performance.now() - startedMs) / 1000;
+  return [
+    { name: "idle engine, wake-ups", value: (wakeUps(pids) - wakesBefore) / seconds, unit: "/s", goal: "≤ 20" },
+    {
+      name: "idle engine, of one core",
+      value: (processorMs(pids) - msBefore) / seconds / 10,
+      unit: "%",
+      goal: "≤ 0.3",
+    },
+  ];
+};
+
+/** ms that something takes, the median of some tries. */
+const msOf = async (tries: number, once: () => Promise<unknown>): Promise<number> => {
+  const times: number[] = [];
+  for (let index = 0; index < tries; index++) {
+    const startedMs = performance.now();
+    await once();
+    times.push(performance.now() - startedMs);
+  }
+  return median(times);
+};
+
+const starting: Section = async () => {
+  const times: number[] = [];
+  for (let round = 0; round < 3; round++) {
+    const startedMs = performance.now();
+    await using engine = await start();
+    times.push(performance.now() - startedMs);
+    await engine.run("--version");
+  }
+  await using engine = await start();
+  const send = await msOf(9, () => engine.run("send", "count", "2", "3", "--router", engine.endpoint));
+  const bare = await msOf(9, () => Bun.spawn([process.execPath, "-e", "0"]).exited);
+  const figures: Figure[] = [
+    { name: "serve until it is ready", value: median(times), unit: "ms", goal: "≤ 500" },
+    { name: "send, the whole process, against `bun -e 0`", value: send / bare, unit: "×", goal: "≤ 2.5" },
+  ];
+  if (command.length === 1) {
+    const over = (statSync(executable).size / statSync(process.execPath).size - 1) * 100;
+    figures.push({ name: "the executable is larger than Bun by", value: over, unit: "%", goal: "≤ 5" });
+  }
+  return figures;
+};
+
+export const sections: Readonly<Record<string, Section>> = {
+  batches,
+  latency: underLoad,
+  linearity,
+  memory,
+  idleness,
+  start: starting,
+};

@@ -1,0 +1,79 @@
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import * as v from "valibot";
+import { metaSchema, taskSchema, taskSchemaWithOptions } from "../../src/wire/frames.ts";
+import type { JsonObject } from "../../src/wire/json.ts";
+import { plainMeta, plainTask, plainTaskWithoutOptions } from "../../src/wire/plain.ts";
+
+const text = fc.oneof(
+  fc.string(),
+  fc.constantFrom("", "x".repeat(64), "x".repeat(65), "x".repeat(128), "x".repeat(129)),
+);
+const anything = fc.oneof(
+  text,
+  fc.double({ noNaN: true }),
+  fc.constant(null),
+  fc.boolean(),
+  fc.array(text),
+  fc.object(),
+);
+/** Mostly right, so that what is right in all but one field is seen, too. */
+const field = (right: fc.Arbitrary<unknown>): fc.Arbitrary<unknown> =>
+  fc.oneof({ weight: 9, arbitrary: right }, { weight: 1, arbitrary: anything });
+const number = fc.double({ noNaN: true });
+
+const metas = fc.record(
+  {
+    id: field(text),
+    role: field(text),
+    version: field(fc.constantFrom(0.1, 0.2, "0.2")),
+    type: field(fc.constantFrom("REQ", "ACK")),
+    pack: field(number),
+    serial: field(text),
+    more: anything,
+  },
+  { requiredKeys: [] },
+);
+const tasks = fc.record(
+  {
+    task: field(text),
+    args: field(fc.array(anything)),
+    kwargs: field(fc.dictionary(fc.string(), anything)),
+    pack: field(number),
+    options: field(fc.constantFrom({}, { priority: 3 }, { priority: 30 }, { unknown: 1 })),
+    more: anything,
+  },
+  { requiredKeys: ["args", "kwargs"] },
+);
+
+const agree =
+  (schema: v.GenericSchema, plain: (frame: JsonObject) => unknown, isComplete: (frame: JsonObject) => boolean) =>
+  (given: unknown): void => {
+    const frame = JSON.parse(JSON.stringify(given)) as JsonObject;
+    const mine = plain(frame);
+    const { success, output } = v.safeParse(schema, frame);
+    if (mine !== undefined) expect({ success, output }).toEqual({ success: true, output: mine });
+    else if (isComplete(frame)) expect(success).toBe(false);
+  };
+
+test("a META that is plainly one is what valibot makes of it, and any other valibot refuses", () => {
+  fc.assert(
+    fc.property(
+      metas,
+      agree(metaSchema, plainMeta, () => true),
+    ),
+    { numRuns: 3_000 },
+  );
+});
+
+test("a TASK that is plainly one is what valibot makes of it, and any other valibot refuses, unless it has options", () => {
+  fc.assert(
+    fc.property(
+      tasks,
+      agree(taskSchema, plainTask, () => true),
+    ),
+    { numRuns: 3_000 },
+  );
+  const hasNone = ({ options }: JsonObject): boolean => options === undefined;
+  fc.assert(fc.property(tasks, agree(taskSchemaWithOptions, plainTaskWithoutOptions, hasNone)), { numRuns: 3_000 });
+});
