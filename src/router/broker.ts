@@ -136,15 +136,18 @@ export class Broker {
         if (event.isUnsafe === true) this.#secureAll(event.tasks, now);
         return this.#endOrphans(now);
       case "stopped":
-        return this.#reception.setStopped(event.stopped, now);
+        return this.#reception.emergency.hear(event.stopped, now);
       case "lost":
         return this.#reception.lost(event.peer, now);
-      case "orphaned":
+      case "orphaned": {
+        const message = "the engine's supervisor has died";
         this.#reception.isClosed = true;
         return [
-          ...this.#jobs.close({ code: "INTERRUPTED", message: "the engine's supervisor has died" }, now),
-          ...[...this.#workers].flatMap((worker) => this.#jobs.lose(worker, "the engine's supervisor has died", now)),
+          ...this.#jobs.close({ code: "INTERRUPTED", message }, now),
+          ...[...this.#workers].flatMap((worker) => this.#jobs.lose(worker, message, now)),
+          ...this.#reception.emergency.refuseResets("INTERRUPTED", message),
         ];
+      }
       case "drain":
         this.#reception.isClosed = true;
         return this.#jobs.close({ code: "SHUTTING_DOWN", message: "the engine stopped before the job began" }, now);
@@ -169,11 +172,17 @@ export class Broker {
   /** Hands out what workers can take. */
   dispatch(now: number): Effect[] {
     const effects = dispatch(this.#jobs, this.#workers, now);
-    if (this.#reception.isClosed && !this.#drainedSaid && ![...this.#workers].some((worker) => worker.held.size > 0)) {
+    if (this.#reception.isClosed && !this.#drainedSaid && this.#isDone) {
       this.#drainedSaid = true;
       effects.push({ to: "supervisor", type: "drained" });
     }
     return effects;
+  }
+
+  /** Nothing runs, and what waits (when the engine stops, that is what makes something safe) can be run by nobody. */
+  get #isDone(): boolean {
+    const isRunning = [...this.#workers].some(({ held }) => held.size > 0);
+    return !isRunning && ![...this.#jobs.queues].some(({ queue }) => this.#workers.canServe(queue));
   }
 
   /* ── Workers ───────────────────────────────────────────────────────────────────────────────────────────────────── */

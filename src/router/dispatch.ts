@@ -4,19 +4,21 @@ import { handOver, runsOfOneKind } from "./handover.ts";
 import { type Job, resourcesOf } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
 import { type JobQueues, rankOf } from "./queue.ts";
-import type { Worker, Workers } from "./workers.ts";
+import { runsAlone, type Worker, type Workers } from "./workers.ts";
 
 export const dispatch = (jobs: Jobs, workers: Workers, now: number): Effect[] => {
   const { queues, endings } = jobs;
   const effects: Effect[] = [];
+  const aborts: Effect[] = [];
   const handed = new Map<Worker, Job[]>();
   // What waiting jobs need that were before those that come now: none of them is overtaken for ever.
   const claimed = new Set<string>();
+  // Workers that are to get idle for what takes a whole one; short jobs that stream to them would keep them busy for ever.
+  const kept = new Set<Worker>();
   const canMove = (name: string): boolean => {
     const job = queues.first(name);
-    return (
-      job !== undefined && (job.expiresAt <= now || resourcesOf(job).length > 0 || workers.freeFor(job) !== undefined)
-    );
+    if (job === undefined) return false;
+    return job.expiresAt <= now || needsMore(job) || workers.freeFor(job) !== undefined;
   };
   // A queue leaves this set once it is empty or its first job has to wait; no worker gets freer meanwhile. Those that
   // nobody can take from do not even enter it: a thousand of them would be compared with each other a million times.
@@ -33,11 +35,15 @@ export const dispatch = (jobs: Jobs, workers: Workers, now: number): Effect[] =>
       continue;
     }
     const isBlocked = endings.isBlocked(job, claimed);
-    const worker = isBlocked ? undefined : workers.freeFor(job);
+    const worker = isBlocked ? undefined : workers.freeFor(job, kept);
     if (worker === undefined) {
-      if (isBlocked) effects.push(...jobs.preempt(job, now));
-      for (const resource of resourcesOf(job)) claimed.add(resource);
       names.delete(name);
+      // What could not be run anyway takes nothing from others, and keeps nothing from them.
+      if (!workers.canServe(job.queue) || endings.isLocked(job)) continue;
+      if (isBlocked) aborts.push(...jobs.preempt(job, now));
+      const next = isBlocked || !runsAlone(job) ? undefined : workers.nearestFor(job, kept);
+      if (next !== undefined) kept.add(next);
+      for (const resource of resourcesOf(job)) claimed.add(resource);
       continue;
     }
     jobs.assign(worker, job, now);
@@ -46,8 +52,12 @@ export const dispatch = (jobs: Jobs, workers: Workers, now: number): Effect[] =>
     else others.push(job);
   }
   for (const [worker, its] of handed) for (const run of runsOfOneKind(its)) effects.push(handOver(worker, run, now));
-  return effects;
+  // Last: what is to end may have been handed over just now, and a worker heeds no signal for what it does not know yet.
+  return [...effects, ...aborts];
 };
+
+/** Where such a job has to wait, it has a say in what others get. */
+const needsMore = (job: Job): boolean => resourcesOf(job).length > 0 || runsAlone(job);
 
 /** The queue whose first job is the first of all; an empty one before all others. */
 const bestOf = (names: ReadonlySet<string>, queues: JobQueues): string => {

@@ -5,7 +5,7 @@
 import { abortGraceMs, beatSilenceMs, killsMax, onStopTriesMax, retryBackoffMs, retryBackoffMsMax } from "../limits.ts";
 import type { Effect } from "./effects.ts";
 import { type Job, resourcesOf, type Stop } from "./job.ts";
-import { Latest } from "./latest.ts";
+import { Latest, superseded } from "./latest.ts";
 import { failure, type Idempotence, idempotence, type Outcome } from "./outcome.ts";
 import { JobQueues } from "./queue.ts";
 import type { Requests } from "./requests.ts";
@@ -41,6 +41,7 @@ export class Endings {
   /** Why a job must not begin now, whatever its turn; null where it may. */
   barred(job: Job): Stop | null {
     if (job.kind === "safe") return null;
+    if (job.isReplaced) return superseded;
     return this.closed ?? (isStoppable(job) ? this.stopped : null);
   }
 
@@ -49,6 +50,11 @@ export class Endings {
     if (job.kind !== "task") return false;
     if (this.safings.isPending(job.name)) return true;
     return resourcesOf(job).some((resource) => claimed.has(resource) || this.resources.holdersOf(resource).size > 0);
+  }
+
+  /** Whether it needs what only a person can free. */
+  isLocked(job: Job): boolean {
+    return resourcesOf(job).some((resource) => [...this.resources.holdersOf(resource)].some(hasFailed));
   }
 
   /** Ends a job that no worker has. */
@@ -65,8 +71,9 @@ export class Endings {
   }
 
   /** Takes a worker's answer. @param isUnsafe it says that the task's `onStop` has failed there */
-  answered(worker: Worker, job: Job, outcome: Outcome, isUnsafe: boolean, now: number): Effect[] {
+  answered(worker: Worker, job: Job, said: Outcome, isUnsafe: boolean, now: number): Effect[] {
     if (job.kind !== "safe") this.letGo(job, isUnsafe, now);
+    const outcome = job.kind === "safe" && isUnsafe ? failure(said.by, "TASK_ERROR", failedThere.message) : said;
     const again = this.#nextTry(worker, job);
     // Only what a task has thrown may come out otherwise the next time.
     const isWorthIt = outcome.code === "TASK_ERROR" || (job.kind === "safe" && outcome.code !== null);
@@ -179,6 +186,9 @@ export class Endings {
 /** Whether an emergency stop ends it. Sensor data goes on, and what makes hardware safe does. */
 export const isStoppable = ({ kind, policy }: Pick<Job, "kind" | "policy">): boolean =>
   kind === "task" && policy.allowedWhenStopped !== true;
+
+/** A run of an `onStop` that was the last. */
+const hasFailed = ({ kind, state }: Job): boolean => kind === "safe" && state === "ended";
 
 const always = (): boolean => true;
 

@@ -83,6 +83,8 @@ export interface Job extends Draft {
   tries: number;
   /** Workers that have died of it. */
   kills: number;
+  /** A newer one has come while it ran: once cut off or given back, it does not begin again. */
+  isReplaced: boolean;
   /** Set once it has been told to end: however its worker answers then, it ends by this. */
   stop: Stop | null;
 }
@@ -112,6 +114,7 @@ export const createJob = (
   worker: null,
   tries: 0,
   kills: 0,
+  isReplaced: false,
   stop: null,
 });
 
@@ -124,13 +127,14 @@ export interface Place {
   readonly at: number;
 }
 
-/** A priority above all that can be asked for: what makes hardware safe, and what takes from others what it needs. */
+/** Above all that can be asked for are those that take from others what they need, by their own priority, and above them what makes safe. */
 export const urgentPriority = priorityMax + 1;
+export const safingPriority = 2 * urgentPriority;
 
 /** By which priority it waits: a job that would take what others hold has to be before those that wait for the same. */
 export const waitingPriority = (job: Job): number => {
-  const isUrgent = job.kind === "safe" || (job.options.preempt === true && resourcesOf(job).length > 0);
-  return isUrgent ? urgentPriority : job.priority;
+  if (job.kind === "safe") return safingPriority;
+  return job.options.preempt === true && resourcesOf(job).length > 0 ? urgentPriority + job.priority : job.priority;
 };
 
 /** What it must hold to run, or to be made safe. */

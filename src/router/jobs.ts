@@ -6,6 +6,7 @@ import { abortGraceMs, killMs, onStopMs, verdictMs } from "../limits.ts";
 import { type Effect, toWorker } from "./effects.ts";
 import { Endings, isStoppable } from "./endings.ts";
 import { type Draft, type Job, resourcesOf, type Stop, tighter } from "./job.ts";
+import { superseded } from "./latest.ts";
 import type { Outcome } from "./outcome.ts";
 import type { JobQueues } from "./queue.ts";
 import type { Requests } from "./requests.ts";
@@ -65,8 +66,7 @@ export class Jobs {
 
   /** The waiting job whose place this one would take; undefined for none. */
   replacedBy(draft: Pick<Draft, "name" | "options">): Job | undefined {
-    const older = this.endings.latest.before(draft);
-    return older?.worker === null ? older : undefined;
+    return this.endings.latest.before(draft).find(({ worker }) => worker === null);
   }
 
   tick(now: number): Effect[] {
@@ -113,6 +113,7 @@ export class Jobs {
 
   /** A worker gives back what it has not begun. */
   returned(worker: Worker, ids: readonly number[], now: number): Effect[] {
+    for (const id of ids) this.letGo(worker, id, false, now);
     const jobs = ids.map((id) => this.workers.release(worker, id)).filter((job) => job !== undefined);
     this.startHead(worker, now);
     return this.endings.putBack(jobs, now);
@@ -144,8 +145,8 @@ export class Jobs {
     const effects: Effect[] = [];
     for (const worker of this.workers) {
       const { head } = worker;
-      if (head !== undefined && head.job.stop !== null && isStoppable(head.job))
-        this.#startGrace(worker, head, now, stop);
+      // Its grace has begun already, and may be a longer one.
+      if (head !== undefined && head.job.stop !== null && isStoppable(head.job)) this.#startGrace(worker, head, now);
       effects.push(...this.stopAll(jobsOf(worker).filter(isStoppable), stop, now));
     }
     effects.push(...this.stopAll([...this.queues].filter(isStoppable), stop, now));
@@ -232,22 +233,24 @@ export class Jobs {
 
   /** The newest of one task and key is the one that is wanted: it takes the place of one that waits. */
   #supersede(job: Job, now: number): Effect[] {
-    const older = this.endings.latest.before(job);
-    if (older === undefined || job.options.latest === undefined) return [];
     const { latest } = job.options;
-    const endsRunning = typeof latest !== "string" && latest.abort === true;
-    if (older.worker !== null && !endsRunning) return [];
-    if (older.worker === null && older.priority === job.priority) job.place = older.place;
-    return this.stop(older, { code: "SUPERSEDED", message: "a newer job has taken its place" }, now);
+    const endsRunning = typeof latest === "object" && latest.abort === true;
+    return this.endings.latest.before(job).flatMap((older) => {
+      if (older.worker !== null) older.isReplaced = true;
+      else if (older.priority === job.priority) job.place = older.place;
+      return older.worker === null || endsRunning ? this.stop(older, superseded, now) : [];
+    });
   }
 
-  /** From the abort signal to the kill. @param stop what it is ended for; what it was told first, if nothing is said */
-  #startGrace(worker: Worker, head: Held, now: number, stop: Stop | null = head.job.stop): void {
-    const graceMs = worker.policies.get(head.job.name)?.graceMs ?? abortGraceMs;
+  /** From the abort signal to the kill. */
+  #startGrace(worker: Worker, head: Held, now: number): void {
+    const { job } = head;
+    const graceMs = worker.policies.get(job.name)?.graceMs ?? abortGraceMs;
+    const stop = (isStoppable(job) ? this.endings.stopped : null) ?? job.stop;
     this.endings.timers.add({
       at: now + (stop?.code === "STOPPED" ? Math.min(graceMs, this.options.stopGraceMs) : graceMs),
       isAlive: () => !head.isSafing && isWatched(worker, head),
-      fire: (at) => this.#overrun(worker, head.job, `did not let go after ${stop?.code ?? "its abort signal"}`, at),
+      fire: (at) => this.#overrun(worker, job, `did not let go after ${stop?.code ?? "its abort signal"}`, at),
     });
   }
 

@@ -1,23 +1,37 @@
 /** Commands that replace one another: of all jobs of one task and key, only the newest is wanted. */
-import type { Draft, Job } from "./job.ts";
+import type { Draft, Job, Stop } from "./job.ts";
+
+export const superseded: Stop = { code: "SUPERSEDED", message: "a newer job has taken its place" };
 
 export class Latest {
-  /** Jobs that have not ended, by their task and key. */
-  readonly #newest = new Map<string, Job>();
+  /** Jobs that have not ended, by their task and key; no key has an empty set. */
+  readonly #jobs = new Map<string, Set<Job>>();
 
-  /** The job that one like this would replace; undefined for none. */
-  before({ name, options }: Pick<Draft, "name" | "options">): Job | undefined {
-    return options.latest === undefined ? undefined : this.#newest.get(keyOf(name, options.latest));
+  /** How many keys are in use. */
+  get size(): number {
+    return this.#jobs.size;
+  }
+
+  /** The jobs that one like this replaces: one that waits at most, and those that run. */
+  before({ name, options }: Pick<Draft, "name" | "options">): Job[] {
+    return options.latest === undefined ? [] : [...(this.#jobs.get(keyOf(name, options.latest)) ?? [])];
   }
 
   note(job: Job): void {
-    if (job.options.latest !== undefined) this.#newest.set(keyOf(job.name, job.options.latest), job);
+    if (job.options.latest === undefined) return;
+    const key = keyOf(job.name, job.options.latest);
+    const its = this.#jobs.get(key);
+    if (its === undefined) this.#jobs.set(key, new Set([job]));
+    else its.add(job);
   }
 
   /** It has ended. */
   forget(job: Job): void {
-    if (this.before(job) === job && job.options.latest !== undefined)
-      this.#newest.delete(keyOf(job.name, job.options.latest));
+    if (job.options.latest === undefined) return;
+    const key = keyOf(job.name, job.options.latest);
+    const its = this.#jobs.get(key);
+    its?.delete(job);
+    if (its?.size === 0) this.#jobs.delete(key);
   }
 }
 

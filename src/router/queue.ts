@@ -8,28 +8,30 @@
  */
 import { priorityHeadStartMs, queueBytesMax, queueJobsMax } from "../limits.ts";
 import { Fifo } from "./fifo.ts";
-import { type Job, urgentPriority, waitingPriority } from "./job.ts";
+import { type Job, safingPriority, urgentPriority, waitingPriority } from "./job.ts";
 
-/** ms. Longer than anything waits: what is urgent is before all that is not. */
+/** ms. Longer than anything waits: what is urgent is before all that is not, and what makes safe before that. */
 const urgentHeadStartMs = 1e12;
 
 export const rankOf = (job: Job): number => {
   const priority = waitingPriority(job);
-  return job.place.at - (priority === urgentPriority ? urgentHeadStartMs : priority * priorityHeadStartMs);
+  const urgency = Math.floor(priority / urgentPriority);
+  return job.place.at - priority * priorityHeadStartMs - urgency * urgentHeadStartMs;
 };
 
 class PriorityQueue {
-  readonly #levels = Array.from({ length: urgentPriority + 1 }, () => new Fifo<Job>());
+  /** By priority; most are never needed. */
+  readonly #levels: (Fifo<Job> | undefined)[] = [];
   length = 0;
 
   push(job: Job): void {
-    this.#levelOf(job)?.push(job);
+    this.#levelOf(job).push(job);
     this.length++;
   }
 
   /** To its place: before all that were accepted later, whose ids are higher. */
   putBack(job: Job): void {
-    this.#levelOf(job)?.insert(job, ({ place }) => place.id > job.place.id);
+    this.#levelOf(job).insert(job, ({ place }) => place.id > job.place.id);
     this.length++;
   }
 
@@ -38,18 +40,24 @@ class PriorityQueue {
   }
 
   remove(job: Job): void {
-    if (this.#levelOf(job)?.remove(job) === true) this.length--;
+    if (this.#levelOf(job).remove(job)) this.length--;
   }
 
-  #levelOf(job: Job): Fifo<Job> | undefined {
-    return this.#levels[waitingPriority(job)];
+  #levelOf(job: Job): Fifo<Job> {
+    const priority = waitingPriority(job);
+    let level = this.#levels[priority];
+    if (level === undefined) {
+      level = new Fifo();
+      this.#levels[priority] = level;
+    }
+    return level;
   }
 
   #firstLevel(): Fifo<Job> | undefined {
     let best: Fifo<Job> | undefined;
     let bestRank = Number.POSITIVE_INFINITY;
     // From the highest priority down: of equal ranks the higher priority is first.
-    for (let priority = urgentPriority; priority >= 0; priority--) {
+    for (let priority = safingPriority; priority >= 0; priority--) {
       const level = this.#levels[priority];
       const job = level?.first;
       if (job === undefined) continue;

@@ -2,8 +2,6 @@
  * What requestors ask for, taken in: answered at once, refused, or made to jobs that wait.
  */
 import { Access } from "../access/access.ts";
-import type { Stopped } from "../lifecycle.ts";
-import { resetsMax } from "../limits.ts";
 import { encodeData, packNow } from "../wire/frames.ts";
 import type { Json } from "../wire/json.ts";
 import type { Policy } from "../wire/policy.ts";
@@ -12,6 +10,7 @@ import { refusalOfRequest } from "../wire/rights.ts";
 import type { Catalogue } from "./catalogue.ts";
 import { DeadMen } from "./deadman.ts";
 import type { Effect } from "./effects.ts";
+import { Emergency, stoppedMessage } from "./emergency.ts";
 import { isStoppable } from "./endings.ts";
 import { createJob, type Draft, deadmanOf, type Job, type Requestor, type Stop, taskQueue } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
@@ -26,11 +25,8 @@ export class Reception {
   security: SecurityKind = "none";
   /** Who may what, as of now. */
   access = Access.nobody;
+  readonly emergency: Emergency;
   readonly #deadMen: DeadMen;
-  /** The emergency stop that holds. */
-  #stopped: Stopped | null = null;
-  /** Those who wait for its end. */
-  readonly #resets: Asked[] = [];
 
   constructor(
     private readonly requests: Requests,
@@ -39,6 +35,7 @@ export class Reception {
     private readonly jobs: Jobs,
     private readonly statistics: Statistics,
   ) {
+    this.emergency = new Emergency(requests, jobs);
     this.#deadMen = new DeadMen(jobs.endings.timers, (its, stop, now) => jobs.stopAll(its, stop, now));
   }
 
@@ -85,7 +82,7 @@ export class Reception {
           reportStatus(this.catalogue, this.workers, this.jobs, this.statistics, {
             draining: this.isClosed,
             security: this.security,
-            stopped: this.#stopped === null ? null : { ...this.#stopped },
+            stopped: this.emergency.stopped && { ...this.emergency.stopped },
           }),
         );
       case "get":
@@ -95,37 +92,11 @@ export class Reception {
         const effects = requests.flatMap(({ jobs }) => this.jobs.stopAll(jobs, cancelledBy("an operator"), now));
         return [...effects, ...answer({ cancelled: requests.length })];
       }
-      case "estop": {
-        const stopped = this.#stopped ?? { reason: control.reason, since: packNow() };
-        const who = asked.user ?? "a requestor";
-        return [
-          ...this.#stopAll(stopped, now),
-          { to: "supervisor", type: "estop", stopped },
-          { to: "log", line: `EMERGENCY STOP by ${who}: ${control.reason || "no reason given"}` },
-          ...answer({ stopped: { ...stopped } }),
-        ];
-      }
+      case "estop":
+        return this.emergency.ask(asked, control.reason, now);
       case "reset":
-        if (this.#resets.length >= resetsMax) {
-          return [this.requests.refuse(asked, "QUEUE_FULL", `${resetsMax} others wait for the same already`)];
-        }
-        this.#resets.push(asked);
-        return [{ to: "supervisor", type: "reset" }];
+        return this.emergency.askReset(asked);
     }
-  }
-
-  /** The supervisor's word on whether the engine is in emergency stop. */
-  setStopped(stopped: Stopped | null, now: number): Effect[] {
-    if (stopped !== null) return this.#stopAll(stopped, now);
-    this.#stopped = null;
-    this.jobs.resume();
-    const body = encodeData({ data: { stopped: null }, pack: packNow() });
-    return this.#resets.splice(0).map((asked) => this.requests.acknowledge(asked, body));
-  }
-
-  #stopAll(stopped: Stopped, now: number): Effect[] {
-    this.#stopped = stopped;
-    return this.jobs.emergencyStop({ code: "STOPPED", message: stoppedMessage(stopped) }, now);
   }
 
   /** Its connection is gone: what it had to stand by ends. @param peer its routing id */
@@ -164,8 +135,9 @@ export class Reception {
       options: asked.meta.version === 0.1 ? {} : options,
       policy: this.catalogue.policyOf(name) ?? {},
     }));
-    if (this.#stopped !== null && drafts.some(isStoppable)) {
-      return [this.requests.refuse(asked, "STOPPED", stoppedMessage(this.#stopped))];
+    const { stopped } = this.emergency;
+    if (stopped !== null && drafts.some(isStoppable)) {
+      return [this.requests.refuse(asked, "STOPPED", stoppedMessage(stopped))];
     }
     return this.#accept(asked, drafts, now);
   }
@@ -224,11 +196,6 @@ export class Reception {
 interface Asking extends Draft {
   readonly policy: Policy;
 }
-
-const stoppedMessage = ({ reason, since }: Stopped): string => {
-  const at = new Date(since * 1000).toISOString();
-  return `in emergency stop since ${at}${reason === "" ? "" : ` (${reason})`}; task-engine reset ends it`;
-};
 
 const cancelledBy = (who: string): Stop => ({ code: "CANCELLED", message: `${who} cancelled it` });
 

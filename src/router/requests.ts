@@ -71,6 +71,11 @@ export class Requests {
     return [...(this.#guarded.get(peerKey(peer)) ?? [])];
   }
 
+  /** How many connections have such. */
+  get guardedPeers(): number {
+    return this.#guarded.size;
+  }
+
   find(asked: Pick<Asked, "requestor" | "user">, serial: string): Request | undefined {
     return this.#bySerial.get(keyOf(asked, serial));
   }

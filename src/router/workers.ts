@@ -109,17 +109,32 @@ export class Workers {
     return this.#byQueue.get(queue) ?? [];
   }
 
+  /** Whether somebody will take from this queue as soon as there is time. */
+  canServe(queue: string): boolean {
+    return this.serving(queue).some(isTaking);
+  }
+
+  /** The worker that is expected to be idle first of those that serve this job. @param kept these are for others */
+  nearestFor(job: Job, kept: ReadonlySet<Worker>): Worker | undefined {
+    let best: Worker | undefined;
+    for (const worker of this.serving(job.queue)) {
+      if (!isTaking(worker) || kept.has(worker)) continue;
+      if (best === undefined || worker.expectedMs < best.expectedMs) best = worker;
+    }
+    return best;
+  }
+
   /** Names of all tasks that some worker serves. */
   *tasks(): Generator<string, void, undefined> {
     for (const worker of this) yield* worker.policies.keys();
   }
 
-  /** The worker that holds the least of those that may take this job now. */
-  freeFor(job: Job): Worker | undefined {
+  /** The worker that holds the least of those that may take this job now. @param kept these are for others */
+  freeFor(job: Job, kept: ReadonlySet<Worker> = nobody): Worker | undefined {
     const expectedMs = this.#expected(job);
     let best: Worker | undefined;
     for (const worker of this.serving(job.queue)) {
-      if (worker.retired !== null || worker.givenUp.size > 0) continue;
+      if (!isTaking(worker) || kept.has(worker)) continue;
       const count = worker.held.size;
       const fits = count === 0 || (count < workerCreditMax && worker.expectedMs + expectedMs <= workerCreditMs);
       if (fits && (best === undefined || count < best.held.size)) best = worker;
@@ -153,10 +168,20 @@ export class Workers {
   }
 
   #expected(job: Job): number {
-    // What has killed a worker is kept from the rest, and so is what must not wait behind others.
-    return job.kills > 0 || job.kind === "safe" ? unknownMs : (this.#expectedMs.get(job.queue) ?? unknownMs);
+    // What has killed a worker is kept from the rest.
+    return job.kills > 0 || runsAlone(job) ? unknownMs : (this.#expectedMs.get(job.queue) ?? unknownMs);
   }
 }
+
+/**
+ * Whether it is handed to an idle worker only: what makes safe must not wait behind others, nor must others wait behind what may
+ * have to be made safe. Until that is, no job of its task may begin.
+ */
+export const runsAlone = ({ kind, policy }: Job): boolean => kind === "safe" || policy.onStop === true;
+
+const isTaking = ({ retired, givenUp }: Worker): boolean => retired === null && givenUp.size === 0;
+
+const nobody: ReadonlySet<Worker> = new Set();
 
 const queuesOf = ([name, { onStop }]: readonly [string, Policy]): string[] =>
   onStop === true ? [taskQueue(name), safeQueue(name)] : [taskQueue(name)];

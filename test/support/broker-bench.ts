@@ -1,5 +1,6 @@
 /** A broker on a bench: told what happens in few words, with all that it does noted in the order in which it does it. */
 import { Access } from "../../src/access/access.ts";
+import { beatIntervalMs } from "../../src/limits.ts";
 import { Broker } from "../../src/router/broker.ts";
 import type { Effect } from "../../src/router/effects.ts";
 import {
@@ -23,7 +24,11 @@ export interface Answer {
 }
 
 const bytes = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value));
+const pidOf = (key: string): number => Number(/\d+/.exec(key)?.[0] ?? 1);
 const envelope = (who: string): Uint8Array[] => [Buffer.from(who), Buffer.alloc(0)];
+
+/** `leftovers` where nothing is left. */
+export const nothing = { waiting: 0, held: 0, resources: [], safings: [] };
 
 export class BrokerBench {
   readonly broker = new Broker({ id: "ROUTER-1", random: () => 0 });
@@ -43,7 +48,7 @@ export class BrokerBench {
 
   /** A worker says READY. `supervised` unless it says otherwise. */
   ready(key: string, tasks: ReadyHeader["tasks"], more: Partial<ReadyHeader> = {}): void {
-    const pid = Number(/\d+/.exec(key)?.[0] ?? 1);
+    const pid = pidOf(key);
     this.say(key, {
       type: "READY",
       role: "task",
@@ -86,6 +91,12 @@ export class BrokerBench {
     this.#request(who, encodeBatchRequest({ id: who, serial }, parts));
   }
 
+  /** By v0.2 without a serial. */
+  askUnnamed(task: string, options: TaskOptions = {}, who = "requestor"): void {
+    const meta = encodeMeta({ id: who, role: "requestor", version: 0.2, type: "REQ", pack: 1 });
+    this.#request(who, [meta, encodeTaskPart(task, [], {}, options)]);
+  }
+
   askOld(task: string, who = "old"): void {
     const meta = encodeMeta({ id: who, role: "requestor", version: 0.1, type: "REQ", pack: 1 });
     this.#request(who, [meta, encodeTaskPart(task, [], {})]);
@@ -112,9 +123,81 @@ export class BrokerBench {
     this.handle({ type: "lost", peer: Buffer.from(who) });
   }
 
+  /** A supervised worker dies, its connection with it. @param begun the last job that it had begun, 0 for none */
+  die(key: string, begun: number): void {
+    this.handle({ type: "gone", pid: pidOf(key), begun });
+    this.handle({ type: "disconnected", key });
+  }
+
+  estop(reason = "", who = "operator"): void {
+    this.control({ command: "estop", reason }, who);
+  }
+
+  /** The supervisor's word that the emergency stop is over. */
+  resume(): void {
+    this.handle({ type: "stopped", stopped: null });
+  }
+
+  /** Somebody asks for the end of the emergency stop, and the supervisor grants it. */
+  reset(): void {
+    this.control({ command: "reset" });
+    this.resume();
+  }
+
   /** The tasks whose `onStop` a worker was told to run, in that order. */
   safesOf(key: string): string[] {
     return this.headersOf(key).flatMap((header) => (header.type === "SAFE" ? [header.task] : []));
+  }
+
+  /** Answers the last SAFE that a worker was told. */
+  made(key: string, how: "safe" | "unsafe"): void {
+    const id = this.headersOf(key).flatMap((header) => (header.type === "SAFE" ? [header.job] : []));
+    if (how === "safe") this.done(key, id.at(-1) ?? 0);
+    else this.fail(key, id.at(-1) ?? 0);
+  }
+
+  /** A job has ended other than by itself, and so has its `onStop`: with an error. */
+  failUnsafe(key: string, id: number): void {
+    const body = encodeError("TASK_ERROR", "it failed");
+    this.say(key, { type: "FAIL", jobs: [id], ms: [1], unsafe: [id] }, [body]);
+  }
+
+  /** `id: CODE` of each abort signal that a worker was told, in that order. */
+  abortsOf(key: string): string[] {
+    return this.headersOf(key).flatMap((header) => (header.type === "ABORT" ? [`${header.job}: ${header.code}`] : []));
+  }
+
+  /** `motors: drive held +2`: each resource, which task holds it and how, and how many wait for it. */
+  get resources(): string[] {
+    const all = this.status.resources as unknown as {
+      name: string;
+      holder: { task: string; state: string } | null;
+      waiting: number;
+    }[];
+    return all.map(({ name, holder, waiting }) =>
+      [
+        `${name}:`,
+        holder === null ? "free" : `${holder.task} ${holder.state}`,
+        ...(waiting > 0 ? [`+${waiting}`] : []),
+      ].join(" "),
+    );
+  }
+
+  /** `drive failed 2 INTERRUPTED`: each run of an `onStop` that has not succeeded, its tries before, and what it is for. */
+  get safings(): string[] {
+    const all = this.status.safings as unknown as {
+      task: string;
+      state: string;
+      tries: number;
+      why: { code: string };
+    }[];
+    return all.map(({ task, state, tries, why }) => `${task} ${state} ${tries} ${why.code}`);
+  }
+
+  /** What is kept of jobs that have not ended. */
+  get leftovers(): unknown {
+    const { jobs, resources, safings } = this.status;
+    return { waiting: jobs?.waiting, held: jobs?.held, resources, safings };
   }
 
   /** Who may what from now on: `laptop send:count` a line. */
@@ -134,6 +217,15 @@ export class BrokerBench {
     }
     this.now = end;
     this.handle({ type: "tick" });
+  }
+
+  /** The same, while these workers beat. */
+  passWith(keys: readonly string[], ms: number): void {
+    const end = this.now + ms;
+    while (this.now < end) {
+      this.pass(Math.min(beatIntervalMs, end - this.now));
+      for (const key of keys) this.say(key, { type: "BEAT" });
+    }
   }
 
   handle(event: Parameters<Broker["handle"]>[0]): void {

@@ -10,6 +10,8 @@ import type { World } from "./world.ts";
 export class Emergencies {
   /** Since when the router knows that it is stopped; null where it is not. */
   #stoppedSince: number | null = null;
+  /** How often it was stopped: the supervisor calls a reset void that a newer stop has overtaken. */
+  #stops = 0;
   /** When it last was, so that STOPPED has a cause. */
   #stoppedLast = Number.NEGATIVE_INFINITY;
 
@@ -19,6 +21,7 @@ export class Emergencies {
   stop(): void {
     const { router, random, agenda } = this.world;
     if (router.isDown) return;
+    this.#stops++;
     this.#stoppedSince ??= agenda.now;
     this.#stoppedLast = agenda.now;
     if (random.chance(0.5)) router.handle({ type: "stopped", stopped: { reason: "a tree", since: agenda.now / 1000 } });
@@ -33,7 +36,9 @@ export class Emergencies {
   /** The supervisor ends it, when it is asked to. */
   resume(): void {
     const { agenda, random, router } = this.world;
+    const stops = this.#stops;
     agenda.after(random.between(0, 30), () => {
+      if (this.#stops !== stops) return;
       if (this.#stoppedSince !== null) this.#stoppedLast = agenda.now;
       this.#stoppedSince = null;
       router.handle({ type: "stopped", stopped: null });

@@ -189,7 +189,9 @@ export class SimulatedRouter {
   }
 
   #told(reply: Reply): void {
-    check(reply.kind === "ack", `the operator was answered by ${reply.kind}`);
+    // A reset that a newer emergency stop has overtaken.
+    const isVoid = reply.kind === "error" && reply.error.code === "STOPPED";
+    check(reply.kind === "ack" || isVoid, `the operator was answered by ${reply.kind}`);
     if (reply.kind === "ack" && reply.meta.serial === "status") this.#status = reply.data as unknown as Status;
   }
 }

@@ -1,0 +1,168 @@
+import { beforeEach, describe, expect, test } from "bun:test";
+import { abortGraceMs, beatSilenceMs, killMs, onStopMs, retryBackoffMs, verdictMs } from "../../src/limits.ts";
+import { BrokerBench, nothing } from "../support/broker-bench.ts";
+
+const drive = { name: "drive", onStop: true, resources: ["motors"] };
+const push = { name: "push", resources: ["motors"] };
+const blink = { name: "blink", onStop: true };
+const tasks = [drive, push, blink, "count"];
+
+let bench: BrokerBench;
+beforeEach(() => {
+  bench = new BrokerBench();
+});
+
+/** A job of `task` is cut off by the death of its worker, w1; w2 is there. */
+const cutOff = (task = "drive"): void => {
+  bench.ready("w1", tasks);
+  bench.ready("w2", tasks);
+  bench.ask("a", task);
+  bench.die("w1", bench.jobsOf("w1").at(-1) ?? 0);
+};
+
+describe("what a cut-off job drove is made safe elsewhere", () => {
+  test("and only then is what it held free, and a job of its task begins", () => {
+    cutOff();
+    expect(bench.ends).toEqual(["a: INTERRUPTED"]);
+    expect(bench.headersOf("w2").at(-1)).toMatchObject({ type: "SAFE", task: "drive", code: "INTERRUPTED" });
+    bench.ready("w3", tasks);
+    bench.ask("b", "drive");
+    bench.ask("c", "push");
+    expect(bench.jobsOf("w3")).toEqual([]);
+    expect(bench.resources).toEqual(["motors: drive safing +2"]);
+    bench.made("w2", "safe");
+    expect([...bench.jobsOf("w2"), ...bench.jobsOf("w3")]).toEqual([3]);
+    bench.done("w2", 3);
+    bench.done("w2", 4);
+    expect(bench.ends.slice(1)).toEqual(["b: ACK", "c: ACK"]);
+    expect(bench.leftovers).toEqual(nothing);
+  });
+
+  test("though its requestor waits for no more than the job, which is answered at once", () => {
+    cutOff();
+    expect(bench.ends).toEqual(["a: INTERRUPTED"]);
+    expect(bench.safings).toEqual(["drive running 0 INTERRUPTED"]);
+  });
+
+  test("for the reason that it was told to end for", () => {
+    bench.ready("w1", tasks);
+    bench.ready("w2", tasks);
+    bench.ask("a", "drive");
+    bench.cancel("a");
+    bench.pass(abortGraceMs);
+    bench.die("w1", 1);
+    expect(bench.headersOf("w2").at(-1)).toMatchObject({ type: "SAFE", code: "CANCELLED" });
+  });
+
+  test("also where the task has no resources: then none of its jobs begins before", () => {
+    cutOff("blink");
+    bench.ready("w3", tasks);
+    bench.ask("b", "blink");
+    bench.ask("c", "count");
+    expect(bench.jobsOf("w3")).toEqual([4]);
+    bench.done("w3", 4);
+    expect(bench.jobsOf("w3")).toEqual([4]);
+    bench.made("w2", "safe");
+    expect([...bench.jobsOf("w2"), ...bench.jobsOf("w3")].sort()).toEqual([3, 4]);
+  });
+
+  test("not where the job had provably not begun", () => {
+    bench.handle({ type: "tasks", tasks: [drive] });
+    bench.ready("w1", tasks);
+    bench.ask("a", "drive");
+    bench.die("w1", 0);
+    expect(bench.safings).toEqual([]);
+    bench.ready("w2", tasks);
+    expect(bench.jobsOf("w2")).toEqual([1]);
+  });
+
+  test("not where the job has let go by itself, or its worker has made it safe", () => {
+    bench.ready("w1", tasks);
+    bench.ask("a", "drive");
+    bench.fail("w1", 1);
+    bench.ask("b", "drive");
+    bench.cancel("b");
+    bench.say("w1", { type: "SAFING", job: 2 });
+    bench.fail("w1", 2);
+    expect(bench.leftovers).toEqual(nothing);
+    expect(bench.safesOf("w1")).toEqual([]);
+  });
+
+  test("where its worker says that it could not", () => {
+    bench.ready("w1", tasks);
+    bench.ask("a", "drive");
+    bench.failUnsafe("w1", 1);
+    expect(bench.ends).toEqual(["a: TASK_ERROR"]);
+    expect(bench.safesOf("w1")).toEqual(["drive"]);
+    bench.made("w1", "safe");
+    expect(bench.leftovers).toEqual(nothing);
+  });
+
+  test("before it is tried again, where it may run twice", () => {
+    const twice = [{ ...drive, idempotent: true }];
+    bench.ready("w1", twice);
+    bench.ready("w2", twice);
+    bench.ask("a", "drive");
+    bench.die("w1", 1);
+    bench.pass(1000);
+    expect(bench.jobsOf("w2")).toEqual([]);
+    bench.made("w2", "safe");
+    expect(bench.jobsOf("w2")).toEqual([1]);
+    bench.done("w2", 1);
+    expect(bench.ends).toEqual(["a: ACK"]);
+    expect(bench.leftovers).toEqual(nothing);
+  });
+
+  test("where a worker that nobody can kill is lost or does not let go; what it holds is held beside that", () => {
+    bench.ready("f1", [drive], { supervised: false });
+    bench.ready("w2", tasks);
+    bench.ask("a", "drive");
+    bench.cancel("a");
+    bench.pass(abortGraceMs);
+    expect(bench.safesOf("w2")).toEqual(["drive"]);
+    bench.made("w2", "safe");
+    bench.ask("b", "push");
+    expect(bench.jobsOf("w2")).toEqual([]);
+    bench.done("f1", 1);
+    expect(bench.jobsOf("w2")).toEqual([3]);
+  });
+});
+
+test("a worker that nobody can kill keeps what it holds while its own onStop does not end", () => {
+  bench.ready("f1", [drive], { supervised: false });
+  bench.ready("w2", [push, drive]);
+  bench.ask("a", "drive");
+  bench.say("f1", { type: "SAFING", job: 1 });
+  bench.passWith(["f1", "w2"], onStopMs + abortGraceMs);
+  expect(bench.ends).toEqual(["a: INTERRUPTED"]);
+  bench.made("w2", "safe");
+  bench.ask("b", "push");
+  bench.passWith(["f1", "w2"], 10 * beatSilenceMs);
+  expect(bench.jobsOf("w2")).toEqual([]);
+  bench.done("f1", 1);
+  expect(bench.jobsOf("w2")).toEqual([3]);
+});
+
+test("a killed worker's job is made safe also where its end is never told", () => {
+  bench.ready("w1", [drive]);
+  bench.ready("w2", tasks);
+  bench.ask("a", "drive");
+  bench.cancel("a");
+  bench.passWith(["w2"], abortGraceMs + killMs + verdictMs);
+  expect(bench.ends).toEqual(["a: CANCELLED"]);
+  expect(bench.safesOf("w2")).toEqual(["drive"]);
+});
+
+test("a run of onStop that nobody can kill and that does not end is tried elsewhere", () => {
+  bench.ready("w1", [drive]);
+  bench.ask("a", "drive");
+  bench.ready("f2", [drive], { supervised: false });
+  bench.die("w1", 1);
+  bench.passWith(["f2"], onStopMs + abortGraceMs + retryBackoffMs);
+  bench.ready("w3", tasks);
+  expect(bench.safesOf("w3")).toEqual(["drive"]);
+  bench.done("f2", 2);
+  expect(bench.safings).toEqual(["drive running 1 INTERRUPTED"]);
+  bench.made("w3", "safe");
+  expect(bench.leftovers).toEqual(nothing);
+});
