@@ -7,6 +7,7 @@
  * a turn asks for a look (`lookAgain`). Without either, a message can lie unseen until the next one comes.
  */
 import { JSCallback, type Pointer } from "bun:ffi";
+import { socketsTurnMs } from "../limits.ts";
 import {
   addressOf,
   epollCtl,
@@ -20,9 +21,6 @@ import {
   timespecSize,
 } from "./library.ts";
 import type { Socket } from "./socket.ts";
-
-/** Passes over all sockets in one go, before timers, signals and the supervisor's messages get their turn. */
-const passesPerTurnMax = 32;
 
 interface Watch {
   readonly socket: Socket;
@@ -128,7 +126,7 @@ export class Reactor {
     if (this.#inTurn || this.#watches.size === 0) return;
     this.#inTurn = true;
     try {
-      for (let pass = 0; pass < passesPerTurnMax; pass++) {
+      for (const endMs = this.#now() + socketsTurnMs; this.#now() < endMs; ) {
         const seen = this.#pass();
         // Between the last look and the arming a message may have come, whose edge another call has taken: look once more.
         if (seen === "nothing" && this.#isArmed) return;

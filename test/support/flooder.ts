@@ -25,11 +25,11 @@ export class Flooder implements AsyncDisposable {
     await this.#turn("floods");
   }
 
-  /** Resolves when all that it has sent is answered. */
+  /** Resolves when the engine has read all that it has sent. */
   async off(): Promise<void> {
     if (!this.#isOn) return;
     this.#isOn = false;
-    await this.#turn("answered");
+    await this.#turn("calm");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

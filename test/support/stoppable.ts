@@ -78,7 +78,7 @@ export class Stoppable implements AsyncDisposable {
     return serials;
   }
 
-  /** The flood is over, and all of it is answered. */
+  /** The flood is over, and the engine has read all of it. */
   async calm(): Promise<void> {
     await this.#flooder?.off();
   }
