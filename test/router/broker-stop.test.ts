@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from "bun:test";
-import { clearingJobsMax, abortGraceMs, onStopMs, stopGraceMs, verdictMs } from "../../src/limits.ts";
+import { abortGraceMs, clearingJobsMax, onStopMs, stopGraceMs, verdictMs } from "../../src/limits.ts";
 import { BrokerBench, nothing } from "../support/broker-bench.ts";
 
 const drive = { name: "drive", onStop: true, resources: ["motors"] };

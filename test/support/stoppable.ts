@@ -69,10 +69,12 @@ export class Stoppable implements AsyncDisposable {
     return serials;
   }
 
-  /** 10,000 jobs wait, and somebody floods the engine with requests until `calm`. Gives the serials of the 10,000. */
+  /** 10,000 jobs are taken in, and somebody floods the engine with requests until `calm`. Gives the serials of the 10,000. */
   async load(): Promise<string[]> {
+    const accepted = async (): Promise<number> => (await this.client.status()).jobs.accepted;
+    const before = await accepted();
     const serials = Array.from({ length: jobsQueued }, () => this.#asker.send("step"));
-    await until("all wait", async () => (await this.client.status()).queue.jobs >= jobsQueued);
+    await until("all taken in", async () => (await accepted()) >= before + jobsQueued);
     this.#flooder ??= new Flooder(this.engine.endpoint, "step");
     await this.#flooder.on();
     return serials;
