@@ -3,6 +3,7 @@ import { readFileSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { type Client, connect } from "../../src/client/client.ts";
 import { Asker } from "./asker.ts";
+import { monotonicMs } from "./clock.ts";
 import { type Engine, isAlive, startEngine } from "./engine.ts";
 import { Flooder } from "./flooder.ts";
 import { type TempFolder, tempFolder } from "./temp-folder.ts";
@@ -33,6 +34,8 @@ export const task_step = () => note("step");
 export class Stoppable implements AsyncDisposable {
   /** Its own connection: nothing of the test's is before its command. */
   readonly client: Client;
+  /** Workers that were killed since they had not heard in time. */
+  killed = 0;
   readonly #asker: Asker;
   #flooder: Flooder | null = null;
 
@@ -67,6 +70,17 @@ export class Stoppable implements AsyncDisposable {
     const serials = names.map((name) => this.#asker.send(name));
     for (const name of new Set(names)) await this.untilNoted(name, names.filter((other) => other === name).length);
     return serials;
+  }
+
+  /**
+   * ms of `monotonicMs` at which the last of these workers was told to end what it drives. One that had no time to hear it within its
+   * grace is killed: then that.
+   */
+  async allTold(workers: readonly number[]): Promise<number> {
+    const dead = (): number => workers.filter((pid) => !isAlive(pid)).length;
+    await until("all told or killed", () => this.noted("abort").length + dead() >= workers.length);
+    this.killed += dead();
+    return dead() > 0 ? monotonicMs() : Math.max(...this.noted("abort"));
   }
 
   /** 10,000 jobs are taken in, and somebody floods the engine with requests until `calm`. Gives the serials of the 10,000. */
