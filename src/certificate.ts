@@ -3,20 +3,11 @@
  * key, `NAME.key_secret` with both. Whose key is read must be sure: a secret that others can read is none, and a public key
  * that others can write is theirs.
  */
-import {
-  chmodSync,
-  closeSync,
-  constants,
-  fstatSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, lstatSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { certificateBytesMax } from "./limits.ts";
+import { OpenedFile } from "./opened.ts";
 
 /** Keys of 32 bytes, in Z85. */
 export interface KeyPair {
@@ -53,19 +44,24 @@ export const readPublicKey = (path: string): string =>
  * @param force write over files that are there; else they are an error, and stay as they are
  */
 export const writeCertificate = (folder: string, name: string, pair: KeyPair, force: boolean): void => {
-  const [publicPath, secretPath] = [publicFile(folder, name), secretFile(folder, name)];
+  const files = [
+    { path: secretFile(folder, name), text: secretText(pair), mode: 0o600 },
+    { path: publicFile(folder, name), text: publicText(pair), mode: 0o644 },
+  ];
   const written: string[] = [];
-  const write = (path: string, text: string, mode: number): void => {
-    // A file of another mode, or a link to elsewhere, is replaced and not written into.
-    if (force) rmSync(path, { force: true });
-    writeFileSync(path, text, { mode, flag: "wx" });
-    written.push(path);
-    chmodSync(path, mode);
-  };
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    write(secretPath, secretText(pair), 0o600);
-    write(publicPath, publicText(pair), 0o644);
+    // What is there stays until both of the new ones are: whoever has lost a key by a full disk is locked out.
+    for (const { path, text, mode } of files) {
+      if (force) mustBeReplaceable(path);
+      const target = force ? draftOf(path) : path;
+      if (force) rmSync(target, { force: true });
+      writeFileSync(target, text, { mode, flag: "wx" });
+      written.push(target);
+      chmodSync(target, mode); // whatever the umask
+    }
+    // A file of another mode, or a link to elsewhere, is replaced and not written into.
+    if (force) for (const { path } of files) renameSync(draftOf(path), path);
   } catch (error) {
     // Half a certificate would be in the way of the next try.
     for (const path of written) rmSync(path, { force: true });
@@ -78,37 +74,41 @@ export const writeCertificate = (folder: string, name: string, pair: KeyPair, fo
   }
 };
 
+const draftOf = (path: string): string => `${path}.new`;
+
+const mustBeReplaceable = (path: string): void => {
+  if (lstatSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) return;
+  throw Object.assign(new Error("there is a folder of that name"), { path });
+};
+
 /** The text of a file that belongs to this user or root. Throws CertificateError with the path, why, and what to do. */
 export const readOwn = (path: string, kind: "secret" | "public", bytesMax: number): string => {
-  let descriptor: number;
+  using file = opened(path);
+  const { uid, mode, size } = file.stats;
+  if (!file.stats.isFile()) throw new CertificateError(`${path} is not a file`);
+  if (size > bytesMax) throw new CertificateError(`${path} is larger than ${bytesMax} bytes`);
+  const own = process.geteuid?.() ?? 0;
+  if (uid !== own && uid !== 0) {
+    throw new CertificateError(`${path} belongs to user ${uid}, not to ${own} or root; chown ${own} ${path}`);
+  }
+  const permissions = (mode & 0o7777).toString(8).padStart(4, "0");
+  if (kind === "secret" && (mode & 0o077) !== 0) {
+    throw new CertificateError(
+      `${path} is a secret that others can read or write (mode ${permissions}); chmod 600 ${path}`,
+    );
+  }
+  if ((mode & 0o022) !== 0) {
+    throw new CertificateError(`${path} can be written by others (mode ${permissions}); chmod go-w ${path}`);
+  }
+  return file.text();
+};
+
+const opened = (path: string): OpenedFile => {
   try {
-    // Without waiting, in case it is a pipe.
-    descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    return new OpenedFile(path);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     throw new CertificateError(`${path} cannot be read: ${code === "ENOENT" ? "there is no such file" : message}`);
-  }
-  try {
-    // Of what is open, not of what the path may lead to a moment later.
-    const { uid, mode, size } = fstatSync(descriptor);
-    if ((mode & constants.S_IFMT) !== constants.S_IFREG) throw new CertificateError(`${path} is not a file`);
-    if (size > bytesMax) throw new CertificateError(`${path} is larger than ${bytesMax} bytes`);
-    const own = process.geteuid?.() ?? 0;
-    if (uid !== own && uid !== 0) {
-      throw new CertificateError(`${path} belongs to user ${uid}, not to ${own} or root; chown ${own} ${path}`);
-    }
-    const permissions = (mode & 0o7777).toString(8).padStart(4, "0");
-    if (kind === "secret" && (mode & 0o077) !== 0) {
-      throw new CertificateError(
-        `${path} is a secret that others can read or write (mode ${permissions}); chmod 600 ${path}`,
-      );
-    }
-    if ((mode & 0o022) !== 0) {
-      throw new CertificateError(`${path} can be written by others (mode ${permissions}); chmod go-w ${path}`);
-    }
-    return readFileSync(descriptor, "utf8");
-  } finally {
-    closeSync(descriptor);
   }
 };
 

@@ -2,13 +2,14 @@
  * The settings of `serve`, each from the first place that has it: flag, environment, configuration file, default. All
  * mistakes are found at once, and each is named with the place it stands in.
  */
-import { readFileSync, type Stats, statSync } from "node:fs";
+import { type Stats, statSync } from "node:fs";
 import { isIPv4 } from "node:net";
 import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import { exposureMistakes } from "./exposure.ts";
 import { stateFolder, tasksFolder } from "./folders.ts";
 import * as limits from "./limits.ts";
+import { OpenedFile } from "./opened.ts";
 
 /* ── The settings ────────────────────────────────────────────────────────────────────────────────────────────────── */
 
@@ -174,16 +175,17 @@ const readFile = ({ flags, environment, folder }: Sources, mistakes: string[]): 
   const full = resolve(folder, path);
   const file = { path, folder: dirname(full), table: {} };
   try {
-    const stat = statSync(full, { throwIfNoEntry: false });
-    if (stat === undefined && named === undefined) return file;
-    if (stat === undefined) mistakes.push(`${path}: there is no such file`);
-    else if (!stat.isFile()) mistakes.push(`${path}: is not a file`);
+    if (named === undefined && statSync(full, { throwIfNoEntry: false }) === undefined) return file;
+    using opened = new OpenedFile(full);
+    const stat = opened.stats;
+    if (!stat.isFile()) mistakes.push(`${path}: is not a file`);
     else if (stat.size > limits.configBytesMax) mistakes.push(`${path}: is larger than ${limits.configBytesMax} bytes`);
     else if (!isOwn(stat)) {
       mistakes.push(`${path}: another user can write it, and what it says is obeyed; chown it to yourself, chmod go-w`);
-    } else return { ...file, table: Bun.TOML.parse(readFileSync(full, "utf8")) as Record<string, unknown> };
+    } else return { ...file, table: Bun.TOML.parse(opened.text()) as Record<string, unknown> };
   } catch (error) {
-    mistakes.push(`${path}: ${(error as Error).message}`);
+    const { code, message } = error as NodeJS.ErrnoException;
+    mistakes.push(`${path}: ${code === "ENOENT" ? "there is no such file" : message}`);
   }
   return file;
 };

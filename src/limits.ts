@@ -75,11 +75,22 @@ export const handshakeMs = 5_000;
 /** ms between two looks at how many descriptors are left. */
 export const connectionLookMs = 500;
 
+/** bytes without the end of a message, of a connection that is cut for it: twice what the largest message has. */
+export const endlessBytesMin = 2 * messageBytesMax;
+
 /** messages that wait in libzmq for one peer that does not read: a requestor with 10,000 replies to come fits. */
 export const peerQueueMessagesMax = 16_384;
 
 /** bytes of one message of a subscriber: a topic of the longest name, and what encryption adds. */
 export const subscriberFrameBytesMax = 1024;
+
+/**
+ * messages of one subscriber that libzmq takes in before they are read, and bytes that it takes from its connection at a time. It
+ * reads them all at one stroke, into a queue and a tree without a bound, for as long as more come: with more than these, who
+ * sends them fast enough has it never come back. (With 1, nothing arrives over CURVE.)
+ */
+export const subscriberArrivalsMax = 2;
+export const subscriberBatchBytes = 64;
 
 /** messages that wait in libzmq for one subscriber that does not read; then the newest are dropped for it alone. */
 export const subscriberQueueMessagesMax = 256;
@@ -108,11 +119,14 @@ export const subscriptionBytesMax = 16 * 1024 * 1024;
 /** last values that a subscription has asked for and not got: a part of what waits for one subscriber in the data worker. */
 export const subscriptionAwaitedMax = 64;
 
-/** subscriptions of one connection: every topic by its name, and as many prefixes. */
-export const subscriptionsMax = 8192;
+/** subscriptions of one client to one data port, over all of its connections: every topic by its name, on four of them. */
+export const subscriptionsMax = 4 * 4096;
 
-/** bytes of all prefixes that one connection subscribes to: libzmq keeps some 100 bytes for each of them, 50 MB at most. */
+/** bytes of all those prefixes: libzmq keeps some 75 bytes for each of them, 40 MB at most. */
 export const subscriptionPrefixBytesMax = 512 * 1024;
+
+/** the same of all clients: 160 MB at most. */
+export const allPrefixBytesMax = 4 * subscriptionPrefixBytesMax;
 
 /** topics of which a data worker keeps the last value, and the bytes of all those values. */
 export const topicsMax = 4096;
@@ -120,6 +134,9 @@ export const topicBytesMax = 64 * 1024 * 1024;
 
 /** workers of all kinds that the router knows at a time. */
 export const workersMax = 256;
+
+/** those that are not the engine's own, which always find room, should they be started anew. */
+export const strangeWorkersMax = workersMax / 2;
 
 /** endpoints of data workers, dead ones included: each keeps its share of the topics. */
 export const dataEndpointsMax = 64;

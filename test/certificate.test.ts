@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { chmodSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { readKeyPair, readOwn, readPublicKey, writeCertificate } from "../src/certificate.ts";
 import { makeKeyPair, publicKeyOf } from "../src/zmq/keys.ts";
 import { tempFolder } from "./support/temp-folder.ts";
@@ -37,6 +37,16 @@ test("a certificate is never written over, half of one neither, unless it is for
   writeCertificate(folder.path, "link", pair, true);
   expect(readKeyPair(folder.at("robot.key_secret"))).toEqual(pair);
   expect(readFileSync(folder.at("elsewhere"), "utf8")).toBe("untouched");
+});
+
+test("a certificate that cannot be written over, even by force, stays as it is", () => {
+  using folder = tempFolder({ "robot.key/in-the-way": "" });
+  writeFileSync(folder.at("robot.key_secret"), "precious", { mode: 0o600 });
+  expect(() => writeCertificate(folder.path, "robot", pair, true)).toThrow(
+    "robot.key cannot be written: there is a folder",
+  );
+  expect(readFileSync(folder.at("robot.key_secret"), "utf8")).toBe("precious");
+  expect(readdirSync(folder.path).sort()).toEqual(["robot.key", "robot.key_secret"]);
 });
 
 test("a secret that others can read, and a key that others can write, are refused with what to do", () => {

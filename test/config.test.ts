@@ -168,6 +168,29 @@ test("a file that another user can write, or has put there, is not obeyed", asyn
   expect(await mistakesOf(loadConfig({ flags: {}, environment: {}, folder }))).toEqual([refusal]);
 });
 
+test("a file that another user puts in the place of one's own while it is read is not obeyed", async () => {
+  const folder = folderWith();
+  writeFileSync(join(folder, "own.toml"), "port = 1111");
+  writeFileSync(join(folder, "foreign.toml"), "port = 2222");
+  chmodSync(join(folder, "foreign.toml"), 0o666);
+  const swap = `
+    const { renameSync, symlinkSync } = require("node:fs");
+    for (;;) for (const name of ["own.toml", "foreign.toml"]) {
+      symlinkSync(name, "link");
+      renameSync("link", "task-engine.toml");
+    }`;
+  await using swapper = Bun.spawn([process.execPath, "-e", swap], { cwd: folder });
+  const ports = new Set<number>();
+  for (let tries = 0; tries < 3_000; tries++) {
+    const config = await loadConfig({ flags: {}, environment: {}, folder }).catch(() => null);
+    if (config !== null) ports.add(config.port);
+  }
+  swapper.kill("SIGKILL");
+  // 9000: there was no file yet.
+  expect([...ports].filter((port) => port !== 1111 && port !== 9000)).toEqual([]);
+  expect(ports).toContain(1111);
+});
+
 test("a key of the object prototype is not a setting", async () => {
   expect(await mistakesOf(load("constructor = 1\n[__proto__]\nport = 1"))).toHaveLength(2);
 });

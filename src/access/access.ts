@@ -99,8 +99,12 @@ export class Access {
 
   /** As `refusal`, of one who was known by `before`: who has that name by now may be another. */
   refusalSince(before: Access, user: string | null, right: Right, of: string): string | null {
-    const isAnother = user !== null && before.keyOf(user) !== this.keyOf(user);
-    return isAnother ? this.refusalOfStranger(user) : this.refusal(user, right, of);
+    return this.isAnotherSince(before, user) ? this.refusalOfStranger(user) : this.refusal(user, right, of);
+  }
+
+  /** Whether the name is another's by now than by `before`, or nobody's. */
+  isAnotherSince(before: Access, user: string | null): boolean {
+    return user !== null && before.keyOf(user) !== this.keyOf(user);
   }
 
   /** What is said to one who was known when its connection was made, and is no more. */

@@ -3,6 +3,7 @@
  * cannot start tells its supervisor why and exits with 1; one that a person started by hand says so on stderr.
  */
 import { type ArgsDef, defineCommand } from "citty";
+import { isLoopback } from "../exposure.ts";
 import {
   dieWithSupervisor,
   hasSupervisor,
@@ -52,6 +53,7 @@ export const routerCommand = defineCommand({
   run: ({ args }) =>
     asRole(async () => {
       const { runRouter } = await import("../router/router.ts");
+      mustBeSafe(args.host);
       const [port, backendPort] = [portOf("--port", args.port), portOf("--backend-port", args["backend-port"])];
       const { host, tasks: tasksDir = null, run: hook = null, verbose = false } = args;
       const stopGraceMs = msOf("--stop-grace-ms", args["stop-grace-ms"]);
@@ -74,6 +76,7 @@ export const taskWorkerCommand = defineCommand({
     asRole(async () => {
       const { runTaskWorker } = await import("../worker/task-worker.ts");
       const { host, backend, tasks: tasksDir = null } = args;
+      mustBeSafe(host);
       const port = portOf("--port", args.port);
       const jobsMax = limitOf("--jobs-max", args["jobs-max"]);
       const memoryMax = limitOf("--memory-max", args["memory-max"]);
@@ -99,6 +102,7 @@ export const dataWorkerCommand = defineCommand({
     asRole(async () => {
       const { runDataWorker } = await import("../worker/data-worker.ts");
       const { host, backend } = args;
+      mustBeSafe(host);
       return () => runDataWorker({ host, port: portOf("--port", args.port), backend, verbose: args.verbose === true });
     }),
 });
@@ -160,6 +164,14 @@ const asRole = async (load: () => Promise<() => Promise<void>>, live = dieWithSu
   }
   // Not left to the event loop: the channel to the supervisor, or what a task has left open, would keep it turning.
   process.exit(0);
+};
+
+/** By hand there are no keys: they come from the supervisor, which has asked itself whether it may do without. */
+const mustBeSafe = (host: string): void => {
+  if (hasSupervisor() || isLoopback(host)) return;
+  throw new UsageError(
+    `--host ${host} can be reached from other machines, and what is not started by \`task-engine serve\` has no keys`,
+  );
 };
 
 const ignore = (): void => undefined;

@@ -1,6 +1,6 @@
 /** Workers that join: who is admitted, as what, and what becomes of the connection that one of them had before. */
 import { engineUser } from "../access/access.ts";
-import { dataEndpointsMax, workersMax } from "../limits.ts";
+import { dataEndpointsMax, strangeWorkersMax, workersMax } from "../limits.ts";
 import type { ReadyHeader } from "../wire/backend.ts";
 import type { ErrorCode } from "../wire/errors.ts";
 import { refusalOfWorker } from "../wire/rights.ts";
@@ -26,7 +26,7 @@ export class Enlistment {
     const refusal = refusalOfWorker(this.reception.access, user, said);
     if (refusal !== null) return this.refuse(key, said, "UNAUTHORIZED", refusal);
     // Only the engine's own have our supervisor; who else said so could have one of them killed in its place.
-    const ready = user === null || user === engineUser ? said : { ...said, supervised: false };
+    const ready = isStrange(user) ? { ...said, supervised: false } : said;
     const known = this.workers.get(key);
     // Two WHO that crossed its READY bring a second one; it holds what it holds.
     if (known !== undefined && known.user === user && known.ready.pid === ready.pid)
@@ -39,9 +39,8 @@ export class Enlistment {
       effects.push(...this.jobs.lose(other, "it has connected anew", now));
     }
     if (known !== undefined) effects.push(...this.jobs.lose(known, "another has its name", now));
-    if (this.workers.size >= workersMax) {
-      return [...effects, ...this.refuse(key, ready, "QUEUE_FULL", `there are ${workersMax} workers already`)];
-    }
+    const crowd = this.#crowdFor(user);
+    if (crowd !== null) return [...effects, ...this.refuse(key, ready, "QUEUE_FULL", crowd)];
     if (ready.role === "data" && !this.catalogue.addDataEndpoint(ready.endpoint)) {
       const message = `there are ${dataEndpointsMax} endpoints of data workers already`;
       return [...effects, ...this.refuse(key, ready, "QUEUE_FULL", message)];
@@ -59,7 +58,18 @@ export class Enlistment {
     }
     return effects;
   }
+
+  /** Why there is no room for a worker of that user; null where there is. */
+  #crowdFor(user: string | null): string | null {
+    if (this.workers.size >= workersMax) return `there are ${workersMax} workers already`;
+    if (!isStrange(user)) return null;
+    const strangers = [...this.workers].filter((worker) => isStrange(worker.user)).length;
+    return strangers < strangeWorkersMax ? null : `there are ${strangeWorkersMax} workers from elsewhere already`;
+  }
 }
+
+/** Known, and not one of the engine's own. */
+const isStrange = (user: string | null): boolean => user !== null && user !== engineUser;
 
 const isSameProcess = (a: ReadyHeader, b: ReadyHeader): boolean =>
   a.supervised === true && b.supervised === true && a.pid === b.pid;

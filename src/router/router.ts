@@ -14,7 +14,6 @@ import {
 } from "../lifecycle.ts";
 import {
   beatIntervalMs,
-  beatSilenceMs,
   drainMessagesMax,
   envelopeFramesMax,
   frameBytesHardMax,
@@ -211,6 +210,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   });
   // The ports stay taken meanwhile, and who asks is answered: nobody else may begin while this ends.
   if (isOrphaned) await endOrphaned();
+  else tellSupervisor({ type: "unsafe", tasks: broker.tasksAtRisk });
   clearInterval(ticks);
   alarm.set(null);
   frontend.close();
@@ -221,11 +221,6 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
 
 const socketOptions = {
   mandatory: true,
-  // PINGs find a dead peer, and tell it how long to wait for us. The I/O threads send and answer them: a worker whose task
-  // blocks its own thread for long is not taken for dead.
-  heartbeatInterval: beatIntervalMs,
-  heartbeatTimeout: beatSilenceMs,
-  heartbeatTimeToLive: beatSilenceMs,
   linger: lingerMs,
   maxMessageSize: frameBytesHardMax,
   sendHighWaterMark: peerQueueMessagesMax,

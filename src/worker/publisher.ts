@@ -3,7 +3,16 @@
  * `[topic, META, DATA]`. Who subscribes to a topic by its whole name gets its last value at once, and nobody else gets it
  * again; who subscribes to the beginning of names gets what comes from then on. `$topics` answers with the names.
  */
-import { lingerMs, subscriberFrameBytesMax, subscriberQueueMessagesMax, topicBytesMax, topicsMax } from "../limits.ts";
+import {
+  drainMessagesMax,
+  lingerMs,
+  subscriberArrivalsMax,
+  subscriberBatchBytes,
+  subscriberFrameBytesMax,
+  subscriberQueueMessagesMax,
+  topicBytesMax,
+  topicsMax,
+} from "../limits.ts";
 import type { ErrorBody } from "../wire/errors.ts";
 import { type Data, encodeData, encodeError, encodeMeta, packNow } from "../wire/frames.ts";
 import { cutConnection } from "../zmq/connections.ts";
@@ -48,6 +57,8 @@ export class Publisher {
       linger: lingerMs,
       maxMessageSize: subscriberFrameBytesMax,
       sendHighWaterMark: subscriberQueueMessagesMax,
+      receiveHighWaterMark: subscriberArrivalsMax,
+      arrivalBatchBytes: subscriberBatchBytes,
     });
   }
 
@@ -55,12 +66,7 @@ export class Publisher {
   bind(endpoint: string): void {
     this.#socket.bind(endpoint);
     this.#gate.guard(this.#socket);
-    this.#socket.onReadable(() => {
-      for (let message = this.#socket.tryReceive(2); message !== null; message = this.#socket.tryReceive(2)) {
-        this.#hear(message);
-      }
-      this.#isOutOfStep = false;
-    });
+    this.#socket.onReadable(() => this.#drain());
   }
 
   /** Where it is bound, with its real port. */
@@ -101,6 +107,19 @@ export class Publisher {
     this.#socket.close();
   }
 
+  /** True where there may be more: values that are to be published have their turn first. */
+  #drain(): boolean {
+    for (let count = 0; count < drainMessagesMax; count++) {
+      const message = this.#socket.tryReceive(2);
+      if (message === null) {
+        this.#isOutOfStep = false;
+        return false;
+      }
+      this.#hear(message);
+    }
+    return true;
+  }
+
   #hear([bytes = noBytes, more]: readonly Uint8Array[]): void {
     const user = this.#gate.userOf(this.#socket);
     const { descriptor } = this.#socket.lastPeer;
@@ -112,7 +131,9 @@ export class Publisher {
     else if (type === unsubscribed) {
       this.#subscribers.end(descriptor, topic);
       this.#socket.set({ unsubscribe: topic });
-    } else if (this.#subscribers.begin(descriptor, topic)) this.#subscribe(user, topic);
+      // What its refusal has left, if it was refused.
+      this.#socket.set({ unsubscribe: Buffer.concat([topic, Buffer.from(refusalMark)]) });
+    } else if (this.#subscribers.begin(descriptor, user, topic)) this.#subscribe(user, topic);
     else cutConnection(descriptor);
   }
 

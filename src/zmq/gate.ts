@@ -4,7 +4,7 @@
  */
 import { Access, formerUser } from "../access/access.ts";
 import { onAuthorized, type Security, StartError, toldSecurity } from "../lifecycle.ts";
-import { handshakeMs } from "../limits.ts";
+import { beatIntervalMs, beatSilenceMs, connectionLookMs, handshakeMs } from "../limits.ts";
 import { Connections } from "./connections.ts";
 import { curveClient, curveServer, publicKeyOf } from "./keys.ts";
 import type { SocketOptions } from "./options.ts";
@@ -16,6 +16,7 @@ export class Gate implements Disposable {
   readonly #zap: Disposable | null;
   readonly #connections = new Map<Socket, Connections>();
   #access: Access;
+  #looks: Timer | null = null;
   #hearAccess: (access: Access) => void = () => undefined;
 
   /** Waits for the supervisor's word on keys. Throws StartError for keys that are none. */
@@ -59,6 +60,11 @@ export class Gate implements Disposable {
   get serverOptions(): SocketOptions {
     return {
       handshakeInterval: handshakeMs,
+      // PINGs find a dead peer, and tell it how long to wait for us. The I/O threads send and answer them: a worker whose task
+      // blocks its own thread for long is not taken for dead.
+      heartbeatInterval: beatIntervalMs,
+      heartbeatTimeout: beatSilenceMs,
+      heartbeatTimeToLive: beatSilenceMs,
       ...(this.#security !== null && curveServer(this.#security.engine)),
     };
   }
@@ -68,16 +74,18 @@ export class Gate implements Disposable {
     return this.#security === null ? {} : curveClient(this.#security.engine.publicKey, this.#security.member);
   }
 
-  /** Puts a socket that binds under guard: revoked keys lose their connections to it. */
+  /** Puts a socket that is bound under guard: revoked keys lose their connections to it, and so does who never ends a message. */
   guard(socket: Socket): void {
+    socket.askForPeers();
     this.#connections.set(socket, new Connections());
+    this.#looks ??= setInterval(() => this.#cutEndless(), connectionLookMs).unref();
   }
 
   /** The name of whoever sent the message that the socket has received last; null in an engine without keys. */
   userOf(socket: Socket): string | null {
-    if (this.#security === null) return null;
     const peer = socket.lastPeer;
     this.#connections.get(socket)?.note(peer);
+    if (this.#security === null) return null;
     return (peer.user === null ? null : this.#access.nameOf(peer.user)) ?? formerUser;
   }
 
@@ -92,15 +100,24 @@ export class Gate implements Disposable {
       const name = before.nameOf(key);
       return name !== null && !revoked.has(name);
     };
-    for (const [socket, connections] of this.#connections) {
-      if (socket.closed) this.#connections.delete(socket);
-      else connections.cut(Number(/\d+$/.exec(socket.lastEndpoint)?.[0]), mayStay);
-    }
+    for (const [port, connections] of this.#ports()) connections.cut(port, mayStay);
   }
 
   /** Nobody comes in any more, who is in stays. */
   [Symbol.dispose](): void {
+    clearInterval(this.#looks ?? undefined);
     this.#zap?.[Symbol.dispose]();
+  }
+
+  #cutEndless(): void {
+    for (const [port, connections] of this.#ports()) connections.cutEndless(port);
+  }
+
+  *#ports(): Generator<[number, Connections], void, undefined> {
+    for (const [socket, connections] of this.#connections) {
+      if (socket.closed) this.#connections.delete(socket);
+      else yield [Number(/\d+$/.exec(socket.lastEndpoint)?.[0]), connections];
+    }
   }
 
   #read(text: string): Access {

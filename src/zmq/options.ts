@@ -24,6 +24,7 @@ const table = [
   ["helloMessage", 110, "bytes"], // sent to every peer as soon as a connection to it stands, again after each reconnection (draft API)
   ["disconnectMessage", 111, "bytes"], // ROUTER: received, as from the peer, when its connection is gone (draft API)
   ["hiccupMessage", 114, "bytes"], // DEALER: received when the connection is lost; it is made again by itself (draft API)
+  ["arrivalBatchBytes", 101, "int"], // bytes that the I/O thread takes from a connection at a time (draft API)
   ["curveServer", 47, "int"], // accept CURVE clients alone
   ["curvePublicKey", 48, "bytes"], // of a client, like all keys in Z85
   ["curveSecretKey", 49, "bytes"],

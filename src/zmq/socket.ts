@@ -28,7 +28,6 @@ import { reactor } from "./reactor.ts";
 
 /** One part of a message as it came: bytes of our own, not libzmq's. */
 export type Frame = Buffer;
-
 /** What `trySend` can say. `full`: the peer's queue is at its limit. `unreachable`: there is no such peer (any more). */
 export type SendResult = "sent" | "full" | "unreachable";
 
@@ -108,7 +107,12 @@ export class Socket implements AsyncIterable<Frame[]> {
     return Buffer.from(text.buffer, 0, Number(size[0]) - 1).toString();
   }
 
-  /** Who sent the message last received: asked for by CURVE servers and XPUB alone, `noPeer` on every other socket. */
+  /** From the next message on, `lastPeer` says who sent it. */
+  askForPeers(): void {
+    this.#asksForPeers = true;
+  }
+
+  /** Who sent the message last received, where that is asked for: always by CURVE servers and XPUB. Else `noPeer`. */
   get lastPeer(): Peer {
     return this.#lastPeer;
   }

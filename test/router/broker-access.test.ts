@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from "bun:test";
-import { engineUser, formerUser } from "../../src/access/access.ts";
-import { jobsPerClientMax } from "../../src/limits.ts";
+import { Access, engineUser, formerUser } from "../../src/access/access.ts";
+import { jobsPerClientMax, strangeWorkersMax } from "../../src/limits.ts";
 import type { Control } from "../../src/wire/requests.ts";
 import { BrokerBench } from "../support/broker-bench.ts";
 
@@ -187,6 +187,33 @@ describe("when a right is taken back", () => {
     bench.ask("b", "grip", {}, "laptop");
     expect(bench.ends).toEqual(["a: INTERRUPTED", "b: UNKNOWN_TASK"]);
   });
+
+  test("a worker whose name has another key gets no more, though that key may serve the same", () => {
+    bench.authorize("laptop send", "arm worker");
+    bench.ready("w2", ["grip"], { supervised: false });
+    const access = Access.parse(`${"l".repeat(40)} laptop send\n${"a".repeat(40)} arm worker`);
+    if (typeof access === "string") throw new Error(access);
+    bench.handle({ type: "tasks", tasks: [{ name: "grip" }] });
+    bench.handle({ type: "access", access });
+    expect(bench.headersOf("w2").at(-1)).toMatchObject({
+      type: "REFUSED",
+      message: "client arm is not authorized any more",
+    });
+    bench.ask("b", "grip", {}, "laptop");
+    expect(bench.jobsOf("w2")).toEqual([]);
+  });
+});
+
+test("workers from elsewhere, however many, leave room for the engine's own", () => {
+  bench.authorize("arm worker");
+  for (let index = 0; index <= strangeWorkersMax; index++) {
+    bench.users.set(`arm-${index}`, "arm");
+    bench.ready(`arm-${index}`, ["grip"]);
+  }
+  expect(bench.headersOf(`arm-${strangeWorkersMax - 1}`)).toEqual([{ type: "WELCOME" }]);
+  expect(bench.headersOf(`arm-${strangeWorkersMax}`)).toMatchObject([{ type: "REFUSED", code: "QUEUE_FULL" }]);
+  bench.ready("w1", ["count"]);
+  expect(bench.headersOf("w1")).toEqual([{ type: "WELCOME" }]);
 });
 
 describe("one client can have so much in flight", () => {

@@ -3,12 +3,18 @@
  * descriptors. Not a part of `bun test`: `bun test ./test/soak/connections.ts` runs it, and the gate does.
  */
 import { expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { writeCertificate } from "../../src/certificate.ts";
 import { handshakeMs } from "../../src/limits.ts";
+import { curveClient } from "../../src/zmq/keys.ts";
+import type { SocketOptions } from "../../src/zmq/options.ts";
 import { Dealer } from "../../src/zmq/socket.ts";
 import { Asker } from "../support/asker.ts";
 import { connectMany, until } from "../support/connections.ts";
 import { type Engine, fromSource, startEngine } from "../support/engine.ts";
+import { makeKeys } from "../support/keys.ts";
 import { memoryMib, openFiles, processorShare } from "../support/proc.ts";
+import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
 
 const strangers = 1_000;
 const cycles = 3;
@@ -24,8 +30,8 @@ const routerOf = (engine: Engine): number => {
 };
 
 /** Idle connections of real peers, which answer PINGs. */
-const idleConnections = (endpoint: string, count: number): Disposable => {
-  const sockets = Array.from({ length: count }, () => new Dealer());
+const idleConnections = (endpoint: string, count: number, keys: SocketOptions = {}): Disposable => {
+  const sockets = Array.from({ length: count }, () => new Dealer(keys));
   for (const socket of sockets) socket.connect(endpoint);
   return {
     [Symbol.dispose]: () => {
@@ -47,41 +53,61 @@ const p99Of = async (asker: Asker): Promise<number> => {
 
 const median = (numbers: readonly number[]): number => numbers.toSorted((a, b) => a - b)[numbers.length >> 1] ?? 0;
 
-test("a client is served on among 2,000 idle and half-open connections, which cost little and are closed", async () => {
-  await using engine = await startEngine();
-  const router = routerOf(engine);
-  using asker = new Asker(engine.endpoint);
-  await p99Of(asker);
-  const before = { files: openFiles(router), mib: memoryMib(router) };
-  const quiet: number[] = [];
-  const crowded: number[] = [];
-  let mib = 0;
-  // In turns, and of each the median: a machine that is busy with something else for a while then is so for both.
-  for (let cycle = 0; cycle < cycles; cycle++) {
-    quiet.push(await p99Of(asker));
-    await using silent = await connectMany(engine.ports.frontend, strangers / 2);
-    await using half = await connectMany(engine.ports.frontend, strangers / 2, halfGreeting);
-    const idle = idleConnections(engine.endpoint, strangers);
-    crowded.push(await p99Of(asker));
-    await until("idle connections", () => openFiles(router) >= before.files + strangers);
-    crowded.push(await p99Of(asker));
-    mib = Math.max(mib, memoryMib(router));
-    // Their side is still open: the engine closes them, and keeps those that have said who they are.
-    await until("half-open ones closed", () => silent.open + half.open === 0, 4 * handshakeMs);
-    expect(openFiles(router)).toBeGreaterThanOrEqual(before.files + strangers);
-    idle[Symbol.dispose]();
-    await until("descriptors given back", () => openFiles(router) <= before.files + 5);
-  }
-  const [calm, busy] = [median(quiet), median(crowded)];
-  const after = memoryMib(router);
-  const show = (number: number): string => number.toFixed(2);
-  process.stdout.write(
-    `p99 ${show(calm)} ms quiet, ${show(busy)} ms crowded; MiB ${show(before.mib)} before, ${show(mib)} with ${2 * strangers} connections, ${show(after)} after\n`,
-  );
-  expect(busy / calm).toBeLessThan(10);
-  expect(mib - before.mib).toBeLessThan((2 * strangers * kibPerConnectionMax) / 1024);
-  expect(engine.errorLines).toEqual([]);
-}, 300_000);
+/** The flags of an engine with keys, and the options of whoever is let in. */
+const withKeys = (folder: TempFolder): { flags: string[]; keys: SocketOptions } => {
+  const { engine, laptop, security } = makeKeys("send");
+  writeCertificate(folder.path, "engine", engine, false);
+  writeFileSync(folder.at("authorized"), security.authorized);
+  return { flags: ["--key", folder.at("engine.key_secret")], keys: curveClient(engine.publicKey, laptop) };
+};
+
+const among = "is served on among 1,000 half-open and 1,000 idle connections, which cost little and are closed";
+test.each([
+  ["an authorized client", withKeys],
+  ["a client of an engine without keys", () => ({ flags: [], keys: {} })],
+] as const)(
+  `%s ${among}`,
+  async (_, setUp) => {
+    using folder = tempFolder();
+    const { flags, keys } = setUp(folder);
+    await using engine = await startEngine({ flags });
+    const router = routerOf(engine);
+    using asker = new Asker(engine.endpoint, keys);
+    await p99Of(asker);
+    const before = { files: openFiles(router), mib: memoryMib(router) };
+    const quiet: number[] = [];
+    const crowded: number[] = [];
+    let mib = 0;
+    // In turns, and of each the median: a machine that is busy with something else for a while then is so for both.
+    for (let cycle = 0; cycle < cycles; cycle++) {
+      quiet.push(await p99Of(asker));
+      const idle = idleConnections(engine.endpoint, strangers, keys);
+      await until("idle connections", () => openFiles(router) >= before.files + strangers);
+      await using silent = await connectMany(engine.ports.frontend, strangers / 2);
+      await using half = await connectMany(engine.ports.frontend, strangers / 2, halfGreeting);
+      await until("half-open connections", () => openFiles(router) >= before.files + 2 * strangers);
+      crowded.push(await p99Of(asker));
+      // All of them were there all the time.
+      expect(silent.open + half.open).toBe(strangers);
+      mib = Math.max(mib, memoryMib(router));
+      // Their side is still open: the engine closes them, and keeps those that have said who they are.
+      await until("half-open ones closed", () => silent.open + half.open === 0, 4 * handshakeMs);
+      expect(openFiles(router)).toBeGreaterThanOrEqual(before.files + strangers);
+      idle[Symbol.dispose]();
+      await until("descriptors given back", () => openFiles(router) <= before.files + 5);
+    }
+    const [calm, busy] = [median(quiet), median(crowded)];
+    const after = memoryMib(router);
+    const show = (number: number): string => number.toFixed(2);
+    process.stdout.write(
+      `p99 ${show(calm)} ms quiet, ${show(busy)} ms crowded; MiB ${show(before.mib)} before, ${show(mib)} with ${2 * strangers} connections, ${show(after)} after\n`,
+    );
+    expect(busy / calm).toBeLessThan(10);
+    expect(mib - before.mib).toBeLessThan((2 * strangers * kibPerConnectionMax) / 1024);
+    expect(engine.errorLines).toEqual([]);
+  },
+  300_000,
+);
 
 test("an engine out of file descriptors serves on, does not spin, and takes others in once some are free", async () => {
   const limited = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh", ...fromSource];

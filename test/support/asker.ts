@@ -6,6 +6,7 @@ import type { Json } from "../../src/wire/json.ts";
 import type { TaskOptions } from "../../src/wire/policy.ts";
 import { decodeReply, type Reply } from "../../src/wire/replies.ts";
 import type { Control } from "../../src/wire/requests.ts";
+import type { SocketOptions } from "../../src/zmq/options.ts";
 import { Dealer } from "../../src/zmq/socket.ts";
 
 /** ms. A test that waits as long has failed. */
@@ -15,13 +16,14 @@ const patienceMs = 120_000;
 export type Outcome = { readonly result: Json } | { readonly code: string };
 
 export class Asker implements Disposable {
-  readonly #socket = new Dealer({ sendHighWaterMark: 100_000, receiveHighWaterMark: 100_000 });
+  readonly #socket: Dealer;
   readonly #outcomes = new Map<string, Outcome[]>();
   readonly #waiting = new Map<string, PromiseWithResolvers<Outcome>>();
   #serials = 0;
   #answered = 0;
 
-  constructor(endpoint: string) {
+  constructor(endpoint: string, keys: SocketOptions = {}) {
+    this.#socket = new Dealer({ ...keys, sendHighWaterMark: 100_000, receiveHighWaterMark: 100_000 });
     this.#socket.connect(endpoint);
     this.#socket.onReadable(() => {
       for (let frames = this.#socket.tryReceive(); frames !== null; frames = this.#socket.tryReceive()) {

@@ -17,6 +17,7 @@ const base = [
   "certificate.ts",
   "exposure.ts",
   "folders.ts",
+  "opened.ts",
 ] as const;
 const below = ["access", "wire", "zmq", ...base];
 const arrows: Readonly<Record<string, readonly string[]>> = {

@@ -164,6 +164,16 @@ test(
     expect(refused.exitCode).toBe(1);
     expect(refused.stderr).toContain("--host: 0.0.0.0 can be reached from other machines");
     expect(refused.stderr.trim().split("\n")).toHaveLength(1);
+    const backend = ["--backend", "tcp://127.0.0.1:1"];
+    for (const role of [
+      ["router", "--backend-port", "1"],
+      ["task-worker", ...backend],
+      ["data-worker", ...backend],
+    ]) {
+      const address = ["--host", "0.0.0.0", "--port", String(freePorts(1))];
+      const byHand = await runCommand(fromSource, [...role, ...address], { env });
+      expect([byHand.exitCode, byHand.stderr]).toEqual([2, expect.stringContaining("0.0.0.0 can be reached")]);
+    }
     await using engine = await startEngine({ flags: ["--host", "0.0.0.0", "--insecure"] });
     const { stdout } = await engine.run("status", "--router", engine.endpoint);
     expect(stdout).toContain("INSECURE: without keys, for everybody who reaches it");

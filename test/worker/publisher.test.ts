@@ -1,15 +1,17 @@
 /** Topics and who may read them, on real sockets. */
 import { expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
+import { join } from "node:path";
 import type { KeyPair } from "../../src/certificate.ts";
-
-import { subscriptionsMax } from "../../src/limits.ts";
-
+import type { Security } from "../../src/lifecycle.ts";
+import { subscriptionPrefixBytesMax, subscriptionsMax } from "../../src/limits.ts";
 import { Publisher } from "../../src/worker/publisher.ts";
 import { Gate } from "../../src/zmq/gate.ts";
 import { curveClient, makeKeyPair } from "../../src/zmq/keys.ts";
 import { Socket, Subscriber } from "../../src/zmq/socket.ts";
 import { until } from "../support/connections.ts";
+import { memoryMib } from "../support/proc.ts";
+import { rawPeer, subscribing, unsubscribing } from "../support/raw-peer.ts";
 import { json } from "../support/raw-requestor.ts";
 
 /** ms in which what was sent has arrived, though this thread reads nothing meanwhile. */
@@ -17,8 +19,8 @@ const arrivalMs = 50;
 const [engine, arm, cam] = [makeKeyPair(), makeKeyPair(), makeKeyPair()];
 const authorized = `${arm.publicKey} arm read:arm/\n${cam.publicKey} cam read:cam/\n`;
 
-const startPublisher = () => {
-  const gate = new Gate({ engine, member: makeKeyPair(), authorized });
+const startPublisher = (security: Security | null = { engine, member: makeKeyPair(), authorized }) => {
+  const gate = new Gate(security);
   const publisher = new Publisher(gate);
   publisher.bind("tcp://127.0.0.1:*");
   const endpoint = publisher.endpoint;
@@ -119,3 +121,95 @@ test("a subscriber with more subscriptions than anybody needs is cut off, and ot
   publisher.put("arm/right");
   await until("the other still served", () => received.includes("arm/right DATA"));
 });
+
+test("who has several connections may not have more on all of them than on one", async () => {
+  using publisher = startPublisher();
+  const half = subscriptionPrefixBytesMax / 512 / 2;
+  /** A connection that takes half of what one client may have, and more, and is not made again once it is cut. */
+  const takeHalf = (client: KeyPair, area: string): Socket => {
+    const socket = new Socket("xsub", { ...curveClient(engine.publicKey, client), reconnectInterval: -1 });
+    socket.connect(publisher.endpoint);
+    for (let index = 0; index < half; index++) socket.trySend([`\u0001${area}${index}`.padEnd(513, "x")]);
+    socket.trySend([`\u0001${area}`]);
+    return socket;
+  };
+  const untilServed = async (inbox: readonly string[], topic: string): Promise<void> => {
+    const had = inbox.length;
+    await until(`${topic} served`, () => {
+      publisher.put(topic);
+      return inbox.length > had;
+    });
+  };
+  using first = takeHalf(cam, "cam/1/");
+  const ofFirst = inboxOf(first);
+  await untilServed(ofFirst, "cam/1/x");
+  using second = takeHalf(cam, "cam/2/");
+  const ofSecond = inboxOf(second);
+  await Bun.sleep(4 * arrivalMs);
+  using other = takeHalf(arm, "arm/");
+  await untilServed(inboxOf(other), "arm/x");
+  publisher.put("cam/2/x");
+  await untilServed(ofFirst, "cam/1/x");
+  expect(ofSecond).toEqual([]);
+});
+
+test("who unsubscribes from what it has not subscribed to gets no room for it", async () => {
+  using publisher = startPublisher(null);
+  using cheat = await rawPeer(publisher.endpoint, "SUB");
+  for (let index = 0; index <= subscriptionsMax && cheat.isOpen; index++) {
+    await cheat.send([subscribing(`topic ${index}`), unsubscribing(`another topic ${index}`)]);
+    if (index % 500 === 0) await Bun.sleep(1);
+  }
+  await until("cut off", () => !cheat.isOpen);
+});
+
+test("a refused subscription is not kept once it is taken back", async () => {
+  using publisher = startPublisher();
+  using subscriber = rawReader(publisher.endpoint, cam);
+  subscriber.set({ sendHighWaterMark: 0 });
+  const refusals = inboxOf(subscriber);
+  const name = "x".repeat(800);
+  const refuse = async (count: number): Promise<void> => {
+    const wanted = refusals.length + count;
+    for (let index = 0; index < count; index++) {
+      subscriber.trySend([`\u0001${wanted} ${index} ${name}`]);
+      subscriber.trySend([`\0${wanted} ${index} ${name}`]);
+    }
+    await until("refused", () => refusals.length >= wanted);
+  };
+  await refuse(100);
+  const beforeMib = memoryMib(process.pid);
+  for (let round = 0; round < 50; round++) await refuse(100);
+  // Each byte that is kept costs libzmq 75: together 300 MB.
+  expect(memoryMib(process.pid) - beforeMib).toBeLessThan(100);
+}, 60_000);
+
+test("a flood of subscriptions keeps values from nobody", async () => {
+  using publisher = startPublisher(null);
+  using honest = connected(new Subscriber(), publisher.endpoint);
+  const received = inboxOf(honest);
+  honest.subscribe("arm/");
+  const beforeMib = memoryMib(process.pid);
+  const floodMs = 10_000;
+  await using flood = Bun.spawn(
+    [process.execPath, join(import.meta.dir, "../support/flood-host.ts"), publisher.endpoint, String(floodMs)],
+    { stdin: "ignore", stdout: "pipe", stderr: "inherit" },
+  );
+  await flood.stdout.values().next();
+  for (const endMs = performance.now() + floodMs / 2; performance.now() < endMs; await Bun.sleep(20)) {
+    publisher.put("arm/left");
+  }
+  // Else this thread would only have come back when the flood was over.
+  expect(flood.exitCode).toBeNull();
+  expect(received.length).toBeGreaterThan(3);
+  expect(memoryMib(process.pid) - beforeMib).toBeLessThan(500);
+  flood.kill("SIGKILL");
+}, 60_000);
+
+test("a subscriber that is there no more, without a word, is closed", async () => {
+  using publisher = startPublisher(null);
+  // It answers no PING.
+  using gone = await rawPeer(publisher.endpoint, "SUB");
+  await gone.send([subscribing("arm/")]);
+  await until("closed", () => !gone.isOpen);
+}, 40_000);
