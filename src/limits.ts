@@ -189,6 +189,9 @@ export const resourcesMax = 16;
 /** requestors that wait for the end of an emergency stop. */
 export const resetsMax = 64;
 
+/** jobs that wait of which an emergency stop ends so many in a row: nobody moves by their answers, and others are urgent then. */
+export const clearingJobsMax = 64;
+
 /** characters of the reason of an emergency stop. */
 export const stopReasonLengthMax = 200;
 
@@ -319,6 +322,9 @@ export const certificateBytesMax = 16 * 1024;
 
 /** messages that one socket may give in a row before the others get their turn. */
 export const drainMessagesMax = 64;
+
+/** ms that sockets may be read in a row before timers, signals and the supervisor's messages get their turn. */
+export const socketsTurnMs = 5;
 
 /** ms, and runs in a row: a task that was over as quickly as often may have the answers before it wait for its own. */
 export const quickRunMs = 0.2;

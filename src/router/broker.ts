@@ -165,7 +165,7 @@ export class Broker {
 
   /** Hands out what workers can take. */
   dispatch(now: number): Effect[] {
-    const effects = dispatch(this.#jobs, this.#workers, now);
+    const effects = [...this.#jobs.endings.clearing.goOn(now), ...dispatch(this.#jobs, this.#workers, now)];
     if (this.#reception.isClosed && !this.#drainedSaid && this.#isDone) {
       this.#drainedSaid = true;
       effects.push({ to: "supervisor", type: "drained" });

@@ -34,6 +34,11 @@ export const dispatch = (jobs: Jobs, workers: Workers, now: number): Effect[] =>
       effects.push(...endings.expire(job, now));
       continue;
     }
+    // It waits for its end, and claims nothing.
+    if (endings.barred(job) !== null) {
+      names.delete(name);
+      continue;
+    }
     const isBlocked = endings.isBlocked(job, claimed);
     const worker = isBlocked ? undefined : workers.freeFor(job, kept);
     if (worker === undefined) {

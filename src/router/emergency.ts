@@ -60,9 +60,9 @@ export class Emergency {
     }
     if (this.#isAhead) return [];
     this.#stopped = null;
-    this.jobs.resume();
+    const ended = this.jobs.resume(now);
     const body = encodeData({ data: { stopped: null }, pack: packNow() });
-    return this.#takeResets().map((asked) => this.requests.acknowledge(asked, body));
+    return [...ended, ...this.#takeResets().map((asked) => this.requests.acknowledge(asked, body))];
   }
 
   /** What they wait for does not come. */

@@ -3,6 +3,7 @@
  * dies; what it held is free once it is known to be safe.
  */
 import { abortGraceMs, beatSilenceMs, killsMax, onStopTriesMax, retryBackoffMs, retryBackoffMsMax } from "../limits.ts";
+import { Clearing } from "./clearing.ts";
 import type { Effect } from "./effects.ts";
 import { type Job, resourcesOf, type Stop } from "./job.ts";
 import { Latest, superseded } from "./latest.ts";
@@ -21,6 +22,7 @@ export class Endings {
   readonly resources = new Resources();
   readonly latest = new Latest();
   readonly safings = new Safings(this.queues, this.resources, () => this.nextId());
+  readonly clearing = new Clearing(this);
   /** Set once nothing is to begin any more: what then comes back ends by it. */
   closed: Stop | null = null;
   /** Set in emergency stop: what then comes back ends by it, but for what is allowed when stopped. */

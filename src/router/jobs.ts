@@ -43,7 +43,8 @@ export class Jobs {
 
   /** ms on the clock of `now`: when `tick` should be called next; null for no need. */
   get nextAt(): number | null {
-    return this.endings.timers.nextAt;
+    const { clearing, timers } = this.endings;
+    return clearing.isUnderway ? Number.NEGATIVE_INFINITY : timers.nextAt;
   }
 
   accept(job: Job, now: number): Effect[] {
@@ -135,11 +136,12 @@ export class Jobs {
 
   /** Ends everything that no worker has, now and from now on. */
   close(stop: Stop, now: number): Effect[] {
+    const effects = this.endings.clearing.finish(now);
     this.endings.closed = stop;
-    return this.stopAll(this.queues, stop, now);
+    return [...effects, ...this.stopAll(this.queues, stop, now)];
   }
 
-  /** From now on nothing begins that is not allowed when stopped, until `resume`. What runs comes first: that is what moves. */
+  /** From now on nothing begins that is not allowed when stopped, until `resume`. What runs ends first: that is what moves. */
   emergencyStop(stop: Stop, now: number): Effect[] {
     this.endings.stopped = stop;
     const effects: Effect[] = [];
@@ -149,14 +151,16 @@ export class Jobs {
       if (head !== undefined && head.job.stop !== null && isStoppable(head.job)) this.#startGrace(worker, head, now);
       effects.push(...this.stopAll(jobsOf(worker).filter(isStoppable), stop, now));
     }
-    effects.push(...this.stopAll([...this.queues].filter(isStoppable), stop, now));
+    this.endings.clearing.start();
     return effects;
   }
 
   /** Ends the emergency stop, and tries again to make safe what could not be made safe. */
-  resume(): void {
+  resume(now: number): Effect[] {
+    const effects = this.endings.clearing.finish(now);
     this.endings.stopped = null;
     this.endings.safings.retry();
+    return effects;
   }
 
   /** Takes what a waiting job needs from those that hold it, where it asks for that, and their tasks allow it. */

@@ -103,9 +103,13 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
 
   const dispatch = (): void => {
     wanted.push(...broker.dispatch(performance.now()));
-    // What is done may bring what is to be done: a worker that cannot be reached.
-    for (let batch = wanted.splice(0); batch.length > 0; batch = wanted.splice(0)) perform(batch);
+    performAll();
     alarm.set(broker.nextAt);
+  };
+
+  /** What is done may bring what is to be done: a worker that cannot be reached. */
+  const performAll = (): void => {
+    for (let batch = wanted.splice(0); batch.length > 0; batch = wanted.splice(0)) perform(batch);
   };
 
   const perform = (effects: readonly Effect[]): void => {
@@ -158,6 +162,8 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
     const { envelope, frames, error } = openEnvelope(message);
     const request = error === undefined ? decodeRequest(frames) : { kind: "bad" as const, meta: null, error };
     happen({ type: "request", requestor: envelope, user: gate.userOf(frontend), request });
+    // It waits for nothing, be it what else has come with it.
+    if (request.kind === "control" && request.control.command === "estop") performAll();
   };
 
   const fromWorker = ([id = noBytes, ...frames]: Uint8Array[]): void => {

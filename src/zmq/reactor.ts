@@ -7,6 +7,7 @@
  * a turn asks for a look (`lookAgain`). Without either, a message can lie unseen until the next one comes.
  */
 import { JSCallback, type Pointer } from "bun:ffi";
+import { socketsTurnMs } from "../limits.ts";
 import {
   addressOf,
   epollCtl,
@@ -20,9 +21,6 @@ import {
   timespecSize,
 } from "./library.ts";
 import type { Socket } from "./socket.ts";
-
-/** Passes over all sockets in one go, before timers, signals and the supervisor's messages get their turn. */
-const passesPerTurnMax = 32;
 
 /** ms that the main thread waits for a message by itself where it `waitsHere`, and how close two turns must be that it does. */
 const waitHereMs = 1;
@@ -155,16 +153,18 @@ export class Reactor {
     const startedAt = performance.now();
     const waitsUntil = this.waitsHere && startedAt - this.#busyAt < waitHereMs ? startedAt + waitingTurnMs : startedAt;
     try {
-      for (let pass = 0; pass < passesPerTurnMax; pass++) {
+      let isFirst = true;
+      do {
         const seen = this.#pass();
         // Woken, and not for a socket.
-        if (isWoken && seen === "nothing" && pass === 0) this.#other?.handler();
+        if (isWoken && isFirst && seen === "nothing") this.#other?.handler();
+        isFirst = false;
         // Between the last look and the arming a message may have come, whose edge another call has taken: look once more.
         if (seen === "nothing" && this.#isArmed) return;
         if (this.#isMoreHere(seen, waitsUntil)) continue;
         // While there is more it is no use to be woken.
         if (seen !== "more" && !this.#isArmed) this.#arm();
-      }
+      } while (performance.now() < startedAt + socketsTurnMs);
       this.#turnEndedUnarmedAt = this.#now();
       setImmediate(() => this.#turn());
     } finally {

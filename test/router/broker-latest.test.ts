@@ -122,7 +122,7 @@ describe("a newer command", () => {
     bench.estop();
     bench.reset();
     bench.ask("b", "speed", latest);
-    expect(bench.ends.slice(1)).toEqual(["a: STOPPED", "estop: ACK", "reset: ACK"]);
+    expect(bench.ends.slice(1)).toEqual(["estop: ACK", "a: STOPPED", "reset: ACK"]);
   });
 
   test("of one batch is its last; a batch's replaced part is answered in the batch", () => {

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from "bun:test";
-import { abortGraceMs, onStopMs, stopGraceMs, verdictMs } from "../../src/limits.ts";
+import { abortGraceMs, clearingJobsMax, onStopMs, stopGraceMs, verdictMs } from "../../src/limits.ts";
 import { BrokerBench, nothing } from "../support/broker-bench.ts";
 
 const drive = { name: "drive", onStop: true, resources: ["motors"] };
@@ -24,7 +24,7 @@ describe("an emergency stop", () => {
     bench.ask("waits", "spin");
     bench.estop("smoke");
     expect(bench.abortsOf("w1")).toEqual(["1: STOPPED"]);
-    expect(bench.ends).toEqual(["waits: STOPPED", "estop: ACK"]);
+    expect(bench.ends).toEqual(["estop: ACK", "waits: STOPPED"]);
     bench.pass(stopGraceMs - 1);
     expect(bench.kills).toEqual([]);
     bench.pass(1);
@@ -155,7 +155,7 @@ describe("an emergency stop", () => {
     bench.ask("a", "see");
     bench.fail("w1", 1);
     bench.estop();
-    expect(bench.ends).toEqual(["a: STOPPED", "estop: ACK"]);
+    expect(bench.ends).toEqual(["estop: ACK", "a: STOPPED"]);
     bench.reset();
     bench.pass(10_000);
     expect(bench.jobsOf("w1")).toEqual([1]);
@@ -241,11 +241,29 @@ describe("an emergency stop", () => {
     expect(bench.wishes).toEqual(["estop", "drained"]);
   });
 
-  test("ends a full queue at once", () => {
+  test("ends what still waits when it is reset, or when the engine stops", () => {
+    for (const end of [() => bench.reset(), () => bench.handle({ type: "drain" })]) {
+      bench.handle({ type: "tasks", tasks: [{ name: "spin" }] });
+      for (let count = 0; count < 1000; count++) bench.ask(`${count}`, "spin");
+      bench.estop();
+      bench.answers.length = 0;
+      end();
+      const stopped = bench.ends.filter((text) => text.endsWith("STOPPED"));
+      expect(stopped.length).toBe(1000 - clearingJobsMax);
+      expect(bench.status.jobs?.waiting).toBe(0);
+    }
+  });
+
+  test("ends a full queue little by little, in no time that is waited, and hands out nothing of it meanwhile", () => {
     bench.handle({ type: "tasks", tasks: [{ name: "spin" }] });
     for (let count = 0; count < 10; count++) bench.batch(`b${count}`, new Array<string>(1000).fill("spin"));
     bench.estop();
+    expect(bench.ends).toEqual(["estop: ACK"]);
+    bench.ready("w1", ["spin"]);
+    expect(bench.status.jobs?.waiting).toBeGreaterThan(9000);
+    bench.pass(0);
     expect(bench.ends).toHaveLength(11);
+    expect(bench.jobsOf("w1")).toEqual([]);
     expect(bench.status.jobs?.failed).toEqual({ STOPPED: 10_000 });
     expect(bench.leftovers).toEqual(nothing);
   });
