@@ -7,10 +7,13 @@
 import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { Cable } from "../support/cable.ts";
 import { type Cause, causes } from "../support/drive-causes.ts";
-import { DriveRobot } from "../support/drive-robot.ts";
+import { DriveRobot, HeldUp } from "../support/drive-robot.ts";
 
 const times = Number(process.env.TIMES ?? 3);
 setDefaultTimeout(60_000 + times * 10_000);
+
+/** On a busy machine a requestor may get no processor for as long as its dead man allows. Such a round counts for nothing, and there are few. */
+const heldUpMax = 2 + times / 10;
 
 const cable = Cable.plug();
 if (cable === null && process.env.CI === undefined)
@@ -23,8 +26,15 @@ for (const cause of causes) {
     `${cause.name}: the motor stands within ${cause.boundMs} ms, and the robot drives again, ${times} times`,
     async () => {
       const tookMs: number[] = [];
-      for (let time = 0; time < times; time++) tookMs.push(await once(cause));
-      report(cause, tookMs);
+      let heldUp = 0;
+      while (tookMs.length < times) {
+        try {
+          tookMs.push(await once(cause));
+        } catch (failure) {
+          if (!(failure instanceof HeldUp) || ++heldUp > heldUpMax) throw failure;
+        }
+      }
+      report(cause, tookMs, heldUp);
       expect(Math.max(...tookMs)).toBeLessThanOrEqual(cause.boundMs);
     },
   );
@@ -38,19 +48,12 @@ const once = async ({ task, flags = [], needsCable = false, strike, said, repair
   // At any time between two keep-alives, and between two of the task's steps.
   if (task === "drive") await Bun.sleep(Math.random() * 100);
   let struckMs = Number.NaN;
-  const struck = strike(robot, () => {
+  const now = (): void => {
     struckMs = performance.now();
-  });
-  const stoodMs = await robot.motor.stands();
-  await struck;
+  };
+  const [stoodMs] = await Promise.all([robot.motor.stands(), strike(robot, now)]);
   await repair?.(robot);
-  if (said !== null) {
-    const [exitCode, text] = said;
-    expect({ exitCode: await robot.requestor.ended(), said: robot.requestor.stderr }).toEqual({
-      exitCode,
-      said: expect.stringContaining(text),
-    });
-  }
+  if (said !== null) await robot.answers(...said);
   expect(robot.motor.speed).toBe(0);
   await robot.drivesAgain();
   // Not before the cause, by something else.
@@ -58,9 +61,12 @@ const once = async ({ task, flags = [], needsCable = false, strike, said, repair
   return stoodMs - struckMs;
 };
 
-const report = ({ name, boundMs }: Cause, tookMs: readonly number[]): void => {
+const report = ({ name, boundMs }: Cause, tookMs: readonly number[], heldUp: number): void => {
   const sorted = tookMs.toSorted((one, other) => one - other);
   const share = (part: number): number => sorted[Math.ceil(sorted.length * part) - 1] ?? Number.NaN;
   const figures = [share(0.5), share(0.99), share(1)].map((ms) => ms.toFixed(0).padStart(6)).join("");
-  process.stdout.write(`${name.padEnd(66)}${figures} ms (median, p99, max of ${times}); at most ${boundMs} ms\n`);
+  const others = heldUp === 0 ? "" : `; ${heldUp} more were ended by the dead man of a requestor that was held up`;
+  process.stdout.write(
+    `${name.padEnd(66)}${figures} ms (median, p99, max of ${times}); at most ${boundMs} ms${others}\n`,
+  );
 };

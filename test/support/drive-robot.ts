@@ -10,6 +10,18 @@ import { Motor } from "./motor.ts";
 import { freePorts } from "./ports.ts";
 import { type TempFolder, tempFolder } from "./temp-folder.ts";
 
+/** A requestor, or the machine as a whole, stood still for longer than the dead man allows: the robot has stopped for that. */
+export class HeldUp extends Error {
+  override readonly name = "HeldUp";
+}
+
+const answered = async (send: RunningCommand, exitCode: number, said: string): Promise<void> => {
+  const real = { exitCode: await send.ended(), said: send.stdout + send.stderr };
+  if (real.exitCode === exitCode && real.said.includes(said)) return;
+  const what = `${real.exitCode}, ${real.said.trim()}, instead of ${exitCode}, ${said}`;
+  throw real.said.includes("DEADMAN") ? new HeldUp(what) : new Error(what);
+};
+
 const tasks = readFileSync(join(import.meta.dir, "drive-tasks.ts"), "utf8");
 
 export class DriveRobot implements AsyncDisposable {
@@ -67,11 +79,15 @@ export class DriveRobot implements AsyncDisposable {
     await this.motor.turns();
   }
 
+  /** Waits until whoever has set it off is answered so. */
+  async answers(exitCode: number, said: string): Promise<void> {
+    await answered(this.requestor, exitCode, said);
+  }
+
   /** Waits until a short drive, asked for anew, has ended as it should. */
   async drivesAgain(): Promise<void> {
     await using send = this.#send("drive", "0.05");
-    const exitCode = await send.ended();
-    if (exitCode !== 0 || send.stdout !== "there\n") throw new Error(`it does not drive: ${exitCode}, ${send.stderr}`);
+    await answered(send, 0, "there");
   }
 
   async estop(): Promise<void> {
@@ -89,6 +105,7 @@ export class DriveRobot implements AsyncDisposable {
     await using client = connect(this.#endpoint);
     const { workers } = await client.status();
     const [driver, ...others] = workers.filter(({ role, state }) => role === "task" && state === "busy");
+    if (driver === undefined) await this.answers(0, "nothing: it should still drive");
     if (driver === undefined || others.length > 0) throw new Error("not one worker is busy");
     return driver.pid;
   }
