@@ -6,52 +6,36 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { Cable, type Machine } from "../support/cable.ts";
 import { fromSource } from "../support/engine.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
 setDefaultTimeout(60_000);
 
-const [robot, laptop] = [`robot-${process.pid}`, `laptop-${process.pid}`];
-const robotAddress = "192.168.1.20";
-
-const ip = (line: string): boolean => Bun.spawnSync(["ip", ...line.split(" ")], { stderr: "ignore" }).success;
-const unplug = (): void => {
-  for (const name of [robot, laptop]) ip(`netns del ${name}`);
-};
-const plug = (): boolean =>
-  ip(`netns add ${robot}`) &&
-  ip(`netns add ${laptop}`) &&
-  ip(`-n ${robot} link add eth0 type veth peer name eth0 netns ${laptop}`) &&
-  ip(`-n ${robot} addr add ${robotAddress}/24 dev eth0`) &&
-  ip(`-n ${laptop} addr add 192.168.1.30/24 dev eth0`) &&
-  [robot, laptop].every((name) => ip(`-n ${name} link set lo up`) && ip(`-n ${name} link set eth0 up`));
-
-const isPlugged = Bun.which("ip") !== null && plug();
-if (!isPlugged) {
-  unplug();
-  if (process.env.CI === undefined)
-    process.stderr.write("no network namespaces here (are you root?): two machines are not tried\n");
-}
+const cable = Cable.plug();
+if (cable === null && process.env.CI === undefined)
+  process.stderr.write("no network namespaces here (are you root?): two machines are not tried\n");
+const robotAddress = Cable.robotAddress;
 
 const readme = readFileSync(join(import.meta.dir, "../../README.md"), "utf8");
 const section = /^## Two machines\n(.*?)^## /ms.exec(readme)?.[1] ?? "";
 /** `robot$ command`, `laptop$ command` */
-const steps = [...section.matchAll(/^(robot|laptop)\$ ((?:.*\\\n)*.*)$/gm)].map(([, machine = "", command = ""]) => ({
-  machine,
+const steps = [...section.matchAll(/^(robot|laptop)\$ ((?:.*\\\n)*.*)$/gm)].map(([, machine, command = ""]) => ({
+  machine: machine as Machine,
   command: command.replace(/\\\n\s*/g, ""),
 }));
 
 const folder = tempFolder({
   "bin/task-engine": `#!/bin/sh\nexec ${fromSource.join(" ")} "$@"\n`,
-  "bin/ssh": `#!/bin/sh\nshift\ncd ${"$"}ROBOT_HOME && HOME=${"$"}ROBOT_HOME exec ip netns exec ${robot} sh -c "${"$"}*"\n`,
+  "bin/ssh": `#!/bin/sh\nshift\ncd ${"$"}ROBOT_HOME && HOME=${"$"}ROBOT_HOME exec ${cable?.at("robot").join(" ")} sh -c "${"$"}*"\n`,
 });
 const homes = { robot: folder.at("robot"), laptop: folder.at("laptop") };
-const spawnAt = (machine: string, command: string) =>
-  Bun.spawn(["ip", "netns", "exec", machine === "robot" ? robot : laptop, "sh", "-c", command], {
-    cwd: machine === "robot" ? homes.robot : homes.laptop,
+const spawnAt = (machine: Machine, command: string) =>
+  Bun.spawn([...(cable?.at(machine) ?? []), "sh", "-c", command], {
+    cwd: homes[machine],
     env: {
       PATH: `${folder.at("bin")}:${process.env.PATH}`,
-      HOME: machine === "robot" ? homes.robot : homes.laptop,
+      HOME: homes[machine],
       ROBOT_HOME: homes.robot,
       TASK_ENGINE_STATE: folder.at("state"),
     },
@@ -59,7 +43,7 @@ const spawnAt = (machine: string, command: string) =>
     stdout: "pipe",
     stderr: "pipe",
   });
-const runAt = async (machine: string, command: string) => {
+const runAt = async (machine: Machine, command: string) => {
   const child = spawnAt(machine, command);
   const [exitCode, stdout, stderr] = await Promise.all([child.exited, child.stdout.text(), child.stderr.text()]);
   return { exitCode, stdout, stderr };
@@ -73,7 +57,7 @@ beforeAll(() => {
 afterAll(async () => {
   engine?.kill("SIGTERM");
   await engine?.exited;
-  unplug();
+  cable?.[Symbol.dispose]();
   folder[Symbol.dispose]();
 });
 
@@ -83,10 +67,10 @@ test("the README needs at most four commands", () => {
   expect(steps.at(-1)?.command).toContain("task-engine send");
 });
 
-test.skipIf(!isPlugged && process.env.CI === undefined)(
+test.skipIf(cable === null && process.env.CI === undefined)(
   "the README's commands for two machines let the laptop in at the robot, and nobody else",
   async () => {
-    expect(isPlugged).toBe(true);
+    expect(cable).not.toBeNull();
     let answer = "";
     for (const { machine, command } of steps) {
       if (command.startsWith("task-engine serve")) {

@@ -7,6 +7,8 @@ export interface Surroundings {
   readonly stdin?: "pipe" | "ignore";
   /** Runs it on a terminal, which is its stdin, stdout and stderr. */
   readonly terminal?: boolean;
+  /** What goes before it, such as `ip netns exec NAME`. */
+  readonly prefix?: readonly string[];
 }
 
 /** ms. Nothing takes as long; a test that gets there has failed. */
@@ -18,8 +20,8 @@ export class RunningCommand implements AsyncDisposable {
   stdout = "";
   stderr = "";
 
-  constructor(args: readonly string[], { env, stdin = "ignore", terminal = false }: Surroundings) {
-    const command = [...fromSource, ...args];
+  constructor(args: readonly string[], { env, stdin = "ignore", terminal = false, prefix = [] }: Surroundings) {
+    const command = [...prefix, ...fromSource, ...args];
     if (terminal) {
       const closed = Promise.withResolvers<void>();
       this.#process = Bun.spawn(command, {
