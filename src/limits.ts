@@ -183,8 +183,8 @@ export const stopLineBytesMax = 1024;
 export const deadmanMsMin = 50;
 export const keepAlivesPerDeadman = 4;
 
-/** ms that the router listens on before it takes a requestor for dead: it may have been held up itself, with what that one has said still unread. */
-export const deadmanDoubtMs = 25;
+/** ms that a router which was held up reads what has come meanwhile at the most, before it looks at limits of time. */
+export const stallReadMsMax = 250;
 
 /** resources of one task. */
 export const resourcesMax = 16;

@@ -7,7 +7,8 @@ export class Alarm {
   #timer: Timer | null = null;
   #at = Number.POSITIVE_INFINITY;
 
-  constructor(private readonly ring: () => void) {}
+  /** @param ring is told how many ms late it is */
+  constructor(private readonly ring: (lateMs: number) => void) {}
 
   /** @param at time of performance.now(); null for never */
   set(at: number | null): void {
@@ -21,8 +22,9 @@ export class Alarm {
   }
 
   #ring(): void {
+    const lateMs = Math.max(0, performance.now() - this.#at);
     this.#clear();
-    this.ring();
+    this.ring(lateMs);
   }
 
   #clear(): void {

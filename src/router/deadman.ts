@@ -1,8 +1,4 @@
-/**
- * Requests whose jobs end once their requestor does not show any more that it is there: how long that is, and when it is over.
- * Then it is listened for a moment longer: a router that was itself held up has what came meanwhile still to read.
- */
-import { deadmanDoubtMs } from "../limits.ts";
+/** Requests whose jobs end once their requestor does not show any more that it is there: how long that is, and when it is over. */
 import type { Effect } from "./effects.ts";
 import { deadmanOf, type Job, type Request, type Stop } from "./job.ts";
 import type { Timers } from "./timers.ts";
@@ -17,22 +13,16 @@ export class DeadMen {
 
   /** From now on its requestor has to be heard of. */
   watch(request: Request): void {
-    this.#lookAt(endOf(request), request, (now) => {
-      this.#lookAt(now + deadmanDoubtMs, request, (later) =>
-        this.end(request, `its requestor was quiet for ${request.deadmanMs} ms`, later),
-      );
-      return [];
-    });
-  }
-
-  /** At that time, unless it has been heard of meanwhile: then the next look is when that will be too long ago. */
-  #lookAt(at: number, request: Request, onQuiet: (now: number) => Effect[]): void {
+    const endAt = (): number => request.aliveAt + request.deadmanMs;
     this.timers.add({
-      at,
+      at: endAt(),
       isAlive: () => request.left > 0,
       fire: (now) => {
         // The very sum that the timer has: another way to write it may be a rounding error short of it, for ever.
-        if (endOf(request) <= now) return onQuiet(now);
+        if (endAt() <= now) {
+          return this.end(request, `its requestor was quiet for ${request.deadmanMs} ms`, now);
+        }
+        // It has been heard of since: the next look is when that will be too long ago.
         this.watch(request);
         return [];
       },
@@ -44,5 +34,3 @@ export class DeadMen {
     return this.stopAll(guarded, { code: "DEADMAN", message }, now);
   }
 }
-
-const endOf = ({ aliveAt, deadmanMs }: Request): number => aliveAt + deadmanMs;

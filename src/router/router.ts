@@ -20,6 +20,7 @@ import {
   lingerMs,
   messageFramesMax,
   peerQueueMessagesMax,
+  stallReadMsMax,
 } from "../limits.ts";
 import { say, warn } from "../log.ts";
 import { Pulse } from "../pulse.ts";
@@ -77,9 +78,9 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
     firstJob: Date.now() * 1000,
   });
   // What is here already comes before the time that has passed: after a stall of this process an answer must not be taken for a
-  // TIMEOUT, nor a KEEPALIVE for silence.
-  const alarm = new Alarm(() => {
-    reactor.lookNow();
+  // TIMEOUT, nor a KEEPALIVE for silence. What has gathered in so many ms may take as many to be read, within bounds.
+  const alarm = new Alarm((lateMs) => {
+    reactor.lookNow(Math.min(lateMs, stallReadMsMax));
     turn({ type: "tick" });
   });
 

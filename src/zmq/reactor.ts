@@ -111,9 +111,14 @@ export class Reactor {
     });
   }
 
-  /** Gives each socket its turn at once: for who is about to act on that something has not come. Not to be called by a handler. */
-  lookNow(): void {
-    this.#turn();
+  /**
+   * Gives the sockets their turns at once, for who is about to act on that something has not come; again while something comes
+   * and `ms` are not over. Not to be called by a handler.
+   */
+  lookNow(ms: number): void {
+    const endAt = performance.now() + ms;
+    do this.#turn();
+    while (!this.#isArmed && performance.now() < endAt);
   }
 
   /** What a handler throws would vanish in the foreign call: it is thrown again where Bun reports it and ends the process. */

@@ -219,12 +219,6 @@ export class BrokerBench {
     this.handle({ type: "tick" });
   }
 
-  /** Lets time pass in which the broker does nothing, be it due: its process was held up. */
-  oversleep(ms: number): void {
-    this.now += ms;
-    this.handle({ type: "tick" });
-  }
-
   /** The same, while these workers beat. */
   passWith(keys: readonly string[], ms: number): void {
     const end = this.now + ms;

@@ -1,5 +1,5 @@
 /** What was asked, what has run and what was answered: it sees at once what must not be, and throws it. */
-import { abortGraceMs, deadmanDoubtMs, killMs, taskSliceMs, verdictMs } from "../../../src/limits.ts";
+import { abortGraceMs, killMs, taskSliceMs, verdictMs } from "../../../src/limits.ts";
 import { deadmanOf } from "../../../src/router/job.ts";
 import type { ErrorCode } from "../../../src/wire/errors.ts";
 import type { TaskOptions } from "../../../src/wire/policy.ts";
@@ -189,7 +189,7 @@ export class Ledger {
     part.isInHand = supervised && canBeTold;
     check(!ask.isForbidden && (!canBeTold || now <= ask.revokedAt + echoMs), `${name}: begun without the right to`);
     this.emergencies().begin(part.name, canBeTold);
-    const deadAt = ask.quietAt + deadmanOfPart(part) + deadmanDoubtMs + echoMs;
+    const deadAt = ask.quietAt + deadmanOfPart(part) + echoMs;
     check(!canBeTold || now <= deadAt, `${name}: begun though its requestor was quiet for too long`);
     const tries = part.task === null ? 1 : triesOf(part.task);
     check(part.begins <= tries, `${name}: begun ${part.begins} times, ${tries} allowed`);

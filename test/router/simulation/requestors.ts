@@ -1,6 +1,6 @@
 /** Those who ask: in bursts, one at a time, in batches, with limits, twice under one name, and who change their minds. */
 
-import { abortGraceMs, deadmanDoubtMs } from "../../../src/limits.ts";
+import { abortGraceMs } from "../../../src/limits.ts";
 import {
   encodeBatchRequest,
   encodeCancel,
@@ -144,7 +144,7 @@ export class Requestors {
     agenda.after(random.between(0, 600), () => {
       if (!isOpen()) return;
       ledger.goQuiet(ask, agenda.now);
-      agenda.after(deadmanMs + deadmanDoubtMs + abortGraceMs + 3 * delayMsMax, () => ledger.checkDead(ask));
+      agenda.after(deadmanMs + abortGraceMs + 3 * delayMsMax, () => ledger.checkDead(ask));
     });
   }
 
