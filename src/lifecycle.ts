@@ -15,6 +15,8 @@ export type ChildMessage =
   | { readonly type: "pong" }
   /** The router, after `drain`: nothing runs and nothing waits any more. */
   | { readonly type: "drained" }
+  /** The router, last of all: tasks of which a job was cut off whose `onStop` has not been run since. */
+  | { readonly type: "unsafe"; readonly tasks: readonly string[] }
   /** The router: this worker does not let go of a job that it was told to end. */
   | { readonly type: "kill"; readonly pid: number; readonly why: string }
   /** A worker that has done its share, or was told to end, and does so as soon as it holds nothing. It is no death. */
@@ -47,6 +49,8 @@ export type SupervisorMessage =
   | { readonly type: "tasks"; readonly tasks: readonly KnownTask[]; readonly isUnsafe?: boolean }
   /** To the router and to task workers, before the tasks and at each change: the emergency stop that holds, or null. */
   | { readonly type: "stopped"; readonly stopped: Stopped | null }
+  /** To the router: the reset that was asked for does not come, and the emergency stop stays. */
+  | { readonly type: "resetRefused"; readonly why: string }
   /**
    * To a task worker: end what runs and what waits, by this code, but for tasks that are allowed when stopped if it `spares` them; then
    * say `still`. One that does not in time is killed.

@@ -48,6 +48,8 @@ export type BrokerEvent =
   | { readonly type: "tasks"; readonly tasks: readonly KnownTask[]; readonly isUnsafe?: boolean }
   /** The supervisor says that the engine is in emergency stop, or no more. */
   | { readonly type: "stopped"; readonly stopped: Stopped | null }
+  /** And that a reset does not come. */
+  | { readonly type: "resetRefused"; readonly why: string }
   /** A requestor's connection is gone. `peer`: its routing id. */
   | { readonly type: "lost"; readonly peer: Uint8Array }
   /** The supervisor has died, and all its workers with it. */
@@ -133,10 +135,13 @@ export class Broker {
           .flatMap((worker) => this.#losses.died(worker, event.begun, now));
       case "tasks":
         this.#catalogue.expect(event.tasks);
-        if (event.isUnsafe === true) this.#secureAll(event.tasks, now);
+        this.#jobs.queues.revise((task) => this.#catalogue.policyOf(task));
+        if (event.isUnsafe === true) this.#jobs.endings.safings.startAll(event.tasks, now);
         return this.#endOrphans(now);
       case "stopped":
         return this.#reception.emergency.hear(event.stopped, now);
+      case "resetRefused":
+        return this.#reception.emergency.refuseResets("STOPPED", event.why);
       case "lost":
         return this.#reception.lost(event.peer, now);
       case "orphaned": {
@@ -155,17 +160,6 @@ export class Broker {
         return [...this.#workers].flatMap((worker) => this.#jobs.stopAll(jobsOf(worker), stoppedByEngine, now));
       case "tick":
         return [...this.#jobs.tick(now), ...this.#giveUpSilent(now)];
-    }
-  }
-
-  /** Jobs of before may have been cut off, and nobody knows which. */
-  #secureAll(tasks: readonly KnownTask[], now: number): void {
-    const why: Stop = {
-      code: "INTERRUPTED",
-      message: "the engine was cut off while a job of it may have been running",
-    };
-    for (const { name, ...policy } of tasks) {
-      if (policy.onStop === true) this.#jobs.endings.safings.start(name, policy, why, now);
     }
   }
 

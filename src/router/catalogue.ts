@@ -36,7 +36,8 @@ export class Catalogue {
   }
 
   policyOf(task: string): Policy | undefined {
-    return this.workers.serving(taskQueue(task))[0]?.policies.get(task) ?? this.#expected.get(task);
+    // The task files first: workers that are being replaced still have what they said before.
+    return this.#expected.get(task) ?? this.workers.serving(taskQueue(task))[0]?.policies.get(task);
   }
 
   get taskNames(): string[] {

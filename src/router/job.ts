@@ -64,8 +64,8 @@ export interface Job extends Draft {
   /** Grows with each job that is accepted. */
   readonly id: number;
   readonly priority: number;
-  /** What its task's definition said at its acceptance. */
-  readonly policy: Policy;
+  /** What its task's definition said when it was accepted, or when it was read anew since, while the job was waiting. */
+  policy: Policy;
   /** ms, on the clock of the broker's `now`, as all times here. */
   readonly acceptedAt: number;
   /** It must not begin after this; Infinity for no limit. */

@@ -7,6 +7,7 @@
  * start, and by no later ones, so that none waits for ever.
  */
 import { priorityHeadStartMs, queueBytesMax, queueJobsMax } from "../limits.ts";
+import type { Policy } from "../wire/policy.ts";
 import { Fifo } from "./fifo.ts";
 import { type Job, safingPriority, urgentPriority, waitingPriority } from "./job.ts";
 
@@ -127,6 +128,20 @@ export class JobQueues {
     // An empty queue must not stay: names come from workers, and workers come and go.
     if (queue?.length === 0) this.#queues.delete(job.queue);
     return true;
+  }
+
+  /** The tasks' definitions have been read anew: what waits needs what they say now, and is made safe as they say now. */
+  revise(policyOf: (task: string) => Policy | undefined): void {
+    for (const job of [...this.#jobs]) {
+      const policy = job.kind === "task" ? policyOf(job.name) : undefined;
+      if (policy === undefined || JSON.stringify(policy) === JSON.stringify(job.policy)) continue;
+      const isParked = job.state === "waiting";
+      // Its place among the others may depend on it.
+      this.remove(job);
+      job.policy = policy;
+      if (isParked) this.park(job);
+      else this.putBack(job);
+    }
   }
 
   depth(name: string): number {

@@ -204,6 +204,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   });
   // The ports stay taken meanwhile, and who asks is answered: nobody else may begin while this ends.
   if (isOrphaned) await endOrphaned();
+  else tellSupervisor({ type: "unsafe", tasks: broker.tasksAtRisk });
   clearInterval(ticks);
   alarm.set(null);
   frontend.close();

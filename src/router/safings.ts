@@ -3,6 +3,7 @@
  * no job of its task begins, and what the task's jobs hold is held by it. One that has failed too often stays so until `retry`.
  */
 import type { Policy } from "../wire/policy.ts";
+import type { KnownTask } from "./catalogue.ts";
 import type { Effect } from "./effects.ts";
 import { createJob, type Job, resourcesOf, type Stop, safeQueue } from "./job.ts";
 import type { Outcome } from "./outcome.ts";
@@ -58,6 +59,14 @@ export class Safings {
     this.#byTask.set(task, its.add(job));
     this.resources.take(job);
     this.queues.push(job);
+  }
+
+  /** Jobs of before may have been cut off, and nobody knows which. */
+  startAll(tasks: readonly KnownTask[], now: number): void {
+    const message = "the engine was cut off while a job of it may have been running";
+    for (const { name, ...policy } of tasks) {
+      if (policy.onStop === true) this.start(name, policy, { code: "INTERRUPTED", message }, now);
+    }
   }
 
   /** Takes a safing's end. */

@@ -30,6 +30,8 @@ export interface Ending {
   readonly signal: string | number | null;
   /** What it gave as the reason why it cannot start. */
   readonly fatal: string | null;
+  /** Of a router: tasks that are left unsafe; null if it has not said, and all may be. */
+  readonly unsafe: readonly string[] | null;
   /** How it ended, as the words that follow its name in a sentence. */
   readonly words: string;
   /** Why this is no death to be counted, as the words that follow `for`; null where it is one. */
@@ -59,6 +61,7 @@ export class Child {
   #isOnline = false;
   #isLate = false;
   #fatal: string | null = null;
+  #unsafe: readonly string[] | null = null;
   /** Why it was, or has said that it will be, ended on purpose. */
   #dismissal: string | null = null;
   #farewell: string | null = null;
@@ -162,7 +165,9 @@ export class Child {
     else if (message.type === "fatal") this.#fatal = message.message;
     else if (message.type === "recycle") this.#farewell = message.why;
     else if (message.type === "still") this.#stills.get(message.halt)?.();
-    else if (this.role.kind === "router") this.#options.onWish(message);
+    else if (this.role.kind !== "router") return;
+    else if (message.type === "unsafe") this.#unsafe = message.tasks;
+    else this.#options.onWish(message);
   }
 
   async #waitForEnd(): Promise<Ending> {
@@ -172,7 +177,8 @@ export class Child {
     await within(this.#disconnected.promise, lastWordsMs);
     const { exitCode, signalCode: signal } = this.#process;
     const excuse = this.#dismissal ?? (exitCode === 0 ? this.#farewell : null);
-    return { exitCode, signal, fatal: this.#fatal, words: this.#endingWords(exitCode, signal), excuse };
+    const words = this.#endingWords(exitCode, signal);
+    return { exitCode, signal, fatal: this.#fatal, unsafe: this.#unsafe, words, excuse };
   }
 
   #endingWords(exitCode: number | null, signal: string | number | null): string {

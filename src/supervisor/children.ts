@@ -66,16 +66,15 @@ export class Children implements Iterable<Child> {
   }
 
   /**
-   * Asks those that are meant to end, and kills those that do not. Whether all have ended without being killed.
+   * Asks those that are meant to end, and kills those that do not.
    * @param graceMs what they have to finish first may take as long
    */
-  async terminate(isMeant: (child: Child) => boolean, graceMs = 0): Promise<boolean> {
-    const terminate = async (child: Child): Promise<boolean> => {
-      if (!(await child.terminate(graceMs)))
-        warn(`Process [${child.pid}]: ${child.role.kind} does not end even by SIGKILL, and is left to the system`);
-      return child.hasEnded && (await child.ended).signal !== "SIGKILL";
+  async terminate(isMeant: (child: Child) => boolean, graceMs = 0): Promise<void> {
+    const terminate = async (child: Child): Promise<void> => {
+      if (await child.terminate(graceMs)) return;
+      warn(`Process [${child.pid}]: ${child.role.kind} does not end even by SIGKILL, and is left to the system`);
     };
-    return (await Promise.all([...this.#all].filter(isMeant).map(terminate))).every((isClean) => isClean);
+    await Promise.all([...this.#all].filter(isMeant).map(terminate));
   }
 
   /** Kills them, and starts none any more. */

@@ -73,14 +73,21 @@ export class Emergency {
   async reset(): Promise<void> {
     const stops = this.#stops;
     while (this.#underway !== null) await this.#underway.done;
-    if (this.#stops !== stops) return;
+    if (this.#stops !== stops) return this.#refuseReset("an emergency stop was asked for after this reset");
     const failure = await this.#onDisk((state) => state.unlatch());
-    if (this.#stops !== stops) return;
-    if (failure === null) {
-      if (this.#stopped !== null) say("[ENGINE] The emergency stop is ended");
-      this.#stopped = null;
-    } else error(`[ENGINE] The emergency stop stays, for its file cannot be removed: ${failure}`);
+    if (this.#stops !== stops) return this.#refuseReset("an emergency stop was asked for after this reset");
+    if (failure !== null) {
+      const why = `the emergency stop stays, for its file cannot be removed: ${failure}`;
+      error(`[ENGINE] ${why}`);
+      return this.#refuseReset(why);
+    }
+    if (this.#stopped !== null) say("[ENGINE] The emergency stop is ended");
+    this.#stopped = null;
     this.#tellAll();
+  }
+
+  #refuseReset(why: string): void {
+    this.#parts.children.router?.send({ type: "resetRefused", why });
   }
 
   /** What was first stays. */
@@ -101,7 +108,7 @@ export class Emergency {
     const finish = async (): Promise<void> => {
       await Promise.all([still, alongside]);
       const failure = await hook.run({ code: "STOPPED", message });
-      if (failure !== null) error(`[ENGINE] The robot may not be safe: the task of on-stop ${failure}`);
+      if (failure !== null) error(`[ENGINE] The robot may not be safe: what should have made it so ${failure}`);
       await latched;
       this.#underway = null;
     };
@@ -128,6 +135,11 @@ export class Emergency {
     const { router, taskWorkers } = this.#parts.children;
     const all: Child[] = router === undefined ? taskWorkers : [router, ...taskWorkers];
     for (const child of all) child.send({ type: "stopped", stopped: this.#stopped });
+  }
+
+  /** Resolves when what was to be written down is, or has failed. */
+  get written(): Promise<void> {
+    return this.#disk;
   }
 
   /** Null, or what the file system says. */

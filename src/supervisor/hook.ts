@@ -1,7 +1,7 @@
-/** The task of `on-stop`, which makes the whole robot safe. It runs in a process of its own, made for it: workers may be what is unsafe. */
+/** What makes the robot safe: the task of `on-stop`, and the `onStop` of tasks. It runs in a process made for it: workers may be what is unsafe. */
 import { onStopTriesMax, safeMs } from "../limits.ts";
 import type { Children } from "./children.ts";
-import type { Role } from "./roles.ts";
+import type { Role, Roles } from "./roles.ts";
 
 /** Why it runs, as the task is told. */
 export interface Why {
@@ -10,27 +10,30 @@ export interface Why {
 }
 
 export class Hook {
-  readonly #role: Role | null;
+  readonly #role: Role;
+  readonly #task: string | null;
   readonly #children: Children;
   #last: Promise<string | null> = Promise.resolve(null);
 
-  /** @param role null: there is none, and all is done with that */
-  constructor(role: Role | null, children: Children) {
-    this.#role = role;
+  constructor({ safe, hook }: Roles, children: Children) {
+    this.#role = safe;
+    this.#task = hook;
     this.#children = children;
   }
 
-  /** Runs it, one at a time, for `safeMs` at most. Null if it has done its work; else why not, as the words that follow its name. */
-  run(why: Why): Promise<string | null> {
-    this.#last = this.#last.then(() => this.#run(why));
+  /**
+   * Runs it, one at a time, for `safeMs` at most. Null if it has done its work, or there is none; else why not, as the words that
+   * follow its name.
+   * @param tasks those whose `onStop` is to be run as well
+   */
+  run(why: Why, tasks: readonly string[] = []): Promise<string | null> {
+    this.#last = this.#last.then(() => this.#run(why, tasks));
     return this.#last;
   }
 
-  async #run({ code, message }: Why): Promise<string | null> {
-    if (this.#role === null) return null;
-    // A stranger's words; there is one character that no program can be given.
-    const words = message.replaceAll("\0", " ");
-    const role = { ...this.#role, argv: [...this.#role.argv, `--code=${code}`, `--message=${words}`] };
+  async #run(why: Why, tasks: readonly string[]): Promise<string | null> {
+    if (this.#task === null && tasks.length === 0) return null;
+    const role = this.#roleFor(why, tasks);
     const overAtMs = performance.now() + safeMs;
     let failure = "was not done in time";
     for (let tries = 0; tries < onStopTriesMax; tries++) {
@@ -45,5 +48,12 @@ export class Hook {
       if (exitCode !== null) break;
     }
     return failure;
+  }
+
+  #roleFor({ code, message }: Why, tasks: readonly string[]): Role {
+    const hook = this.#task === null ? [] : ["--run", this.#task];
+    // A stranger's words; there is one character that no program can be given.
+    const why = [`--code=${code}`, `--message=${message.replaceAll("\0", " ")}`];
+    return { ...this.#role, argv: [...this.#role.argv, ...hook, ...tasks.map((task) => `--on-stop=${task}`), ...why] };
   }
 }

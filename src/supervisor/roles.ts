@@ -18,8 +18,10 @@ export interface Roles {
   readonly scan: Role;
   readonly router: Role;
   readonly workers: readonly Role[];
-  /** Runs the task of `on-stop`, and ends; null if there is none. Why it runs follows its flags. */
-  readonly hook: (Role & { readonly task: string }) | null;
+  /** Makes safe what is named behind its flags, and ends. */
+  readonly safe: Role;
+  /** The task of `on-stop`, if there is one. */
+  readonly hook: string | null;
 }
 
 /** Of a role that does one thing and ends, and is never online. */
@@ -27,8 +29,7 @@ export const isErrand = ({ kind }: Role): boolean => kind === "scan" || kind ===
 
 export const rolesOf = (config: Config): Roles => {
   const tasks = config.tasks === null ? [] : ["--tasks", config.tasks];
-  const task = config.onStop?.replace(/^task_/i, "") ?? null;
-  const hook = task === null ? [] : ["--run", task];
+  const hook = config.onStop?.replace(/^task_/i, "") ?? null;
   const verbose = config.verbose ? ["--verbose"] : [];
   const recycle = [
     ...(config.workerJobsMax === null ? [] : ["--jobs-max", `${config.workerJobsMax}`]),
@@ -46,7 +47,7 @@ export const rolesOf = (config: Config): Roles => {
     `${config.backendPort}`,
     // Who makes the robot safe if the supervisor dies must know how.
     ...tasks,
-    ...hook,
+    ...(hook === null ? [] : ["--run", hook]),
     "--stop-grace-ms",
     `${config.stopGraceMs}`,
   ];
@@ -63,8 +64,8 @@ export const rolesOf = (config: Config): Roles => {
     workers: Array.from({ length: config.taskWorkers + config.dataWorkers }, (_, index) =>
       worker(index < config.taskWorkers ? "task worker" : "data worker", index),
     ),
-    hook:
-      task === null ? null : { kind: "safe", name: "safe", argv: ["safe", ...tasks, ...hook], takesEnv: true, task },
+    safe: { kind: "safe", name: "safe", argv: ["safe", ...tasks], takesEnv: true },
+    hook,
   };
 };
 

@@ -3,7 +3,7 @@
  * it, the task of `on-stop`, and that nothing runs on which nobody has an eye any more.
  */
 import type { KnownTask, SupervisorMessage } from "../lifecycle.ts";
-import { abortGraceMs } from "../limits.ts";
+import { abortGraceMs, killMs } from "../limits.ts";
 import { error, warn } from "../log.ts";
 import type { Child } from "./child.ts";
 import type { Children } from "./children.ts";
@@ -11,9 +11,10 @@ import { Emergency } from "./emergency.ts";
 import { haltAll } from "./halting.ts";
 import { Hook } from "./hook.ts";
 import type { SafetyOptions } from "./options.ts";
-import type { Role } from "./roles.ts";
+import type { Roles } from "./roles.ts";
 import { StateFolder } from "./state-folder.ts";
 import { StopSocket } from "./stop-socket.ts";
+import { within } from "./within.ts";
 
 export class Safety {
   readonly emergency: Emergency;
@@ -30,7 +31,7 @@ export class Safety {
   #hasServed = false;
 
   /** Rejects with StateFolderError or StopSocketError. From then on the engine can be stopped past its router. */
-  static async open(options: SafetyOptions, children: Children, hook: Role | null): Promise<Safety> {
+  static async open(options: SafetyOptions, children: Children, roles: Roles): Promise<Safety> {
     const { folder, isPrivate } = options;
     const state = new StateFolder(folder, isPrivate);
     const { promise: ready, resolve } = Promise.withResolvers<Safety>();
@@ -38,7 +39,7 @@ export class Safety {
     // Before anything is read or written: what another engine has in that folder is not for this one.
     const socket = await StopSocket.open(state.socketPath, isPrivate, stop);
     try {
-      const safety = new Safety(options, children, new Hook(hook, children), state, socket);
+      const safety = new Safety(options, children, new Hook(roles, children), state, socket);
       resolve(safety);
       return safety;
     } catch (failure) {
@@ -71,7 +72,7 @@ export class Safety {
     warn("[ENGINE] The last engine has ended without notice: what it did is made safe first");
     const failure = await this.#hook.run({ code: "INTERRUPTED", message: "the last engine ended without notice" });
     if (failure === null) return;
-    const reason = `the task of on-stop ${failure}, after a crash of the engine`;
+    const reason = `what should have made the robot safe ${failure}, after a crash of the engine`;
     this.emergency.hold({ reason, since: Date.now() / 1000 });
   }
 
@@ -106,24 +107,26 @@ export class Safety {
   }
 
   /**
-   * The workers are gone.
-   * @param isClean whether the engine was told to stop and none of them had to be killed
+   * All that could run anything is gone.
+   * @param unsafe tasks of which jobs were cut off; null if that is not known
    */
-  async leave(isClean: boolean): Promise<void> {
-    const isSafe = this.#hasServed ? (await this.#makeSafe()) && isClean : !this.#hasCrashed;
+  async leave(unsafe: readonly string[] | null): Promise<void> {
+    const isSafe = this.#hasServed ? (await this.#makeSafe(unsafe ?? [])) && unsafe !== null : !this.#hasCrashed;
     if (!isSafe) return;
     await this.#state
       .leave()
       .catch((failure: Error) => warn(`[ENGINE] This stop will look like a crash: ${failure.message}`));
   }
 
-  close(): void {
+  /** What was to be written down has its time for that: a stop that comes right before the engine's own must be there after it. */
+  async close(): Promise<void> {
     this.#socket.close();
+    await within(this.emergency.written, killMs);
   }
 
-  async #makeSafe(): Promise<boolean> {
-    const failure = await this.#hook.run({ code: "SHUTTING_DOWN", message: "the engine stops" });
-    if (failure !== null) error(`[ENGINE] The robot may not be safe: the task of on-stop ${failure}`);
+  async #makeSafe(tasks: readonly string[]): Promise<boolean> {
+    const failure = await this.#hook.run({ code: "SHUTTING_DOWN", message: "the engine stops" }, tasks);
+    if (failure !== null) error(`[ENGINE] The robot may not be safe: what should have made it so ${failure}`);
     return failure === null;
   }
 }

@@ -44,17 +44,17 @@ export class Supervisor {
   async run(): Promise<Outcome> {
     const { safety, roles } = this.#options;
     try {
-      this.#safety = await Safety.open(safety, this.#children, roles.hook);
+      this.#safety = await Safety.open(safety, this.#children, roles);
       await Promise.race([this.#start(this.#safety), this.#outcome.promise]);
       const outcome = await this.#outcome.promise;
-      await this.#stopAll(this.#safety, outcome);
+      await this.#stopAll(this.#safety);
       return this.#isKilling ? { type: "killed" } : outcome;
     } catch (failure) {
       if (!(failure instanceof StateFolderError || failure instanceof StopSocketError)) throw failure;
       return { type: "failed", reason: failure.message };
     } finally {
       this.#children.killAll();
-      this.#safety?.close();
+      await this.#safety?.close();
     }
   }
 
@@ -133,7 +133,7 @@ export class Supervisor {
     const child = this.#children.spawn(scan);
     if (typeof child === "string") return child;
     const [output, ending] = await Promise.all([child.output(), this.#endOf(child)]);
-    return readScan(output, ending, hook?.task ?? null);
+    return readScan(output, ending, hook);
   }
 
   async #endOf(child: Child): Promise<Ending> {
@@ -254,7 +254,7 @@ export class Supervisor {
 
   /* ── Stop ──────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
-  async #stopAll(safety: Safety, outcome: Outcome): Promise<void> {
+  async #stopAll(safety: Safety): Promise<void> {
     const { router: present } = this.#children;
     const router = this.#isReady && present?.isOnline ? present : undefined;
     const idle = router && Promise.race([router.drained, router.ended]);
@@ -267,12 +267,13 @@ export class Supervisor {
       await within(idle, limits.abortGraceMs);
     }
     // The router goes last: it still has to pass on what workers have answered, and to answer what their end has cut off.
-    const isClean = await this.#children.terminate(({ role }) => role.kind !== "router" && role.kind !== "safe");
+    await this.#children.terminate(({ role }) => role.kind !== "router" && role.kind !== "safe");
     if (isOverdue) {
       await within(idle, limits.lastWordsMs);
       await Bun.sleep(limits.farewellMs);
     }
     await this.#children.terminate(({ role }) => role.kind === "router");
-    if (!this.#isKilling) await safety.leave(isClean && outcome.type === "stopped");
+    if (this.#isKilling) return;
+    await safety.leave(present?.hasEnded === true ? (await present.ended).unsafe : null);
   }
 }

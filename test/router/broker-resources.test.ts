@@ -37,6 +37,18 @@ describe("a resource", () => {
     expect(bench.leftovers).toEqual(nothing);
   });
 
+  test("is needed by what waits, too, once the task files that say so have been read anew", () => {
+    bench.handle({ type: "tasks", tasks: [{ name: "drive" }, { name: "push" }] });
+    for (const serial of ["a", "b"]) bench.ask(serial, "drive");
+    bench.ask("c", "push");
+    bench.handle({ type: "tasks", tasks: [drive, push] });
+    readyAll([drive, push]);
+    expect(begun()).toEqual([1]);
+    for (const id of [1, 2, 3]) done(id);
+    expect(begun()).toEqual([1, 2, 3]);
+    expect(bench.leftovers).toEqual(nothing);
+  });
+
   test("is taken with all others that a job needs, or none is", () => {
     readyAll();
     bench.ask("a", "drive");

@@ -60,6 +60,15 @@ describe("in emergency stop", () => {
     expect(bench.jobsOf("w1")).toEqual([1]);
   });
 
+  test("a reset that the supervisor cannot carry out is answered STOPPED, and the stop stays", () => {
+    bench.control({ command: "estop", reason: "" });
+    bench.control({ command: "reset" });
+    bench.handle({ type: "resetRefused", why: "its file cannot be removed" });
+    expect(bench.ends).toEqual(["estop: ACK", "reset: STOPPED"]);
+    expect(bench.answers.at(-1)?.reply).toMatchObject({ error: { message: "its file cannot be removed" } });
+    expect(bench.status.stopped).toMatchObject({ reason: "" });
+  });
+
   test("so many can wait for the reset, and all of them are answered once", () => {
     bench.estop();
     for (let count = 0; count <= resetsMax; count++) bench.control({ command: "reset" }, `operator${count}`);

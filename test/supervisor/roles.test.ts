@@ -26,11 +26,12 @@ test("task workers alone are told when they have done their share", async () => 
 });
 
 test("the router and a process of its own are told how the robot is made safe", async () => {
-  const { router, hook } = rolesOf(
+  const { router, safe, hook } = rolesOf(
     await loadConfig({ flags: { "on-stop": "task_park", tasks: "/usr" }, environment: {}, folder: "/" }),
   );
   expect(router.argv).toEqual(expect.arrayContaining(["--tasks", "/usr", "--run", "park"]));
-  expect(hook).toMatchObject({ argv: ["safe", "--tasks", "/usr", "--run", "park"], task: "park", takesEnv: true });
+  expect(safe).toMatchObject({ argv: ["safe", "--tasks", "/usr"], takesEnv: true });
+  expect(hook).toBe("park");
 });
 
 test("run from source, a role fetches nothing from the network that a task file imports", async () => {

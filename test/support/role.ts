@@ -13,6 +13,9 @@ const stayAlive = (): void => {
 };
 
 const leave = (why: string): void => {
+  // A router says what it leaves behind.
+  const tasks = behaviour === "unsafe" ? ["drive"] : [];
+  if (kind === "router" && behaviour !== "silent") tellSupervisor({ type: "unsafe", tasks });
   tellSupervisor({ type: "recycle", why });
   process.exit(0);
 };
@@ -49,6 +52,9 @@ const behaviours: Readonly<Record<string, () => void>> = {
   good: serve,
   /** Its jobs never end. */
   busy: serve,
+  /** A router that knows of a task that is not safe; one that does not say what it knows. */
+  unsafe: serve,
+  silent: serve,
   /** Its jobs do not end when they are told to. */
   restless: serve,
   environment: () => {

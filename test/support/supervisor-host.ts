@@ -13,7 +13,7 @@ const behaviours: Readonly<Record<string, string | undefined>> = {
   router: plan.router ?? "good",
   first: plan.first ?? "good",
   second: plan.second ?? "good",
-  safe: plan.hook,
+  safe: plan.hook ?? "safe well",
 };
 const role = (kind: Role["kind"], name: string): Role => ({ kind, name, argv: [], takesEnv: kind !== "router" });
 
@@ -23,7 +23,8 @@ const supervisor = new Supervisor({
     scan: role("scan", "scan"),
     router: role("router", "router"),
     workers: [role("task worker", "first"), role("data worker", "second")],
-    hook: plan.hook === undefined ? null : { ...role("safe", "safe"), task: "count" },
+    safe: role("safe", "safe"),
+    hook: plan.hook === undefined ? null : "count",
   },
   restartRules: { restartsMax: plan.restartsMax ?? 5, restartWindowMs: 60_000 },
   graceMs: plan.graceMs ?? 10_000,

@@ -30,6 +30,13 @@ export const task_hang = () => {
   note("hangs " + process.pid);
   for (;;) Bun.sleepSync(1000);
 };
+export const task_jammed = {
+  run: () => {
+    note("jammed on");
+    for (;;) Bun.sleepSync(1000);
+  },
+  onStop: (context, { code }) => note("jammed off for " + code),
+};
 export const task_look = { allowedWhenStopped: true, run: () => "seen" };
 `;
 
@@ -238,6 +245,19 @@ test("what should make the robot safe is killed where it hangs, and dies with th
   expect(await stillAlive([...hanging, ...patient.engine.childPids])).toEqual([]);
 });
 
+test("at a stop, what had to be killed is made safe before the engine ends", async () => {
+  await using robot = await startRobot("--grace-ms", "100", "--on-stop", "park");
+  const { engine } = robot;
+  using asker = new Asker(engine.endpoint);
+  asker.send("jammed");
+  await robot.noted(/^jammed on/);
+  engine.signal("SIGTERM");
+  expect(await engine.ended()).toBe(0);
+  expect(robot.notes.filter((note) => note.startsWith("jammed off"))).toHaveLength(1);
+  expect(robot.notes).toContain("parked for SHUTTING_DOWN");
+  expect(existsSync(`${engine.state}/${engine.ports.frontend}/running`)).toBe(false);
+});
+
 test("what a crash has left is made safe by the next start, before anything else runs", async () => {
   using folder = tempFolder({ "tasks/robot.ts": tasks });
   writeFileSync(folder.at("task-engine.toml"), `[env]\nRECORD = ${JSON.stringify(folder.at("record"))}\n`);
@@ -247,7 +267,7 @@ test("what a crash has left is made safe by the next start, before anything else
   const flags = ["--on-stop", "park"];
   await using engine = await startEngine({ cwd: folder.path, flags, state, first });
   while (!readFileSync(folder.at("record"), "utf8").includes("motor off")) await Bun.sleep(10);
-  expect(readFileSync(folder.at("record"), "utf8")).toStartWith("parked for INTERRUPTED\nmotor off for INTERRUPTED\n");
+  expect(readFileSync(folder.at("record"), "utf8")).toStartWith("parked for INTERRUPTED\n");
   engine.signal("SIGTERM");
   expect(await engine.ended()).toBe(0);
   expect(readFileSync(folder.at("record"), "utf8")).toEndWith("parked for SHUTTING_DOWN\n");

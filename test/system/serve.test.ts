@@ -213,7 +213,7 @@ test("a second Ctrl-C stops at once, with exit code 130", async () => {
   engine.signal("SIGINT");
   expect(await engine.ended()).toBe(130);
   expect(engine.errorLines.at(-1)).toBe("task-engine: stopped at once, on a second signal; running jobs were cut off");
-  expect((await cut).exitCode).toBe(3);
+  expect((await cut).exitCode).toBe(1);
 });
 
 test("when the supervisor is killed, no process of the engine is left", async () => {
