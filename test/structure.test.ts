@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { circleIn, importsOf, type SourceFile, violationsIn } from "./support/structure.ts";
 
 const root = join(import.meta.dir, "..");
@@ -25,17 +25,6 @@ const tables = ["limits.ts"];
 test("no source file has more than 300 lines, but for a table", () => {
   const long = files.filter(({ path, text }) => !tables.includes(path) && text.trimEnd().split("\n").length > 300);
   expect(long.map(({ path }) => path)).toEqual([]);
-});
-
-test("every thread's script has a name that the build looks for, its own in the whole program", () => {
-  const scripts = files.flatMap(({ text }) =>
-    [...text.matchAll(/new Worker\(\s*new URL\("([^"]+)"/g)].map(([, url]) => basename(url ?? "")),
-  );
-  expect(scripts.length).toBeGreaterThan(0);
-  for (const script of scripts) {
-    expect(script).toEndWith("-thread.ts");
-    expect(files.filter(({ path }) => basename(path) === script)).toHaveLength(1);
-  }
 });
 
 test.skipIf(Bun.which("git") === null || !existsSync(join(root, ".git")))(

@@ -219,7 +219,7 @@ export class Broker {
     const body = bodies[0] ?? noBytes;
     switch (header.type) {
       case "BEAT":
-        return [toWorker(worker.key, { type: "BEAT" })];
+        return [toWorker(worker.key, { type: "BEAT", at: now })];
       case "LEAVE":
         worker.retired ??= "leaving";
         return [];

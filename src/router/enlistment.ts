@@ -30,7 +30,7 @@ export class Enlistment {
     const known = this.workers.get(key);
     // Two WHO that crossed its READY bring a second one; it holds what it holds.
     if (known !== undefined && known.user === user && known.ready.pid === ready.pid)
-      return [toWorker(key, { type: "WELCOME" })];
+      return [toWorker(key, { type: "WELCOME", at: now })];
     const effects: Effect[] = [];
     // A process has one connection: the other one of a supervised worker is gone, whether we have heard so or not.
     for (const other of [...this.workers].filter(({ ready: its }) => isSameProcess(its, ready))) {
@@ -46,7 +46,7 @@ export class Enlistment {
       return [...effects, ...this.refuse(key, ready, "QUEUE_FULL", message)];
     }
     this.workers.add(key, user, ready, now);
-    effects.push(toWorker(key, { type: "WELCOME" }));
+    effects.push(toWorker(key, { type: "WELCOME", at: now }));
     return effects;
   }
 

@@ -36,7 +36,7 @@ export const handOver = (worker: Worker, jobs: readonly Job[], now: number): Eff
   const serials = jobs.map((job) => job.request?.meta.serial ?? "");
   return toWorker(
     worker.key,
-    { type: "JOBS", jobs: ids, serials, ...(hasTtl && { ttlMs }) },
+    { type: "JOBS", jobs: ids, serials, ...(hasTtl && { ttlMs, at: now }) },
     jobs.map((job) => job.body),
   );
 };

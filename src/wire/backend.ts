@@ -39,7 +39,9 @@ const readySchema = v.object({
   /** Its supervisor will say, when it dies, which of its jobs it had begun last, and can kill it. */
   supervised: v.optional(v.boolean()),
 });
-const beatSchema = v.object({ type: v.literal("BEAT") });
+/** ms, on a clock of the router's that never goes back: when this was sent. What comes late then shows by how much it is later than others. */
+const at = v.optional(v.number());
+const beatSchema = v.object({ type: v.literal("BEAT"), at });
 /**
  * One DATA frame a job follows: its result, or for FAIL its `{code, message}`. `ms`: how long each ran. `unsafe`: those that
  * have ended other than by themselves, and whose task's `onStop` has failed here.
@@ -75,7 +77,7 @@ export type WorkerRole = ReadyHeader["role"];
 
 /* ── From the router ─────────────────────────────────────────────────────────────────────────────────────────────── */
 
-const welcomeSchema = v.object({ type: v.literal("WELCOME") });
+const welcomeSchema = v.object({ type: v.literal("WELCOME"), at });
 /** The router does not know this worker (it has been started anew): say READY again. */
 const whoSchema = v.object({ type: v.literal("WHO") });
 /** The other answer to READY: this worker is not admitted, for this reason. */
@@ -89,6 +91,7 @@ const jobsSchema = v.object({
   jobs: jobIds,
   serials: v.array(v.string()),
   ttlMs: v.optional(v.array(v.nullable(v.number()))),
+  at,
 });
 /** End this job: drop it if it has not begun, else give its abort signal. It is answered all the same. */
 const abortSchema = v.object({ type: v.literal("ABORT"), job: jobId, code: v.string(), message: v.string() });

@@ -22,8 +22,8 @@ import {
 } from "../wire/backend.ts";
 import { ProtocolError } from "../wire/errors.ts";
 import type { SocketOptions } from "../zmq/options.ts";
-import { reactor } from "../zmq/reactor.ts";
 import { Dealer } from "../zmq/socket.ts";
+import { Lateness } from "./lateness.ts";
 
 export type WorkHeader = Extract<RouterHeader, { jobs: number[] }>;
 export type AbortHeader = Extract<RouterHeader, { type: "ABORT" }>;
@@ -40,8 +40,8 @@ export interface BackendLinkOptions {
   readonly tag: string;
   /** The router knows this worker now; called again after each of the router's restarts. */
   readonly onWelcome: () => void;
-  /** Work: as many bodies as the kind of it has, checked. `waitedMs`: how long it may have lain here unread. */
-  readonly onWork: (header: WorkHeader, bodies: readonly Uint8Array[], waitedMs: number) => void;
+  /** Work: as many bodies as the kind of it has, checked. `lateMs`: by how much it came later than it could have. */
+  readonly onWork: (header: WorkHeader, bodies: readonly Uint8Array[], lateMs: number) => void;
   /** A job is to end before its time. */
   readonly onAbort?: (header: AbortHeader) => void;
   /** A task's `onStop` is to be run. */
@@ -68,6 +68,7 @@ export class BackendLink {
   readonly #beats: Pulse;
   #answers: Answers | null = null;
   readonly #goodbye = Promise.withResolvers<void>();
+  readonly #lateness = new Lateness();
   #garbageSeen = false;
   /** What the router has said last of why it does not admit us. */
   #refusal: string | null = null;
@@ -170,13 +171,15 @@ export class BackendLink {
         continue;
       }
       const { header, bodies } = message;
+      if (header.type === "WELCOME") this.#lateness.reset();
+      const lateMs = "at" in header && header.at !== undefined ? this.#lateness.of(header.at, performance.now()) : 0;
       if (header.type === "WELCOME") this.#welcome();
       else if (header.type === "REFUSED") this.#refused(header.message);
       else if (header.type === "WHO") this.#send(this.#options.ready);
       else if (header.type === "GOODBYE") this.#goodbye.resolve();
       else if (header.type === "ABORT") this.#options.onAbort?.(header);
       else if (header.type === "SAFE") this.#options.onSafe?.(header);
-      else if (header.type !== "BEAT") this.#options.onWork(header, bodies, reactor.waitedMs);
+      else if (header.type !== "BEAT") this.#options.onWork(header, bodies, lateMs);
     }
   }
 

@@ -35,8 +35,8 @@ export class RouterJobs {
   }
 
   /** Jobs of one message, to be run in their order. */
-  take(header: WorkHeader, bodies: readonly Uint8Array[], waitedMs: number): void {
-    const cameMs = performance.now() - waitedMs;
+  take(header: WorkHeader, bodies: readonly Uint8Array[], lateMs: number): void {
+    const cameMs = performance.now() - lateMs;
     for (const [index, id] of header.jobs.entries()) {
       const body = bodies[index];
       if (header.type !== "JOBS" || body === undefined) this.#refuse(id, "UNAVAILABLE", "a task worker keeps no data");

@@ -118,7 +118,7 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
       if (address === null) say(`${tag} Joined ${options.backend}`);
       tellSupervisor({ type: "online" });
     },
-    onWork: (header, bodies, waitedMs) => jobs.take(header, bodies, waitedMs),
+    onWork: (header, bodies, lateMs) => jobs.take(header, bodies, lateMs),
     onLost: () => jobs.drop(),
     onAbort: ({ job, code, message }) => jobs.abort(job, code, message),
     onSafe: (header) => jobs.safe(header),

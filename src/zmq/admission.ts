@@ -13,7 +13,7 @@ import { openSync, readdirSync, readlinkSync, readSync } from "node:fs";
 import { beatIntervalMs, connectionLookMs, descriptorsMax, descriptorsReserve } from "../limits.ts";
 import { warn } from "../log.ts";
 import { untilPulse } from "../pulse.ts";
-import { epollCloseOnExec, epollCtl, epollDataOffset, epollEventSize, epollIn, epollOneShot, libc } from "./library.ts";
+import { epollCtl, epollDataOffset, epollEventSize, epollIn, libc } from "./library.ts";
 import { reactor } from "./reactor.ts";
 
 interface Epoll {
@@ -28,59 +28,36 @@ interface Listener {
   readonly mark: bigint;
 }
 
-/** Listening sockets that are told of at a time. */
-const listenersMax = 8;
 const openFilesLimit = 7; // RLIMIT_NOFILE, getrlimit(2)
 const socketLevel = 1; // SOL_SOCKET, getsockopt(2)
 const isListeningOption = 30; // SO_ACCEPTCONN, socket(7)
 
-/** `struct epoll_event` */
-const eventOf = (events: number): Uint8Array => {
-  const event = new DataView(new ArrayBuffer(epollEventSize));
-  event.setUint32(0, events, true);
-  return new Uint8Array(event.buffer);
-};
-const oneArrival = eventOf(epollIn | epollOneShot);
-
 class Admission {
   #timer: Timer | null = null;
+  /** Of performance.now(). */
+  #lookAt = Number.POSITIVE_INFINITY;
   #epolls: readonly Epoll[] = [];
-  /** An epoll of our own with the listening sockets, which tells once that somebody connects, and again when asked to. */
-  #arrivals = -1;
-  /** Known from the start: at the limit they could not be found any more. */
-  #listening: readonly number[] = [];
   #isPaused = false;
   #hasWarned = false;
 
   /** To be called when a socket has been bound. */
   start(): void {
-    if (this.#timer === null) {
-      this.#epolls = openEpolls();
-      this.#arrivals = libc.epoll_create1(epollCloseOnExec);
-      reactor.watchOther(this.#arrivals, () => this.#arrived());
-      this.#plan(false);
-    }
-    this.#listening = readdirSync("/proc/self/fd").map(Number).filter(isListening);
-    for (const descriptor of this.#listening) libc.epoll_ctl(this.#arrivals, epollCtl.add, descriptor, oneArrival);
+    if (this.#timer !== null) return;
+    this.#epolls = openEpolls();
+    reactor.onOther = () => this.#lookIn(connectionLookMs);
+    this.#lookIn(connectionLookMs);
   }
 
-  #plan(isSoon: boolean): void {
+  /** Unless there is to be a look before that. */
+  #lookIn(delayMs: number): void {
+    const at = performance.now() + delayMs;
+    if (at >= this.#lookAt) return;
     if (this.#timer !== null) clearTimeout(this.#timer);
-    const delayMs = isSoon ? connectionLookMs : untilPulse(Date.now(), beatIntervalMs);
+    this.#lookAt = at;
     this.#timer = setTimeout(() => {
-      this.#plan(this.#look());
-      if (!this.#isPaused) this.#expectArrivals();
+      this.#lookAt = Number.POSITIVE_INFINITY;
+      this.#lookIn(this.#look() ? connectionLookMs : untilPulse(Date.now(), beatIntervalMs));
     }, delayMs).unref();
-  }
-
-  #arrived(): void {
-    const came = libc.epoll_wait(this.#arrivals, new Uint8Array(epollEventSize * listenersMax), listenersMax, 0);
-    if (came > 0) this.#plan(true);
-  }
-
-  /** What libzmq takes in quicker than we look goes unseen; but where it can take in no more, the listening socket stays readable. */
-  #expectArrivals(): void {
-    for (const descriptor of this.#listening) libc.epoll_ctl(this.#arrivals, epollCtl.mod, descriptor, oneArrival);
   }
 
   /** Whether there might soon be none left. */

@@ -33,17 +33,17 @@ const { symbols: zmq } = dlopen(addonPath, {
 
 const { symbols: libc } = dlopen("libc.so.6", {
   memcpy: { args: ["ptr", "ptr", "usize"], returns: "ptr" },
-  epoll_create1: { args: ["int"], returns: "int" },
   epoll_ctl: { args: ["int", "int", "int", "ptr"], returns: "int" },
-  epoll_wait: { args: ["int", "ptr", "int", "int"], returns: "int" },
   close: { args: ["int"], returns: "int" },
+  poll: { args: ["ptr", "usize", "int"], returns: "int" },
+  write: { args: ["int", "ptr", "usize"], returns: "int" },
   dup: { args: ["int"], returns: "int" },
+  fcntl: { args: ["int", "int", "int"], returns: "int" },
   getrlimit: { args: ["int", "ptr"], returns: "int" },
   getsockopt: { args: ["int", "int", "int", "ptr", "ptr"], returns: "int" },
   getsockname: { args: ["int", "ptr", "ptr"], returns: "int" },
   getpeername: { args: ["int", "ptr", "ptr"], returns: "int" },
   shutdown: { args: ["int", "int"], returns: "int" },
-  clock_gettime: { args: ["int", "ptr"], returns: "int" },
 });
 
 export { libc, zmq };
@@ -59,11 +59,17 @@ export const errno = {
   ENODEV: 19,
 } as const;
 
+/** `struct pollfd` and POLLIN of poll(2). */
+export const pollEntrySize = 8;
+export const pollEventsOffset = 4;
+export const pollReadable = 1;
+
+/** F_DUPFD_CLOEXEC of fcntl(2). */
+export const duplicate = 1030;
+
 /** epoll_ctl(2) and its constants; `struct epoll_event` is packed on x64 alone. */
 export const epollCtl = { add: 1, del: 2, mod: 3 } as const;
 export const epollIn = 0x1;
-export const epollOneShot = 0x4000_0000;
-export const epollCloseOnExec = 0o2000000;
 export const epollDataOffset = process.arch === "x64" ? 4 : 8;
 export const epollEventSize = epollDataOffset + 8;
 
@@ -98,14 +104,4 @@ export const pinnedBytes = (size: number): Uint8Array<ArrayBuffer> => {
   const buffer = new ArrayBuffer(size);
   pinned.push(buffer);
   return new Uint8Array(buffer);
-};
-
-/** CLOCK_MONOTONIC and `struct timespec` (two 64-bit integers) of clock_gettime(2). */
-export const monotonicClock = 1;
-export const timespecSize = 16;
-
-/** ms, with fractions */
-export const timespecMs = (bytes: Uint8Array): number => {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, timespecSize);
-  return Number(view.getBigInt64(0, true)) * 1e3 + Number(view.getBigInt64(8, true)) / 1e6;
 };

@@ -1,103 +1,147 @@
 /**
- * Waiting without blocking: one thread per process sleeps in epoll_wait(2) on the sockets' file descriptors and wakes the
- * main thread, which drains every socket and arms the thread again.
+ * Waiting without blocking, in Bun's own event loop: the descriptor that libzmq has for each socket, an eventfd(2), is read from as
+ * a file is. What is read was libzmq's own word that there is something to do; it is written back, so that libzmq finds it, too.
  *
- * A descriptor of libzmq says "look", and says it once; *any* call on a socket may swallow that word. So a turn goes over
- * all sockets, arms the thread, and looks again, until a whole pass finds none readable; and every call that is made outside
- * a turn asks for a look (`lookAgain`). Without either, a message can lie unseen until the next one comes.
+ * Such a word is said once, and *any* call on a socket may swallow it. So a turn goes over all sockets until a whole pass finds
+ * none readable; and every call that is made outside a turn asks for a look (`lookAgain`). Without either, a message can lie
+ * unseen until the next one comes.
  */
-import { JSCallback, type Pointer } from "bun:ffi";
 import { socketsTurnMs } from "../limits.ts";
-import {
-  addressOf,
-  epollCtl,
-  epollEventSize,
-  epollIn,
-  epollOneShot,
-  libc,
-  monotonicClock,
-  pinnedBytes,
-  timespecMs,
-  timespecSize,
-} from "./library.ts";
+import { addressOf, duplicate, libc, pollEntrySize, pollEventsOffset, pollReadable } from "./library.ts";
 import type { Socket } from "./socket.ts";
 
-/** ms that the main thread waits for a message by itself where it `waitsHere`, and how close two turns must be that it does. */
+/** ms that the process waits for a message by itself where it `waitsHere`, and how close two turns must be that it does. */
 const waitHereMs = 1;
 /** ms after which such a turn ends, so that timers and the supervisor's messages get theirs. */
 const waitingTurnMs = 4;
+
+interface Words {
+  read(): Promise<{ readonly value?: Uint8Array | undefined }>;
+  cancel(): Promise<void>;
+}
+
+/** Tells when libzmq has something to do for one socket. */
+class Alert {
+  /** Our own to the same eventfd: libzmq closes its one when it likes, and that number may then be another file's. */
+  readonly #descriptor: number;
+  readonly #onAlert: () => void;
+  readonly #words: Words;
+  /** Null while it is listened to. */
+  #resume: (() => void) | null = null;
+  #isPaused = false;
+  #isOver = false;
+
+  constructor(descriptor: number, onAlert: () => void) {
+    this.#descriptor = libc.fcntl(descriptor, duplicate, 0);
+    if (this.#descriptor < 0) throw new Error("there is no file descriptor left to wait for a socket");
+    this.#onAlert = onAlert;
+    this.#words = Bun.file(this.#descriptor).stream().getReader();
+    void this.#listen();
+  }
+
+  pause(): void {
+    this.#isPaused = true;
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    this.#resume?.();
+  }
+
+  /** From now on nothing is taken from the eventfd: libzmq's own thread is about to wait for it. */
+  end(): void {
+    this.#isOver = true;
+    void this.#words.cancel();
+    this.#resume?.();
+  }
+
+  async #listen(): Promise<void> {
+    while (!this.#isOver) {
+      const { value } = await this.#words.read();
+      // Also where it is over: then libzmq's own thread waits for it.
+      if (value !== undefined && libc.write(this.#descriptor, addressOf(value), value.length) !== value.length) {
+        throw new Error("libzmq's word that there is something to do cannot be given back");
+      }
+      if (value === undefined || this.#isOver) break;
+      this.#alert();
+      // What is not taken would be said again and again.
+      if (this.#isPaused) await this.#untilResumed();
+    }
+    libc.close(this.#descriptor);
+  }
+
+  /** What a handler throws ends the process, as it does from a timer. */
+  #alert(): void {
+    try {
+      this.#onAlert();
+    } catch (error) {
+      setImmediate(() => {
+        throw error;
+      });
+    }
+  }
+
+  async #untilResumed(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#resume = resolve;
+    });
+    this.#resume = null;
+  }
+}
 
 interface Watch {
   readonly socket: Socket;
   /** True: it has left some messages for its next turn. */
   readonly handler: () => unknown;
-  readonly descriptor: number;
-  paused: boolean;
+  readonly alert: Alert;
+  isPaused: boolean;
 }
 
 export class Reactor {
+  /** Is called when libzmq had something to do, and it was no message: somebody has connected, or is gone. */
+  onOther: () => void = () => undefined;
   /**
-   * True: this process does nothing but serve its sockets. While one message follows the other, the main thread then waits for
-   * the next one by itself, which spares each the way through the other thread. Timers, promises and the supervisor's messages
-   * are a few ms late then, so a process that runs tasks must not do it.
+   * True: this process does nothing but serve its sockets. While one message follows the other, it then waits for the next one
+   * outside of the event loop, which spares each the way through that. Timers, promises and the supervisor's messages are a few
+   * ms late then, so a process that runs tasks must not do it.
    */
   waitsHere = false;
   readonly #watches = new Map<Socket, Watch>();
-  #other: { readonly descriptor: number; readonly handler: () => void } | null = null;
-  #thread: Worker | null = null;
-  #wake: JSCallback | null = null;
-  /** Holds all sockets' descriptors, level-triggered. */
-  #inner = -1;
-  /** Holds `#inner` alone, one-shot: one system call arms the thread for all sockets. */
-  #outer = -1;
-  #inTurn = false;
-  /** The thread sleeps, or has woken and its call is on its way: either way a turn will come. */
-  #isArmed = false;
-  #lookPlanned = false;
-  readonly #event = pinnedBytes(epollEventSize);
-  /** struct timespec, written by the thread right before it wakes us. */
-  readonly #wokenAt = pinnedBytes(timespecSize);
-  readonly #clock = pinnedBytes(timespecSize);
-  #wokenAtArming = 0;
-  #turnEndedUnarmedAt: number | null = null;
+  /** `struct pollfd` of each socket. */
+  #polled = new Uint8Array(0);
   /** When a turn found something last. */
   #busyAt = Number.NEGATIVE_INFINITY;
+  #inTurn = false;
+  #lookPlanned = false;
 
   watch(socket: Socket, handler: () => unknown): void {
-    this.#start();
-    const descriptor = socket.descriptor;
-    this.#watches.set(socket, { socket, handler, descriptor, paused: false });
-    this.#control(this.#inner, epollCtl.add, descriptor, epollIn);
+    const alert = new Alert(socket.descriptor, () => {
+      if (!this.#turn()) this.onOther();
+    });
+    this.#watches.set(socket, { socket, handler, alert, isPaused: false });
+    this.#polled = pollEntries(this.#watches.keys());
     this.lookAgain();
   }
 
   unwatch(socket: Socket): void {
-    const watch = this.#watches.get(socket);
-    if (watch === undefined) return;
+    this.#watches.get(socket)?.alert.end();
     this.#watches.delete(socket);
-    if (!watch.paused) this.#control(this.#inner, epollCtl.del, watch.descriptor, 0);
-    if (this.#watches.size === 0) this.#stop();
-  }
-
-  /** Also calls `handler` when this descriptor, which is no socket's, is readable, for as long as there are sockets to wait for. */
-  watchOther(descriptor: number, handler: () => void): void {
-    this.#other = { descriptor, handler };
-    if (this.#inner >= 0) this.#control(this.#inner, epollCtl.add, descriptor, epollIn);
+    this.#polled = pollEntries(this.#watches.keys());
   }
 
   /** Leaves a socket alone until `resume`: its messages stay in libzmq's bounded queue. */
   pause(socket: Socket): void {
     const watch = this.#watches.get(socket);
-    if (watch === undefined || watch.paused) return;
-    watch.paused = true;
-    this.#control(this.#inner, epollCtl.del, watch.descriptor, 0);
+    if (watch === undefined) return;
+    watch.isPaused = true;
+    watch.alert.pause();
   }
 
   resume(socket: Socket): void {
     const watch = this.#watches.get(socket);
-    if (watch === undefined || !watch.paused) return;
-    watch.paused = false;
-    this.#control(this.#inner, epollCtl.add, watch.descriptor, epollIn);
+    if (watch === undefined || !watch.isPaused) return;
+    watch.isPaused = false;
+    watch.alert.resume();
     this.lookAgain();
   }
 
@@ -117,132 +161,56 @@ export class Reactor {
    */
   lookNow(ms: number): void {
     const endAt = performance.now() + ms;
-    do this.#turn();
-    while (!this.#isArmed && performance.now() < endAt);
+    while (this.#turn() && performance.now() < endAt);
   }
 
-  /** What a handler throws would vanish in the foreign call: it is thrown again where Bun reports it and ends the process. */
-  #turnFromThread(): void {
-    this.#isArmed = false;
-    try {
-      this.#turn(true);
-    } catch (error) {
-      setImmediate(() => {
-        throw error;
-      });
-    }
-  }
-
-  /**
-   * ms that the messages which are read now may have lain unread at most: the main thread may have been blocked by other
-   * work when they came. 0 where they cannot have waited.
-   */
-  get waitedMs(): number {
-    const since = this.#turnEndedUnarmedAt ?? (this.#woken === this.#wokenAtArming ? null : this.#woken);
-    return since === null ? 0 : Math.max(0, this.#now() - since);
-  }
-
-  get #woken(): number {
-    return timespecMs(this.#wokenAt);
-  }
-
-  /** ms of the one clock that both threads read: those of JavaScript begin at each thread's own start. */
-  #now(): number {
-    libc.clock_gettime(monotonicClock, this.#clock);
-    return timespecMs(this.#clock);
-  }
-
-  #turn(isWoken = false): void {
-    if (this.#inTurn || this.#watches.size === 0) return;
+  /** False where nothing was there at all. */
+  #turn(): boolean {
+    if (this.#inTurn) return true;
     this.#inTurn = true;
     const startedAt = performance.now();
     const waitsUntil = this.waitsHere && startedAt - this.#busyAt < waitHereMs ? startedAt + waitingTurnMs : startedAt;
+    let isAny = false;
     try {
-      let isFirst = true;
       do {
-        const seen = this.#pass();
-        // Woken, and not for a socket.
-        if (isWoken && isFirst && seen === "nothing") this.#other?.handler();
-        isFirst = false;
-        // Between the last look and the arming a message may have come, whose edge another call has taken: look once more.
-        if (seen === "nothing" && this.#isArmed) return;
-        if (this.#isMoreHere(seen, waitsUntil)) continue;
-        // While there is more it is no use to be woken.
-        if (seen !== "more" && !this.#isArmed) this.#arm();
+        if (this.#pass()) isAny = true;
+        else if (!this.#comesHere(waitsUntil)) return isAny;
       } while (performance.now() < startedAt + socketsTurnMs);
-      this.#turnEndedUnarmedAt = this.#now();
-      setImmediate(() => this.#turn());
     } finally {
+      if (isAny) this.#busyAt = performance.now();
       this.#inTurn = false;
     }
+    // Timers, signals and the supervisor's messages have their turn.
+    setImmediate(() => this.#turn());
+    return true;
   }
 
-  /** Gives every socket that is readable one call of its handler. */
-  #pass(): "nothing" | "all" | "more" {
-    let seen: "nothing" | "all" | "more" = "nothing";
-    for (const watch of this.#watches.values()) {
-      if (watch.paused || !watch.socket.readable) continue;
-      const isMore = watch.handler() === true;
-      if (seen !== "more") seen = isMore ? "more" : "all";
+  /** Whether something comes while this process waits for it. */
+  #comesHere(until: number): boolean {
+    if (performance.now() >= until) return false;
+    return libc.poll(this.#polled, this.#polled.length / pollEntrySize, waitHereMs) > 0;
+  }
+
+  /** Gives every socket that is readable one call of its handler. False where none is. */
+  #pass(): boolean {
+    let isAny = false;
+    for (const { isPaused, socket, handler } of this.#watches.values()) {
+      if (isPaused || !socket.readable) continue;
+      isAny = true;
+      handler();
     }
-    return seen;
-  }
-
-  /** Whether to look again, for there may be more or something has come, before the thread is armed. */
-  #isMoreHere(seen: "nothing" | "all" | "more", waitsUntil: number): boolean {
-    const now = performance.now();
-    if (seen !== "nothing") this.#busyAt = now;
-    if (this.#isArmed || now >= waitsUntil) return false;
-    if (seen !== "nothing") return true;
-    this.#beginWait();
-    // What is here already ends the wait at once: the descriptors are level-triggered.
-    return libc.epoll_wait(this.#inner, this.#event, 1, waitHereMs) > 0;
-  }
-
-  /** What is read after this has not lain unread. */
-  #beginWait(): void {
-    this.#wokenAtArming = this.#woken;
-    this.#turnEndedUnarmedAt = null;
-  }
-
-  #arm(): void {
-    this.#isArmed = true;
-    this.#beginWait();
-    if (this.#outer >= 0) this.#control(this.#outer, epollCtl.mod, this.#inner, epollIn | epollOneShot);
-  }
-
-  #start(): void {
-    if (this.#thread !== null) return;
-    this.#inner = libc.epoll_create1(0);
-    this.#outer = libc.epoll_create1(0);
-    this.#control(this.#outer, epollCtl.add, this.#inner, epollIn | epollOneShot);
-    if (this.#other !== null) this.#control(this.#inner, epollCtl.add, this.#other.descriptor, epollIn);
-    // Both are kept as fields: collected, they would leave the thread a dead pointer.
-    this.#wake = new JSCallback(() => this.#turnFromThread(), { args: [], returns: "void", threadsafe: true });
-    this.#thread = new Worker(new URL("./reactor-thread.ts", import.meta.url));
-    this.#thread.postMessage({
-      epoll: this.#outer,
-      wake: this.#wake.ptr as Pointer,
-      wokenAt: addressOf(this.#wokenAt),
-    });
-  }
-
-  #stop(): void {
-    this.#isArmed = false;
-    this.#thread?.terminate();
-    this.#thread = null;
-    libc.close(this.#outer);
-    libc.close(this.#inner);
-    this.#outer = -1;
-    this.#inner = -1;
-  }
-
-  #control(epoll: number, operation: number, descriptor: number, events: number): void {
-    new DataView(this.#event.buffer).setUint32(0, events, true);
-    if (libc.epoll_ctl(epoll, operation, descriptor, this.#event) !== 0) {
-      throw new Error(`epoll_ctl(${operation}) failed for descriptor ${descriptor}`);
-    }
+    return isAny;
   }
 }
+
+const pollEntries = (sockets: Iterable<Socket>): Uint8Array<ArrayBuffer> => {
+  const descriptors = [...sockets].map(({ descriptor }) => descriptor);
+  const entries = new DataView(new ArrayBuffer(descriptors.length * pollEntrySize));
+  for (const [index, descriptor] of descriptors.entries()) {
+    entries.setInt32(index * pollEntrySize, descriptor, true);
+    entries.setInt16(index * pollEntrySize + pollEventsOffset, pollReadable, true);
+  }
+  return new Uint8Array(entries.buffer);
+};
 
 export const reactor = new Reactor();

@@ -28,15 +28,6 @@ const pair = (): { router: Router; dealer: Dealer } & Disposable => {
   };
 };
 
-test("a message that comes between the last look and the arming is found by the second look", async () => {
-  using socket = new Unannounced();
-  const found = Promise.withResolvers<number>();
-  // Look 1 finds nothing, the thread is armed, look 2 must be made.
-  socket.readableAtLook = 2;
-  socket.onReadable(() => found.resolve(socket.looks));
-  expect(await found.promise).toBe(2);
-});
-
 test("a message whose arrival was swallowed by a send outside the reactor's turn is found at once", async () => {
   using socket = new Unannounced();
   using other = pair();
