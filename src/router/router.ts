@@ -205,7 +205,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   });
   // Only then the first request: until it is told the tasks, it would call each of them unknown.
   if (hasSupervisor()) await told.promise;
-  reactor.waitsHere = true;
+  reactor.mayWaitHere = () => true;
   frontend.onReadable(() => drain(frontend, fromRequestor));
   backend.onReadable(() => drain(backend, fromWorker));
   // Silence has no time of its own at which it begins to count.

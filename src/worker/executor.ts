@@ -52,6 +52,11 @@ export class Executor {
     return this.#running === null && !this.#isSafing ? 0 : 1;
   }
 
+  /** Nothing runs, nothing waits. */
+  get isIdle(): boolean {
+    return !this.#isAwake;
+  }
+
   /** jobs that wait */
   get queued(): number {
     return this.#waiting.length;

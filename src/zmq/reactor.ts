@@ -10,7 +10,7 @@ import { socketsTurnMs } from "../limits.ts";
 import { addressOf, duplicate, libc, pollEntrySize, pollEventsOffset, pollReadable } from "./library.ts";
 import type { Socket } from "./socket.ts";
 
-/** ms that the process waits for a message by itself where it `waitsHere`, and how close two turns must be that it does. */
+/** ms that the process waits for a message by itself where it may, and how close two turns must be that it does. */
 const waitHereMs = 1;
 /** ms after which such a turn ends, so that timers and the supervisor's messages get theirs. */
 const waitingTurnMs = 4;
@@ -101,11 +101,11 @@ export class Reactor {
   /** Is called when libzmq had something to do, and it was no message: somebody has connected, or is gone. */
   onOther: () => void = () => undefined;
   /**
-   * True: this process does nothing but serve its sockets. While one message follows the other, it then waits for the next one
-   * outside of the event loop, which spares each the way through that. Timers, promises and the supervisor's messages are a few
-   * ms late then, so a process that runs tasks must not do it.
+   * Whether there is nothing to do now but to serve sockets. While one message follows the other, the next one is then waited for
+   * outside of the event loop, which spares each the way through that. Timers and the supervisor's messages are up to `waitingTurnMs`
+   * late then.
    */
-  waitsHere = false;
+  mayWaitHere: () => boolean = () => false;
   readonly #watches = new Map<Socket, Watch>();
   /** `struct pollfd` of each socket. */
   #polled = new Uint8Array(0);
@@ -169,7 +169,7 @@ export class Reactor {
     if (this.#inTurn) return true;
     this.#inTurn = true;
     const startedAt = performance.now();
-    const waitsUntil = this.waitsHere && startedAt - this.#busyAt < waitHereMs ? startedAt + waitingTurnMs : startedAt;
+    const waitsUntil = startedAt - this.#busyAt < waitHereMs ? startedAt + waitingTurnMs : startedAt;
     let isAny = false;
     try {
       do {
@@ -187,7 +187,7 @@ export class Reactor {
 
   /** Whether something comes while this process waits for it. */
   #comesHere(until: number): boolean {
-    if (performance.now() >= until) return false;
+    if (performance.now() >= until || !this.mayWaitHere()) return false;
     return libc.poll(this.#polled, this.#polled.length / pollEntrySize, waitHereMs) > 0;
   }
 
