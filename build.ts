@@ -3,7 +3,7 @@
  * Each carries Bun, the program and its own machine's libzmq, and needs nothing but glibc where it runs.
  * Exit codes: 0 built, 1 a build failed, 2 no such target.
  */
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { addonInPackage } from "./src/zmq/addon.ts";
 import { digestAlgorithm } from "./src/zmq/addon-embedded.ts";
@@ -43,6 +43,8 @@ export const buildExecutable = async (target: BuildTarget, folder?: string): Pro
     },
   });
   if (!result.success) throw new Error(result.logs.map(String).join("\n") || "the bundler gave no reason");
+  // Bun puts the source map, which is inside, beside it as well.
+  rmSync(`${outfile}.map`, { force: true });
   return outfile;
 };
 

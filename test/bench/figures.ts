@@ -5,7 +5,7 @@ import { Dealer } from "../../src/zmq/socket.ts";
 import { type Engine, type EngineOptions, fromSource, startEngine } from "../support/engine.ts";
 import { metaFrame, taskFrame } from "../support/raw-requestor.ts";
 import { tempFolder } from "../support/temp-folder.ts";
-import { type Ask, measure, median, memoryMib, processorMs, quantile, wakeUps } from "./measure.ts";
+import { type Ask, increase, measure, median, memoryMib, processorMs, quantile, wakeUps } from "./measure.ts";
 import { overZmq } from "./systems.ts";
 
 export interface Figure {
@@ -139,10 +139,10 @@ const idleness: Section = async ({ share }) => {
   await Bun.sleep(30_000 * share);
   const seconds = (performance.now() - startedMs) / 1000;
   return [
-    { name: "idle engine, wake-ups", value: (wakeUps(pids) - wakesBefore) / seconds, unit: "/s", goal: "≤ 20" },
+    { name: "idle engine, wake-ups", value: increase(wakesBefore, wakeUps(pids)) / seconds, unit: "/s", goal: "≤ 20" },
     {
       name: "idle engine, of one core",
-      value: (processorMs(pids) - msBefore) / seconds / 10,
+      value: increase(msBefore, processorMs(pids)) / seconds / 10,
       unit: "%",
       goal: "≤ 0.3",
     },

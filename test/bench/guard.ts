@@ -5,7 +5,7 @@
  * Exit codes: 0 within the limits, 1 beyond.
  */
 import { say } from "../../src/log.ts";
-import { measure, processorMs } from "./measure.ts";
+import { increase, measure, processorMs } from "./measure.ts";
 import { type Candidate, echo, engine, type System } from "./systems.ts";
 
 const rounds = 5;
@@ -20,7 +20,7 @@ const limits = [
 const costOf = async ({ ask, pids }: System, window: number, count: number): Promise<number> => {
   const before = processorMs(pids);
   await measure(ask, window, count);
-  return (processorMs(pids) - before) / count;
+  return increase(before, processorMs(pids)) / count;
 };
 
 const warmed = async (candidate: Candidate): Promise<System> => {

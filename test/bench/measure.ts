@@ -38,26 +38,34 @@ export const median = (values: readonly number[]): number => quantile(values, 0.
 
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
 
-/** Something of each thread of some processes; a thread that ends meanwhile counts as nothing. */
-const ofThreads = (pids: readonly number[], read: (folder: string) => number): number =>
-  sum(
-    pids.flatMap((pid) =>
-      readdirSync(`/proc/${pid}/task`).map((thread) => {
-        try {
-          return read(`/proc/${pid}/task/${thread}`);
-        } catch {
-          return 0;
-        }
-      }),
-    ),
-  );
+/** Something of each thread of some processes, by the thread's folder. */
+type OfThreads = ReadonlyMap<string, number>;
 
-/** ms that processes have had a processor since their start. */
-export const processorMs = (pids: readonly number[]): number =>
-  ofThreads(pids, (thread) => Number(readFileSync(`${thread}/schedstat`, "latin1").split(" ")[0])) / 1e6;
+const ofThreads = (pids: readonly number[], read: (folder: string) => number): OfThreads => {
+  const found = new Map<string, number>();
+  for (const pid of pids) {
+    for (const thread of readdirSync(`/proc/${pid}/task`)) {
+      const folder = `/proc/${pid}/task/${thread}`;
+      try {
+        found.set(folder, read(folder));
+      } catch {
+        // It has ended meanwhile.
+      }
+    }
+  }
+  return found;
+};
 
-/** How often their threads have gone to sleep, and so were woken, since their start. */
-export const wakeUps = (pids: readonly number[]): number =>
+/** What has been added since. What a thread that has ended did after `before` is not known, and not counted. */
+export const increase = (before: OfThreads, after: OfThreads): number =>
+  sum([...after].map(([folder, count]) => count - (before.get(folder) ?? 0)));
+
+/** ms that the threads of processes have had a processor since their start. */
+export const processorMs = (pids: readonly number[]): OfThreads =>
+  ofThreads(pids, (thread) => Number(readFileSync(`${thread}/schedstat`, "latin1").split(" ")[0]) / 1e6);
+
+/** How often the threads of processes have gone to sleep, and so were woken, since their start. */
+export const wakeUps = (pids: readonly number[]): OfThreads =>
   ofThreads(pids, (thread) =>
     Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(readFileSync(`${thread}/status`, "latin1"))?.[1]),
   );
