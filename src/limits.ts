@@ -69,6 +69,12 @@ export const descriptorsMax = 4096;
 /** descriptors that are kept free of it, for what comes in until the next look and for files; no more than a quarter of what there are. */
 export const descriptorsReserve = 64;
 
+/**
+ * connections that may wait in the kernel to be taken in: whoever comes when there are as many tries again a second later, and then
+ * after three. All the clients of a restarted router come at once.
+ */
+export const backlogConnectionsMax = 1024;
+
 /** ms that a connection may take to say who it is; then it is closed. A Pi's CURVE handshake takes less than a tenth of one second. */
 export const handshakeMs = 5_000;
 

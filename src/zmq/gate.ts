@@ -4,7 +4,7 @@
  */
 import { Access, formerUser } from "../access/access.ts";
 import { onAuthorized, type Security, StartError, toldSecurity } from "../lifecycle.ts";
-import { beatIntervalMs, beatSilenceMs, connectionLookMs, handshakeMs } from "../limits.ts";
+import { backlogConnectionsMax, beatIntervalMs, beatSilenceMs, connectionLookMs, handshakeMs } from "../limits.ts";
 import { Connections } from "./connections.ts";
 import { curveClient, curveServer, publicKeyOf } from "./keys.ts";
 import type { SocketOptions } from "./options.ts";
@@ -60,6 +60,7 @@ export class Gate implements Disposable {
   get serverOptions(): SocketOptions {
     return {
       handshakeInterval: handshakeMs,
+      backlog: backlogConnectionsMax,
       // PINGs find a dead peer, and tell it how long to wait for us. The I/O threads send and answer them: a worker whose task
       // blocks its own thread for long is not taken for dead.
       heartbeatInterval: beatIntervalMs,

@@ -13,6 +13,7 @@ const table = [
   ["reconnectInterval", 18, "int"], // ms
   ["reconnectIntervalMax", 21, "int"], // ms
   ["handshakeInterval", 66, "int"], // ms
+  ["backlog", 19, "int"], // connections that wait in the kernel to be taken in
   ["heartbeatInterval", 75, "int"], // ms between ZMTP PINGs, which the I/O thread sends and answers
   ["heartbeatTimeout", 77, "int"], // ms without traffic after a PING until the connection is closed
   ["heartbeatTimeToLive", 76, "int"], // ms that the peer is told to wait for us, in steps of 100

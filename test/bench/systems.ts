@@ -159,6 +159,8 @@ const nats: Candidate = {
         () => false,
       );
       if (isThere) break;
+      // As long as nobody listens, that is said at once.
+      await Bun.sleep(20);
     }
     return {
       pids,

@@ -85,7 +85,11 @@ test.each([
       await until("idle connections", () => openFiles(router) >= before.files + strangers);
       await using silent = await connectMany(engine.ports.frontend, strangers / 2);
       await using half = await connectMany(engine.ports.frontend, strangers / 2, halfGreeting);
-      await until("half-open connections", () => openFiles(router) >= before.files + 2 * strangers);
+      await until(
+        () =>
+          `half-open connections: ${openFiles(router)} files, ${before.files} before; ${silent.open} and ${half.open} open`,
+        () => openFiles(router) >= before.files + 2 * strangers,
+      );
       crowded.push(await p99Of(asker));
       // All of them were there all the time.
       expect(silent.open + half.open).toBe(strangers);

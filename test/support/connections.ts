@@ -40,12 +40,12 @@ export const connectMany = async (port: number, count: number, greeting?: Uint8A
 
 /** Waits until something is so, and fails the test if it does not come to be so within `patienceMs`. */
 export const until = async (
-  what: string,
+  what: string | (() => string),
   isSo: () => boolean | Promise<boolean>,
   patienceMs = 30_000,
 ): Promise<void> => {
   for (const deadlineMs = performance.now() + patienceMs; performance.now() < deadlineMs; await Bun.sleep(50)) {
     if (await isSo()) return;
   }
-  throw new Error(`in vain waited for: ${what}`);
+  throw new Error(`in vain waited for: ${typeof what === "string" ? what : what()}`);
 };
