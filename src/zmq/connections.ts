@@ -66,9 +66,10 @@ export class Connections {
 
   /**
    * Cuts every connection of the port that sends frame after frame of one message and never the last: libzmq keeps them all, and
-   * shows none before it has the whole. To be called now and then.
+   * shows none before it has the whole. To be called now and then, and soon again where it says so: only who is found at it twice
+   * is cut.
    */
-  cutEndless(port: number): void {
+  cutEndless(port: number): boolean {
     const unfinished = new Map<number, Unfinished>();
     for (const { descriptor, peer } of connectionsOf(port)) {
       const before = this.#unfinished.get(descriptor);
@@ -81,6 +82,7 @@ export class Connections {
     }
     this.#unfinished = unfinished;
     this.#spoke.clear();
+    return [...unfinished.values()].some(({ isSuspect }) => isSuspect);
   }
 }
 

@@ -2,9 +2,11 @@
  * Who comes in, in one process of the engine: its keys, the ZAP handler, the names of those who send, and the end of
  * connections whose keys have been revoked. An engine without keys has an open gate, behind which nobody has a name.
  */
+
 import { Access, formerUser } from "../access/access.ts";
 import { onAuthorized, type Security, StartError, toldSecurity } from "../lifecycle.ts";
 import { backlogConnectionsMax, beatIntervalMs, beatSilenceMs, connectionLookMs, handshakeMs } from "../limits.ts";
+import { Pulse } from "../pulse.ts";
 import { Connections } from "./connections.ts";
 import { curveClient, curveServer, publicKeyOf } from "./keys.ts";
 import type { SocketOptions } from "./options.ts";
@@ -16,7 +18,8 @@ export class Gate implements Disposable {
   readonly #zap: Disposable | null;
   readonly #connections = new Map<Socket, Connections>();
   #access: Access;
-  #looks: Timer | null = null;
+  #looks: Pulse | null = null;
+  #soon: Timer | undefined;
   #hearAccess: (access: Access) => void = () => undefined;
 
   /** Waits for the supervisor's word on keys. Throws StartError for keys that are none. */
@@ -79,7 +82,7 @@ export class Gate implements Disposable {
   guard(socket: Socket): void {
     socket.askForPeers();
     this.#connections.set(socket, new Connections());
-    this.#looks ??= setInterval(() => this.#cutEndless(), connectionLookMs).unref();
+    this.#looks ??= new Pulse(beatIntervalMs, () => this.#cutEndless());
   }
 
   /** The name of whoever sent the message that the socket has received last; null in an engine without keys. */
@@ -106,12 +109,16 @@ export class Gate implements Disposable {
 
   /** Nobody comes in any more, who is in stays. */
   [Symbol.dispose](): void {
-    clearInterval(this.#looks ?? undefined);
+    this.#looks?.[Symbol.dispose]();
+    clearTimeout(this.#soon);
     this.#zap?.[Symbol.dispose]();
   }
 
+  /** Along with the beats: a robot that idles is not to be woken for it. */
   #cutEndless(): void {
-    for (const [port, connections] of this.#ports()) connections.cutEndless(port);
+    const suspects = [...this.#ports()].filter(([port, connections]) => connections.cutEndless(port));
+    clearTimeout(this.#soon);
+    if (suspects.length > 0) this.#soon = setTimeout(() => this.#cutEndless(), connectionLookMs).unref();
   }
 
   *#ports(): Generator<[number, Connections], void, undefined> {
