@@ -2,10 +2,10 @@
  * How jobs end, and the ways back to the queue for those that may be tried again. Every job ends once, by `end`, whatever
  * dies; what it held is free once it is known to be safe.
  */
-import { abortGraceMs, beatSilenceMs, killsMax, onStopTriesMax, retryBackoffMs, retryBackoffMsMax } from "../limits.ts";
+import { beatSilenceMs, killsMax, onStopTriesMax, retryBackoffMs, retryBackoffMsMax } from "../limits.ts";
 import { Clearing } from "./clearing.ts";
 import type { Effect } from "./effects.ts";
-import { type Job, resourcesOf, type Stop } from "./job.ts";
+import { type Draft, type Job, resourcesOf, type Stop } from "./job.ts";
 import { Latest, superseded } from "./latest.ts";
 import { failure, type Idempotence, idempotence, type Outcome } from "./outcome.ts";
 import { JobQueues } from "./queue.ts";
@@ -14,7 +14,7 @@ import { Resources } from "./resources.ts";
 import { Safings } from "./safings.ts";
 import type { Statistics } from "./statistics.ts";
 import { Timers } from "./timers.ts";
-import type { Worker } from "./workers.ts";
+import { graceOf, type Worker } from "./workers.ts";
 
 export class Endings {
   readonly queues = new JobQueues();
@@ -85,9 +85,7 @@ export class Endings {
 
   /** It runs no more. */
   letGo(job: Job, isUnsafe: boolean, now: number): void {
-    if (isUnsafe && job.policy.onStop === true) {
-      this.safings.start(job.name, job.policy, job.stop ?? failedThere, now);
-    }
+    if (isUnsafe) this.#makeSafe(job, failedThere, now);
     this.resources.release(job);
   }
 
@@ -107,22 +105,22 @@ export class Endings {
   /** Ends a job that its worker does not let go of, and that keeps what it holds; but what it drives is made safe from elsewhere. */
   giveUp(job: Job, why: string, now: number): Effect[] {
     const lost: Stop = { code: "INTERRUPTED", message: `${job.name} was given up: ${why}` };
-    if (job.policy.onStop === true) this.safings.start(job.name, job.policy, job.stop ?? lost, now);
+    this.#makeSafe(job, lost, now);
     return this.end(job, failure(this.requests.routerId, lost.code, lost.message), now);
   }
 
   /** Sees to it that what a job held, whose worker is lost, is held until it is known to be safe. */
   secure(worker: Worker, job: Job, lost: Stop, now: number): void {
     if (job.kind !== "task") return;
-    if (job.policy.onStop === true) this.safings.start(job.name, job.policy, job.stop ?? lost, now);
+    this.#makeSafe(job, lost, now);
     if (worker.ready.supervised === true || resourcesOf(job).length === 0) return this.resources.release(job);
     // A worker that nobody here can kill lets go by itself, as the protocol wants it, when it notices that it is lost.
     this.timers.add({
-      at: now + beatSilenceMs + (worker.policies.get(job.name)?.graceMs ?? abortGraceMs),
+      at: now + beatSilenceMs + graceOf(worker, job),
       isAlive: always,
       fire: (at) => {
         // What was made safe at once may have been driven on until now.
-        if (job.policy.onStop === true) this.safings.start(job.name, job.policy, job.stop ?? lost, at);
+        this.#makeSafe(job, lost, at);
         this.resources.release(job);
         return [];
       },
@@ -159,6 +157,11 @@ export class Endings {
 
   /* ── Within ────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
+  /** Where its task has an `onStop`. @param why what has ended it, unless it was told to end */
+  #makeSafe(job: Job, why: Stop, now: number): void {
+    if (job.policy.onStop === true) this.safings.start(job.name, job.policy, job.stop ?? why, now);
+  }
+
   /** How a job that has begun may be tried again; null where it may not. */
   #nextTry(worker: Worker, job: Job): Idempotence | null {
     if (job.stop !== null || this.barred(job) !== null) return null;
@@ -186,7 +189,7 @@ export class Endings {
 }
 
 /** Whether an emergency stop ends it. Sensor data goes on, and what makes hardware safe does. */
-export const isStoppable = ({ kind, policy }: Pick<Job, "kind" | "policy">): boolean =>
+export const isStoppable = ({ kind, policy }: Pick<Draft, "kind" | "policy">): boolean =>
   kind === "task" && policy.allowedWhenStopped !== true;
 
 /** A run of an `onStop` that was the last. */

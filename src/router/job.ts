@@ -58,6 +58,8 @@ export interface Draft {
   /** The TASK or DATA frame as it came; empty for `get`. */
   readonly body: Uint8Array;
   readonly options: TaskOptions;
+  /** What its task's definition says: of two limits the tighter one holds. */
+  readonly policy: Policy;
   /** Of `safe`: how the job has ended that it is for. */
   readonly why?: Stop;
 }
@@ -66,7 +68,7 @@ export interface Job extends Draft {
   /** Grows with each job that is accepted. */
   readonly id: number;
   readonly priority: number;
-  /** What its task's definition said when it was accepted, or when it was read anew since, while the job was waiting. */
+  /** As of its acceptance, or of when the task files were read anew since, while it was waiting. */
   policy: Policy;
   /** ms, on the clock of the broker's `now`, as all times here. */
   readonly acceptedAt: number;
@@ -95,20 +97,17 @@ export interface Job extends Draft {
 export const tighter = (a: number | undefined, b: number | undefined): number =>
   Math.min(a ?? Number.POSITIVE_INFINITY, b ?? Number.POSITIVE_INFINITY);
 
-/** @param policy what the task's own definition sets: of two limits the tighter one holds */
 export const createJob = (
   draft: Draft,
   id: number,
   { request, part }: Pick<Job, "request" | "part">,
-  policy: Policy = noPolicy,
   now: number,
 ): Job => ({
   ...draft,
   id,
   priority: draft.options.priority ?? priorityDefault,
-  policy,
   acceptedAt: now,
-  expiresAt: now + tighter(draft.options.ttlMs, policy.ttlMs),
+  expiresAt: now + tighter(draft.options.ttlMs, draft.policy.ttlMs),
   request,
   part,
   place: { id, at: now },
@@ -120,7 +119,6 @@ export const createJob = (
   stop: null,
 });
 
-const noPolicy: Policy = {};
 const noResources: readonly string[] = [];
 
 /** Where a job stands in its queue. */
@@ -143,7 +141,7 @@ export const waitingPriority = (job: Job): number => {
 export const resourcesOf = ({ policy }: Job): readonly string[] => policy.resources ?? noResources;
 
 /** ms that its requestor may be quiet; Infinity for ever. */
-export const deadmanOf = ({ options, policy }: Pick<Job, "options" | "policy">): number =>
+export const deadmanOf = ({ options, policy }: Pick<Draft, "options" | "policy">): number =>
   tighter(options.deadmanMs, policy.deadmanMs);
 
 /** Queue of a task, of its `onStop`, and of the topics that one data worker keeps. */

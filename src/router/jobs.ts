@@ -11,7 +11,7 @@ import type { Outcome } from "./outcome.ts";
 import type { JobQueues } from "./queue.ts";
 import type { Requests } from "./requests.ts";
 import type { Statistics } from "./statistics.ts";
-import { type Held, headOf, jobsOf, type Worker, type Workers } from "./workers.ts";
+import { graceOf, type Held, headOf, jobsOf, type Worker, type Workers } from "./workers.ts";
 
 export interface JobsOptions {
   /** 0 ≤ random() < 1, for the jitter of retries. */
@@ -171,11 +171,8 @@ export class Jobs {
     const canBeTaken = (holder: Job): boolean =>
       holder.kind === "task" && holder.policy.preemptible === true && holder.priority < job.priority;
     if (![...holders].every(canBeTaken)) return [];
-    return this.stopAll(
-      holders,
-      { code: "PREEMPTED", message: `${job.name} of priority ${job.priority} needed what it held` },
-      now,
-    );
+    const message = `${job.name} of priority ${job.priority} needed what it held`;
+    return this.stopAll(holders, { code: "PREEMPTED", message }, now);
   }
 
   /** The first job that the worker holds runs now: its limits begin to count. */
@@ -200,12 +197,17 @@ export class Jobs {
   kill(worker: Worker, why: string, now: number): Effect[] {
     worker.retired = "killed";
     // Whoever claims to be supervised and is not, or cannot be killed, must not keep anybody waiting.
-    this.endings.timers.add({
-      at: now + killMs + verdictMs,
-      isAlive: () => this.workers.get(worker.key) === worker,
-      fire: (at) => this.lose(worker, "it could not be killed", at),
-    });
+    this.loseAt(worker, now + killMs + verdictMs, "it could not be killed");
     return [{ to: "supervisor", type: "kill", pid: worker.ready.pid, why }];
+  }
+
+  /** Gives a worker up at that time, unless that has been done by then. */
+  loseAt(worker: Worker, at: number, why: string): void {
+    this.endings.timers.add({
+      at,
+      isAlive: () => this.workers.get(worker.key) === worker,
+      fire: (now) => this.lose(worker, why, now),
+    });
   }
 
   /**
@@ -249,7 +251,7 @@ export class Jobs {
   /** From the abort signal to the kill. */
   #startGrace(worker: Worker, head: Held, now: number): void {
     const { job } = head;
-    const graceMs = worker.policies.get(job.name)?.graceMs ?? abortGraceMs;
+    const graceMs = graceOf(worker, job);
     const stop = (isStoppable(job) ? this.endings.stopped : null) ?? job.stop;
     this.endings.timers.add({
       at: now + (stop?.code === "STOPPED" ? Math.min(graceMs, this.options.stopGraceMs) : graceMs),

@@ -1,11 +1,12 @@
 /** Commands that replace one another: of all jobs of one task and key, only the newest is wanted. */
 import type { Draft, Job, Stop } from "./job.ts";
+import { Multimap } from "./multimap.ts";
 
 export const superseded: Stop = { code: "SUPERSEDED", message: "a newer job has taken its place" };
 
 export class Latest {
-  /** Jobs that have not ended, by their task and key; no key has an empty set. */
-  readonly #jobs = new Map<string, Set<Job>>();
+  /** Jobs that have not ended, by their task and key. */
+  readonly #jobs = new Multimap<string, Job>();
 
   /** How many keys are in use. */
   get size(): number {
@@ -14,24 +15,16 @@ export class Latest {
 
   /** The jobs that one like this replaces: one that waits at most, and those that run. */
   before({ name, options }: Pick<Draft, "name" | "options">): Job[] {
-    return options.latest === undefined ? [] : [...(this.#jobs.get(keyOf(name, options.latest)) ?? [])];
+    return options.latest === undefined ? [] : [...this.#jobs.get(keyOf(name, options.latest))];
   }
 
   note(job: Job): void {
-    if (job.options.latest === undefined) return;
-    const key = keyOf(job.name, job.options.latest);
-    const its = this.#jobs.get(key);
-    if (its === undefined) this.#jobs.set(key, new Set([job]));
-    else its.add(job);
+    if (job.options.latest !== undefined) this.#jobs.add(keyOf(job.name, job.options.latest), job);
   }
 
   /** It has ended. */
   forget(job: Job): void {
-    if (job.options.latest === undefined) return;
-    const key = keyOf(job.name, job.options.latest);
-    const its = this.#jobs.get(key);
-    its?.delete(job);
-    if (its?.size === 0) this.#jobs.delete(key);
+    if (job.options.latest !== undefined) this.#jobs.delete(keyOf(job.name, job.options.latest), job);
   }
 }
 

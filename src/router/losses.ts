@@ -23,7 +23,7 @@ export class Losses {
     worker.retired = "lost";
     this.jobs.endings.timers.add({
       at: now + verdictMs,
-      isAlive: () => worker.retired === "lost" && this.#isKnown(worker),
+      isAlive: () => worker.retired === "lost" && this.workers.get(worker.key) === worker,
       fire: (at) => this.jobs.kill(worker, "it has lost its connection", at),
     });
     return [];
@@ -41,15 +41,7 @@ export class Losses {
     worker.begun = begun;
     if (!worker.isConnected) return this.jobs.lose(worker, "its process has died", now);
     worker.retired = "killed";
-    this.jobs.endings.timers.add({
-      at: now + verdictMs,
-      isAlive: () => this.#isKnown(worker),
-      fire: (at) => this.jobs.lose(worker, "its process has died", at),
-    });
+    this.jobs.loseAt(worker, now + verdictMs, "its process has died");
     return [];
-  }
-
-  #isKnown(worker: Worker): boolean {
-    return this.workers.get(worker.key) === worker;
   }
 }

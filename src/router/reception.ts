@@ -4,7 +4,6 @@
 import { Access } from "../access/access.ts";
 import { encodeData, packNow } from "../wire/frames.ts";
 import type { Json } from "../wire/json.ts";
-import type { Policy } from "../wire/policy.ts";
 import type { BadRequest, Control, Request, TaskPart } from "../wire/requests.ts";
 import { refusalOfRequest } from "../wire/rights.ts";
 import type { Catalogue } from "./catalogue.ts";
@@ -148,7 +147,7 @@ export class Reception {
     return this.#accept(asked, [{ kind, name: topic, queue, body, options: {}, policy: {} }], now);
   }
 
-  #accept(asked: Asked, drafts: readonly Asking[], now: number): Effect[] {
+  #accept(asked: Asked, drafts: readonly Draft[], now: number): Effect[] {
     if (this.isClosed) {
       return [this.requests.refuse(asked, "SHUTTING_DOWN", "the engine is stopping; ask again once it is back")];
     }
@@ -176,8 +175,8 @@ export class Reception {
     return isKnown ? effects : [this.requests.askKeepAlive(request), ...effects];
   }
 
-  #acceptJob({ policy, ...draft }: Asking, request: Job["request"], part: number, now: number): Effect[] {
-    return this.jobs.accept(createJob(draft, this.jobs.endings.nextId(), { request, part }, policy, now), now);
+  #acceptJob(draft: Draft, request: Job["request"], part: number, now: number): Effect[] {
+    return this.jobs.accept(createJob(draft, this.jobs.endings.nextId(), { request, part }, now), now);
   }
 
   /** A task's own publication: a job that nobody waits for. @param user its worker's */
@@ -190,11 +189,6 @@ export class Reception {
     else return this.#acceptJob({ kind: "put", name: topic, queue, body, options: {}, policy: {} }, null, 0, now);
     return [];
   }
-}
-
-/** What is to be done, and what its task's definition says of it. */
-interface Asking extends Draft {
-  readonly policy: Policy;
 }
 
 const cancelledBy = (who: string): Stop => ({ code: "CANCELLED", message: `${who} cancelled it` });

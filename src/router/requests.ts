@@ -4,12 +4,14 @@
  */
 import { Shares } from "../access/shares.ts";
 import { batchResultBytesMax, bytesPerClientMax, jobsPerClientMax, progressIntervalMs } from "../limits.ts";
+import { routingKey } from "../wire/envelope.ts";
 import type { ErrorBody, ErrorCode } from "../wire/errors.ts";
 import { encodeData, encodeError, type Meta, packNow } from "../wire/frames.ts";
 import { asBuffer } from "../wire/json.ts";
 import { encodeReplyMeta, partFromError } from "../wire/replies.ts";
 import type { Effect } from "./effects.ts";
 import type { Job, Request, Requestor } from "./job.ts";
+import { Multimap } from "./multimap.ts";
 import type { Outcome } from "./outcome.ts";
 
 /** Who asked, and under which version and serial the answer goes out. */
@@ -22,8 +24,8 @@ export interface Asked {
 
 export class Requests {
   readonly #bySerial = new Map<string, Request>();
-  /** Those that end when their requestor is gone, by its routing id; no id has an empty set. */
-  readonly #guarded = new Map<string, Set<Request>>();
+  /** Those that end when their requestor is gone, by its routing id. */
+  readonly #guarded = new Multimap<string, Request>();
   readonly #shares = new Shares({ jobs: jobsPerClientMax, bytes: bytesPerClientMax });
   /** Of the results of all batches that are not complete. */
   #resultBytes = 0;
@@ -63,13 +65,13 @@ export class Requests {
       deadmanMs,
     };
     if (key !== null) this.#bySerial.set(key, request);
-    if (deadmanMs < Number.POSITIVE_INFINITY) this.#guard(request);
+    if (deadmanMs < Number.POSITIVE_INFINITY) this.#guarded.add(peerOf(requestor), request);
     return request;
   }
 
   /** Those that end when this peer is gone. @param peer its routing id */
   guardedOf(peer: Uint8Array): readonly Request[] {
-    return [...(this.#guarded.get(peerKey(peer)) ?? [])];
+    return [...this.#guarded.get(routingKey(peer))];
   }
 
   /** How many connections have such. */
@@ -108,14 +110,13 @@ export class Requests {
     const { request } = job;
     // v0.1 knows no progress, and a batch tells of its parts instead.
     if (request === null || request.meta.version === 0.1 || request.results.length > 0) return [];
-    return [progressReply(request, by, body)];
+    return [interimReply(request, "PROGRESS", by, body)];
   }
 
   /** Tells its requestor how often it has to say that it is there. */
-  askKeepAlive({ requestor, meta, deadmanMs }: Request): Effect {
-    const body = encodeData({ data: { deadmanMs }, pack: packNow() });
-    const head = encodeReplyMeta(this.routerId, "KEEPALIVE", meta.version, meta.serial);
-    return { to: "requestor", requestor, frames: [head, body] };
+  askKeepAlive(request: Request): Effect {
+    const body = encodeData({ data: { deadmanMs: request.deadmanMs }, pack: packNow() });
+    return interimReply(request, "KEEPALIVE", this.routerId, body);
   }
 
   refuse(asked: Asked, code: ErrorCode, message: string): Effect {
@@ -141,25 +142,11 @@ export class Requests {
     request.progressAt = now;
     const total = request.results.length;
     const body = encodeData({ data: { done: total - request.left, total }, pack: packNow() });
-    return [progressReply(request, this.routerId, body)];
-  }
-
-  #guard(request: Request): void {
-    const key = peerKey(request.requestor[0] ?? noBytes);
-    const its = this.#guarded.get(key);
-    if (its === undefined) this.#guarded.set(key, new Set([request]));
-    else its.add(request);
-  }
-
-  #unguard(request: Request): void {
-    const key = peerKey(request.requestor[0] ?? noBytes);
-    const its = this.#guarded.get(key);
-    its?.delete(request);
-    if (its?.size === 0) this.#guarded.delete(key);
+    return [interimReply(request, "PROGRESS", this.routerId, body)];
   }
 
   #close(request: Request): void {
-    if (request.deadmanMs < Number.POSITIVE_INFINITY) this.#unguard(request);
+    this.#guarded.delete(peerOf(request.requestor), request);
     this.#resultBytes -= request.resultBytes;
     this.#shares.release(request.share, request.parts, request.bytes);
     if (request.key !== null) this.#bySerial.delete(request.key);
@@ -176,19 +163,21 @@ const reply = (
   return { to: "requestor", requestor, frames: isBare ? [head] : [head, body] };
 };
 
-const progressReply = (
+/** Not the last word on a request. */
+const interimReply = (
   { requestor, meta }: Pick<Asked, "requestor" | "meta">,
+  type: "PROGRESS" | "KEEPALIVE",
   by: string,
   body: Uint8Array,
 ): Effect => ({
   to: "requestor",
   requestor,
-  frames: [encodeReplyMeta(by, "PROGRESS", meta.version, meta.serial), body],
+  frames: [encodeReplyMeta(by, type, meta.version, meta.serial), body],
 });
 
-const noBytes = new Uint8Array(0);
+const peerOf = ([peer = noBytes]: Requestor): string => routingKey(peer);
 
-const peerKey = (routingId: Uint8Array): string => asBuffer(routingId).toString("latin1");
+const noBytes = new Uint8Array(0);
 
 /**
  * Routing ids are bytes: as text of as many characters they cannot be confused. They are chosen by peers, so that one could

@@ -3,35 +3,25 @@
  * again once it has ended and is known to be safe; until then what makes it safe holds it, too.
  */
 import { type Job, resourcesOf } from "./job.ts";
+import { Multimap } from "./multimap.ts";
 
 export class Resources {
-  /** No resource has an empty set. */
-  readonly #holders = new Map<string, Set<Job>>();
+  readonly #holders = new Multimap<string, Job>();
 
   /** Every one that is held, and by whom. */
   [Symbol.iterator](): IterableIterator<[string, ReadonlySet<Job>]> {
-    return this.#holders.entries();
+    return this.#holders[Symbol.iterator]();
   }
 
   holdersOf(resource: string): ReadonlySet<Job> {
-    return this.#holders.get(resource) ?? nobody;
+    return this.#holders.get(resource);
   }
 
   take(job: Job): void {
-    for (const resource of resourcesOf(job)) {
-      const holders = this.#holders.get(resource);
-      if (holders === undefined) this.#holders.set(resource, new Set([job]));
-      else holders.add(job);
-    }
+    for (const resource of resourcesOf(job)) this.#holders.add(resource, job);
   }
 
   release(job: Job): void {
-    for (const resource of resourcesOf(job)) {
-      const holders = this.#holders.get(resource);
-      holders?.delete(job);
-      if (holders?.size === 0) this.#holders.delete(resource);
-    }
+    for (const resource of resourcesOf(job)) this.#holders.delete(resource, job);
   }
 }
-
-const nobody: ReadonlySet<Job> = new Set();

@@ -25,9 +25,8 @@ import {
 import { say, warn } from "../log.ts";
 import { Pulse } from "../pulse.ts";
 import { decodeFromWorker, encodeBackend } from "../wire/backend.ts";
-import { openEnvelope } from "../wire/envelope.ts";
+import { openEnvelope, routingKey } from "../wire/envelope.ts";
 import { ProtocolError } from "../wire/errors.ts";
-import { asBuffer } from "../wire/json.ts";
 import { decodeRequest } from "../wire/requests.ts";
 import { terminateContext } from "../zmq/context.ts";
 import { Gate } from "../zmq/gate.ts";
@@ -168,7 +167,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   };
 
   const fromWorker = ([id = noBytes, ...frames]: Uint8Array[]): void => {
-    const key = workerKey(id);
+    const key = routingKey(id);
     if (saysLost(frames)) {
       happen({ type: "disconnected", key });
       return;
@@ -245,8 +244,7 @@ const bind = (socket: Router, name: string, host: string, port: number): void =>
   }
 };
 
-/** Routing ids are bytes; as keys of a map they are strings of as many characters. */
-const workerKey = (id: Uint8Array): string => asBuffer(id).toString("latin1");
+/** Of a worker, from its `routingKey`. */
 const routingId = (key: string): Buffer => Buffer.from(key, "latin1");
 
 const show = (frames: readonly Uint8Array[]): string => frames.map((frame) => Buffer.from(frame).toString()).join(" ");

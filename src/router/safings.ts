@@ -5,7 +5,8 @@
 import type { Policy } from "../wire/policy.ts";
 import type { KnownTask } from "./catalogue.ts";
 import type { Effect } from "./effects.ts";
-import { createJob, type Job, resourcesOf, type Stop, safeQueue } from "./job.ts";
+import { createJob, type Draft, type Job, resourcesOf, type Stop, safeQueue } from "./job.ts";
+import { Multimap } from "./multimap.ts";
 import type { Outcome } from "./outcome.ts";
 import type { JobQueues } from "./queue.ts";
 import type { Resources } from "./resources.ts";
@@ -19,8 +20,8 @@ export interface Safing {
 }
 
 export class Safings {
-  /** Those that have not succeeded, by their task; no task has an empty set. */
-  readonly #byTask = new Map<string, Set<Job>>();
+  /** Those that have not succeeded, by their task. */
+  readonly #byTask = new Multimap<string, Job>();
 
   constructor(
     private readonly queues: JobQueues,
@@ -44,19 +45,21 @@ export class Safings {
 
   /** A job of this task has ended so, other than by itself. Takes hold of what the task's jobs hold. */
   start(task: string, policy: Policy, why: Stop, now: number): void {
-    const its = this.#byTask.get(task) ?? new Set();
     // One that has not begun does for both.
-    if ([...its].some(isWaiting)) return;
+    if ([...this.#byTask.get(task)].some(isWaiting)) return;
     const { resources = [], onStopMs } = policy;
-    const draft = { kind: "safe", name: task, queue: safeQueue(task), body: noBytes, options: {}, why } as const;
-    const job = createJob(
-      draft,
-      this.nextId(),
-      { request: null, part: 0 },
-      { onStop: true, resources, ...(onStopMs !== undefined && { onStopMs }) },
-      now,
-    );
-    this.#byTask.set(task, its.add(job));
+    const draft: Draft = {
+      kind: "safe",
+      name: task,
+      queue: safeQueue(task),
+      body: noBytes,
+      options: {},
+      // Not its limits of time: they are the job's.
+      policy: { onStop: true, resources, ...(onStopMs !== undefined && { onStopMs }) },
+      why,
+    };
+    const job = createJob(draft, this.nextId(), { request: null, part: 0 }, now);
+    this.#byTask.add(task, job);
     this.resources.take(job);
     this.queues.push(job);
   }
@@ -77,9 +80,7 @@ export class Safings {
       const line = `onStop of ${job.name} has failed ${job.tries + 1} times (${outcome.code}), and ${locked}; make it safe by hand, mend it, then run task-engine reset`;
       return [{ to: "log", line }];
     }
-    const its = this.#byTask.get(job.name);
-    its?.delete(job);
-    if (its?.size === 0) this.#byTask.delete(job.name);
+    this.#byTask.delete(job.name, job);
     this.resources.release(job);
     return [];
   }
@@ -103,7 +104,7 @@ export class Safings {
   }
 
   *#all(): Generator<Job, void, undefined> {
-    for (const its of this.#byTask.values()) yield* its;
+    for (const [, its] of this.#byTask) yield* its;
   }
 }
 

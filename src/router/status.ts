@@ -30,6 +30,8 @@ export interface EngineState {
   readonly stopped: { readonly reason: string; readonly since: number } | null;
 }
 
+// Nobody has asked for what makes something safe.
+const waitingIn = ({ queues, endings }: Jobs): number => queues.jobs - endings.safings.waiting;
 const isAskedFor = ({ job }: Held): boolean => job.kind !== "safe";
 
 export const reportStatus = (
@@ -42,10 +44,10 @@ export const reportStatus = (
   ...engine,
   jobs: {
     ...statistics.report(),
-    waiting: jobs.queues.jobs - jobs.endings.safings.waiting,
+    waiting: waitingIn(jobs),
     held: [...workers].reduce((sum, { held }) => sum + [...held.values()].filter(isAskedFor).length, 0),
   },
-  queue: { jobs: jobs.queues.jobs - jobs.endings.safings.waiting, bytes: jobs.queues.bytes },
+  queue: { jobs: waitingIn(jobs), bytes: jobs.queues.bytes },
   tasks: catalogue.taskNames.map((name) => ({
     name,
     workers: workers.serving(taskQueue(name)).length,

@@ -5,7 +5,7 @@
  * Short tasks so stream without a round trip between them, and a long one never has others piled up behind it. A worker
  * runs what it holds in the order in which it got it, so only the first of them runs.
  */
-import { workerCreditMax, workerCreditMs } from "../limits.ts";
+import { abortGraceMs, workerCreditMax, workerCreditMs } from "../limits.ts";
 import type { ReadyHeader } from "../wire/backend.ts";
 import type { Policy } from "../wire/policy.ts";
 import { dataQueue, type Job, safeQueue, taskQueue } from "./job.ts";
@@ -185,6 +185,9 @@ const nobody: ReadonlySet<Worker> = new Set();
 
 const queuesOf = ([name, { onStop }]: readonly [string, Policy]): string[] =>
   onStop === true ? [taskQueue(name), safeQueue(name)] : [taskQueue(name)];
+
+/** ms from the abort signal of one of its jobs until it is killed. */
+export const graceOf = ({ policies }: Worker, { name }: Job): number => policies.get(name)?.graceMs ?? abortGraceMs;
 
 /** What runs, by what the router knows: the first that its worker holds. */
 export const headOf = (worker: Worker): Held | undefined => worker.held.values().next().value;

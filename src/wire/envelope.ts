@@ -4,6 +4,7 @@
  */
 import { envelopeBytesMax, envelopeFramesMax } from "../limits.ts";
 import { ProtocolError } from "./errors.ts";
+import { asBuffer } from "./json.ts";
 
 export interface Enveloped {
   /** up to and with the empty delimiter */
@@ -36,5 +37,8 @@ const unopened = ([peer = delimiter]: readonly Uint8Array[], error: ProtocolErro
   frames: [],
   error,
 });
+
+/** Routing ids are bytes; as keys of a map they are strings of as many characters, which cannot be confused. */
+export const routingKey = (routingId: Uint8Array): string => asBuffer(routingId).toString("latin1");
 
 export const bytesOf = (frames: readonly Uint8Array[]): number => frames.reduce((sum, { length }) => sum + length, 0);

@@ -19,12 +19,19 @@ beforeEach(() => {
   requests = new Requests("ROUTER-1");
 });
 
-const draft = { kind: "task", name: "count", queue: "task count", body: new Uint8Array(1), options: {} } as const;
+const draft = {
+  kind: "task",
+  name: "count",
+  queue: "task count",
+  body: new Uint8Array(1),
+  options: {},
+  policy: {},
+} as const;
 
 const open = (asked: Asked, parts: number): { request: Request; jobs: Job[] } => {
   const request = requests.open(asked, parts, parts, Number.POSITIVE_INFINITY, 0);
   if ("code" in request) throw new Error(request.message);
-  const jobs = Array.from({ length: parts }, (_, part) => createJob(draft, part + 1, { request, part }, undefined, 0));
+  const jobs = Array.from({ length: parts }, (_, part) => createJob(draft, part + 1, { request, part }, 0));
   for (const job of jobs) request.jobs.add(job);
   return { request, jobs };
 };
@@ -127,7 +134,6 @@ test("what its client has in flight is free again once a request is answered, in
     expect(requests.open({ ...by("two", "x"), user: "laptop" }, 1, 1, Number.POSITIVE_INFINITY, 0)).toMatchObject({
       code: "QUEUE_FULL",
     });
-    for (const part of [0, 1])
-      requests.settle(createJob(draft, part + 1, { request, part }, undefined, 0), result("r"), 0);
+    for (const part of [0, 1]) requests.settle(createJob(draft, part + 1, { request, part }, 0), result("r"), 0);
   }
 });

@@ -8,6 +8,13 @@ export const makeJob = (
   more: { readonly name?: string; readonly at?: number; readonly options?: TaskOptions; readonly bytes?: number } = {},
 ): Job => {
   const { name = "count", at = 0, options = {}, bytes = 1 } = more;
-  const draft = { kind: "task", name, queue: taskQueue(name), body: new Uint8Array(bytes), options } as const;
-  return createJob(draft, nextId++, { request: null, part: 0 }, undefined, at);
+  const draft = {
+    kind: "task",
+    name,
+    queue: taskQueue(name),
+    body: new Uint8Array(bytes),
+    options,
+    policy: {},
+  } as const;
+  return createJob(draft, nextId++, { request: null, part: 0 }, at);
 };
