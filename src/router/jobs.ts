@@ -224,15 +224,13 @@ export class Jobs {
     // 0 is no job's id, and one that was answered already leaves nothing begun: the jobs run one after the other.
     const begunCount = worker.begun === null ? jobs.length : last + 1;
     const effects: Effect[] = [];
+    for (const job of jobs) this.workers.release(worker, job.id);
     for (const [index, job] of jobs.slice(0, begunCount).entries()) {
-      this.workers.release(worker, job.id);
       const isKiller = worker.begun === null ? begunCount === 1 : index === last;
       if (isKiller) job.kills++;
       effects.push(...this.endings.cutOff(worker, job, why, now));
     }
-    for (const job of jobs.slice(begunCount)) this.workers.release(worker, job.id);
-    effects.push(...this.endings.putBack(jobs.slice(begunCount), now));
-    return effects;
+    return [...effects, ...this.endings.putBack(jobs.slice(begunCount), now)];
   }
 
   /* ── Within ────────────────────────────────────────────────────────────────────────────────────────────────────── */
