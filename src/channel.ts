@@ -9,7 +9,25 @@ import { channelLineLengthMax } from "./limits.ts";
 /** Under which descriptor a child finds its end: the first after stdin, stdout and stderr. */
 export const channelDescriptor = 3;
 
-/** Both ends of a new channel, as descriptors. No child inherits them unasked. Throws where the process has no descriptor left. */
+/**
+ * Starts a process with a channel to it: `start` gives it the descriptor of its end, to be its `channelDescriptor`. Throws where this
+ * process has no descriptor left, and what `start` throws.
+ */
+export const withChannel = <Heard, Said, Started>(
+  hear: (message: Heard) => void,
+  start: (theirs: number) => Started,
+): { readonly channel: Channel<Heard, Said>; readonly started: Started } => {
+  const { ours, theirs } = openChannelPair();
+  const channel = new Channel<Heard, Said>(ours, hear);
+  try {
+    return { channel, started: start(theirs) };
+  } finally {
+    // Our own copy of it: while it is open, the channel would outlive the process.
+    closeSync(theirs);
+  }
+};
+
+/** Both ends of a new channel, as descriptors. No child inherits them unasked. */
 export const openChannelPair = (): { readonly ours: number; readonly theirs: number } => {
   const { symbols: libc } = dlopen("libc.so.6", {
     socketpair: { args: ["int", "int", "int", "ptr"], returns: "int" },

@@ -168,6 +168,35 @@ export const ownProgram = (): readonly string[] => {
   return [process.execPath, ...(isCompiled ? [] : ["--no-install", Bun.main])];
 };
 
+/** Why something is made safe, as its task is told. */
+export interface SafeReason {
+  readonly code: "STOPPED" | "INTERRUPTED" | "SHUTTING_DOWN";
+  readonly message: string;
+}
+
+/** The verb that makes hardware safe in a process of its own. @param tasksDir null for the built-in tasks alone */
+export const safeVerb = (tasksDir: string | null): readonly string[] => [
+  "safe",
+  ...(tasksDir === null ? [] : ["--tasks", tasksDir]),
+];
+
+/**
+ * What it makes safe.
+ * @param hook the task of `on-stop`, which is run as a whole; null for none
+ * @param tasks those whose `onStop` is run
+ */
+export const safeFlags = (
+  hook: string | null,
+  tasks: readonly string[],
+  { code, message }: SafeReason,
+): readonly string[] => [
+  ...(hook === null ? [] : ["--run", hook]),
+  ...tasks.map((task) => `--on-stop=${task}`),
+  `--code=${code}`,
+  // It may be a stranger's words; there is one character that no program can be given.
+  `--message=${message.replaceAll("\0", " ")}`,
+];
+
 const security = Promise.withResolvers<Security | null>();
 let hearAuthorized: ((text: string) => void) | null = null;
 /** The newest text that nobody has heard yet. */

@@ -3,6 +3,7 @@ import type { Stopped } from "../lifecycle.ts";
 import { resetsMax } from "../limits.ts";
 import type { ErrorCode } from "../wire/errors.ts";
 import { encodeData, packNow } from "../wire/frames.ts";
+import { stoppedMessage } from "../wire/stopped.ts";
 import type { Effect } from "./effects.ts";
 import type { Jobs } from "./jobs.ts";
 import type { Asked, Requests } from "./requests.ts";
@@ -81,10 +82,3 @@ export class Emergency {
     return resets;
   }
 }
-
-export const stoppedMessage = ({ reason, since }: Stopped): string => {
-  const at = new Date(since * 1000);
-  // It comes from a file that anybody may have written: a time that is none must not keep an engine from being stopped.
-  const when = Number.isNaN(at.getTime()) ? "a time that is not known" : at.toISOString();
-  return `in emergency stop since ${when}${reason === "" ? "" : ` (${reason})`}; task-engine reset ends it`;
-};

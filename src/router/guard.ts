@@ -2,9 +2,9 @@
  * What the router does in place of a supervisor that has died. The kernel kills the workers then, so nothing that ran can bring its
  * own hardware to rest: that is done here, in a process made for it, which dies with this one.
  */
-import { closeSync, readFileSync } from "node:fs";
-import { Channel, openChannelPair } from "../channel.ts";
-import { type ChildMessage, ownProgram, supervisorVariable } from "../lifecycle.ts";
+import { readFileSync } from "node:fs";
+import { withChannel } from "../channel.ts";
+import { type ChildMessage, ownProgram, safeFlags, safeVerb, supervisorVariable } from "../lifecycle.ts";
 import { killMs, safeMs } from "../limits.ts";
 import { warn } from "../log.ts";
 
@@ -49,34 +49,27 @@ export const makeSafe = async (unsafe: Unsafe): Promise<void> => {
 
 const commandOf = ({ tasksDir, hook, tasks }: Unsafe): readonly string[] => [
   ...ownProgram(),
-  "safe",
-  ...(tasksDir === null ? [] : ["--tasks", tasksDir]),
-  ...(hook === null ? [] : ["--run", hook]),
-  ...tasks.map((task) => `--on-stop=${task}`),
-  "--code=INTERRUPTED",
-  "--message=the supervisor has died",
+  ...safeVerb(tasksDir),
+  ...safeFlags(hook, tasks, { code: "INTERRUPTED", message: "the supervisor has died" }),
 ];
 
 /** Null, or why that has come to nothing. Rejects with what Bun.spawn throws if the system has no process to give. */
 const run = async (command: readonly string[]): Promise<string | null> => {
   let fatal: string | null = null;
-  const { ours, theirs } = openChannelPair();
   // By the channel's end it knows that this process has died, as every child does of its supervisor.
-  const channel = new Channel<ChildMessage, never>(ours, (message) => {
-    if (message.type === "fatal") fatal = message.message;
-  });
-  let child: Bun.Subprocess;
-  try {
-    child = Bun.spawn({
-      cmd: [...command],
-      env: { ...process.env, [supervisorVariable]: String(process.pid) },
-      stdio: ["ignore", "inherit", "inherit", theirs],
-      timeout: safeMs,
-      killSignal: "SIGKILL",
-    });
-  } finally {
-    closeSync(theirs);
-  }
+  const { channel, started: child } = withChannel(
+    (message: ChildMessage) => {
+      if (message.type === "fatal") fatal = message.message;
+    },
+    (theirs) =>
+      Bun.spawn({
+        cmd: [...command],
+        env: { ...process.env, [supervisorVariable]: String(process.pid) },
+        stdio: ["ignore", "inherit", "inherit", theirs],
+        timeout: safeMs,
+        killSignal: "SIGKILL",
+      }),
+  );
   await child.exited;
   await channel.ended;
   if (child.exitCode === 0) return null;

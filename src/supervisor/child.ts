@@ -1,6 +1,5 @@
 /** One child process, from its start to its end: what it says of itself, what it is told, how it ended. */
-import { closeSync } from "node:fs";
-import { Channel, openChannelPair } from "../channel.ts";
+import { type Channel, withChannel } from "../channel.ts";
 import { type ChildMessage, type SupervisorMessage, supervisorVariable } from "../lifecycle.ts";
 import { lastWordsMs, scanOutputBytesMax } from "../limits.ts";
 import { isErrand, type Role } from "./roles.ts";
@@ -40,6 +39,8 @@ export interface Ending {
   readonly excuse: string | null;
 }
 
+type Process = Bun.Subprocess<"ignore", "pipe" | "inherit", "inherit">;
+
 export class Child {
   readonly role: Role;
   readonly pid: number;
@@ -50,7 +51,7 @@ export class Child {
   /** Resolves when it is gone and all it has said is heard. Never rejects. */
   readonly ended: Promise<Ending>;
 
-  readonly #process: Bun.Subprocess<"ignore", "pipe" | "inherit", "inherit">;
+  readonly #process: Process;
   readonly #options: ChildOptions;
   readonly #online = Promise.withResolvers<void>();
   readonly #drained = Promise.withResolvers<void>();
@@ -72,25 +73,24 @@ export class Child {
   constructor(options: ChildOptions) {
     this.#options = options;
     this.role = options.role;
-    const { ours, theirs } = openChannelPair();
-    this.#channel = new Channel(ours, (message) => this.#hear(message));
-    try {
-      this.#process = Bun.spawn({
-        cmd: [...options.command],
-        env: { ...options.environment, [supervisorVariable]: String(process.pid) },
-        stdio: [
-          "ignore",
-          options.role.kind === "scan" ? "pipe" : "inherit",
-          "inherit",
-          theirs,
-          ...(options.record === null ? [] : [options.record]),
-        ],
-        maxBuffer: scanOutputBytesMax,
-      });
-    } finally {
-      // Our own copy of it: while it is open, the channel would outlive the child.
-      closeSync(theirs);
-    }
+    const { channel, started } = withChannel(
+      (message: ChildMessage) => this.#hear(message),
+      (theirs): Process =>
+        Bun.spawn({
+          cmd: [...options.command],
+          env: { ...options.environment, [supervisorVariable]: String(process.pid) },
+          stdio: [
+            "ignore",
+            options.role.kind === "scan" ? "pipe" : "inherit",
+            "inherit",
+            theirs,
+            ...(options.record === null ? [] : [options.record]),
+          ],
+          maxBuffer: scanOutputBytesMax,
+        }),
+    );
+    this.#channel = channel;
+    this.#process = started;
     this.pid = this.#process.pid;
     this.online = this.#online.promise;
     this.drained = this.#drained.promise;

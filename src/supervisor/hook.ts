@@ -1,13 +1,8 @@
 /** What makes the robot safe: the task of `on-stop`, and the `onStop` of tasks. It runs in a process made for it: workers may be what is unsafe. */
+import { type SafeReason, safeFlags } from "../lifecycle.ts";
 import { onStopTriesMax, safeMs } from "../limits.ts";
 import type { Children } from "./children.ts";
 import type { Role, Roles } from "./roles.ts";
-
-/** Why it runs, as the task is told. */
-export interface Why {
-  readonly code: "STOPPED" | "INTERRUPTED" | "SHUTTING_DOWN";
-  readonly message: string;
-}
 
 export class Hook {
   readonly #role: Role;
@@ -26,14 +21,14 @@ export class Hook {
    * follow its name.
    * @param tasks those whose `onStop` is to be run as well
    */
-  run(why: Why, tasks: readonly string[] = []): Promise<string | null> {
+  run(why: SafeReason, tasks: readonly string[] = []): Promise<string | null> {
     this.#last = this.#last.then(() => this.#run(why, tasks));
     return this.#last;
   }
 
-  async #run(why: Why, tasks: readonly string[]): Promise<string | null> {
+  async #run(why: SafeReason, tasks: readonly string[]): Promise<string | null> {
     if (this.#task === null && tasks.length === 0) return null;
-    const role = this.#roleFor(why, tasks);
+    const role: Role = { ...this.#role, argv: [...this.#role.argv, ...safeFlags(this.#task, tasks, why)] };
     const overAtMs = performance.now() + safeMs;
     let failure = "was not done in time";
     for (let tries = 0; tries < onStopTriesMax; tries++) {
@@ -48,12 +43,5 @@ export class Hook {
       if (exitCode !== null) break;
     }
     return failure;
-  }
-
-  #roleFor({ code, message }: Why, tasks: readonly string[]): Role {
-    const hook = this.#task === null ? [] : ["--run", this.#task];
-    // A stranger's words; there is one character that no program can be given.
-    const why = [`--code=${code}`, `--message=${message.replaceAll("\0", " ")}`];
-    return { ...this.#role, argv: [...this.#role.argv, ...hook, ...tasks.map((task) => `--on-stop=${task}`), ...why] };
   }
 }

@@ -1,6 +1,6 @@
 /** What should run: one process a role, each of them this program with another verb. */
 import type { Config } from "../config.ts";
-import { ownProgram } from "../lifecycle.ts";
+import { ownProgram, safeVerb } from "../lifecycle.ts";
 
 export interface Role {
   /** As printed. */
@@ -64,7 +64,7 @@ export const rolesOf = (config: Config): Roles => {
     workers: Array.from({ length: config.taskWorkers + config.dataWorkers }, (_, index) =>
       worker(index < config.taskWorkers ? "task worker" : "data worker", index),
     ),
-    safe: { kind: "safe", name: "safe", argv: ["safe", ...tasks], takesEnv: true },
+    safe: { kind: "safe", name: "safe", argv: safeVerb(config.tasks), takesEnv: true },
     hook,
   };
 };

@@ -1,5 +1,6 @@
 /** The emergency stop as a task worker knows it, by its supervisor's word: while it holds, few tasks may begin. */
 import type { Stopped } from "../lifecycle.ts";
+import { stoppedMessage } from "../wire/stopped.ts";
 import type { RegisteredTask } from "./task.ts";
 
 export class EmergencyStop {
@@ -9,8 +10,6 @@ export class EmergencyStop {
   /** Why this task must not begin now, in one line; null where it may. */
   refusal(task: RegisteredTask): string | null {
     if (this.stopped === null || task.policy.allowedWhenStopped === true) return null;
-    const { reason, since } = this.stopped;
-    const at = new Date(since * 1000).toISOString();
-    return `in emergency stop since ${at}${reason === "" ? "" : ` (${reason})`}; task-engine reset ends it`;
+    return stoppedMessage(this.stopped);
   }
 }

@@ -1,7 +1,6 @@
 /** A real task worker process, and its router and its supervisor, both played by the test: `await using worker = await startTaskWorker({…})`. */
-import { closeSync } from "node:fs";
 import { BegunRecord } from "../../src/begun.ts";
-import { Channel, openChannelPair } from "../../src/channel.ts";
+import { type Channel, withChannel } from "../../src/channel.ts";
 import { type ChildMessage, type SupervisorMessage, supervisorVariable } from "../../src/lifecycle.ts";
 import { decodeFromWorker, encodeBackend, type RouterHeader, type WorkerHeader } from "../../src/wire/backend.ts";
 import { ProtocolError } from "../../src/wire/errors.ts";
@@ -38,14 +37,17 @@ export class TaskWorker implements AsyncDisposable {
     this.#backend = this.#router.lastEndpoint;
     this.#listen(this.#router);
     const flags = ["--host", "127.0.0.1", "--port", String(this.#port), "--backend", this.#backend];
-    const { ours, theirs } = openChannelPair();
-    this.#channel = new Channel(ours, (message) => void this.told.push(message));
-    this.#process = Bun.spawn({
-      cmd: [...fromSource, "task-worker", ...flags, "--tasks", this.#folder.path],
-      env: { PATH: process.env.PATH ?? "", [supervisorVariable]: String(process.pid), NOTES: this.notesFile },
-      stdio: ["ignore", "inherit", "inherit", theirs, this.#record.descriptor],
-    });
-    closeSync(theirs);
+    const { channel, started } = withChannel(
+      (message: ChildMessage) => void this.told.push(message),
+      (theirs) =>
+        Bun.spawn({
+          cmd: [...fromSource, "task-worker", ...flags, "--tasks", this.#folder.path],
+          env: { PATH: process.env.PATH ?? "", [supervisorVariable]: String(process.pid), NOTES: this.notesFile },
+          stdio: ["ignore", "inherit", "inherit", theirs, this.#record.descriptor],
+        }),
+    );
+    this.#channel = channel;
+    this.#process = started;
     this.order({ type: "security", security: null });
   }
 
