@@ -103,28 +103,22 @@ export class Connection {
     this.#dealer = null;
   }
 
-  /** True: some may be left for the next turn. */
-  #receive(dealer: Dealer): boolean {
-    const isMore = this.#drain(dealer);
+  #receive(dealer: Dealer): void {
+    this.#drain(dealer);
     if (this.#stands) this.#options.onRead();
-    return isMore;
   }
 
-  #drain(dealer: Dealer): boolean {
+  #drain(dealer: Dealer): void {
     for (let count = 0; count < drainMessagesMax; count++) {
       // Whoever was told of the last one may have closed us.
-      if (dealer.closed) return false;
+      if (dealer.closed) return;
       const message = dealer.tryReceive(messageFramesMax + 1);
-      if (message === null) return false;
-      if (isLoss(message)) {
-        this.#lose();
-        return false;
-      }
+      if (message === null) return;
+      if (isLoss(message)) return this.#lose();
       // The first one answers the ping, whatever it says.
       if (this.#stands) this.#options.onMessage(message);
       else this.#stands = true;
     }
-    return true;
   }
 
   #lose(): void {

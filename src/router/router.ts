@@ -144,16 +144,14 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
     else if (message.type === "reset") happen({ type: "stopped", stopped: null });
   };
 
-  /** True where there may be more: the other socket, and the jobs that are here by now, have their turn first. */
-  const drain = (socket: Router, receive: (message: Uint8Array[]) => void): boolean => {
-    let count = 0;
-    for (; count < drainMessagesMax; count++) {
+  /** Not all that there may be: the other socket, and the jobs that are here by now, have their turn in between. */
+  const drain = (socket: Router, receive: (message: Uint8Array[]) => void): void => {
+    for (let count = 0; count < drainMessagesMax; count++) {
       const message = socket.tryReceive(envelopeFramesMax + messageFramesMax + 1);
       if (message === null) break;
       receive(message);
     }
     dispatch();
-    return count === drainMessagesMax;
   };
 
   const fromRequestor = (message: Uint8Array[]): void => {

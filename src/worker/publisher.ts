@@ -107,17 +107,16 @@ export class Publisher {
     this.#socket.close();
   }
 
-  /** True where there may be more: values that are to be published have their turn first. */
-  #drain(): boolean {
+  /** Not all that there may be: values that are to be published have their turn in between. */
+  #drain(): void {
     for (let count = 0; count < drainMessagesMax; count++) {
       const message = this.#socket.tryReceive(2);
       if (message === null) {
         this.#isOutOfStep = false;
-        return false;
+        return;
       }
       this.#hear(message);
     }
-    return true;
   }
 
   #hear([bytes = noBytes, more]: readonly Uint8Array[]): void {

@@ -13,7 +13,7 @@ import { openSync, readdirSync, readlinkSync, readSync } from "node:fs";
 import { beatIntervalMs, connectionLookMs, descriptorsMax, descriptorsReserve } from "../limits.ts";
 import { warn } from "../log.ts";
 import { untilPulse } from "../pulse.ts";
-import { epollCtl, epollDataOffset, epollEventSize, epollIn, libc } from "./library.ts";
+import { epollDataOffset, epollEventSize, epollIn, epollModify, libc } from "./library.ts";
 import { reactor } from "./reactor.ts";
 
 interface Epoll {
@@ -84,7 +84,7 @@ class Admission {
     for (const epoll of this.#epolls) {
       for (const { descriptor, mark } of listenersOf(epoll)) {
         event.setBigUint64(epollDataOffset, mark, true);
-        libc.epoll_ctl(epoll.descriptor, epollCtl.mod, descriptor, new Uint8Array(event.buffer));
+        libc.epoll_ctl(epoll.descriptor, epollModify, descriptor, new Uint8Array(event.buffer));
       }
     }
   }

@@ -67,8 +67,8 @@ export const pollReadable = 1;
 /** F_DUPFD_CLOEXEC of fcntl(2). */
 export const duplicate = 1030;
 
-/** epoll_ctl(2) and its constants; `struct epoll_event` is packed on x64 alone. */
-export const epollCtl = { add: 1, del: 2, mod: 3 } as const;
+/** EPOLL_CTL_MOD of epoll_ctl(2), and its `struct epoll_event`, which is packed on x64 alone. */
+export const epollModify = 3;
 export const epollIn = 0x1;
 export const epollDataOffset = process.arch === "x64" ? 4 : 8;
 export const epollEventSize = epollDataOffset + 8;

@@ -7,7 +7,7 @@
  * unseen until the next one comes.
  */
 import { socketsTurnMs } from "../limits.ts";
-import { addressOf, duplicate, libc, pollEntrySize, pollEventsOffset, pollReadable } from "./library.ts";
+import { duplicate, libc, pollEntrySize, pollEventsOffset, pollReadable } from "./library.ts";
 import type { Socket } from "./socket.ts";
 
 /** ms that the process waits for a message by itself where it may, and how close two turns must be that it does. */
@@ -59,7 +59,7 @@ class Alert {
     while (!this.#isOver) {
       const { value } = await this.#words.read();
       // Also where it is over: then libzmq's own thread waits for it.
-      if (value !== undefined && libc.write(this.#descriptor, addressOf(value), value.length) !== value.length) {
+      if (value !== undefined && libc.write(this.#descriptor, value, value.length) !== value.length) {
         throw new Error("libzmq's word that there is something to do cannot be given back");
       }
       if (value === undefined || this.#isOver) break;
@@ -91,8 +91,7 @@ class Alert {
 
 interface Watch {
   readonly socket: Socket;
-  /** True: it has left some messages for its next turn. */
-  readonly handler: () => unknown;
+  readonly handler: () => void;
   readonly alert: Alert;
   isPaused: boolean;
 }
@@ -114,7 +113,7 @@ export class Reactor {
   #inTurn = false;
   #lookPlanned = false;
 
-  watch(socket: Socket, handler: () => unknown): void {
+  watch(socket: Socket, handler: () => void): void {
     const alert = new Alert(socket.descriptor, () => {
       if (!this.#turn()) this.onOther();
     });

@@ -47,7 +47,7 @@ export class Socket implements AsyncIterable<Frame[]> {
   #closed = false;
   #asksForPeers: boolean;
   #lastPeer: Peer = noPeer;
-  #onReadable: (() => unknown) | null = null;
+  #onReadable: (() => void) | null = null;
   #receivers: { resolve: (frames: Frame[]) => void; reject: (error: Error) => void }[] = [];
 
   constructor(type: SocketType, options: SocketOptions = {}) {
@@ -192,9 +192,9 @@ export class Socket implements AsyncIterable<Frame[]> {
 
   /**
    * Calls `handler` whenever there is something to receive, until the socket is closed. The handler must take at least
-   * one message, and should take all, or some and return true; it is called again while any is left.
+   * one message; it is called again while any is left, after the other sockets have had their turn.
    */
-  onReadable(handler: () => unknown): void {
+  onReadable(handler: () => void): void {
     if (this.#onReadable !== null) throw new Error("the socket has its reader already");
     this.#onReadable = handler;
     reactor.watch(this, handler);
