@@ -264,7 +264,7 @@ export class Broker {
         : refusalOfWorker(access, worker.user, worker.ready);
       if (refusal === null) continue;
       effects.push(...this.#enlistment.refuse(worker.key, worker.ready, "UNAUTHORIZED", refusal));
-      effects.push(...this.#jobs.lose(worker, refusal, now));
+      effects.push(...this.#losses.banished(worker, refusal, now));
     }
     const jobs = [...this.#jobs.queues, ...[...this.#workers].flatMap(jobsOf)];
     for (const job of jobs) {

@@ -27,6 +27,8 @@ export class Endings {
   closed: Stop | null = null;
   /** Set in emergency stop: what then comes back ends by it, but for what is allowed when stopped. */
   stopped: Stop | null = null;
+  /** Jobs that nobody here can end or hear of any more, with why: only a person knows when what they held is free. */
+  readonly #abandoned = new Map<Job, Stop>();
 
   constructor(
     private readonly requests: Requests,
@@ -56,7 +58,12 @@ export class Endings {
 
   /** Whether it needs what only a person can free. */
   isLocked(job: Job): boolean {
-    return resourcesOf(job).some((resource) => [...this.resources.holdersOf(resource)].some(hasFailed));
+    return resourcesOf(job).some((resource) => [...this.resources.holdersOf(resource)].some((it) => this.isUnsafe(it)));
+  }
+
+  /** Whether it holds what it holds until somebody has looked. */
+  isUnsafe(holder: Job): boolean {
+    return this.#abandoned.has(holder) || (holder.kind === "safe" && holder.state === "ended");
   }
 
   /** Ends a job that no worker has. */
@@ -111,7 +118,7 @@ export class Endings {
 
   /** Sees to it that what a job held, whose worker is lost, is held until it is known to be safe. */
   secure(worker: Worker, job: Job, lost: Stop, now: number): void {
-    if (job.kind !== "task") return;
+    if (job.kind !== "task" || this.#abandoned.has(job)) return;
     this.#makeSafe(job, lost, now);
     if (worker.ready.supervised === true || resourcesOf(job).length === 0) return this.resources.release(job);
     // A worker that nobody here can kill lets go by itself, as the protocol wants it, when it notices that it is lost.
@@ -125,6 +132,25 @@ export class Endings {
         return [];
       },
     });
+  }
+
+  /** Keeps what a job holds until `retry`, since its worker may run on, out of reach. */
+  abandon(worker: Worker, job: Job, why: string): Effect[] {
+    const held = resourcesOf(job);
+    if (worker.ready.supervised === true || job.kind !== "task" || held.length === 0) return [];
+    this.#abandoned.set(job, { code: "INTERRUPTED", message: why });
+    const line = `${held.join(", ")} stay locked: ${why}, and worker ${worker.ready.id} may go on with ${job.name}; end it where it runs, then run task-engine reset`;
+    return [{ to: "log", line }];
+  }
+
+  /** Somebody has looked: what could not be made safe is tried again. */
+  retry(now: number): void {
+    for (const [job, why] of this.#abandoned) {
+      this.#makeSafe(job, why, now);
+      this.resources.release(job);
+    }
+    this.#abandoned.clear();
+    this.safings.retry();
   }
 
   /** To their places in the queue: they have not begun. */
@@ -191,9 +217,6 @@ export class Endings {
 /** Whether an emergency stop ends it. Sensor data goes on, and what makes hardware safe does. */
 export const isStoppable = ({ kind, policy }: Pick<Draft, "kind" | "policy">): boolean =>
   kind === "task" && policy.allowedWhenStopped !== true;
-
-/** A run of an `onStop` that was the last. */
-const hasFailed = ({ kind, state }: Job): boolean => kind === "safe" && state === "ended";
 
 const always = (): boolean => true;
 

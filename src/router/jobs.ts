@@ -159,7 +159,7 @@ export class Jobs {
   resume(now: number): Effect[] {
     const effects = this.endings.clearing.finish(now);
     this.endings.stopped = null;
-    this.endings.safings.retry();
+    this.endings.retry(now);
     return effects;
   }
 

@@ -1,8 +1,8 @@
-/** Workers that are lost: by their connection, by their death, by silence. What they held is decided on once, by `Jobs.lose`. */
+/** Workers that are lost: by their connection, their death, their rights. What they held is decided on once, by `Jobs.lose`. */
 import { verdictMs } from "../limits.ts";
 import type { Effect } from "./effects.ts";
 import type { Jobs } from "./jobs.ts";
-import type { Worker, Workers } from "./workers.ts";
+import { jobsOf, type Worker, type Workers } from "./workers.ts";
 
 export class Losses {
   constructor(
@@ -43,5 +43,12 @@ export class Losses {
     worker.retired = "killed";
     this.jobs.loseAt(worker, now + verdictMs, "its process has died");
     return [];
+  }
+
+  /** Its rights were taken back: whether and when it lets go of what it runs, nobody will hear. */
+  banished(worker: Worker, why: string, now: number): Effect[] {
+    const jobs = [...worker.givenUp.values(), ...jobsOf(worker)];
+    const effects = jobs.flatMap((job) => this.jobs.endings.abandon(worker, job, why));
+    return [...effects, ...this.jobs.lose(worker, why, now)];
   }
 }

@@ -78,16 +78,16 @@ const resourcesReport = (jobs: Jobs): Json[] => {
   const held = new Map(jobs.endings.resources);
   return [...new Set([...held.keys(), ...waiting.keys()])].sort().map((name) => ({
     name,
-    holder: holderReport(held.get(name)),
+    holder: holderReport(jobs, held.get(name)),
     waiting: waiting.get(name) ?? 0,
   }));
 };
 
-/** What makes it safe says more than the job that it is made safe for. */
-const holderReport = (holders: Iterable<Job> = []): Json => {
+/** What makes it safe says more than the job that it is made safe for, and that nothing does says most. */
+const holderReport = ({ endings }: Jobs, holders: Iterable<Job> = []): Json => {
   const all = [...holders];
-  const holder = all.find(({ kind }) => kind === "safe") ?? all[0];
+  const holder = all.find((it) => endings.isUnsafe(it)) ?? all.find(({ kind }) => kind === "safe") ?? all[0];
   if (holder === undefined) return null;
-  const state = holder.kind !== "safe" ? "held" : holder.state === "ended" ? "unsafe" : "safing";
+  const state = endings.isUnsafe(holder) ? "unsafe" : holder.kind === "safe" ? "safing" : "held";
   return { task: holder.name, serial: holder.request?.meta.serial ?? "", state };
 };

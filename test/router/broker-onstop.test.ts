@@ -1,31 +1,12 @@
 import { beforeEach, describe, expect, test } from "bun:test";
 import { abortGraceMs, onStopMs, onStopTriesMax, retryBackoffMs } from "../../src/limits.ts";
-import { BrokerBench, nothing } from "../support/broker-bench.ts";
+import { nothing } from "../support/broker-bench.ts";
+import { drive, push, SafetyBench, tasks } from "../support/safety-bench.ts";
 
-const drive = { name: "drive", onStop: true, resources: ["motors"] };
-const push = { name: "push", resources: ["motors"] };
-const blink = { name: "blink", onStop: true };
-const tasks = [drive, push, blink, "count"];
-
-let bench: BrokerBench;
+let bench: SafetyBench;
 beforeEach(() => {
-  bench = new BrokerBench();
+  bench = new SafetyBench();
 });
-
-/** A job of `task` is cut off by the death of its worker, w1; w2 is there. */
-const cutOff = (task = "drive"): void => {
-  bench.ready("w1", tasks);
-  bench.ready("w2", tasks);
-  bench.ask("a", task);
-  bench.die("w1", bench.jobsOf("w1").at(-1) ?? 0);
-};
-
-const failAll = (): void => {
-  for (let count = 0; count < onStopTriesMax; count++) {
-    bench.made("w2", "unsafe");
-    bench.pass(2 * retryBackoffMs);
-  }
-};
 
 describe("a run of onStop", () => {
   test("is handed to a worker that is idle, and to no other", () => {
@@ -122,7 +103,7 @@ describe("a run of onStop", () => {
 
   test("in the job's own worker has its time too, be it that the job threw or was told to end", () => {
     for (const isTold of [true, false]) {
-      bench = new BrokerBench();
+      bench = new SafetyBench();
       bench.ready("w1", [{ ...drive, onStopMs: 3000 }]);
       bench.ask("a", "drive", { timeoutMs: 50 });
       if (isTold) bench.pass(50);
@@ -146,7 +127,7 @@ describe("a run of onStop", () => {
     bench.say("w1", { type: "SAFING", job: 77 });
     bench.pass(abortGraceMs);
     expect(bench.kills).toEqual([1]);
-    bench = new BrokerBench();
+    bench = new SafetyBench();
     bench.ready("w1", tasks);
     bench.ask("a", "drive");
     bench.say("w1", { type: "SAFING", job: 1 });
@@ -157,7 +138,7 @@ describe("a run of onStop", () => {
   });
 
   test("cannot be cancelled, and goes on in emergency stop and when the engine stops", () => {
-    cutOff();
+    bench.cutOff();
     bench.estop();
     bench.handle({ type: "drain" });
     bench.handle({ type: "abort" });
@@ -199,16 +180,16 @@ describe("a run of onStop", () => {
     bench.die("w1", 1);
     bench.handle({ type: "drain" });
     expect(bench.wishes).toEqual(["drained"]);
-    bench = new BrokerBench();
-    cutOff();
-    failAll();
+    bench = new SafetyBench();
+    bench.cutOff();
+    bench.failAll("w2");
     bench.handle({ type: "drain" });
     expect(bench.wishes).toEqual(["drained"]);
   });
 
   test("that its worker gives back holds what it held", () => {
     bench.handle({ type: "tasks", tasks: [drive, push] });
-    cutOff();
+    bench.cutOff();
     bench.ask("b", "push");
     bench.say("w2", { type: "LEAVE" });
     bench.say("w2", { type: "RETURN", jobs: [2] });
@@ -219,7 +200,7 @@ describe("a run of onStop", () => {
   });
 
   test("whose worker dies before it has begun holds what it held, and that is no try", () => {
-    cutOff();
+    bench.cutOff();
     bench.die("w2", 0);
     expect(bench.safings).toEqual(["drive waiting 0 INTERRUPTED"]);
     expect(bench.resources).toEqual(["motors: drive safing"]);
@@ -229,7 +210,7 @@ describe("a run of onStop", () => {
   });
 
   test("whose worker dies of it is tried again, and given up in the end", () => {
-    cutOff();
+    bench.cutOff();
     for (let pid = 2; pid < 2 + onStopTriesMax; pid++) {
       bench.die(`w${pid}`, 2);
       bench.ready(`w${pid + 1}`, tasks);
@@ -240,7 +221,7 @@ describe("a run of onStop", () => {
   });
 
   test("says that it has succeeded only if its worker does not name it unsafe in the same breath", () => {
-    cutOff();
+    bench.cutOff();
     const body = Buffer.from('{"data":null,"pack":1}');
     bench.say("w2", { type: "DONE", jobs: [2], ms: [1], unsafe: [2] }, [body]);
     expect(bench.safings).toEqual(["drive waiting 1 INTERRUPTED"]);

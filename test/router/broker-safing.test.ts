@@ -1,28 +1,16 @@
 import { beforeEach, describe, expect, test } from "bun:test";
 import { abortGraceMs, beatSilenceMs, killMs, onStopMs, retryBackoffMs, verdictMs } from "../../src/limits.ts";
-import { BrokerBench, nothing } from "../support/broker-bench.ts";
+import { nothing } from "../support/broker-bench.ts";
+import { drive, push, SafetyBench, tasks } from "../support/safety-bench.ts";
 
-const drive = { name: "drive", onStop: true, resources: ["motors"] };
-const push = { name: "push", resources: ["motors"] };
-const blink = { name: "blink", onStop: true };
-const tasks = [drive, push, blink, "count"];
-
-let bench: BrokerBench;
+let bench: SafetyBench;
 beforeEach(() => {
-  bench = new BrokerBench();
+  bench = new SafetyBench();
 });
-
-/** A job of `task` is cut off by the death of its worker, w1; w2 is there. */
-const cutOff = (task = "drive"): void => {
-  bench.ready("w1", tasks);
-  bench.ready("w2", tasks);
-  bench.ask("a", task);
-  bench.die("w1", bench.jobsOf("w1").at(-1) ?? 0);
-};
 
 describe("what a cut-off job drove is made safe elsewhere", () => {
   test("and only then is what it held free, and a job of its task begins", () => {
-    cutOff();
+    bench.cutOff();
     expect(bench.ends).toEqual(["a: INTERRUPTED"]);
     expect(bench.headersOf("w2").at(-1)).toMatchObject({ type: "SAFE", task: "drive", code: "INTERRUPTED" });
     bench.ready("w3", tasks);
@@ -39,7 +27,7 @@ describe("what a cut-off job drove is made safe elsewhere", () => {
   });
 
   test("though its requestor waits for no more than the job, which is answered at once", () => {
-    cutOff();
+    bench.cutOff();
     expect(bench.ends).toEqual(["a: INTERRUPTED"]);
     expect(bench.safings).toEqual(["drive running 0 INTERRUPTED"]);
   });
@@ -55,7 +43,7 @@ describe("what a cut-off job drove is made safe elsewhere", () => {
   });
 
   test("also where the task has no resources: then none of its jobs begins before", () => {
-    cutOff("blink");
+    bench.cutOff("blink");
     bench.ready("w3", tasks);
     bench.ask("b", "blink");
     bench.ask("c", "count");

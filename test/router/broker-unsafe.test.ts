@@ -1,24 +1,13 @@
 /** What could not be made safe, and engines that begin not knowing what is. */
 import { beforeEach, describe, expect, test } from "bun:test";
-import { onStopTriesMax, retryBackoffMs } from "../../src/limits.ts";
-import { BrokerBench, nothing } from "../support/broker-bench.ts";
+import { abortGraceMs, beatSilenceMs, onStopTriesMax, retryBackoffMs } from "../../src/limits.ts";
+import { nothing } from "../support/broker-bench.ts";
+import { blink, drive, push, SafetyBench, tasks } from "../support/safety-bench.ts";
 
-const drive = { name: "drive", onStop: true, resources: ["motors"] };
-const push = { name: "push", resources: ["motors"] };
-const blink = { name: "blink", onStop: true };
-const tasks = [drive, push, blink, "count"];
-
-let bench: BrokerBench;
+let bench: SafetyBench;
 beforeEach(() => {
-  bench = new BrokerBench();
+  bench = new SafetyBench();
 });
-
-const failAll = (key: string): void => {
-  for (let count = 0; count < onStopTriesMax; count++) {
-    bench.made(key, "unsafe");
-    bench.pass(2 * retryBackoffMs);
-  }
-};
 
 describe("what could not be made safe", () => {
   beforeEach(() => {
@@ -44,7 +33,7 @@ describe("what could not be made safe", () => {
   });
 
   test("stays locked, and says so in the log once and in status", () => {
-    failAll("w1");
+    bench.failAll("w1");
     bench.ask("b", "push");
     bench.ask("c", "drive");
     bench.ask("d", "count");
@@ -58,7 +47,7 @@ describe("what could not be made safe", () => {
   });
 
   test("is tried anew after a reset, and free when that succeeds", () => {
-    failAll("w1");
+    bench.failAll("w1");
     bench.ask("b", "push");
     bench.control({ command: "reset" });
     expect(bench.wishes).toEqual(["reset"]);
@@ -72,16 +61,16 @@ describe("what could not be made safe", () => {
   });
 
   test("may fail anew after a reset, which is said anew", () => {
-    failAll("w1");
+    bench.failAll("w1");
     bench.resume();
-    failAll("w1");
+    bench.failAll("w1");
     expect(bench.logs).toHaveLength(2);
     expect(bench.safesOf("w1")).toHaveLength(2 * onStopTriesMax);
     expect(bench.resources).toEqual(["motors: drive unsafe"]);
   });
 
   test("ends jobs that wait for it by their own limits, and by whoever cancels them", () => {
-    failAll("w1");
+    bench.failAll("w1");
     bench.ask("b", "push", { ttlMs: 100 });
     bench.ask("c", "drive");
     bench.pass(100);
@@ -98,13 +87,13 @@ describe("what could not be made safe", () => {
     bench.ask("b", "carry");
     bench.ask("c", "grip");
     expect(bench.jobsOf("w2")).toEqual([]);
-    failAll("w1");
+    bench.failAll("w1");
     expect(bench.jobsOf("w2")).toEqual([4]);
   });
 
   test("cannot be taken by a job of higher priority", () => {
     bench.ask("b", "push", { priority: 9, preempt: true });
-    failAll("w1");
+    bench.failAll("w1");
     expect(bench.abortsOf("w1")).toEqual([]);
     expect(bench.resources).toEqual(["motors: drive unsafe +1"]);
   });
@@ -182,5 +171,61 @@ describe("orphaned", () => {
     expect(bench.broker.tasksAtRisk).toEqual(["drive"]);
     bench.made("w1", "safe");
     expect(bench.broker.tasksAtRisk).toEqual([]);
+  });
+});
+
+describe("a job of a worker that nobody can kill, whose rights are taken back,", () => {
+  const revoke = (): void => {
+    bench.users.set("f1", "arm");
+    bench.authorize("arm worker");
+    bench.ready("f1", [drive, push], { supervised: false });
+    bench.ready("w2", tasks);
+    bench.ask("a", "drive");
+    bench.authorize("arm read");
+  };
+
+  test("may go on, so what it holds is held until somebody has looked and resets, and is made safe then", () => {
+    revoke();
+    expect(bench.headersOf("f1").at(-1)).toMatchObject({ type: "REFUSED" });
+    bench.handle({ type: "disconnected", key: "f1" });
+    bench.ask("b", "push");
+    bench.passWith(["w2"], 10 * beatSilenceMs);
+    expect(bench.ends).toEqual(["a: INTERRUPTED"]);
+    expect(bench.resources).toEqual(["motors: drive unsafe +1"]);
+    const told = bench.logs.filter((line) => line.startsWith("motors stay locked: client arm lacks the right worker"));
+    expect(told).toEqual([expect.stringContaining("may go on with drive; end it where it runs, then run task-engine")]);
+    bench.reset();
+    expect(bench.safesOf("w2")).toEqual(["drive"]);
+    expect(bench.jobsOf("w2")).toEqual([]);
+    bench.made("w2", "safe");
+    expect(bench.jobsOf("w2")).toEqual([2]);
+    bench.done("w2", 2);
+    expect(bench.leftovers).toEqual(nothing);
+  });
+
+  test("though it was given up before", () => {
+    bench.users.set("f1", "arm");
+    bench.authorize("arm worker");
+    bench.ready("f1", [push], { supervised: false });
+    bench.ready("w2", tasks);
+    bench.ask("a", "push");
+    bench.cancel("a");
+    bench.passWith(["f1", "w2"], abortGraceMs + beatSilenceMs);
+    bench.authorize("arm read");
+    bench.passWith(["w2"], 10 * beatSilenceMs);
+    expect(bench.resources).toEqual(["motors: push unsafe"]);
+    bench.reset();
+    expect(bench.resources).toEqual([]);
+  });
+
+  test("that holds nothing locks nothing", () => {
+    bench.users.set("f1", "arm");
+    bench.authorize("arm worker");
+    bench.ready("f1", ["count"], { supervised: false });
+    bench.ask("a", "count");
+    bench.authorize("arm read");
+    expect(bench.ends).toEqual(["a: INTERRUPTED"]);
+    expect(bench.leftovers).toEqual(nothing);
+    expect(bench.logs.filter((line) => line.includes("locked"))).toEqual([]);
   });
 });

@@ -29,7 +29,9 @@ export class Emergencies {
     agenda.after(random.between(1, 3000), () => this.reset());
   }
 
+  /** By somebody who has looked, and has ended what goes on out of reach. */
   reset(): void {
+    for (const process of this.world.processes) if (process.isOutcast) process.die();
     this.world.router.control({ command: "reset" });
   }
 

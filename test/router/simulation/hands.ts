@@ -191,6 +191,9 @@ export class Hands {
     run.isSafing = true;
     this.world.ledger.letGo(run.job.uid);
     this.process.link.send({ type: "SAFING", job: run.job.id });
+    // An onStop is waited for, so what has come in the meantime is read while it runs.
+    this.process.hearAgain();
+    if (this.#running !== run) return;
     this.#runOnStop(run, (isSafe) => {
       if (isSafe) this.world.hardware.end(run);
       else this.world.hardware.cutOff(run);

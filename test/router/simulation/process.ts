@@ -42,6 +42,11 @@ export class Process {
     return !this.isSupervised && this.#hands.busyMs > stuckMs;
   }
 
+  /** Its rights were taken back, and it is beyond hearing that. */
+  get isOutcast(): boolean {
+    return this.#unread.some(({ header }) => header.type === "REFUSED");
+  }
+
   get #user(): string | null {
     return this.world.rights.userOfWorker(this.isSupervised);
   }
