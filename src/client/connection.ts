@@ -55,11 +55,11 @@ export class Connection {
 
   /**
    * Whether there is a connection by which something new can be asked for. Not while there is anything unread: it may be the
-   * word that the connection is lost, and libzmq may have the next one already.
+   * word that the connection is lost, and libzmq may have the next one already. Of what is sent in a row only the first has to look.
    */
   get isClear(): boolean {
     if (this.#dealer === null || !this.#stands) return false;
-    if (!this.#dealer.readable) return true;
+    if (reactor.isLookPlanned || !this.#dealer.readable) return true;
     // By looking, we may have taken from the reactor the word that there is something.
     reactor.lookAgain();
     return false;

@@ -4,7 +4,7 @@ import type { RouterHeader } from "../wire/backend.ts";
 import type { Requestor } from "./job.ts";
 
 export type Effect =
-  | { readonly to: "requestor"; readonly requestor: Requestor; readonly frames: readonly Uint8Array[] }
+  | { readonly to: "requestor"; readonly requestor: Requestor; readonly frames: readonly (Uint8Array | string)[] }
   | {
       readonly to: "worker";
       /** The worker's routing id, as a string. */

@@ -183,8 +183,17 @@ const noBytes = new Uint8Array(0);
  * Routing ids are bytes: as text of as many characters they cannot be confused. They are chosen by peers, so that one could
  * take another's: the user is part of it, whose name has no space.
  */
-const keyOf = ({ requestor, user }: Pick<Asked, "requestor" | "user">, serial: string): string => {
-  let key = `${user ?? ""} `;
-  for (const frame of requestor) key += `${frame.length}:${asBuffer(frame).toString("latin1")}`;
-  return `${key} ${serial}`;
+const keyOf = ({ requestor, user }: Pick<Asked, "requestor" | "user">, serial: string): string =>
+  `${user ?? ""} ${addressOf(requestor)} ${serial}`;
+
+const addressOf = (requestor: Requestor): string => {
+  if (requestor !== lastRequestor) {
+    lastRequestor = requestor;
+    lastAddress = requestor.map((frame) => `${frame.length}:${asBuffer(frame).toString("latin1")}`).join("");
+  }
+  return lastAddress;
 };
+
+// Requests of one come in rows.
+let lastRequestor: Requestor = [];
+let lastAddress = "";

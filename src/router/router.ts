@@ -245,4 +245,5 @@ const bind = (socket: Router, name: string, host: string, port: number): void =>
 /** Of a worker, from its `routingKey`. */
 const routingId = (key: string): Buffer => Buffer.from(key, "latin1");
 
-const show = (frames: readonly Uint8Array[]): string => frames.map((frame) => Buffer.from(frame).toString()).join(" ");
+const show = (frames: readonly (Uint8Array | string)[]): string =>
+  frames.map((frame) => (typeof frame === "string" ? frame : Buffer.from(frame).toString())).join(" ");

@@ -24,6 +24,10 @@ export const plainTask = ({ task, args, kwargs, pack }: JsonObject) => {
   return { task, args, kwargs, pack };
 };
 
+/** Of an answer that is no error. */
+export const plainResult = ({ data, error, pack }: JsonObject) =>
+  error === undefined && data !== undefined && typeof pack === "number" ? { data, pack, error } : undefined;
+
 /** One that has options is looked at closely. */
 export const plainTaskWithoutOptions = (frame: JsonObject) =>
   frame.options === undefined ? plainTask(frame) : undefined;

@@ -1,8 +1,9 @@
 /** What an engine answers: how it is encoded, and what a requestor makes of it. Frames here are without the envelope. */
 import * as v from "valibot";
 import { type ErrorBody, type ErrorCode, ProtocolError } from "./errors.ts";
-import { badFrame, checkFrame, decodeMeta, decodeObject, encodeMeta, type Meta, packNow } from "./frames.ts";
+import { badFrame, checkFrame, decodeMeta, decodeObject, type Meta, packNow } from "./frames.ts";
 import type { Json } from "./json.ts";
+import { plainResult } from "./plain.ts";
 
 /** One part of a batch's answer. */
 export type PartResult = { readonly data: Json } | { readonly error: ErrorBody };
@@ -19,7 +20,7 @@ export type Reply =
 
 const keepAliveSchema = v.object({ deadmanMs: v.pipe(v.number(), v.minValue(1)) });
 const errorBodySchema = v.object({ code: v.string(), message: v.string() });
-const replyDataSchema = v.object({
+export const replyDataSchema = v.object({
   data: v.optional(v.unknown()),
   error: v.optional(errorBodySchema),
   pack: v.number(),
@@ -70,7 +71,7 @@ const replyOf = (meta: Meta, parts: readonly PartResult[]): Reply | ProtocolErro
 const decodePart = (bytes: Uint8Array, label: string): PartResult | ProtocolError => {
   const value = decodeObject(bytes, label);
   if (value instanceof ProtocolError) return value;
-  const part = checkFrame(replyDataSchema, value, label);
+  const part = plainResult(value) ?? checkFrame(replyDataSchema, value, label);
   if (part instanceof ProtocolError) return part;
   if (part.error !== undefined) return { error: { code: part.error.code as ErrorCode, message: part.error.message } };
   if (part.data === undefined) return badFrame(label, "has neither `data` nor `error`");
@@ -82,14 +83,15 @@ const decodePart = (bytes: Uint8Array, label: string): PartResult | ProtocolErro
 export type ReplyType = "ACK" | "ERR" | "PROGRESS" | "KEEPALIVE";
 
 /** Who answers, in the version of the question. */
-export const encodeReplyMeta = (id: string, type: ReplyType, version: Meta["version"], serial?: string): Buffer =>
-  encodeMeta({
+export const encodeReplyMeta = (id: string, type: ReplyType, version: Meta["version"], serial?: string): string =>
+  JSON.stringify({
     id,
     role: "responder",
     version,
     type,
     pack: packNow(),
-    ...(serial !== undefined && version !== 0.1 ? { serial } : {}),
+    // Left out where it is undefined.
+    serial: version === 0.1 ? undefined : serial,
   });
 
 /** A part of a batch that failed, made of the DATA frame that an ERR would have carried. */

@@ -33,6 +33,7 @@ const { symbols: zmq } = dlopen(addonPath, {
 
 const { symbols: libc } = dlopen("libc.so.6", {
   memcpy: { args: ["ptr", "ptr", "usize"], returns: "ptr" },
+  memcmp: { args: ["ptr", "ptr", "usize"], returns: "int" },
   epoll_ctl: { args: ["int", "int", "int", "ptr"], returns: "int" },
   close: { args: ["int"], returns: "int" },
   poll: { args: ["ptr", "usize", "int"], returns: "int" },
@@ -62,6 +63,7 @@ export const errno = {
 /** `struct pollfd` and POLLIN of poll(2). */
 export const pollEntrySize = 8;
 export const pollEventsOffset = 4;
+export const pollReturnedOffset = 6;
 export const pollReadable = 1;
 
 /** F_DUPFD_CLOEXEC of fcntl(2). */

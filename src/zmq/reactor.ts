@@ -7,7 +7,7 @@
  * unseen until the next one comes.
  */
 import { socketsTurnMs } from "../limits.ts";
-import { duplicate, libc, pollEntrySize, pollEventsOffset, pollReadable } from "./library.ts";
+import { duplicate, libc, pollEntrySize, pollEventsOffset, pollReadable, pollReturnedOffset } from "./library.ts";
 import type { Socket } from "./socket.ts";
 
 /** ms that the process waits for a message by itself where it may, and how close two turns must be that it does. */
@@ -115,6 +115,7 @@ export class Reactor {
 
   watch(socket: Socket, handler: () => void): void {
     const alert = new Alert(socket.descriptor, () => {
+      socket.expect();
       if (!this.#turn()) this.onOther();
     });
     this.#watches.set(socket, { socket, handler, alert, isPaused: false });
@@ -144,6 +145,11 @@ export class Reactor {
     this.lookAgain();
   }
 
+  /** A socket has been used outside of a turn, and what that may have swallowed is looked for as soon as that is over. */
+  get isLookPlanned(): boolean {
+    return this.#lookPlanned;
+  }
+
   /** To be called after any use of a socket: the use may have swallowed the word that a message is there. */
   lookAgain(): void {
     if (this.#inTurn || this.#lookPlanned || this.#watches.size === 0) return;
@@ -159,6 +165,7 @@ export class Reactor {
    * and `ms` are not over. Not to be called by a handler.
    */
   lookNow(ms: number): void {
+    for (const socket of this.#watches.keys()) socket.expect();
     const endAt = performance.now() + ms;
     while (this.#turn() && performance.now() < endAt);
   }
@@ -187,14 +194,20 @@ export class Reactor {
   /** Whether something comes while this process waits for it. */
   #comesHere(until: number): boolean {
     if (performance.now() >= until || !this.mayWaitHere()) return false;
-    return libc.poll(this.#polled, this.#polled.length / pollEntrySize, waitHereMs) > 0;
+    if (libc.poll(this.#polled, this.#polled.length / pollEntrySize, waitHereMs) <= 0) return false;
+    let entry = 0;
+    for (const socket of this.#watches.keys()) {
+      if (this.#polled[entry + pollReturnedOffset] !== 0) socket.expect();
+      entry += pollEntrySize;
+    }
+    return true;
   }
 
   /** Gives every socket that is readable one call of its handler. False where none is. */
   #pass(): boolean {
     let isAny = false;
     for (const { isPaused, socket, handler } of this.#watches.values()) {
-      if (isPaused || !socket.readable) continue;
+      if (isPaused || socket.isKnownEmpty || !socket.readable) continue;
       isAny = true;
       handler();
     }

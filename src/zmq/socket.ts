@@ -6,7 +6,9 @@
 import type { Pointer } from "bun:ffi";
 import { admission } from "./admission.ts";
 import { sharedContext } from "./context.ts";
-import { addressOf, cString, errno, lastError, libc, pinnedBytes, ZmqError, zmq } from "./library.ts";
+import { readIntOption } from "./int-option.ts";
+import { cString, errno, lastError, ZmqError, zmq } from "./library.ts";
+import { copyOfPart, FirstFrames, type Frame, locate, messageAddress, placeholder } from "./message.ts";
 import {
   checkOptions,
   dontWait,
@@ -26,27 +28,18 @@ import {
 import { noPeer, type Peer, peerOf } from "./peer.ts";
 import { reactor } from "./reactor.ts";
 
-/** One part of a message as it came: bytes of our own, not libzmq's. */
-export type Frame = Buffer;
+export type { Frame } from "./message.ts";
+
 /** What `trySend` can say. `full`: the peer's queue is at its limit. `unreachable`: there is no such peer (any more). */
 export type SendResult = "sent" | "full" | "unreachable";
-
-// One message header and one integer for all sockets: libzmq's calls are made on one thread, and none of them nests.
-const messageAddress = addressOf(pinnedBytes(64));
-const intValue = new Int32Array(pinnedBytes(4).buffer);
-const intAddress = addressOf(intValue);
-const intSize = new BigUint64Array(pinnedBytes(8).buffer);
-const intSizeAddress = addressOf(intSize);
-const noBytes = Buffer.alloc(0);
-/** bun:ffi has no address for an empty array. */
-const placeholder = new Uint8Array(1);
-zmq.zmq_msg_init(messageAddress);
 
 export class Socket implements AsyncIterable<Frame[]> {
   readonly #handle: Pointer;
   #closed = false;
   #asksForPeers: boolean;
   #lastPeer: Peer = noPeer;
+  #isKnownEmpty = false;
+  readonly #firstFrames = new FirstFrames();
   #onReadable: (() => void) | null = null;
   #receivers: { resolve: (frames: Frame[]) => void; reject: (error: Error) => void }[] = [];
 
@@ -118,11 +111,27 @@ export class Socket implements AsyncIterable<Frame[]> {
 
   /** The file descriptor that the reactor watches. */
   get descriptor(): number {
-    return this.#int(fdOption);
+    return readIntOption(this.#handle, fdOption);
   }
 
+  /** Looks, which is a call to the system or two. */
   get readable(): boolean {
-    return !this.#closed && (this.#int(eventsOption) & pollIn) !== 0;
+    if (this.#closed) return false;
+    this.#isKnownEmpty = (readIntOption(this.#handle, eventsOption) & pollIn) === 0;
+    return !this.#isKnownEmpty;
+  }
+
+  /**
+   * Nothing has been there to receive, and libzmq has not been called for this socket since: what comes is announced by the
+   * descriptor then, and `expect` is to be called.
+   */
+  get isKnownEmpty(): boolean {
+    return this.#isKnownEmpty;
+  }
+
+  /** The descriptor says that there may be something to receive. */
+  expect(): void {
+    this.#isKnownEmpty = false;
   }
 
   /**
@@ -136,15 +145,15 @@ export class Socket implements AsyncIterable<Frame[]> {
   }
 
   #trySend(frames: readonly (Uint8Array | string)[]): SendResult {
+    this.#isKnownEmpty = false;
     const last = frames.length - 1;
     for (let index = 0; index <= last; index++) {
-      const frame = frames[index] ?? noBytes;
-      const bytes = typeof frame === "string" ? Buffer.from(frame) : frame;
+      const frame = frames[index] ?? "";
       const flags = index < last ? dontWait | sendMore : dontWait;
-      let sent = this.#sendFrame(bytes, flags);
+      let sent = this.#sendFrame(frame, flags);
       // libzmq looks at most once a millisecond whether a full queue has been read from; asking for the events makes it look.
-      if (sent < 0 && zmq.zmq_errno() === errno.EAGAIN && (this.#int(eventsOption) & pollOut) !== 0) {
-        sent = this.#sendFrame(bytes, flags);
+      if (sent < 0 && zmq.zmq_errno() === errno.EAGAIN && (readIntOption(this.#handle, eventsOption) & pollOut) !== 0) {
+        sent = this.#sendFrame(frame, flags);
       }
       if (sent >= 0) continue;
       const code = zmq.zmq_errno();
@@ -157,10 +166,10 @@ export class Socket implements AsyncIterable<Frame[]> {
   }
 
   /** A signal that arrives in the middle of it is no reason not to send. */
-  #sendFrame(bytes: Uint8Array, flags: number): number {
-    const start = bytes.length === 0 ? placeholder : bytes;
-    let sent = zmq.zmq_send(this.#handle, start, bytes.length, flags);
-    while (sent < 0 && zmq.zmq_errno() === errno.EINTR) sent = zmq.zmq_send(this.#handle, start, bytes.length, flags);
+  #sendFrame(frame: Uint8Array | string, flags: number): number {
+    const [start, size] = locate(frame);
+    let sent = zmq.zmq_send(this.#handle, start, size, flags);
+    while (sent < 0 && zmq.zmq_errno() === errno.EINTR) sent = zmq.zmq_send(this.#handle, start, size, flags);
     return sent;
   }
 
@@ -181,11 +190,15 @@ export class Socket implements AsyncIterable<Frame[]> {
       if (size < 0) {
         const code = zmq.zmq_errno();
         if (code === errno.EINTR) continue;
-        if (code === errno.EAGAIN && frames.length === 0) return null;
+        if (code === errno.EAGAIN && frames.length === 0) {
+          this.#isKnownEmpty = true;
+          return null;
+        }
         throw new ZmqError("cannot receive", code);
       }
       if (this.#asksForPeers && frames.length === 0) this.#lastPeer = peerOf(messageAddress);
-      if (frames.length < framesMax) frames.push(size === 0 ? noBytes : copyOfMessage(size));
+      if (frames.length === 0) frames.push(this.#firstFrames.copyOfPart(size));
+      else if (frames.length < framesMax) frames.push(copyOfPart(size));
       if (zmq.zmq_msg_more(messageAddress) === 0) return frames;
     }
   }
@@ -247,22 +260,7 @@ export class Socket implements AsyncIterable<Frame[]> {
   [Symbol.dispose](): void {
     this.close();
   }
-
-  #int(option: number): number {
-    for (;;) {
-      intSize[0] = 4n;
-      if (zmq.zmq_getsockopt(this.#handle, option, intAddress, intSizeAddress) === 0) return intValue[0] ?? 0;
-      if (zmq.zmq_errno() !== errno.EINTR) throw lastError(`cannot read option ${option}`);
-    }
-  }
 }
-
-/** The bytes of the message just received. Not of Buffer's pool: a frame that waits long would hold the pool's other bytes with it. */
-const copyOfMessage = (size: number): Frame => {
-  const frame = Buffer.allocUnsafeSlow(size);
-  libc.memcpy(frame, zmq.zmq_msg_data(messageAddress), size);
-  return frame;
-};
 
 export class Router extends Socket {
   constructor(options: SocketOptions = {}) {

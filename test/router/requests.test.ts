@@ -7,6 +7,7 @@ import { type Asked, Requests } from "../../src/router/requests.ts";
 import { ProtocolError } from "../../src/wire/errors.ts";
 import { encodeData } from "../../src/wire/frames.ts";
 import { decodeReply, type Reply } from "../../src/wire/replies.ts";
+import { asReceived } from "../support/frames.ts";
 
 const by = (who: string, serial: string | undefined): Asked => ({
   requestor: [Buffer.from(who), Buffer.alloc(0)],
@@ -40,7 +41,7 @@ const result = (data: string) => success("TASK-1", encodeData({ data, pack: 1 })
 
 const repliesOf = (effects: readonly Effect[]): Reply[] =>
   effects.flatMap((effect) => {
-    const reply = effect.to === "requestor" ? decodeReply(effect.frames) : null;
+    const reply = effect.to === "requestor" ? decodeReply(asReceived(effect.frames)) : null;
     if (reply === null || reply instanceof ProtocolError) throw new Error("not a reply");
     return [reply];
   });

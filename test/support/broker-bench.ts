@@ -17,6 +17,7 @@ import { encodeError, encodeMeta } from "../../src/wire/frames.ts";
 import type { TaskOptions } from "../../src/wire/policy.ts";
 import { decodeReply, type Reply } from "../../src/wire/replies.ts";
 import { type Control, decodeRequest } from "../../src/wire/requests.ts";
+import { asReceived } from "./frames.ts";
 
 export interface Answer {
   readonly to: string;
@@ -275,7 +276,7 @@ export class BrokerBench {
 
   #note(effects: readonly Effect[]): void {
     for (const effect of effects) {
-      if (effect.to === "requestor") this.#noteAnswer(effect.requestor, effect.frames);
+      if (effect.to === "requestor") this.#noteAnswer(effect.requestor, asReceived(effect.frames));
       else if (effect.to === "worker") this.toWorkers.push(effect);
       else if (effect.to === "log") this.logs.push(effect.line);
       else if (effect.type === "kill") this.kills.push(effect.pid);

@@ -72,7 +72,7 @@ export class HandRouter implements Disposable {
     const send = (...reply: (Uint8Array | string)[]): void => {
       if (!this.#socket.closed) this.#socket.trySend([identity, "", ...reply]);
     };
-    const meta = (type: ReplyType): Buffer => encodeReplyMeta("TASK-1", type, 0.2, serial);
+    const meta = (type: ReplyType): string => encodeReplyMeta("TASK-1", type, 0.2, serial);
     return {
       request,
       serial: serial ?? "",

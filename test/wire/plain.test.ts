@@ -3,7 +3,8 @@ import fc from "fast-check";
 import * as v from "valibot";
 import { metaSchema, taskSchema, taskSchemaWithOptions } from "../../src/wire/frames.ts";
 import type { JsonObject } from "../../src/wire/json.ts";
-import { plainMeta, plainTask, plainTaskWithoutOptions } from "../../src/wire/plain.ts";
+import { plainMeta, plainResult, plainTask, plainTaskWithoutOptions } from "../../src/wire/plain.ts";
+import { replyDataSchema } from "../../src/wire/replies.ts";
 
 const text = fc.oneof(
   fc.string(),
@@ -76,4 +77,19 @@ test("a TASK that is plainly one is what valibot makes of it, and any other vali
   );
   const hasNone = ({ options }: JsonObject): boolean => options === undefined;
   fc.assert(fc.property(tasks, agree(taskSchemaWithOptions, plainTaskWithoutOptions, hasNone)), { numRuns: 3_000 });
+});
+
+const answers = fc.record(
+  {
+    data: anything,
+    error: field(fc.constantFrom({ code: "TIMEOUT", message: "late" }, { code: 1 })),
+    pack: field(number),
+    more: anything,
+  },
+  { requiredKeys: [] },
+);
+
+test("a DATA that is plainly a result is what valibot makes of it, and any other is an error or none", () => {
+  const isResult = ({ data, error }: JsonObject): boolean => data !== undefined && error === undefined;
+  fc.assert(fc.property(answers, agree(replyDataSchema, plainResult, isResult)), { numRuns: 3_000 });
 });

@@ -5,6 +5,7 @@ import { encodeTaskRequest } from "../../src/wire/asking.ts";
 import { encodeMeta } from "../../src/wire/frames.ts";
 import { decodeReply, encodeReplyMeta } from "../../src/wire/replies.ts";
 import { type BadRequest, decodeRequest, type Request } from "../../src/wire/requests.ts";
+import { asReceived } from "../support/frames.ts";
 
 const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
 const meta = { id: "arm", role: "requestor", version: 0.1, type: "REQ", pack: 1700000000.5 };
@@ -177,7 +178,7 @@ test("any frames give a request or an error, and never an exception", () => {
 
 describe("a reply", () => {
   test("to v0.1 has no serial", () => {
-    expect(JSON.parse(encodeReplyMeta("TASK-7", "ACK", 0.1, "s").toString())).toEqual({
+    expect(JSON.parse(encodeReplyMeta("TASK-7", "ACK", 0.1, "s"))).toEqual({
       id: "TASK-7",
       role: "responder",
       version: 0.1,
@@ -187,12 +188,14 @@ describe("a reply", () => {
   });
 
   test("carries a result or an error", () => {
-    const ack = decodeReply([encodeReplyMeta("TASK-7", "ACK", 0.2, "s"), json({ data: 5, pack: 1 })]);
+    const ack = decodeReply(asReceived([encodeReplyMeta("TASK-7", "ACK", 0.2, "s"), json({ data: 5, pack: 1 })]));
     expect(ack).toMatchObject({ kind: "ack", data: 5, meta: { serial: "s" } });
-    const error = decodeReply([
-      encodeReplyMeta("TASK-7", "ERR", 0.2, "s"),
-      json({ data: { code: "TASK_ERROR", message: "no" }, pack: 1 }),
-    ]);
+    const error = decodeReply(
+      asReceived([
+        encodeReplyMeta("TASK-7", "ERR", 0.2, "s"),
+        json({ data: { code: "TASK_ERROR", message: "no" }, pack: 1 }),
+      ]),
+    );
     expect(error).toMatchObject({ kind: "error", error: { code: "TASK_ERROR", message: "no" } });
   });
 

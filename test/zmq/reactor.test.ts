@@ -7,6 +7,10 @@ class Unannounced extends Router {
   looks = 0;
   readableAtLook = Number.POSITIVE_INFINITY;
 
+  override get isKnownEmpty(): boolean {
+    return false;
+  }
+
   override get readable(): boolean {
     return ++this.looks === this.readableAtLook;
   }

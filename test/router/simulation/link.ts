@@ -9,13 +9,11 @@ import {
   type WorkerHeader,
 } from "../../../src/wire/backend.ts";
 import { ProtocolError } from "../../../src/wire/errors.ts";
+import { asReceived } from "../../support/frames.ts";
 import { delayMsMax, Violation } from "./ledger.ts";
 import type { World } from "./world.ts";
 
 type ToWorker = Extract<Effect, { to: "worker" }>;
-
-const bytes = (frames: readonly (Uint8Array | string)[]): Uint8Array[] =>
-  frames.map((frame) => (typeof frame === "string" ? Buffer.from(frame) : frame));
 
 export class Link {
   /** The worker's end stands. */
@@ -38,7 +36,7 @@ export class Link {
 
   /** From the worker. */
   send(header: WorkerHeader, bodies: readonly Uint8Array[] = []): void {
-    this.sendFrames(bytes(encodeBackend(header, bodies)));
+    this.sendFrames(asReceived(encodeBackend(header, bodies)));
   }
 
   sendFrames(frames: readonly Uint8Array[]): void {
@@ -52,7 +50,7 @@ export class Link {
   /** From the router. */
   deliver({ header, bodies }: ToWorker): void {
     if (!this.isOpen) return;
-    const message = decodeFromRouter(bytes(encodeBackend(header, bodies)));
+    const message = decodeFromRouter(asReceived(encodeBackend(header, bodies)));
     if (message instanceof ProtocolError)
       throw new Violation(`the router sends what no worker takes: ${message.message}`);
     this.#downAt = Math.max(this.#downAt, this.#arrival());

@@ -9,6 +9,7 @@ import { decodeFromWorker } from "../../../src/wire/backend.ts";
 import { ProtocolError } from "../../../src/wire/errors.ts";
 import { decodeReply, type Reply } from "../../../src/wire/replies.ts";
 import { type Control, decodeRequest } from "../../../src/wire/requests.ts";
+import { asReceived } from "../../support/frames.ts";
 import { readTask } from "./hands.ts";
 import { check, Violation } from "./ledger.ts";
 import type { World } from "./world.ts";
@@ -157,7 +158,7 @@ export class SimulatedRouter {
     for (const effect of effects) {
       switch (effect.to) {
         case "requestor":
-          this.#reply(effect.requestor, effect.frames);
+          this.#reply(effect.requestor, asReceived(effect.frames));
           break;
         case "worker": {
           if (effect.header.type === "JOBS")
