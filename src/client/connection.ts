@@ -36,6 +36,9 @@ const isLoss = (message: readonly Frame[]): boolean => message.length === 1 && m
 
 const delimiter = new Uint8Array(0);
 
+/** ms that it counts that nothing was unread. A connection takes longer to be lost, and to be there again. */
+const lookMs = 1;
+
 export class Connection {
   readonly #options: ConnectionOptions;
   /** null while it is lost, and once it is closed */
@@ -55,11 +58,12 @@ export class Connection {
 
   /**
    * Whether there is a connection by which something new can be asked for. Not while there is anything unread: it may be the
-   * word that the connection is lost, and libzmq may have the next one already. Of what is sent in a row only the first has to look.
+   * word that the connection is lost, and libzmq may have the next one already.
+   * A look of just now will do: what is sent in a row must not look each time.
    */
   get isClear(): boolean {
     if (this.#dealer === null || !this.#stands) return false;
-    if (reactor.isLookPlanned || !this.#dealer.readable) return true;
+    if (performance.now() - this.#dealer.emptyAt < lookMs || !this.#dealer.readable) return true;
     // By looking, we may have taken from the reactor the word that there is something.
     reactor.lookAgain();
     return false;

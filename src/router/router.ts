@@ -150,6 +150,8 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
       const message = socket.tryReceive(envelopeFramesMax + messageFramesMax + 1);
       if (message === null) break;
       receive(message);
+      // What comes alone does not wait until it is known that nothing else has come.
+      if (count === 0) dispatch();
     }
     dispatch();
   };

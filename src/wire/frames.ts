@@ -134,7 +134,7 @@ export const decodeMeta = (bytes: Uint8Array): Meta | ProtocolError => {
       shorten(`META.version: ${JSON.stringify(meta.version)} is not one of ${protocolVersions.join(", ")}`),
     );
   }
-  return { ...meta, version } as Meta;
+  return (version === meta.version ? meta : { ...meta, version }) as Meta;
 };
 
 export const encodeMeta = (meta: Meta): Buffer => Buffer.from(JSON.stringify(meta));

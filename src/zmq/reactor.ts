@@ -145,11 +145,6 @@ export class Reactor {
     this.lookAgain();
   }
 
-  /** A socket has been used outside of a turn, and what that may have swallowed is looked for as soon as that is over. */
-  get isLookPlanned(): boolean {
-    return this.#lookPlanned;
-  }
-
   /** To be called after any use of a socket: the use may have swallowed the word that a message is there. */
   lookAgain(): void {
     if (this.#inTurn || this.#lookPlanned || this.#watches.size === 0) return;
@@ -162,12 +157,15 @@ export class Reactor {
 
   /**
    * Gives the sockets their turns at once, for who is about to act on that something has not come; again while something comes
-   * and `ms` are not over. Not to be called by a handler.
+   * and `ms` are not over. It has not come once a tenth of that was quiet: libzmq's own thread may have been halted as long as this
+   * one, and has to read it first. Not to be called by a handler.
    */
   lookNow(ms: number): void {
     for (const socket of this.#watches.keys()) socket.expect();
     const endAt = performance.now() + ms;
-    while (this.#turn() && performance.now() < endAt);
+    do {
+      while (this.#turn() && performance.now() < endAt);
+    } while (performance.now() < endAt && this.#comesWithin(ms / 10));
   }
 
   /** False where nothing was there at all. */
@@ -193,8 +191,11 @@ export class Reactor {
 
   /** Whether something comes while this process waits for it. */
   #comesHere(until: number): boolean {
-    if (performance.now() >= until || !this.mayWaitHere()) return false;
-    if (libc.poll(this.#polled, this.#polled.length / pollEntrySize, waitHereMs) <= 0) return false;
+    return performance.now() < until && this.mayWaitHere() && this.#comesWithin(waitHereMs);
+  }
+
+  #comesWithin(ms: number): boolean {
+    if (libc.poll(this.#polled, this.#polled.length / pollEntrySize, Math.floor(ms)) <= 0) return false;
     let entry = 0;
     for (const socket of this.#watches.keys()) {
       if (this.#polled[entry + pollReturnedOffset] !== 0) socket.expect();

@@ -34,6 +34,8 @@ export type { Frame } from "./message.ts";
 export type SendResult = "sent" | "full" | "unreachable";
 
 export class Socket implements AsyncIterable<Frame[]> {
+  /** When there was last nothing to receive, on the clock of performance.now(). */
+  emptyAt = Number.NEGATIVE_INFINITY;
   readonly #handle: Pointer;
   #closed = false;
   #asksForPeers: boolean;
@@ -121,10 +123,7 @@ export class Socket implements AsyncIterable<Frame[]> {
     return !this.#isKnownEmpty;
   }
 
-  /**
-   * Nothing has been there to receive, and libzmq has not been called for this socket since: what comes is announced by the
-   * descriptor then, and `expect` is to be called.
-   */
+  /** Nothing was there, and libzmq has not been called for this socket since: what comes is announced by the descriptor then. */
   get isKnownEmpty(): boolean {
     return this.#isKnownEmpty;
   }
@@ -192,6 +191,7 @@ export class Socket implements AsyncIterable<Frame[]> {
         if (code === errno.EINTR) continue;
         if (code === errno.EAGAIN && frames.length === 0) {
           this.#isKnownEmpty = true;
+          this.emptyAt = performance.now();
           return null;
         }
         throw new ZmqError("cannot receive", code);

@@ -85,7 +85,7 @@ test("a router that is killed is started again, and told the tasks again", async
   await using host = supervise();
   await host.line(/^Ready$/);
   const pid = pidOf(host, "router");
-  await host.line(/router hears/);
+  await host.line(/^router hears \{"type":"tasks"/);
   process.kill(pid, "SIGKILL");
   await host.line(new RegExp(`^Starting process \\[(?!${pid}\\])\\d+\\]: router$`));
   while (host.lines.filter((line) => line.startsWith('router hears {"type":"tasks"')).length < 2) await Bun.sleep(10);
