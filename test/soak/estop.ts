@@ -152,6 +152,13 @@ test("with a router that hangs, all task workers that were there are dead within
     await stopped;
     expect(workers).toHaveLength(taskWorkers);
     await until("another router", () => engine.pidsOf("router").length === 1);
+    // What is asked before the client has noticed that the connection is lost is INTERRUPTED.
+    await until("an answer of it", () =>
+      robot.client.status().then(
+        () => true,
+        () => false,
+      ),
+    );
     await resume(robot);
   }
   report("past a router that hangs, to the last worker's death", deaths);
