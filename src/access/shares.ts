@@ -53,15 +53,7 @@ export class Shares {
 }
 
 /** Its routing id, bytes, as text of as many characters. (To ask bytes for their `buffer` is dear: see `asBuffer` in `wire`.) */
-const connectionOf = ([id = noBytes]: Envelope): string => {
-  if (id !== lastId) {
-    lastId = id;
-    lastConnection = (id instanceof Buffer ? id : Buffer.from(id)).toString("latin1");
-  }
-  return lastConnection;
-};
+const connectionOf = ([id = noBytes]: Envelope): string =>
+  (id instanceof Buffer ? id : Buffer.from(id)).toString("latin1");
 
-const noBytes: Uint8Array = new Uint8Array(0);
-// Requests of one connection come in rows.
-let lastId = noBytes;
-let lastConnection = "";
+const noBytes = new Uint8Array(0);

@@ -4,7 +4,7 @@
  */
 import { Shares } from "../access/shares.ts";
 import { batchResultBytesMax, bytesPerClientMax, jobsPerClientMax, progressIntervalMs } from "../limits.ts";
-import { routingKey } from "../wire/envelope.ts";
+import { rememberLast, routingKey } from "../wire/envelope.ts";
 import type { ErrorBody, ErrorCode } from "../wire/errors.ts";
 import { encodeData, encodeError, type Meta, packNow } from "../wire/frames.ts";
 import { asBuffer } from "../wire/json.ts";
@@ -186,14 +186,6 @@ const noBytes = new Uint8Array(0);
 const keyOf = ({ requestor, user }: Pick<Asked, "requestor" | "user">, serial: string): string =>
   `${user ?? ""} ${addressOf(requestor)} ${serial}`;
 
-const addressOf = (requestor: Requestor): string => {
-  if (requestor !== lastRequestor) {
-    lastRequestor = requestor;
-    lastAddress = requestor.map((frame) => `${frame.length}:${asBuffer(frame).toString("latin1")}`).join("");
-  }
-  return lastAddress;
-};
-
-// Requests of one come in rows.
-let lastRequestor: Requestor = [];
-let lastAddress = "";
+const addressOf = rememberLast((requestor: Requestor): string =>
+  requestor.map((frame) => `${frame.length}:${asBuffer(frame).toString("latin1")}`).join(""),
+);

@@ -146,14 +146,15 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
 
   /** Not all that there may be: the other socket, and the jobs that are here by now, have their turn in between. */
   const drain = (socket: Router, receive: (message: Uint8Array[]) => void): void => {
-    for (let count = 0; count < drainMessagesMax; count++) {
+    let count = 0;
+    for (; count < drainMessagesMax; count++) {
       const message = socket.tryReceive(envelopeFramesMax + messageFramesMax + 1);
       if (message === null) break;
       receive(message);
       // What comes alone does not wait until it is known that nothing else has come.
       if (count === 0) dispatch();
     }
-    dispatch();
+    if (count > 1) dispatch();
   };
 
   const fromRequestor = (message: Uint8Array[]): void => {

@@ -44,16 +44,19 @@ const unopened = ([peer = delimiter]: readonly Uint8Array[], error: ProtocolErro
   error,
 });
 
-/** Routing ids are bytes; as keys of a map they are strings of as many characters, which cannot be confused. */
-export const routingKey = (routingId: Uint8Array): string => {
-  if (routingId !== lastId) {
-    lastId = routingId;
-    lastKey = asBuffer(routingId).toString("latin1");
-  }
-  return lastKey;
+/**
+ * `make`, which is not called again for the very value that it was called with last. Messages of one peer come in rows: what was
+ * made of its routing id is what is asked for next.
+ */
+export const rememberLast = <Given extends object, Made>(make: (given: Given) => Made): ((given: Given) => Made) => {
+  let last: { readonly given: Given; readonly made: Made } | undefined;
+  return (given) => {
+    if (last?.given !== given) last = { given, made: make(given) };
+    return last.made;
+  };
 };
 
-let lastId: Uint8Array = delimiter;
-let lastKey = "";
+/** Routing ids are bytes; as keys of a map they are strings of as many characters, which cannot be confused. */
+export const routingKey = rememberLast((routingId: Uint8Array): string => asBuffer(routingId).toString("latin1"));
 
 export const bytesOf = (frames: readonly Uint8Array[]): number => frames.reduce((sum, { length }) => sum + length, 0);

@@ -2,7 +2,6 @@
  * Who comes in, in one process of the engine: its keys, the ZAP handler, the names of those who send, and the end of
  * connections whose keys have been revoked. An engine without keys has an open gate, behind which nobody has a name.
  */
-
 import { Access, formerUser } from "../access/access.ts";
 import { onAuthorized, type Security, StartError, toldSecurity } from "../lifecycle.ts";
 import { backlogConnectionsMax, beatIntervalMs, beatSilenceMs, connectionLookMs, handshakeMs } from "../limits.ts";

@@ -175,17 +175,16 @@ describe("orphaned", () => {
 });
 
 describe("a job of a worker that nobody can kill, whose rights are taken back,", () => {
-  const revoke = (): void => {
+  beforeEach(() => {
     bench.users.set("f1", "arm");
     bench.authorize("arm worker");
-    bench.ready("f1", [drive, push], { supervised: false });
+    bench.ready("f1", [drive, push, "count"], { supervised: false });
+  });
+
+  test("may go on, so what it holds is held until somebody has looked and resets, and is made safe then", () => {
     bench.ready("w2", tasks);
     bench.ask("a", "drive");
     bench.authorize("arm read");
-  };
-
-  test("may go on, so what it holds is held until somebody has looked and resets, and is made safe then", () => {
-    revoke();
     expect(bench.headersOf("f1").at(-1)).toMatchObject({ type: "REFUSED" });
     bench.handle({ type: "disconnected", key: "f1" });
     bench.ask("b", "push");
@@ -204,9 +203,6 @@ describe("a job of a worker that nobody can kill, whose rights are taken back,",
   });
 
   test("though it was given up before", () => {
-    bench.users.set("f1", "arm");
-    bench.authorize("arm worker");
-    bench.ready("f1", [push], { supervised: false });
     bench.ready("w2", tasks);
     bench.ask("a", "push");
     bench.cancel("a");
@@ -219,9 +215,6 @@ describe("a job of a worker that nobody can kill, whose rights are taken back,",
   });
 
   test("that holds nothing locks nothing", () => {
-    bench.users.set("f1", "arm");
-    bench.authorize("arm worker");
-    bench.ready("f1", ["count"], { supervised: false });
     bench.ask("a", "count");
     bench.authorize("arm read");
     expect(bench.ends).toEqual(["a: INTERRUPTED"]);
