@@ -135,7 +135,7 @@ export class Broker {
           .flatMap((worker) => this.#losses.died(worker, event.begun, now));
       case "tasks":
         this.#catalogue.expect(event.tasks);
-        this.#jobs.queues.revise((task) => this.#catalogue.policyOf(task));
+        this.#jobs.queues.revise((task) => this.#catalogue.find(task)?.policy);
         if (event.isUnsafe === true) this.#jobs.endings.safings.startAll(event.tasks, now);
         return this.#endOrphans(now);
       case "stopped":
@@ -206,7 +206,9 @@ export class Broker {
 
   /** Jobs whose task is neither served nor to be expected any more (its file has gone at a reload) would wait for ever. */
   #endOrphans(now: number): Effect[] {
-    const orphans = [...this.#jobs.queues].filter(({ kind, name }) => kind === "task" && !this.#catalogue.has(name));
+    const orphans = [...this.#jobs.queues].filter(
+      ({ kind, name }) => kind === "task" && this.#catalogue.find(name) === undefined,
+    );
     return this.#jobs.stopAll(orphans, { code: "UNKNOWN_TASK", message: "it is not registered any more" }, now);
   }
 
@@ -240,15 +242,19 @@ export class Broker {
       case "FAIL": {
         const successBy = worker.ready.supervised === true ? success : successOfStranger;
         const outcomeBy = header.type === "DONE" ? successBy : failureBy;
-        return header.jobs.flatMap((id, index) => {
+        const effects: Effect[] = [];
+        for (const [index, id] of header.jobs.entries()) {
           const outcome = outcomeBy(worker.ready.id, bodies[index] ?? noBytes);
           const isUnsafe = header.unsafe?.includes(id) === true;
           const ended = this.#jobs.answered(worker, id, outcome, header.ms[index] ?? 0, isUnsafe, now);
-          if (ended !== false) return ended;
+          if (ended !== false) {
+            effects.push(...ended);
+            continue;
+          }
           this.#statistics.drop("lateAnswer");
           this.#jobs.letGo(worker, id, isUnsafe, now);
-          return [];
-        });
+        }
+        return effects;
       }
     }
   }

@@ -7,8 +7,18 @@ import type { Workers } from "./workers.ts";
 
 export type KnownTask = { readonly name: string } & Policy;
 
+/** What a task's jobs take from it. */
+export interface Entry {
+  readonly name: string;
+  /** `taskQueue` of its name. */
+  readonly queue: string;
+  readonly policy: Policy;
+}
+
+const entryOf = (name: string, policy: Policy): Entry => ({ name, queue: taskQueue(name), policy });
+
 export class Catalogue {
-  readonly #expected = new Map<string, Policy>();
+  readonly #expected = new Map<string, Entry>();
   /** Every data worker's endpoint since the start: its topics stay its own while it is being restarted. */
   readonly #dataEndpoints = new Set<string>();
 
@@ -17,7 +27,7 @@ export class Catalogue {
   /** Tasks that workers will serve once they are there. */
   expect(tasks: readonly KnownTask[]): void {
     this.#expected.clear();
-    for (const { name, ...policy } of tasks) this.#expected.set(name, policy);
+    for (const { name, ...policy } of tasks) this.#expected.set(name, entryOf(name, policy));
   }
 
   /** False where there are too many. */
@@ -31,13 +41,13 @@ export class Catalogue {
     return [...this.#dataEndpoints];
   }
 
-  has(task: string): boolean {
-    return this.#expected.has(task) || this.workers.serving(taskQueue(task)).length > 0;
-  }
-
-  policyOf(task: string): Policy | undefined {
+  /** Undefined where there is no task of that name. */
+  find(task: string): Entry | undefined {
     // The task files first: workers that are being replaced still have what they said before.
-    return this.#expected.get(task) ?? this.workers.serving(taskQueue(task))[0]?.policies.get(task);
+    const expected = this.#expected.get(task);
+    if (expected !== undefined) return expected;
+    const policy = this.workers.serving(taskQueue(task))[0]?.policies.get(task);
+    return policy === undefined ? undefined : entryOf(task, policy);
   }
 
   get taskNames(): string[] {

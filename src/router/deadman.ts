@@ -1,6 +1,6 @@
 /** Requests whose jobs end once their requestor does not show any more that it is there: how long that is, and when it is over. */
 import type { Effect } from "./effects.ts";
-import { deadmanOf, type Job, type Request, type Stop } from "./job.ts";
+import { deadmanOf, type Job, openJobs, type Request, type Stop } from "./job.ts";
 import type { Timers } from "./timers.ts";
 
 type StopAll = (jobs: Iterable<Job>, stop: Stop, now: number) => Effect[];
@@ -29,8 +29,8 @@ export class DeadMen {
     });
   }
 
-  end({ jobs }: Request, message: string, now: number): Effect[] {
-    const guarded = [...jobs].filter((job) => deadmanOf(job) < Number.POSITIVE_INFINITY);
+  end(request: Request, message: string, now: number): Effect[] {
+    const guarded = openJobs(request).filter((job) => deadmanOf(job) < Number.POSITIVE_INFINITY);
     return this.stopAll(guarded, { code: "DEADMAN", message }, now);
   }
 }

@@ -22,8 +22,8 @@ export interface Request {
   readonly parts: number;
   readonly bytes: number;
   readonly share: Share;
-  /** Those that have not ended: what has ended is not kept until the last of a batch has. */
-  readonly jobs: Set<Job>;
+  /** Its jobs by their parts; `undefined` once they have ended: what has ended is not kept until the last of a batch has. */
+  readonly jobs: (Job | undefined)[];
   /** The parts of a batch's reply that are there. */
   readonly results: (Uint8Array | undefined)[];
   resultBytes: number;
@@ -92,6 +92,9 @@ export interface Job extends Draft {
   /** Set once it has been told to end: however its worker answers then, it ends by this. */
   stop: Stop | null;
 }
+
+/** Those jobs of a request that have not ended. */
+export const openJobs = ({ jobs }: Request): Job[] => jobs.filter((job) => job !== undefined);
 
 /** Of two limits in ms the tighter one; Infinity where there is none. */
 export const tighter = (a: number | undefined, b: number | undefined): number =>

@@ -49,7 +49,7 @@ export class Jobs {
 
   accept(job: Job, now: number): Effect[] {
     this.statistics.accepted++;
-    job.request?.jobs.add(job);
+    if (job.request !== null) job.request.jobs[job.part] = job;
     const effects = this.#supersede(job, now);
     this.endings.latest.note(job);
     if (job.place.id === job.id) this.queues.push(job);

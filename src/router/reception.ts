@@ -12,7 +12,7 @@ import { DeadMen } from "./deadman.ts";
 import type { Effect } from "./effects.ts";
 import { Emergency } from "./emergency.ts";
 import { isStoppable } from "./endings.ts";
-import { createJob, type Draft, deadmanOf, type Job, type Requestor, type Stop, taskQueue } from "./job.ts";
+import { createJob, type Draft, deadmanOf, type Job, openJobs, type Requestor, type Stop } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
 import type { Asked, Requests } from "./requests.ts";
 import type { Statistics } from "./statistics.ts";
@@ -89,7 +89,9 @@ export class Reception {
         return this.#acceptData(asked, "get", control.topic, noBytes, now);
       case "cancel": {
         const requests = this.requests.findAll(control.serial);
-        const effects = requests.flatMap(({ jobs }) => this.jobs.stopAll(jobs, cancelledBy("an operator"), now));
+        const effects = requests.flatMap((request) =>
+          this.jobs.stopAll(openJobs(request), cancelledBy("an operator"), now),
+        );
         return [...effects, ...answer({ cancelled: requests.length })];
       }
       case "estop":
@@ -115,26 +117,23 @@ export class Reception {
 
   #cancel(asked: Asked, serial: string, now: number): Effect[] {
     const request = this.requests.find(asked, serial);
-    if (request !== undefined) return this.jobs.stopAll(request.jobs, cancelledBy("its requestor"), now);
+    if (request !== undefined) return this.jobs.stopAll(openJobs(request), cancelledBy("its requestor"), now);
     const message = `no request with serial ${JSON.stringify(serial)} of this requestor waits or runs`;
     return [this.requests.refuse(asked, "UNKNOWN_SERIAL", message)];
   }
 
   #acceptTasks(asked: Asked, parts: readonly TaskPart[], now: number): Effect[] {
-    // All or nothing: half a batch would be neither what was asked nor an error.
-    const unknown = parts.find(({ name }) => !this.catalogue.has(name));
-    if (unknown !== undefined) {
-      const message = `no task ${JSON.stringify(unknown.name)} is registered; \`task-engine tasks\` lists those that are`;
-      return [this.requests.refuse(asked, "UNKNOWN_TASK", message)];
+    const drafts: Draft[] = [];
+    for (const { name, bytes, task } of parts) {
+      const known = this.catalogue.find(name);
+      // All or nothing: half a batch would be neither what was asked nor an error.
+      if (known === undefined) {
+        const message = `no task ${JSON.stringify(name)} is registered; \`task-engine tasks\` lists those that are`;
+        return [this.requests.refuse(asked, "UNKNOWN_TASK", message)];
+      }
+      const options = (asked.meta.version === 0.1 ? undefined : task.options) ?? noOptions;
+      drafts.push({ kind: "task", ...known, body: bytes, options });
     }
-    const drafts = parts.map(({ name, bytes, task: { options = {} } }) => ({
-      kind: "task" as const,
-      name,
-      queue: taskQueue(name),
-      body: bytes,
-      options: asked.meta.version === 0.1 ? {} : options,
-      policy: this.catalogue.policyOf(name) ?? {},
-    }));
     const { stopped } = this.emergency;
     if (stopped !== null && drafts.some(isStoppable)) {
       return [this.requests.refuse(asked, "STOPPED", stoppedMessage(stopped))];
@@ -195,3 +194,4 @@ export class Reception {
 const cancelledBy = (who: string): Stop => ({ code: "CANCELLED", message: `${who} cancelled it` });
 
 const noBytes = new Uint8Array(0);
+const noOptions: Draft["options"] = {};

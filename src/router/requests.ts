@@ -56,7 +56,7 @@ export class Requests {
       parts,
       bytes,
       share,
-      jobs: new Set(),
+      jobs: new Array<undefined>(parts).fill(undefined),
       results: parts > 1 ? new Array<undefined>(parts).fill(undefined) : [],
       resultBytes: 0,
       left: parts,
@@ -93,7 +93,7 @@ export class Requests {
     const { request } = job;
     if (request === null) return [];
     request.left--;
-    request.jobs.delete(job);
+    request.jobs[job.part] = undefined;
     if (request.results.length === 0) {
       this.#close(request);
       return [reply(request, outcome)];
@@ -146,7 +146,7 @@ export class Requests {
   }
 
   #close(request: Request): void {
-    this.#guarded.delete(peerOf(request.requestor), request);
+    if (request.deadmanMs < Number.POSITIVE_INFINITY) this.#guarded.delete(peerOf(request.requestor), request);
     this.#resultBytes -= request.resultBytes;
     this.#shares.release(request.share, request.parts, request.bytes);
     if (request.key !== null) this.#bySerial.delete(request.key);

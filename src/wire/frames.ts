@@ -127,7 +127,7 @@ export const decodeMeta = (bytes: Uint8Array): Meta | ProtocolError => {
   if (value instanceof ProtocolError) return value;
   const meta = checkFrame(metaSchema, value, "META");
   if (meta instanceof ProtocolError) return meta;
-  const version = protocolVersions.find((known) => String(known) === String(meta.version));
+  const version = protocolVersions.find((known) => known === meta.version || String(known) === meta.version);
   if (version === undefined) {
     return new ProtocolError(
       "UNSUPPORTED_VERSION",

@@ -67,8 +67,12 @@ class Digits {
   }
 }
 
+/** Not into most of what comes, for which no path need be written. */
 const mustLookInside = (value: Json): boolean =>
-  typeof value === "number" || (typeof value === "object" && value !== null);
+  typeof value === "number" ? !isPlainNumber(value) : typeof value === "object" && value !== null;
+
+const isPlainNumber = (value: number): boolean =>
+  Number.isSafeInteger(value) || (Number.isFinite(value) && !Number.isInteger(value));
 
 const checkDecoded = (value: Json, digits: Digits, path: string, depth: number): void => {
   if (typeof value === "number") {

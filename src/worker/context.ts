@@ -43,20 +43,24 @@ export class JobContext<Job extends Named> implements TaskContext {
     return this.#abort.signal;
   }
 
-  // Arrow functions, so that a task may take them out of its context.
-  readonly progress = (data: Json): void => {
-    const frame = dataFrame(data, "progress");
-    if (!this.#hasEnded) this.hooks.progress(this.job, frame);
-  };
+  // Each gives a function of its own, so that a task may take it out of its context; most tasks ask for none.
+  get progress(): (data: Json) => void {
+    return (data) => {
+      const frame = dataFrame(data, "progress");
+      if (!this.#hasEnded) this.hooks.progress(this.job, frame);
+    };
+  }
 
-  readonly log = (line: string): void => {
-    say(`${this.hooks.tag} ${this.job.name}: ${line}`);
-  };
+  get log(): (line: string) => void {
+    return (line) => say(`${this.hooks.tag} ${this.job.name}: ${line}`);
+  }
 
-  readonly publish = (topic: string, data: Json): void => {
-    checkTopic(topic);
-    this.hooks.publish(topic, dataFrame(data, "data"));
-  };
+  get publish(): (topic: string, data: Json) => void {
+    return (topic, data) => {
+      checkTopic(topic);
+      this.hooks.publish(topic, dataFrame(data, "data"));
+    };
+  }
 
   /** Why the task was asked to stop early; null where it was not. */
   get why(): StopReason | null {

@@ -1,6 +1,7 @@
 /** The jobs that a task worker holds for the router: from its message to the executor, and from there to the answer. */
 import { performance } from "node:perf_hooks";
 import { type ErrorCode, ProtocolError } from "../wire/errors.ts";
+import type { Task } from "../wire/frames.ts";
 import { encodeError } from "../wire/frames.ts";
 import { decodeTaskFrame } from "../wire/requests.ts";
 import type { BackendLink, SafeHeader, WorkHeader } from "./backend-link.ts";
@@ -22,11 +23,45 @@ export interface RouterJobsOptions {
   readonly log: ((line: string) => void) | null;
 }
 
+/** What the jobs of one `RouterJobs` have in common. */
+interface Holder {
+  begin(job: RouterJob): void;
+  safing(job: RouterJob): void;
+  ended(job: RouterJob, outcome: Outcome): void;
+}
+
+/** One job, as the executor takes it. */
+class RouterJob implements Job {
+  constructor(
+    private readonly holder: Holder,
+    readonly id: number,
+    readonly name: string,
+    readonly task: Task,
+    readonly serial: string,
+    readonly expiresMs: number,
+  ) {}
+
+  begin(): void {
+    this.holder.begin(this);
+  }
+
+  safing(): void {
+    this.holder.safing(this);
+  }
+
+  done(outcome: Outcome): void {
+    this.holder.ended(this, outcome);
+  }
+}
+
 export class RouterJobs {
   readonly #options: RouterJobsOptions;
   readonly #held = new Map<number, Work>();
-  /** Of jobs alone: an `onStop` has no progress. */
-  readonly #ids = new Map<Work, number>();
+  readonly #holder: Holder = {
+    begin: ({ id }) => this.#options.begin?.(id),
+    safing: (job) => this.#isHeld(job.id, job) && this.#options.link().safing(job.id),
+    ended: (job, outcome) => this.#answer(job, outcome),
+  };
   readonly #throttle = new ProgressThrottle();
   readonly #quick = new QuickTasks();
 
@@ -78,39 +113,29 @@ export class RouterJobs {
     const { executor } = this.#options;
     const held = [...this.#held.values()];
     this.#held.clear();
-    this.#ids.clear();
     for (const work of held) executor.stop(work, "INTERRUPTED", "the connection to the router is lost");
   }
 
   progress(job: Job, frame: Uint8Array): void {
-    const id = this.#ids.get(job);
-    if (id !== undefined) this.#throttle.report(() => this.#options.link().progress(id, frame));
+    if (!(job instanceof RouterJob) || !this.#isHeld(job.id, job)) return;
+    this.#throttle.report(() => this.#options.link().progress(job.id, frame));
   }
 
   #submit(id: number, body: Uint8Array, serial: string, expiresMs: number): void {
     this.#options.log?.(`Received task: ${Buffer.from(body).toString()}`);
     const decoded = decodeTaskFrame(body);
     if (decoded instanceof ProtocolError) return this.#refuse(id, decoded.code, decoded.message);
-    const { begin, executor, refusal } = this.#options;
+    const { executor, refusal } = this.#options;
     // Given back, not refused: of a reset that we have not heard of yet the router may know, as of a stop that it has not.
     if (refusal(decoded.name) !== null) return this.#options.link().giveBack(id);
-    const job: Job = {
-      name: decoded.name,
-      task: decoded.task,
-      serial,
-      done: (outcome) => this.#answer(id, job, outcome),
-      safing: () => this.#isHeld(id, job) && this.#options.link().safing(id),
-      ...(begin !== null && { begin: () => begin(id) }),
-      expiresMs,
-    };
+    const job = new RouterJob(this.#holder, id, decoded.name, decoded.task, serial, expiresMs);
     if (executor.submit(job) === "full") return this.#refuse(id, "QUEUE_FULL", "the worker's queue is full");
     this.#held.set(id, job);
-    this.#ids.set(job, id);
   }
 
-  #answer(id: number, job: Job, outcome: Outcome): void {
+  #answer(job: RouterJob, outcome: Outcome): void {
     this.#throttle.reset();
-    this.#ids.delete(job);
+    const { id } = job;
     if (!this.#release(id, job)) return;
     const link = this.#options.link();
     // Another worker may have it.
@@ -121,7 +146,7 @@ export class RouterJobs {
     this.#quick.ran(job.name, outcome.ms);
     const next = this.#options.executor.next;
     // Only one of ours brings us back here.
-    if (next === null || !this.#ids.has(next) || !this.#quick.has(next.name)) link.flush();
+    if (!(next instanceof RouterJob) || !this.#quick.has(next.name)) link.flush();
     this.#options.ended();
   }
 
