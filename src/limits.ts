@@ -245,6 +245,9 @@ export const sendRetryMsMax = 50;
 /** ms that a process that is done may take to get rid of its last output, to a reader that may have stopped reading. */
 export const lastOutputMs = 1_000;
 
+/** characters of what a process says that wait for a reader who does not read; what comes beyond that is lost, and counted. */
+export const unreadLogLengthMax = 256 * 1024;
+
 /** ms that closing sockets may take to send what is left. */
 export const lingerMs = 1_000;
 

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { join } from "node:path";
 import fc from "fast-check";
 import { printable } from "../src/log.ts";
 
@@ -17,4 +18,25 @@ test("whatever it is, there is no control character left, and what is none is as
       if (!/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/u.test(text)) expect(shown).toBe(text);
     }),
   );
+});
+
+test("what is said waits for who does not read, within a bound; what is beyond that is lost by whole lines, and counted", async () => {
+  const lines = Array.from({ length: 20_000 }, (_, index) => `line ${index} ${"x".repeat(100)}`);
+  const talker = `
+    import { say, stdout, warn } from ${JSON.stringify(join(import.meta.dir, "../src/log.ts"))};
+    for (let index = 0; index < ${lines.length}; index++) say("line " + index + " " + "x".repeat(100));
+    warn("said");
+    await stdout.write("read\\n");
+    say("last");
+  `;
+  await using child = Bun.spawn([process.execPath, "-e", talker], { stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+  const { value } = await child.stderr.getReader().read();
+  expect(new TextDecoder().decode(value)).toBe("said\n");
+  const output = (await child.stdout.text()).trimEnd().split("\n");
+  const [read, lost = "", last] = output.splice(-3);
+  expect({ read, last }).toEqual({ read: "read", last: "last" });
+  expect(lost).toMatch(/^\(\d+ lines are lost here: nobody has read\)$/);
+  const lostCount = Number(lost.match(/\d+/)?.[0]);
+  expect(lostCount).toBeGreaterThan(0);
+  expect(output).toEqual(lines.slice(0, lines.length - lostCount));
 });

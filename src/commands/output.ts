@@ -1,9 +1,8 @@
 /** Results on stdout, which may be a terminal, a file, or a pipe whose reader is slow or goes at any time. */
+import { isTerminal, stdout } from "../log.ts";
 import { ExitError } from "./exit.ts";
 
 const closed = Promise.withResolvers<void>();
-// Every failure is reported to the write that it happens in as well, which is where it is dealt with.
-process.stdout.on("error", () => undefined);
 
 /** Resolves when it has turned out that nobody reads stdout any more, as in `data watch | head -1`. */
 export const stdoutClosed: Promise<void> = closed.promise;
@@ -14,14 +13,15 @@ const controls = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u
 
 /** Writes a line and waits until it is out: to a program as it is, to a person without what a terminal would obey. */
 export const printResult = (text: string): Promise<void> =>
-  writeOut(`${process.stdout.isTTY ? text.replace(controls, "\ufffd") : text}\n`);
+  writeOut(`${isTerminal(1) ? text.replace(controls, "\ufffd") : text}\n`);
 
 /** Writes text as it is. That there is no reader any more is no failure; what else fails is an ExitError. */
-export const writeOut = (text: string): Promise<void> =>
-  new Promise((resolve, reject) => {
-    process.stdout.write(text, (error: NodeJS.ErrnoException | null | undefined) => {
-      if (error?.code === "EPIPE") closed.resolve();
-      else if (error) return reject(new ExitError(`cannot write to stdout: ${error.message}`, 1));
-      resolve();
-    });
-  });
+export const writeOut = async (text: string): Promise<void> => {
+  try {
+    await stdout.write(text);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code !== "EPIPE") throw new ExitError(`cannot write to stdout: ${message}`, 1);
+    closed.resolve();
+  }
+};

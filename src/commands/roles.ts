@@ -13,7 +13,6 @@ import {
   tellSupervisor,
 } from "../lifecycle.ts";
 import { stopGraceMs } from "../limits.ts";
-import { outliveReaders } from "../supervisor/output.ts";
 import type { ErrorCode } from "../wire/errors.ts";
 import { ExitError, UsageError } from "./exit.ts";
 import { valuesOf } from "./strict.ts";
@@ -149,7 +148,6 @@ export const safeCommand = defineCommand({
 const asRole = async (load: () => Promise<() => Promise<void>>, live = dieWithSupervisor): Promise<void> => {
   const run = await load();
   live();
-  outliveReaders();
   // A terminal tells all of its processes; what is to be done about it the supervisor decides.
   for (const signal of ["SIGINT", "SIGHUP"] as const) if (hasSupervisor()) process.on(signal, ignore);
   try {

@@ -1,5 +1,6 @@
 /** From what was typed to the command that does it: finds the verb in the tree, prints usages, checks strictly, runs. */
 import { type ArgsDef, type CommandDef, type CommandMeta, renderUsage, runCommand, type SubCommandsDef } from "citty";
+import { isTerminal, stderr } from "../log.ts";
 import { ExitError, UsageError } from "./exit.ts";
 import { writeOut } from "./output.ts";
 import { asksForHelp, canonicalArgs } from "./strict.ts";
@@ -21,7 +22,7 @@ export const run = async (root: CommandDef, hiddenVerbs: SubCommandsDef, argv: r
     while (verbs !== undefined) {
       const [verb] = rest;
       if (verb === undefined) {
-        process.stderr.write(await usage(command, path, process.stderr));
+        stderr.log((await usage(command, path, 2)).trimEnd());
         throw new ExitError("", 2);
       }
       if (verb.startsWith("-")) {
@@ -36,7 +37,7 @@ export const run = async (root: CommandDef, hiddenVerbs: SubCommandsDef, argv: r
       verbs = await resolve(command.subCommands);
     }
     if (asksForHelp(rest)) {
-      await writeOut(await usage(command, path, process.stdout));
+      await writeOut(await usage(command, path, 1));
       return;
     }
     await runCommand(command, { rawArgs: canonicalArgs(rest, await argsOf(command)) });
@@ -57,8 +58,8 @@ const verbNamed = (verb: string, verbs: SubCommandsDef): SubCommandsDef[string] 
 };
 
 /** The usage of a command, in colours only where a person will see them. */
-const usage = async (command: CommandDef, path: string, stream: NodeJS.WriteStream): Promise<string> => {
+const usage = async (command: CommandDef, path: string, descriptor: 1 | 2): Promise<string> => {
   const parentName = path.split(" ").slice(0, -1).join(" ");
   const text = `${(await renderUsage(command, { meta: { name: parentName } })).replace(/ +$/gm, "").trimEnd()}\n`;
-  return stream.isTTY && !process.env.NO_COLOR ? text : Bun.stripANSI(text);
+  return isTerminal(descriptor) && !process.env.NO_COLOR ? text : Bun.stripANSI(text);
 };

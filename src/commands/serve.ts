@@ -12,7 +12,6 @@ import { type Config, ConfigError, configFlags, loadConfig } from "../config.ts"
 import { engineFolder } from "../folders.ts";
 import { stopMsMax } from "../limits.ts";
 import { Keyring } from "../supervisor/keyring.ts";
-import { outliveReaders } from "../supervisor/output.ts";
 import { reachable, rolesOf } from "../supervisor/roles.ts";
 import { onSignals } from "../supervisor/signals.ts";
 import { Supervisor } from "../supervisor/supervisor.ts";
@@ -23,7 +22,6 @@ export const serveCommand = defineCommand({
   meta: { name: "serve", description: "Run the engine: router, task workers and data workers" },
   args: configFlags,
   run: async ({ args }) => {
-    outliveReaders();
     const config = await loadConfig({ flags: args, environment: process.env, folder: process.cwd() }).catch(explain);
     const address = `tcp://${reachable(config.host)}:${config.port}`;
     const systemd = Notifier.take(process.env, {

@@ -3,7 +3,7 @@
  * no terminal nothing is written.
  */
 import { progressIntervalMs } from "../limits.ts";
-import { printable } from "../log.ts";
+import { isTerminal, printable, stderr } from "../log.ts";
 
 const eraseLine = "\r\u001b[K";
 const columnsDefault = 80;
@@ -15,17 +15,17 @@ export class StatusLine implements Disposable {
   /** Replaces what the line says. What comes too quickly to be read is left out. */
   show(text: string): void {
     const nowMs = performance.now();
-    if (!process.stderr.isTTY || text === this.#text || nowMs - this.#writtenMs < progressIntervalMs) return;
+    if (text === this.#text || nowMs - this.#writtenMs < progressIntervalMs || !isTerminal(2)) return;
     this.#writtenMs = nowMs;
     this.#text = text;
     // A line that wraps could not be erased.
     const shown = printable(text).slice(0, (process.stderr.columns || columnsDefault) - 1);
-    process.stderr.write(`${eraseLine}${shown}`);
+    write(`${eraseLine}${shown}`);
   }
 
   /** Makes room, for instance for a result on the same terminal. */
   clear(): void {
-    if (this.#text !== "") process.stderr.write(eraseLine);
+    if (this.#text !== "") write(eraseLine);
     this.#text = "";
   }
 
@@ -33,3 +33,8 @@ export class StatusLine implements Disposable {
     this.clear();
   }
 }
+
+/** A line that nobody sees is missed by nobody. */
+const write = (text: string): void => {
+  stderr.write(text).catch(() => undefined);
+};

@@ -9,6 +9,7 @@
 import { defineCommand } from "citty";
 import type { EngineStatus } from "../client/client.ts";
 import { watchIntervalMs } from "../limits.ts";
+import { isTerminal } from "../log.ts";
 import { connectionFrom, endpointFrom, engineArgs, withEngine } from "./engine.ts";
 import { toldToEnd } from "./interrupt.ts";
 import { printResult, stdoutClosed, writeOut } from "./output.ts";
@@ -44,9 +45,9 @@ const eraseBelow = "\u001b[J";
 
 /** On a terminal that is watched in the same place each time, cut to what it can show; else one block after the other. */
 const printBlock = async (lines: readonly string[], again: boolean): Promise<void> => {
-  const { isTTY, rows, columns } = process.stdout;
   if (!again) return printResult(lines.join("\n"));
-  if (!isTTY) return printResult([...lines, ""].join("\n"));
+  if (!isTerminal(1)) return printResult([...lines, ""].join("\n"));
+  const { rows, columns } = process.stdout;
   const shown = lines.slice(0, rows - 1).map((line) => `${line.slice(0, columns)}${eraseToEndOfLine}\n`);
   await writeOut(`${home}${shown.join("")}${eraseBelow}`);
 };

@@ -13,7 +13,6 @@ import { TaskEngineError } from "../client/errors.ts";
 import { readClientKeys } from "../client/keys.ts";
 import { StartError } from "../lifecycle.ts";
 import { error, say } from "../log.ts";
-import { outliveReaders } from "../supervisor/output.ts";
 import { onInterrupt } from "../supervisor/signals.ts";
 import type { SocketOptions } from "../zmq/options.ts";
 import { type EngineFlags, keyArgs, keysFrom } from "./engine.ts";
@@ -41,7 +40,6 @@ export const workerCommand = defineCommand({
     if (!isEndpoint(router)) {
       throw new UsageError(`--router is ${JSON.stringify(router)}, which is not of the form tcp://HOST:PORT`);
     }
-    outliveReaders();
     const { runTaskWorker } = await import("../worker/task-worker.ts");
     try {
       await runTaskWorker({

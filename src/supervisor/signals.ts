@@ -1,7 +1,7 @@
 /** The signals that stop the engine, and the one that renews its task workers. */
 import { closeSync, openSync, readFileSync } from "node:fs";
-import { isatty } from "node:tty";
 import { interruptEchoMs } from "../limits.ts";
+import { isTerminal } from "../log.ts";
 
 /**
  * For the rest of the process's life: calls `stop` for each SIGINT and SIGTERM that is meant, and `reload` for SIGHUP.
@@ -49,7 +49,7 @@ const isHangUpIgnored = (): boolean => {
  * terminal and from the launcher that passes it on, and must not be taken for a person's second.
  */
 const isUnderLauncher = (): boolean => {
-  if (!isatty(0)) return false;
+  if (!isTerminal(0)) return false;
   // proc_pid_stat(5): the name in parentheses may hold anything; behind it come state, parent, process group.
   const [, , group] = readFileSync("/proc/self/stat", "utf8")
     .replace(/^.*\) /s, "")

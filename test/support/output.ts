@@ -1,5 +1,6 @@
 /** What the code under test writes to stdout and stderr while a test has `using output = captureOutput()`. */
 import { spyOn } from "bun:test";
+import { stderr, stdout } from "../../src/log.ts";
 
 export interface Output extends Disposable {
   /** whole text so far */
@@ -9,10 +10,9 @@ export interface Output extends Disposable {
 
 export const captureOutput = (): Output => {
   const text = { stdout: "", stderr: "" };
-  const spies = (["stdout", "stderr"] as const).map((name) =>
-    spyOn(process[name], "write").mockImplementation((chunk) => {
-      text[name] += String(chunk);
-      return true;
+  const spies = Object.entries({ stdout, stderr }).map(([name, output]) =>
+    spyOn(output, "write").mockImplementation(async (chunk) => {
+      text[name as keyof typeof text] += chunk;
     }),
   );
   return {

@@ -1,7 +1,6 @@
 /** A program that runs a Supervisor whose roles are those of role.ts. Its one argument is a `Plan` as JSON. */
 import { join } from "node:path";
 import { say } from "../../src/log.ts";
-import { outliveReaders } from "../../src/supervisor/output.ts";
 import type { Role } from "../../src/supervisor/roles.ts";
 import { onSignals } from "../../src/supervisor/signals.ts";
 import { Supervisor } from "../../src/supervisor/supervisor.ts";
@@ -17,7 +16,6 @@ const behaviours: Readonly<Record<string, string | undefined>> = {
 };
 const role = (kind: Role["kind"], name: string): Role => ({ kind, name, argv: [], takesEnv: kind !== "router" });
 
-outliveReaders();
 const supervisor = new Supervisor({
   roles: {
     scan: role("scan", "scan"),
