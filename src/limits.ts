@@ -246,7 +246,7 @@ export const sendRetryMsMax = 50;
 export const lastOutputMs = 1_000;
 
 /** characters of what a process says that wait for a reader who does not read; what comes beyond that is lost, and counted. */
-export const unreadLogLengthMax = 256 * 1024;
+export const unreadLogLengthMax = 4 * 1024 * 1024;
 
 /** ms that closing sockets may take to send what is left. */
 export const lingerMs = 1_000;

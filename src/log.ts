@@ -23,10 +23,13 @@ class Output {
 
   /** Resolves when the text is out; texts go out in their order. Rejects with what write(2) fails of. */
   async write(text: string): Promise<void> {
+    this.#sink.write(text);
+    const flushed = this.#sink.flush();
+    // A number: it is out already.
+    if (typeof flushed === "number") return;
     this.#waiting += text.length;
     try {
-      this.#sink.write(text);
-      await this.#sink.flush();
+      await flushed;
     } finally {
       this.#waiting -= text.length;
     }

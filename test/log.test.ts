@@ -21,7 +21,7 @@ test("whatever it is, there is no control character left, and what is none is as
 });
 
 test("what is said waits for who does not read, within a bound; what is beyond that is lost by whole lines, and counted", async () => {
-  const lines = Array.from({ length: 20_000 }, (_, index) => `line ${index} ${"x".repeat(100)}`);
+  const lines = Array.from({ length: 60_000 }, (_, index) => `line ${index} ${"x".repeat(100)}`);
   const talker = `
     import { say, stdout, warn } from ${JSON.stringify(join(import.meta.dir, "../src/log.ts"))};
     for (let index = 0; index < ${lines.length}; index++) say("line " + index + " " + "x".repeat(100));
@@ -29,9 +29,17 @@ test("what is said waits for who does not read, within a bound; what is beyond t
     await stdout.write("read\\n");
     say("last");
   `;
-  await using child = Bun.spawn([process.execPath, "-e", talker], { stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+  // Its reader begins to read when it is told to.
+  const pipe = `exec 3<&0; "$0" -e "$1" < /dev/null | { read -r _ <&3; cat; }`;
+  await using child = Bun.spawn(["sh", "-c", pipe, process.execPath, talker], {
+    stdin: "pipe",
+    stdout: "pipe",
+    stderr: "pipe",
+  });
   const { value } = await child.stderr.getReader().read();
   expect(new TextDecoder().decode(value)).toBe("said\n");
+  child.stdin.write("\n");
+  child.stdin.end();
   const output = (await child.stdout.text()).trimEnd().split("\n");
   const [read, lost = "", last] = output.splice(-3);
   expect({ read, last }).toEqual({ read: "read", last: "last" });

@@ -6,9 +6,9 @@
  * `/tmp/.bun-<uid>-<hash>.so`, looks at the owner and the size of what is there already, not at its content, and hands
  * dlopen a path, behind which another file may stand by then. So it is done here: in a folder and a file that nobody else can
  * write, which is what keeps strangers out; the file's digest is compared first, which tells a torn or rotten one, and what
- * is loaded is the very descriptor that was read. All processes share that one file's pages. Where there is no such folder (a temporary folder that is full, read-only, mounted
- * noexec or not there at all, or whose place in it somebody else has taken), each has a sealed file in memory of its
- * own, which costs it 2 MB.
+ * is loaded is the very descriptor that was read. All processes share that one file's pages. Where there is no such folder (a
+ * temporary folder that is full, read-only, mounted noexec or not there at all, or whose place in it somebody else has taken),
+ * each has a sealed file in memory of its own, which costs it 2 MB.
  */
 import { dlopen, ptr } from "bun:ffi";
 import {
