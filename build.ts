@@ -3,10 +3,10 @@
  * Each carries Bun, the program and its own machine's libzmq, and needs nothing but glibc where it runs.
  * Exit codes: 0 built, 1 a build failed, 2 no such target.
  */
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { addonInPackage } from "./src/zmq/addon.ts";
-import { digestOfBytes } from "./src/zmq/addon-embedded.ts";
+import { digestOf } from "./src/zmq/addon-embedded.ts";
 
 const architectures = { "linux-arm64": "arm64", "linux-x64": "x64" } as const;
 export type BuildTarget = keyof typeof architectures;
@@ -62,14 +62,17 @@ const bundle = async (target: BuildTarget, outfile: string): Promise<void> => {
 
 /** What stands in the executable in place of `src/zmq/addon.ts`, and the addon, in a third of its size. */
 const embeddedAddon = (target: BuildTarget): Record<string, string | Uint8Array> => {
-  const addon = readFileSync(join(root, "node_modules/zeromq", addonInPackage(architectures[target])));
+  const addon = join(root, "node_modules/zeromq", addonInPackage(architectures[target]));
+  const descriptor = openSync(addon, "r");
+  const digest = digestOf(descriptor);
+  closeSync(descriptor);
   const compressed = join(root, "src/zmq/addon.node.zst");
   return {
-    [compressed]: Bun.zstdCompressSync(addon, { level: 19 }),
+    [compressed]: Bun.zstdCompressSync(readFileSync(addon), { level: 19 }),
     [join(root, "src/zmq/addon.ts")]: `
       import embedded from ${JSON.stringify(compressed)} with { type: "file" };
       import { unpackedAddon } from ${JSON.stringify(join(root, "src/zmq/addon-embedded.ts"))};
-      export const addonPath = unpackedAddon({ path: embedded, digest: ${JSON.stringify(digestOfBytes(addon))} });
+      export const addonPath = unpackedAddon({ path: embedded, digest: ${JSON.stringify(digest)} });
     `,
   };
 };

@@ -35,7 +35,12 @@ class Output {
     }
   }
 
-  /** Does not wait for it. */
+  /** The same where nobody waits for it, nor can be told that it failed. */
+  show(text: string): void {
+    this.write(text).catch(() => undefined);
+  }
+
+  /** A line of the log. */
   log(line: string): void {
     if (this.#waiting > unreadLogLengthMax) {
       this.#lostLines++;
@@ -46,7 +51,7 @@ class Output {
       this.#lostLines = 0;
       this.log(lost);
     }
-    this.write(`${line}\n`).catch(() => undefined);
+    this.show(`${line}\n`);
   }
 }
 

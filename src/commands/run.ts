@@ -22,7 +22,7 @@ export const run = async (root: CommandDef, hiddenVerbs: SubCommandsDef, argv: r
     while (verbs !== undefined) {
       const [verb] = rest;
       if (verb === undefined) {
-        stderr.log((await usage(command, path, 2)).trimEnd());
+        stderr.log(await usage(command, path, 2));
         throw new ExitError("", 2);
       }
       if (verb.startsWith("-")) {
@@ -37,7 +37,7 @@ export const run = async (root: CommandDef, hiddenVerbs: SubCommandsDef, argv: r
       verbs = await resolve(command.subCommands);
     }
     if (asksForHelp(rest)) {
-      await writeOut(await usage(command, path, 1));
+      await writeOut(`${await usage(command, path, 1)}\n`);
       return;
     }
     await runCommand(command, { rawArgs: canonicalArgs(rest, await argsOf(command)) });
@@ -60,6 +60,6 @@ const verbNamed = (verb: string, verbs: SubCommandsDef): SubCommandsDef[string] 
 /** The usage of a command, in colours only where a person will see them. */
 const usage = async (command: CommandDef, path: string, descriptor: 1 | 2): Promise<string> => {
   const parentName = path.split(" ").slice(0, -1).join(" ");
-  const text = `${(await renderUsage(command, { meta: { name: parentName } })).replace(/ +$/gm, "").trimEnd()}\n`;
+  const text = (await renderUsage(command, { meta: { name: parentName } })).replace(/ +$/gm, "").trimEnd();
   return isTerminal(descriptor) && !process.env.NO_COLOR ? text : Bun.stripANSI(text);
 };

@@ -20,12 +20,12 @@ export class StatusLine implements Disposable {
     this.#text = text;
     // A line that wraps could not be erased.
     const shown = printable(text).slice(0, (process.stderr.columns || columnsDefault) - 1);
-    write(`${eraseLine}${shown}`);
+    stderr.show(`${eraseLine}${shown}`);
   }
 
   /** Makes room, for instance for a result on the same terminal. */
   clear(): void {
-    if (this.#text !== "") write(eraseLine);
+    if (this.#text !== "") stderr.show(eraseLine);
     this.#text = "";
   }
 
@@ -33,8 +33,3 @@ export class StatusLine implements Disposable {
     this.clear();
   }
 }
-
-/** A line that nobody sees is missed by nobody. */
-const write = (text: string): void => {
-  stderr.write(text).catch(() => undefined);
-};

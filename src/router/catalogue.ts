@@ -1,19 +1,14 @@
 /** What can be asked for: the tasks, by the supervisor's word and the workers', and where the topics are. */
 import { dataEndpointsMax } from "../limits.ts";
 import type { Policy } from "../wire/policy.ts";
-import { dataQueue, taskQueue } from "./job.ts";
+import { type Draft, dataQueue, taskQueue } from "./job.ts";
 import { pickEndpoint } from "./placement.ts";
 import type { Workers } from "./workers.ts";
 
 export type KnownTask = { readonly name: string } & Policy;
 
 /** What a task's jobs take from it. */
-export interface Entry {
-  readonly name: string;
-  /** `taskQueue` of its name. */
-  readonly queue: string;
-  readonly policy: Policy;
-}
+export type Entry = Pick<Draft, "name" | "queue" | "policy">;
 
 const entryOf = (name: string, policy: Policy): Entry => ({ name, queue: taskQueue(name), policy });
 

@@ -67,22 +67,22 @@ class Digits {
   }
 }
 
-/** Not into most of what comes, for which no path need be written. */
-const mustLookInside = (value: Json): boolean =>
-  typeof value === "number" ? !isPlainNumber(value) : typeof value === "object" && value !== null;
-
-const isPlainNumber = (value: number): boolean =>
+/** Neither infinite nor a whole number that may have lost digits. */
+const isPlainNumber = (value: unknown): boolean =>
   Number.isSafeInteger(value) || (Number.isFinite(value) && !Number.isInteger(value));
 
-const checkDecoded = (value: Json, digits: Digits, path: string, depth: number): void => {
+/** Not into most of what comes, for which no path need be written. */
+const mustLookInside = (value: Json): value is number | Json[] | JsonObject =>
+  typeof value === "number" ? !isPlainNumber(value) : typeof value === "object" && value !== null;
+
+const checkDecoded = (value: number | Json[] | JsonObject, digits: Digits, path: string, depth: number): void => {
   if (typeof value === "number") {
-    if (!Number.isSafeInteger(value) && Number.isInteger(value) && digits.areLost) {
+    if (!Number.isFinite(value)) throw new JsonError(`${at(path)}: a number beyond what a double holds`);
+    if (digits.areLost) {
       throw new JsonError(`${at(path)}: a whole number beyond ${exactText} would lose digits; send it as a string`);
     }
-    if (!Number.isFinite(value)) throw new JsonError(`${at(path)}: a number beyond what a double holds`);
     return;
   }
-  if (typeof value !== "object" || value === null) return;
   if (depth >= jsonDepthMax) throw new JsonError(`nested deeper than ${jsonDepthMax}`);
   if (Array.isArray(value)) {
     for (let index = 0; index < value.length; index++) {
@@ -193,4 +193,4 @@ const checkEncodable = (value: unknown, path: string, depth: number): void => {
 
 /** Most of what is sent, for which no path need be written. */
 const isPlainlyEncodable = (value: unknown): boolean =>
-  typeof value === "string" || typeof value === "boolean" || Number.isSafeInteger(value);
+  typeof value === "string" || typeof value === "boolean" || isPlainNumber(value);

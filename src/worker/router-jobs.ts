@@ -1,8 +1,7 @@
 /** The jobs that a task worker holds for the router: from its message to the executor, and from there to the answer. */
 import { performance } from "node:perf_hooks";
 import { type ErrorCode, ProtocolError } from "../wire/errors.ts";
-import type { Task } from "../wire/frames.ts";
-import { encodeError } from "../wire/frames.ts";
+import { encodeError, type Task } from "../wire/frames.ts";
 import { decodeTaskFrame } from "../wire/requests.ts";
 import type { BackendLink, SafeHeader, WorkHeader } from "./backend-link.ts";
 import type { Executor } from "./executor.ts";

@@ -31,37 +31,10 @@ import { join } from "node:path";
 
 const othersBits = 0o077;
 
-const pieceBytes = 64 * 1024;
-
-/**
- * The digest of a library's content, at the build and before each load, so a quick one: the 2 MB take BLAKE2b 4 ms of each start here,
- * and xxHash3 less than one. It is no defence against whoever can write the file: that one can write the executable, too.
- */
-class Digest {
-  #value = 0n;
-
-  /** @param piece `pieceBytes` of the content, the last one what is left */
-  update(piece: Uint8Array): void {
-    this.#value = Bun.hash.xxHash3(piece, this.#value);
-  }
-
-  /** In hexadecimal. */
-  get text(): string {
-    return this.#value.toString(16).padStart(16, "0");
-  }
-}
-
-/** The digest of a library that is in memory. */
-export const digestOfBytes = (library: Uint8Array): string => {
-  const digest = new Digest();
-  for (let at = 0; at < library.length; at += pieceBytes) digest.update(library.subarray(at, at + pieceBytes));
-  return digest.text;
-};
-
 export interface EmbeddedLibrary {
   /** Where it is in the executable, compressed by Zstandard. */
   readonly path: string;
-  /** `digestOfBytes` of what comes out of it. */
+  /** `digestOf` what comes out of it. */
   readonly digest: string;
 }
 
@@ -123,15 +96,19 @@ const loadable = (path: string, digest: string): string | null => {
   return null;
 };
 
-/** In pieces: a whole copy of the library would stay in this process's memory for good. */
-const digestOf = (descriptor: number): string => {
-  const digest = new Digest();
-  const piece = Buffer.alloc(pieceBytes);
-  for (let at = 0, length = pieceBytes; length === pieceBytes; at += length) {
-    length = readSync(descriptor, piece, 0, pieceBytes, at);
-    if (length > 0) digest.update(piece.subarray(0, length));
+/**
+ * The digest of a file's content, in hexadecimal. It is made before each load, so it is a quick one: the library's 2 MB take BLAKE2b 4 ms
+ * here, and xxHash3 less than one. It is no defence against whoever can write the file: that one can write the executable, too.
+ * In pieces: a whole copy of the library would stay in this process's memory for good.
+ */
+export const digestOf = (descriptor: number): string => {
+  const piece = Buffer.alloc(64 * 1024);
+  let digest = 0n;
+  for (let at = 0, length = -1; length !== 0; at += length) {
+    length = readSync(descriptor, piece, 0, piece.length, at);
+    if (length > 0) digest = Bun.hash.xxHash3(piece.subarray(0, length), digest);
   }
-  return digest.text;
+  return digest.toString(16).padStart(16, "0");
 };
 
 /** It stays open: the path is only good for as long as the descriptor is. */

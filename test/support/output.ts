@@ -10,9 +10,10 @@ export interface Output extends Disposable {
 
 export const captureOutput = (): Output => {
   const text = { stdout: "", stderr: "" };
-  const spies = Object.entries({ stdout, stderr }).map(([name, output]) =>
-    spyOn(output, "write").mockImplementation(async (chunk) => {
-      text[name as keyof typeof text] += chunk;
+  const outputs = { stdout, stderr };
+  const spies = (["stdout", "stderr"] as const).map((name) =>
+    spyOn(outputs[name], "write").mockImplementation(async (chunk) => {
+      text[name] += chunk;
     }),
   );
   return {
