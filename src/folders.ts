@@ -47,3 +47,6 @@ export const engineFolder = (state: string, port: number): string => join(state,
 
 /** The socket in it by which the engine is stopped past its router. */
 export const stopSocketPath = (folder: string): string => join(folder, "stop.sock");
+
+/** The socket in it at which the engine's own workers join its router. No name in the folder is longer: a socket's path is short. */
+export const workSocketPath = (folder: string): string => join(folder, "work.sock");

@@ -77,12 +77,10 @@ export type SupervisorMessage =
       readonly begun: number;
     };
 
-/** What a role needs to bind and connect with CURVE; null for an engine without keys. */
+/** What a role needs to bind with CURVE; null for an engine without keys. */
 export interface Security {
   /** Of everything that binds. */
   readonly engine: KeyPair;
-  /** Of the engine's own workers, made anew at each of its starts. */
-  readonly member: KeyPair;
   /** The text of the file of authorized clients; empty where that cannot be used. */
   readonly authorized: string;
 }

@@ -178,6 +178,9 @@ export const safeMs = 20_000;
 /** ms in which a router that takes part in an emergency stop answers. One that does not is killed with the task workers. */
 export const routerAnswerMs = 300;
 
+/** bytes of one message between the router and one of the engine's own workers, and of what one has not read yet: all that it may hold. */
+export const localBytesMax = workerCreditMax * frameBytesMax + frameBytesMax;
+
 /** connections to the socket of the emergency stop; at one more the oldest goes, so that nobody can keep others out. */
 export const stopConnectionsMax = 16;
 
@@ -247,6 +250,10 @@ export const lastOutputMs = 1_000;
 
 /** characters of what a process says that wait for a reader who does not read; what comes beyond that is lost, and counted. */
 export const unreadLogLengthMax = 4 * 1024 * 1024;
+
+/** ms between two tries of a worker to connect to its engine's router: doubled at each, and no longer than the second. */
+export const localRetryMs = 10;
+export const localRetryMsMax = 1_000;
 
 /** ms that closing sockets may take to send what is left. */
 export const lingerMs = 1_000;

@@ -18,11 +18,12 @@ export type Right = (typeof rights)[number];
 type Extent = "all" | readonly string[];
 
 interface Client {
+  /** Empty for the engine's own, who need none. */
   readonly key: string;
   readonly rights: ReadonlyMap<Right, Extent>;
 }
 
-/** The workers that the engine itself has started. No line of the file can have this name. */
+/** The workers that the engine itself has started, which come by a socket of their own. No line of the file can have this name. */
 export const engineUser = "(engine)";
 
 /** Whoever was known when its connection was made, and is no more. Nobody's line of the file can have this name, either. */
@@ -47,16 +48,13 @@ export class Access {
 
   private constructor() {}
 
-  /**
-   * @param engineKey the public key of the engine's own workers; null for none
-   * @returns or one line that says which line of the text is wrong, and why
-   */
-  static parse(text: string, engineKey: string | null = null): Access | string {
+  /** @returns who may what, the engine's own workers among them; or one line that says which line of the text is wrong, and why */
+  static parse(text: string): Access | string {
     if (text.length > authorizedTextLengthMax) {
       return `${text.length} characters, the limit is ${authorizedTextLengthMax}`;
     }
     const access = new Access();
-    if (engineKey !== null) access.#add(engineUser, { key: engineKey, rights: new Map(engineRights) });
+    access.#clients.set(engineUser, { key: "", rights: new Map(engineRights) });
     for (const [index, line] of text.split(/\r?\n/).entries()) {
       const mistake = access.#takeLine(line);
       if (mistake !== null) return `line ${index + 1}: ${mistake}`;

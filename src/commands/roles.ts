@@ -24,7 +24,12 @@ const backend = {
   type: "string",
   required: true,
   valueHint: "endpoint",
-  description: "Router's port for workers",
+  description: "Router's port for workers, tcp://HOST:PORT, or socket, unix://PATH",
+} as const;
+const workSocket = {
+  type: "string",
+  valueHint: "path",
+  description: "Socket to listen on for the engine's own workers",
 } as const;
 const tasks = { type: "string", valueHint: "folder", description: "Folder of task files" } as const;
 const jobsMax = { type: "string", valueHint: "count", description: "Jobs after which it ends" } as const;
@@ -44,6 +49,7 @@ export const routerCommand = defineCommand({
     host,
     port: portFlag,
     "backend-port": backendPort,
+    "work-socket": workSocket,
     tasks,
     run: hook,
     "stop-grace-ms": stopGrace,
@@ -54,9 +60,15 @@ export const routerCommand = defineCommand({
       const { runRouter } = await import("../router/router.ts");
       mustBeSafe(args.host);
       const [port, backendPort] = [portOf("--port", args.port), portOf("--backend-port", args["backend-port"])];
-      const { host, tasks: tasksDir = null, run: hook = null, verbose = false } = args;
+      const {
+        host,
+        "work-socket": workSocket = null,
+        tasks: tasksDir = null,
+        run: hook = null,
+        verbose = false,
+      } = args;
       const stopGraceMs = msOf("--stop-grace-ms", args["stop-grace-ms"]);
-      return () => runRouter({ host, port, backendPort, tasksDir, hook, stopGraceMs, verbose });
+      return () => runRouter({ host, port, backendPort, workSocket, tasksDir, hook, stopGraceMs, verbose });
     }, outliveSupervisor),
 });
 

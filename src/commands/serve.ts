@@ -39,7 +39,7 @@ export const serveCommand = defineCommand({
         isPrivate: config.key !== null,
         stopGraceMs: config.stopGraceMs,
       },
-      keyring: await keyringOf(config),
+      keyring: keyringOf(config),
       onState: (state) => systemd?.tell(state),
     });
     onSignals({ stop: () => supervisor.stop(), reload: () => supervisor.reload() });
@@ -52,12 +52,10 @@ export const serveCommand = defineCommand({
   },
 });
 
-/** libzmq, which makes the workers' keys, is loaded for an engine with keys alone. */
-const keyringOf = async ({ key, authorized }: Config): Promise<Keyring | null> => {
+const keyringOf = ({ key, authorized }: Config): Keyring | null => {
   if (key === null || authorized === null) return null;
-  const { makeKeyPair } = await import("../zmq/keys.ts");
   try {
-    return new Keyring(key, authorized, makeKeyPair());
+    return new Keyring(key, authorized);
   } catch (failure) {
     throw failure instanceof CertificateError ? new ExitError(failure.message, 1) : failure;
   }

@@ -22,6 +22,7 @@ import {
   peerQueueMessagesMax,
   stallReadMsMax,
 } from "../limits.ts";
+import { LocalPort } from "../local/port.ts";
 import { say, warn } from "../log.ts";
 import { Pulse } from "../pulse.ts";
 import { decodeFromWorker, encodeBackend } from "../wire/backend.ts";
@@ -44,6 +45,8 @@ export interface RouterOptions {
   /** 0: a free port */
   readonly port: number;
   readonly backendPort: number;
+  /** Path of the socket for the engine's own workers; null where nobody is to join so. */
+  readonly workSocket: string | null;
   /** The folder of task files, or null for the built-in tasks alone; and the task of `on-stop`, if there is one. */
   readonly tasksDir: string | null;
   readonly hook: string | null;
@@ -123,7 +126,10 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
           break;
         }
         case "worker": {
-          const result = backend.trySend([routingId(effect.key), ...encodeBackend(effect.header, effect.bodies)]);
+          const message = encodeBackend(effect.header, effect.bodies);
+          const result = own?.has(effect.key)
+            ? own.trySend(effect.key, message)
+            : backend.trySend([routingId(effect.key), ...message]);
           if (result !== "sent") happen({ type: "disconnected", key: effect.key });
           else if (options.verbose && effect.bodies.length > 0) say(`${front} Forwarding: ${show(effect.bodies)}`);
           break;
@@ -145,7 +151,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   };
 
   /** Not all that there may be: the other socket, and the jobs that are here by now, have their turn in between. */
-  const drain = (socket: Router, receive: (message: Uint8Array[]) => void): void => {
+  const drain = <Message>(socket: Inbox<Message>, receive: (message: Message) => void): void => {
     let count = 0;
     for (; count < drainMessagesMax; count++) {
       const message = socket.tryReceive(envelopeFramesMax + messageFramesMax + 1);
@@ -167,8 +173,10 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
     if (request.kind === "control" && request.control.command === "estop") performAll();
   };
 
-  const fromWorker = ([id = noBytes, ...frames]: Uint8Array[]): void => {
-    const key = routingKey(id);
+  const fromBackend = ([id = noBytes, ...frames]: Uint8Array[]): void =>
+    fromWorker(routingKey(id), gate.userOf(backend), frames);
+
+  const fromWorker = (key: string, user: string | null, frames: readonly Uint8Array[]): void => {
     if (saysLost(frames)) {
       happen({ type: "disconnected", key });
       return;
@@ -176,7 +184,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
     const decoded = decodeFromWorker(frames);
     if (decoded instanceof ProtocolError)
       drop("workersMessage", `${back} Dropped a worker's message: ${decoded.message}`);
-    else happen({ type: "worker", key, user: gate.userOf(backend), message: decoded });
+    else happen({ type: "worker", key, user, message: decoded });
   };
 
   const endOrphaned = async (): Promise<void> => {
@@ -207,7 +215,10 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   if (hasSupervisor()) await told.promise;
   reactor.mayWaitHere = () => true;
   frontend.onReadable(() => drain(frontend, fromRequestor));
-  backend.onReadable(() => drain(backend, fromWorker));
+  backend.onReadable(() => drain(backend, fromBackend));
+  const own = openWorkSocket(options.workSocket, (connection, key) =>
+    connection.onReadable(() => drain(connection, (frames) => fromWorker(key, gate.ownUser, frames))),
+  );
   // Silence has no time of its own at which it begins to count.
   using _ticks = new Pulse(beatIntervalMs, () => turn({ type: "tick" }));
   say("[ROUTER-MASTER] Routing started");
@@ -223,6 +234,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   alarm.set(null);
   frontend.close();
   backend.close();
+  own?.close();
   terminateContext();
   if (isOrphaned) process.exit(1);
 };
@@ -235,7 +247,24 @@ const socketOptions = {
   receiveHighWaterMark: peerQueueMessagesMax,
 } as const;
 
+/** Of which messages are taken. */
+interface Inbox<Message> {
+  tryReceive(framesMax: number): Message | null;
+}
+
 const noBytes = new Uint8Array(0);
+
+const openWorkSocket = (path: string | null, joined: ConstructorParameters<typeof LocalPort>[1]): LocalPort | null => {
+  if (path === null) return null;
+  try {
+    return new LocalPort(path, joined);
+  } catch (failure) {
+    const why = (failure as Error).message;
+    throw new StartError(
+      `the router's socket ${path} cannot be made: ${why}; mend it, or name another folder with --state`,
+    );
+  }
+};
 
 const bind = (socket: Router, name: string, host: string, port: number): void => {
   try {

@@ -10,7 +10,6 @@ import { warn } from "../log.ts";
 
 export class Keyring {
   readonly #engine: KeyPair;
-  readonly #member: KeyPair;
   readonly #path: string;
   #authorized: string;
 
@@ -18,17 +17,15 @@ export class Keyring {
    * Throws CertificateError where the engine's own key cannot be used.
    * @param key path of the engine's `NAME.key_secret`
    * @param authorized path of the file of authorized clients
-   * @param member a pair for the engine's own workers, made for this run of it
    */
-  constructor(key: string, authorized: string, member: KeyPair) {
+  constructor(key: string, authorized: string) {
     this.#engine = readKeyPair(key);
-    this.#member = member;
     this.#path = authorized;
     this.#authorized = this.#read();
   }
 
   get security(): Security {
-    return { engine: this.#engine, member: this.#member, authorized: this.#authorized };
+    return { engine: this.#engine, authorized: this.#authorized };
   }
 
   /** Reads the file of authorized clients again, and gives its text. */
@@ -40,7 +37,7 @@ export class Keyring {
   #read(): string {
     try {
       const text = readOwn(this.#path, "public", authorizedTextLengthMax);
-      const access = Access.parse(text, this.#member.publicKey);
+      const access = Access.parse(text);
       if (access instanceof Access) return text;
       warn(`Nobody is let in: ${this.#path}, ${access}; mend it, then send SIGHUP`);
     } catch (error) {

@@ -1,5 +1,6 @@
 /** What should run: one process a role, each of them this program with another verb. */
 import type { Config } from "../config.ts";
+import { engineFolder, workSocketPath } from "../folders.ts";
 import { ownProgram, safeVerb } from "../lifecycle.ts";
 
 export interface Role {
@@ -35,7 +36,7 @@ export const rolesOf = (config: Config): Roles => {
     ...(config.workerJobsMax === null ? [] : ["--jobs-max", `${config.workerJobsMax}`]),
     ...(config.workerMemoryMax === null ? [] : ["--memory-max", `${config.workerMemoryMax}`]),
   ];
-  const backend = ["--backend", `tcp://${reachable(config.host)}:${config.backendPort}`];
+  const workSocket = workSocketPath(engineFolder(config.state, config.port));
 
   const router = [
     "router",
@@ -45,6 +46,8 @@ export const rolesOf = (config: Config): Roles => {
     `${config.port}`,
     "--backend-port",
     `${config.backendPort}`,
+    "--work-socket",
+    workSocket,
     // Who makes the robot safe if the supervisor dies must know how.
     ...tasks,
     ...(hook === null ? [] : ["--run", hook]),
@@ -55,7 +58,13 @@ export const rolesOf = (config: Config): Roles => {
     const port = config.workerPort + index;
     const isTaskWorker = kind === "task worker";
     const listen = [isTaskWorker ? "task-worker" : "data-worker", "--host", config.host, "--port", `${port}`];
-    const argv = [...listen, ...backend, ...(isTaskWorker ? [...tasks, ...recycle] : []), ...verbose];
+    const argv = [
+      ...listen,
+      "--backend",
+      `unix://${workSocket}`,
+      ...(isTaskWorker ? [...tasks, ...recycle] : []),
+      ...verbose,
+    ];
     return { kind, name: `${kind} ${port}`, argv, takesEnv: true };
   };
   return {

@@ -11,6 +11,7 @@ import {
   messageJobsMax,
   peerQueueMessagesMax,
 } from "../limits.ts";
+import { LocalDealer } from "../local/dealer.ts";
 import { warn } from "../log.ts";
 import { Pulse } from "../pulse.ts";
 import {
@@ -30,9 +31,9 @@ export type AbortHeader = Extract<RouterHeader, { type: "ABORT" }>;
 export type SafeHeader = Extract<RouterHeader, { type: "SAFE" }>;
 
 export interface BackendLinkOptions {
-  /** The router's backend, `tcp://HOST:PORT`. */
+  /** The router's backend, `tcp://HOST:PORT`; for one of the engine's own workers its socket, `unix://PATH`. */
   readonly endpoint: string;
-  /** The keys to connect with; none for a router without. */
+  /** The keys to connect with; none for a router without, nor for its socket. */
   readonly keys: SocketOptions;
   /** What this worker says of itself. */
   readonly ready: ReadyHeader;
@@ -50,7 +51,9 @@ export interface BackendLinkOptions {
   readonly onLost?: () => void;
 }
 
-/** What libzmq tells us when the connection is lost. Nothing that the router sends looks like it: it is not JSON. */
+const localScheme = "unix://";
+
+/** What we are told when the connection is lost. Nothing that the router sends looks like it: it is not JSON. */
 const lostConnection = "\0lost";
 
 interface Answers {
@@ -64,7 +67,7 @@ interface Answers {
 
 export class BackendLink {
   readonly #options: BackendLinkOptions;
-  readonly #socket: Dealer;
+  readonly #socket: Dealer | LocalDealer;
   readonly #beats: Pulse;
   #answers: Answers | null = null;
   readonly #goodbye = Promise.withResolvers<void>();
@@ -75,20 +78,8 @@ export class BackendLink {
 
   constructor(options: BackendLinkOptions) {
     this.#options = options;
-    this.#socket = new Dealer({
-      ...options.keys,
-      // libzmq says it at every connection, so a router that has been started anew knows us at once.
-      helloMessage: JSON.stringify(options.ready),
-      hiccupMessage: lostConnection,
-      linger: lingerMs,
-      maxMessageSize: frameBytesHardMax,
-      sendHighWaterMark: peerQueueMessagesMax,
-      receiveHighWaterMark: peerQueueMessagesMax,
-      reconnectInterval: 50,
-      reconnectIntervalMax: 1000,
-    });
+    this.#socket = dial(options);
     this.#socket.onReadable(() => this.#receive());
-    this.#socket.connect(options.endpoint);
     this.#beats = new Pulse(beatIntervalMs, () => this.#send({ type: "BEAT" }));
   }
 
@@ -203,3 +194,22 @@ export class BackendLink {
     warn(`${this.#options.tag} Dropped a message of the router: ${error.message}; further ones are dropped in silence`);
   }
 }
+
+/** READY is said at every connection, so a router that has been started anew knows us at once. */
+const dial = ({ endpoint, keys, ready }: BackendLinkOptions): Dealer | LocalDealer => {
+  const hello = JSON.stringify(ready);
+  if (endpoint.startsWith(localScheme)) return new LocalDealer(endpoint.slice(localScheme.length), hello);
+  const dealer = new Dealer({
+    ...keys,
+    helloMessage: hello,
+    hiccupMessage: lostConnection,
+    linger: lingerMs,
+    maxMessageSize: frameBytesHardMax,
+    sendHighWaterMark: peerQueueMessagesMax,
+    receiveHighWaterMark: peerQueueMessagesMax,
+    reconnectInterval: 50,
+    reconnectIntervalMax: 1000,
+  });
+  dealer.connect(endpoint);
+  return dealer;
+};

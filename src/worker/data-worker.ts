@@ -12,7 +12,7 @@ export interface DataWorkerOptions {
   readonly host: string;
   /** Where subscribers connect. */
   readonly port: number;
-  /** The router's backend, `tcp://HOST:PORT`. */
+  /** The router's backend, `tcp://HOST:PORT`, or its socket, `unix://PATH`. */
   readonly backend: string;
   /** Print each value that is received. */
   readonly verbose: boolean;
@@ -63,7 +63,7 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
 
   const link = new BackendLink({
     endpoint: options.backend,
-    keys: gate.memberOptions,
+    keys: {},
     tag,
     ready: { type: "READY", role: "data", id: `TASK-${process.pid}`, pid: process.pid, tasks: [], endpoint },
     onWelcome: () => tellSupervisor({ type: "online" }),

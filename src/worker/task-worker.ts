@@ -27,9 +27,9 @@ export interface TaskWorkerOptions extends RecycleLimits {
   readonly host: string;
   /** The worker's own port, for requestors that skip the router; null for none. */
   readonly port: number | null;
-  /** The router's backend, `tcp://HOST:PORT`. */
+  /** The router's backend, `tcp://HOST:PORT`; for one of the engine's own workers its socket, `unix://PATH`. */
   readonly backend: string;
-  /** The keys to join with, if not the engine's own; a worker without a supervisor has no others. */
+  /** The keys to join with at a port. */
   readonly keys?: SocketOptions;
   /** The folder of task files, or null for the built-in tasks alone. */
   readonly tasksDir: string | null;
@@ -102,7 +102,7 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
   );
   const link = new BackendLink({
     endpoint: options.backend,
-    keys: options.keys ?? gate.memberOptions,
+    keys: options.keys ?? {},
     tag,
     // Last of all: the router must never hand a job to a worker that is still loading its tasks.
     ready: {

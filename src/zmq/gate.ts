@@ -2,12 +2,12 @@
  * Who comes in, in one process of the engine: its keys, the ZAP handler, the names of those who send, and the end of
  * connections whose keys have been revoked. An engine without keys has an open gate, behind which nobody has a name.
  */
-import { Access, formerUser } from "../access/access.ts";
+import { Access, engineUser, formerUser } from "../access/access.ts";
 import { onAuthorized, type Security, StartError, toldSecurity } from "../lifecycle.ts";
 import { backlogConnectionsMax, beatIntervalMs, beatSilenceMs, connectionLookMs, handshakeMs } from "../limits.ts";
 import { Pulse } from "../pulse.ts";
 import { Connections } from "./connections.ts";
-import { curveClient, curveServer, publicKeyOf } from "./keys.ts";
+import { curveServer, publicKeyOf } from "./keys.ts";
 import type { SocketOptions } from "./options.ts";
 import type { Socket } from "./socket.ts";
 import { startZap } from "./zap.ts";
@@ -72,9 +72,9 @@ export class Gate implements Disposable {
     };
   }
 
-  /** Options of a socket by which one of the engine's own workers connects to its router. */
-  get memberOptions(): SocketOptions {
-    return this.#security === null ? {} : curveClient(this.#security.engine.publicKey, this.#security.member);
+  /** The name of the engine's own workers, who come by a socket of their own. */
+  get ownUser(): string | null {
+    return this.#security === null ? null : engineUser;
   }
 
   /** Puts a socket that is bound under guard: revoked keys lose their connections to it, and so does who never ends a message. */
@@ -128,11 +128,10 @@ export class Gate implements Disposable {
   }
 
   #read(text: string): Access {
-    const member = this.#security?.member.publicKey ?? null;
-    const access = Access.parse(text, member);
+    const access = Access.parse(text);
     if (access instanceof Access) return access;
     // The supervisor has checked the text. Should the two ever differ, nobody but the engine's own comes in.
-    const closed = Access.parse("", member);
+    const closed = Access.parse("");
     if (closed instanceof Access) return closed;
     throw new Error(closed);
   }

@@ -38,6 +38,7 @@ const { symbols: libc } = dlopen("libc.so.6", {
   close: { args: ["int"], returns: "int" },
   poll: { args: ["ptr", "usize", "int"], returns: "int" },
   write: { args: ["int", "ptr", "usize"], returns: "int" },
+  recv: { args: ["int", "ptr", "usize", "int"], returns: "int" },
   dup: { args: ["int"], returns: "int" },
   fcntl: { args: ["int", "int", "int"], returns: "int" },
   getrlimit: { args: ["int", "ptr"], returns: "int" },
@@ -65,6 +66,9 @@ export const pollEntrySize = 8;
 export const pollEventsOffset = 4;
 export const pollReturnedOffset = 6;
 export const pollReadable = 1;
+
+/** MSG_DONTWAIT of recv(2). */
+export const receiveWithoutWaiting = 0x40;
 
 /** F_DUPFD_CLOEXEC of fcntl(2). */
 export const duplicate = 1030;

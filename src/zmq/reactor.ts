@@ -1,96 +1,43 @@
 /**
- * Waiting without blocking, in Bun's own event loop: the descriptor that libzmq has for each socket, an eventfd(2), is read from as
- * a file is. What is read was libzmq's own word that there is something to do; it is written back, so that libzmq finds it, too.
+ * Waiting without blocking: the event loop tells of each source that there may be something to receive, and all of them get their turn.
  *
- * Such a word is said once, and *any* call on a socket may swallow it. So a turn goes over all sockets until a whole pass finds
- * none readable; and every call that is made outside a turn asks for a look (`lookAgain`). Without either, a message can lie
- * unseen until the next one comes.
+ * libzmq says such a word once, and *any* call on one of its sockets may swallow it. So a turn goes over all sources until a whole
+ * pass finds none readable; and every call on a socket that is made outside a turn asks for a look (`lookAgain`). Without either, a
+ * message can lie unseen until the next one comes.
  */
 import { socketsTurnMs } from "../limits.ts";
-import { duplicate, libc, pollEntrySize, pollEventsOffset, pollReadable, pollReturnedOffset } from "./library.ts";
-import type { Socket } from "./socket.ts";
+import { libc, pollEntrySize, pollEventsOffset, pollReadable, pollReturnedOffset } from "./library.ts";
 
 /** ms that the process waits for a message by itself where it may, and how close two turns must be that it does. */
 const waitHereMs = 1;
 /** ms after which such a turn ends, so that timers and the supervisor's messages get theirs. */
 const waitingTurnMs = 4;
 
-interface Words {
-  read(): Promise<{ readonly value?: Uint8Array | undefined }>;
-  cancel(): Promise<void>;
+/** Tells in the event loop that there may be something to receive, until its end. */
+export interface Alert {
+  pause(): void;
+  resume(): void;
+  end(): void;
 }
 
-/** Tells when libzmq has something to do for one socket. */
-class Alert {
-  /** Our own to the same eventfd: libzmq closes its one when it likes, and that number may then be another file's. */
-  readonly #descriptor: number;
-  readonly #onAlert: () => void;
-  readonly #words: Words;
-  /** Null while it is listened to. */
-  #resume: (() => void) | null = null;
-  #isPaused = false;
-  #isOver = false;
-
-  constructor(descriptor: number, onAlert: () => void) {
-    this.#descriptor = libc.fcntl(descriptor, duplicate, 0);
-    if (this.#descriptor < 0) throw new Error("there is no file descriptor left to wait for a socket");
-    this.#onAlert = onAlert;
-    this.#words = Bun.file(this.#descriptor).stream().getReader();
-    void this.#listen();
-  }
-
-  pause(): void {
-    this.#isPaused = true;
-  }
-
-  resume(): void {
-    this.#isPaused = false;
-    this.#resume?.();
-  }
-
-  /** From now on nothing is taken from the eventfd: libzmq's own thread is about to wait for it. */
-  end(): void {
-    this.#isOver = true;
-    void this.#words.cancel();
-    this.#resume?.();
-  }
-
-  async #listen(): Promise<void> {
-    while (!this.#isOver) {
-      const { value } = await this.#words.read();
-      // Also where it is over: then libzmq's own thread waits for it.
-      if (value !== undefined && libc.write(this.#descriptor, value, value.length) !== value.length) {
-        throw new Error("libzmq's word that there is something to do cannot be given back");
-      }
-      if (value === undefined || this.#isOver) break;
-      this.#alert();
-      // What is not taken would be said again and again.
-      if (this.#isPaused) await this.#untilResumed();
-    }
-    libc.close(this.#descriptor);
-  }
-
-  /** What a handler throws ends the process, as it does from a timer. */
-  #alert(): void {
-    try {
-      this.#onAlert();
-    } catch (error) {
-      setImmediate(() => {
-        throw error;
-      });
-    }
-  }
-
-  async #untilResumed(): Promise<void> {
-    await new Promise<void>((resolve) => {
-      this.#resume = resolve;
-    });
-    this.#resume = null;
-  }
+/** Something that messages come from. */
+export interface Source {
+  /** What poll(2) waits for. */
+  readonly descriptor: number;
+  /** Nothing was there, and nothing has said since that something has come: what does is announced by the descriptor. */
+  readonly isKnownEmpty: boolean;
+  /** Looks, which is a call to the system or two. */
+  readonly readable: boolean;
+  /** It waits for more than to be read from, and the event loop alone tells of that. */
+  readonly needsEventLoop?: boolean;
+  /** The descriptor says that there may be something to receive. */
+  expect(): void;
+  /** Calls the handler whenever there may be something to receive, after it has expected that itself. */
+  listen(onAlert: () => void): Alert;
 }
 
 interface Watch {
-  readonly socket: Socket;
+  readonly source: Source;
   readonly handler: () => void;
   readonly alert: Alert;
   isPaused: boolean;
@@ -105,40 +52,36 @@ export class Reactor {
    * late then.
    */
   mayWaitHere: () => boolean = () => false;
-  readonly #watches = new Map<Socket, Watch>();
-  /** `struct pollfd` of each socket. */
+  readonly #watches = new Map<Source, Watch>();
+  /** `struct pollfd` of each source. */
   #polled = new Uint8Array(0);
   /** When a turn found something last. */
   #busyAt = Number.NEGATIVE_INFINITY;
   #inTurn = false;
   #lookPlanned = false;
 
-  watch(socket: Socket, handler: () => void): void {
-    const alert = new Alert(socket.descriptor, () => {
-      socket.expect();
-      if (!this.#turn()) this.onOther();
-    });
-    this.#watches.set(socket, { socket, handler, alert, isPaused: false });
+  watch(source: Source, handler: () => void): void {
+    const alert = source.listen(() => orEndProcess(() => this.#turn() || this.onOther()));
+    this.#watches.set(source, { source, handler, alert, isPaused: false });
     this.#polled = pollEntries(this.#watches.keys());
     this.lookAgain();
   }
 
-  unwatch(socket: Socket): void {
-    this.#watches.get(socket)?.alert.end();
-    this.#watches.delete(socket);
-    this.#polled = pollEntries(this.#watches.keys());
+  unwatch(source: Source): void {
+    this.#watches.get(source)?.alert.end();
+    if (this.#watches.delete(source)) this.#polled = pollEntries(this.#watches.keys());
   }
 
-  /** Leaves a socket alone until `resume`: its messages stay in libzmq's bounded queue. */
-  pause(socket: Socket): void {
-    const watch = this.#watches.get(socket);
+  /** Leaves a source alone until `resume`: its messages stay in a queue that is bounded. */
+  pause(source: Source): void {
+    const watch = this.#watches.get(source);
     if (watch === undefined) return;
     watch.isPaused = true;
     watch.alert.pause();
   }
 
-  resume(socket: Socket): void {
-    const watch = this.#watches.get(socket);
+  resume(source: Source): void {
+    const watch = this.#watches.get(source);
     if (watch === undefined || !watch.isPaused) return;
     watch.isPaused = false;
     watch.alert.resume();
@@ -156,12 +99,12 @@ export class Reactor {
   }
 
   /**
-   * Gives the sockets their turns at once, for who is about to act on that something has not come; again while something comes
+   * Gives the sources their turns at once, for who is about to act on that something has not come; again while something comes
    * and `ms` are not over. It has not come once a tenth of that was quiet: libzmq's own thread may have been halted as long as this
    * one, and has to read it first. Not to be called by a handler.
    */
   lookNow(ms: number): void {
-    for (const socket of this.#watches.keys()) socket.expect();
+    for (const source of this.#watches.keys()) source.expect();
     const endAt = performance.now() + ms;
     do {
       while (this.#turn() && performance.now() < endAt);
@@ -191,24 +134,26 @@ export class Reactor {
 
   /** Whether something comes while this process waits for it. */
   #comesHere(until: number): boolean {
-    return performance.now() < until && this.mayWaitHere() && this.#comesWithin(waitHereMs);
+    if (performance.now() >= until || !this.mayWaitHere()) return false;
+    for (const { needsEventLoop } of this.#watches.keys()) if (needsEventLoop) return false;
+    return this.#comesWithin(waitHereMs);
   }
 
   #comesWithin(ms: number): boolean {
     if (libc.poll(this.#polled, this.#polled.length / pollEntrySize, Math.floor(ms)) <= 0) return false;
     let entry = 0;
-    for (const socket of this.#watches.keys()) {
-      if (this.#polled[entry + pollReturnedOffset] !== 0) socket.expect();
+    for (const source of this.#watches.keys()) {
+      if (this.#polled[entry + pollReturnedOffset] !== 0) source.expect();
       entry += pollEntrySize;
     }
     return true;
   }
 
-  /** Gives every socket that is readable one call of its handler. False where none is. */
+  /** Gives every source that is readable one call of its handler. False where none is. */
   #pass(): boolean {
     let isAny = false;
-    for (const { isPaused, socket, handler } of this.#watches.values()) {
-      if (isPaused || socket.isKnownEmpty || !socket.readable) continue;
+    for (const { isPaused, source, handler } of this.#watches.values()) {
+      if (isPaused || source.isKnownEmpty || !source.readable) continue;
       isAny = true;
       handler();
     }
@@ -216,8 +161,19 @@ export class Reactor {
   }
 }
 
-const pollEntries = (sockets: Iterable<Socket>): Uint8Array<ArrayBuffer> => {
-  const descriptors = [...sockets].map(({ descriptor }) => descriptor);
+/** What a handler throws ends the process, as it does from a timer. */
+const orEndProcess = (work: () => void): void => {
+  try {
+    work();
+  } catch (error) {
+    setImmediate(() => {
+      throw error;
+    });
+  }
+};
+
+const pollEntries = (sources: Iterable<Source>): Uint8Array<ArrayBuffer> => {
+  const descriptors = [...sources].map(({ descriptor }) => descriptor);
   const entries = new DataView(new ArrayBuffer(descriptors.length * pollEntrySize));
   for (const [index, descriptor] of descriptors.entries()) {
     entries.setInt32(index * pollEntrySize, descriptor, true);

@@ -5,6 +5,7 @@
  */
 import type { Pointer } from "bun:ffi";
 import { admission } from "./admission.ts";
+import { DescriptorAlert } from "./alert.ts";
 import { sharedContext } from "./context.ts";
 import { readIntOption } from "./int-option.ts";
 import { cString, errno, lastError, ZmqError, zmq } from "./library.ts";
@@ -26,14 +27,14 @@ import {
   socketType,
 } from "./options.ts";
 import { noPeer, type Peer, peerOf } from "./peer.ts";
-import { reactor } from "./reactor.ts";
+import { type Alert, reactor, type Source } from "./reactor.ts";
 
 export type { Frame } from "./message.ts";
 
 /** What `trySend` can say. `full`: the peer's queue is at its limit. `unreachable`: there is no such peer (any more). */
 export type SendResult = "sent" | "full" | "unreachable";
 
-export class Socket implements AsyncIterable<Frame[]> {
+export class Socket implements AsyncIterable<Frame[]>, Source {
   /** When there was last nothing to receive, on the clock of performance.now(). */
   emptyAt = Number.NEGATIVE_INFINITY;
   readonly #handle: Pointer;
@@ -111,26 +112,27 @@ export class Socket implements AsyncIterable<Frame[]> {
     return this.#lastPeer;
   }
 
-  /** The file descriptor that the reactor watches. */
   get descriptor(): number {
     return readIntOption(this.#handle, fdOption);
   }
 
-  /** Looks, which is a call to the system or two. */
   get readable(): boolean {
     if (this.#closed) return false;
     this.#isKnownEmpty = (readIntOption(this.#handle, eventsOption) & pollIn) === 0;
     return !this.#isKnownEmpty;
   }
 
-  /** Nothing was there, and libzmq has not been called for this socket since: what comes is announced by the descriptor then. */
+  /** libzmq has not been called for this socket since. */
   get isKnownEmpty(): boolean {
     return this.#isKnownEmpty;
   }
 
-  /** The descriptor says that there may be something to receive. */
   expect(): void {
     this.#isKnownEmpty = false;
+  }
+
+  listen(onAlert: () => void): Alert {
+    return new DescriptorAlert(this, onAlert);
   }
 
   /**

@@ -6,8 +6,8 @@ const z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=
 const keyOf = (name: string): string => name.padEnd(40, "0").slice(0, 40);
 const laptopKey = keyOf("laptop");
 
-const parsed = (text: string, engineKey: string | null = null): Access => {
-  const access = Access.parse(text, engineKey);
+const parsed = (text: string): Access => {
+  const access = Access.parse(text);
   if (typeof access === "string") throw new Error(access);
   return access;
 };
@@ -79,16 +79,18 @@ test("the refusal says who lacks what, and that a key was taken back", () => {
 });
 
 test("the engine's own workers may serve and publish all, and ask for nothing, whatever the file says", () => {
-  const engineKey = keyOf("engine");
-  const access = parsed(`${laptopKey} laptop send`, engineKey);
-  expect(access.nameOf(engineKey)).toBe(engineUser);
+  const access = parsed(`${laptopKey} laptop send`);
   expect(access.missing(engineUser, "worker")).toBeNull();
   expect(access.missing(engineUser, "write", "arm")).toBeNull();
   expect(access.missing(engineUser, "send", "count")).toBe("send:count");
   expect(access.missing(engineUser, "read")).toBe("read");
   expect(access.missing(engineUser, "control")).toBe("control");
-  expect(Access.parse(`${engineKey} laptop send`, engineKey)).toContain("line 1: has the key of (engine) again");
-  expect(Access.parse(`${laptopKey} (engine) send`, engineKey)).toContain("line 1: has no name");
+  expect(Access.parse(`${laptopKey} (engine) send`)).toContain("line 1: has no name");
+});
+
+test("no key is theirs: they have a way of their own", () => {
+  const access = parsed(`${laptopKey} laptop send`);
+  for (const key of ["", engineUser]) expect(access.nameOf(key)).toBeNull();
 });
 
 describe("a wrong line is named", () => {
@@ -127,7 +129,6 @@ test("who has another key, less rights or no line any more is revoked, and nobod
       `${keyOf("e")} e send`,
       `${keyOf("f")} f read:arm/left`,
     ].join("\n"),
-    keyOf("engine"),
   );
   expect(before.revokedIn(before)).toEqual([]);
   const after = parsed(
@@ -138,10 +139,9 @@ test("who has another key, less rights or no line any more is revoked, and nobod
       `${keyOf("e2")} e send`,
       `${keyOf("f")} f read:arm/ send`,
     ].join("\n"),
-    keyOf("engine"),
   );
   expect(before.revokedIn(after)).toEqual(["a", "b", "d", "e"]);
-  expect(before.revokedIn(parsed(""))).toEqual([engineUser, "a", "b", "c", "d", "e", "f"]);
+  expect(before.revokedIn(parsed(""))).toEqual(["a", "b", "c", "d", "e", "f"]);
 });
 
 /* ── Whatever the file says ──────────────────────────────────────────────────────────────────────────────────────── */

@@ -8,10 +8,11 @@ const argvOf = async (flags: Readonly<Record<string, string>>): Promise<readonly
 };
 
 test("each role is told what it needs to know, and workers have ports of their own in a row", async () => {
-  const backend = ["--backend", "tcp://127.0.0.1:9001"];
-  expect(await argvOf({})).toEqual([
+  const backend = ["--backend", "unix:///state/9000/work.sock"];
+  const ports = ["--port", "9000", "--backend-port", "9001", "--work-socket", "/state/9000/work.sock"];
+  expect(await argvOf({ state: "/state" })).toEqual([
     ["scan"],
-    ["router", "--host", "127.0.0.1", "--port", "9000", "--backend-port", "9001", "--stop-grace-ms", "100"],
+    ["router", "--host", "127.0.0.1", ...ports, "--stop-grace-ms", "100"],
     ["task-worker", "--host", "127.0.0.1", "--port", "10000", ...backend],
     ["task-worker", "--host", "127.0.0.1", "--port", "10001", ...backend],
     ["data-worker", "--host", "127.0.0.1", "--port", "10002", ...backend],

@@ -204,7 +204,7 @@ export class BrokerBench {
   /** Who may what from now on: `laptop send:count` a line. */
   authorize(...lines: readonly string[]): void {
     const keyed = lines.map((line) => `${line.split(" ")[0]?.padEnd(40, "k")} ${line}`);
-    const access = Access.parse(keyed.join("\n"), "engine");
+    const access = Access.parse(keyed.join("\n"));
     if (typeof access === "string") throw new Error(access);
     this.handle({ type: "access", access });
   }

@@ -13,5 +13,5 @@ export interface TestKeys {
 export const makeKeys = (rights = "send read write control worker"): TestKeys => {
   const [engine, laptop] = [makeKeyPair(), makeKeyPair()];
   const authorized = `# who may what\n${laptop.publicKey} laptop ${rights}\n`;
-  return { engine, laptop, security: { engine, member: makeKeyPair(), authorized } };
+  return { engine, laptop, security: { engine, authorized } };
 };

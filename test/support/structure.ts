@@ -21,7 +21,7 @@ const base = [
   "folders.ts",
   "opened.ts",
 ] as const;
-const below = ["access", "wire", "zmq", ...base];
+const below = ["access", "wire", "zmq", "local", ...base];
 const arrows: Readonly<Record<string, readonly string[]>> = {
   "main.ts": ["commands", ...base],
   commands: ["client", "router", "worker", "supervisor", "systemd", ...below],
@@ -35,6 +35,8 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   access: ["limits.ts"],
   wire: ["access", ...base],
   zmq: ["access", ...base],
+  // The same as libzmq's sockets, for processes of one engine; like those, it knows no frame.
+  local: ["zmq", ...base],
   tasks: ["worker"],
   ...Object.fromEntries(base.map((file) => [file, base])),
 };

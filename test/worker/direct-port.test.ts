@@ -33,7 +33,7 @@ const startPort = (authorized: string) => {
   const emergency = new EmergencyStop();
   const hooks = { tag: "[TEST]", progress: () => undefined, publish: () => undefined };
   const executor = new Executor(registry, hooks, emergency);
-  const gate = new Gate({ engine, member: makeKeyPair(), authorized });
+  const gate = new Gate({ engine, authorized });
   const port = new DirectPort({ id: "TASK-1", gate, executor, registry, emergency, ended: () => undefined, log: null });
   const endpoint = `tcp://127.0.0.1:${freePorts(1)}`;
   port.bind(endpoint);

@@ -19,7 +19,7 @@ const arrivalMs = 50;
 const [engine, arm, cam] = [makeKeyPair(), makeKeyPair(), makeKeyPair()];
 const authorized = `${arm.publicKey} arm read:arm/\n${cam.publicKey} cam read:cam/\n`;
 
-const startPublisher = (security: Security | null = { engine, member: makeKeyPair(), authorized }) => {
+const startPublisher = (security: Security | null = { engine, authorized }) => {
   const gate = new Gate(security);
   const publisher = new Publisher(gate);
   publisher.bind("tcp://127.0.0.1:*");

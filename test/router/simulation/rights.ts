@@ -50,7 +50,7 @@ export class Rights {
     if (this.isOpen) return;
     const { world } = this;
     const lines = [...clients.map((name) => this.#line(name)), this.#helpersLine(), this.#keyed("operator", "control")];
-    const access = Access.parse(lines.filter((line) => line !== null).join("\n"), "engine");
+    const access = Access.parse(lines.filter((line) => line !== null).join("\n"));
     if (typeof access === "string") throw new Error(access);
     this.#before = this.#access;
     this.#access = access;

@@ -1,0 +1,34 @@
+/**
+ * A process at the other end of a local socket, which behaves as its second argument says: one of the engine's own workers as the
+ * kernel shows it, be it dead or halted.
+ */
+import { LocalDealer } from "../../src/local/dealer.ts";
+
+const [path = "", behaviour = ""] = process.argv.slice(2);
+const dealer = new LocalDealer(path, "hello");
+
+const behaviours: Readonly<Record<string, () => void>> = {
+  /** Sends back what it gets. */
+  echo: () => {
+    for (let message = dealer.tryReceive(); message !== null; message = dealer.tryReceive()) dealer.trySend(message);
+  },
+  /** At the first message it sends a hundred, which the kernel takes, and dies with others unread. */
+  "die talking": () => {
+    for (let count = 1; count <= 100; count++) dealer.trySend([`${count}`]);
+    process.kill(process.pid, "SIGKILL");
+  },
+  /** Says of each message how many bytes it has, and of the end that it is one. */
+  tell: () => {
+    for (let message = dealer.tryReceive(); message !== null; message = dealer.tryReceive()) {
+      const [frame] = message;
+      process.stdout.write(`${frame?.[0] === 0 ? "lost" : frame?.length}\n`);
+    }
+  },
+  /** Never reads. */
+  deaf: () => undefined,
+};
+
+const behave = behaviours[behaviour];
+if (behave === undefined) throw new Error(`no such behaviour: ${behaviour}`);
+if (behaviour !== "deaf") dealer.onReadable(behave);
+setInterval(() => undefined, 60_000);
