@@ -1,11 +1,14 @@
 /**
- * One connection of a Unix socket that carries messages of frames, with the API of a ZeroMQ socket as far as both ends need it.
- * Bun's event loop reads it; while this process waits outside of that, it is read from directly, which is why its bytes are one stream
- * whoever takes them. No thread stands between the two ends: a message costs one call to the system at each.
+ * One connection between two processes of an engine that carries messages of frames, with the API of a ZeroMQ socket as far as both
+ * ends need it. No thread stands between the ends: a message costs each a call to the system or two.
+ *
+ * It is two Unix sockets: one for the messages, and a bell, which is rung after each of them. The event loop listens to the bell
+ * alone, so that the messages are read by nobody but this, at once and in their order, wherever the process waits for them. (Not over
+ * Bun's own sockets, which have two timers that wake both ends 1.25 times a second for as long as they are open.)
  */
-import type { Socket as BunSocket, SocketHandler } from "bun";
 import { lingerMs, localBytesMax, peerQueueMessagesMax } from "../limits.ts";
-import { libc, receiveWithoutWaiting } from "../zmq/library.ts";
+import { DescriptorAlert } from "../zmq/alert.ts";
+import { libc, receiveWithoutWaiting, sendWithoutWaiting } from "../zmq/library.ts";
 import { type Alert, reactor, type Source } from "../zmq/reactor.ts";
 import type { Frame, SendResult } from "../zmq/socket.ts";
 import { encodeMessage, MessageReader } from "./framing.ts";
@@ -13,32 +16,44 @@ import { encodeMessage, MessageReader } from "./framing.ts";
 /** The last message of every connection. No frame of a peer looks like it: it is not JSON. */
 const lost: readonly Frame[] = [Buffer.from("\0lost")];
 
-/** bytes that have come and are not read, above which no more are taken from the kernel. */
-const unreadBytesMax = 1024 * 1024;
+const ring = new Uint8Array(1);
 
-export type LocalSocket = BunSocket<LocalConnection>;
+/** ms between two tries to send what the kernel has not taken: doubled at each in vain, and no longer than the second. */
+const resendMs = 1;
+const resendMsMax = 32;
+
+/** The descriptors of its two sockets. */
+export interface Line {
+  readonly messages: number;
+  readonly bell: number;
+}
 
 export class LocalConnection implements Source {
-  readonly descriptor: number;
   /** When something came last, on the clock of performance.now(). */
   heardAt = performance.now();
-  readonly #socket: LocalSocket;
+  readonly #line: Line;
   readonly #reader = new MessageReader();
+  #isListening = false;
   /** What the kernel has not taken yet. */
   #unsent: Uint8Array[] = [];
   #unsentBytes = 0;
-  #onAlert: (() => void) | null = null;
+  #resendMs = resendMs;
+  #resending: Timer | undefined;
   /** There may be more in the kernel. */
   #isExpected = true;
-  #isPaused = false;
+  /** What is not in the kernel now never comes. */
+  #isLast = false;
   /** Nothing comes any more. */
   #hasEnded = false;
   #closed = false;
 
-  constructor(socket: LocalSocket) {
-    this.#socket = socket;
-    // Bun's types leave it out.
-    this.descriptor = (socket as LocalSocket & { readonly fd: number }).fd;
+  /** Owns the descriptors from now on. */
+  constructor(line: Line) {
+    this.#line = line;
+  }
+
+  get descriptor(): number {
+    return this.#line.messages;
   }
 
   get closed(): boolean {
@@ -51,11 +66,11 @@ export class LocalConnection implements Source {
 
   get readable(): boolean {
     if (this.#closed) return false;
-    if (this.#isExpected && !this.#reader.hasMessage) this.#receive();
+    this.#receive();
     return this.#hasEnded || this.#reader.hasMessage;
   }
 
-  /** That the kernel takes more of what is unsent. */
+  /** To send on. */
   get needsEventLoop(): boolean {
     return this.#unsentBytes > 0;
   }
@@ -65,14 +80,13 @@ export class LocalConnection implements Source {
   }
 
   listen(onAlert: () => void): Alert {
-    this.#onAlert = onAlert;
-    return {
-      pause: () => this.#pause(),
-      resume: () => this.#resume(),
-      end: () => {
-        this.#onAlert = null;
-      },
+    this.#isListening = true;
+    const heed = (isLast: boolean): void => {
+      this.#isLast = isLast;
+      this.expect();
+      onAlert();
     };
+    return new DescriptorAlert({ descriptor: this.#line.bell, givesBack: false, onAlert: heed });
   }
 
   /** Calls `handler` whenever there is something to receive, until the connection is closed. The handler must take at least one message. */
@@ -85,10 +99,11 @@ export class LocalConnection implements Source {
     if (this.#closed || this.#hasEnded) return "unreachable";
     if (this.#unsentBytes > localBytesMax || this.#unsent.length >= peerQueueMessagesMax) return "full";
     const bytes = encodeMessage(frames);
-    const sent = this.#unsentBytes > 0 ? 0 : this.#write(bytes);
+    const sent = this.#unsentBytes > 0 ? 0 : this.#send(bytes);
     if (sent < bytes.length) {
       this.#unsent.push(bytes.slice(sent));
       this.#unsentBytes += bytes.length - sent;
+      this.#resendLater();
     }
     return "sent";
   }
@@ -104,9 +119,12 @@ export class LocalConnection implements Source {
 
   /** Sends what is unsent, as far as the kernel takes it. False where something is left. */
   flush(): boolean {
-    for (let [bytes] = this.#unsent; bytes !== undefined && !this.#closed && !this.#hasEnded; [bytes] = this.#unsent) {
-      const sent = this.#write(bytes);
+    while (!this.#closed && !this.#hasEnded) {
+      const [bytes] = this.#unsent;
+      if (bytes === undefined) return true;
+      const sent = this.#send(bytes);
       this.#unsentBytes -= sent;
+      if (sent > 0) this.#resendMs = resendMs;
       if (sent < bytes.length) {
         this.#unsent[0] = bytes.subarray(sent);
         return false;
@@ -116,90 +134,61 @@ export class LocalConnection implements Source {
     return true;
   }
 
+  /** Ends it as if its peer had: who reads it is told. */
+  end(): void {
+    this.#hasEnded = true;
+    reactor.lookAgain();
+  }
+
   /** Ends it at once. A second call does nothing. */
   drop(): void {
     if (this.#closed) return;
     this.#closed = true;
+    clearTimeout(this.#resending);
     reactor.unwatch(this);
-    this.#socket.terminate();
-  }
-
-  /** Ends it as if its peer had: who reads it is told. */
-  end(): void {
-    this.#hasEnded = true;
-    this.#onAlert?.();
-  }
-
-  /* ── What Bun tells ────────────────────────────────────────────────────────────────────────────────────────────── */
-
-  /** What a listener or a connection takes; `opened` is given the connection, and who reads it is to be set then. */
-  static handlers(opened: (connection: LocalConnection) => void): SocketHandler<LocalConnection> {
-    return {
-      open: (socket) => {
-        socket.data = new LocalConnection(socket);
-        opened(socket.data);
-      },
-      data: ({ data: connection }, bytes) => connection.#take(bytes),
-      drain: ({ data: connection }) => void connection.flush(),
-      close: ({ data: connection }) => connection.end(),
-      error: ({ data: connection }, failure) => {
-        connection.end();
-        // Bun brings here, too, what one of these handlers throws: that is no matter of a connection.
-        if (!("errno" in failure)) throw failure;
-      },
-    };
-  }
-
-  #take(bytes: Uint8Array): void {
-    this.heardAt = performance.now();
-    this.#reader.append(bytes);
-    this.#endIfBroken();
-    if (this.#reader.unread > unreadBytesMax && this.#reader.hasMessage) this.#pause();
-    this.#onAlert?.();
-  }
-
-  /* ── Within ────────────────────────────────────────────────────────────────────────────────────────────────────── */
-
-  /** How many of the bytes the kernel has taken. Of a connection that is gone, none: Bun tells of its end. */
-  #write(bytes: Uint8Array): number {
-    return Math.max(0, this.#socket.write(bytes));
+    libc.close(this.#line.messages);
+    // Else by who listens to it.
+    if (!this.#isListening) libc.close(this.#line.bell);
   }
 
   #next(): Frame[] | null {
-    const message = this.#reader.next();
-    if (message !== null) return message;
-    this.#endIfBroken();
-    this.#resume();
-    if (!this.#isExpected || this.#hasEnded) return null;
     this.#receive();
     return this.#reader.next();
   }
 
+  /** Until a message is whole or the kernel has no more: nobody says a second time that something has come. */
   #receive(): void {
+    while (this.#isExpected && !this.#hasEnded && !this.#reader.hasMessage) this.#receiveOnce();
+  }
+
+  #receiveOnce(): void {
     const room = this.#reader.room();
     const size = libc.recv(this.descriptor, room, room.length, receiveWithoutWaiting);
     this.#isExpected = size === room.length;
     if (size > 0) {
       this.heardAt = performance.now();
       this.#reader.took(size);
-      this.#endIfBroken();
-    } else if (size === 0) this.#hasEnded = true;
+    }
+    // What is no message has no end.
+    const isOver = size === 0 || (size < 0 && this.#isLast) || this.#reader.isBroken;
+    if (isOver) this.#hasEnded = true;
   }
 
-  #endIfBroken(): void {
-    if (this.#reader.isBroken) this.#hasEnded = true;
+  /** How many of the bytes the kernel has taken. Of a connection that is gone, none: that it is, the bell tells. */
+  #send(bytes: Uint8Array): number {
+    const sent = libc.send(this.descriptor, bytes, bytes.length, sendWithoutWaiting);
+    // What it does not take is not heard either: so many rings wait there.
+    if (sent > 0) libc.send(this.#line.bell, ring, ring.length, sendWithoutWaiting);
+    return Math.max(0, sent);
   }
 
-  #pause(): void {
-    if (this.#isPaused) return;
-    this.#isPaused = true;
-    this.#socket.pause();
-  }
-
-  #resume(): void {
-    if (!this.#isPaused) return;
-    this.#isPaused = false;
-    this.#socket.resume();
+  #resendLater(): void {
+    if (this.#resending !== undefined) return;
+    this.#resending = setTimeout(() => {
+      this.#resending = undefined;
+      this.#resendMs = Math.min(2 * this.#resendMs, resendMsMax);
+      if (!this.flush()) this.#resendLater();
+    }, this.#resendMs);
   }
 }
 

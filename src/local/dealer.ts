@@ -6,6 +6,7 @@ import { beatIntervalMs, localBytesMax, localRetryMs, localRetryMsMax, peerQueue
 import { Pulse } from "../pulse.ts";
 import type { Frame, SendResult } from "../zmq/socket.ts";
 import { closeAll, LocalConnection } from "./connection.ts";
+import { dial } from "./unix.ts";
 
 /** beats of ours in a row to which nothing came until the next one: of two, one may be late. */
 const unansweredBeatsMax = 2;
@@ -79,11 +80,10 @@ export class LocalDealer {
   }
 
   #connect(): void {
-    const handlers = LocalConnection.handlers((connection) => this.#opened(connection));
-    Bun.connect({ unix: this.#path, socket: handlers }).catch(() => {
-      // Whoever waits for it says that nobody answers; here it is tried on.
-      if (!this.#closed) this.#connectLater();
-    });
+    const line = dial(this.#path);
+    // Whoever waits for it says that nobody answers; here it is tried on.
+    if (line === null) this.#connectLater();
+    else this.#opened(new LocalConnection(line));
   }
 
   #connectLater(): void {
@@ -92,7 +92,6 @@ export class LocalDealer {
   }
 
   #opened(connection: LocalConnection): void {
-    if (this.#closed) return connection.drop();
     this.#connection = connection;
     this.#retryMs = localRetryMs;
     this.#unansweredBeats = 0;

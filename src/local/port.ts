@@ -3,19 +3,30 @@
  * one who could do as the engine does anyway, and needs no key.
  */
 import { readFileSync, rmSync } from "node:fs";
-import type { UnixSocketListener } from "bun";
+import type { Socket, UnixSocketListener } from "bun";
 import { beatIntervalMs, beatSilenceMs, workersMax } from "../limits.ts";
 import { Pulse } from "../pulse.ts";
 import { libc } from "../zmq/library.ts";
 import type { SendResult } from "../zmq/socket.ts";
 import { closeAll, LocalConnection } from "./connection.ts";
+import { duplicateOf, isDead, peerPid } from "./unix.ts";
 
 /** No key of a libzmq peer begins with it: each of their characters is a byte. */
 const keyPrefix = "→";
 
+/** The first socket of a line of which the second has not come yet. */
+interface Half {
+  readonly descriptor: number;
+  /** It was there at the last look already. */
+  isOld: boolean;
+}
+
 export class LocalPort {
-  readonly #listener: UnixSocketListener<LocalConnection>;
+  readonly #listener: UnixSocketListener<undefined>;
+  readonly #joined: (connection: LocalConnection, key: string) => void;
   readonly #connections = new Map<string, LocalConnection>();
+  /** By the pid of who has connected. */
+  readonly #halves = new Map<number, Half>();
   readonly #looks: Pulse;
   #count = 0;
 
@@ -25,20 +36,19 @@ export class LocalPort {
    * @param silenceMs after which it is looked whether a peer was halted
    */
   constructor(path: string, joined: (connection: LocalConnection, key: string) => void, silenceMs = beatSilenceMs) {
+    this.#joined = joined;
     rmSync(path, { force: true });
-    const socket = LocalConnection.handlers((connection) => {
-      if (!this.#makeRoom()) return connection.drop();
-      const key = `${keyPrefix}${++this.#count}`;
-      this.#connections.set(key, connection);
-      joined(connection, key);
-    });
     const mask = process.umask(0o177);
     try {
+      const socket = { open: (stranger: Socket<undefined>) => this.#open(stranger), data: () => undefined };
       this.#listener = Bun.listen({ unix: path, socket });
     } finally {
       process.umask(mask);
     }
-    this.#looks = new Pulse(Math.min(beatIntervalMs, silenceMs), () => this.#endHalted(silenceMs));
+    this.#looks = new Pulse(Math.min(beatIntervalMs, silenceMs), () => {
+      this.#endHalves();
+      this.#endHalted(silenceMs);
+    });
   }
 
   /** Whether the key is one of ours, be its connection gone. */
@@ -55,12 +65,51 @@ export class LocalPort {
   close(): void {
     this.#looks[Symbol.dispose]();
     closeAll([...this.#connections.values()]);
+    for (const { descriptor } of this.#halves.values()) libc.close(descriptor);
+    this.#halves.clear();
     this.#listener.stop(true);
+  }
+
+  /** Takes the socket from Bun before anything is read from it. A process connects both of a line one right after the other. */
+  #open(stranger: Socket<undefined>): void {
+    // Bun's types leave it out.
+    const descriptor = duplicateOf((stranger as Socket<undefined> & { readonly fd: number }).fd);
+    stranger.terminate();
+    if (descriptor === null) return;
+    const pid = peerPid(descriptor);
+    const half = pid === null ? undefined : this.#takeHalf(pid);
+    if (half !== undefined) {
+      const connection = new LocalConnection({ messages: half.descriptor, bell: descriptor });
+      const key = `${keyPrefix}${++this.#count}`;
+      this.#connections.set(key, connection);
+      this.#joined(connection, key);
+    } else if (pid !== null && this.#makeRoom()) this.#halves.set(pid, { descriptor, isOld: false });
+    else libc.close(descriptor);
+  }
+
+  /** Not one that its owner has given up since. */
+  #takeHalf(pid: number): Half | undefined {
+    const half = this.#halves.get(pid);
+    this.#halves.delete(pid);
+    if (half === undefined || !isDead(half.descriptor)) return half;
+    libc.close(half.descriptor);
+    return undefined;
   }
 
   #makeRoom(): boolean {
     for (const [key, { closed }] of this.#connections) if (closed) this.#connections.delete(key);
-    return this.#connections.size < workersMax;
+    return this.#connections.size + this.#halves.size < workersMax;
+  }
+
+  /** Of somebody who does not know how to connect, or has died in between. */
+  #endHalves(): void {
+    for (const [pid, half] of this.#halves) {
+      if (half.isOld) {
+        libc.close(half.descriptor);
+        this.#halves.delete(pid);
+      }
+      half.isOld = true;
+    }
   }
 
   /** The kernel tells of a process that has died, but not of one that was halted, and may be holding what drives the robot. */
@@ -72,18 +121,6 @@ export class LocalPort {
     }
   }
 }
-
-const socketLevel = 1; // SOL_SOCKET, getsockopt(2)
-const credentialsOption = 17; // SO_PEERCRED, unix(7)
-const credentialsSize = 12; // struct ucred: pid, uid, gid
-
-/** Of the process that has connected; null where the system does not say. */
-const peerPid = (descriptor: number): number | null => {
-  const credentials = new Int32Array(credentialsSize / 4);
-  const size = new Int32Array([credentialsSize]);
-  if (libc.getsockopt(descriptor, socketLevel, credentialsOption, credentials, size) !== 0) return null;
-  return credentials[0] ?? null;
-};
 
 /** Whether it was stopped by a signal or a debugger, proc(5). The name before its state may have any character. */
 const isHalted = (pid: number): boolean => {

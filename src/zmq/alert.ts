@@ -1,33 +1,32 @@
-/** Tells, in Bun's own event loop, when libzmq has something to do for one socket. */
-import { duplicate, libc } from "./library.ts";
-import type { Alert, Source } from "./reactor.ts";
+/** Tells, in Bun's own event loop, when there is something to read from a descriptor, by reading it as a file is read. */
+import { libc } from "./library.ts";
+import type { Alert } from "./reactor.ts";
 
 interface Words {
   read(): Promise<{ readonly value?: Uint8Array | undefined }>;
   cancel(): Promise<void>;
 }
 
-/**
- * Reads the descriptor that libzmq has for a socket, an eventfd(2), as a file is read. What is read was libzmq's own word that there
- * is something to do; it is written back, so that libzmq finds it, too.
- */
+export interface DescriptorAlertOptions {
+  /** Is the alert's own from now on. */
+  readonly descriptor: number;
+  /** What is read is another's as well: it is written back. */
+  readonly givesBack: boolean;
+  /** Called after each reading, and a last time when the other end has been closed. */
+  readonly onAlert: (isLast: boolean) => void;
+}
+
 export class DescriptorAlert implements Alert {
-  /** Our own to the same eventfd: libzmq closes its one when it likes, and that number may then be another file's. */
-  readonly #descriptor: number;
-  readonly #socket: Pick<Source, "expect">;
-  readonly #onAlert: () => void;
+  readonly #options: DescriptorAlertOptions;
   readonly #words: Words;
   /** Null while it is listened to. */
   #resume: (() => void) | null = null;
   #isPaused = false;
   #isOver = false;
 
-  constructor(socket: Pick<Source, "descriptor" | "expect">, onAlert: () => void) {
-    this.#descriptor = libc.fcntl(socket.descriptor, duplicate, 0);
-    if (this.#descriptor < 0) throw new Error("there is no file descriptor left to wait for a socket");
-    this.#socket = socket;
-    this.#onAlert = onAlert;
-    this.#words = Bun.file(this.#descriptor).stream().getReader();
+  constructor(options: DescriptorAlertOptions) {
+    this.#options = options;
+    this.#words = Bun.file(options.descriptor).stream().getReader();
     void this.#listen();
   }
 
@@ -40,27 +39,39 @@ export class DescriptorAlert implements Alert {
     this.#resume?.();
   }
 
-  /** From now on nothing is taken from the eventfd: libzmq's own thread is about to wait for it. */
+  /** From now on nothing is taken: of what is another's as well, that one may be about to wait for it. */
   end(): void {
     this.#isOver = true;
-    void this.#words.cancel();
+    // An error is told to who reads.
+    this.#words.cancel().catch(() => undefined);
     this.#resume?.();
   }
 
   async #listen(): Promise<void> {
+    const { descriptor, givesBack, onAlert } = this.#options;
     while (!this.#isOver) {
-      const { value } = await this.#words.read();
-      // Also where it is over: then libzmq's own thread waits for it.
-      if (value !== undefined && libc.write(this.#descriptor, value, value.length) !== value.length) {
-        throw new Error("libzmq's word that there is something to do cannot be given back");
+      const value = await this.#read();
+      // Also where it is over: then the other waits for it.
+      if (givesBack && value !== undefined && libc.write(descriptor, value, value.length) !== value.length) {
+        throw new Error("a word that there is something to do cannot be given back");
       }
-      if (value === undefined || this.#isOver) break;
-      this.#socket.expect();
-      this.#onAlert();
+      if (this.#isOver) break;
+      onAlert(value === undefined);
+      if (value === undefined) break;
       // What is not taken would be said again and again.
       if (this.#isPaused) await this.#untilResumed();
     }
-    libc.close(this.#descriptor);
+    libc.close(descriptor);
+  }
+
+  /** Undefined once there will be no more. A connection may end by an error, too. */
+  async #read(): Promise<Uint8Array | undefined> {
+    try {
+      return (await this.#words.read()).value;
+    } catch (error) {
+      if (this.#options.givesBack) throw error;
+      return undefined;
+    }
   }
 
   async #untilResumed(): Promise<void> {

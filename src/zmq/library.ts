@@ -39,6 +39,9 @@ const { symbols: libc } = dlopen("libc.so.6", {
   poll: { args: ["ptr", "usize", "int"], returns: "int" },
   write: { args: ["int", "ptr", "usize"], returns: "int" },
   recv: { args: ["int", "ptr", "usize", "int"], returns: "int" },
+  send: { args: ["int", "ptr", "usize", "int"], returns: "int" },
+  socket: { args: ["int", "int", "int"], returns: "int" },
+  connect: { args: ["int", "ptr", "u32"], returns: "int" },
   dup: { args: ["int"], returns: "int" },
   fcntl: { args: ["int", "int", "int"], returns: "int" },
   getrlimit: { args: ["int", "ptr"], returns: "int" },
@@ -67,8 +70,9 @@ export const pollEventsOffset = 4;
 export const pollReturnedOffset = 6;
 export const pollReadable = 1;
 
-/** MSG_DONTWAIT of recv(2). */
+/** MSG_DONTWAIT of recv(2); with MSG_NOSIGNAL of send(2). */
 export const receiveWithoutWaiting = 0x40;
+export const sendWithoutWaiting = 0x4040;
 
 /** F_DUPFD_CLOEXEC of fcntl(2). */
 export const duplicate = 1030;

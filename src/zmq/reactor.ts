@@ -28,7 +28,7 @@ export interface Source {
   readonly isKnownEmpty: boolean;
   /** Looks, which is a call to the system or two. */
   readonly readable: boolean;
-  /** It waits for more than to be read from, and the event loop alone tells of that. */
+  /** It has something to do by timers, for which nobody may wait outside of the event loop. */
   readonly needsEventLoop?: boolean;
   /** The descriptor says that there may be something to receive. */
   expect(): void;

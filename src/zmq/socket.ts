@@ -5,7 +5,6 @@
  */
 import type { Pointer } from "bun:ffi";
 import { admission } from "./admission.ts";
-import { DescriptorAlert } from "./alert.ts";
 import { sharedContext } from "./context.ts";
 import { readIntOption } from "./int-option.ts";
 import { cString, errno, lastError, ZmqError, zmq } from "./library.ts";
@@ -28,6 +27,7 @@ import {
 } from "./options.ts";
 import { noPeer, type Peer, peerOf } from "./peer.ts";
 import { type Alert, reactor, type Source } from "./reactor.ts";
+import { alertOf } from "./socket-alert.ts";
 
 export type { Frame } from "./message.ts";
 
@@ -132,7 +132,7 @@ export class Socket implements AsyncIterable<Frame[]>, Source {
   }
 
   listen(onAlert: () => void): Alert {
-    return new DescriptorAlert(this, onAlert);
+    return alertOf(this, onAlert);
   }
 
   /**

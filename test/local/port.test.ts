@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { statSync } from "node:fs";
+import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { localBytesMax, workersMax } from "../../src/limits.ts";
 import type { LocalConnection } from "../../src/local/connection.ts";
@@ -73,6 +73,17 @@ test("messages arrive in their order with their frames as they were, empty and l
   dealer.onReadable(() => resolve((dealer.tryReceive() ?? []).map(String)));
   expect(router.port.trySend(key, ["", large])).toBe("sent");
   expect(await promise).toEqual(["", large]);
+  dealer.close();
+});
+
+test("a message that is read in several steps needs no more than the one ring", async () => {
+  using folder = tempFolder();
+  using router = new Router(folder.at("s"));
+  const dealer = new LocalDealer(folder.at("s"), "hello");
+  for (let count = 1; count <= 20; count++) {
+    dealer.trySend([Buffer.alloc(count * 9_000)]);
+    await router.until(({ length }) => length === count + 1);
+  }
   dealer.close();
 });
 
@@ -157,16 +168,43 @@ test("who sends what is no message is cut off, and others are served on", async 
   using folder = tempFolder();
   using router = new Router(folder.at("s"));
   const ended = Promise.withResolvers<void>();
-  const stranger = await Bun.connect({
-    unix: folder.at("s"),
-    socket: { data: () => undefined, close: () => ended.resolve() },
-  });
-  stranger.write("GET / HTTP/1.1\r\n\r\n");
+  const socket = { data: () => undefined, close: () => ended.resolve() };
+  const messages = await Bun.connect({ unix: folder.at("s"), socket });
+  const bell = await Bun.connect({ unix: folder.at("s"), socket: { data: () => undefined } });
+  messages.write("GET / HTTP/1.1\r\n\r\n");
+  bell.write("ring");
   await ended.promise;
   expect(router.received.filter((message) => !isLost(message))).toEqual([]);
   const dealer = new LocalDealer(folder.at("s"), "hello");
   expect((await router.until((all) => all.length === 2)).at(-1)?.[1]).toBe("hello");
   dealer.close();
+});
+
+test("who connects once and says no more is cut off, and others are served on", async () => {
+  using folder = tempFolder();
+  using router = new Router(folder.at("s"), 50);
+  const ended = Promise.withResolvers<void>();
+  const socket = { data: () => undefined, close: () => ended.resolve() };
+  await Bun.connect({ unix: folder.at("s"), socket });
+  await ended.promise;
+  const dealer = new LocalDealer(folder.at("s"), "hello");
+  expect((await router.until(({ length }) => length === 1))[0]?.[1]).toBe("hello");
+  dealer.close();
+});
+
+test("no descriptor stays open of lines that have ended, at either end", async () => {
+  using folder = tempFolder();
+  using router = new Router(folder.at("s"));
+  const open = (): number => readdirSync("/proc/self/fd").length;
+  const before = open();
+  for (let round = 1; round <= 20; round++) {
+    const dealer = new LocalDealer(folder.at("s"), "hello");
+    if (round % 2 === 0) dealer.onReadable(() => undefined);
+    await router.until((all) => all.length === 2 * round - 1);
+    dealer.close();
+    await router.until((all) => all.length === 2 * round);
+  }
+  while (open() > before) await Bun.sleep(5);
 });
 
 test("the file is for its user alone, whatever the umask, and takes the place of one that was left behind", () => {
@@ -220,8 +258,8 @@ test("a router that does not answer two beats is left, and one that answers is n
   const silent = Bun.listen({
     unix: folder.at("silent"),
     socket: {
-      data: () => {
-        if (++hellos === 2) again.resolve();
+      data: (_, bytes) => {
+        if (String(bytes).includes("hello") && ++hellos === 2) again.resolve();
       },
     },
   });
