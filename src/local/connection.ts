@@ -41,7 +41,7 @@ export class LocalConnection implements Source {
   #resending: Timer | undefined;
   /** There may be more in the kernel. */
   #isExpected = true;
-  /** What is not in the kernel now never comes. */
+  /** The bell is closed: what is not in the kernel now never comes, and nobody hears what is sent. */
   #isLast = false;
   /** Nothing comes any more. */
   #hasEnded = false;
@@ -96,7 +96,7 @@ export class LocalConnection implements Source {
 
   /** Sends a whole message or nothing; never waits. The bytes are copied where the kernel does not take them at once. */
   trySend(frames: readonly (Uint8Array | string)[]): SendResult {
-    if (this.#closed || this.#hasEnded) return "unreachable";
+    if (!this.#isOpen) return "unreachable";
     if (this.#unsentBytes > localBytesMax || this.#unsent.length >= peerQueueMessagesMax) return "full";
     const bytes = encodeMessage(frames);
     const sent = this.#unsentBytes > 0 ? 0 : this.#send(bytes);
@@ -119,7 +119,7 @@ export class LocalConnection implements Source {
 
   /** Sends what is unsent, as far as the kernel takes it. False where something is left. */
   flush(): boolean {
-    while (!this.#closed && !this.#hasEnded) {
+    while (this.#isOpen) {
       const [bytes] = this.#unsent;
       if (bytes === undefined) return true;
       const sent = this.#send(bytes);
@@ -149,6 +149,10 @@ export class LocalConnection implements Source {
     libc.close(this.#line.messages);
     // Else by who listens to it.
     if (!this.#isListening) libc.close(this.#line.bell);
+  }
+
+  get #isOpen(): boolean {
+    return !this.#closed && !this.#hasEnded && !this.#isLast;
   }
 
   #next(): Frame[] | null {

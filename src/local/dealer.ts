@@ -65,7 +65,7 @@ export class LocalDealer {
     if (this.#connection?.closed === true) {
       this.#connection = null;
       this.#connectLater();
-    }
+    } else if (message !== null) this.#retryMs = localRetryMs;
     return message;
   }
 
@@ -93,7 +93,6 @@ export class LocalDealer {
 
   #opened(connection: LocalConnection): void {
     this.#connection = connection;
-    this.#retryMs = localRetryMs;
     this.#unansweredBeats = 0;
     connection.trySend([this.#hello]);
     for (const frames of this.#waiting.splice(0)) connection.trySend(frames);
