@@ -255,6 +255,9 @@ export const unreadLogLengthMax = 4 * 1024 * 1024;
 export const localRetryMs = 10;
 export const localRetryMsMax = 1_000;
 
+/** ms without that a router reads after which a worker waits no longer until what it has said is out, and goes on with its tasks. */
+export const localStallMs = 20;
+
 /** ms that closing sockets may take to send what is left. */
 export const lingerMs = 1_000;
 

@@ -6,7 +6,7 @@
  * alone, so that the messages are read by nobody but this, at once and in their order, wherever the process waits for them. (Not over
  * Bun's own sockets, which have two timers that wake both ends 1.25 times a second for as long as they are open.)
  */
-import { lingerMs, localBytesMax, peerQueueMessagesMax } from "../limits.ts";
+import { lingerMs, localBytesMax, localStallMs, peerQueueMessagesMax } from "../limits.ts";
 import { DescriptorAlert } from "../zmq/alert.ts";
 import { libc, receiveWithoutWaiting, sendWithoutWaiting } from "../zmq/library.ts";
 import { type Alert, reactor, type Source } from "../zmq/reactor.ts";
@@ -101,7 +101,8 @@ export class LocalConnection implements Source {
     const bytes = encodeMessage(frames);
     const sent = this.#unsentBytes > 0 ? 0 : this.#send(bytes);
     if (sent < bytes.length) {
-      this.#unsent.push(bytes.slice(sent));
+      // A copy: Buffer's own `slice` is none, and the bytes are good until the next message alone.
+      this.#unsent.push(new Uint8Array(bytes.subarray(sent)));
       this.#unsentBytes += bytes.length - sent;
       this.#resendLater();
     }
@@ -134,6 +135,15 @@ export class LocalConnection implements Source {
     return true;
   }
 
+  /** Sends what is unsent for as long as the peer reads it, and blocks the thread meanwhile. False where something is left. */
+  pushOut(): boolean {
+    for (let [left, untilMs] = [this.#unsentBytes, performance.now() + localStallMs]; !this.flush(); Bun.sleepSync(1)) {
+      if (this.#unsentBytes < left) [left, untilMs] = [this.#unsentBytes, performance.now() + localStallMs];
+      else if (performance.now() >= untilMs) return false;
+    }
+    return true;
+  }
+
   /** Ends it as if its peer had: who reads it is told. */
   end(): void {
     this.#hasEnded = true;
@@ -145,6 +155,8 @@ export class LocalConnection implements Source {
     if (this.#closed) return;
     this.#closed = true;
     clearTimeout(this.#resending);
+    this.#unsent = [];
+    this.#unsentBytes = 0;
     reactor.unwatch(this);
     libc.close(this.#line.messages);
     // Else by who listens to it.
@@ -157,7 +169,9 @@ export class LocalConnection implements Source {
 
   #next(): Frame[] | null {
     this.#receive();
-    return this.#reader.next();
+    const message = this.#reader.next();
+    if (this.#reader.isBroken) this.#hasEnded = true;
+    return message;
   }
 
   /** Until a message is whole or the kernel has no more: nobody says a second time that something has come. */
@@ -168,7 +182,8 @@ export class LocalConnection implements Source {
   #receiveOnce(): void {
     const room = this.#reader.room();
     const size = libc.recv(this.descriptor, room, room.length, receiveWithoutWaiting);
-    this.#isExpected = size === room.length;
+    // Who is told for the last time looks until there is nothing.
+    this.#isExpected = size === room.length || (size > 0 && this.#isLast);
     if (size > 0) {
       this.heardAt = performance.now();
       this.#reader.took(size);

@@ -48,9 +48,18 @@ export class LocalDealer {
     this.#connection?.onReadable(handler);
   }
 
-  /** Sends a whole message or nothing; never waits. */
+  /**
+   * Sends a whole message or nothing. It is out when this returns, if the router reads: a task that comes next may let nothing else
+   * run. A router that did not read is not waited for again until it has.
+   */
   trySend(frames: readonly (Uint8Array | string)[]): SendResult {
-    if (this.#connection !== null) return this.#connection.trySend(frames);
+    const connection = this.#connection;
+    if (connection !== null) {
+      const isReadFrom = !connection.needsEventLoop;
+      const result = connection.trySend(frames);
+      if (isReadFrom && connection.needsEventLoop) connection.pushOut();
+      return result;
+    }
     if (this.#closed) return "unreachable";
     const bytes = frames.reduce((sum, frame) => sum + Buffer.byteLength(frame), 0);
     if (this.#waiting.length >= peerQueueMessagesMax || this.#waitingBytes + bytes > localBytesMax) return "full";

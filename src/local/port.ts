@@ -46,6 +46,7 @@ export class LocalPort {
       process.umask(mask);
     }
     this.#looks = new Pulse(Math.min(beatIntervalMs, silenceMs), () => {
+      this.#forgetClosed();
       this.#endHalves();
       this.#endHalted(silenceMs);
     });
@@ -79,6 +80,12 @@ export class LocalPort {
     const pid = peerPid(descriptor);
     const half = pid === null ? undefined : this.#takeHalf(pid);
     if (half !== undefined) {
+      // Its owner has given it up: whoever halts a router finds it with one after the other in its backlog.
+      if (isDead(descriptor)) {
+        libc.close(half.descriptor);
+        libc.close(descriptor);
+        return;
+      }
       const connection = new LocalConnection({ messages: half.descriptor, bell: descriptor });
       const key = `${keyPrefix}${++this.#count}`;
       this.#connections.set(key, connection);
@@ -96,8 +103,12 @@ export class LocalPort {
     return undefined;
   }
 
-  #makeRoom(): boolean {
+  #forgetClosed(): void {
     for (const [key, { closed }] of this.#connections) if (closed) this.#connections.delete(key);
+  }
+
+  #makeRoom(): boolean {
+    this.#forgetClosed();
     return this.#connections.size + this.#halves.size < workersMax;
   }
 

@@ -1,11 +1,11 @@
 /** Unix sockets by their descriptors, unix(7). */
-import { cString, duplicate, libc, receiveWithoutWaiting } from "../zmq/library.ts";
+import { cString, duplicate, libc, pollEntrySize, pollReturnedOffset } from "../zmq/library.ts";
 import type { Line } from "./connection.ts";
 
 const unixFamily = 1; // AF_UNIX
 const stream = 1 | 0o2004000; // SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, socket(2)
 
-const peek = 2; // MSG_PEEK, recv(2)
+const pollHangUp = 0x10; // POLLHUP, poll(2)
 const socketLevel = 1; // SOL_SOCKET, getsockopt(2)
 const credentialsOption = 17; // SO_PEERCRED
 const credentialsSize = 12; // struct ucred: pid, uid, gid
@@ -39,9 +39,13 @@ export const duplicateOf = (descriptor: number): number | null => {
   return copy < 0 ? null : copy;
 };
 
-/** Whether the other end has been closed, and nothing that it has said is left. */
-export const isDead = (descriptor: number): boolean =>
-  libc.recv(descriptor, new Uint8Array(1), 1, receiveWithoutWaiting | peek) === 0;
+/** Whether the other end has been closed, be there something to read yet. */
+export const isDead = (descriptor: number): boolean => {
+  const entry = new DataView(new ArrayBuffer(pollEntrySize));
+  entry.setInt32(0, descriptor, true);
+  const polled = new Uint8Array(entry.buffer);
+  return libc.poll(polled, 1, 0) > 0 && ((polled[pollReturnedOffset] ?? 0) & pollHangUp) !== 0;
+};
 
 /** Of the process that has connected; null where the system does not say. */
 export const peerPid = (descriptor: number): number | null => {

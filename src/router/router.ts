@@ -232,9 +232,10 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   if (isOrphaned) await endOrphaned();
   else tellSupervisor({ type: "unsafe", tasks: broker.tasksAtRisk });
   alarm.set(null);
+  // First: while the ports are taken, nobody else makes a socket at that path, which goes with this one.
+  own?.close();
   frontend.close();
   backend.close();
-  own?.close();
   terminateContext();
   if (isOrphaned) process.exit(1);
 };

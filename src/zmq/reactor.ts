@@ -59,6 +59,7 @@ export class Reactor {
   #busyAt = Number.NEGATIVE_INFINITY;
   #inTurn = false;
   #lookPlanned = false;
+  #turnPlanned = false;
 
   watch(source: Source, handler: () => void): void {
     const alert = source.listen(() => orEndProcess(() => this.#turn() || this.onOther()));
@@ -128,8 +129,18 @@ export class Reactor {
       this.#inTurn = false;
     }
     // Timers, signals and the supervisor's messages have their turn.
-    setImmediate(() => this.#turn());
+    this.#turnSoon();
     return true;
+  }
+
+  /** One alone, however many alerts have led to a turn that took its whole time. */
+  #turnSoon(): void {
+    if (this.#turnPlanned) return;
+    this.#turnPlanned = true;
+    setImmediate(() => {
+      this.#turnPlanned = false;
+      this.#turn();
+    });
   }
 
   /** Whether something comes while this process waits for it. */

@@ -24,6 +24,8 @@ const behaviours: Readonly<Record<string, () => void>> = {
       process.stdout.write(`${frame?.[0] === 0 ? "lost" : frame?.length}\n`);
     }
   },
+  /** Sends much at once, and then runs a task that lets nothing else run. */
+  "say much and block": () => undefined,
   /** Never reads. */
   deaf: () => undefined,
 };
@@ -31,4 +33,8 @@ const behaviours: Readonly<Record<string, () => void>> = {
 const behave = behaviours[behaviour];
 if (behave === undefined) throw new Error(`no such behaviour: ${behaviour}`);
 if (behaviour !== "deaf") dealer.onReadable(behave);
+if (behaviour === "say much and block") {
+  dealer.trySend([Buffer.alloc(4 * 1024 * 1024, "x")]);
+  Bun.sleepSync(60_000);
+}
 setInterval(() => undefined, 60_000);
