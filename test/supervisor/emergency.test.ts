@@ -146,8 +146,11 @@ test("a reset that a stop overtakes is void", async () => {
   // The first stop is not done yet when the others come. Of its reason a program can be given all but the last character.
   await wish(estop("smoke\0"), { type: "reset" }, estop("fire"));
   await host.line(/^safe for --run count --code=STOPPED --message=Emergency stop: smoke $/);
+  // Said once the first stop is done; a stop that came before would be a part of it.
+  await host.line(/^router hears {"type":"resetRefused"/);
   await wish({ type: "reset" }, estop("fire"));
   await lines(host, /^safe for/, 2);
+  await lines(host, /^router hears {"type":"resetRefused"/, 2);
   await Bun.sleep(100);
   const router = heard(host, "router");
   expect(router.at(-1)).toMatchObject({ type: "resetRefused", why: expect.stringContaining("after this reset") });
