@@ -87,6 +87,9 @@ export const endlessBytesMin = 2 * messageBytesMax;
 /** messages that wait in libzmq for one peer that does not read: a requestor with 10,000 replies to come fits. */
 export const peerQueueMessagesMax = 16_384;
 
+/** bytes of one message between the router and one of the engine's own workers, and of what one has not read yet: all that it may hold. */
+export const localBytesMax = (workerCreditMax + 1) * frameBytesMax;
+
 /** bytes of one message of a subscriber: a topic of the longest name, and what encryption adds. */
 export const subscriberFrameBytesMax = 1024;
 
@@ -178,9 +181,6 @@ export const safeMs = 20_000;
 /** ms in which a router that takes part in an emergency stop answers. One that does not is killed with the task workers. */
 export const routerAnswerMs = 300;
 
-/** bytes of one message between the router and one of the engine's own workers, and of what one has not read yet: all that it may hold. */
-export const localBytesMax = workerCreditMax * frameBytesMax + frameBytesMax;
-
 /** connections to the socket of the emergency stop; at one more the oldest goes, so that nobody can keep others out. */
 export const stopConnectionsMax = 16;
 
@@ -230,6 +230,9 @@ export const verdictMs = 1_000;
 export const beatIntervalMs = 3_000;
 export const beatSilenceMs = 6_500;
 
+/** beats of a worker in a row to which nothing comes until the next one, after which it gives the router up. */
+export const unansweredBeatsMax = 2;
+
 /** ms that a process may take from its start to its report that it is online; a Pi Zero with a cold SD card needs some. */
 export const onlineMs = 30_000;
 
@@ -254,6 +257,10 @@ export const unreadLogLengthMax = 4 * 1024 * 1024;
 /** ms between two tries of a worker to connect to its engine's router: doubled at each, and no longer than the second. */
 export const localRetryMs = 10;
 export const localRetryMsMax = 1_000;
+
+/** ms between two tries to send what the kernel has not taken: doubled at each in vain, and no longer than the second. */
+export const localResendMs = 1;
+export const localResendMsMax = 32;
 
 /** ms without that a router reads after which a worker waits no longer until what it has said is out, and goes on with its tasks. */
 export const localStallMs = 20;

@@ -6,27 +6,26 @@
  * alone, so that the messages are read by nobody but this, at once and in their order, wherever the process waits for them. (Not over
  * Bun's own sockets, which have two timers that wake both ends 1.25 times a second for as long as they are open.)
  */
-import { lingerMs, localBytesMax, localStallMs, peerQueueMessagesMax } from "../limits.ts";
+import {
+  lingerMs,
+  localBytesMax,
+  localResendMs,
+  localResendMsMax,
+  localStallMs,
+  peerQueueMessagesMax,
+} from "../limits.ts";
 import { DescriptorAlert } from "../zmq/alert.ts";
 import { libc, receiveWithoutWaiting, sendWithoutWaiting } from "../zmq/library.ts";
+import { lostConnection } from "../zmq/lost.ts";
 import { type Alert, reactor, type Source } from "../zmq/reactor.ts";
 import type { Frame, SendResult } from "../zmq/socket.ts";
 import { encodeMessage, MessageReader } from "./framing.ts";
+import type { Line } from "./unix.ts";
 
-/** The last message of every connection. No frame of a peer looks like it: it is not JSON. */
-const lost: readonly Frame[] = [Buffer.from("\0lost")];
+/** The last message of every connection. */
+const lost: readonly Frame[] = [Buffer.from(lostConnection)];
 
 const ring = new Uint8Array(1);
-
-/** ms between two tries to send what the kernel has not taken: doubled at each in vain, and no longer than the second. */
-const resendMs = 1;
-const resendMsMax = 32;
-
-/** The descriptors of its two sockets. */
-export interface Line {
-  readonly messages: number;
-  readonly bell: number;
-}
 
 export class LocalConnection implements Source {
   /** When something came last, on the clock of performance.now(). */
@@ -37,13 +36,13 @@ export class LocalConnection implements Source {
   /** What the kernel has not taken yet. */
   #unsent: Uint8Array[] = [];
   #unsentBytes = 0;
-  #resendMs = resendMs;
+  #resendMs = localResendMs;
   #resending: Timer | undefined;
   /** There may be more in the kernel. */
   #isExpected = true;
   /** The bell is closed: what is not in the kernel now never comes, and nobody hears what is sent. */
   #isLast = false;
-  /** Nothing comes any more. */
+  /** The other end is closed, and all that it has sent is read. */
   #hasEnded = false;
   #closed = false;
 
@@ -61,13 +60,13 @@ export class LocalConnection implements Source {
   }
 
   get isKnownEmpty(): boolean {
-    return !this.#isExpected && !this.#hasEnded && !this.#reader.hasMessage;
+    return !this.#isExpected && !this.#isOver && !this.#reader.hasMessage;
   }
 
   get readable(): boolean {
     if (this.#closed) return false;
     this.#receive();
-    return this.#hasEnded || this.#reader.hasMessage;
+    return this.#isOver || this.#reader.hasMessage;
   }
 
   /** To send on. */
@@ -112,8 +111,9 @@ export class LocalConnection implements Source {
   /** The next whole message, or null where there is none; never waits. The last one of a connection that has ended is `\0lost`. */
   tryReceive(): readonly Frame[] | null {
     if (this.#closed) return null;
-    const message = this.#next();
-    if (message !== null || !this.#hasEnded) return message;
+    this.#receive();
+    const message = this.#reader.next();
+    if (message !== null || !this.#isOver) return message;
     this.drop();
     return lost;
   }
@@ -125,7 +125,7 @@ export class LocalConnection implements Source {
       if (bytes === undefined) return true;
       const sent = this.#send(bytes);
       this.#unsentBytes -= sent;
-      if (sent > 0) this.#resendMs = resendMs;
+      if (sent > 0) this.#resendMs = localResendMs;
       if (sent < bytes.length) {
         this.#unsent[0] = bytes.subarray(sent);
         return false;
@@ -135,13 +135,15 @@ export class LocalConnection implements Source {
     return true;
   }
 
-  /** Sends what is unsent for as long as the peer reads it, and blocks the thread meanwhile. False where something is left. */
-  pushOut(): boolean {
-    for (let [left, untilMs] = [this.#unsentBytes, performance.now() + localStallMs]; !this.flush(); Bun.sleepSync(1)) {
-      if (this.#unsentBytes < left) [left, untilMs] = [this.#unsentBytes, performance.now() + localStallMs];
-      else if (performance.now() >= untilMs) return false;
+  /** Sends what is unsent for as long as the peer reads it, and blocks the thread meanwhile. */
+  pushOut(): void {
+    let left = this.#unsentBytes;
+    let readAt = performance.now();
+    while (!this.flush() && performance.now() < readAt + localStallMs) {
+      if (this.#unsentBytes < left) readAt = performance.now();
+      left = this.#unsentBytes;
+      Bun.sleepSync(1);
     }
-    return true;
   }
 
   /** Ends it as if its peer had: who reads it is told. */
@@ -164,19 +166,17 @@ export class LocalConnection implements Source {
   }
 
   get #isOpen(): boolean {
-    return !this.#closed && !this.#hasEnded && !this.#isLast;
+    return !this.#closed && !this.#isOver && !this.#isLast;
   }
 
-  #next(): Frame[] | null {
-    this.#receive();
-    const message = this.#reader.next();
-    if (this.#reader.isBroken) this.#hasEnded = true;
-    return message;
+  /** Nothing comes any more: what is no message has no end. */
+  get #isOver(): boolean {
+    return this.#hasEnded || this.#reader.isBroken;
   }
 
   /** Until a message is whole or the kernel has no more: nobody says a second time that something has come. */
   #receive(): void {
-    while (this.#isExpected && !this.#hasEnded && !this.#reader.hasMessage) this.#receiveOnce();
+    while (this.#isExpected && !this.#isOver && !this.#reader.hasMessage) this.#receiveOnce();
   }
 
   #receiveOnce(): void {
@@ -187,10 +187,7 @@ export class LocalConnection implements Source {
     if (size > 0) {
       this.heardAt = performance.now();
       this.#reader.took(size);
-    }
-    // What is no message has no end.
-    const isOver = size === 0 || (size < 0 && this.#isLast) || this.#reader.isBroken;
-    if (isOver) this.#hasEnded = true;
+    } else if (size === 0 || this.#isLast) this.#hasEnded = true;
   }
 
   /** How many of the bytes the kernel has taken. Of a connection that is gone, none: that it is, the bell tells. */
@@ -205,7 +202,7 @@ export class LocalConnection implements Source {
     if (this.#resending !== undefined) return;
     this.#resending = setTimeout(() => {
       this.#resending = undefined;
-      this.#resendMs = Math.min(2 * this.#resendMs, resendMsMax);
+      this.#resendMs = Math.min(2 * this.#resendMs, localResendMsMax);
       if (!this.flush()) this.#resendLater();
     }, this.#resendMs);
   }
@@ -214,7 +211,7 @@ export class LocalConnection implements Source {
 /** Ends all of them, once the kernel has taken what is unsent, or the time for that is over. Blocks the thread. */
 export const closeAll = (connections: readonly LocalConnection[]): void => {
   const untilMs = performance.now() + lingerMs;
-  const isAllSent = (): boolean => connections.filter((connection) => !connection.flush()).length === 0;
+  const isAllSent = (): boolean => connections.map((connection) => connection.flush()).every(Boolean);
   while (!isAllSent() && performance.now() < untilMs) Bun.sleepSync(1);
   for (const connection of connections) connection.drop();
 };

@@ -2,14 +2,18 @@
  * The end of one of the engine's own workers. It connects, says hello, and does both again whenever the connection is lost; what it
  * is given to send meanwhile goes out once it stands again.
  */
-import { beatIntervalMs, localBytesMax, localRetryMs, localRetryMsMax, peerQueueMessagesMax } from "../limits.ts";
+import {
+  beatIntervalMs,
+  localBytesMax,
+  localRetryMs,
+  localRetryMsMax,
+  peerQueueMessagesMax,
+  unansweredBeatsMax,
+} from "../limits.ts";
 import { Pulse } from "../pulse.ts";
 import type { Frame, SendResult } from "../zmq/socket.ts";
 import { closeAll, LocalConnection } from "./connection.ts";
 import { dial } from "./unix.ts";
-
-/** beats of ours in a row to which nothing came until the next one: of two, one may be late. */
-const unansweredBeatsMax = 2;
 
 export class LocalDealer {
   readonly #path: string;

@@ -3,10 +3,9 @@
  * frame before that one, each as four bytes, the lowest first.
  */
 import { localBytesMax } from "../limits.ts";
+import { charBytesMax } from "../zmq/message.ts";
 
 const sizeBytes = 4;
-/** Bytes that a character of a string can take. */
-const charBytesMax = 3;
 /** bytes: most messages fit, and what a reader keeps when it has nothing to read. */
 const usualBytes = 64 * 1024;
 
@@ -47,17 +46,9 @@ export class MessageReader {
     return this.unread >= sizeBytes && this.unread >= sizeBytes + this.#size;
   }
 
-  append(bytes: Uint8Array): void {
-    if (this.isBroken) return;
-    this.#makeRoom(bytes.length);
-    this.#bytes.set(bytes, this.#end);
-    this.#end += bytes.length;
-    this.#check();
-  }
-
   /** Where bytes can be written that are then taken by `took`: at least one. */
   room(): Uint8Array {
-    this.#makeRoom(1);
+    this.#makeRoom();
     return this.#bytes.subarray(this.#end);
   }
 
@@ -107,11 +98,11 @@ export class MessageReader {
     if (this.#bytes.length > usualBytes) this.#bytes = Buffer.allocUnsafeSlow(usualBytes);
   }
 
-  /** For so many bytes, and for the rest of the message that is begun; of a long one it comes to that step by step, as its bytes come. */
-  #makeRoom(size: number): void {
+  /** For the rest of the message that is begun; of a long one it comes to that step by step, as its bytes come. */
+  #makeRoom(): void {
     const { unread } = this;
     const begun = unread < sizeBytes ? 0 : sizeBytes + this.#size;
-    const wanted = Math.max(unread + size, Math.min(begun, 2 * this.#bytes.length));
+    const wanted = Math.max(unread + 1, Math.min(begun, 2 * this.#bytes.length));
     if (this.#start + wanted <= this.#bytes.length) return;
     const bytes = wanted <= this.#bytes.length ? this.#bytes : Buffer.allocUnsafeSlow(wanted);
     this.#bytes.copy(bytes, 0, this.#start, this.#end);

@@ -6,10 +6,10 @@ import { readFileSync, rmSync } from "node:fs";
 import type { Socket, UnixSocketListener } from "bun";
 import { beatIntervalMs, beatSilenceMs, workersMax } from "../limits.ts";
 import { Pulse } from "../pulse.ts";
-import { libc } from "../zmq/library.ts";
+import { duplicateOf, libc } from "../zmq/library.ts";
 import type { SendResult } from "../zmq/socket.ts";
 import { closeAll, LocalConnection } from "./connection.ts";
-import { duplicateOf, isDead, peerPid } from "./unix.ts";
+import { isDead, peerPid } from "./unix.ts";
 
 /** No key of a libzmq peer begins with it: each of their characters is a byte. */
 const keyPrefix = "→";

@@ -1,14 +1,17 @@
 /** Unix sockets by their descriptors, unix(7). */
-import { cString, duplicate, libc, pollEntrySize, pollReturnedOffset } from "../zmq/library.ts";
-import type { Line } from "./connection.ts";
+import { cString, libc, pollEntries, pollHangUp, pollReturnedOffset, socketOption } from "../zmq/library.ts";
 
 const unixFamily = 1; // AF_UNIX
 const stream = 1 | 0o2004000; // SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, socket(2)
 
-const pollHangUp = 0x10; // POLLHUP, poll(2)
-const socketLevel = 1; // SOL_SOCKET, getsockopt(2)
-const credentialsOption = 17; // SO_PEERCRED
-const credentialsSize = 12; // struct ucred: pid, uid, gid
+const credentialsOption = 17; // SO_PEERCRED, getsockopt(2)
+const credentialsCount = 3; // struct ucred: pid, uid, gid
+
+/** The descriptors of the two sockets of a connection. */
+export interface Line {
+  readonly messages: number;
+  readonly bell: number;
+}
 
 /** Both sockets of a line to who listens at the path, one right after the other; null where nobody does, or has no time. */
 export const dial = (path: string): Line | null => {
@@ -33,24 +36,12 @@ const connectTo = (path: string): number | null => {
   return null;
 };
 
-/** Another descriptor of the same socket, which stays open when the first is closed; null where there is none left. */
-export const duplicateOf = (descriptor: number): number | null => {
-  const copy = libc.fcntl(descriptor, duplicate, 0);
-  return copy < 0 ? null : copy;
-};
-
 /** Whether the other end has been closed, be there something to read yet. */
 export const isDead = (descriptor: number): boolean => {
-  const entry = new DataView(new ArrayBuffer(pollEntrySize));
-  entry.setInt32(0, descriptor, true);
-  const polled = new Uint8Array(entry.buffer);
+  const polled = pollEntries([descriptor], 0);
   return libc.poll(polled, 1, 0) > 0 && ((polled[pollReturnedOffset] ?? 0) & pollHangUp) !== 0;
 };
 
 /** Of the process that has connected; null where the system does not say. */
-export const peerPid = (descriptor: number): number | null => {
-  const credentials = new Int32Array(credentialsSize / 4);
-  const size = new Int32Array([credentialsSize]);
-  if (libc.getsockopt(descriptor, socketLevel, credentialsOption, credentials, size) !== 0) return null;
-  return credentials[0] ?? null;
-};
+export const peerPid = (descriptor: number): number | null =>
+  socketOption(descriptor, credentialsOption, credentialsCount)?.[0] ?? null;

@@ -31,6 +31,7 @@ import { ProtocolError } from "../wire/errors.ts";
 import { decodeRequest } from "../wire/requests.ts";
 import { terminateContext } from "../zmq/context.ts";
 import { Gate } from "../zmq/gate.ts";
+import { lostConnection, saysLost } from "../zmq/lost.ts";
 import { reactor } from "../zmq/reactor.ts";
 import { Router } from "../zmq/socket.ts";
 import { describeBindError } from "../zmq/start.ts";
@@ -55,10 +56,6 @@ export interface RouterOptions {
   /** Print each message that is passed on. */
   readonly verbose: boolean;
 }
-
-/** What libzmq says in a lost peer's name. No frame of a peer looks like it: it is not JSON. */
-const lostConnection = "\0lost";
-const saysLost = (frames: readonly Uint8Array[]): boolean => frames.length === 1 && frames[0]?.[0] === 0;
 
 /**
  * Runs until SIGTERM. Should its supervisor die, it answers what it has, makes safe what may have been running, and ends the

@@ -22,6 +22,7 @@ import {
   type WorkerHeader,
 } from "../wire/backend.ts";
 import { ProtocolError } from "../wire/errors.ts";
+import { lostConnection, saysLost } from "../zmq/lost.ts";
 import type { SocketOptions } from "../zmq/options.ts";
 import { Dealer } from "../zmq/socket.ts";
 import { Lateness } from "./lateness.ts";
@@ -52,9 +53,6 @@ export interface BackendLinkOptions {
 }
 
 const localScheme = "unix://";
-
-/** What we are told when the connection is lost. Nothing that the router sends looks like it: it is not JSON. */
-const lostConnection = "\0lost";
 
 interface Answers {
   readonly type: "DONE" | "FAIL";
@@ -152,7 +150,7 @@ export class BackendLink {
 
   #receive(): void {
     for (let frames = this.#socket.tryReceive(); frames !== null; frames = this.#socket.tryReceive()) {
-      if (frames.length === 1 && frames[0]?.[0] === 0) {
+      if (saysLost(frames)) {
         this.#options.onLost?.();
         continue;
       }

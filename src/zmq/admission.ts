@@ -13,7 +13,7 @@ import { openSync, readdirSync, readlinkSync, readSync } from "node:fs";
 import { beatIntervalMs, connectionLookMs, descriptorsMax, descriptorsReserve } from "../limits.ts";
 import { warn } from "../log.ts";
 import { untilPulse } from "../pulse.ts";
-import { epollDataOffset, epollEventSize, epollIn, epollModify, libc } from "./library.ts";
+import { epollDataOffset, epollEventSize, epollIn, epollModify, libc, socketOption } from "./library.ts";
 import { reactor } from "./reactor.ts";
 
 interface Epoll {
@@ -29,7 +29,6 @@ interface Listener {
 }
 
 const openFilesLimit = 7; // RLIMIT_NOFILE, getrlimit(2)
-const socketLevel = 1; // SOL_SOCKET, getsockopt(2)
 const isListeningOption = 30; // SO_ACCEPTCONN, socket(7)
 
 class Admission {
@@ -161,8 +160,4 @@ const readAll = (file: number): string => {
   }
 };
 
-const isListening = (descriptor: number): boolean => {
-  const value = new Int32Array(1);
-  const size = new Int32Array([4]);
-  return libc.getsockopt(descriptor, socketLevel, isListeningOption, value, size) === 0 && value[0] === 1;
-};
+const isListening = (descriptor: number): boolean => socketOption(descriptor, isListeningOption, 1)?.[0] === 1;

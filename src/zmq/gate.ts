@@ -130,7 +130,7 @@ export class Gate implements Disposable {
   #read(text: string): Access {
     const access = Access.parse(text);
     if (access instanceof Access) return access;
-    // The supervisor has checked the text. Should the two ever differ, nobody but the engine's own comes in.
+    // The supervisor has checked the text. Should the two ever differ, nobody comes in.
     const closed = Access.parse("");
     if (closed instanceof Access) return closed;
     throw new Error(closed);

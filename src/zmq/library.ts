@@ -66,16 +66,41 @@ export const errno = {
 
 /** `struct pollfd` and POLLIN of poll(2). */
 export const pollEntrySize = 8;
-export const pollEventsOffset = 4;
+const pollEventsOffset = 4;
 export const pollReturnedOffset = 6;
 export const pollReadable = 1;
+export const pollHangUp = 0x10; // Told unasked.
+
+/** A `struct pollfd` for each descriptor. @param events what is asked about each */
+export const pollEntries = (descriptors: readonly number[], events: number): Uint8Array<ArrayBuffer> => {
+  const entries = new DataView(new ArrayBuffer(descriptors.length * pollEntrySize));
+  for (const [index, descriptor] of descriptors.entries()) {
+    entries.setInt32(index * pollEntrySize, descriptor, true);
+    entries.setInt16(index * pollEntrySize + pollEventsOffset, events, true);
+  }
+  return new Uint8Array(entries.buffer);
+};
 
 /** MSG_DONTWAIT of recv(2); with MSG_NOSIGNAL of send(2). */
 export const receiveWithoutWaiting = 0x40;
 export const sendWithoutWaiting = 0x4040;
 
-/** F_DUPFD_CLOEXEC of fcntl(2). */
-export const duplicate = 1030;
+const duplicate = 1030; // F_DUPFD_CLOEXEC, fcntl(2)
+
+/** Another descriptor of the same file, which stays open when the first is closed; null where there is none left. */
+export const duplicateOf = (descriptor: number): number | null => {
+  const copy = libc.fcntl(descriptor, duplicate, 0);
+  return copy < 0 ? null : copy;
+};
+
+const socketLevel = 1; // SOL_SOCKET, getsockopt(2)
+
+/** An option of a socket, `count` numbers of four bytes; null where the system does not say. */
+export const socketOption = (descriptor: number, option: number, count: number): Int32Array | null => {
+  const values = new Int32Array(count);
+  const size = new Int32Array([values.byteLength]);
+  return libc.getsockopt(descriptor, socketLevel, option, values, size) === 0 ? values : null;
+};
 
 /** EPOLL_CTL_MOD of epoll_ctl(2), and its `struct epoll_event`, which is packed on x64 alone. */
 export const epollModify = 3;

@@ -45,7 +45,7 @@ export class FirstFrames {
 const textBytes = Buffer.from(pinnedBytes(64 * 1024).buffer);
 const textAddress = addressOf(textBytes);
 /** Bytes that a character of a string can take. */
-const charBytesMax = 3;
+export const charBytesMax = 3;
 
 /** Where the bytes of a frame begin, and how many they are; of text they stay there until the next call. */
 export const locate = (frame: Uint8Array | string): readonly [start: Uint8Array | Pointer, size: number] => {

@@ -6,7 +6,7 @@
  * message can lie unseen until the next one comes.
  */
 import { socketsTurnMs } from "../limits.ts";
-import { libc, pollEntrySize, pollEventsOffset, pollReadable, pollReturnedOffset } from "./library.ts";
+import { libc, pollEntries, pollEntrySize, pollReadable, pollReturnedOffset } from "./library.ts";
 
 /** ms that the process waits for a message by itself where it may, and how close two turns must be that it does. */
 const waitHereMs = 1;
@@ -64,13 +64,13 @@ export class Reactor {
   watch(source: Source, handler: () => void): void {
     const alert = source.listen(() => orEndProcess(() => this.#turn() || this.onOther()));
     this.#watches.set(source, { source, handler, alert, isPaused: false });
-    this.#polled = pollEntries(this.#watches.keys());
+    this.#polled = this.#pollEntries();
     this.lookAgain();
   }
 
   unwatch(source: Source): void {
     this.#watches.get(source)?.alert.end();
-    if (this.#watches.delete(source)) this.#polled = pollEntries(this.#watches.keys());
+    if (this.#watches.delete(source)) this.#polled = this.#pollEntries();
   }
 
   /** Leaves a source alone until `resume`: its messages stay in a queue that is bounded. */
@@ -150,6 +150,13 @@ export class Reactor {
     return this.#comesWithin(waitHereMs);
   }
 
+  #pollEntries(): Uint8Array<ArrayBuffer> {
+    return pollEntries(
+      [...this.#watches.keys()].map(({ descriptor }) => descriptor),
+      pollReadable,
+    );
+  }
+
   #comesWithin(ms: number): boolean {
     if (libc.poll(this.#polled, this.#polled.length / pollEntrySize, Math.floor(ms)) <= 0) return false;
     let entry = 0;
@@ -181,16 +188,6 @@ const orEndProcess = (work: () => void): void => {
       throw error;
     });
   }
-};
-
-const pollEntries = (sources: Iterable<Source>): Uint8Array<ArrayBuffer> => {
-  const descriptors = [...sources].map(({ descriptor }) => descriptor);
-  const entries = new DataView(new ArrayBuffer(descriptors.length * pollEntrySize));
-  for (const [index, descriptor] of descriptors.entries()) {
-    entries.setInt32(index * pollEntrySize, descriptor, true);
-    entries.setInt16(index * pollEntrySize + pollEventsOffset, pollReadable, true);
-  }
-  return new Uint8Array(entries.buffer);
 };
 
 export const reactor = new Reactor();

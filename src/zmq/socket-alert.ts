@@ -3,13 +3,13 @@
  * there is something; what is read is written back, so that libzmq finds it, too.
  */
 import { DescriptorAlert } from "./alert.ts";
-import { duplicate, libc } from "./library.ts";
+import { duplicateOf } from "./library.ts";
 import type { Alert, Source } from "./reactor.ts";
 
 export const alertOf = (socket: Source, onAlert: () => void): Alert => {
   // Our own to the same eventfd: libzmq closes its one when it likes, and that number may then be another file's.
-  const descriptor = libc.fcntl(socket.descriptor, duplicate, 0);
-  if (descriptor < 0) throw new Error("there is no file descriptor left to wait for a socket");
+  const descriptor = duplicateOf(socket.descriptor);
+  if (descriptor === null) throw new Error("there is no file descriptor left to wait for a socket");
   const expectIt = (): void => {
     socket.expect();
     onAlert();

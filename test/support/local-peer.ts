@@ -7,34 +7,32 @@ import { LocalDealer } from "../../src/local/dealer.ts";
 const [path = "", behaviour = ""] = process.argv.slice(2);
 const dealer = new LocalDealer(path, "hello");
 
+const onEach = (heed: (frames: readonly Uint8Array[]) => void): void =>
+  dealer.onReadable(() => {
+    for (let message = dealer.tryReceive(); message !== null; message = dealer.tryReceive()) heed(message);
+  });
+
 const behaviours: Readonly<Record<string, () => void>> = {
   /** Sends back what it gets. */
-  echo: () => {
-    for (let message = dealer.tryReceive(); message !== null; message = dealer.tryReceive()) dealer.trySend(message);
-  },
-  /** At the first message it sends a hundred, which the kernel takes, and dies with others unread. */
-  "die talking": () => {
-    for (let count = 1; count <= 100; count++) dealer.trySend([`${count}`]);
-    process.kill(process.pid, "SIGKILL");
-  },
+  echo: () => onEach((frames) => void dealer.trySend(frames)),
+  /** Once there is a message it sends a hundred, which the kernel takes, and dies with all that it got unread. */
+  "die talking": () =>
+    dealer.onReadable(() => {
+      for (let count = 1; count <= 100; count++) dealer.trySend([`${count}`]);
+      process.kill(process.pid, "SIGKILL");
+    }),
   /** Says of each message how many bytes it has, and of the end that it is one. */
-  tell: () => {
-    for (let message = dealer.tryReceive(); message !== null; message = dealer.tryReceive()) {
-      const [frame] = message;
-      process.stdout.write(`${frame?.[0] === 0 ? "lost" : frame?.length}\n`);
-    }
-  },
+  tell: () => onEach(([frame]) => void process.stdout.write(`${frame?.[0] === 0 ? "lost" : frame?.length}\n`)),
   /** Sends much at once, and then runs a task that lets nothing else run. */
-  "say much and block": () => undefined,
+  "say much and block": () => {
+    dealer.trySend([Buffer.alloc(4 * 1024 * 1024, "x")]);
+    Bun.sleepSync(60_000);
+  },
   /** Never reads. */
   deaf: () => undefined,
 };
 
 const behave = behaviours[behaviour];
 if (behave === undefined) throw new Error(`no such behaviour: ${behaviour}`);
-if (behaviour !== "deaf") dealer.onReadable(behave);
-if (behaviour === "say much and block") {
-  dealer.trySend([Buffer.alloc(4 * 1024 * 1024, "x")]);
-  Bun.sleepSync(60_000);
-}
+behave();
 setInterval(() => undefined, 60_000);

@@ -1,0 +1,170 @@
+import { expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
+import { localBytesMax } from "../../src/limits.ts";
+import { LocalDealer } from "../../src/local/dealer.ts";
+import { encodeMessage } from "../../src/local/framing.ts";
+import { dial } from "../../src/local/unix.ts";
+import { libc } from "../../src/zmq/library.ts";
+import { reactor } from "../../src/zmq/reactor.ts";
+import { heardBy, KeepingPort, startPeer } from "../support/local-router.ts";
+import { tempFolder } from "../support/temp-folder.ts";
+
+test("messages arrive in their order with their frames as they were, empty and large ones too", async () => {
+  using folder = tempFolder();
+  using router = new KeepingPort(folder.at("s"));
+  const dealer = new LocalDealer(folder.at("s"), "hello");
+  const large = "ä".repeat(1024 * 1024);
+  dealer.trySend(["one", "", Buffer.from("two")]);
+  dealer.trySend([large, Buffer.from(large)]);
+  dealer.trySend(["last"]);
+  const [, ...messages] = (await router.until(({ length }) => length === 4)).map(([, ...frames]) => frames);
+  expect(messages).toEqual([["one", "", "two"], [large, large], ["last"]]);
+  const [[key = ""] = []] = router.received;
+  const { promise, resolve } = Promise.withResolvers<readonly string[]>();
+  dealer.onReadable(() => resolve((dealer.tryReceive() ?? []).map(String)));
+  expect(router.port.trySend(key, ["", large])).toBe("sent");
+  expect(await promise).toEqual(["", large]);
+  dealer.close();
+});
+
+test("a message that is read in several steps needs no more than the one ring", async () => {
+  using folder = tempFolder();
+  using router = new KeepingPort(folder.at("s"));
+  const dealer = new LocalDealer(folder.at("s"), "hello");
+  for (let count = 1; count <= 20; count++) {
+    dealer.trySend([Buffer.alloc(count * 9_000)]);
+    await router.until(({ length }) => length === count + 1);
+  }
+  dealer.close();
+});
+
+test("who does not read is not waited for, costs no more than a bound, and gets all of it in order once it reads", async () => {
+  using folder = tempFolder();
+  using router = new KeepingPort(folder.at("s"));
+  const dealer = new LocalDealer(folder.at("s"), "hello");
+  const [[key = ""] = []] = await router.until(({ length }) => length === 1);
+  const rest = Buffer.alloc(2 * 1024 * 1024);
+  let sent = 0;
+  while (router.port.trySend(key, [`${sent}`, rest]) === "sent") sent++;
+  expect(sent).toBe(Math.ceil(localBytesMax / rest.length) + 1);
+  const heard: number[] = [];
+  const all = Promise.withResolvers<void>();
+  dealer.onReadable(() => {
+    for (let message = dealer.tryReceive(); message !== null; message = dealer.tryReceive()) {
+      heard.push(Number(message[0]));
+      expect(message[1]?.length).toBe(rest.length);
+    }
+    if (heard.length === sent) all.resolve();
+  });
+  await all.promise;
+  expect(heard).toEqual(Array.from({ length: sent }, (_, index) => index));
+  expect(router.port.trySend(key, ["again"])).toBe("sent");
+  dealer.close();
+});
+
+test("small messages that wait for who does not read stay what they are, whatever is sent to others meanwhile", async () => {
+  using folder = tempFolder();
+  using router = new KeepingPort(folder.at("s"));
+  const dealers = [new LocalDealer(folder.at("s"), "hello"), new LocalDealer(folder.at("s"), "hello")];
+  const keys = (await router.until(({ length }) => length === 2)).map(([key]) => key);
+  const count = 1_000;
+  const text = (index: number, side: number): string => `${index} for ${side} `.repeat(50);
+  for (let index = 0; index < count; index++) {
+    for (const [side, key] of keys.entries()) expect(router.port.trySend(key, [text(index, side)])).toBe("sent");
+  }
+  for (const [side, dealer] of dealers.entries()) {
+    const all = Promise.withResolvers<void>();
+    const heard = heardBy(dealer, ({ length }) => length === count && all.resolve());
+    await all.promise;
+    expect(heard).toEqual(Array.from({ length: count }, (_, index) => text(index, side)));
+    dealer.close();
+  }
+});
+
+test("a line whose messages are read after its bell has ended comes to its end, too", async () => {
+  using folder = tempFolder();
+  using router = new KeepingPort(folder.at("s"));
+  const line = dial(folder.at("s"));
+  await Bun.sleep(20);
+  // As who is killed between the two.
+  libc.send(line?.messages ?? -1, encodeMessage(["DONE"]), 12, 0);
+  libc.close(line?.messages ?? -1);
+  libc.close(line?.bell ?? -1);
+  expect((await router.until(({ length }) => length === 2)).map(([, text]) => text)).toEqual(["DONE", "\0lost"]);
+});
+
+test("what is unsent goes out at the close, and who never reads does not hold that up for long", async () => {
+  using folder = tempFolder();
+  const router = new KeepingPort(folder.at("s"));
+  await using reader = startPeer(folder.at("s"), "tell");
+  await using _ = startPeer(folder.at("s"), "deaf");
+  const keys = (await router.until(({ length }) => length === 2)).map(([key]) => key);
+  const large = Buffer.alloc(1024 * 1024, "x");
+  for (const key of keys) for (let count = 0; count < 3; count++) router.port.trySend(key, [large]);
+  router.port.close();
+  let told = "";
+  for await (const piece of reader.child.stdout) {
+    told += Buffer.from(piece).toString();
+    if (told.endsWith("lost\n")) break;
+  }
+  expect(told.split("\n")).toEqual([...Array(3).fill(`${large.length}`), "lost", ""]);
+});
+
+test("no descriptor stays open of lines that have ended, at either end", async () => {
+  using folder = tempFolder();
+  using router = new KeepingPort(folder.at("s"));
+  const open = (): number => readdirSync("/proc/self/fd").length;
+  const before = open();
+  for (let round = 1; round <= 20; round++) {
+    const dealer = new LocalDealer(folder.at("s"), "hello");
+    if (round % 2 === 0) dealer.onReadable(() => undefined);
+    await router.until((all) => all.length === 2 * round - 1);
+    dealer.close();
+    await router.until((all) => all.length === 2 * round);
+  }
+  while (open() > before) await Bun.sleep(5);
+});
+
+test("while a process waits for messages by itself it loses none, and timers have their turn among them", async () => {
+  using folder = tempFolder();
+  using router = new KeepingPort(folder.at("s"));
+  await using _ = startPeer(folder.at("s"), "echo");
+  const [[key = ""] = []] = await router.until(({ length }) => length === 1);
+  const rounds = 5_000;
+  let ticks = 0;
+  const ticking = setInterval(() => ticks++, 1);
+  reactor.mayWaitHere = () => true;
+  try {
+    router.onMessage = () => {
+      const round = router.received.length - 1;
+      if (round < rounds) router.port.trySend(key, [`${round}`]);
+    };
+    router.port.trySend(key, ["0"]);
+    const received = await router.until(({ length }) => length > rounds);
+    expect(received.slice(1).map(([, text]) => Number(text))).toEqual(
+      Array.from({ length: rounds }, (_, index) => index),
+    );
+    expect(ticks).toBeGreaterThan(0);
+  } finally {
+    clearInterval(ticking);
+    reactor.mayWaitHere = () => false;
+  }
+});
+
+test("a large message goes both ways while the process would wait for messages by itself", async () => {
+  using folder = tempFolder();
+  using router = new KeepingPort(folder.at("s"));
+  await using _ = startPeer(folder.at("s"), "echo");
+  const [[key = ""] = []] = await router.until(({ length }) => length === 1);
+  reactor.mayWaitHere = () => true;
+  try {
+    const large = Buffer.alloc(8 * 1024 * 1024, "x");
+    router.port.trySend(key, ["small"]);
+    expect(router.port.trySend(key, [large])).toBe("sent");
+    const [, small, back] = await router.until(({ length }) => length === 3);
+    expect(small?.[1]).toBe("small");
+    expect(back?.[1] === String(large)).toBe(true);
+  } finally {
+    reactor.mayWaitHere = () => false;
+  }
+});

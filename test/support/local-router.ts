@@ -1,0 +1,71 @@
+/** Both ends of local sockets for tests: a port that keeps what comes, what a dealer hears, and workers in processes of their own. */
+import { join } from "node:path";
+import type { LocalConnection } from "../../src/local/connection.ts";
+import type { LocalDealer } from "../../src/local/dealer.ts";
+import { LocalPort } from "../../src/local/port.ts";
+
+export type Received = readonly [key: string, ...frames: string[]];
+
+/** A port that keeps what comes; `until` waits for so many messages. */
+export class KeepingPort implements Disposable {
+  readonly received: Received[] = [];
+  readonly port: LocalPort;
+  onMessage: (connection: LocalConnection) => void = () => undefined;
+  #wanted: (() => void) | null = null;
+
+  constructor(path: string, silenceMs?: number) {
+    const joined = (connection: LocalConnection, key: string): void =>
+      connection.onReadable(() => {
+        for (let message = connection.tryReceive(); message !== null; message = connection.tryReceive()) {
+          this.received.push([key, ...message.map(String)]);
+          this.onMessage(connection);
+        }
+        this.#wanted?.();
+      });
+    this.port = new LocalPort(path, joined, silenceMs);
+  }
+
+  async until(isEnough: (received: readonly Received[]) => boolean): Promise<readonly Received[]> {
+    while (!isEnough(this.received)) {
+      await new Promise<void>((resolve) => {
+        this.#wanted = resolve;
+      });
+    }
+    return this.received;
+  }
+
+  [Symbol.dispose](): void {
+    this.port.close();
+  }
+}
+
+export const isLost = ([, text]: Received): boolean => text === "\0lost";
+
+/** All that the dealer hears from now on, a text a message. `onHeard` is called after each turn of it. */
+export const heardBy = (
+  dealer: LocalDealer,
+  onHeard: (heard: readonly string[]) => void = () => undefined,
+): string[] => {
+  const heard: string[] = [];
+  dealer.onReadable(() => {
+    for (let message = dealer.tryReceive(); message !== null; message = dealer.tryReceive())
+      heard.push(String(message));
+    onHeard(heard);
+  });
+  return heard;
+};
+
+const peer = join(import.meta.dir, "local-peer.ts");
+
+/** A worker in a process of its own, see local-peer.ts. */
+export const startPeer = (path: string, behaviour: string) => {
+  const child = Bun.spawn([process.execPath, peer, path, behaviour], { stdio: ["ignore", "pipe", "inherit"] });
+  return {
+    child,
+    // One that is halted dies of nothing less.
+    [Symbol.asyncDispose]: async () => {
+      child.kill("SIGKILL");
+      await child.exited;
+    },
+  };
+};
