@@ -90,6 +90,9 @@ export const peerQueueMessagesMax = 16_384;
 /** bytes of one message between the router and one of the engine's own workers, and of what one has not read yet: all that it may hold. */
 export const localBytesMax = (workerCreditMax + 1) * frameBytesMax;
 
+/** connections to a port from its own machine past libzmq: beyond, whoever comes goes the other way. */
+export const localRequestorsMax = 256;
+
 /** bytes of one message of a subscriber: a topic of the longest name, and what encryption adds. */
 export const subscriberFrameBytesMax = 1024;
 
@@ -244,6 +247,11 @@ export const callTimeoutMs = 60_000;
 
 /** ms until a client connects again after it has lost its connection; libzmq waits as long at first, where there is nobody yet. */
 export const reconnectMs = 50;
+export const reconnectMsMax = 1_000;
+
+/** ms between two looks of a client whether who serves it is alive, and until one that is halted, or whose cable is cut, is given up. */
+export const requestorBeatMs = 2_000;
+export const requestorSilenceMs = 6_000;
 
 /** ms between two tries of a client to send what its connection has not taken yet; the first come quicker. */
 export const sendRetryMsMax = 50;

@@ -1,8 +1,5 @@
 /** How much of a queue each client takes up, so that none can fill it for all others. Constant cost for each request. */
 
-/** The frames before the delimiter: the first is the routing id of the connection. */
-type Envelope = readonly Uint8Array[];
-
 /** What one client may have in flight. */
 export interface ShareLimits {
   readonly jobs: number;
@@ -29,9 +26,10 @@ export class Shares {
   /**
    * Adds to what that client has in flight: who is known by name has one share for all its connections. Gives the share, to be
    * given back by `release`, or says in one line why it would be too much.
+   * @param peer key of the connection
    */
-  take(envelope: Envelope, user: string | null, jobs: number, bytes: number): Share | string {
-    const client = user === null ? `connection ${connectionOf(envelope)}` : `client ${user}`;
+  take(peer: string, user: string | null, jobs: number, bytes: number): Share | string {
+    const client = user === null ? `connection ${peer}` : `client ${user}`;
     const share = this.#byClient.get(client) ?? { client, jobs: 0, bytes: 0 };
     if (share.jobs + jobs > this.limits.jobs || share.bytes + bytes > this.limits.bytes) {
       const who = user === null ? "this connection" : client;
@@ -51,9 +49,3 @@ export class Shares {
     if (share.jobs === 0) this.#byClient.delete(share.client);
   }
 }
-
-/** Its routing id, bytes, as text of as many characters. (To ask bytes for their `buffer` is dear: see `asBuffer` in `wire`.) */
-const connectionOf = ([id = noBytes]: Envelope): string =>
-  (id instanceof Buffer ? id : Buffer.from(id)).toString("latin1");
-
-const noBytes = new Uint8Array(0);

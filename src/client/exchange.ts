@@ -10,7 +10,6 @@ import { ProtocolError } from "../wire/errors.ts";
 import { decodeMeta } from "../wire/frames.ts";
 import type { Json } from "../wire/json.ts";
 import { decodeReply, type Reply } from "../wire/replies.ts";
-import type { Frame } from "../zmq/socket.ts";
 import { Connection } from "./connection.ts";
 import { Deadlines } from "./deadlines.ts";
 import { TaskEngineError } from "./errors.ts";
@@ -218,10 +217,9 @@ export class Exchange {
     }
   }
 
-  #settle(message: readonly Frame[]): void {
-    const frames = message.slice(1);
+  #settle(frames: readonly Uint8Array[]): void {
     this.trace?.("received", frames);
-    const reply = message[0]?.length === 0 ? decodeReply(frames) : new ProtocolError("BAD_FRAME", "no delimiter");
+    const reply = decodeReply(frames);
     if (reply instanceof ProtocolError) {
       this.dropped.malformed++;
       const meta = frames[0] === undefined ? null : decodeMeta(frames[0]);

@@ -4,7 +4,7 @@
  */
 import { existsSync } from "node:fs";
 import { CertificateError, keysFolder, publicFile, readKeyPair, readPublicKey, secretFile } from "../certificate.ts";
-import { curveClient } from "../zmq/keys.ts";
+import { curveClient } from "../zmq/curve.ts";
 import type { SocketOptions } from "../zmq/options.ts";
 import { TaskEngineError } from "./errors.ts";
 

@@ -8,6 +8,10 @@ import {
   drainMessagesMax,
   frameBytesHardMax,
   peerQueueMessagesMax,
+  reconnectMs,
+  reconnectMsMax,
+  requestorBeatMs,
+  requestorSilenceMs,
   subscriptionAwaitedMax,
   subscriptionBytesMax,
   subscriptionValuesMax,
@@ -18,8 +22,9 @@ import { checkFrame, type Data, dataSchema, decodeMeta, decodeObject, type PackS
 import type { Json } from "../wire/json.ts";
 import { decodeReply } from "../wire/replies.ts";
 import type { SocketOptions } from "../zmq/options.ts";
-import { type Frame, Subscriber } from "../zmq/socket.ts";
+import type { Frame, Subscriber } from "../zmq/socket.ts";
 import { TaskEngineError } from "./errors.ts";
+import { libzmq } from "./libzmq.ts";
 
 /** A value of a topic, and when it was given, in seconds since 1970. */
 export interface TopicValue {
@@ -43,7 +48,10 @@ interface Buffered {
  * loses the oldest values, which are counted in `dropped`; the newest are always kept.
  */
 export class Subscription implements AsyncIterableIterator<TopicValue> {
-  readonly #socket: Subscriber;
+  readonly #keys: SocketOptions;
+  /** null until it is known where to connect to */
+  #socket: Subscriber | null = null;
+  #hasEnded = false;
   readonly #buffer: Buffered[] = [];
   #bufferBytes = 0;
   /** Topic → which value of it came last. A data worker that was started again counts from 1, so the time belongs to it. */
@@ -68,21 +76,9 @@ export class Subscription implements AsyncIterableIterator<TopicValue> {
     keys: SocketOptions,
     private readonly onEnd: (subscription: Subscription) => void,
   ) {
-    this.#socket = new Subscriber({
-      ...keys,
-      linger: 0,
-      receiveHighWaterMark: peerQueueMessagesMax,
-      maxMessageSize: frameBytesHardMax,
-      reconnectInterval: 50,
-      reconnectIntervalMax: 1_000,
-      heartbeatInterval: 2_000,
-      heartbeatTimeout: 6_000,
-    });
+    this.#keys = keys;
     this.#named = new Set(prefixes);
-    endpoints.then(
-      (list) => this.#start(list),
-      (error) => this.#end(error),
-    );
+    this.#start(endpoints).catch((error) => this.#end(error));
   }
 
   /** values that were lost because they were not read in time */
@@ -106,7 +102,7 @@ export class Subscription implements AsyncIterableIterator<TopicValue> {
       const failure = this.#failure;
       this.#failure = null;
       if (failure !== null) throw failure;
-      if (this.#socket.closed) return { done: true, value: undefined };
+      if (this.#hasEnded) return { done: true, value: undefined };
       this.#arrival ??= Promise.withResolvers();
       await this.#arrival.promise;
     }
@@ -127,21 +123,30 @@ export class Subscription implements AsyncIterableIterator<TopicValue> {
     await this.return();
   }
 
-  #start(endpoints: readonly string[]): void {
-    if (this.#socket.closed) return;
-    try {
-      this.#socket.onReadable(() => this.#receive());
-      this.#socket.subscribe(...this.prefixes, topicsTopic);
-      for (const endpoint of endpoints) this.#socket.connect(endpoint);
-    } catch (error) {
-      this.#end(error instanceof Error ? error : new Error(String(error)));
-    }
+  async #start(endpoints: Promise<readonly string[]>): Promise<void> {
+    const [list, { Subscriber }] = await Promise.all([endpoints, libzmq()]);
+    if (this.#hasEnded) return;
+    const socket = new Subscriber({
+      ...this.#keys,
+      linger: 0,
+      receiveHighWaterMark: peerQueueMessagesMax,
+      maxMessageSize: frameBytesHardMax,
+      reconnectInterval: reconnectMs,
+      reconnectIntervalMax: reconnectMsMax,
+      heartbeatInterval: requestorBeatMs,
+      heartbeatTimeout: requestorSilenceMs,
+    });
+    this.#socket = socket;
+    socket.onReadable(() => this.#receive(socket));
+    socket.subscribe(...this.prefixes, topicsTopic);
+    for (const endpoint of list) socket.connect(endpoint);
   }
 
   #end(failure: Error | null): void {
-    if (this.#socket.closed) return;
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
     this.#failure = failure;
-    this.#socket.close();
+    this.#socket?.close();
     this.#wake();
     this.onEnd(this);
   }
@@ -151,9 +156,9 @@ export class Subscription implements AsyncIterableIterator<TopicValue> {
     this.#arrival = null;
   }
 
-  #receive(): void {
+  #receive(socket: Subscriber): void {
     for (let count = 0; count < drainMessagesMax; count++) {
-      const message = this.#socket.tryReceive(publicationFrames + 1);
+      const message = socket.tryReceive(publicationFrames + 1);
       if (message === null) return;
       const publication = decodePublication(message);
       if (publication instanceof TaskEngineError) return this.#end(publication);
@@ -186,7 +191,7 @@ export class Subscription implements AsyncIterableIterator<TopicValue> {
       if (this.#named.size >= topicsMax + this.prefixes.length) continue;
       this.#named.add(topic);
       this.#awaited.add(topic);
-      this.#socket.subscribe(topic);
+      this.#socket?.subscribe(topic);
     }
   }
 

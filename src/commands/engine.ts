@@ -107,8 +107,8 @@ export const withEngine = async <Result>(
   } finally {
     await engine.close();
     // A cancellation may have been the last thing to be said, and the process ends now.
-    const { terminateContext } = await import("../zmq/context.ts");
-    terminateContext();
+    const { endLibzmq } = await import("../client/libzmq.ts");
+    await endLibzmq();
   }
 };
 

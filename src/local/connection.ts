@@ -6,21 +6,14 @@
  * alone, so that the messages are read by nobody but this, at once and in their order, wherever the process waits for them. (Not over
  * Bun's own sockets, which have two timers that wake both ends 1.25 times a second for as long as they are open.)
  */
-import {
-  lingerMs,
-  localBytesMax,
-  localResendMs,
-  localResendMsMax,
-  localStallMs,
-  peerQueueMessagesMax,
-} from "../limits.ts";
+import { lingerMs, localBytesMax, localResendMs, localResendMsMax, localStallMs } from "../limits.ts";
 import { DescriptorAlert } from "../zmq/alert.ts";
-import { libc, receiveWithoutWaiting, sendWithoutWaiting } from "../zmq/library.ts";
+import { libc, receiveWithoutWaiting, sendWithoutWaiting } from "../zmq/libc.ts";
 import { lostConnection } from "../zmq/lost.ts";
 import { type Alert, reactor, type Source } from "../zmq/reactor.ts";
 import type { Frame, SendResult } from "../zmq/socket.ts";
-import { encodeMessage, MessageReader } from "./framing.ts";
-import type { Line } from "./unix.ts";
+import { MessageReader, MessageWriter } from "./framing.ts";
+import { isDead, isHalted, type Line, peerPid } from "./unix.ts";
 
 /** The last message of every connection. */
 const lost: readonly Frame[] = [Buffer.from(lostConnection)];
@@ -31,11 +24,11 @@ export class LocalConnection implements Source {
   /** When something came last, on the clock of performance.now(). */
   heardAt = performance.now();
   readonly #line: Line;
-  readonly #reader = new MessageReader();
-  #isListening = false;
+  readonly #bytesMax: number;
+  readonly #reader: MessageReader;
   /** What the kernel has not taken yet. */
-  #unsent: Uint8Array[] = [];
-  #unsentBytes = 0;
+  readonly #writer = new MessageWriter();
+  #isListening = false;
   #resendMs = localResendMs;
   #resending: Timer | undefined;
   /** There may be more in the kernel. */
@@ -46,9 +39,14 @@ export class LocalConnection implements Source {
   #hasEnded = false;
   #closed = false;
 
-  /** Owns the descriptors from now on. */
-  constructor(line: Line) {
+  /**
+   * Owns the descriptors from now on.
+   * @param bytesMax of one message that comes, and of what the peer has not read yet
+   */
+  constructor(line: Line, bytesMax = localBytesMax) {
     this.#line = line;
+    this.#bytesMax = bytesMax;
+    this.#reader = new MessageReader(bytesMax);
   }
 
   get descriptor(): number {
@@ -71,7 +69,7 @@ export class LocalConnection implements Source {
 
   /** To send on. */
   get needsEventLoop(): boolean {
-    return this.#unsentBytes > 0;
+    return this.#writer.size > 0;
   }
 
   expect(): void {
@@ -95,55 +93,71 @@ export class LocalConnection implements Source {
 
   /** Sends a whole message or nothing; never waits. The bytes are copied where the kernel does not take them at once. */
   trySend(frames: readonly (Uint8Array | string)[]): SendResult {
+    const result = this.gather(frames);
+    if (result === "sent") this.flush();
+    return result;
+  }
+
+  /** As `trySend`, but nothing goes out before `flush`: several messages cost no more calls to the system than one. */
+  gather(frames: readonly (Uint8Array | string)[]): SendResult {
     if (!this.#isOpen) return "unreachable";
-    if (this.#unsentBytes > localBytesMax || this.#unsent.length >= peerQueueMessagesMax) return "full";
-    const bytes = encodeMessage(frames);
-    const sent = this.#unsentBytes > 0 ? 0 : this.#send(bytes);
-    if (sent < bytes.length) {
-      // A copy: Buffer's own `slice` is none, and the bytes are good until the next message alone.
-      this.#unsent.push(new Uint8Array(bytes.subarray(sent)));
-      this.#unsentBytes += bytes.length - sent;
-      this.#resendLater();
-    }
+    if (this.#writer.size > this.#bytesMax) return "full";
+    this.#writer.add(frames);
     return "sent";
   }
 
   /** The next whole message, or null where there is none; never waits. The last one of a connection that has ended is `\0lost`. */
-  tryReceive(): readonly Frame[] | null {
+  tryReceive(framesMax?: number): readonly Frame[] | null {
     if (this.#closed) return null;
     this.#receive();
-    const message = this.#reader.next();
+    const message = this.#reader.next(framesMax);
     if (message !== null || !this.#isOver) return message;
     this.drop();
     return lost;
   }
 
-  /** Sends what is unsent, as far as the kernel takes it. False where something is left. */
+  /** Sends what is unsent, as far as the kernel takes it; the rest goes out by and by. False where there is one. */
   flush(): boolean {
-    while (this.#isOpen) {
-      const [bytes] = this.#unsent;
-      if (bytes === undefined) return true;
+    // Who has not read waits to be asked again.
+    if (this.#resending === undefined && !this.push()) this.#resendLater();
+    return this.#writer.size === 0;
+  }
+
+  /** Sends what is unsent, as far as the kernel takes it now. False where something is left. */
+  push(): boolean {
+    while (this.#isOpen && this.#writer.size > 0) {
+      const bytes = this.#writer.first();
       const sent = this.#send(bytes);
-      this.#unsentBytes -= sent;
-      if (sent > 0) this.#resendMs = localResendMs;
-      if (sent < bytes.length) {
-        this.#unsent[0] = bytes.subarray(sent);
-        return false;
-      }
-      this.#unsent.shift();
+      this.#writer.took(sent);
+      if (sent < bytes.length) return false;
     }
     return true;
   }
 
   /** Sends what is unsent for as long as the peer reads it, and blocks the thread meanwhile. */
   pushOut(): void {
-    let left = this.#unsentBytes;
+    let left = this.#writer.size;
     let readAt = performance.now();
-    while (!this.flush() && performance.now() < readAt + localStallMs) {
-      if (this.#unsentBytes < left) readAt = performance.now();
-      left = this.#unsentBytes;
+    while (!this.push() && performance.now() < readAt + localStallMs) {
+      if (this.#writer.size < left) readAt = performance.now();
+      left = this.#writer.size;
       Bun.sleepSync(1);
     }
+  }
+
+  /** Whether the other end has been closed, be there something to read yet. */
+  get isDead(): boolean {
+    return this.#closed || this.#isOver || isDead(this.descriptor);
+  }
+
+  /**
+   * Ends it if the process at its other end was halted and has been silent for so many ms. The kernel tells of one that has died, but
+   * not of one that was halted, and may be holding what drives the robot.
+   */
+  endIfHalted(silenceMs: number): void {
+    if (this.#closed || performance.now() - this.heardAt < silenceMs) return;
+    const pid = peerPid(this.descriptor);
+    if (pid !== null && isHalted(pid)) this.end();
   }
 
   /** Ends it as if its peer had: who reads it is told. */
@@ -157,8 +171,7 @@ export class LocalConnection implements Source {
     if (this.#closed) return;
     this.#closed = true;
     clearTimeout(this.#resending);
-    this.#unsent = [];
-    this.#unsentBytes = 0;
+    this.#writer.clear();
     reactor.unwatch(this);
     libc.close(this.#line.messages);
     // Else by who listens to it.
@@ -199,19 +212,20 @@ export class LocalConnection implements Source {
   }
 
   #resendLater(): void {
-    if (this.#resending !== undefined) return;
     this.#resending = setTimeout(() => {
       this.#resending = undefined;
-      this.#resendMs = Math.min(2 * this.#resendMs, localResendMsMax);
-      if (!this.flush()) this.#resendLater();
+      const before = this.#writer.size;
+      const isAll = this.push();
+      this.#resendMs = this.#writer.size < before ? localResendMs : Math.min(2 * this.#resendMs, localResendMsMax);
+      if (!isAll) this.#resendLater();
     }, this.#resendMs);
   }
 }
 
-/** Ends all of them, once the kernel has taken what is unsent, or the time for that is over. Blocks the thread. */
-export const closeAll = (connections: readonly LocalConnection[]): void => {
-  const untilMs = performance.now() + lingerMs;
-  const isAllSent = (): boolean => connections.map((connection) => connection.flush()).every(Boolean);
+/** Ends all of them, once the kernel has taken what is unsent, or `ms` are over. Blocks the thread. */
+export const closeAll = (connections: readonly LocalConnection[], ms = lingerMs): void => {
+  const untilMs = performance.now() + ms;
+  const isAllSent = (): boolean => connections.map((connection) => connection.push()).every(Boolean);
   while (!isAllSent() && performance.now() < untilMs) Bun.sleepSync(1);
   for (const connection of connections) connection.drop();
 };

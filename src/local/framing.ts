@@ -2,40 +2,98 @@
  * Messages of frames in a stream of bytes, which has no ends of its own: the bytes of a message are told before it, and those of a
  * frame before that one, each as four bytes, the lowest first.
  */
-import { localBytesMax } from "../limits.ts";
 import { charBytesMax } from "../zmq/message.ts";
 
 const sizeBytes = 4;
-/** bytes: most messages fit, and what a reader keeps when it has nothing to read. */
+/** bytes: most messages fit, and what a reader or a writer keeps when there is nothing to read or write. */
 const usualBytes = 64 * 1024;
 
-const usual = Buffer.allocUnsafeSlow(usualBytes);
+/** A part of a stream: what has been written to it from `start` to `end`. */
+interface Piece {
+  readonly bytes: Buffer;
+  start: number;
+  end: number;
+}
 
-/** The bytes of a message. They are good until the next call. */
-export const encodeMessage = (frames: readonly (Uint8Array | string)[]): Uint8Array => {
-  let bytesMax = sizeBytes;
-  for (const frame of frames) bytesMax += sizeBytes + frame.length * (typeof frame === "string" ? charBytesMax : 1);
-  const bytes = bytesMax <= usualBytes ? usual : Buffer.allocUnsafeSlow(bytesMax);
-  let at = sizeBytes;
-  for (const frame of frames) {
-    const start = at + sizeBytes;
-    let size = frame.length;
-    if (typeof frame === "string") size = bytes.write(frame, start);
-    else bytes.set(frame, start);
-    bytes.writeUInt32LE(size, at);
-    at = start + size;
+/** Keeps messages as bytes, in few pieces, until they are taken. */
+export class MessageWriter {
+  /** bytes that wait. */
+  size = 0;
+  /** Never empty. */
+  readonly #pieces: Piece[] = [{ bytes: Buffer.allocUnsafeSlow(usualBytes), start: 0, end: 0 }];
+
+  add(frames: readonly (Uint8Array | string)[]): void {
+    const piece = this.#pieceFor(frames);
+    const { bytes, end: begun } = piece;
+    let at = begun + sizeBytes;
+    for (const frame of frames) {
+      const start = at + sizeBytes;
+      let size = frame.length;
+      if (typeof frame === "string") size = bytes.write(frame, start);
+      else bytes.set(frame, start);
+      bytes.writeUInt32LE(size, at);
+      at = start + size;
+    }
+    bytes.writeUInt32LE(at - begun - sizeBytes, begun);
+    piece.end = at;
+    this.size += at - begun;
   }
-  bytes.writeUInt32LE(at - sizeBytes, 0);
-  return bytes.subarray(0, at);
-};
+
+  /** Some of the bytes that wait, the first ones; they are good until the next call. */
+  first(): Uint8Array {
+    const [piece] = this.#pieces;
+    return piece === undefined ? noBytes : piece.bytes.subarray(piece.start, piece.end);
+  }
+
+  /** So many of the first ones wait no more. */
+  took(size: number): void {
+    const [piece] = this.#pieces;
+    if (piece === undefined) return;
+    this.size -= size;
+    piece.start += size;
+    if (piece.start < piece.end) return;
+    if (this.#pieces.length > 1) this.#pieces.shift();
+    else if (piece.bytes.length > usualBytes) this.clear();
+    else {
+      piece.start = 0;
+      piece.end = 0;
+    }
+  }
+
+  clear(): void {
+    this.size = 0;
+    this.#pieces.splice(0, this.#pieces.length, { bytes: Buffer.allocUnsafeSlow(usualBytes), start: 0, end: 0 });
+  }
+
+  /** The last one if the message fits there, or else another. */
+  #pieceFor(frames: readonly (Uint8Array | string)[]): Piece {
+    let bytesMax = sizeBytes;
+    for (const frame of frames) bytesMax += sizeBytes + frame.length * (typeof frame === "string" ? charBytesMax : 1);
+    const last = this.#pieces.at(-1);
+    if (last !== undefined && last.end + bytesMax <= last.bytes.length) return last;
+    const piece = { bytes: Buffer.allocUnsafeSlow(Math.max(usualBytes, bytesMax)), start: 0, end: 0 };
+    // One that holds nothing is in the way.
+    if (this.size === 0) this.#pieces.length = 0;
+    this.#pieces.push(piece);
+    return piece;
+  }
+}
+
+const noBytes = new Uint8Array(0);
 
 /** Takes bytes as they come, and gives the messages that are whole. */
 export class MessageReader {
+  readonly #messageBytesMax: number;
   /** What has come is no message: what follows cannot be told apart any more. */
   isBroken = false;
   #bytes = Buffer.allocUnsafeSlow(usualBytes);
   #start = 0;
   #end = 0;
+
+  /** @param messageBytesMax a message of more is none */
+  constructor(messageBytesMax: number) {
+    this.#messageBytesMax = messageBytesMax;
+  }
 
   /** bytes that have come and not been given. */
   get unread(): number {
@@ -58,8 +116,11 @@ export class MessageReader {
     this.#check();
   }
 
-  /** The next message, its frames in bytes of their own; null where none is whole. */
-  next(): Buffer[] | null {
+  /**
+   * The next message, its frames in bytes of their own; null where none is whole. Of one with more than `framesMax` frames only so
+   * many are kept.
+   */
+  next(framesMax = Number.POSITIVE_INFINITY): Buffer[] | null {
     if (!this.hasMessage) return null;
     const end = this.#start + sizeBytes + this.#size;
     const frames: Buffer[] = [];
@@ -67,6 +128,7 @@ export class MessageReader {
       const start = at + sizeBytes;
       at = start + (start <= end ? this.#bytes.readUInt32LE(at) : 0);
       if (at > end) return this.#break();
+      if (frames.length === framesMax) continue;
       const frame = Buffer.allocUnsafeSlow(at - start);
       this.#bytes.copy(frame, 0, start, at);
       frames.push(frame);
@@ -83,7 +145,7 @@ export class MessageReader {
   }
 
   #check(): void {
-    if (this.unread >= sizeBytes && this.#size > localBytesMax) this.#break();
+    if (this.unread >= sizeBytes && this.#size > this.#messageBytesMax) this.#break();
   }
 
   #break(): null {

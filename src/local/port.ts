@@ -1,15 +1,12 @@
-/**
- * The router's end: a Unix socket at which the engine's own workers join it. Its file is for its user alone, so whoever comes is
- * one who could do as the engine does anyway, and needs no key.
- */
-import { readFileSync, rmSync } from "node:fs";
+/** The end of who listens at a Unix socket, for processes of the same machine. */
+import { rmSync } from "node:fs";
 import type { Socket, UnixSocketListener } from "bun";
-import { beatIntervalMs, beatSilenceMs, workersMax } from "../limits.ts";
+import { beatIntervalMs, beatSilenceMs, localBytesMax } from "../limits.ts";
 import { Pulse } from "../pulse.ts";
-import { duplicateOf, libc } from "../zmq/library.ts";
+import { duplicateOf, libc } from "../zmq/libc.ts";
 import type { SendResult } from "../zmq/socket.ts";
 import { closeAll, LocalConnection } from "./connection.ts";
-import { isDead, peerPid } from "./unix.ts";
+import { isDead, partOf } from "./unix.ts";
 
 /** No key of a libzmq peer begins with it: each of their characters is a byte. */
 const keyPrefix = "→";
@@ -21,23 +18,34 @@ interface Half {
   isOld: boolean;
 }
 
+export interface LocalPortOptions {
+  /** Of a file, which is for its user alone; or a name without one, behind NUL, which is for everybody. */
+  readonly path: string;
+  /** Is given each connection and the key by which it is sent to; who reads it is to be set then. */
+  readonly joined: (connection: LocalConnection, key: string) => void;
+  readonly connectionsMax: number;
+  /** bytes of one message that comes, and of what one has not read yet. */
+  readonly bytesMax?: number;
+  /** ms after which it is looked whether a peer was halted. */
+  readonly silenceMs?: number;
+}
+
 export class LocalPort {
+  readonly #options: Required<LocalPortOptions>;
   readonly #listener: UnixSocketListener<undefined>;
-  readonly #joined: (connection: LocalConnection, key: string) => void;
   readonly #connections = new Map<string, LocalConnection>();
-  /** By the pid of who has connected. */
-  readonly #halves = new Map<number, Half>();
+  /** By the lines that they are of. */
+  readonly #halves = new Map<string, Half>();
+  /** Those that have something to send since the last `flush`. */
+  readonly #gathering = new Set<LocalConnection>();
   readonly #looks: Pulse;
   #count = 0;
 
-  /**
-   * Takes the place of one that a router has left behind. Throws what the system says.
-   * @param joined is given each connection and the key by which it is sent to; who reads it is to be set then
-   * @param silenceMs after which it is looked whether a peer was halted
-   */
-  constructor(path: string, joined: (connection: LocalConnection, key: string) => void, silenceMs = beatSilenceMs) {
-    this.#joined = joined;
-    rmSync(path, { force: true });
+  /** Takes the place of a file that somebody has left behind. Throws what the system says. */
+  constructor({ bytesMax = localBytesMax, silenceMs = beatSilenceMs, ...options }: LocalPortOptions) {
+    this.#options = { bytesMax, silenceMs, ...options };
+    const { path } = options;
+    if (!path.startsWith("\0")) rmSync(path, { force: true });
     const mask = process.umask(0o177);
     try {
       const socket = { open: (stranger: Socket<undefined>) => this.#open(stranger), data: () => undefined };
@@ -48,7 +56,7 @@ export class LocalPort {
     this.#looks = new Pulse(Math.min(beatIntervalMs, silenceMs), () => {
       this.#forgetClosed();
       this.#endHalves();
-      this.#endHalted(silenceMs);
+      for (const connection of this.#connections.values()) connection.endIfHalted(silenceMs);
     });
   }
 
@@ -57,9 +65,19 @@ export class LocalPort {
     return key.startsWith(keyPrefix);
   }
 
-  /** Sends a whole message or nothing; never waits. */
-  trySend(key: string, frames: readonly (Uint8Array | string)[]): SendResult {
-    return this.#connections.get(key)?.trySend(frames) ?? "unreachable";
+  /** Takes a whole message or nothing, to be sent by the next `flush`. */
+  gather(key: string, frames: readonly (Uint8Array | string)[]): SendResult {
+    const connection = this.#connections.get(key);
+    if (connection === undefined) return "unreachable";
+    const result = connection.gather(frames);
+    if (result === "sent") this.#gathering.add(connection);
+    return result;
+  }
+
+  /** Sends what was gathered, as far as it is read; the rest goes out by and by. @param isUrgent who reads is waited for a little */
+  flush(isUrgent = false): void {
+    for (const connection of this.#gathering) if (!connection.flush() && isUrgent) connection.pushOut();
+    this.#gathering.clear();
   }
 
   /** What is unsent goes out within the lingering time. */
@@ -71,36 +89,38 @@ export class LocalPort {
     this.#listener.stop(true);
   }
 
-  /** Takes the socket from Bun before anything is read from it. A process connects both of a line one right after the other. */
+  /** Takes the socket from Bun before anything is read from it. */
   #open(stranger: Socket<undefined>): void {
     // Bun's types leave it out.
     const descriptor = duplicateOf((stranger as Socket<undefined> & { readonly fd: number }).fd);
     stranger.terminate();
-    if (descriptor === null) return;
-    const pid = peerPid(descriptor);
-    const half = pid === null ? undefined : this.#takeHalf(pid);
-    if (half !== undefined) {
-      // Its owner has given it up: whoever halts a router finds it with one after the other in its backlog.
-      if (isDead(descriptor)) {
-        libc.close(half.descriptor);
-        libc.close(descriptor);
-        return;
-      }
-      const connection = new LocalConnection({ messages: half.descriptor, bell: descriptor });
-      const key = `${keyPrefix}${++this.#count}`;
-      this.#connections.set(key, connection);
-      this.#joined(connection, key);
-    } else if (pid !== null && this.#makeRoom()) this.#halves.set(pid, { descriptor, isOld: false });
-    else libc.close(descriptor);
+    if (descriptor !== null && !this.#take(descriptor)) libc.close(descriptor);
   }
 
-  /** Not one that its owner has given up since. */
-  #takeHalf(pid: number): Half | undefined {
-    const half = this.#halves.get(pid);
-    this.#halves.delete(pid);
-    if (half === undefined || !isDead(half.descriptor)) return half;
-    libc.close(half.descriptor);
-    return undefined;
+  /** Whether it is wanted: as the first of a line, or as the second of one that is there. */
+  #take(descriptor: number): boolean {
+    const part = partOf(descriptor);
+    if (part === null) return false;
+    if (!part.isBell) {
+      // Of one of the same name nobody has the other end any more.
+      this.#dropHalf(part.line);
+      if (!this.#makeRoom()) return false;
+      this.#halves.set(part.line, { descriptor, isOld: false });
+      return true;
+    }
+    const half = this.#halves.get(part.line);
+    if (half === undefined) return false;
+    this.#halves.delete(part.line);
+    // Its owner has given it up: whoever halts a router finds it with one after the other in its backlog.
+    if (isDead(descriptor) || isDead(half.descriptor)) {
+      libc.close(half.descriptor);
+      return false;
+    }
+    const connection = new LocalConnection({ messages: half.descriptor, bell: descriptor }, this.#options.bytesMax);
+    const key = `${keyPrefix}${++this.#count}`;
+    this.#connections.set(key, connection);
+    this.#options.joined(connection, key);
+    return true;
   }
 
   #forgetClosed(): void {
@@ -109,36 +129,20 @@ export class LocalPort {
 
   #makeRoom(): boolean {
     this.#forgetClosed();
-    return this.#connections.size + this.#halves.size < workersMax;
+    return this.#connections.size + this.#halves.size < this.#options.connectionsMax;
   }
 
   /** Of somebody who does not know how to connect, or has died in between. */
   #endHalves(): void {
-    for (const [pid, half] of this.#halves) {
-      if (half.isOld) {
-        libc.close(half.descriptor);
-        this.#halves.delete(pid);
-      }
+    for (const [line, half] of this.#halves) {
+      if (half.isOld) this.#dropHalf(line);
       half.isOld = true;
     }
   }
 
-  /** The kernel tells of a process that has died, but not of one that was halted, and may be holding what drives the robot. */
-  #endHalted(silenceMs: number): void {
-    for (const connection of this.#connections.values()) {
-      if (connection.closed || performance.now() - connection.heardAt < silenceMs) continue;
-      const pid = peerPid(connection.descriptor);
-      if (pid !== null && isHalted(pid)) connection.end();
-    }
+  #dropHalf(line: string): void {
+    const half = this.#halves.get(line);
+    if (half !== undefined) libc.close(half.descriptor);
+    this.#halves.delete(line);
   }
 }
-
-/** Whether it was stopped by a signal or a debugger, proc(5). The name before its state may have any character. */
-const isHalted = (pid: number): boolean => {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-    return /^[Tt]/.test(stat.slice(stat.lastIndexOf(")") + 2));
-  } catch {
-    return false; // It has ended: of that the connection tells.
-  }
-};

@@ -1,5 +1,6 @@
 /** Unix sockets by their descriptors, unix(7). */
-import { cString, libc, pollEntries, pollHangUp, pollReturnedOffset, socketOption } from "../zmq/library.ts";
+import { readFileSync } from "node:fs";
+import { cString, libc, pollEntries, pollHangUp, pollReturnedOffset, socketOption } from "../zmq/libc.ts";
 
 const unixFamily = 1; // AF_UNIX
 const stream = 1 | 0o2004000; // SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, socket(2)
@@ -13,27 +14,62 @@ export interface Line {
   readonly bell: number;
 }
 
-/** Both sockets of a line to who listens at the path, one right after the other; null where nobody does, or has no time. */
+/** Behind the name of a line's first socket it is that of its second. */
+const bellSuffix = "/bell";
+
+/**
+ * Both sockets of a line to who listens at the path, each bound to a name by which that one knows which two belong together; null
+ * where nobody does, or has no time. A path that begins with NUL is a name without a file, of the network namespace.
+ */
 export const dial = (path: string): Line | null => {
-  const messages = connectTo(path);
+  const messages = connectTo(path, "");
   if (messages === null) return null;
-  const bell = connectTo(path);
+  const bell = connectTo(path, `${nameOf(libc.getsockname, messages)}${bellSuffix}`);
   if (bell !== null) return { messages, bell };
   libc.close(messages);
   return null;
 };
 
-const connectTo = (path: string): number | null => {
+/** @param ownName of this end; the kernel gives one that nobody has where it is empty */
+const connectTo = (path: string, ownName: string): number | null => {
   const descriptor = libc.socket(unixFamily, stream, 0);
   if (descriptor < 0) return null;
-  const name = cString(path);
-  const address = Buffer.alloc(2 + name.length);
-  address.writeUInt16LE(unixFamily, 0);
-  name.copy(address, 2);
+  const own = addressOf(ownName);
+  const address = addressOf(path);
   // At a Unix socket that is done at once, or not at all.
-  if (libc.connect(descriptor, address, address.length) === 0) return descriptor;
+  const isConnected =
+    libc.bind(descriptor, own, own.length) === 0 && libc.connect(descriptor, address, address.length) === 0;
+  if (isConnected) return descriptor;
   libc.close(descriptor);
   return null;
+};
+
+/** struct sockaddr_un: a path ends with NUL, a name without a file begins so and ends where the address does. */
+const addressOf = (path: string): Buffer => {
+  const name = path === "" ? Buffer.alloc(0) : path.startsWith("\0") ? Buffer.from(path, "latin1") : cString(path);
+  const family = Buffer.alloc(2);
+  family.writeUInt16LE(unixFamily, 0);
+  return Buffer.concat([family, name]);
+};
+
+const addressBytesMax = 110; // sizeof(struct sockaddr_un)
+
+/** Of an end that has no file; empty where there is none. */
+const nameOf = (call: typeof libc.getsockname, descriptor: number): string => {
+  const address = Buffer.alloc(addressBytesMax);
+  const size = new Uint32Array([addressBytesMax]);
+  if (call(descriptor, address, size) !== 0) return "";
+  return address.toString("latin1", 2, size[0]);
+};
+
+/** Which line a socket belongs to that somebody has connected by `dial`, and as which of its two; null for anything else. */
+export const partOf = (descriptor: number): { readonly line: string; readonly isBell: boolean } | null => {
+  const name = nameOf(libc.getpeername, descriptor);
+  const pid = peerPid(descriptor);
+  if (!name.startsWith("\0") || pid === null) return null;
+  const isBell = name.endsWith(bellSuffix);
+  // Names are free for all: one of another's line does not do.
+  return { line: `${pid} ${isBell ? name.slice(0, -bellSuffix.length) : name}`, isBell };
 };
 
 /** Whether the other end has been closed, be there something to read yet. */
@@ -45,3 +81,13 @@ export const isDead = (descriptor: number): boolean => {
 /** Of the process that has connected; null where the system does not say. */
 export const peerPid = (descriptor: number): number | null =>
   socketOption(descriptor, credentialsOption, credentialsCount)?.[0] ?? null;
+
+/** Whether a process was stopped by a signal or a debugger, proc(5). The name before its state may have any character. */
+export const isHalted = (pid: number): boolean => {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    return /^[Tt]/.test(stat.slice(stat.lastIndexOf(")") + 2));
+  } catch {
+    return false; // It has ended: of that the connection tells.
+  }
+};

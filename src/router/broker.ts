@@ -7,14 +7,14 @@
 import type { Access } from "../access/access.ts";
 import type { Stopped } from "../lifecycle.ts";
 import { beatSilenceMs, stopGraceMs as stopGraceMsDefault } from "../limits.ts";
+import type { Arrival } from "../wire/arrival.ts";
 import type { BackendMessage, ReadyHeader, WorkerHeader } from "../wire/backend.ts";
-import type { BadRequest, Request } from "../wire/requests.ts";
 import { refusalOfWorker } from "../wire/rights.ts";
 import { Catalogue, type KnownTask } from "./catalogue.ts";
 import { dispatch } from "./dispatch.ts";
 import { type Effect, toWorker } from "./effects.ts";
 import { Enlistment } from "./enlistment.ts";
-import type { Requestor, Stop } from "./job.ts";
+import type { Stop } from "./job.ts";
 import { Jobs, type JobsOptions } from "./jobs.ts";
 import { Losses } from "./losses.ts";
 import { failureBy, success, successOfStranger } from "./outcome.ts";
@@ -25,16 +25,11 @@ import type { SecurityKind } from "./status.ts";
 import { jobsOf, type Worker, Workers } from "./workers.ts";
 
 export type BrokerEvent =
-  /** `user`: the name of the key that its sender was authenticated by; null on a socket without CURVE. */
-  | {
-      readonly type: "request";
-      readonly requestor: Requestor;
-      readonly user: string | null;
-      readonly request: Request | BadRequest;
-    }
+  | Arrival
   | {
       readonly type: "worker";
       readonly key: string;
+      /** The name of the key that it was authenticated by; null where nobody is known. */
       readonly user: string | null;
       readonly message: BackendMessage<WorkerHeader>;
     }
@@ -50,8 +45,6 @@ export type BrokerEvent =
   | { readonly type: "stopped"; readonly stopped: Stopped | null }
   /** And that a reset does not come. */
   | { readonly type: "resetRefused"; readonly why: string }
-  /** A requestor's connection is gone. `peer`: its routing id. */
-  | { readonly type: "lost"; readonly peer: Uint8Array }
   /** The supervisor has died, and all its workers with it. */
   | { readonly type: "orphaned" }
   /** Take nothing new; end what waits. */

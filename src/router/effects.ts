@@ -1,7 +1,7 @@
 /** What the broker wants done. It does nothing itself: router.ts sends, and prints what it is told to print. */
 import type { Stopped } from "../lifecycle.ts";
 import type { RouterHeader } from "../wire/backend.ts";
-import type { Requestor } from "./job.ts";
+import type { Requestor } from "../wire/envelope.ts";
 
 export type Effect =
   | { readonly to: "requestor"; readonly requestor: Requestor; readonly frames: readonly (Uint8Array | string)[] }

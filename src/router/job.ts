@@ -2,13 +2,11 @@
 
 import type { Share } from "../access/shares.ts";
 import { priorityDefault, priorityMax } from "../limits.ts";
+import type { Requestor } from "../wire/envelope.ts";
 import type { ErrorCode } from "../wire/errors.ts";
 import type { Meta } from "../wire/frames.ts";
 import type { Policy, TaskOptions } from "../wire/policy.ts";
 import type { Worker } from "./workers.ts";
-
-/** The envelope that a reply needs to find who asked. Opaque to the broker. */
-export type Requestor = readonly Uint8Array[];
 
 /** One message of a requestor that waits for its one terminal reply: one job, or as many as a batch has parts. */
 export interface Request {

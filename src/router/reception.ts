@@ -2,6 +2,7 @@
  * What requestors ask for, taken in: answered at once, refused, or made to jobs that wait.
  */
 import { Access } from "../access/access.ts";
+import type { Requestor } from "../wire/envelope.ts";
 import { encodeData, packNow } from "../wire/frames.ts";
 import type { Json } from "../wire/json.ts";
 import type { BadRequest, Control, Request, TaskPart } from "../wire/requests.ts";
@@ -12,7 +13,7 @@ import { DeadMen } from "./deadman.ts";
 import type { Effect } from "./effects.ts";
 import { Emergency } from "./emergency.ts";
 import { isStoppable } from "./endings.ts";
-import { createJob, type Draft, deadmanOf, type Job, openJobs, type Requestor, type Stop } from "./job.ts";
+import { createJob, type Draft, deadmanOf, type Job, openJobs, type Stop } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
 import type { Asked, Requests } from "./requests.ts";
 import type { Statistics } from "./statistics.ts";
@@ -101,8 +102,8 @@ export class Reception {
     }
   }
 
-  /** Its connection is gone: what it had to stand by ends. @param peer its routing id */
-  lost(peer: Uint8Array, now: number): Effect[] {
+  /** Its connection is gone: what it had to stand by ends. @param peer key of that */
+  lost(peer: string, now: number): Effect[] {
     return this.requests
       .guardedOf(peer)
       .flatMap((request) => this.#deadMen.end(request, "the connection of its requestor is gone", now));

@@ -4,13 +4,13 @@
  */
 import { Shares } from "../access/shares.ts";
 import { batchResultBytesMax, bytesPerClientMax, jobsPerClientMax, progressIntervalMs } from "../limits.ts";
-import { rememberLast, routingKey } from "../wire/envelope.ts";
+import { type Requestor, rememberLast } from "../wire/envelope.ts";
 import type { ErrorBody, ErrorCode } from "../wire/errors.ts";
 import { encodeData, encodeError, type Meta, packNow } from "../wire/frames.ts";
 import { asBuffer } from "../wire/json.ts";
 import { encodeReplyMeta, partFromError } from "../wire/replies.ts";
 import type { Effect } from "./effects.ts";
-import type { Job, Request, Requestor } from "./job.ts";
+import type { Job, Request } from "./job.ts";
 import { Multimap } from "./multimap.ts";
 import type { Outcome } from "./outcome.ts";
 
@@ -24,7 +24,7 @@ export interface Asked {
 
 export class Requests {
   readonly #bySerial = new Map<string, Request>();
-  /** Those that end when their requestor is gone, by its routing id. */
+  /** Those that end when their requestor is gone, by the key of its connection. */
   readonly #guarded = new Multimap<string, Request>();
   readonly #shares = new Shares({ jobs: jobsPerClientMax, bytes: bytesPerClientMax });
   /** Of the results of all batches that are not complete. */
@@ -46,7 +46,7 @@ export class Requests {
       const message = `META.serial: ${JSON.stringify(meta.serial)} is the serial of a request that is not answered yet`;
       return { code: "BAD_FRAME", message };
     }
-    const share = this.#shares.take(requestor, user, parts, bytes);
+    const share = this.#shares.take(requestor.peer, user, parts, bytes);
     if (typeof share === "string") return { code: "QUEUE_FULL", message: share };
     const request: Request = {
       requestor,
@@ -65,13 +65,13 @@ export class Requests {
       deadmanMs,
     };
     if (key !== null) this.#bySerial.set(key, request);
-    if (deadmanMs < Number.POSITIVE_INFINITY) this.#guarded.add(peerOf(requestor), request);
+    if (deadmanMs < Number.POSITIVE_INFINITY) this.#guarded.add(requestor.peer, request);
     return request;
   }
 
-  /** Those that end when this peer is gone. @param peer its routing id */
-  guardedOf(peer: Uint8Array): readonly Request[] {
-    return [...this.#guarded.get(routingKey(peer))];
+  /** Those that end when this peer is gone. @param peer key of its connection */
+  guardedOf(peer: string): readonly Request[] {
+    return [...this.#guarded.get(peer)];
   }
 
   /** How many connections have such. */
@@ -146,7 +146,7 @@ export class Requests {
   }
 
   #close(request: Request): void {
-    if (request.deadmanMs < Number.POSITIVE_INFINITY) this.#guarded.delete(peerOf(request.requestor), request);
+    if (request.deadmanMs < Number.POSITIVE_INFINITY) this.#guarded.delete(request.requestor.peer, request);
     this.#resultBytes -= request.resultBytes;
     this.#shares.release(request.share, request.parts, request.bytes);
     if (request.key !== null) this.#bySerial.delete(request.key);
@@ -175,17 +175,14 @@ const interimReply = (
   frames: [encodeReplyMeta(by, type, meta.version, meta.serial), body],
 });
 
-const peerOf = ([peer = noBytes]: Requestor): string => routingKey(peer);
-
-const noBytes = new Uint8Array(0);
-
 /**
- * Routing ids are bytes: as text of as many characters they cannot be confused. They are chosen by peers, so that one could
- * take another's: the user is part of it, whose name has no space.
+ * With the length of each part, so that no two addresses can be confused. Routing ids are chosen by peers, so that one could take
+ * another's: the user is part of it, whose name has no space.
  */
 const keyOf = ({ requestor, user }: Pick<Asked, "requestor" | "user">, serial: string): string =>
   `${user ?? ""} ${addressOf(requestor)} ${serial}`;
 
-const addressOf = rememberLast((requestor: Requestor): string =>
-  requestor.map((frame) => `${frame.length}:${asBuffer(frame).toString("latin1")}`).join(""),
-);
+const addressOf = rememberLast(({ peer, envelope }: Requestor): string => {
+  const [, ...hops] = envelope.map((frame) => asBuffer(frame).toString("latin1"));
+  return [peer, ...hops].map((part) => `${part.length}:${part}`).join("");
+});

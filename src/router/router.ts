@@ -4,6 +4,7 @@
  */
 
 import { isLoopback } from "../exposure.ts";
+import { Frontend } from "../frontend/frontend.ts";
 import {
   hasSupervisor,
   onStopSignal,
@@ -21,14 +22,15 @@ import {
   messageFramesMax,
   peerQueueMessagesMax,
   stallReadMsMax,
+  workersMax,
 } from "../limits.ts";
-import { LocalPort } from "../local/port.ts";
+import { LocalPort, type LocalPortOptions } from "../local/port.ts";
 import { say, warn } from "../log.ts";
 import { Pulse } from "../pulse.ts";
+import type { Arrival } from "../wire/arrival.ts";
 import { decodeFromWorker, encodeBackend } from "../wire/backend.ts";
-import { openEnvelope, routingKey } from "../wire/envelope.ts";
+import { routingKey } from "../wire/envelope.ts";
 import { ProtocolError } from "../wire/errors.ts";
-import { decodeRequest } from "../wire/requests.ts";
 import { terminateContext } from "../zmq/context.ts";
 import { Gate } from "../zmq/gate.ts";
 import { lostConnection, saysLost } from "../zmq/lost.ts";
@@ -63,8 +65,10 @@ export interface RouterOptions {
  */
 export const runRouter = async (options: RouterOptions): Promise<void> => {
   const gate = await Gate.open();
-  const frontend = new Router({ ...socketOptions, ...gate.serverOptions, disconnectMessage: lostConnection });
+  const frontend = new Frontend(gate, (inbox) => drain(inbox, fromRequestor));
   const backend = new Router({ ...socketOptions, ...gate.serverOptions, disconnectMessage: lostConnection });
+  /** For the engine's own workers, once they may join. */
+  let own: LocalPort | null = null;
   const front = `[ROUTER-${options.port}(FRONTEND)]`;
   const back = `[ROUTER-${options.backendPort}(BACKEND)]`;
   const security = gate.hasKeys ? "curve" : isLoopback(options.host) ? "none" : "insecure";
@@ -110,13 +114,15 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   /** What is done may bring what is to be done: a worker that cannot be reached. */
   const performAll = (): void => {
     for (let batch = wanted.splice(0); batch.length > 0; batch = wanted.splice(0)) perform(batch);
+    own?.flush();
+    frontend.flush();
   };
 
   const perform = (effects: readonly Effect[]): void => {
     for (const effect of effects) {
       switch (effect.to) {
         case "requestor": {
-          const result = frontend.trySend([...effect.requestor, ...effect.frames]);
+          const result = frontend.gather(effect.requestor, effect.frames);
           if (result === "full") drop("requestorNotReading", `${front} Dropped a reply: its requestor does not read`);
           else if (result === "unreachable") drop("requestorGone", `${front} Dropped a reply: its requestor is gone`);
           else if (options.verbose) say(`${back} Forwarding: ${show(effect.frames)}`);
@@ -125,7 +131,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
         case "worker": {
           const message = encodeBackend(effect.header, effect.bodies);
           const result = own?.has(effect.key)
-            ? own.trySend(effect.key, message)
+            ? own.gather(effect.key, message)
             : backend.trySend([routingId(effect.key), ...message]);
           if (result !== "sent") happen({ type: "disconnected", key: effect.key });
           else if (options.verbose && effect.bodies.length > 0) say(`${front} Forwarding: ${show(effect.bodies)}`);
@@ -148,10 +154,10 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   };
 
   /** Not all that there may be: the other socket, and the jobs that are here by now, have their turn in between. */
-  const drain = <Message>(socket: Inbox<Message>, receive: (message: Message) => void): void => {
+  const drain = <Message>(next: () => Message | null, receive: (message: Message) => void): void => {
     let count = 0;
     for (; count < drainMessagesMax; count++) {
-      const message = socket.tryReceive(envelopeFramesMax + messageFramesMax + 1);
+      const message = next();
       if (message === null) break;
       receive(message);
       // What comes alone does not wait until it is known that nothing else has come.
@@ -160,12 +166,10 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
     if (count > 1) dispatch();
   };
 
-  const fromRequestor = (message: Uint8Array[]): void => {
-    const [id = noBytes, ...rest] = message;
-    if (saysLost(rest)) return happen({ type: "lost", peer: id });
-    const { envelope, frames, error } = openEnvelope(message);
-    const request = error === undefined ? decodeRequest(frames) : { kind: "bad" as const, meta: null, error };
-    happen({ type: "request", requestor: envelope, user: gate.userOf(frontend), request });
+  const fromRequestor = (arrival: Arrival): void => {
+    happen(arrival);
+    if (arrival.type === "lost") return;
+    const { request } = arrival;
     // It waits for nothing, be it what else has come with it.
     if (request.kind === "control" && request.control.command === "estop") performAll();
   };
@@ -193,12 +197,13 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   };
 
   say(`Starting [ROUTER] on socket: ${options.host}:${options.port}`);
-  bind(frontend, "frontend", options.host, options.port);
+  binding("frontend", options.host, options.port, () => frontend.bind(options.host, options.port));
   say(`${front} Listener online`);
-  bind(backend, "backend", options.host, options.backendPort);
+  binding("backend", options.host, options.backendPort, () =>
+    backend.bind(`tcp://${options.host}:${options.backendPort}`),
+  );
   say(`${back} Listener online`);
 
-  gate.guard(frontend);
   gate.guard(backend);
   gate.onAccess((access) => turn({ type: "access", access }));
 
@@ -211,11 +216,16 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   // Only then the first request: until it is told the tasks, it would call each of them unknown.
   if (hasSupervisor()) await told.promise;
   reactor.mayWaitHere = () => true;
-  frontend.onReadable(() => drain(frontend, fromRequestor));
-  backend.onReadable(() => drain(backend, fromBackend));
-  const own = openWorkSocket(options.workSocket, (connection, key) =>
-    connection.onReadable(() => drain(connection, (frames) => fromWorker(key, gate.ownUser, frames))),
+  backend.onReadable(() => drain(() => backend.tryReceive(backendFramesMax), fromBackend));
+  own = openWorkSocket(options.workSocket, (connection, key) =>
+    connection.onReadable(() =>
+      drain(
+        () => connection.tryReceive(backendFramesMax),
+        (frames) => fromWorker(key, gate.ownUser, frames),
+      ),
+    ),
   );
+  binding("frontend", options.host, options.port, () => frontend.open());
   // Silence has no time of its own at which it begins to count.
   using _ticks = new Pulse(beatIntervalMs, () => turn({ type: "tick" }));
   say("[ROUTER-MASTER] Routing started");
@@ -245,17 +255,15 @@ const socketOptions = {
   receiveHighWaterMark: peerQueueMessagesMax,
 } as const;
 
-/** Of which messages are taken. */
-interface Inbox<Message> {
-  tryReceive(framesMax: number): Message | null;
-}
+const backendFramesMax = envelopeFramesMax + messageFramesMax + 1;
 
 const noBytes = new Uint8Array(0);
 
-const openWorkSocket = (path: string | null, joined: ConstructorParameters<typeof LocalPort>[1]): LocalPort | null => {
+/** At which the engine's own workers join. Its file is for its user alone, who could do as the engine does anyway: so they need no key. */
+const openWorkSocket = (path: string | null, joined: LocalPortOptions["joined"]): LocalPort | null => {
   if (path === null) return null;
   try {
-    return new LocalPort(path, joined);
+    return new LocalPort({ path, joined, connectionsMax: workersMax });
   } catch (failure) {
     const why = (failure as Error).message;
     throw new StartError(
@@ -264,9 +272,9 @@ const openWorkSocket = (path: string | null, joined: ConstructorParameters<typeo
   }
 };
 
-const bind = (socket: Router, name: string, host: string, port: number): void => {
+const binding = (name: string, host: string, port: number, bind: () => void): void => {
   try {
-    socket.bind(`tcp://${host}:${port}`);
+    bind();
   } catch (error) {
     throw new StartError(describeBindError(error, `the router's ${name}`, `${host}:${port}`));
   }

@@ -6,21 +6,28 @@ import { envelopeBytesMax, envelopeFramesMax } from "../limits.ts";
 import { ProtocolError } from "./errors.ts";
 import { asBuffer } from "./json.ts";
 
-export interface Enveloped {
-  /** up to and with the empty delimiter */
+/** Who has asked, and where an answer goes. */
+export interface Requestor {
+  /** Key of the connection that it came by. */
+  readonly peer: string;
+  /** What a ROUTER socket takes before the answer, up to and with the empty delimiter; empty for any other connection. */
   readonly envelope: readonly Uint8Array[];
+}
+
+export interface Enveloped {
+  readonly requestor: Requestor;
   readonly frames: readonly Uint8Array[];
 }
 
 const delimiter = new Uint8Array(0);
 
-/** The last one of a requestor without proxies: messages of one come in rows, and its routing id is the same frame then. */
-let lastEnvelope: readonly Uint8Array[] = [];
+/** The last one without proxies: messages of one come in rows, and its routing id is the same frame then. */
+let lastRequestor: Requestor = { peer: "", envelope: [] };
 
-/** Where the delimiter is missing or the envelope too large, `error` says so and `envelope` is the one that an answer can take. */
+/** Where the delimiter is missing or the envelope too large, `error` says so and an answer goes to the peer itself. */
 export const openEnvelope = (message: readonly Uint8Array[]): Enveloped & { readonly error?: ProtocolError } => {
-  if (message[0] === lastEnvelope[0] && message[1]?.length === 0)
-    return { envelope: lastEnvelope, frames: message.slice(2) };
+  if (message[0] === lastRequestor.envelope[0] && message[1]?.length === 0)
+    return { requestor: lastRequestor, frames: message.slice(2) };
   let end = 1;
   while (end < message.length && end < envelopeFramesMax && message[end]?.length !== 0) end++;
   if (end >= message.length || end >= envelopeFramesMax) {
@@ -33,13 +40,19 @@ export const openEnvelope = (message: readonly Uint8Array[]): Enveloped & { read
   if (bytesOf(envelope) > envelopeBytesMax) {
     return unopened(message, new ProtocolError("TOO_LARGE", `envelope: more than ${envelopeBytesMax} bytes`));
   }
-  if (end === 1) lastEnvelope = envelope;
-  return { envelope, frames: message.slice(end + 1) };
+  const requestor = requestorOf(envelope);
+  if (end === 1) lastRequestor = requestor;
+  return { requestor, frames: message.slice(end + 1) };
 };
 
+const requestorOf = (envelope: readonly Uint8Array[]): Requestor => ({
+  peer: routingKey(envelope[0] ?? delimiter),
+  envelope,
+});
+
 /** The answer goes to the peer itself, not through the proxies that may be there. */
-const unopened = ([peer = delimiter]: readonly Uint8Array[], error: ProtocolError) => ({
-  envelope: [peer, delimiter],
+const unopened = ([id = delimiter]: readonly Uint8Array[], error: ProtocolError) => ({
+  requestor: requestorOf([id, delimiter]),
   frames: [],
   error,
 });

@@ -1,27 +1,23 @@
 /** A task worker's own port: requestors that skip the router send it the same frames and get the same answers. */
 import { Access } from "../access/access.ts";
 import { type Share, Shares } from "../access/shares.ts";
+import { Frontend, type Inbox } from "../frontend/frontend.ts";
 import {
   directBytesMax,
   directBytesPerClientMax,
   directJobsMax,
   directJobsPerClientMax,
   drainMessagesMax,
-  envelopeFramesMax,
-  frameBytesHardMax,
-  lingerMs,
-  messageFramesMax,
-  peerQueueMessagesMax,
 } from "../limits.ts";
-import { openEnvelope } from "../wire/envelope.ts";
+import type { Arrival } from "../wire/arrival.ts";
+import type { Requestor } from "../wire/envelope.ts";
 import type { ErrorBody, ErrorCode } from "../wire/errors.ts";
 import { encodeError, type Meta } from "../wire/frames.ts";
 import type { TaskOptions } from "../wire/policy.ts";
 import { encodeReplyMeta, partFromError } from "../wire/replies.ts";
-import { decodeRequest, type TaskPart } from "../wire/requests.ts";
+import type { TaskPart } from "../wire/requests.ts";
 import { refusalOfRequest } from "../wire/rights.ts";
 import type { Gate } from "../zmq/gate.ts";
-import { Router } from "../zmq/socket.ts";
 import type { EmergencyStop } from "./emergency-stop.ts";
 import type { Executor } from "./executor.ts";
 import type { Job, Outcome } from "./job.ts";
@@ -41,7 +37,7 @@ export interface DirectPortOptions {
 }
 
 interface Asked {
-  readonly envelope: readonly Uint8Array[];
+  readonly requestor: Requestor;
   /** The name of the key that it came with; null where nobody is known. */
   readonly user: string | null;
   readonly meta: Pick<Meta, "version" | "serial">;
@@ -49,7 +45,7 @@ interface Asked {
 
 export class DirectPort {
   readonly #options: DirectPortOptions;
-  readonly #socket: Router;
+  readonly #frontend: Frontend;
   /** Who might do what until now. */
   #access = Access.nobody;
   /** Jobs that have not ended, and who asked for them. */
@@ -59,41 +55,32 @@ export class DirectPort {
 
   constructor(options: DirectPortOptions) {
     this.#options = options;
-    this.#socket = new Router({
-      ...options.gate.serverOptions,
-      mandatory: true,
-      linger: lingerMs,
-      maxMessageSize: frameBytesHardMax,
-      sendHighWaterMark: peerQueueMessagesMax,
-      receiveHighWaterMark: peerQueueMessagesMax,
-    });
+    this.#frontend = new Frontend(options.gate, (next) => this.#drain(next));
   }
 
   /** Throws ZmqError where the port cannot be had. */
-  bind(endpoint: string): void {
-    this.#socket.bind(endpoint);
-    this.#options.gate.guard(this.#socket);
+  bind(host: string, port: number): void {
+    this.#frontend.bind(host, port);
     this.#options.gate.onAccess((access) => this.#revoke(access));
-    this.#socket.onReadable(() => {
-      for (let count = 0; count < drainMessagesMax; count++) {
-        const message = this.#socket.tryReceive(envelopeFramesMax + messageFramesMax + 1);
-        if (message === null) return;
-        this.#receive(message);
-      }
-    });
+    this.#frontend.open();
   }
 
   close(): void {
-    this.#socket.close();
+    this.#frontend.close();
   }
 
-  #receive(message: Uint8Array[]): void {
-    const { gate } = this.#options;
-    const user = gate.userOf(this.#socket);
-    const { envelope, frames, error } = openEnvelope(message);
-    const request = error === undefined ? decodeRequest(frames) : { kind: "bad" as const, meta: null, error };
-    const asked: Asked = { envelope, user, meta: request.meta ?? { version: 0.1 } };
-    const refusal = refusalOfRequest(gate.access, user, request);
+  #drain(next: Inbox): void {
+    for (let count = 0; count < drainMessagesMax; count++) {
+      const arrival = next();
+      if (arrival === null) break;
+      if (arrival.type === "request") this.#receive(arrival);
+    }
+    this.#frontend.flush();
+  }
+
+  #receive({ requestor, user, request }: Extract<Arrival, { type: "request" }>): void {
+    const asked: Asked = { requestor, user, meta: request.meta ?? { version: 0.1 } };
+    const refusal = refusalOfRequest(this.#options.gate.access, user, request);
     if (refusal !== null) return this.#fail(asked, "UNAUTHORIZED", refusal);
     switch (request.kind) {
       case "bad":
@@ -146,11 +133,11 @@ export class DirectPort {
   }
 
   /** Or why that would be too much, in one line. */
-  #takeShare({ envelope, user }: Asked, jobs: number, bytes: number): Share | string {
+  #takeShare({ requestor, user }: Asked, jobs: number, bytes: number): Share | string {
     if (this.#held.size + jobs > directJobsMax || this.#heldBytes + bytes > directBytesMax) {
       return `${this.#held.size} jobs (${this.#heldBytes} bytes) are waiting here already; ask again later`;
     }
-    const share = this.#shares.take(envelope, user, jobs, bytes);
+    const share = this.#shares.take(requestor.peer, user, jobs, bytes);
     if (typeof share !== "string") this.#heldBytes += bytes;
     return share;
   }
@@ -190,9 +177,12 @@ export class DirectPort {
     this.#send(asked, "ERR", [encodeError(code, message)]);
   }
 
-  #send({ envelope, meta }: Asked, type: "ACK" | "ERR", frames: readonly Uint8Array[]): void {
+  #send({ requestor, meta }: Asked, type: "ACK" | "ERR", frames: readonly Uint8Array[]): void {
+    const head = encodeReplyMeta(this.#options.id, type, meta.version, meta.serial);
     // A requestor that is gone or does not read has given up its answer; nobody else waits for it.
-    this.#socket.trySend([...envelope, encodeReplyMeta(this.#options.id, type, meta.version, meta.serial), ...frames]);
+    this.#frontend.gather(requestor, [head, ...frames]);
+    // The task that comes next may let nothing else run.
+    this.#frontend.flush(true);
   }
 }
 

@@ -87,11 +87,11 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
 
   say(`Starting worker[TASK] on socket: ${address ?? "none of its own"}`);
   const direct = new DirectPort({ id, gate, executor, registry, emergency, ended: () => recycle.jobEnded(), log });
-  if (address !== null) {
+  if (options.port !== null) {
     try {
-      direct.bind(`tcp://${address}`);
+      direct.bind(options.host, options.port);
     } catch (error) {
-      throw new StartError(describeBindError(error, "a task worker", address));
+      throw new StartError(describeBindError(error, "a task worker", `${options.host}:${options.port}`));
     }
     say(`${tag} Listener online`);
   }

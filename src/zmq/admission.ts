@@ -13,7 +13,7 @@ import { openSync, readdirSync, readlinkSync, readSync } from "node:fs";
 import { beatIntervalMs, connectionLookMs, descriptorsMax, descriptorsReserve } from "../limits.ts";
 import { warn } from "../log.ts";
 import { untilPulse } from "../pulse.ts";
-import { epollDataOffset, epollEventSize, epollIn, epollModify, libc, socketOption } from "./library.ts";
+import { epollDataOffset, epollEventSize, epollIn, epollModify, libc, socketOption } from "./libc.ts";
 import { reactor } from "./reactor.ts";
 
 interface Epoll {

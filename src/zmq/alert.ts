@@ -1,5 +1,5 @@
 /** Tells, in Bun's own event loop, when there is something to read from a descriptor, by reading it as a file is read. */
-import { libc } from "./library.ts";
+import { libc } from "./libc.ts";
 import type { Alert } from "./reactor.ts";
 
 interface Words {

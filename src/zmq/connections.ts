@@ -5,7 +5,7 @@
  */
 import { readdirSync } from "node:fs";
 import { endlessBytesMin } from "../limits.ts";
-import { libc, pinnedBytes } from "./library.ts";
+import { libc, pinnedBytes } from "./libc.ts";
 import type { Peer } from "./peer.ts";
 
 const addressSize = 128; // struct sockaddr_storage

@@ -7,7 +7,8 @@ import { onAuthorized, type Security, StartError, toldSecurity } from "../lifecy
 import { backlogConnectionsMax, beatIntervalMs, beatSilenceMs, connectionLookMs, handshakeMs } from "../limits.ts";
 import { Pulse } from "../pulse.ts";
 import { Connections } from "./connections.ts";
-import { curveServer, publicKeyOf } from "./keys.ts";
+import { curveServer } from "./curve.ts";
+import { publicKeyOf } from "./keys.ts";
 import type { SocketOptions } from "./options.ts";
 import type { Socket } from "./socket.ts";
 import { startZap } from "./zap.ts";

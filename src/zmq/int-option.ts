@@ -1,6 +1,7 @@
 /** Reads the options of a socket that are integers. */
 import type { Pointer } from "bun:ffi";
-import { addressOf, errno, lastError, pinnedBytes, zmq } from "./library.ts";
+import { addressOf, pinnedBytes } from "./libc.ts";
+import { errno, lastError, zmq } from "./library.ts";
 
 // One for all sockets: libzmq's calls are made on one thread, and none of them nests.
 const value = new Int32Array(pinnedBytes(4).buffer);

@@ -1,10 +1,10 @@
 /**
- * CURVE keys and the socket options they make: which side of a connection proves what. Source: zmq_curve(7),
- * zmq_curve_keypair(3); keys are 32 bytes, written as 40 characters of Z85 (https://rfc.zeromq.org/spec/32).
+ * CURVE keys, as libzmq makes and writes them. Source: zmq_curve_keypair(3); keys are 32 bytes, written as 40 characters of Z85
+ * (https://rfc.zeromq.org/spec/32).
  */
 import type { KeyPair } from "../certificate.ts";
-import { lastError, pinnedBytes, zmq } from "./library.ts";
-import type { SocketOptions } from "./options.ts";
+import { pinnedBytes } from "./libc.ts";
+import { lastError, zmq } from "./library.ts";
 
 const keyBytes = 32;
 const keyLength = 40;
@@ -38,24 +38,3 @@ export const keyText = (bytes: Uint8Array): string | null => {
   zmq.zmq_z85_encode(publicText, bytes, bytes.length);
   return textOf(publicText);
 };
-
-/**
- * The domain that the ZAP handler is asked in. That it is not empty, and must be answered for, is what keeps everybody out
- * where there is no handler: libzmq would else let every client in that knows the server's key.
- */
-export const zapDomain = "task-engine";
-
-/** Options of a socket that binds: only CURVE clients, and of them those that the ZAP handler lets in. */
-export const curveServer = ({ secretKey }: Pick<KeyPair, "secretKey">): SocketOptions => ({
-  curveServer: true,
-  curveSecretKey: secretKey,
-  zapDomain,
-  zapEnforceDomain: true,
-});
-
-/** Options of a socket that connects, to the one server that has `serverKey`, as whoever has `pair`. */
-export const curveClient = (serverKey: string, { publicKey, secretKey }: KeyPair): SocketOptions => ({
-  curveServerKey: serverKey,
-  curvePublicKey: publicKey,
-  curveSecretKey: secretKey,
-});

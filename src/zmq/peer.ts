@@ -1,6 +1,7 @@
 /** Who sent a message: what libzmq knows of its connection. Nothing of it comes from the message itself. */
 import { CString, type Pointer } from "bun:ffi";
-import { addressOf, pinnedBytes, zmq } from "./library.ts";
+import { addressOf, pinnedBytes } from "./libc.ts";
+import { zmq } from "./library.ts";
 import { messageDescriptor } from "./options.ts";
 
 export interface Peer {

@@ -6,7 +6,7 @@
  * message can lie unseen until the next one comes.
  */
 import { socketsTurnMs } from "../limits.ts";
-import { libc, pollEntries, pollEntrySize, pollReadable, pollReturnedOffset } from "./library.ts";
+import { libc, pollEntries, pollEntrySize, pollReadable, pollReturnedOffset } from "./libc.ts";
 
 /** ms that the process waits for a message by itself where it may, and how close two turns must be that it does. */
 const waitHereMs = 1;

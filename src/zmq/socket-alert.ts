@@ -3,7 +3,7 @@
  * there is something; what is read is written back, so that libzmq finds it, too.
  */
 import { DescriptorAlert } from "./alert.ts";
-import { duplicateOf } from "./library.ts";
+import { duplicateOf } from "./libc.ts";
 import type { Alert, Source } from "./reactor.ts";
 
 export const alertOf = (socket: Source, onAlert: () => void): Alert => {

@@ -7,7 +7,8 @@ import type { Pointer } from "bun:ffi";
 import { admission } from "./admission.ts";
 import { sharedContext } from "./context.ts";
 import { readIntOption } from "./int-option.ts";
-import { cString, errno, lastError, ZmqError, zmq } from "./library.ts";
+import { cString } from "./libc.ts";
+import { errno, lastError, ZmqError, zmq } from "./library.ts";
 import { copyOfPart, FirstFrames, type Frame, locate, messageAddress, placeholder } from "./message.ts";
 import {
   checkOptions,

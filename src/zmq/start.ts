@@ -1,8 +1,11 @@
-/** What a person is told when a port cannot be had. */
+/** What a person is told when an address cannot be had. */
 import { errno, ZmqError } from "./library.ts";
 
 /** One line: what failed, why, what to do. @param what `the router's frontend` @param address `HOST:PORT` */
 export const describeBindError = (error: unknown, what: string, address: string): string => {
+  if (isSystemError(error)) {
+    return `${what} cannot use the Unix socket that bears the name of ${address}: ${error.message}; stop what uses it or choose another port`;
+  }
   if (!(error instanceof ZmqError)) throw error;
   switch (error.code) {
     case errno.EADDRINUSE:
@@ -16,3 +19,6 @@ export const describeBindError = (error: unknown, what: string, address: string)
       return `${what} cannot use ${address}: ${error.message}`;
   }
 };
+
+const isSystemError = (error: unknown): error is Error =>
+  error instanceof Error && "code" in error && typeof error.code === "string";

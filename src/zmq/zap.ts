@@ -3,7 +3,8 @@
  * Source: https://rfc.zeromq.org/spec/27. Where it is missing or does not answer, nobody comes in (`zapEnforceDomain`):
  * in a worker whose task blocks its thread, who connects to the worker's own port waits, as his task would.
  */
-import { keyText, zapDomain } from "./keys.ts";
+import { zapDomain } from "./curve.ts";
+import { keyText } from "./keys.ts";
 import { Router } from "./socket.ts";
 
 const endpoint = "inproc://zeromq.zap.01";

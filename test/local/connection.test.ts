@@ -4,7 +4,7 @@ import { localBytesMax } from "../../src/limits.ts";
 import { LocalDealer } from "../../src/local/dealer.ts";
 import { encodeMessage } from "../../src/local/framing.ts";
 import { dial } from "../../src/local/unix.ts";
-import { libc } from "../../src/zmq/library.ts";
+import { libc } from "../../src/zmq/libc.ts";
 import { reactor } from "../../src/zmq/reactor.ts";
 import { heardBy, KeepingPort, startPeer } from "../support/local-router.ts";
 import { tempFolder } from "../support/temp-folder.ts";

@@ -6,7 +6,7 @@ import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { writeCertificate } from "../../src/certificate.ts";
 import { handshakeMs } from "../../src/limits.ts";
-import { curveClient } from "../../src/zmq/keys.ts";
+import { curveClient } from "../../src/zmq/curve.ts";
 import type { SocketOptions } from "../../src/zmq/options.ts";
 import { Dealer } from "../../src/zmq/socket.ts";
 import { Asker } from "../support/asker.ts";

@@ -22,12 +22,15 @@ const base = [
   "opened.ts",
 ] as const;
 const below = ["access", "wire", "zmq", "local", ...base];
+const serving = ["frontend", ...below];
 const arrows: Readonly<Record<string, readonly string[]>> = {
   "main.ts": ["commands", ...base],
   commands: ["client", "router", "worker", "supervisor", "systemd", ...below],
   client: below,
-  router: below,
-  worker: ["tasks", ...below],
+  router: serving,
+  worker: ["tasks", ...serving],
+  // How requestors come in, at the router and at a worker's own port.
+  frontend: below,
   // What the system that starts the engine must know and be told; of the engine it knows nothing.
   systemd: base,
   // It knows roles, argv and exit codes, and no frame.

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { curveServer } from "../../src/zmq/keys.ts";
+import { curveServer } from "../../src/zmq/curve.ts";
 import { Router } from "../../src/zmq/socket.ts";
 import { closedSuite } from "../support/closed.ts";
 

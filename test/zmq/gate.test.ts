@@ -1,8 +1,9 @@
 /** Who loses a connection: whose key is revoked, who sends without end, and nobody else. */
 import { expect, test } from "bun:test";
 import { frameBytesHardMax } from "../../src/limits.ts";
+import { curveClient } from "../../src/zmq/curve.ts";
 import { Gate } from "../../src/zmq/gate.ts";
-import { curveClient, makeKeyPair } from "../../src/zmq/keys.ts";
+import { makeKeyPair } from "../../src/zmq/keys.ts";
 import { Dealer, Router } from "../../src/zmq/socket.ts";
 import { until } from "../support/connections.ts";
 import { makeKeys } from "../support/keys.ts";

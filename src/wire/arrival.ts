@@ -1,0 +1,14 @@
+/** What can come by a connection of requestors. */
+import type { Requestor } from "./envelope.ts";
+import type { BadRequest, Request } from "./requests.ts";
+
+export type Arrival =
+  | {
+      readonly type: "request";
+      readonly requestor: Requestor;
+      /** The name of the key that it was authenticated by; null where nobody is known. */
+      readonly user: string | null;
+      readonly request: Request | BadRequest;
+    }
+  /** The connection is gone. `peer`: its key. */
+  | { readonly type: "lost"; readonly peer: string };
