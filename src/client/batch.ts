@@ -22,9 +22,9 @@ export interface BatchProgress {
 
 export interface BatchRules {
   /** A part's frame; a TaskEngineError where it cannot be one. Throws nothing. */
-  readonly encode: (args: readonly unknown[]) => Uint8Array | TaskEngineError;
+  readonly encode: (args: readonly unknown[]) => string | TaskEngineError;
   /** Sends parts as one message. Rejects with TaskEngineError alone. */
-  readonly send: (parts: readonly Uint8Array[], waiting: Omit<Waiting, "waitMs">) => Promise<Answer>;
+  readonly send: (parts: readonly string[], waiting: Omit<Waiting, "waitMs">) => Promise<Answer>;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: BatchProgress) => void) | undefined;
 }
@@ -33,7 +33,7 @@ export type ArgsSource = Iterable<readonly unknown[]> | AsyncIterable<readonly u
 
 /** What is gathered for one message. What cannot be sent has its place, and its result already. */
 interface Chunk {
-  readonly frames: Uint8Array[];
+  readonly frames: string[];
   readonly unsendable: Map<number, TaskEngineError>;
   bytes: number;
 }
@@ -87,7 +87,7 @@ const gather = async (parts: Parts, encode: BatchRules["encode"]): Promise<Chunk
     if (frame instanceof TaskEngineError) chunk.unsendable.set(sizeOf(chunk), frame);
     else {
       chunk.frames.push(frame);
-      chunk.bytes += frame.length;
+      chunk.bytes += Buffer.byteLength(frame);
     }
   }
   return chunk;

@@ -115,19 +115,13 @@ class Client implements AsyncDisposable {
   }
 
   /** Runs a task and gives its result. Arguments that JSON cannot say reject with BAD_ARGS before anything is sent. */
-  async call(task: string, args: unknown[] = [], kwargs: object = {}, options: CallOptions = {}): Promise<Json> {
-    return (await this.request(task, args, kwargs, options)).data;
+  call(task: string, args: unknown[] = [], kwargs: object = {}, options: CallOptions = {}): Promise<Json> {
+    return this.#run(task, args, kwargs, options, ({ data }) => data);
   }
 
   /** As `call`, and gives the whole answer. */
-  async request(
-    task: string,
-    args: unknown[] = [],
-    kwargs: object = {},
-    { waitMs = callTimeoutMs, signal, onProgress, ...limits }: CallOptions = {},
-  ): Promise<TaskReply> {
-    const encode = (asking: Asking): Uint8Array[] => encodeTaskRequest(asking, task, args, kwargs, limits);
-    return this.#single(encode, { waitMs, deadmanMs: limits.deadmanMs, signal, onProgress });
+  request(task: string, args: unknown[] = [], kwargs: object = {}, options: CallOptions = {}): Promise<TaskReply> {
+    return this.#run(task, args, kwargs, options, (reply) => reply);
   }
 
   /**
@@ -235,6 +229,19 @@ class Client implements AsyncDisposable {
     await this.close();
   }
 
+  /** Without `async` on the way: each such step costs a request as much as its encoding. */
+  #run<Result>(
+    task: string,
+    args: unknown[],
+    kwargs: object,
+    { waitMs = callTimeoutMs, signal, onProgress, ...limits }: CallOptions,
+    pick: (reply: TaskReply) => Result,
+  ): Promise<Result> {
+    const encode = (asking: Asking): string[] => encodeTaskRequest(asking, task, args, kwargs, limits);
+    const waiting = { waitMs, deadmanMs: limits.deadmanMs, signal, onProgress };
+    return this.#send(encode, waiting).then((answer) => pick(replyOf(answer)));
+  }
+
   async #dataEndpoints(): Promise<string[]> {
     const { data } = await this.#directory();
     if (data.length === 0) throw new TaskEngineError("UNAVAILABLE", "the engine has no data worker at present");
@@ -256,33 +263,37 @@ class Client implements AsyncDisposable {
   }
 
   /** A request that has one answer, and no parts. */
-  async #single(encode: (asking: Asking) => readonly Uint8Array[], waiting?: Waiting): Promise<TaskReply> {
-    const answer = await this.#send(encode, waiting);
-    if (answer.kind === "ack") return { meta: answer.meta, data: answer.data ?? null };
-    throw new TaskEngineError("BAD_FRAME", "the answer has several parts, and one was asked for");
+  async #single(encode: (asking: Asking) => readonly string[], waiting?: Waiting): Promise<TaskReply> {
+    return replyOf(await this.#send(encode, waiting));
   }
 
-  async #send(
-    encode: (asking: Asking) => readonly Uint8Array[],
+  #send(
+    encode: (asking: Asking) => readonly string[],
     waiting: Waiting = { waitMs: this.#waitMs },
   ): Promise<Answer> {
     try {
-      return await this.#exchange.request(encode, waiting);
+      return this.#exchange.request(encode, waiting);
     } catch (error) {
-      throw error instanceof JsonError ? unsayable(error) : error;
+      return Promise.reject(error instanceof JsonError ? unsayable(error) : error);
     }
   }
 }
+
+const replyOf = (answer: Answer): TaskReply => {
+  if (answer.kind === "ack") return { meta: answer.meta, data: answer.data ?? null };
+  throw new TaskEngineError("BAD_FRAME", "the answer has several parts, and one was asked for");
+};
 
 /** "TASK.args[0] is NaN…": the frame is our affair, the path below it the caller's. */
 const unsayable = ({ message }: JsonError): TaskEngineError =>
   new TaskEngineError("BAD_ARGS", message.replace(/^(TASK|DATA)\./, ""));
 
-const partOf = (encode: () => Uint8Array): Uint8Array | TaskEngineError => {
+const partOf = (encode: () => string): string | TaskEngineError => {
   try {
     const frame = encode();
-    if (frame.length <= frameBytesMax) return frame;
-    return new TaskEngineError("TOO_LARGE", `the part has ${frame.length} bytes, the limit is ${frameBytesMax}`);
+    const bytes = Buffer.byteLength(frame);
+    if (bytes <= frameBytesMax) return frame;
+    return new TaskEngineError("TOO_LARGE", `the part has ${bytes} bytes, the limit is ${frameBytesMax}`);
   } catch (error) {
     return error instanceof JsonError ? unsayable(error) : new TaskEngineError("BAD_ARGS", String(error));
   }

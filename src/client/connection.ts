@@ -22,7 +22,7 @@ export interface ConnectionOptions {
   readonly endpoint: string;
   readonly keys: SocketOptions;
   /** Makes a message that whoever is there answers, and that changes nothing. */
-  readonly ping: () => readonly Uint8Array[];
+  readonly ping: () => readonly string[];
   readonly onMessage: (frames: readonly Uint8Array[]) => void;
   /** Something has been read: `isClear` may be true now. */
   readonly onRead: () => void;
@@ -58,7 +58,7 @@ export class Connection {
   }
 
   /** Hands over a message. False: there is no connection, or it takes nothing more at present. */
-  send(frames: readonly Uint8Array[]): boolean {
+  send(frames: readonly string[]): boolean {
     return this.#stands && this.#link?.send(frames) === true;
   }
 

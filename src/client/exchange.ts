@@ -38,14 +38,14 @@ interface Pending {
   readonly resolve: (answer: Answer) => void;
   readonly reject: (error: TaskEngineError) => void;
   readonly onProgress: ((data: Json) => void) | undefined;
-  /** Forgets the signal. */
-  readonly release: () => void;
+  /** Forgets the signal; null where there is none. */
+  readonly release: (() => void) | null;
   readonly startedMs: number;
   readonly waitMs: number;
   readonly deadmanMs: number | undefined;
   readonly bytes: number;
   /** null once it has been handed to a connection */
-  unsent: readonly Uint8Array[] | null;
+  unsent: readonly string[] | null;
   isCancelled: boolean;
 }
 
@@ -94,7 +94,7 @@ export class Exchange {
    * Rejects with TaskEngineError; what `encode` throws is thrown on.
    */
   request(
-    encode: (asking: Asking) => readonly Uint8Array[],
+    encode: (asking: Asking) => readonly string[],
     { waitMs, deadmanMs, signal, onProgress }: Waiting,
   ): Promise<Answer> {
     if (this.#connection.closed) throw new TaskEngineError("CLOSED", "the client is closed");
@@ -104,9 +104,7 @@ export class Exchange {
     const frames = encode({ id: this.id, serial });
     const bytes = this.#checkSize(frames);
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-    const cancel = (): void => this.#cancel(serial);
-    signal?.addEventListener("abort", cancel);
-    const release = (): void => signal?.removeEventListener("abort", cancel);
+    const release = signal === undefined ? null : this.#heed(signal, serial);
     const startedMs = performance.now();
     const pending: Pending = {
       resolve,
@@ -126,6 +124,13 @@ export class Exchange {
     this.#bytes += bytes;
     this.#deadlines.watch(this.#deadlineOf(pending));
     return promise;
+  }
+
+  /** Gives what forgets it. */
+  #heed(signal: AbortSignal, serial: string): () => void {
+    const cancel = (): void => this.#cancel(serial);
+    signal.addEventListener("abort", cancel);
+    return () => signal.removeEventListener("abort", cancel);
   }
 
   /** Rejects all that wait, and cancels it. Nothing that has not gone out yet goes out. */
@@ -155,15 +160,16 @@ export class Exchange {
     return pending.isCancelled;
   }
 
-  #send(frames: readonly Uint8Array[]): boolean {
+  #send(frames: readonly string[]): boolean {
     const isSent = this.#connection.send(frames);
-    if (isSent) this.trace?.("sending", frames);
+    if (isSent && this.trace !== undefined) this.trace("sending", frames.map(bytesOf));
     return isSent;
   }
 
-  #checkSize(frames: readonly Uint8Array[]): number {
+  #checkSize(frames: readonly string[]): number {
     let bytes = 0;
-    for (const { length } of frames) {
+    for (const frame of frames) {
+      const length = Buffer.byteLength(frame);
       // The engine would answer a little excess, but cut the connection for a large one, and other requests with it.
       if (length > frameBytesMax) {
         throw new TaskEngineError("TOO_LARGE", `the request has ${length} bytes, the limit is ${frameBytesMax}`);
@@ -252,7 +258,7 @@ export class Exchange {
     this.#unsent.delete(serial);
     this.#keepAlives.drop(serial);
     this.#bytes -= pending.bytes;
-    pending.release();
+    pending.release?.();
     return pending;
   }
 
@@ -288,3 +294,5 @@ export class Exchange {
       : "it may still be at work on the request";
   }
 }
+
+const bytesOf = (text: string): Buffer => Buffer.from(text);

@@ -16,7 +16,7 @@ export interface Link {
   /** Calls the handler whenever there is something to receive; the handler must take at least one message. */
   onReadable(handler: () => void): void;
   /** Takes a whole message or nothing; never waits. False: the connection takes nothing more at present. */
-  send(frames: readonly Uint8Array[]): boolean;
+  send(frames: readonly string[]): boolean;
   /** The next message, or null where there is none. */
   receive(): readonly Uint8Array[] | null | typeof lost;
   /** Ends it. What was sent still goes out, if that takes no longer than so many ms. */

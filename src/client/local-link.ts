@@ -10,6 +10,7 @@ export class LocalLink implements Link {
   readonly #connection: LocalConnection;
   readonly #looks: Pulse;
   #flushing = false;
+  #gathered = 0;
   /** When it was there last, on the clock of performance.now(). */
   #stoodAt = Number.NEGATIVE_INFINITY;
 
@@ -42,11 +43,15 @@ export class LocalLink implements Link {
   }
 
   /** The first message goes out at once; what else is sent in the same turn of the program goes together, at the end of that. */
-  send(frames: readonly Uint8Array[]): boolean {
+  send(frames: readonly string[]): boolean {
     if (this.#connection.gather(frames) !== "sent") return false;
-    if (this.#flushing) return true;
+    if (this.#flushing) {
+      if (++this.#gathered % Number(process.env.GN ?? 16) === 0) this.#connection.flush();
+      return true;
+    }
     this.#connection.flush();
     this.#flushing = true;
+    this.#gathered = 0;
     queueMicrotask(() => {
       this.#flushing = false;
       this.#connection.flush();

@@ -56,7 +56,7 @@ export class ZmqLink implements Link {
     this.#dealer.onReadable(handler);
   }
 
-  send(frames: readonly Uint8Array[]): boolean {
+  send(frames: readonly string[]): boolean {
     return this.#dealer.trySend([delimiter, ...frames]) === "sent";
   }
 

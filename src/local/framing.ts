@@ -68,7 +68,7 @@ export class MessageWriter {
   /** The last one if the message fits there, or else another. */
   #pieceFor(frames: readonly (Uint8Array | string)[]): Piece {
     let bytesMax = sizeBytes;
-    for (const frame of frames) bytesMax += sizeBytes + frame.length * (typeof frame === "string" ? charBytesMax : 1);
+    for (const frame of frames) bytesMax += sizeBytes + bytesMaxOf(frame);
     const last = this.#pieces.at(-1);
     if (last !== undefined && last.end + bytesMax <= last.bytes.length) return last;
     const piece = { bytes: Buffer.allocUnsafeSlow(Math.max(usualBytes, bytesMax)), start: 0, end: 0 };
@@ -78,6 +78,12 @@ export class MessageWriter {
     return piece;
   }
 }
+
+/** Of a short text without asking how many it takes, which costs more than the room. */
+const bytesMaxOf = (frame: Uint8Array | string): number => {
+  if (typeof frame !== "string") return frame.length;
+  return frame.length * charBytesMax <= usualBytes / 8 ? frame.length * charBytesMax : Buffer.byteLength(frame);
+};
 
 const noBytes = new Uint8Array(0);
 

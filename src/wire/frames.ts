@@ -139,9 +139,6 @@ export const decodeMeta = (bytes: Uint8Array): Meta | ProtocolError => {
 
 export const encodeMeta = (meta: Meta): Buffer => Buffer.from(JSON.stringify(meta));
 
-/** Throws JsonError for arguments that JSON cannot say. */
-export const encodeTask = (task: Task): Buffer => encodeJson(task, "TASK");
-
 /** Throws JsonError for data that JSON cannot say. */
 export const encodeData = (data: Data, name = "DATA"): Buffer => encodeJson(data, name);
 

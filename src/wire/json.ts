@@ -145,13 +145,16 @@ const isEscaped = (text: string, index: number): boolean => {
 };
 
 /**
- * The bytes of a value as JSON. Throws JsonError for what JSON cannot say (NaN, undefined inside a list, functions, BigInt,
+ * A value as JSON. Throws JsonError for what JSON cannot say (NaN, undefined inside a list, functions, BigInt,
  * cycles) instead of the `null` that JSON.stringify would send in its place. Properties that are undefined are left out.
  */
-export const encodeJson = (value: unknown, name = "value"): Buffer => {
+export const jsonText = (value: unknown, name = "value"): string => {
   checkEncodable(value, name, 0);
-  return Buffer.from(JSON.stringify(value));
+  return JSON.stringify(value);
 };
+
+/** The bytes of that. */
+export const encodeJson = (value: unknown, name?: string): Buffer => Buffer.from(jsonText(value, name));
 
 const checkEncodable = (value: unknown, path: string, depth: number): void => {
   switch (typeof value) {
