@@ -249,6 +249,9 @@ export const callTimeoutMs = 60_000;
 export const reconnectMs = 50;
 export const reconnectMsMax = 1_000;
 
+/** messages of a client that go out together: so many save the calls to the system, and none waits long for the others. */
+export const gatheredMessagesMax = 16;
+
 /** ms between two looks of a client whether who serves it is alive, and until one that is halted, or whose cable is cut, is given up. */
 export const requestorBeatMs = 2_000;
 export const requestorSilenceMs = 6_000;

@@ -8,19 +8,23 @@ export interface ShareLimits {
 
 /** What one client has in flight. */
 export interface Share {
+  /** Where it is kept, and under which key. */
+  readonly shares: Map<string, Share>;
   readonly client: string;
   jobs: number;
   bytes: number;
 }
 
 export class Shares {
-  readonly #byClient = new Map<string, Share>();
+  /** Of those who are known by name, and of the connections of all others. */
+  readonly #byUser = new Map<string, Share>();
+  readonly #byPeer = new Map<string, Share>();
 
   constructor(private readonly limits: ShareLimits) {}
 
   /** Clients that have something in flight. */
   get clients(): number {
-    return this.#byClient.size;
+    return this.#byUser.size + this.#byPeer.size;
   }
 
   /**
@@ -29,16 +33,16 @@ export class Shares {
    * @param peer key of the connection
    */
   take(peer: string, user: string | null, jobs: number, bytes: number): Share | string {
-    const client = user === null ? `connection ${peer}` : `client ${user}`;
-    const share = this.#byClient.get(client) ?? { client, jobs: 0, bytes: 0 };
+    const [shares, client] = user === null ? [this.#byPeer, peer] : [this.#byUser, user];
+    const share = shares.get(client) ?? { shares, client, jobs: 0, bytes: 0 };
     if (share.jobs + jobs > this.limits.jobs || share.bytes + bytes > this.limits.bytes) {
-      const who = user === null ? "this connection" : client;
+      const who = user === null ? "this connection" : `client ${user}`;
       const limits = `the limits of one client are ${this.limits.jobs} jobs and ${this.limits.bytes} bytes`;
       return `${who} has ${share.jobs} jobs (${share.bytes} bytes) in flight; ${limits}; ask again later`;
     }
     share.jobs += jobs;
     share.bytes += bytes;
-    this.#byClient.set(client, share);
+    if (share.jobs === jobs) shares.set(client, share);
     return share;
   }
 
@@ -46,6 +50,6 @@ export class Shares {
     share.jobs -= jobs;
     share.bytes -= bytes;
     // An entry for nothing must not stay: connections come and go.
-    if (share.jobs === 0) this.#byClient.delete(share.client);
+    if (share.jobs === 0) share.shares.delete(share.client);
   }
 }

@@ -79,7 +79,9 @@ const gather = async (parts: Parts, encode: BatchRules["encode"]): Promise<Chunk
   const chunk: Chunk = { frames: [], unsendable: new Map(), bytes: 0 };
   let isLate: Promise<void> | null = null;
   while (sizeOf(chunk) < batchTasksMax && chunk.bytes <= clientBatchBytesMax - frameBytesMax) {
-    const args = await parts.next(isLate);
+    const next = parts.next(isLate);
+    // To wait for what is there costs a part as much as its encoding.
+    const args = next instanceof Promise ? await next : next;
     if (args === null) break;
     // From the first part on: nothing is late before.
     isLate ??= Bun.sleep(clientBatchGatherMs);
@@ -158,18 +160,35 @@ class Tally {
 
 /** The source, one part after the other, without losing one that comes too late for its message. */
 class Parts {
+  readonly #source: Iterator<readonly unknown[]> | null;
   readonly #iterator: Iterator<readonly unknown[]> | AsyncIterator<readonly unknown[]>;
   #next: Promise<IteratorResult<readonly unknown[]>> | null = null;
   ended = false;
   failure: { readonly error: unknown } | null = null;
 
   constructor(source: ArgsSource) {
-    this.#iterator = Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]();
+    this.#source = Symbol.asyncIterator in source ? null : source[Symbol.iterator]();
+    this.#iterator = this.#source ?? (source as AsyncIterable<readonly unknown[]>)[Symbol.asyncIterator]();
   }
 
-  /** Null at the end, at a failure, and where `isLate` is kept first. */
-  async next(isLate: Promise<void> | null): Promise<readonly unknown[] | null> {
+  /** Null at the end, at a failure, and where `isLate` is kept first. No promise where the source makes nobody wait. */
+  next(isLate: Promise<void> | null): readonly unknown[] | null | Promise<readonly unknown[] | null> {
     if (this.ended) return null;
+    return this.#source === null ? this.#later(isLate) : this.#now(this.#source);
+  }
+
+  #now(source: Iterator<readonly unknown[]>): readonly unknown[] | null {
+    try {
+      const result = source.next();
+      if (!result.done) return result.value;
+    } catch (error) {
+      this.failure = { error };
+    }
+    this.ended = true;
+    return null;
+  }
+
+  async #later(isLate: Promise<void> | null): Promise<readonly unknown[] | null> {
     try {
       this.#next ??= Promise.resolve(this.#iterator.next());
       const result = isLate === null ? await this.#next : await Promise.race([this.#next, isLate]);

@@ -267,10 +267,7 @@ class Client implements AsyncDisposable {
     return replyOf(await this.#send(encode, waiting));
   }
 
-  #send(
-    encode: (asking: Asking) => readonly string[],
-    waiting: Waiting = { waitMs: this.#waitMs },
-  ): Promise<Answer> {
+  #send(encode: (asking: Asking) => readonly string[], waiting: Waiting = { waitMs: this.#waitMs }): Promise<Answer> {
     try {
       return this.#exchange.request(encode, waiting);
     } catch (error) {

@@ -1,5 +1,11 @@
 /** The way to whoever serves on the same machine, past libzmq: see `frontend`. */
-import { localBytesMax, messageFramesMax, requestorBeatMs, requestorSilenceMs } from "../limits.ts";
+import {
+  gatheredMessagesMax,
+  localBytesMax,
+  messageFramesMax,
+  requestorBeatMs,
+  requestorSilenceMs,
+} from "../limits.ts";
 import { closeAll, LocalConnection } from "../local/connection.ts";
 import { dial } from "../local/unix.ts";
 import { Pulse } from "../pulse.ts";
@@ -9,8 +15,9 @@ import { type Link, lookMs, lost } from "./link.ts";
 export class LocalLink implements Link {
   readonly #connection: LocalConnection;
   readonly #looks: Pulse;
-  #flushing = false;
+  /** The messages that wait for the end of this turn, or for as many others as go together at the most. */
   #gathered = 0;
+  #isPlanned = false;
   /** When it was there last, on the clock of performance.now(). */
   #stoodAt = Number.NEGATIVE_INFINITY;
 
@@ -42,20 +49,18 @@ export class LocalLink implements Link {
     this.#connection.onReadable(handler);
   }
 
-  /** The first message goes out at once; what else is sent in the same turn of the program goes together, at the end of that. */
+  /** The first message of a turn of the program goes out at once; what else is sent in it goes together. */
   send(frames: readonly string[]): boolean {
     if (this.#connection.gather(frames) !== "sent") return false;
-    if (this.#flushing) {
-      if (++this.#gathered % Number(process.env.GN ?? 16) === 0) this.#connection.flush();
-      return true;
+    this.#gathered++;
+    if (!this.#isPlanned || this.#gathered >= gatheredMessagesMax) this.#flush();
+    if (!this.#isPlanned) {
+      this.#isPlanned = true;
+      queueMicrotask(() => {
+        this.#isPlanned = false;
+        this.#flush();
+      });
     }
-    this.#connection.flush();
-    this.#flushing = true;
-    this.#gathered = 0;
-    queueMicrotask(() => {
-      this.#flushing = false;
-      this.#connection.flush();
-    });
     return true;
   }
 
@@ -67,5 +72,10 @@ export class LocalLink implements Link {
   close(lingerMs: number): void {
     this.#looks[Symbol.dispose]();
     closeAll([this.#connection], lingerMs);
+  }
+
+  #flush(): void {
+    this.#gathered = 0;
+    this.#connection.flush();
   }
 }

@@ -9,7 +9,7 @@
 import { priorityHeadStartMs, queueBytesMax, queueJobsMax } from "../limits.ts";
 import type { Policy } from "../wire/policy.ts";
 import { Fifo } from "./fifo.ts";
-import { type Job, safingPriority, urgentPriority, waitingPriority } from "./job.ts";
+import { type Job, urgentPriority, waitingPriority } from "./job.ts";
 
 /** ms. Longer than anything waits: what is urgent is before all that is not, and what makes safe before that. */
 const urgentHeadStartMs = 1e12;
@@ -21,8 +21,8 @@ export const rankOf = (job: Job): number => {
 };
 
 class PriorityQueue {
-  /** By priority; most are never needed. */
-  readonly #levels: (Fifo<Job> | undefined)[] = [];
+  /** By priority, the highest first; most are never needed. */
+  readonly #levels: { readonly priority: number; readonly jobs: Fifo<Job> }[] = [];
   length = 0;
 
   push(job: Job): void {
@@ -46,25 +46,23 @@ class PriorityQueue {
 
   #levelOf(job: Job): Fifo<Job> {
     const priority = waitingPriority(job);
-    let level = this.#levels[priority];
-    if (level === undefined) {
-      level = new Fifo();
-      this.#levels[priority] = level;
-    }
-    return level;
+    for (const level of this.#levels) if (level.priority === priority) return level.jobs;
+    const jobs = new Fifo<Job>();
+    this.#levels.push({ priority, jobs });
+    this.#levels.sort((a, b) => b.priority - a.priority);
+    return jobs;
   }
 
   #firstLevel(): Fifo<Job> | undefined {
     let best: Fifo<Job> | undefined;
     let bestRank = Number.POSITIVE_INFINITY;
-    // From the highest priority down: of equal ranks the higher priority is first.
-    for (let priority = safingPriority; priority >= 0; priority--) {
-      const level = this.#levels[priority];
-      const job = level?.first;
+    // Of equal ranks the higher priority is first.
+    for (const { jobs } of this.#levels) {
+      const job = jobs.first;
       if (job === undefined) continue;
       const rank = rankOf(job);
       if (rank < bestRank) {
-        best = level;
+        best = jobs;
         bestRank = rank;
       }
     }

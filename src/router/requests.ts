@@ -56,7 +56,7 @@ export class Requests {
       parts,
       bytes,
       share,
-      jobs: new Array<undefined>(parts).fill(undefined),
+      jobs: parts > 1 ? new Array<undefined>(parts).fill(undefined) : [undefined],
       results: parts > 1 ? new Array<undefined>(parts).fill(undefined) : [],
       resultBytes: 0,
       left: parts,

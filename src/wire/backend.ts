@@ -124,7 +124,7 @@ export interface BackendMessage<Header> {
 
 export const encodeBackend = (
   header: WorkerHeader | RouterHeader,
-  bodies: readonly Uint8Array[] = [],
+  bodies: readonly (Uint8Array | string)[] = [],
 ): (Uint8Array | string)[] => [JSON.stringify(header), ...bodies];
 
 export const decodeFromWorker = (frames: readonly Uint8Array[]): BackendMessage<WorkerHeader> | ProtocolError =>

@@ -127,6 +127,7 @@ export const decodeMeta = (bytes: Uint8Array): Meta | ProtocolError => {
   if (value instanceof ProtocolError) return value;
   const meta = checkFrame(metaSchema, value, "META");
   if (meta instanceof ProtocolError) return meta;
+  if (meta.version === 0.2) return meta as Meta;
   const version = protocolVersions.find((known) => known === meta.version || String(known) === meta.version);
   if (version === undefined) {
     return new ProtocolError(

@@ -82,17 +82,11 @@ const decodePart = (bytes: Uint8Array, label: string): PartResult | ProtocolErro
 
 export type ReplyType = "ACK" | "ERR" | "PROGRESS" | "KEEPALIVE";
 
-/** Who answers, in the version of the question. */
-export const encodeReplyMeta = (id: string, type: ReplyType, version: Meta["version"], serial?: string): string =>
-  JSON.stringify({
-    id,
-    role: "responder",
-    version,
-    type,
-    pack: packNow(),
-    // Left out where it is undefined.
-    serial: version === 0.1 ? undefined : serial,
-  });
+/** Who answers, in the version of the question. By hand: as an object it would take JSON.stringify twice as long. */
+export const encodeReplyMeta = (id: string, type: ReplyType, version: Meta["version"], serial?: string): string => {
+  const end = version === 0.1 || serial === undefined ? "}" : `,"serial":${JSON.stringify(serial)}}`;
+  return `{"id":${JSON.stringify(id)},"role":"responder","version":${version},"type":"${type}","pack":${packNow()}${end}`;
+};
 
 /** A part of a batch that failed, made of the DATA frame that an ERR would have carried. */
 export const partFromError = (errorFrame: Uint8Array): Buffer => {

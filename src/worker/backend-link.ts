@@ -59,7 +59,7 @@ interface Answers {
   readonly jobs: number[];
   readonly ms: number[];
   readonly unsafe: number[];
-  readonly bodies: Uint8Array[];
+  readonly bodies: (Uint8Array | string)[];
   readonly sinceMs: number;
 }
 
@@ -85,7 +85,7 @@ export class BackendLink {
    * Answers a job; the answer waits for others that are ready together until `flush`. `isUnsafe`: its task's `onStop` was due
    * and has failed.
    */
-  answer(type: "DONE" | "FAIL", job: number, ms: number, body: Uint8Array, isUnsafe = false): void {
+  answer(type: "DONE" | "FAIL", job: number, ms: number, body: Uint8Array | string, isUnsafe = false): void {
     if (this.#answers?.type !== type) this.flush();
     this.#answers ??= { type, jobs: [], ms: [], unsafe: [], bodies: [], sinceMs: performance.now() };
     if (isUnsafe) this.#answers.unsafe.push(job);
@@ -114,7 +114,7 @@ export class BackendLink {
     this.#send({ type: "RETURN", jobs: [job] });
   }
 
-  progress(job: number, body: Uint8Array): void {
+  progress(job: number, body: string): void {
     this.#send({ type: "PROGRESS", job }, [body]);
   }
 
@@ -129,7 +129,7 @@ export class BackendLink {
     await Promise.race([this.#goodbye.promise, Bun.sleep(goodbyeMs)]);
   }
 
-  publish(topic: string, body: Uint8Array): void {
+  publish(topic: string, body: string): void {
     this.#send({ type: "PUBLISH", topic }, [body]);
   }
 
@@ -139,7 +139,7 @@ export class BackendLink {
     this.#socket.close();
   }
 
-  #send(header: WorkerHeader, bodies: readonly Uint8Array[] = []): void {
+  #send(header: WorkerHeader, bodies: readonly (Uint8Array | string)[] = []): void {
     if (this.#socket.closed) return;
     const result = this.#socket.trySend(encodeBackend(header, bodies));
     // Without a connection the queue fills with beats; what else is lost then belongs to a router that no longer is.

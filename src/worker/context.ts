@@ -15,8 +15,8 @@ export interface Named {
 export interface ContextHooks<Job> {
   /** Who speaks, in each line for people: `[WORKER-7758(TASK)]`. */
   readonly tag: string;
-  progress(job: Job, dataFrame: Buffer): void;
-  publish(topic: string, dataFrame: Buffer): void;
+  progress(job: Job, dataFrame: string): void;
+  publish(topic: string, dataFrame: string): void;
 }
 
 export class JobContext<Job extends Named> implements TaskContext {

@@ -169,7 +169,7 @@ export class DirectPort {
     const frames = outcomes.map((outcome) =>
       outcome.ok ? outcome.data : partFromError(encodeError(outcome.code, outcome.message)),
     );
-    for (const frame of frames) this.#options.log?.(`Task complete: ${frame.toString()}`);
+    for (const frame of frames) this.#options.log?.(`Task complete: ${frame}`);
     this.#send(asked, "ACK", asked.meta.version === 0.1 ? [] : frames);
   }
 
@@ -177,7 +177,7 @@ export class DirectPort {
     this.#send(asked, "ERR", [encodeError(code, message)]);
   }
 
-  #send({ requestor, meta }: Asked, type: "ACK" | "ERR", frames: readonly Uint8Array[]): void {
+  #send({ requestor, meta }: Asked, type: "ACK" | "ERR", frames: readonly (Uint8Array | string)[]): void {
     const head = encodeReplyMeta(this.#options.id, type, meta.version, meta.serial);
     // A requestor that is gone or does not read has given up its answer; nobody else waits for it.
     this.#frontend.gather(requestor, [head, ...frames]);

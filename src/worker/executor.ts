@@ -20,7 +20,10 @@ import { Safing } from "./safing.ts";
 import type { RegisteredTask, Registry, StopReason } from "./task.ts";
 import { thrownLines, thrownMessage } from "./thrown.ts";
 
-export type ExecutorHooks = ContextHooks<Job>;
+export interface ExecutorHooks extends ContextHooks<Job> {
+  /** Nothing runs and nothing waits any more. */
+  readonly idle?: () => void;
+}
 
 /** When something ended, a time of performance.now(); or it goes on and will call `#resume`. */
 type Ended = number | "later";
@@ -138,6 +141,7 @@ export class Executor {
       }
     }
     this.#isAwake = false;
+    this.hooks.idle?.();
   }
 
   #start(work: Work): Ended {
@@ -206,7 +210,7 @@ export class Executor {
   }
 
   #succeed(task: RegisteredTask, context: JobContext<Job>, result: unknown, startedMs: number): Ended {
-    let data: Buffer;
+    let data: string;
     try {
       data = dataFrame(result ?? null, "result");
     } catch (thrown) {

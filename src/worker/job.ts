@@ -35,7 +35,7 @@ export const isSafeJob = (work: Work): work is SafeJob => "why" in work;
 
 /** How a job ended. `data` is its DATA frame `{data, pack}`, `ms` how long it ran (0 if it never did), without its `onStop`. */
 export type Outcome =
-  | { readonly ok: true; readonly data: Buffer; readonly ms: number }
+  | { readonly ok: true; readonly data: string; readonly ms: number }
   | {
       readonly ok: false;
       readonly code: ErrorCode;

@@ -115,7 +115,7 @@ export class RouterJobs {
     for (const work of held) executor.stop(work, "INTERRUPTED", "the connection to the router is lost");
   }
 
-  progress(job: Job, frame: Uint8Array): void {
+  progress(job: Job, frame: string): void {
     if (!(job instanceof RouterJob) || !this.#isHeld(job.id, job)) return;
     this.#throttle.report(() => this.#options.link().progress(job.id, frame));
   }
@@ -140,7 +140,7 @@ export class RouterJobs {
     // Another worker may have it.
     if (outcome === leftUnbegun) return link.giveBack(id);
     const body = outcome.ok ? outcome.data : encodeError(outcome.code, outcome.message);
-    this.#options.log?.(`Task complete: ${Buffer.from(body).toString()}`);
+    this.#options.log?.(`Task complete: ${body}`);
     link.answer(outcome.ok ? "DONE" : "FAIL", id, outcome.ms, body, !outcome.ok && outcome.isUnsafe === true);
     this.#quick.ran(job.name, outcome.ms);
     const next = this.#options.executor.next;

@@ -70,6 +70,8 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
     tag,
     progress: (job, frame) => jobs.progress(job, frame),
     publish: (topic, body) => link.publish(topic, body),
+    // What comes next may be here already, and is soon waited for here.
+    idle: () => reactor.lookAgain(),
   };
   const executor = new Executor(registry, hooks, emergency);
   current = executor;

@@ -86,3 +86,6 @@ export const pinnedBytes = (size: number): Uint8Array<ArrayBuffer> => {
   pinned.push(buffer);
   return new Uint8Array(buffer);
 };
+
+/** Bytes that a character of a string can take. */
+export const charBytesMax = 3;

@@ -3,7 +3,7 @@
  * one thread, and none of them nests.
  */
 import type { Pointer } from "bun:ffi";
-import { addressOf, libc, pinnedBytes } from "./libc.ts";
+import { addressOf, charBytesMax, libc, pinnedBytes } from "./libc.ts";
 import { zmq } from "./library.ts";
 
 /** One part of a message as it came: bytes of our own, not libzmq's. */
@@ -45,8 +45,6 @@ export class FirstFrames {
 // Text that is sent is mostly a META or a HEADER: what is longer than fits here is encoded apart.
 const textBytes = Buffer.from(pinnedBytes(64 * 1024).buffer);
 const textAddress = addressOf(textBytes);
-/** Bytes that a character of a string can take. */
-export const charBytesMax = 3;
 
 /** Where the bytes of a frame begin, and how many they are; of text they stay there until the next call. */
 export const locate = (frame: Uint8Array | string): readonly [start: Uint8Array | Pointer, size: number] => {

@@ -2,11 +2,10 @@ import { expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
 import { localBytesMax } from "../../src/limits.ts";
 import { LocalDealer } from "../../src/local/dealer.ts";
-import { encodeMessage } from "../../src/local/framing.ts";
 import { dial } from "../../src/local/unix.ts";
 import { libc } from "../../src/zmq/libc.ts";
 import { reactor } from "../../src/zmq/reactor.ts";
-import { heardBy, KeepingPort, startPeer } from "../support/local-router.ts";
+import { encodeMessage, heardBy, KeepingPort, startPeer } from "../support/local-router.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
 test("messages arrive in their order with their frames as they were, empty and large ones too", async () => {
@@ -22,7 +21,7 @@ test("messages arrive in their order with their frames as they were, empty and l
   const [[key = ""] = []] = router.received;
   const { promise, resolve } = Promise.withResolvers<readonly string[]>();
   dealer.onReadable(() => resolve((dealer.tryReceive() ?? []).map(String)));
-  expect(router.port.trySend(key, ["", large])).toBe("sent");
+  expect(router.send(key, ["", large])).toBe("sent");
   expect(await promise).toEqual(["", large]);
   dealer.close();
 });
@@ -45,7 +44,7 @@ test("who does not read is not waited for, costs no more than a bound, and gets 
   const [[key = ""] = []] = await router.until(({ length }) => length === 1);
   const rest = Buffer.alloc(2 * 1024 * 1024);
   let sent = 0;
-  while (router.port.trySend(key, [`${sent}`, rest]) === "sent") sent++;
+  while (router.send(key, [`${sent}`, rest]) === "sent") sent++;
   expect(sent).toBe(Math.ceil(localBytesMax / rest.length) + 1);
   const heard: number[] = [];
   const all = Promise.withResolvers<void>();
@@ -58,7 +57,7 @@ test("who does not read is not waited for, costs no more than a bound, and gets 
   });
   await all.promise;
   expect(heard).toEqual(Array.from({ length: sent }, (_, index) => index));
-  expect(router.port.trySend(key, ["again"])).toBe("sent");
+  expect(router.send(key, ["again"])).toBe("sent");
   dealer.close();
 });
 
@@ -70,7 +69,7 @@ test("small messages that wait for who does not read stay what they are, whateve
   const count = 1_000;
   const text = (index: number, side: number): string => `${index} for ${side} `.repeat(50);
   for (let index = 0; index < count; index++) {
-    for (const [side, key] of keys.entries()) expect(router.port.trySend(key, [text(index, side)])).toBe("sent");
+    for (const [side, key] of keys.entries()) expect(router.send(key, [text(index, side)])).toBe("sent");
   }
   for (const [side, dealer] of dealers.entries()) {
     const all = Promise.withResolvers<void>();
@@ -100,7 +99,7 @@ test("what is unsent goes out at the close, and who never reads does not hold th
   await using _ = startPeer(folder.at("s"), "deaf");
   const keys = (await router.until(({ length }) => length === 2)).map(([key]) => key);
   const large = Buffer.alloc(1024 * 1024, "x");
-  for (const key of keys) for (let count = 0; count < 3; count++) router.port.trySend(key, [large]);
+  for (const key of keys) for (let count = 0; count < 3; count++) router.send(key, [large]);
   router.port.close();
   let told = "";
   for await (const piece of reader.child.stdout) {
@@ -137,9 +136,9 @@ test("while a process waits for messages by itself it loses none, and timers hav
   try {
     router.onMessage = () => {
       const round = router.received.length - 1;
-      if (round < rounds) router.port.trySend(key, [`${round}`]);
+      if (round < rounds) router.send(key, [`${round}`]);
     };
-    router.port.trySend(key, ["0"]);
+    router.send(key, ["0"]);
     const received = await router.until(({ length }) => length > rounds);
     expect(received.slice(1).map(([, text]) => Number(text))).toEqual(
       Array.from({ length: rounds }, (_, index) => index),
@@ -159,8 +158,8 @@ test("a large message goes both ways while the process would wait for messages b
   reactor.mayWaitHere = () => true;
   try {
     const large = Buffer.alloc(8 * 1024 * 1024, "x");
-    router.port.trySend(key, ["small"]);
-    expect(router.port.trySend(key, [large])).toBe("sent");
+    router.send(key, ["small"]);
+    expect(router.send(key, [large])).toBe("sent");
     const [, small, back] = await router.until(({ length }) => length === 3);
     expect(small?.[1]).toBe("small");
     expect(back?.[1] === String(large)).toBe(true);

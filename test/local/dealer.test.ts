@@ -29,14 +29,14 @@ test("what a worker has said before it was killed is heard before its end, be th
   using router = new KeepingPort(folder.at("s"));
   await using _ = startPeer(folder.at("s"), "die talking");
   const [[key = ""] = []] = await router.until(({ length }) => length === 1);
-  for (let count = 0; count < 100; count++) router.port.trySend(key, ["unread"]);
+  for (let count = 0; count < 100; count++) router.send(key, ["unread"]);
   const received = await router.until((all) => all.some(isLost));
   expect(received.map(([, text]) => text)).toEqual([
     "hello",
     ...Array.from({ length: 100 }, (_, index) => `${index + 1}`),
     "\0lost",
   ]);
-  expect(router.port.trySend(key, ["gone"])).toBe("unreachable");
+  expect(router.send(key, ["gone"])).toBe("unreachable");
 });
 
 test("what a worker says is out before a task blocks it, be it more than the kernel takes at once", async () => {

@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { localBytesMax } from "../../src/limits.ts";
-import { encodeMessage, MessageReader } from "../../src/local/framing.ts";
+import { MessageReader } from "../../src/local/framing.ts";
+import { encodeMessage } from "../support/local-router.ts";
 
 const frame = fc.oneof(fc.uint8Array({ maxLength: 300 }), fc.string({ unit: "grapheme", maxLength: 100 }));
 const message = fc.array(frame, { maxLength: 8 });
@@ -29,7 +30,7 @@ test("messages arrive as they were, however the stream is cut", () => {
       fc.infiniteStream(fc.integer({ min: 1, max: 400 })),
       (messages, cuts) => {
         const stream = Buffer.concat(messages.map((frames) => Buffer.from(encodeMessage(frames))));
-        const reader = new MessageReader();
+        const reader = new MessageReader(localBytesMax);
         const read: Buffer[][] = [];
         for (let at = 0; at < stream.length; ) {
           const piece = stream.subarray(at, at + (cuts.next().value ?? 1));
@@ -46,7 +47,7 @@ test("messages arrive as they were, however the stream is cut", () => {
 });
 
 test("frames are bytes of their own: what comes later does not change them", () => {
-  const reader = new MessageReader();
+  const reader = new MessageReader(localBytesMax);
   feed(reader, encodeMessage(["first"]));
   const first = reader.next();
   feed(reader, encodeMessage(["other"]));
@@ -55,7 +56,7 @@ test("frames are bytes of their own: what comes later does not change them", () 
 });
 
 test("a message is not begun to be given before it is whole", () => {
-  const reader = new MessageReader();
+  const reader = new MessageReader(localBytesMax);
   const bytes = Buffer.from(encodeMessage(["one", "two"]));
   feed(reader, bytes.subarray(0, bytes.length - 1));
   expect(reader.hasMessage).toBe(false);
@@ -71,7 +72,7 @@ for (const [what, bytes] of [
   ["a message of more bytes than any has", sizes(localBytesMax + 1)],
 ] as const) {
   test(`${what} is the end of what can be read`, () => {
-    const reader = new MessageReader();
+    const reader = new MessageReader(localBytesMax);
     feed(reader, bytes);
     expect(reader.next()).toBeNull();
     expect(reader.isBroken).toBe(true);
@@ -81,11 +82,11 @@ for (const [what, bytes] of [
 }
 
 test("a size alone makes the reader take hardly more memory, and after a long message it gives back what it took", () => {
-  const reader = new MessageReader();
+  const reader = new MessageReader(localBytesMax);
   const room = reader.room().length;
   feed(reader, sizes(localBytesMax));
   expect(reader.room().length).toBeLessThanOrEqual(2 * room);
-  const long = new MessageReader();
+  const long = new MessageReader(localBytesMax);
   feed(long, encodeMessage([Buffer.alloc(8 * 1024 * 1024)]));
   expect(long.next()?.[0]?.length).toBe(8 * 1024 * 1024);
   expect(long.room().length).toBe(room);

@@ -2,10 +2,9 @@ import { expect, test } from "bun:test";
 import { statSync } from "node:fs";
 import { workersMax } from "../../src/limits.ts";
 import { LocalDealer } from "../../src/local/dealer.ts";
-import { encodeMessage } from "../../src/local/framing.ts";
 import { dial } from "../../src/local/unix.ts";
 import { libc } from "../../src/zmq/libc.ts";
-import { isLost, KeepingPort, startPeer } from "../support/local-router.ts";
+import { encodeMessage, isLost, KeepingPort, startPeer } from "../support/local-router.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
 test("a line that was given up before it was taken in is none", async () => {

@@ -242,9 +242,15 @@ test("of what is answered nothing is left: no time and no connection ends it aga
 
 test("requests are found by their requestor's connection until they are answered", () => {
   const requests = new Requests("ROUTER-1");
-  const peer = Buffer.from("peer");
+  const peer = "peer";
   const open = (serial: string, deadmanMs: number): ReturnType<Requests["open"]> =>
-    requests.open({ requestor: [peer], user: null, meta: { version: 0.2, serial } }, 1, 1, deadmanMs, 0);
+    requests.open(
+      { requestor: { peer, envelope: [] }, user: null, meta: { version: 0.2, serial } },
+      1,
+      1,
+      deadmanMs,
+      0,
+    );
   const guarded = open("a", 100);
   open("b", Number.POSITIVE_INFINITY);
   expect(requests.guardedOf(peer)).toEqual("code" in guarded ? [] : [guarded]);

@@ -40,7 +40,12 @@ describe("an emergency stop", () => {
     bench.ask("waits", "spin");
     const request = { kind: "control", control: { command: "estop", reason: "" } } as const;
     const meta = { id: "o", role: "requestor", version: 0.2, type: "CONTROL", pack: 1, serial: "s" } as const;
-    const event = { type: "request", requestor: [], user: null, request: { ...request, meta } } as const;
+    const event = {
+      type: "request",
+      requestor: { peer: "o", envelope: [] },
+      user: null,
+      request: { ...request, meta },
+    } as const;
     const [first] = bench.broker.handle(event, bench.now);
     expect(first).toMatchObject({ to: "worker", header: { type: "ABORT", code: "STOPPED" } });
   });

@@ -4,13 +4,19 @@ import type { Effect } from "../../src/router/effects.ts";
 import { createJob, type Job, openJobs, type Request } from "../../src/router/job.ts";
 import { failure, success } from "../../src/router/outcome.ts";
 import { type Asked, Requests } from "../../src/router/requests.ts";
+import { type Requestor, routingKey } from "../../src/wire/envelope.ts";
 import { ProtocolError } from "../../src/wire/errors.ts";
 import { encodeData } from "../../src/wire/frames.ts";
 import { decodeReply, type Reply } from "../../src/wire/replies.ts";
 import { asReceived } from "../support/frames.ts";
 
+const requestor = (...envelope: Uint8Array[]): Requestor => ({
+  peer: routingKey(envelope[0] ?? Buffer.alloc(0)),
+  envelope,
+});
+
 const by = (who: string, serial: string | undefined): Asked => ({
-  requestor: [Buffer.from(who), Buffer.alloc(0)],
+  requestor: requestor(Buffer.from(who), Buffer.alloc(0)),
   user: null,
   meta: { version: 0.2, ...(serial !== undefined && { serial }) },
 });
@@ -58,13 +64,14 @@ test("a serial names one open request of one requestor, and is free again once t
 });
 
 test("requestors whose routing ids look alike are not taken for each other", () => {
-  open({ ...by("one", "a"), requestor: [Buffer.from([0xff]), Buffer.from("x")] }, 1);
-  for (const requestor of [
-    [Buffer.from([0xff, 0x78])],
-    [Buffer.from([0xfe]), Buffer.from("x")],
-    [Buffer.from("ÿ"), Buffer.from("x")],
+  open({ ...by("one", "a"), requestor: requestor(Buffer.from([0xff]), Buffer.from("x")) }, 1);
+  for (const other of [
+    requestor(Buffer.from([0xff, 0x78])),
+    requestor(Buffer.from([0xfe]), Buffer.from("x")),
+    requestor(Buffer.from("ÿ"), Buffer.from("x")),
+    { peer: "ÿx", envelope: [] },
   ])
-    expect(requests.find({ requestor, user: null }, "a")).toBeUndefined();
+    expect(requests.find({ requestor: other, user: null }, "a")).toBeUndefined();
 });
 
 test("who takes over another's routing id does not get hold of its requests", () => {

@@ -86,7 +86,7 @@ export class Asker implements Disposable {
     this.#socket.close();
   }
 
-  #send(encode: (serial: string) => Buffer[]): string {
+  #send(encode: (serial: string) => readonly string[]): string {
     const serial = `s-${this.#serials++}`;
     const answer = Promise.withResolvers<Outcome>();
     // Not every test waits for every answer.

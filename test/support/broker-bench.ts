@@ -12,6 +12,7 @@ import {
   encodeTaskPart,
 } from "../../src/wire/asking.ts";
 import type { ReadyHeader, RouterHeader, WorkerHeader } from "../../src/wire/backend.ts";
+import type { Requestor } from "../../src/wire/envelope.ts";
 import { ProtocolError } from "../../src/wire/errors.ts";
 import { encodeError, encodeMeta } from "../../src/wire/frames.ts";
 import type { TaskOptions } from "../../src/wire/policy.ts";
@@ -26,7 +27,6 @@ export interface Answer {
 
 const bytes = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value));
 const pidOf = (key: string): number => Number(/\d+/.exec(key)?.[0] ?? 1);
-const envelope = (who: string): Uint8Array[] => [Buffer.from(who), Buffer.alloc(0)];
 
 /** `leftovers` where nothing is left. */
 export const nothing = { waiting: 0, held: 0, resources: [], safings: [] };
@@ -121,7 +121,7 @@ export class BrokerBench {
 
   /** A requestor's connection is gone. */
   lose(who: string): void {
-    this.handle({ type: "lost", peer: Buffer.from(who) });
+    this.handle({ type: "lost", peer: who });
   }
 
   /** A supervised worker dies, its connection with it. @param begun the last job that it had begun, 0 for none */
@@ -269,9 +269,10 @@ export class BrokerBench {
     return answer.reply.data as unknown as Record<string, Record<string, unknown>>;
   }
 
-  #request(who: string, frames: readonly Uint8Array[]): void {
+  #request(who: string, frames: readonly (Uint8Array | string)[]): void {
+    const requestor = { peer: who, envelope: [] };
     const user = this.users.get(who) ?? null;
-    this.handle({ type: "request", requestor: envelope(who), user, request: decodeRequest(frames) });
+    this.handle({ type: "request", requestor, user, request: decodeRequest(asReceived(frames)) });
   }
 
   #note(effects: readonly Effect[]): void {
@@ -284,9 +285,9 @@ export class BrokerBench {
     }
   }
 
-  #noteAnswer([who]: readonly Uint8Array[], frames: readonly Uint8Array[]): void {
+  #noteAnswer({ peer: to }: Requestor, frames: readonly Uint8Array[]): void {
     const reply = decodeReply(frames);
     if (reply instanceof ProtocolError) throw new Error(reply.message);
-    this.answers.push({ to: Buffer.from(who ?? []).toString(), reply });
+    this.answers.push({ to, reply });
   }
 }

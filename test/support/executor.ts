@@ -29,8 +29,8 @@ export const executorFor = (tasks: Record<string, TestTask>, schemas: ArgumentSc
   const emergency = new EmergencyStop();
   const hooks = {
     tag: "[WORKER-7(TASK)]",
-    progress: ({ serial }: Job, frame: Buffer) => progress.push([serial, JSON.parse(frame.toString()).data]),
-    publish: (topic: string, frame: Buffer) => published.push([topic, JSON.parse(frame.toString()).data]),
+    progress: ({ serial }: Job, frame: string) => progress.push([serial, JSON.parse(frame).data]),
+    publish: (topic: string, frame: string) => published.push([topic, JSON.parse(frame).data]),
   };
   const executor = new Executor(registry, hooks, emergency);
   const job = (name: string, done: Job["done"], args: Json[] = [], kwargs: JsonObject = {}, serial = "s-1"): Job => ({

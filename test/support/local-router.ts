@@ -1,8 +1,11 @@
 /** Both ends of local sockets for tests: a port that keeps what comes, what a dealer hears, and workers in processes of their own. */
 import { join } from "node:path";
+import { workersMax } from "../../src/limits.ts";
 import type { LocalConnection } from "../../src/local/connection.ts";
 import type { LocalDealer } from "../../src/local/dealer.ts";
+import { MessageWriter } from "../../src/local/framing.ts";
 import { LocalPort } from "../../src/local/port.ts";
+import type { SendResult } from "../../src/zmq/socket.ts";
 
 export type Received = readonly [key: string, ...frames: string[]];
 
@@ -22,7 +25,19 @@ export class KeepingPort implements Disposable {
         }
         this.#wanted?.();
       });
-    this.port = new LocalPort(path, joined, silenceMs);
+    this.port = new LocalPort({
+      path,
+      joined,
+      connectionsMax: workersMax,
+      ...(silenceMs !== undefined && { silenceMs }),
+    });
+  }
+
+  /** As the router does it, of a message alone. */
+  send(key: string, frames: readonly (Uint8Array | string)[]): SendResult {
+    const result = this.port.gather(key, frames);
+    this.port.flush();
+    return result;
   }
 
   async until(isEnough: (received: readonly Received[]) => boolean): Promise<readonly Received[]> {
@@ -38,6 +53,13 @@ export class KeepingPort implements Disposable {
     this.port.close();
   }
 }
+
+/** The bytes of a message, as they travel. */
+export const encodeMessage = (frames: readonly (Uint8Array | string)[]): Buffer => {
+  const writer = new MessageWriter();
+  writer.add(frames);
+  return Buffer.from(writer.first());
+};
 
 export const isLost = ([, text]: Received): boolean => text === "\0lost";
 

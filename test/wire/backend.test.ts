@@ -60,8 +60,11 @@ test("any frames at the backend give a message or a ProtocolError, and never an 
 
 test("an envelope is all up to the empty frame, proxies' ids included", () => {
   const [id, hop, empty, meta] = [Buffer.from("id"), Buffer.from("hop"), Buffer.alloc(0), Buffer.from("{}")];
-  expect(openEnvelope([id, empty, meta])).toEqual({ envelope: [id, empty], frames: [meta] });
-  expect(openEnvelope([id, hop, empty, meta])).toEqual({ envelope: [id, hop, empty], frames: [meta] });
+  expect(openEnvelope([id, empty, meta])).toEqual({ requestor: { peer: "id", envelope: [id, empty] }, frames: [meta] });
+  expect(openEnvelope([id, hop, empty, meta])).toEqual({
+    requestor: { peer: "id", envelope: [id, hop, empty] },
+    frames: [meta],
+  });
 });
 
 test("an envelope of more bytes than can be kept with every job is refused, and the peer itself can be answered", () => {
@@ -69,13 +72,13 @@ test("an envelope of more bytes than can be kept with every job is refused, and 
   expect(openEnvelope([id, Buffer.alloc(envelopeBytesMax - 2), empty]).error).toBeUndefined();
   const opened = openEnvelope([id, Buffer.alloc(envelopeBytesMax - 1), empty, Buffer.from("{}")]);
   expect(opened.error?.code).toBe("TOO_LARGE");
-  expect(opened.envelope.map((frame) => frame.length)).toEqual([2, 0]);
+  expect(opened.requestor.envelope.map((frame) => frame.length)).toEqual([2, 0]);
 });
 
 test("a message without the delimiter is an error, and can be answered", () => {
   const opened = openEnvelope([Buffer.from("id"), Buffer.from("{}")]);
   expect(opened.error?.message).toContain("delimiter");
-  expect(opened.envelope).toEqual([Buffer.from("id"), new Uint8Array(0)]);
+  expect(opened.requestor.envelope).toEqual([Buffer.from("id"), new Uint8Array(0)]);
 });
 
 test("a type that is no text is refused, even one that cannot be made to text", () => {

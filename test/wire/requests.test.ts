@@ -66,7 +66,7 @@ describe("a request", () => {
     const argument = fc.oneof(fc.string(), fc.integer(), fc.boolean(), fc.constant(null));
     fc.assert(
       fc.property(name, fc.array(argument), name, (task, args, serial) => {
-        const request = decodeRequest(encodeTaskRequest({ id: "me", serial }, task, args, {}));
+        const request = decodeRequest(asReceived(encodeTaskRequest({ id: "me", serial }, task, args, {})));
         expect(request.kind === "task" && request.parts[0]?.task).toMatchObject({ task, args, kwargs: {} });
         expect(request.kind === "task" && request.meta.serial).toBe(serial);
       }),

@@ -36,8 +36,9 @@ const startPort = (authorized: string) => {
   const executor = new Executor(registry, hooks, emergency);
   const gate = new Gate({ engine, authorized });
   const port = new DirectPort({ id: "TASK-1", gate, executor, registry, emergency, ended: () => undefined, log: null });
-  const endpoint = `tcp://127.0.0.1:${freePorts(1)}`;
-  port.bind(endpoint);
+  const number = freePorts(1);
+  const endpoint = `tcp://127.0.0.1:${number}`;
+  port.bind("127.0.0.1", number);
   return {
     endpoint,
     gate,

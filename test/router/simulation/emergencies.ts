@@ -87,7 +87,7 @@ export class Emergencies {
     const { ledger, router, agenda } = this.world;
     if (router.isDown) return;
     for (const ask of ledger.openOf(requestor)) ledger.goQuiet(ask, agenda.now);
-    router.handle({ type: "lost", peer: Buffer.from(requestor) });
+    router.handle({ type: "lost", peer: requestor });
   }
 }
 

@@ -9,7 +9,7 @@ import {
   encodeKeepAlive,
   encodeTaskPart,
 } from "../../../src/wire/asking.ts";
-import { encodeMeta, encodeTask } from "../../../src/wire/frames.ts";
+import { encodeMeta } from "../../../src/wire/frames.ts";
 import type { TaskOptions } from "../../../src/wire/policy.ts";
 import { type Ask, deadmanOfPart, delayMsMax, type Part } from "./ledger.ts";
 import type { Need } from "./rights.ts";
@@ -111,7 +111,7 @@ export class Requestors {
   #send(
     said: Pick<Ask, "requestor" | "serial" | "version" | "kind" | "parts">,
     need: Need,
-    frames: readonly Uint8Array[],
+    frames: readonly (Uint8Array | string)[],
   ) {
     const { ledger, agenda, router, rights } = this.world;
     const user = rights.userOf(said.requestor);
@@ -177,7 +177,7 @@ export class Requestors {
     const name = this.#pickName();
     const part = this.#part(name);
     const meta = encodeMeta({ id: requestor, role: "requestor", version: 0.1, type: "REQ", pack: 0 });
-    const task = encodeTask({ task: `TASK_${name}`, args: [part.uid], kwargs: {}, pack: 0 });
+    const task = encodeTaskPart(`TASK_${name}`, [part.uid], {});
     const need: Need = { right: "send", of: name };
     this.#send({ requestor, serial: "", version: 0.1, kind: "task", parts: [part] }, need, [meta, task]);
   }

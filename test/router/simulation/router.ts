@@ -6,6 +6,7 @@ import { Broker, type BrokerEvent } from "../../../src/router/broker.ts";
 import type { Effect } from "../../../src/router/effects.ts";
 import { encodeControlRequest } from "../../../src/wire/asking.ts";
 import { decodeFromWorker } from "../../../src/wire/backend.ts";
+import type { Requestor } from "../../../src/wire/envelope.ts";
 import { ProtocolError } from "../../../src/wire/errors.ts";
 import { decodeReply, type Reply } from "../../../src/wire/replies.ts";
 import { type Control, decodeRequest } from "../../../src/wire/requests.ts";
@@ -93,17 +94,17 @@ export class SimulatedRouter {
     this.fromRequestor(operator, encodeControlRequest({ id: operator, serial: control.command }, control));
   }
 
-  fromRequestor(requestor: string, frames: readonly Uint8Array[]): void {
-    const request = decodeRequest(frames);
-    const user = this.world.rights.userOf(requestor);
-    this.handle({ type: "request", requestor: [Buffer.from(requestor), Buffer.alloc(0)], user, request });
+  fromRequestor(peer: string, frames: readonly (Uint8Array | string)[]): void {
+    const request = decodeRequest(asReceived(frames));
+    const user = this.world.rights.userOf(peer);
+    this.handle({ type: "request", requestor: { peer, envelope: [] }, user, request });
   }
 
   /** What the router says of itself, which must be sound at any time. */
   status(): Status {
     const frames = encodeControlRequest({ id: operator, serial: "status" }, { command: "status" });
-    const requestor = [Buffer.from(operator), Buffer.alloc(0)];
-    const request = decodeRequest(frames);
+    const requestor = { peer: operator, envelope: [] };
+    const request = decodeRequest(asReceived(frames));
     const user = this.world.rights.userOf(operator);
     this.#perform(this.broker.handle({ type: "request", requestor, user, request }, this.world.agenda.now));
     const status = this.#status;
@@ -181,10 +182,9 @@ export class SimulatedRouter {
     }
   }
 
-  #reply(envelope: readonly Uint8Array[], frames: readonly Uint8Array[]): void {
+  #reply({ peer: requestor }: Requestor, frames: readonly Uint8Array[]): void {
     const reply = decodeReply(frames);
     if (reply instanceof ProtocolError) throw new Violation(`a reply that nobody understands: ${reply.message}`);
-    const requestor = Buffer.from(envelope[0] ?? []).toString();
     if (requestor === operator) this.#told(reply);
     else if (this.world.ledger.reply(requestor, reply)) this.world.requestors.answered(requestor, reply.meta.serial);
   }
