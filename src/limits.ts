@@ -87,7 +87,7 @@ export const endlessBytesMin = 2 * messageBytesMax;
 /** messages that wait in libzmq for one peer that does not read: a requestor with 10,000 replies to come fits. */
 export const peerQueueMessagesMax = 16_384;
 
-/** bytes of one message between the router and one of the engine's own workers, and of what one has not read yet: all that it may hold. */
+/** bytes of one message past libzmq, unless less is said, and of what one peer has not read yet: all that a worker of the engine's own may hold. */
 export const localBytesMax = (workerCreditMax + 1) * frameBytesMax;
 
 /** connections to a port from its own machine past libzmq: beyond, whoever comes goes the other way. */

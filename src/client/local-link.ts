@@ -1,11 +1,5 @@
 /** The way to whoever serves on the same machine, past libzmq: see `frontend`. */
-import {
-  gatheredMessagesMax,
-  localBytesMax,
-  messageFramesMax,
-  requestorBeatMs,
-  requestorSilenceMs,
-} from "../limits.ts";
+import { gatheredMessagesMax, messageFramesMax, requestorBeatMs, requestorSilenceMs } from "../limits.ts";
 import { closeAll, LocalConnection } from "../local/connection.ts";
 import { dial } from "../local/unix.ts";
 import { Pulse } from "../pulse.ts";
@@ -24,7 +18,7 @@ export class LocalLink implements Link {
   /** To who listens under that name; null where nobody does. */
   static to(name: string): LocalLink | null {
     const line = dial(name);
-    return line === null ? null : new LocalLink(new LocalConnection(line, localBytesMax));
+    return line === null ? null : new LocalLink(new LocalConnection(line));
   }
 
   private constructor(connection: LocalConnection) {

@@ -68,7 +68,7 @@ export class Frontend {
         connection.onReadable(() => this.#onReadable(() => nextOf(connection, requestor)));
       },
       connectionsMax: localRequestorsMax,
-      bytesMax: endlessBytesMin,
+      messageBytesMax: endlessBytesMin,
     });
   }
 

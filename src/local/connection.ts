@@ -24,7 +24,6 @@ export class LocalConnection implements Source {
   /** When something came last, on the clock of performance.now(). */
   heardAt = performance.now();
   readonly #line: Line;
-  readonly #bytesMax: number;
   readonly #reader: MessageReader;
   /** What the kernel has not taken yet. */
   readonly #writer = new MessageWriter();
@@ -41,12 +40,11 @@ export class LocalConnection implements Source {
 
   /**
    * Owns the descriptors from now on.
-   * @param bytesMax of one message that comes, and of what the peer has not read yet
+   * @param messageBytesMax of one that comes; a longer one ends the connection
    */
-  constructor(line: Line, bytesMax = localBytesMax) {
+  constructor(line: Line, messageBytesMax = localBytesMax) {
     this.#line = line;
-    this.#bytesMax = bytesMax;
-    this.#reader = new MessageReader(bytesMax);
+    this.#reader = new MessageReader(messageBytesMax);
   }
 
   get descriptor(): number {
@@ -101,7 +99,7 @@ export class LocalConnection implements Source {
   /** As `trySend`, but nothing goes out before `flush`: several messages cost no more calls to the system than one. */
   gather(frames: readonly (Uint8Array | string)[]): SendResult {
     if (!this.#isOpen) return "unreachable";
-    if (this.#writer.size > this.#bytesMax) return "full";
+    if (this.#writer.size > localBytesMax) return "full";
     this.#writer.add(frames);
     return "sent";
   }

@@ -24,8 +24,8 @@ export interface LocalPortOptions {
   /** Is given each connection and the key by which it is sent to; who reads it is to be set then. */
   readonly joined: (connection: LocalConnection, key: string) => void;
   readonly connectionsMax: number;
-  /** bytes of one message that comes, and of what one has not read yet. */
-  readonly bytesMax?: number;
+  /** bytes of one message that comes. */
+  readonly messageBytesMax?: number;
   /** ms after which it is looked whether a peer was halted. */
   readonly silenceMs?: number;
 }
@@ -42,8 +42,8 @@ export class LocalPort {
   #count = 0;
 
   /** Takes the place of a file that somebody has left behind. Throws what the system says. */
-  constructor({ bytesMax = localBytesMax, silenceMs = beatSilenceMs, ...options }: LocalPortOptions) {
-    this.#options = { bytesMax, silenceMs, ...options };
+  constructor({ messageBytesMax = localBytesMax, silenceMs = beatSilenceMs, ...options }: LocalPortOptions) {
+    this.#options = { messageBytesMax, silenceMs, ...options };
     const { path } = options;
     if (!path.startsWith("\0")) rmSync(path, { force: true });
     const mask = process.umask(0o177);
@@ -116,10 +116,11 @@ export class LocalPort {
       libc.close(half.descriptor);
       return false;
     }
-    const connection = new LocalConnection({ messages: half.descriptor, bell: descriptor }, this.#options.bytesMax);
+    const { messageBytesMax, joined } = this.#options;
+    const connection = new LocalConnection({ messages: half.descriptor, bell: descriptor }, messageBytesMax);
     const key = `${keyPrefix}${++this.#count}`;
     this.#connections.set(key, connection);
-    this.#options.joined(connection, key);
+    joined(connection, key);
     return true;
   }
 

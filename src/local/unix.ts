@@ -30,8 +30,8 @@ export const dial = (path: string): Line | null => {
   return null;
 };
 
-/** @param ownName of this end; the kernel gives one that nobody has where it is empty */
-const connectTo = (path: string, ownName: string): number | null => {
+/** One socket of a line. @param ownName of this end; the kernel gives one that nobody has where it is empty */
+export const connectTo = (path: string, ownName: string): number | null => {
   const descriptor = libc.socket(unixFamily, stream, 0);
   if (descriptor < 0) return null;
   const own = addressOf(ownName);

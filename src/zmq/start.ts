@@ -3,8 +3,10 @@ import { errno, ZmqError } from "./library.ts";
 
 /** One line: what failed, why, what to do. @param what `the router's frontend` @param address `HOST:PORT` */
 export const describeBindError = (error: unknown, what: string, address: string): string => {
+  // Of the Unix socket that bears the address for its name: what the system says has the NUL that the name begins with.
   if (isSystemError(error)) {
-    return `${what} cannot use the Unix socket that bears the name of ${address}: ${error.message}; stop what uses it or choose another port`;
+    const why = error.code === "EADDRINUSE" ? "is taken" : `cannot be had (${error.code})`;
+    return `${what} cannot use ${address}: the Unix socket of that name ${why}; stop what uses it (\`ss -xlp\` says who does) or choose another port`;
   }
   if (!(error instanceof ZmqError)) throw error;
   switch (error.code) {
@@ -20,5 +22,5 @@ export const describeBindError = (error: unknown, what: string, address: string)
   }
 };
 
-const isSystemError = (error: unknown): error is Error =>
+const isSystemError = (error: unknown): error is Error & { readonly code: string } =>
   error instanceof Error && "code" in error && typeof error.code === "string";

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { localBytesMax } from "../../src/limits.ts";
-import { MessageReader } from "../../src/local/framing.ts";
+import { MessageReader, MessageWriter } from "../../src/local/framing.ts";
 import { encodeMessage } from "../support/local-router.ts";
 
 const frame = fc.oneof(fc.uint8Array({ maxLength: 300 }), fc.string({ unit: "grapheme", maxLength: 100 }));
@@ -44,6 +44,54 @@ test("messages arrive as they were, however the stream is cut", () => {
       },
     ),
   );
+});
+
+test("what is written waits in its order, however little of it is taken at a time", () => {
+  const long = fc.string({ unit: "grapheme", minLength: 30_000, maxLength: 40_000 });
+  const rarelyLong = fc.oneof(
+    { weight: 20, arbitrary: message },
+    { weight: 1, arbitrary: fc.array(long, { maxLength: 3 }) },
+  );
+  fc.assert(
+    fc.property(
+      fc.array(rarelyLong, { maxLength: 40 }),
+      fc.infiniteStream(fc.nat({ max: 50_000 })),
+      (messages, sizes) => {
+        const writer = new MessageWriter();
+        const taken: Buffer[] = [];
+        const take = (): void => {
+          const piece = Buffer.from(writer.first().subarray(0, 1 + (sizes.next().value ?? 0)));
+          taken.push(piece);
+          writer.took(piece.length);
+        };
+        for (const [index, frames] of messages.entries()) {
+          writer.add(frames);
+          if (index % 3 === 0) take();
+        }
+        while (writer.size > 0) take();
+        expect(Buffer.concat(taken).equals(Buffer.concat(messages.map(encodeMessage)))).toBe(true);
+        expect(writer.first().length).toBe(0);
+      },
+    ),
+    { numRuns: 30 },
+  );
+});
+
+test("what has waited leaves no more memory behind than before", () => {
+  const writer = new MessageWriter();
+  writer.add(["short"]);
+  const usual = writer.first().buffer.byteLength;
+  writer.add([Buffer.alloc(8 * 1024 * 1024)]);
+  while (writer.size > 0) writer.took(writer.first().length);
+  writer.add(["short"]);
+  expect(writer.first().buffer.byteLength).toBe(usual);
+});
+
+test("of a message with too many frames only so many are kept, and the next one is whole", () => {
+  const reader = new MessageReader(localBytesMax);
+  feed(reader, Buffer.concat([encodeMessage(["1", "2", "3", "4"]), encodeMessage(["5", "6"])]));
+  expect(reader.next(2)?.map(String)).toEqual(["1", "2"]);
+  expect(reader.next(2)?.map(String)).toEqual(["5", "6"]);
 });
 
 test("frames are bytes of their own: what comes later does not change them", () => {

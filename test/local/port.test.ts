@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { statSync } from "node:fs";
 import { workersMax } from "../../src/limits.ts";
 import { LocalDealer } from "../../src/local/dealer.ts";
-import { dial } from "../../src/local/unix.ts";
+import { connectTo, dial, isDead } from "../../src/local/unix.ts";
 import { libc } from "../../src/zmq/libc.ts";
 import { encodeMessage, isLost, KeepingPort, startPeer } from "../support/local-router.ts";
 import { tempFolder } from "../support/temp-folder.ts";
@@ -22,22 +22,21 @@ test("a line that was given up before it was taken in is none", async () => {
 test("who sends what is no message is cut off, and others are served on", async () => {
   using folder = tempFolder();
   using router = new KeepingPort(folder.at("s"));
-  const ended = Promise.withResolvers<void>();
-  const socket = { data: () => undefined, close: () => ended.resolve() };
-  const messages = await Bun.connect({ unix: folder.at("s"), socket });
-  const bell = await Bun.connect({ unix: folder.at("s"), socket: { data: () => undefined } });
-  messages.write("GET / HTTP/1.1\r\n\r\n");
-  bell.write("ring");
-  await ended.promise;
+  const line = dial(folder.at("s"));
+  if (line === null) throw new Error("nobody listens");
+  const text = Buffer.from("GET / HTTP/1.1\r\n\r\n");
+  libc.send(line.messages, text, text.length, 0);
+  libc.send(line.bell, text, 1, 0);
+  while (!isDead(line.messages)) await Bun.sleep(1);
   expect(router.received.filter((message) => !isLost(message))).toEqual([]);
   const dealer = new LocalDealer(folder.at("s"), "hello");
   expect((await router.until((all) => all.length === 2)).at(-1)?.[1]).toBe("hello");
   dealer.close();
 });
 
-test("who connects once and says no more is cut off, and others are served on", async () => {
+test("who does not say by a name which line it is of is turned away, and others are served on", async () => {
   using folder = tempFolder();
-  using router = new KeepingPort(folder.at("s"), 50);
+  using router = new KeepingPort(folder.at("s"));
   const ended = Promise.withResolvers<void>();
   const socket = { data: () => undefined, close: () => ended.resolve() };
   await Bun.connect({ unix: folder.at("s"), socket });
@@ -57,6 +56,32 @@ test("the file is for its user alone, whatever the umask, and takes the place of
     expect(process.umask()).toBe(0);
   } finally {
     process.umask(before);
+  }
+});
+
+test("lines are told apart, in whatever order the sockets of one process come", async () => {
+  using folder = tempFolder();
+  using router = new KeepingPort(folder.at("s"));
+  const own = (name: string): string => `\0test-${process.pid}-${name}`;
+  const [first, second] = [connectTo(folder.at("s"), own("1")), connectTo(folder.at("s"), own("2"))];
+  const [secondBell, firstBell] = [connectTo(folder.at("s"), own("2/bell")), connectTo(folder.at("s"), own("1/bell"))];
+  const descriptors = [first, second, firstBell, secondBell].map((descriptor) => descriptor ?? -1);
+  const message = encodeMessage(["by the first"]);
+  libc.send(descriptors[0] ?? -1, message, message.length, 0);
+  libc.send(descriptors[2] ?? -1, message, 1, 0);
+  expect((await router.until(({ length }) => length === 1))[0]?.[1]).toBe("by the first");
+  for (const descriptor of descriptors) libc.close(descriptor);
+  await router.until((all) => all.filter(isLost).length === 2);
+});
+
+test("a name without a file is one port's alone, and free again as soon as that is closed", async () => {
+  const name = `\0test-${process.pid}-port`;
+  for (let round = 0; round < 3; round++) {
+    using router = new KeepingPort(name);
+    expect(() => new KeepingPort(name)).toThrow(expect.objectContaining({ code: "EADDRINUSE" }));
+    const dealer = new LocalDealer(name, "hello");
+    expect((await router.until(({ length }) => length === 1))[0]?.[1]).toBe("hello");
+    dealer.close();
   }
 });
 

@@ -1,12 +1,16 @@
-/** A real ROUTER socket that a test answers by hand: `await using engine = handRouter()`. */
-
+/** Real sockets of a router that a test answers by hand: `using router = handRouter()`. */
+import { addressIn } from "../../src/client/endpoint.ts";
+import type { LocalConnection } from "../../src/local/connection.ts";
+import { localName } from "../../src/local/name.ts";
+import { LocalPort } from "../../src/local/port.ts";
 import type { ErrorCode } from "../../src/wire/errors.ts";
 import { encodeData, encodeError, packNow } from "../../src/wire/frames.ts";
 import type { Json } from "../../src/wire/json.ts";
 import { encodeReplyMeta, type PartResult, type ReplyType } from "../../src/wire/replies.ts";
 import { type Control, decodeRequest, type Request } from "../../src/wire/requests.ts";
 import { errno, ZmqError } from "../../src/zmq/library.ts";
-import { type Frame, Router } from "../../src/zmq/socket.ts";
+import { saysLost } from "../../src/zmq/lost.ts";
+import { Router } from "../../src/zmq/socket.ts";
 
 export interface Arrived {
   readonly request: Request;
@@ -24,19 +28,39 @@ export interface Arrived {
   refuse(code: ErrorCode, message: string): void;
 }
 
+/** A message, and where its answers go. */
+interface Message {
+  readonly frames: readonly Uint8Array[];
+  readonly send: (frames: readonly (Uint8Array | string)[]) => void;
+}
+
 export class HandRouter implements Disposable {
   readonly #socket = new Router({ linger: 0 });
+  readonly #local: LocalPort | null = null;
+  /** What has come by the local port, and who waits for more. */
+  readonly #come: Message[] = [];
+  #wanted: (() => void) | null = null;
   readonly endpoint: string;
 
-  constructor(endpoint: string) {
+  /** @param isLocal as well at the Unix socket that bears the endpoint's name, by which all comes then */
+  constructor(endpoint: string, isLocal: boolean) {
     this.#socket.bind(endpoint);
     this.endpoint = this.#socket.lastEndpoint;
+    if (!isLocal) return;
+    const { host, port } = addressIn(this.endpoint);
+    const joined = (connection: LocalConnection, key: string): void =>
+      connection.onReadable(() => {
+        for (let frames = connection.tryReceive(); frames !== null; frames = connection.tryReceive())
+          if (!saysLost(frames)) this.#come.push({ frames, send: (reply) => this.#sendTo(key, reply) });
+        this.#wanted?.();
+      });
+    this.#local = new LocalPort({ path: localName(host, port), joined, connectionsMax: 16 });
   }
 
   /** The next request; one that is not understood fails the test. Pings, by which a client finds us, are answered on the way. */
   async next(): Promise<Arrived> {
     for (;;) {
-      const arrived = this.#understand(await this.#socket.receive());
+      const arrived = this.#understand(this.#local === null ? await this.#fromSocket() : await this.#fromLocal());
       if (arrived.request.kind !== "ping") return arrived;
       arrived.acknowledge();
     }
@@ -44,7 +68,7 @@ export class HandRouter implements Disposable {
 
   /** Whether a request has come that nobody has taken with `next` yet. */
   get hasMore(): boolean {
-    return this.#socket.readable;
+    return this.#socket.readable || this.#come.length > 0;
   }
 
   /** Answers every request from now on. */
@@ -61,17 +85,40 @@ export class HandRouter implements Disposable {
 
   [Symbol.dispose](): void {
     this.#socket.close();
+    this.#local?.close();
+    this.#wanted?.();
   }
 
-  #understand([identity, delimiter, ...frames]: Frame[]): Arrived {
-    const request = decodeRequest(frames);
-    if (identity === undefined || delimiter?.length !== 0 || request.kind === "bad") {
-      throw new Error(`the client sent nonsense: ${frames.map(String)}`);
-    }
-    const { serial } = request.meta;
-    const send = (...reply: (Uint8Array | string)[]): void => {
+  async #fromSocket(): Promise<Message> {
+    const [identity = new Uint8Array(0), delimiter, ...frames] = await this.#socket.receive();
+    if (delimiter?.length !== 0) throw new Error(`the client sent no delimiter: ${frames.map(String)}`);
+    const send: Message["send"] = (reply) => {
       if (!this.#socket.closed) this.#socket.trySend([identity, "", ...reply]);
     };
+    return { frames, send };
+  }
+
+  async #fromLocal(): Promise<Message> {
+    while (!this.#socket.closed) {
+      const message = this.#come.shift();
+      if (message !== undefined) return message;
+      await new Promise<void>((resolve) => {
+        this.#wanted = resolve;
+      });
+    }
+    throw new Error("the router is closed");
+  }
+
+  #sendTo(key: string, frames: readonly (Uint8Array | string)[]): void {
+    this.#local?.gather(key, frames);
+    this.#local?.flush();
+  }
+
+  #understand({ frames, send: sendAll }: Message): Arrived {
+    const request = decodeRequest(frames);
+    if (request.kind === "bad") throw new Error(`the client sent nonsense: ${frames.map(String)}`);
+    const { serial } = request.meta;
+    const send = (...reply: (Uint8Array | string)[]): void => sendAll(reply);
     const meta = (type: ReplyType): string => encodeReplyMeta("TASK-1", type, 0.2, serial);
     return {
       request,
@@ -87,7 +134,8 @@ export class HandRouter implements Disposable {
   }
 }
 
-export const handRouter = (endpoint = "tcp://127.0.0.1:*"): HandRouter => new HandRouter(endpoint);
+export const handRouter = (endpoint = "tcp://127.0.0.1:*", isLocal = false): HandRouter =>
+  new HandRouter(endpoint, isLocal);
 
 /** The arguments of each part of a batch, of a task request, the command of a CONTROL. */
 export const argsOfAll = ({ request }: Arrived): Json[][] =>

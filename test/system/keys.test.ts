@@ -4,6 +4,7 @@ import { appendFileSync, readdirSync, readFileSync, statSync, writeFileSync } fr
 import { connect } from "task-engine";
 import { keyPattern, readKeyPair } from "../../src/certificate.ts";
 import { type Engine, fromSource, runCommand, startEngine } from "../support/engine.ts";
+import { socketsOf } from "../support/local-sockets.ts";
 import { freePorts } from "../support/ports.ts";
 import { runProgram } from "../support/program.ts";
 import { rejection } from "../support/rejection.ts";
@@ -71,6 +72,7 @@ test(
     expect(await outputs("data", "put", "arm/angle", "30", ...router)).toBe("");
     expect(await outputs("data", "get", "arm/angle", ...router)).toBe("30\n");
     expect(JSON.parse(await outputs("status", "--json", ...router)).security).toBe("curve");
+    expect(socketsOf(engine.ports.frontend)).toEqual({ listening: 0, connected: 0 });
     expect(await outputs("send", "count", "--key", keyFile(home, "stranger.key_secret"), ...router)).toContain(
       "UNAUTHORIZED: client stranger lacks the right send:count",
     );
