@@ -3,8 +3,6 @@ import type { Pointer } from "bun:ffi";
 import { lastError, zmq } from "./library.ts";
 
 const maxSocketsOption = 2; // ZMQ_MAX_SOCKETS, zmq_ctx_set(3)
-const threadPolicyOption = 4; // ZMQ_THREAD_SCHED_POLICY
-const batchPolicy = 3; // SCHED_BATCH, sched(7)
 
 let context: Pointer | null = null;
 
@@ -14,9 +12,6 @@ export const sharedContext = (): Pointer => {
   if (context === null) throw lastError("zmq_ctx_new");
   // Few roles open more than three; `bench` and the tests open some hundred.
   zmq.zmq_ctx_set(context, maxSocketsOption, 4096);
-  // Woken, it takes no processor from who has just spoken to it: it runs beside, or once that one is done, and then has more to
-  // send at a stroke. With 512 tasks in flight on two cores that is a sixth more tasks a second; alone, none waits longer.
-  zmq.zmq_ctx_set(context, threadPolicyOption, batchPolicy);
   return context;
 };
 

@@ -143,10 +143,6 @@ export class Socket implements AsyncIterable<Frame[]>, Source {
   trySend(frames: readonly (Uint8Array | string)[]): SendResult {
     // libzmq may take in an arrival during the call, and with it the edge that would have woken us.
     reactor.lookAgain();
-    return this.#trySend(frames);
-  }
-
-  #trySend(frames: readonly (Uint8Array | string)[]): SendResult {
     this.#isKnownEmpty = false;
     const last = frames.length - 1;
     for (let index = 0; index <= last; index++) {

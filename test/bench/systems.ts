@@ -1,10 +1,12 @@
 /**
  * What is measured side by side. Each is started as processes of its own, and is asked over a connection to add two numbers
- * (the echo answers what it is asked), one requestor and two workers everywhere.
+ * (the echo answers what it is asked), one requestor and two workers everywhere. The requestor is the client that comes with the system,
+ * and a bare socket where none does.
  */
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
+import { connect, TaskEngineError } from "task-engine";
 import { Dealer } from "../../src/zmq/socket.ts";
 import { type Engine, startEngine } from "../support/engine.ts";
 import { freePorts } from "../support/ports.ts";
@@ -27,13 +29,30 @@ export interface Candidate {
 const here = (name: string): string => join(import.meta.dir, name);
 const python = "/usr/bin/python3";
 
-/** A requestor that speaks the engine's frames, with answers in any order. */
-export const overZmq = (
+/** The engine's own client. @param args of the task, if it is another than to add two numbers */
+export const overClient = (
   endpoint: string,
   pids: readonly number[],
   end: () => Promise<void>,
-  task: Buffer = taskFrame([2, 3]),
+  [task, args]: readonly [task: string, args: unknown[]] = ["count", [2, 3]],
 ): System => {
+  const client = connect(endpoint);
+  return {
+    pids,
+    ask: (answered) =>
+      void client.call(task, args, {}, { waitMs: Number.POSITIVE_INFINITY }).then(answered, (error) => {
+        if (!(error instanceof TaskEngineError) || error.code !== "CLOSED") throw error;
+      }),
+    [Symbol.asyncDispose]: async () => {
+      await client.close();
+      await end();
+    },
+  };
+};
+
+/** A requestor that speaks the engine's frames, with answers in any order. */
+const overZmq = (endpoint: string, pids: readonly number[], end: () => Promise<void>): System => {
+  const task = taskFrame([2, 3]);
   const dealer = new Dealer({ sendHighWaterMark: 16_384, receiveHighWaterMark: 16_384 });
   dealer.connect(endpoint);
   const waiting = new Map<string, () => void>();
@@ -86,6 +105,15 @@ export const engine: Candidate = {
   missing: () => null,
   start: async () => {
     const running = await startEngine();
+    return overClient(running.endpoint, servingPids(running), () => running[Symbol.asyncDispose]());
+  },
+};
+
+const overPort: Candidate = {
+  name: "Task Engine, over a ZeroMQ socket",
+  missing: () => null,
+  start: async () => {
+    const running = await startEngine();
     return overZmq(running.endpoint, servingPids(running), () => running[Symbol.asyncDispose]());
   },
 };
@@ -96,7 +124,7 @@ const direct: Candidate = {
   start: async () => {
     const running = await startEngine();
     const endpoint = `tcp://127.0.0.1:${running.ports.worker}`;
-    return overZmq(endpoint, servingPids(running), () => running[Symbol.asyncDispose]());
+    return overClient(endpoint, servingPids(running), () => running[Symbol.asyncDispose]());
   },
 };
 
@@ -173,4 +201,4 @@ const nats: Candidate = {
   },
 };
 
-export const candidates: readonly Candidate[] = [engine, direct, echo, pyzmq, nats];
+export const candidates: readonly Candidate[] = [engine, direct, overPort, echo, pyzmq, nats];
