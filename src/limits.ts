@@ -249,8 +249,14 @@ export const callTimeoutMs = 60_000;
 export const reconnectMs = 50;
 export const reconnectMsMax = 1_000;
 
-/** messages of a client that go out together: so many save the calls to the system, and none waits long for the others. */
-export const gatheredMessagesMax = 16;
+/** ms that who listens at a Unix socket may take to answer the first message there; then the other way is tried. */
+export const localAnswerMs = 1_000;
+
+/** ms that closing Unix sockets may take to send what is left: those of workers and of requestors follow one another, and libzmq's come then. */
+export const localLingerMs = 300;
+
+/** ms in which a process waits for one that does not read once at the most. */
+export const localStallPauseMs = 1_000;
 
 /** ms between two looks of a client whether who serves it is alive, and until one that is halted, or whose cable is cut, is given up. */
 export const requestorBeatMs = 2_000;
@@ -271,7 +277,7 @@ export const localRetryMsMax = 1_000;
 
 /** ms between two tries to send what the kernel has not taken: doubled at each in vain, and no longer than the second. */
 export const localResendMs = 1;
-export const localResendMsMax = 32;
+export const localResendMsMax = 256;
 
 /** ms without that a router reads after which a worker waits no longer until what it has said is out, and goes on with its tasks. */
 export const localStallMs = 20;

@@ -9,8 +9,7 @@
  * once that is found to be there it is tried again: an engine of before, or one behind a tunnel, has no other.
  */
 import { isLoopback } from "../exposure.ts";
-import { clientLingerMs, drainMessagesMax, reconnectMs } from "../limits.ts";
-import { localName } from "../local/name.ts";
+import { clientLingerMs, drainMessagesMax, localAnswerMs, reconnectMs, reconnectMsMax } from "../limits.ts";
 import type { SocketOptions } from "../zmq/options.ts";
 import { addressIn } from "./endpoint.ts";
 import { libzmq } from "./libzmq.ts";
@@ -32,8 +31,8 @@ export interface ConnectionOptions {
 
 export class Connection {
   readonly #options: ConnectionOptions;
-  /** Of the way past libzmq; null where there is none. */
-  readonly #localName: string | null;
+  /** The address of this machine that a way past libzmq may lead to; null for any other. */
+  readonly #local: { readonly host: string; readonly port: number } | null;
   /** The last one was lost before it stood, so it does not count. */
   #isLocalRefused = false;
   /** null while it is lost, and once it is closed */
@@ -41,15 +40,22 @@ export class Connection {
   #stands = false;
   #closed = false;
   #reopening: Timer | undefined;
+  /** Why there can be none at present; null where that is not known. */
+  #trouble: string | null = null;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
-    this.#localName = localNameOf(options);
+    this.#local = localAddressOf(options);
     this.#open();
   }
 
   get closed(): boolean {
     return this.#closed;
+  }
+
+  /** Why there is no connection, where that is this program's own doing, in one line; else null. */
+  get trouble(): string | null {
+    return this.#trouble;
   }
 
   /** Whether there is a connection by which something new can be asked for. */
@@ -74,15 +80,27 @@ export class Connection {
   }
 
   #useLocal(): boolean {
-    const link = this.#localName === null || this.#isLocalRefused ? null : LocalLink.to(this.#localName);
+    if (this.#local === null || this.#isLocalRefused) return false;
+    const link = LocalLink.to(this.#local.host, this.#local.port);
     if (link === null) return false;
     this.#use(link);
+    // Who listens there and says nothing must not keep us from who serves at the port.
+    this.#reopening = setTimeout(() => {
+      if (!this.#stands) this.#lose(link);
+    }, localAnswerMs);
     return true;
   }
 
   async #useZmq(): Promise<void> {
-    const { ZmqLink } = await libzmq();
-    if (!this.#closed) this.#use(new ZmqLink(this.#options.endpoint, this.#options.keys));
+    try {
+      const { ZmqLink } = await libzmq();
+      if (this.#closed) return;
+      this.#use(new ZmqLink(this.#options.endpoint, this.#options.keys));
+      this.#trouble = null;
+    } catch (error) {
+      this.#trouble = error instanceof Error ? error.message : String(error);
+      if (!this.#closed) this.#openLater(reconnectMsMax);
+    }
   }
 
   #use(link: Link): void {
@@ -116,6 +134,7 @@ export class Connection {
 
   /** The first message answers the ping, whatever it says. False where another link is tried instead. */
   #stand(link: Link): boolean {
+    clearTimeout(this.#reopening);
     this.#stands = link instanceof LocalLink || !this.#useLocal();
     if (!this.#stands) link.close(0);
     return this.#stands;
@@ -125,13 +144,18 @@ export class Connection {
     this.#isLocalRefused = link instanceof LocalLink && !this.#stands;
     this.#drop(0);
     // Not at once: an engine that takes connections and drops them would else be met by a storm of them.
-    this.#reopening = setTimeout(() => this.#open(), reconnectMs);
+    this.#openLater(reconnectMs);
     this.#options.onLost();
+  }
+
+  #openLater(ms: number): void {
+    clearTimeout(this.#reopening);
+    this.#reopening = setTimeout(() => this.#open(), ms);
   }
 }
 
-const localNameOf = ({ endpoint, keys }: ConnectionOptions): string | null => {
-  const { host, port } = addressIn(endpoint);
-  const address = host === "localhost" ? "127.0.0.1" : host;
-  return Object.keys(keys).length === 0 && isLoopback(address) ? localName(address, port) : null;
+const localAddressOf = ({ endpoint, keys }: ConnectionOptions): { host: string; port: number } | null => {
+  const { host: name, port } = addressIn(endpoint);
+  const host = name === "localhost" ? "127.0.0.1" : name;
+  return Object.keys(keys).length === 0 && isLoopback(host) ? { host, port } : null;
 };

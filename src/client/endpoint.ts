@@ -4,9 +4,10 @@ export const defaultEndpoint = "tcp://127.0.0.1:9000";
 
 const pattern = /^tcp:\/\/(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+|\*):(\d{1,5})$/;
 
+/** Whether somebody could be reached there. */
 export const isEndpoint = (text: string): boolean => {
-  const port = Number(pattern.exec(text)?.[2] ?? 0);
-  return port > 0 && port < 65_536;
+  const { host, port } = addressIn(text);
+  return host !== "*" && port > 0 && port < 65_536;
 };
 
 /** The two parts of an endpoint. */

@@ -288,7 +288,7 @@ export class Exchange {
 
   /** Cancels what nobody waits for any more. Says what a person should know. */
   #giveUp(serial: string, pending: Pending): string {
-    if (pending.unsent !== null) return this.keys.ifSilent;
+    if (pending.unsent !== null) return this.#connection.trouble ?? this.keys.ifSilent;
     return this.#sendCancel(serial, pending)
       ? "it was told to cancel the request, but may have been at work on it"
       : "it may still be at work on the request";

@@ -9,4 +9,4 @@ export const libzmq = (): Promise<Libzmq> => {
 };
 
 /** Waits until what closed sockets still have to send is out. It is for the last step before a process ends. */
-export const endLibzmq = async (): Promise<void> => (await loading)?.terminateContext();
+export const endLibzmq = async (): Promise<void> => (await loading?.catch(() => null))?.terminateContext();

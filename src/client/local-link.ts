@@ -1,7 +1,9 @@
 /** The way to whoever serves on the same machine, past libzmq: see `frontend`. */
-import { gatheredMessagesMax, messageFramesMax, requestorBeatMs, requestorSilenceMs } from "../limits.ts";
+import { messageFramesMax, requestorBeatMs, requestorSilenceMs } from "../limits.ts";
 import { closeAll, LocalConnection } from "../local/connection.ts";
-import { dial } from "../local/unix.ts";
+import { localName } from "../local/name.ts";
+import { portOwner } from "../local/port-owner.ts";
+import { closeLine, dial, peerUid } from "../local/unix.ts";
 import { Pulse } from "../pulse.ts";
 import { saysLost } from "../zmq/lost.ts";
 import { type Link, lookMs, lost } from "./link.ts";
@@ -9,16 +11,20 @@ import { type Link, lookMs, lost } from "./link.ts";
 export class LocalLink implements Link {
   readonly #connection: LocalConnection;
   readonly #looks: Pulse;
-  /** The messages that wait for the end of this turn, or for as many others as go together at the most. */
-  #gathered = 0;
-  #isPlanned = false;
   /** When it was there last, on the clock of performance.now(). */
   #stoodAt = Number.NEGATIVE_INFINITY;
 
-  /** To who listens under that name; null where nobody does. */
-  static to(name: string): LocalLink | null {
-    const line = dial(name);
-    return line === null ? null : new LocalLink(new LocalConnection(line));
+  /**
+   * To who serves at this address of this machine; null where nobody does by a Unix socket. Its name is free for all users where the
+   * port is taken: so it counts only if it is of the port's user, or of root.
+   */
+  static to(host: string, port: number): LocalLink | null {
+    const line = dial(localName(host, port));
+    if (line === null) return null;
+    const uid = peerUid(line.messages);
+    if (uid !== null && (uid === 0 || uid === portOwner(host, port))) return new LocalLink(new LocalConnection(line));
+    closeLine(line);
+    return null;
   }
 
   private constructor(connection: LocalConnection) {
@@ -43,19 +49,9 @@ export class LocalLink implements Link {
     this.#connection.onReadable(handler);
   }
 
-  /** The first message of a turn of the program goes out at once; what else is sent in it goes together. */
+  /** At once: what the program does next may let nothing else run. */
   send(frames: readonly string[]): boolean {
-    if (this.#connection.gather(frames) !== "sent") return false;
-    this.#gathered++;
-    if (!this.#isPlanned || this.#gathered >= gatheredMessagesMax) this.#flush();
-    if (!this.#isPlanned) {
-      this.#isPlanned = true;
-      queueMicrotask(() => {
-        this.#isPlanned = false;
-        this.#flush();
-      });
-    }
-    return true;
+    return this.#connection.trySend(frames) === "sent";
   }
 
   receive(): readonly Uint8Array[] | null | typeof lost {
@@ -66,10 +62,5 @@ export class LocalLink implements Link {
   close(lingerMs: number): void {
     this.#looks[Symbol.dispose]();
     closeAll([this.#connection], lingerMs);
-  }
-
-  #flush(): void {
-    this.#gathered = 0;
-    this.#connection.flush();
   }
 }

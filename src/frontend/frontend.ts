@@ -3,7 +3,7 @@
  * machine, a Unix socket for those that look for it. Over that a message costs its ends a call to the system or two, and wakes no thread but theirs.
  *
  * The Unix socket has the address for its name and no file: like the port it is there for everybody of the network namespace, and for
- * as long as its process lives. So who trusts the one trusts the other.
+ * as long as its process lives. A client takes it for the port's if it is of the same user.
  */
 import { isLoopback } from "../exposure.ts";
 import {

@@ -6,14 +6,14 @@
  * alone, so that the messages are read by nobody but this, at once and in their order, wherever the process waits for them. (Not over
  * Bun's own sockets, which have two timers that wake both ends 1.25 times a second for as long as they are open.)
  */
-import { lingerMs, localBytesMax, localResendMs, localResendMsMax, localStallMs } from "../limits.ts";
+import { localBytesMax, localLingerMs, localResendMs, localResendMsMax, localStallMs } from "../limits.ts";
 import { DescriptorAlert } from "../zmq/alert.ts";
 import { libc, receiveWithoutWaiting, sendWithoutWaiting } from "../zmq/libc.ts";
 import { lostConnection } from "../zmq/lost.ts";
 import { type Alert, reactor, type Source } from "../zmq/reactor.ts";
 import type { Frame, SendResult } from "../zmq/socket.ts";
 import { MessageReader, MessageWriter } from "./framing.ts";
-import { isDead, isHalted, type Line, peerPid } from "./unix.ts";
+import { isDead, isHalted, isUnread, type Line, peerPid } from "./unix.ts";
 
 /** The last message of every connection. */
 const lost: readonly Frame[] = [Buffer.from(lostConnection)];
@@ -23,6 +23,9 @@ const ring = new Uint8Array(1);
 export class LocalConnection implements Source {
   /** When something came last, on the clock of performance.now(). */
   heardAt = performance.now();
+  /** When it was looked last whether its peer is at work, and when that was found so last. */
+  #lookedAt = Number.NEGATIVE_INFINITY;
+  #ranAt = performance.now();
   readonly #line: Line;
   readonly #reader: MessageReader;
   /** What the kernel has not taken yet. */
@@ -68,6 +71,11 @@ export class LocalConnection implements Source {
   /** To send on. */
   get needsEventLoop(): boolean {
     return this.#writer.size > 0;
+  }
+
+  /** It has not taken all that was sent before, and is asked again by and by. */
+  get isBehind(): boolean {
+    return this.#resending !== undefined;
   }
 
   expect(): void {
@@ -149,13 +157,17 @@ export class LocalConnection implements Source {
   }
 
   /**
-   * Ends it if the process at its other end was halted and has been silent for so many ms. The kernel tells of one that has died, but
-   * not of one that was halted, and may be holding what drives the robot.
+   * Ends it if the process at its other end was found halted at each look of so many ms, and has said nothing. The kernel tells of one
+   * that has died, but not of one that was halted, and may be holding what drives the robot. To be called now and then.
    */
   endIfHalted(silenceMs: number): void {
-    if (this.#closed || performance.now() - this.heardAt < silenceMs) return;
-    const pid = peerPid(this.descriptor);
-    if (pid !== null && isHalted(pid)) this.end();
+    if (this.#closed) return;
+    const now = performance.now();
+    const hasSpoken = this.heardAt > this.#lookedAt;
+    this.#lookedAt = now;
+    if (hasSpoken) this.#ranAt = this.heardAt;
+    else if (!this.#isPeerHalted) this.#ranAt = now;
+    else if (now - this.#ranAt >= silenceMs) this.end();
   }
 
   /** Ends it as if its peer had: who reads it is told. */
@@ -174,6 +186,11 @@ export class LocalConnection implements Source {
     libc.close(this.#line.messages);
     // Else by who listens to it.
     if (!this.#isListening) libc.close(this.#line.bell);
+  }
+
+  get #isPeerHalted(): boolean {
+    const pid = peerPid(this.descriptor);
+    return pid !== null && isHalted(pid);
   }
 
   get #isOpen(): boolean {
@@ -204,8 +221,8 @@ export class LocalConnection implements Source {
   /** How many of the bytes the kernel has taken. Of a connection that is gone, none: that it is, the bell tells. */
   #send(bytes: Uint8Array): number {
     const sent = libc.send(this.descriptor, bytes, bytes.length, sendWithoutWaiting);
-    // What it does not take is not heard either: so many rings wait there.
-    if (sent > 0) libc.send(this.#line.bell, ring, ring.length, sendWithoutWaiting);
+    // Who has not heard the last ring yet will look after that, and finds this as well.
+    if (sent > 0 && !isUnread(this.#line.bell)) libc.send(this.#line.bell, ring, ring.length, sendWithoutWaiting);
     return Math.max(0, sent);
   }
 
@@ -221,7 +238,7 @@ export class LocalConnection implements Source {
 }
 
 /** Ends all of them, once the kernel has taken what is unsent, or `ms` are over. Blocks the thread. */
-export const closeAll = (connections: readonly LocalConnection[], ms = lingerMs): void => {
+export const closeAll = (connections: readonly LocalConnection[], ms = localLingerMs): void => {
   const untilMs = performance.now() + ms;
   const isAllSent = (): boolean => connections.map((connection) => connection.push()).every(Boolean);
   while (!isAllSent() && performance.now() < untilMs) Bun.sleepSync(1);

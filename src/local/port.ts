@@ -1,7 +1,7 @@
 /** The end of who listens at a Unix socket, for processes of the same machine. */
 import { rmSync } from "node:fs";
 import type { Socket, UnixSocketListener } from "bun";
-import { beatIntervalMs, beatSilenceMs, localBytesMax } from "../limits.ts";
+import { beatIntervalMs, beatSilenceMs, localBytesMax, localStallPauseMs } from "../limits.ts";
 import { Pulse } from "../pulse.ts";
 import { duplicateOf, libc } from "../zmq/libc.ts";
 import type { SendResult } from "../zmq/socket.ts";
@@ -39,6 +39,8 @@ export class LocalPort {
   /** Those that have something to send since the last `flush`. */
   readonly #gathering = new Set<LocalConnection>();
   readonly #looks: Pulse;
+  /** From when on somebody is waited for again. */
+  #patientAt = Number.NEGATIVE_INFINITY;
   #count = 0;
 
   /** Takes the place of a file that somebody has left behind. Throws what the system says. */
@@ -74,9 +76,17 @@ export class LocalPort {
     return result;
   }
 
-  /** Sends what was gathered, as far as it is read; the rest goes out by and by. @param isUrgent who reads is waited for a little */
+  /**
+   * Sends what was gathered, as far as it is read; the rest goes out by and by.
+   * @param isUrgent who reads is waited for a little, unless that was in vain of late: who does not read must not keep all others
+   */
   flush(isUrgent = false): void {
-    for (const connection of this.#gathering) if (!connection.flush() && isUrgent) connection.pushOut();
+    for (const connection of this.#gathering) {
+      const isReadFrom = !connection.isBehind;
+      if (connection.flush() || !isUrgent || !isReadFrom || performance.now() < this.#patientAt) continue;
+      connection.pushOut();
+      if (connection.needsEventLoop) this.#patientAt = performance.now() + localStallPauseMs;
+    }
     this.#gathering.clear();
   }
 

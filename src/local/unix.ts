@@ -1,6 +1,6 @@
 /** Unix sockets by their descriptors, unix(7). */
 import { readFileSync } from "node:fs";
-import { cString, libc, pollEntries, pollHangUp, pollReturnedOffset, socketOption } from "../zmq/libc.ts";
+import { cString, libc, pinnedBytes, pollEntries, pollHangUp, pollReturnedOffset, socketOption } from "../zmq/libc.ts";
 
 const unixFamily = 1; // AF_UNIX
 const stream = 1 | 0o2004000; // SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, socket(2)
@@ -28,6 +28,12 @@ export const dial = (path: string): Line | null => {
   if (bell !== null) return { messages, bell };
   libc.close(messages);
   return null;
+};
+
+/** Of a line that no connection was made of. */
+export const closeLine = ({ messages, bell }: Line): void => {
+  libc.close(messages);
+  libc.close(bell);
 };
 
 /** One socket of a line. @param ownName of this end; the kernel gives one that nobody has where it is empty */
@@ -78,9 +84,21 @@ export const isDead = (descriptor: number): boolean => {
   return libc.poll(polled, 1, 0) > 0 && ((polled[pollReturnedOffset] ?? 0) & pollHangUp) !== 0;
 };
 
-/** Of the process that has connected; null where the system does not say. */
-export const peerPid = (descriptor: number): number | null =>
-  socketOption(descriptor, credentialsOption, credentialsCount)?.[0] ?? null;
+const unreadRequest = 0x5411; // SIOCOUTQ, tcp(7); of a Unix socket it is what the other end has not read
+const unread = new Int32Array(pinnedBytes(4).buffer);
+
+/** Whether the other end has not read yet what was sent last. False where the system does not say. */
+export const isUnread = (descriptor: number): boolean =>
+  libc.ioctl(descriptor, unreadRequest, unread) === 0 && unread[0] !== 0;
+
+const credentialsOf = (descriptor: number): Int32Array | null =>
+  socketOption(descriptor, credentialsOption, credentialsCount);
+
+/** Of the process that has connected, or that listens; null where the system does not say. */
+export const peerPid = (descriptor: number): number | null => credentialsOf(descriptor)?.[0] ?? null;
+
+/** The user that it had then; null where the system does not say. */
+export const peerUid = (descriptor: number): number | null => credentialsOf(descriptor)?.[1] ?? null;
 
 /** Whether a process was stopped by a signal or a debugger, proc(5). The name before its state may have any character. */
 export const isHalted = (pid: number): boolean => {

@@ -14,6 +14,7 @@ const { symbols: libc } = dlopen("libc.so.6", {
   bind: { args: ["int", "ptr", "u32"], returns: "int" },
   connect: { args: ["int", "ptr", "u32"], returns: "int" },
   dup: { args: ["int"], returns: "int" },
+  ioctl: { args: ["int", "u64", "ptr"], returns: "int" },
   fcntl: { args: ["int", "int", "int"], returns: "int" },
   getrlimit: { args: ["int", "ptr"], returns: "int" },
   getsockopt: { args: ["int", "int", "int", "ptr", "ptr"], returns: "int" },

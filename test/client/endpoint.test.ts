@@ -11,6 +11,7 @@ test.each([
   "ipc:///tmp/x",
   "tcp://h:99999",
   "tcp://h:1x",
+  "tcp://*:9000",
   " tcp://h:1",
   "tcp://h:1\n",
 ])("%p is none", (text) => {

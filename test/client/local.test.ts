@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { connect } from "task-engine";
 import { localRequestorsMax } from "../../src/limits.ts";
 import { localName } from "../../src/local/name.ts";
+import { portOwner } from "../../src/local/port-owner.ts";
 import { dial } from "../../src/local/unix.ts";
 import { libc } from "../../src/zmq/libc.ts";
 import { startEngine } from "../support/engine.ts";
@@ -64,6 +65,110 @@ test("who finds no room past libzmq goes by the port", async () => {
   for (const line of lines) {
     libc.close(line?.messages ?? -1);
     libc.close(line?.bell ?? -1);
+  }
+});
+
+/** Notes each run, and asks in a program that lets nothing else of it run until that is noted. */
+const note = `
+  import { appendFileSync } from "node:fs";
+  export const task_note = ([text]) => appendFileSync(import.meta.dir + "/notes", text + " ");
+`;
+const busy = (endpoint: string, notes: string, stopped: string): string => `
+  import { existsSync, readFileSync } from "node:fs";
+  import { connect } from ${JSON.stringify(client)};
+  const engine = connect(${JSON.stringify(endpoint)});
+  const until = (isSo) => { while (!isSo()) Bun.sleepSync(5); };
+  await engine.call("note", ["begun"]);
+  const ignore = () => undefined;
+  for (const text of ["first", "second", "third"]) engine.call("note", [text]).catch(ignore);
+  until(() => readFileSync(${JSON.stringify(notes)}, "utf8").includes("third"));
+  engine.call("note", ["last"]).catch(ignore);
+  engine.estop("now").catch(ignore);
+  until(() => existsSync(${JSON.stringify(stopped)}));
+  console.log("all of it went out");
+  process.exit();
+`;
+
+test("what a program asks goes out at once, be it that nothing else of it has its turn for long", async () => {
+  using folder = tempFolder({ "tasks/note.ts": note, "tasks/notes": "" });
+  await using engine = await startEngine({ cwd: folder.path });
+  const stopped = `${engine.state}/${engine.ports.frontend}/stopped`;
+  await Bun.write(folder.at("busy.ts"), busy(engine.endpoint, folder.at("tasks/notes"), stopped));
+  const child = Bun.spawn([process.execPath, folder.at("busy.ts")], { stdout: "pipe" });
+  const timer = setTimeout(() => child.kill("SIGKILL"), 20_000);
+  expect((await child.stdout.text()).trim()).toBe("all of it went out");
+  clearTimeout(timer);
+}, 30_000);
+
+test("who listens past libzmq and says nothing does not keep a client from who serves at the port", async () => {
+  using router = handRouter();
+  void router.serve((arrived) => arrived.ack("from the port"));
+  const port = Number(router.endpoint.split(":").at(-1));
+  const silent = Bun.listen({ unix: localName("127.0.0.1", port), socket: { data: () => undefined } });
+  await using asking = connect(router.endpoint);
+  expect(await asking.call("count")).toBe("from the port");
+  silent.stop(true);
+});
+
+const squat = `
+import socket, sys, time
+taken = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+taken.bind(sys.argv[1].replace("@", "\\0"))
+taken.listen()
+print("taken", flush=True)
+time.sleep(60)
+`;
+
+// Another user's process can only be made by root.
+test.skipIf(process.geteuid?.() !== 0)("a Unix socket of another user than the port's is left alone", async () => {
+  using router = handRouter();
+  const port = Number(router.endpoint.split(":").at(-1));
+  const name = localName("127.0.0.1", port).replace("\0", "@");
+  const python = ["/usr/bin/python3", "-c", squat, name];
+  const child = Bun.spawn(["setpriv", "--reuid=65534", "--clear-groups", ...python], { stdout: "pipe" });
+  await child.stdout.getReader().read();
+  await using asking = connect(router.endpoint);
+  const answered = asking.call("count");
+  (await router.next()).ack("from the port");
+  expect(await answered).toBe("from the port");
+  expect(socketsOf(port)).toEqual({ listening: 1, connected: 0 });
+  child.kill("SIGKILL");
+  await child.exited;
+});
+
+/** Has no descriptor left when it connects, and some again a little later. */
+const short = (first: string, second: string): string => `
+  import { closeSync, openSync } from "node:fs";
+  import { connect } from ${JSON.stringify(client)};
+  const one = connect(${JSON.stringify(first)});
+  await one.call("count");
+  const open = [];
+  try { for (;;) open.push(openSync("/dev/null", "r")); } catch {}
+  const other = connect(${JSON.stringify(second)}, { waitMs: 20_000 });
+  const refused = await other.call("count", [], {}, { waitMs: 100 }).catch(({ message }) => message);
+  for (const descriptor of open) closeSync(descriptor);
+  console.log(refused.slice(refused.indexOf(": ") + 2));
+  console.log(await other.call("count"));
+  process.exit();
+`;
+
+test("a client that has no descriptor left for a connection says so to who asks, and connects once there are some", async () => {
+  using router = handRouter();
+  using other = handRouter();
+  for (const each of [router, other]) void each.serve((arrived) => arrived.ack("there"));
+  using folder = tempFolder({ "short.ts": short(router.endpoint, other.endpoint) });
+  const shell = ["sh", "-c", 'ulimit -n 64; exec "$0" "$1"', process.execPath, folder.at("short.ts")];
+  const text = await Bun.spawn(shell, { stdout: "pipe" }).stdout.text();
+  expect(text.split("\n")).toEqual(["zmq_socket(dealer): Too many open files", "there", ""]);
+});
+
+test("a port's owner is who listens there, on that address or on all", () => {
+  const port = freePorts(1);
+  for (const hostname of ["127.0.0.1", "0.0.0.0"]) {
+    const listener = Bun.listen({ hostname, port, socket: { data: () => undefined } });
+    expect(portOwner("127.0.0.1", port)).toBe(process.geteuid?.() ?? -1);
+    listener.stop(true);
+    expect(portOwner("127.0.0.1", port)).toBeNull();
   }
 });
 

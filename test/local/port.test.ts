@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { statSync } from "node:fs";
 import { workersMax } from "../../src/limits.ts";
+import type { LocalConnection } from "../../src/local/connection.ts";
 import { LocalDealer } from "../../src/local/dealer.ts";
 import { connectTo, dial, isDead } from "../../src/local/unix.ts";
 import { libc } from "../../src/zmq/libc.ts";
@@ -100,6 +101,53 @@ test("there is room for so many, and again once somebody has gone", async () => 
   dealers[0]?.close();
   await router.until((all) => all.some(([, text]) => text === "late"));
   for (const dealer of [...dealers, late]) dealer.close();
+});
+
+test("who does not read is waited for once, and not again for each message", async () => {
+  using folder = tempFolder();
+  using router = new KeepingPort(folder.at("s"));
+  await using _ = startPeer(folder.at("s"), "deaf");
+  const [[key = ""] = []] = await router.until(({ length }) => length === 1);
+  const large = Buffer.alloc(1024 * 1024);
+  const send = (): number => {
+    const startedMs = performance.now();
+    router.port.gather(key, [large]);
+    router.port.flush(true);
+    return performance.now() - startedMs;
+  };
+  const once = send();
+  let again = 0;
+  for (let count = 0; count < 40; count++) again += send();
+  expect(again).toBeLessThan(10 * once);
+});
+
+test("a peer that is halted for a moment is not lost, however long it has been silent before", async () => {
+  using folder = tempFolder();
+  using router = new KeepingPort(folder.at("s"));
+  await using peer = startPeer(folder.at("s"), "deaf");
+  let connection: LocalConnection | null = null;
+  router.onMessage = (from) => {
+    connection = from;
+  };
+  await router.until(({ length }) => length === 1);
+  const look = (): void => (connection as LocalConnection | null)?.endIfHalted(1_000);
+  const isLostNow = (): boolean => router.received.some(isLost);
+  for (let count = 0; count < 15; count++) {
+    await Bun.sleep(100);
+    look();
+  }
+  peer.child.kill("SIGSTOP");
+  await Bun.sleep(50);
+  look();
+  await Bun.sleep(50);
+  expect(isLostNow()).toBe(false);
+  peer.child.kill("SIGCONT");
+  await Bun.sleep(50);
+  look();
+  peer.child.kill("SIGSTOP");
+  await Bun.sleep(1_100);
+  look();
+  await router.until((all) => all.some(isLost));
 });
 
 test("a peer that is halted is lost once it has been silent, and one that is only silent is not", async () => {
