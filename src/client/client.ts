@@ -89,7 +89,8 @@ const lastValueSchema = v.object({
 });
 
 /**
- * A client of the engine at `endpoint`. It connects in the background, and again whenever the connection is lost.
+ * A client of the engine at `endpoint`. It connects in the background, and again whenever the connection is lost: to an engine without
+ * keys on this machine by a Unix socket, if it has one, else by ZeroMQ.
  * @param endpoint `tcp://HOST:PORT` of the router, or of a task worker's own port
  * @param options with `serverKey` and `key`, paths of key files, for an engine with keys: see `keys.ts` for the defaults
  */
