@@ -6,12 +6,6 @@
  */
 import {
   drainMessagesMax,
-  frameBytesHardMax,
-  peerQueueMessagesMax,
-  reconnectMs,
-  reconnectMsMax,
-  requestorBeatMs,
-  requestorSilenceMs,
   subscriptionAwaitedMax,
   subscriptionBytesMax,
   subscriptionValuesMax,
@@ -25,6 +19,7 @@ import type { SocketOptions } from "../zmq/options.ts";
 import type { Frame, Subscriber } from "../zmq/socket.ts";
 import { TaskEngineError } from "./errors.ts";
 import { libzmq } from "./libzmq.ts";
+import { socketOptions } from "./socket-options.ts";
 
 /** A value of a topic, and when it was given, in seconds since 1970. */
 export interface TopicValue {
@@ -128,13 +123,7 @@ export class Subscription implements AsyncIterableIterator<TopicValue> {
     if (this.#hasEnded) return;
     const socket = new Subscriber({
       ...this.#keys,
-      linger: 0,
-      receiveHighWaterMark: peerQueueMessagesMax,
-      maxMessageSize: frameBytesHardMax,
-      reconnectInterval: reconnectMs,
-      reconnectIntervalMax: reconnectMsMax,
-      heartbeatInterval: requestorBeatMs,
-      heartbeatTimeout: requestorSilenceMs,
+      ...socketOptions,
     });
     this.#socket = socket;
     socket.onReadable(() => this.#receive(socket));

@@ -4,20 +4,13 @@
  * When libzmq says that the connection is lost, which it does after all that has still come over it, it may have the next one
  * already. So who hears it throws the socket away, with what it has not sent yet.
  */
-import {
-  frameBytesHardMax,
-  messageFramesMax,
-  peerQueueMessagesMax,
-  reconnectMs,
-  reconnectMsMax,
-  requestorBeatMs,
-  requestorSilenceMs,
-} from "../limits.ts";
+import { messageFramesMax, peerQueueMessagesMax } from "../limits.ts";
 import { lostConnection, saysLost } from "../zmq/lost.ts";
 import type { SocketOptions } from "../zmq/options.ts";
 import { reactor } from "../zmq/reactor.ts";
 import { Dealer } from "../zmq/socket.ts";
 import { type Link, lookMs, lost } from "./link.ts";
+import { socketOptions } from "./socket-options.ts";
 
 const delimiter = new Uint8Array(0);
 
@@ -28,15 +21,9 @@ export class ZmqLink implements Link {
   constructor(endpoint: string, keys: SocketOptions) {
     this.#dealer = new Dealer({
       ...keys,
+      ...socketOptions,
       hiccupMessage: lostConnection,
-      linger: 0,
       sendHighWaterMark: peerQueueMessagesMax,
-      receiveHighWaterMark: peerQueueMessagesMax,
-      maxMessageSize: frameBytesHardMax,
-      reconnectInterval: reconnectMs,
-      reconnectIntervalMax: reconnectMsMax,
-      heartbeatInterval: requestorBeatMs,
-      heartbeatTimeout: requestorSilenceMs,
     });
     this.#dealer.connect(endpoint);
   }
