@@ -1,6 +1,6 @@
 /**
  * Kills routers and workers under the load of clients on the same machine, and counts: every call has one outcome, what was answered has
- * run, and nothing has run twice. `KILLS=30 bun test ./test/soak/routers.ts` for more than the six that it takes a quarter of a minute for.
+ * run, and nothing has run twice. Not a part of `bun test`: `bun test ./test/soak/routers.ts` runs it, and the gate does. KILLS=30 kills more.
  */
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
