@@ -73,11 +73,6 @@ export class LocalConnection implements Source {
     return this.#writer.size > 0;
   }
 
-  /** It has not taken all that was sent before, and is asked again by and by. */
-  get isBehind(): boolean {
-    return this.#resending !== undefined;
-  }
-
   expect(): void {
     this.#isExpected = true;
   }
@@ -137,18 +132,28 @@ export class LocalConnection implements Source {
       this.#writer.took(sent);
       if (sent < bytes.length) return false;
     }
+    // What comes next need not wait to be asked for.
+    clearTimeout(this.#resending);
+    this.#resending = undefined;
     return true;
   }
 
-  /** Sends what is unsent for as long as the peer reads it, and blocks the thread meanwhile. */
-  pushOut(): void {
+  /**
+   * As `flush`, but waits for as long as the peer reads, and blocks the thread meanwhile: what comes next may let nothing else run. A
+   * peer that was behind already is not waited for. False where it has waited in vain.
+   */
+  flushOut(): boolean {
+    const wasBehind = this.#resending !== undefined;
+    if (this.flush() || wasBehind) return true;
     let left = this.#writer.size;
     let readAt = performance.now();
-    while (!this.push() && performance.now() < readAt + localStallMs) {
+    while (!this.push()) {
+      if (performance.now() >= readAt + localStallMs) return false;
       if (this.#writer.size < left) readAt = performance.now();
       left = this.#writer.size;
       Bun.sleepSync(1);
     }
+    return true;
   }
 
   /** Whether the other end has been closed, be there something to read yet. */

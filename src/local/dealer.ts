@@ -59,9 +59,8 @@ export class LocalDealer {
   trySend(frames: readonly (Uint8Array | string)[]): SendResult {
     const connection = this.#connection;
     if (connection !== null) {
-      const isReadFrom = !connection.needsEventLoop;
-      const result = connection.trySend(frames);
-      if (isReadFrom && connection.needsEventLoop) connection.pushOut();
+      const result = connection.gather(frames);
+      if (result === "sent") connection.flushOut();
       return result;
     }
     if (this.#closed) return "unreachable";

@@ -82,10 +82,8 @@ export class LocalPort {
    */
   flush(isUrgent = false): void {
     for (const connection of this.#gathering) {
-      const isReadFrom = !connection.isBehind;
-      if (connection.flush() || !isUrgent || !isReadFrom || performance.now() < this.#patientAt) continue;
-      connection.pushOut();
-      if (connection.needsEventLoop) this.#patientAt = performance.now() + localStallPauseMs;
+      if (!isUrgent || performance.now() < this.#patientAt) connection.flush();
+      else if (!connection.flushOut()) this.#patientAt = performance.now() + localStallPauseMs;
     }
     this.#gathering.clear();
   }

@@ -121,6 +121,24 @@ test("who does not read is waited for once, and not again for each message", asy
   expect(again).toBeLessThan(10 * once);
 });
 
+test("what comes right after a message that was more than the kernel takes is out as soon as that is", async () => {
+  using folder = tempFolder();
+  using router = new KeepingPort(folder.at("s"));
+  await using _ = startPeer(folder.at("s"), "tell");
+  let connection: LocalConnection | null = null;
+  router.onMessage = (from) => {
+    connection = from;
+  };
+  const [[key = ""] = []] = await router.until(({ length }) => length === 1);
+  const sendOut = (frame: Uint8Array): boolean => {
+    router.port.gather(key, [frame]);
+    router.port.flush(true);
+    return (connection as LocalConnection | null)?.needsEventLoop === false;
+  };
+  expect(sendOut(Buffer.alloc(4 * 1024 * 1024))).toBe(true);
+  expect(sendOut(Buffer.alloc(1))).toBe(true);
+});
+
 test("a peer that is halted for a moment is not lost, however long it has been silent before", async () => {
   using folder = tempFolder();
   using router = new KeepingPort(folder.at("s"));
