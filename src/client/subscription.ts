@@ -43,7 +43,6 @@ interface Buffered {
  * loses the oldest values, which are counted in `dropped`; the newest are always kept.
  */
 export class Subscription implements AsyncIterableIterator<TopicValue> {
-  readonly #keys: SocketOptions;
   /** null until it is known where to connect to */
   #socket: Subscriber | null = null;
   #hasEnded = false;
@@ -71,9 +70,8 @@ export class Subscription implements AsyncIterableIterator<TopicValue> {
     keys: SocketOptions,
     private readonly onEnd: (subscription: Subscription) => void,
   ) {
-    this.#keys = keys;
     this.#named = new Set(prefixes);
-    this.#start(endpoints).catch((error) => this.#end(error));
+    this.#start(endpoints, keys).catch((error) => this.#end(error));
   }
 
   /** values that were lost because they were not read in time */
@@ -118,13 +116,10 @@ export class Subscription implements AsyncIterableIterator<TopicValue> {
     await this.return();
   }
 
-  async #start(endpoints: Promise<readonly string[]>): Promise<void> {
+  async #start(endpoints: Promise<readonly string[]>, keys: SocketOptions): Promise<void> {
     const [list, { Subscriber }] = await Promise.all([endpoints, libzmq()]);
     if (this.#hasEnded) return;
-    const socket = new Subscriber({
-      ...this.#keys,
-      ...socketOptions,
-    });
+    const socket = new Subscriber({ ...keys, ...socketOptions });
     this.#socket = socket;
     socket.onReadable(() => this.#receive(socket));
     socket.subscribe(...this.prefixes, topicsTopic);

@@ -6,15 +6,7 @@
  * as long as its process lives. A client takes it for the port's if it is of the same user.
  */
 import { isLoopback } from "../exposure.ts";
-import {
-  endlessBytesMin,
-  envelopeFramesMax,
-  frameBytesHardMax,
-  lingerMs,
-  localRequestorsMax,
-  messageFramesMax,
-  peerQueueMessagesMax,
-} from "../limits.ts";
+import { endlessBytesMin, envelopeFramesMax, localRequestorsMax, messageFramesMax } from "../limits.ts";
 import type { LocalConnection } from "../local/connection.ts";
 import { localName } from "../local/name.ts";
 import { LocalPort } from "../local/port.ts";
@@ -22,7 +14,7 @@ import type { Arrival } from "../wire/arrival.ts";
 import { openEnvelope, type Requestor, routingKey } from "../wire/envelope.ts";
 import { decodeRequest } from "../wire/requests.ts";
 import type { Gate } from "../zmq/gate.ts";
-import { lostConnection, saysLost } from "../zmq/lost.ts";
+import { saysLost } from "../zmq/lost.ts";
 import { Router, type SendResult } from "../zmq/socket.ts";
 
 /** Gives what has arrived, one after the other; null where there is nothing more at present. */
@@ -39,15 +31,7 @@ export class Frontend {
   constructor(gate: Gate, onReadable: (inbox: Inbox) => void) {
     this.#gate = gate;
     this.#onReadable = onReadable;
-    this.#socket = new Router({
-      ...gate.serverOptions,
-      mandatory: true,
-      linger: lingerMs,
-      maxMessageSize: frameBytesHardMax,
-      sendHighWaterMark: peerQueueMessagesMax,
-      receiveHighWaterMark: peerQueueMessagesMax,
-      disconnectMessage: lostConnection,
-    });
+    this.#socket = new Router(gate.routerOptions);
   }
 
   /** Takes the address. Throws ZmqError where it cannot be had. */

@@ -1,8 +1,18 @@
 /** Unix sockets by their descriptors, unix(7). */
 import { readFileSync } from "node:fs";
-import { cString, libc, pinnedBytes, pollEntries, pollHangUp, pollReturnedOffset, socketOption } from "../zmq/libc.ts";
+import {
+  cString,
+  libc,
+  nameOf,
+  pinnedBytes,
+  pollEntries,
+  pollHangUp,
+  pollReturnedOffset,
+  socketOption,
+} from "../zmq/libc.ts";
 
 const unixFamily = 1; // AF_UNIX
+const familyBytes = 2; // sa_family_t
 const stream = 1 | 0o2004000; // SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, socket(2)
 
 const credentialsOption = 17; // SO_PEERCRED, getsockopt(2)
@@ -24,7 +34,7 @@ const bellSuffix = "/bell";
 export const dial = (path: string): Line | null => {
   const messages = connectTo(path, "");
   if (messages === null) return null;
-  const bell = connectTo(path, `${nameOf(libc.getsockname, messages)}${bellSuffix}`);
+  const bell = connectTo(path, `${pathOf(libc.getsockname, messages)}${bellSuffix}`);
   if (bell !== null) return { messages, bell };
   libc.close(messages);
   return null;
@@ -53,24 +63,18 @@ export const connectTo = (path: string, ownName: string): number | null => {
 /** struct sockaddr_un: a path ends with NUL, a name without a file begins so and ends where the address does. */
 const addressOf = (path: string): Buffer => {
   const name = path === "" ? Buffer.alloc(0) : path.startsWith("\0") ? Buffer.from(path, "latin1") : cString(path);
-  const family = Buffer.alloc(2);
+  const family = Buffer.alloc(familyBytes);
   family.writeUInt16LE(unixFamily, 0);
   return Buffer.concat([family, name]);
 };
 
-const addressBytesMax = 110; // sizeof(struct sockaddr_un)
-
-/** Of an end that has no file; empty where there is none. */
-const nameOf = (call: typeof libc.getsockname, descriptor: number): string => {
-  const address = Buffer.alloc(addressBytesMax);
-  const size = new Uint32Array([addressBytesMax]);
-  if (call(descriptor, address, size) !== 0) return "";
-  return address.toString("latin1", 2, size[0]);
-};
+/** The path of an end, which is a name for one that has no file; empty where there is none. */
+const pathOf = (call: typeof libc.getsockname, descriptor: number): string =>
+  nameOf(call, descriptor)?.slice(familyBytes) ?? "";
 
 /** Which line a socket belongs to that somebody has connected by `dial`, and as which of its two; null for anything else. */
 export const partOf = (descriptor: number): { readonly line: string; readonly isBell: boolean } | null => {
-  const name = nameOf(libc.getpeername, descriptor);
+  const name = pathOf(libc.getpeername, descriptor);
   const pid = peerPid(descriptor);
   if (!name.startsWith("\0") || pid === null) return null;
   const isBell = name.endsWith(bellSuffix);

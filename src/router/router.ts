@@ -17,10 +17,7 @@ import {
   beatIntervalMs,
   drainMessagesMax,
   envelopeFramesMax,
-  frameBytesHardMax,
-  lingerMs,
   messageFramesMax,
-  peerQueueMessagesMax,
   stallReadMsMax,
   workersMax,
 } from "../limits.ts";
@@ -33,7 +30,7 @@ import { routingKey } from "../wire/envelope.ts";
 import { ProtocolError } from "../wire/errors.ts";
 import { terminateContext } from "../zmq/context.ts";
 import { Gate } from "../zmq/gate.ts";
-import { lostConnection, saysLost } from "../zmq/lost.ts";
+import { saysLost } from "../zmq/lost.ts";
 import { reactor } from "../zmq/reactor.ts";
 import { Router } from "../zmq/socket.ts";
 import { describeBindError } from "../zmq/start.ts";
@@ -66,7 +63,7 @@ export interface RouterOptions {
 export const runRouter = async (options: RouterOptions): Promise<void> => {
   const gate = await Gate.open();
   const frontend = new Frontend(gate, (inbox) => drain(inbox, fromRequestor));
-  const backend = new Router({ ...socketOptions, ...gate.serverOptions, disconnectMessage: lostConnection });
+  const backend = new Router(gate.routerOptions);
   /** For the engine's own workers, once they may join. */
   let own: LocalPort | null = null;
   const front = `[ROUTER-${options.port}(FRONTEND)]`;
@@ -246,14 +243,6 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   terminateContext();
   if (isOrphaned) process.exit(1);
 };
-
-const socketOptions = {
-  mandatory: true,
-  linger: lingerMs,
-  maxMessageSize: frameBytesHardMax,
-  sendHighWaterMark: peerQueueMessagesMax,
-  receiveHighWaterMark: peerQueueMessagesMax,
-} as const;
 
 const backendFramesMax = envelopeFramesMax + messageFramesMax + 1;
 

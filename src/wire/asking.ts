@@ -1,5 +1,5 @@
 /** What a requestor builds: messages of v0.2, without the envelope, each frame as text. */
-import { type Data, packNow, type Task } from "./frames.ts";
+import { type Data, metaText, packNow, type Task } from "./frames.ts";
 import { type Json, type JsonObject, jsonText } from "./json.ts";
 import type { TaskOptions } from "./policy.ts";
 import type { Control } from "./requests.ts";
@@ -11,9 +11,8 @@ export interface Asking {
   readonly serial: string;
 }
 
-/** By hand: as an object it would take JSON.stringify several times as long. */
 const askingMeta = ({ id, serial }: Asking, type: "REQ" | "CONTROL" | "CANCEL" | "KEEPALIVE"): string =>
-  `{"id":${JSON.stringify(id)},"role":"requestor","version":0.2,"type":"${type}","pack":${packNow()},"serial":${JSON.stringify(serial)}}`;
+  metaText(id, "requestor", 0.2, type, serial);
 
 /** Answered by whoever reads it, a router or a worker's own port. */
 export const encodePing = (asking: Asking): string[] => [askingMeta(asking, "REQ")];

@@ -127,7 +127,6 @@ export const decodeMeta = (bytes: Uint8Array): Meta | ProtocolError => {
   if (value instanceof ProtocolError) return value;
   const meta = checkFrame(metaSchema, value, "META");
   if (meta instanceof ProtocolError) return meta;
-  if (meta.version === 0.2) return meta as Meta;
   const version = protocolVersions.find((known) => known === meta.version || String(known) === meta.version);
   if (version === undefined) {
     return new ProtocolError(
@@ -136,6 +135,18 @@ export const decodeMeta = (bytes: Uint8Array): Meta | ProtocolError => {
     );
   }
   return (version === meta.version ? meta : { ...meta, version }) as Meta;
+};
+
+/** META of now, as text. Put together by hand: as an object it would take JSON.stringify several times as long. */
+export const metaText = (
+  id: string,
+  role: "requestor" | "responder",
+  version: ProtocolVersion,
+  type: string,
+  serial?: string,
+): string => {
+  const end = serial === undefined ? "}" : `,"serial":${JSON.stringify(serial)}}`;
+  return `{"id":${JSON.stringify(id)},"role":"${role}","version":${version},"type":"${type}","pack":${packNow()}${end}`;
 };
 
 export const encodeMeta = (meta: Meta): Buffer => Buffer.from(JSON.stringify(meta));

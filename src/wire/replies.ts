@@ -1,7 +1,7 @@
 /** What an engine answers: how it is encoded, and what a requestor makes of it. Frames here are without the envelope. */
 import * as v from "valibot";
 import { type ErrorBody, type ErrorCode, ProtocolError } from "./errors.ts";
-import { badFrame, checkFrame, decodeMeta, decodeObject, type Meta, packNow } from "./frames.ts";
+import { badFrame, checkFrame, decodeMeta, decodeObject, type Meta, metaText } from "./frames.ts";
 import type { Json } from "./json.ts";
 import { plainResult } from "./plain.ts";
 
@@ -82,11 +82,9 @@ const decodePart = (bytes: Uint8Array, label: string): PartResult | ProtocolErro
 
 export type ReplyType = "ACK" | "ERR" | "PROGRESS" | "KEEPALIVE";
 
-/** Who answers, in the version of the question. By hand: as an object it would take JSON.stringify twice as long. */
-export const encodeReplyMeta = (id: string, type: ReplyType, version: Meta["version"], serial?: string): string => {
-  const end = version === 0.1 || serial === undefined ? "}" : `,"serial":${JSON.stringify(serial)}}`;
-  return `{"id":${JSON.stringify(id)},"role":"responder","version":${version},"type":"${type}","pack":${packNow()}${end}`;
-};
+/** Who answers, in the version of the question. */
+export const encodeReplyMeta = (id: string, type: ReplyType, version: Meta["version"], serial?: string): string =>
+  metaText(id, "responder", version, type, version === 0.1 ? undefined : serial);
 
 /** A part of a batch that failed, made of the DATA frame that an ERR would have carried. */
 export const partFromError = (errorFrame: Uint8Array): Buffer => {

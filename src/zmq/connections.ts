@@ -5,11 +5,9 @@
  */
 import { readdirSync } from "node:fs";
 import { endlessBytesMin } from "../limits.ts";
-import { libc, pinnedBytes } from "./libc.ts";
+import { libc, nameOf, pinnedBytes } from "./libc.ts";
 import type { Peer } from "./peer.ts";
 
-const addressSize = 128; // struct sockaddr_storage
-const address = pinnedBytes(addressSize);
 const size = new Uint32Array(pinnedBytes(4).buffer);
 const bothWays = 2; // SHUT_RDWR
 const tcpLevel = 6; // IPPROTO_TCP, getsockopt(2)
@@ -110,13 +108,6 @@ export const peerAddressOf = (descriptor: number): string | null => nameOf(libc.
 export const cutConnection = (descriptor: number): void => {
   // Never a listening socket, which a descriptor may have become: libzmq would abort the process.
   if (peerAddressOf(descriptor) !== null) libc.shutdown(descriptor, bothWays);
-};
-
-/** An end of a TCP connection, as the bytes of its address; null where there is none. */
-const nameOf = (call: typeof libc.getsockname, descriptor: number): string | null => {
-  size[0] = addressSize;
-  if (call(descriptor, address, size) !== 0) return null;
-  return Buffer.from(address.buffer, 0, size[0]).toString("latin1");
 };
 
 /** ip(7), ipv6(7): after the family (AF_INET 2, AF_INET6 10) the port, in the network's order; −1 for other families. */

@@ -4,11 +4,21 @@
  */
 import { Access, engineUser, formerUser } from "../access/access.ts";
 import { onAuthorized, type Security, StartError, toldSecurity } from "../lifecycle.ts";
-import { backlogConnectionsMax, beatIntervalMs, beatSilenceMs, connectionLookMs, handshakeMs } from "../limits.ts";
+import {
+  backlogConnectionsMax,
+  beatIntervalMs,
+  beatSilenceMs,
+  connectionLookMs,
+  frameBytesHardMax,
+  handshakeMs,
+  lingerMs,
+  peerQueueMessagesMax,
+} from "../limits.ts";
 import { Pulse } from "../pulse.ts";
 import { Connections } from "./connections.ts";
 import { curveServer } from "./curve.ts";
 import { publicKeyOf } from "./keys.ts";
+import { lostConnection } from "./lost.ts";
 import type { SocketOptions } from "./options.ts";
 import type { Socket } from "./socket.ts";
 import { startZap } from "./zap.ts";
@@ -70,6 +80,19 @@ export class Gate implements Disposable {
       heartbeatTimeout: beatSilenceMs,
       heartbeatTimeToLive: beatSilenceMs,
       ...(this.#security !== null && curveServer(this.#security.engine)),
+    };
+  }
+
+  /** Options of a ROUTER socket that binds; it is told of each connection that is gone. */
+  get routerOptions(): SocketOptions {
+    return {
+      ...this.serverOptions,
+      mandatory: true,
+      linger: lingerMs,
+      maxMessageSize: frameBytesHardMax,
+      sendHighWaterMark: peerQueueMessagesMax,
+      receiveHighWaterMark: peerQueueMessagesMax,
+      disconnectMessage: lostConnection,
     };
   }
 

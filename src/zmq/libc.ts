@@ -90,3 +90,14 @@ export const pinnedBytes = (size: number): Uint8Array<ArrayBuffer> => {
 
 /** Bytes that a character of a string can take. */
 export const charBytesMax = 3;
+
+const addressSize = 128; // struct sockaddr_storage
+const address = pinnedBytes(addressSize);
+const addressUsed = new Uint32Array(pinnedBytes(4).buffer);
+
+/** An end of a connection, as the bytes of its address, the family first; null where there is none. */
+export const nameOf = (call: typeof libc.getsockname, descriptor: number): string | null => {
+  addressUsed[0] = addressSize;
+  if (call(descriptor, address, addressUsed) !== 0) return null;
+  return Buffer.from(address.buffer, 0, addressUsed[0]).toString("latin1");
+};

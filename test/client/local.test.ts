@@ -143,7 +143,7 @@ const short = (first: string, second: string): string => `
   const one = connect(${JSON.stringify(first)});
   await one.call("count");
   const open = [];
-  try { for (;;) open.push(openSync("/dev/null", "r")); } catch {}
+  try { for (;;) open.push(openSync("/dev/null", "r")); } catch (error) { if (error.code !== "EMFILE") throw error; }
   const other = connect(${JSON.stringify(second)}, { waitMs: 20_000 });
   const refused = await other.call("count", [], {}, { waitMs: 100 }).catch(({ message }) => message);
   for (const descriptor of open) closeSync(descriptor);
