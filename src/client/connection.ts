@@ -8,8 +8,10 @@
  * To an engine without keys on this machine the way past libzmq is tried first. Where nobody is there, ZeroMQ waits for the engine, and
  * once that is found to be there it is tried again: an engine of before, or one behind a tunnel, has no other.
  */
+
 import { isLoopback } from "../exposure.ts";
 import { clientLingerMs, drainMessagesMax, localAnswerMs, reconnectMs, reconnectMsMax } from "../limits.ts";
+import type { Frame } from "../wire/frame.ts";
 import type { SocketOptions } from "../zmq/options.ts";
 import { addressIn } from "./endpoint.ts";
 import { libzmq } from "./libzmq.ts";
@@ -22,7 +24,7 @@ export interface ConnectionOptions {
   readonly keys: SocketOptions;
   /** Makes a message that whoever is there answers, and that changes nothing. */
   readonly ping: () => readonly string[];
-  readonly onMessage: (frames: readonly Uint8Array[]) => void;
+  readonly onMessage: (frames: readonly Frame[]) => void;
   /** Something has been read: `isClear` may be true now. */
   readonly onRead: () => void;
   /** What was sent and not answered never will be: the engine knows us no more. Everything that had come has been told. */

@@ -4,9 +4,11 @@
  * What cannot go out yet waits here and is forgotten at its deadline: an engine that starts an hour later must not be met by
  * an hour-old "drive forward". What had gone out when the connection was lost is INTERRUPTED, and never sent again.
  */
+
 import { clientBytesMax, clientRequestsMax, frameBytesMax, sendRetryMsMax } from "../limits.ts";
 import { type Asking, encodeCancel, encodeKeepAlive, encodePing } from "../wire/asking.ts";
 import { ProtocolError } from "../wire/errors.ts";
+import { type Frame, textOf } from "../wire/frame.ts";
 import { decodeMeta } from "../wire/frames.ts";
 import type { Json } from "../wire/json.ts";
 import { decodeReply, type Reply } from "../wire/replies.ts";
@@ -20,7 +22,7 @@ import type { ClientKeys } from "./keys.ts";
 export type Answer = Extract<Reply, { kind: "ack" | "batch" }>;
 
 /** Told of every message but the connection's own pings, without the empty delimiter. */
-export type Trace = (direction: "sending" | "received", frames: readonly Uint8Array[]) => void;
+export type Trace = (direction: "sending" | "received", frames: readonly string[]) => void;
 
 /** How to wait for an answer. */
 export interface Waiting {
@@ -162,7 +164,7 @@ export class Exchange {
 
   #send(frames: readonly string[]): boolean {
     const isSent = this.#connection.send(frames);
-    if (isSent && this.trace !== undefined) this.trace("sending", frames.map(bytesOf));
+    if (isSent) this.trace?.("sending", frames);
     return isSent;
   }
 
@@ -223,8 +225,8 @@ export class Exchange {
     }
   }
 
-  #settle(frames: readonly Uint8Array[]): void {
-    this.trace?.("received", frames);
+  #settle(frames: readonly Frame[]): void {
+    this.trace?.("received", frames.map(textOf));
     const reply = decodeReply(frames);
     if (reply instanceof ProtocolError) {
       this.dropped.malformed++;
@@ -294,5 +296,3 @@ export class Exchange {
       : "it may still be at work on the request";
   }
 }
-
-const bytesOf = (text: string): Buffer => Buffer.from(text);

@@ -1,4 +1,5 @@
 /** One way from a client to whoever serves at its endpoint, for as long as that connection lasts. */
+import type { Frame } from "../wire/frame.ts";
 
 /** What `receive` gives behind the last message: the connection is gone. */
 export const lost = Symbol("lost");
@@ -18,7 +19,7 @@ export interface Link {
   /** Takes a whole message or nothing; never waits. False: the connection takes nothing more at present. */
   send(frames: readonly string[]): boolean;
   /** The next message, or null where there is none. */
-  receive(): readonly Uint8Array[] | null | typeof lost;
+  receive(): readonly Frame[] | null | typeof lost;
   /** Ends it. What was sent still goes out, if that takes no longer than so many ms. */
   close(lingerMs: number): void;
 }

@@ -1,10 +1,12 @@
 /** The way to whoever serves on the same machine, past libzmq: see `frontend`. */
+
 import { messageFramesMax, requestorBeatMs, requestorSilenceMs } from "../limits.ts";
 import { closeAll, LocalConnection } from "../local/connection.ts";
 import { localName } from "../local/name.ts";
 import { portOwner } from "../local/port-owner.ts";
 import { closeLine, dial, peerUid } from "../local/unix.ts";
 import { Pulse } from "../pulse.ts";
+import type { Frame } from "../wire/frame.ts";
 import { saysLost } from "../zmq/lost.ts";
 import { type Link, lookMs, lost } from "./link.ts";
 
@@ -54,7 +56,7 @@ export class LocalLink implements Link {
     return this.#connection.trySend(frames) === "sent";
   }
 
-  receive(): readonly Uint8Array[] | null | typeof lost {
+  receive(): readonly Frame[] | null | typeof lost {
     const message = this.#connection.tryReceive(messageFramesMax);
     return message !== null && saysLost(message) ? lost : message;
   }

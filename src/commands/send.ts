@@ -138,9 +138,8 @@ const tracer = async (): Promise<Trace> => {
   const { warn } = await import("../log.ts");
   const verbs = { sending: "Sending", received: "Received" };
   return (direction, frames) => {
-    const texts = frames.map((frame) => Buffer.from(frame).toString());
-    warn(`[CLIENT] ${verbs[direction]}: ${texts.join(" ")}`);
-    const { type, serial }: Partial<Meta> = direction === "sending" ? JSON.parse(texts[0] ?? "{}") : {};
+    warn(`[CLIENT] ${verbs[direction]}: ${frames.join(" ")}`);
+    const { type, serial }: Partial<Meta> = direction === "sending" ? JSON.parse(frames[0] ?? "{}") : {};
     if (type === "REQ") warn(`[CLIENT] Serial: ${serial} (task-engine cancel ${serial} cancels it)`);
   };
 };

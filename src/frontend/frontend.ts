@@ -5,6 +5,7 @@
  * The Unix socket has the address for its name and no file: like the port it is there for everybody of the network namespace, and for
  * as long as its process lives. A client takes it for the port's if it is of the same user.
  */
+
 import { isLoopback } from "../exposure.ts";
 import { endlessBytesMin, envelopeFramesMax, localRequestorsMax, messageFramesMax } from "../limits.ts";
 import type { LocalConnection } from "../local/connection.ts";
@@ -12,6 +13,7 @@ import { localName } from "../local/name.ts";
 import { LocalPort } from "../local/port.ts";
 import type { Arrival } from "../wire/arrival.ts";
 import { openEnvelope, type Requestor, routingKey } from "../wire/envelope.ts";
+import type { Frame } from "../wire/frame.ts";
 import { decodeRequest } from "../wire/requests.ts";
 import type { Gate } from "../zmq/gate.ts";
 import { saysLost } from "../zmq/lost.ts";
@@ -57,7 +59,7 @@ export class Frontend {
   }
 
   /** Takes a whole message for whoever has asked, or nothing, to be sent by the next `flush` at the latest. */
-  gather({ peer, envelope }: Requestor, frames: readonly (Uint8Array | string)[]): SendResult {
+  gather({ peer, envelope }: Requestor, frames: readonly Frame[]): SendResult {
     if (this.#local?.has(peer)) return this.#local.gather(peer, frames);
     return this.#socket.trySend([...envelope, ...frames]);
   }

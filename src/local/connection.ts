@@ -11,12 +11,12 @@ import { DescriptorAlert } from "../zmq/alert.ts";
 import { libc, receiveWithoutWaiting, sendWithoutWaiting } from "../zmq/libc.ts";
 import { lostConnection } from "../zmq/lost.ts";
 import { type Alert, reactor, type Source } from "../zmq/reactor.ts";
-import type { Frame, SendResult } from "../zmq/socket.ts";
+import type { SendResult } from "../zmq/socket.ts";
 import { MessageReader, MessageWriter } from "./framing.ts";
 import { isDead, isHalted, isUnread, type Line, peerPid } from "./unix.ts";
 
 /** The last message of every connection. */
-const lost: readonly Frame[] = [Buffer.from(lostConnection)];
+const lost: readonly string[] = [lostConnection];
 
 const ring = new Uint8Array(1);
 
@@ -108,7 +108,7 @@ export class LocalConnection implements Source {
   }
 
   /** The next whole message, or null where there is none; never waits. The last one of a connection that has ended is `\0lost`. */
-  tryReceive(framesMax?: number): readonly Frame[] | null {
+  tryReceive(framesMax?: number): readonly (string | Buffer)[] | null {
     if (this.#closed) return null;
     this.#receive();
     const message = this.#reader.next(framesMax);

@@ -11,7 +11,7 @@ import {
   unansweredBeatsMax,
 } from "../limits.ts";
 import { Pulse } from "../pulse.ts";
-import type { Frame, SendResult } from "../zmq/socket.ts";
+import type { SendResult } from "../zmq/socket.ts";
 import { closeAll, LocalConnection } from "./connection.ts";
 import { dial } from "./unix.ts";
 
@@ -72,7 +72,7 @@ export class LocalDealer {
   }
 
   /** The next whole message, or null where there is none; `\0lost` where the connection is. */
-  tryReceive(): readonly Frame[] | null {
+  tryReceive(): readonly (string | Buffer)[] | null {
     const message = this.#connection?.tryReceive() ?? null;
     if (this.#connection?.closed === true) {
       this.#connection = null;

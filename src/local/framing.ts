@@ -87,6 +87,9 @@ const bytesMaxOf = (frame: Uint8Array | string): number => {
 
 const noBytes = new Uint8Array(0);
 
+/** Stands in a text for what was no UTF-8; or it was sent. */
+const replacement = "\ufffd";
+
 /** Takes bytes as they come, and gives the messages that are whole. */
 export class MessageReader {
   readonly #messageBytesMax: number;
@@ -123,26 +126,33 @@ export class MessageReader {
   }
 
   /**
-   * The next message, its frames in bytes of their own; null where none is whole. Of one with more than `framesMax` frames only so
-   * many are kept.
+   * The next message, each frame as text, or in bytes of its own where it may be no UTF-8; null where none is whole. Of one with more
+   * than `framesMax` frames only so many are kept.
    */
-  next(framesMax = Number.POSITIVE_INFINITY): Buffer[] | null {
+  next(framesMax = Number.POSITIVE_INFINITY): (string | Buffer)[] | null {
     if (!this.hasMessage) return null;
     const end = this.#start + sizeBytes + this.#size;
-    const frames: Buffer[] = [];
+    const frames: (string | Buffer)[] = [];
     for (let at = this.#start + sizeBytes; at < end; ) {
       const start = at + sizeBytes;
       at = start + (start <= end ? this.#bytes.readUInt32LE(at) : 0);
       if (at > end) return this.#break();
       if (frames.length === framesMax) continue;
-      const frame = Buffer.allocUnsafeSlow(at - start);
-      this.#bytes.copy(frame, 0, start, at);
-      frames.push(frame);
+      frames.push(this.#frame(start, at));
     }
     this.#start = end;
     if (this.#start === this.#end) this.#reset();
     else this.#check();
     return frames;
+  }
+
+  /** As text it takes neither memory of its own beside the string, nor a finalizer: frames are small, and many. */
+  #frame(start: number, end: number): string | Buffer {
+    const text = this.#bytes.toString("utf8", start, end);
+    if (!text.includes(replacement)) return text;
+    const bytes = Buffer.allocUnsafeSlow(end - start);
+    this.#bytes.copy(bytes, 0, start, end);
+    return bytes;
   }
 
   /** Of the message that is begun. */

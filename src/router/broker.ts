@@ -4,11 +4,13 @@
  *
  * After events, `dispatch` hands what waits to the workers that can take it. `nextAt` says when to call again at the latest.
  */
+
 import type { Access } from "../access/access.ts";
 import type { Stopped } from "../lifecycle.ts";
 import { beatSilenceMs, stopGraceMs as stopGraceMsDefault } from "../limits.ts";
 import type { Arrival } from "../wire/arrival.ts";
 import type { BackendMessage, ReadyHeader, WorkerHeader } from "../wire/backend.ts";
+import type { Frame } from "../wire/frame.ts";
 import { refusalOfWorker } from "../wire/rights.ts";
 import { Catalogue, type KnownTask } from "./catalogue.ts";
 import { dispatch } from "./dispatch.ts";
@@ -205,12 +207,7 @@ export class Broker {
     return this.#jobs.stopAll(orphans, { code: "UNKNOWN_TASK", message: "it is not registered any more" }, now);
   }
 
-  #hear(
-    worker: Worker,
-    header: Exclude<WorkerHeader, ReadyHeader>,
-    bodies: readonly Uint8Array[],
-    now: number,
-  ): Effect[] {
+  #hear(worker: Worker, header: Exclude<WorkerHeader, ReadyHeader>, bodies: readonly Frame[], now: number): Effect[] {
     const body = bodies[0] ?? noBytes;
     switch (header.type) {
       case "BEAT":

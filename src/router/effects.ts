@@ -1,16 +1,18 @@
 /** What the broker wants done. It does nothing itself: router.ts sends, and prints what it is told to print. */
+
 import type { Stopped } from "../lifecycle.ts";
 import type { RouterHeader } from "../wire/backend.ts";
 import type { Requestor } from "../wire/envelope.ts";
+import type { Frame } from "../wire/frame.ts";
 
 export type Effect =
-  | { readonly to: "requestor"; readonly requestor: Requestor; readonly frames: readonly (Uint8Array | string)[] }
+  | { readonly to: "requestor"; readonly requestor: Requestor; readonly frames: readonly Frame[] }
   | {
       readonly to: "worker";
       /** The worker's routing id, as a string. */
       readonly key: string;
       readonly header: RouterHeader;
-      readonly bodies: readonly Uint8Array[];
+      readonly bodies: readonly Frame[];
     }
   /** Nothing runs and nothing waits any more, after `drain`. */
   | { readonly to: "supervisor"; readonly type: "drained" }
@@ -22,7 +24,7 @@ export type Effect =
   | { readonly to: "supervisor"; readonly type: "reset" }
   | { readonly to: "log"; readonly line: string };
 
-export const toWorker = (key: string, header: RouterHeader, bodies: readonly Uint8Array[] = []): Effect => ({
+export const toWorker = (key: string, header: RouterHeader, bodies: readonly Frame[] = []): Effect => ({
   to: "worker",
   key,
   header,

@@ -4,6 +4,7 @@ import type { Share } from "../access/shares.ts";
 import { priorityDefault, priorityMax } from "../limits.ts";
 import type { Requestor } from "../wire/envelope.ts";
 import type { ErrorCode } from "../wire/errors.ts";
+import type { Frame } from "../wire/frame.ts";
 import type { Meta } from "../wire/frames.ts";
 import type { Policy, TaskOptions } from "../wire/policy.ts";
 import type { Worker } from "./workers.ts";
@@ -23,7 +24,7 @@ export interface Request {
   /** Its jobs by their parts; `undefined` once they have ended: what has ended is not kept until the last of a batch has. */
   readonly jobs: (Job | undefined)[];
   /** The parts of a batch's reply that are there. */
-  readonly results: (Uint8Array | undefined)[];
+  readonly results: (Frame | undefined)[];
   resultBytes: number;
   /** Parts without a result. */
   left: number;
@@ -54,7 +55,7 @@ export interface Draft {
   /** Which queue it waits in: what a worker must serve to get it. */
   readonly queue: string;
   /** The TASK or DATA frame as it came; empty for `get`. */
-  readonly body: Uint8Array;
+  readonly body: Frame;
   readonly options: TaskOptions;
   /** What its task's definition says: of two limits the tighter one holds. */
   readonly policy: Policy;

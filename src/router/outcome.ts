@@ -1,6 +1,8 @@
 /** How jobs end. */
+
 import { retryBackoffMs, triesDefault } from "../limits.ts";
 import { type ErrorCode, errorCodes, ProtocolError } from "../wire/errors.ts";
+import type { Frame } from "../wire/frame.ts";
 import { checkFrame, dataSchema, decodeObject, encodeError } from "../wire/frames.ts";
 import type { Policy } from "../wire/policy.ts";
 
@@ -10,7 +12,7 @@ export interface Outcome {
   readonly by: string;
   /** null for an ACK */
   readonly code: ErrorCode | null;
-  readonly body: Uint8Array;
+  readonly body: Frame;
 }
 
 export const failure = (by: string, code: ErrorCode, message: string): Outcome => ({
@@ -21,7 +23,7 @@ export const failure = (by: string, code: ErrorCode, message: string): Outcome =
 });
 
 /** What a worker says of a job that failed. What it says amiss is put right, since the codes are a closed list. */
-export const failureBy = (by: string, body: Uint8Array): Outcome => {
+export const failureBy = (by: string, body: Frame): Outcome => {
   const frame = decodeObject(body, "DATA");
   const data = frame instanceof ProtocolError ? null : frame.data;
   const { code, message } = typeof data === "object" && data !== null && !Array.isArray(data) ? data : {};
@@ -31,10 +33,10 @@ export const failureBy = (by: string, body: Uint8Array): Outcome => {
 };
 
 /** What a worker of the engine's own says: it has been encoded by the very code that would check it here. */
-export const success = (by: string, body: Uint8Array): Outcome => ({ type: "ACK", by, code: null, body });
+export const success = (by: string, body: Frame): Outcome => ({ type: "ACK", by, code: null, body });
 
 /** What a worker says that somebody else has written. */
-export const successOfStranger = (by: string, body: Uint8Array): Outcome => {
+export const successOfStranger = (by: string, body: Frame): Outcome => {
   const frame = decodeObject(body, "DATA");
   const data = frame instanceof ProtocolError ? frame : checkFrame(dataSchema, frame, "DATA");
   if (!(data instanceof ProtocolError)) return success(by, body);

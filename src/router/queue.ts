@@ -6,7 +6,9 @@
  * that is first in, first out; a job of low priority is overtaken by those of higher priority that come within their head
  * start, and by no later ones, so that none waits for ever.
  */
+
 import { priorityHeadStartMs, queueBytesMax, queueJobsMax } from "../limits.ts";
+import { sizeOf } from "../wire/frame.ts";
 import type { Policy } from "../wire/policy.ts";
 import { Fifo } from "./fifo.ts";
 import { type Job, urgentPriority, waitingPriority } from "./job.ts";
@@ -120,7 +122,7 @@ export class JobQueues {
   /** False where it was neither queued nor parked. */
   remove(job: Job): boolean {
     if (!this.#jobs.delete(job)) return false;
-    this.#bytes -= job.body.length;
+    this.#bytes -= sizeOf(job.body);
     const queue = job.state === "queued" ? this.#queues.get(job.queue) : undefined;
     queue?.remove(job);
     // An empty queue must not stay: names come from workers, and workers come and go.
@@ -147,7 +149,7 @@ export class JobQueues {
   }
 
   #add(job: Job, state: "queued" | "waiting"): void {
-    if (!this.#jobs.has(job)) this.#bytes += job.body.length;
+    if (!this.#jobs.has(job)) this.#bytes += sizeOf(job.body);
     this.#jobs.add(job);
     job.state = state;
   }

@@ -1,8 +1,10 @@
 /**
  * What requestors ask for, taken in: answered at once, refused, or made to jobs that wait.
  */
+
 import { Access } from "../access/access.ts";
 import type { Requestor } from "../wire/envelope.ts";
+import { type Frame, sizeOf } from "../wire/frame.ts";
 import { encodeData, packNow } from "../wire/frames.ts";
 import type { Json } from "../wire/json.ts";
 import type { BadRequest, Control, Request, TaskPart } from "../wire/requests.ts";
@@ -59,7 +61,7 @@ export class Reception {
       case "task":
         return this.#acceptTasks(asked, request.parts, now);
       case "data":
-        return this.#acceptData(asked, "put", request.topic, request.bytes, now);
+        return this.#acceptData(asked, "put", request.topic, request.frame, now);
       case "control":
         return this.#control(asked, request.control, now);
     }
@@ -87,7 +89,7 @@ export class Reception {
           }),
         );
       case "get":
-        return this.#acceptData(asked, "get", control.topic, noBytes, now);
+        return this.#acceptData(asked, "get", control.topic, "", now);
       case "cancel": {
         const requests = this.requests.findAll(control.serial);
         const effects = requests.flatMap((request) =>
@@ -125,7 +127,7 @@ export class Reception {
 
   #acceptTasks(asked: Asked, parts: readonly TaskPart[], now: number): Effect[] {
     const drafts: Draft[] = [];
-    for (const { name, bytes, task } of parts) {
+    for (const { name, frame, task } of parts) {
       const known = this.catalogue.find(name);
       // All or nothing: half a batch would be neither what was asked nor an error.
       if (known === undefined) {
@@ -133,7 +135,7 @@ export class Reception {
         return [this.requests.refuse(asked, "UNKNOWN_TASK", message)];
       }
       const options = (asked.meta.version === 0.1 ? undefined : task.options) ?? noOptions;
-      drafts.push({ kind: "task", ...known, body: bytes, options });
+      drafts.push({ kind: "task", ...known, body: frame, options });
     }
     const { stopped } = this.emergency;
     if (stopped !== null && drafts.some(isStoppable)) {
@@ -142,7 +144,7 @@ export class Reception {
     return this.#accept(asked, drafts, now);
   }
 
-  #acceptData(asked: Asked, kind: "put" | "get", topic: string, body: Uint8Array, now: number): Effect[] {
+  #acceptData(asked: Asked, kind: "put" | "get", topic: string, body: Frame, now: number): Effect[] {
     const queue = this.catalogue.topicQueue(topic);
     if (queue === undefined) return [this.requests.refuse(asked, "UNAVAILABLE", "there is no data worker")];
     return this.#accept(asked, [{ kind, name: topic, queue, body, options: {}, policy: {} }], now);
@@ -152,11 +154,16 @@ export class Reception {
     if (this.isClosed) {
       return [this.requests.refuse(asked, "SHUTTING_DOWN", "the engine is stopping; ask again once it is back")];
     }
-    const bytes = drafts.reduce((sum, { body }) => sum + body.length, 0);
+    const bytes = drafts.reduce((sum, { body }) => sum + sizeOf(body), 0);
     const { queues } = this.jobs;
     // A newer command finds room where the one does that it replaces.
     const replaced = drafts.length === 1 && drafts[0] !== undefined ? this.jobs.replacedBy(drafts[0]) : undefined;
-    if (!queues.hasRoom(replaced === undefined ? drafts.length : 0, bytes - (replaced?.body.length ?? 0))) {
+    if (
+      !queues.hasRoom(
+        replaced === undefined ? drafts.length : 0,
+        bytes - (replaced === undefined ? 0 : sizeOf(replaced.body)),
+      )
+    ) {
       const message = `${queues.jobs} jobs (${queues.bytes} bytes) are waiting already; ask again later`;
       return [this.requests.refuse(asked, "QUEUE_FULL", message)];
     }
@@ -181,12 +188,12 @@ export class Reception {
   }
 
   /** A task's own publication: a job that nobody waits for. @param user its worker's */
-  publish(user: string | null, topic: string, body: Uint8Array, now: number): Effect[] {
+  publish(user: string | null, topic: string, body: Frame, now: number): Effect[] {
     const queue = this.catalogue.topicQueue(topic);
     if (this.access.missing(user, "write", topic) !== null) this.statistics.drop("publicationUnauthorized");
     else if (queue === undefined) this.statistics.drop("publicationWithoutDataWorker");
     else if (this.isClosed) this.statistics.drop("publicationWhileStopping");
-    else if (!this.jobs.queues.hasRoom(1, body.length)) this.statistics.drop("publicationQueueFull");
+    else if (!this.jobs.queues.hasRoom(1, sizeOf(body))) this.statistics.drop("publicationQueueFull");
     else return this.#acceptJob({ kind: "put", name: topic, queue, body, options: {}, policy: {} }, null, 0, now);
     return [];
   }
@@ -194,5 +201,4 @@ export class Reception {
 
 const cancelledBy = (who: string): Stop => ({ code: "CANCELLED", message: `${who} cancelled it` });
 
-const noBytes = new Uint8Array(0);
 const noOptions: Draft["options"] = {};

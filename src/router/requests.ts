@@ -2,10 +2,12 @@
  * The requests that wait for their answers: found by who asked and by serial, answered once, a batch when its last part has
  * ended. Exactly one terminal reply leaves for each.
  */
+
 import { Shares } from "../access/shares.ts";
 import { batchResultBytesMax, bytesPerClientMax, jobsPerClientMax, progressIntervalMs } from "../limits.ts";
 import { type Requestor, rememberLast } from "../wire/envelope.ts";
 import type { ErrorBody, ErrorCode } from "../wire/errors.ts";
+import type { Frame } from "../wire/frame.ts";
 import { encodeData, encodeError, type Meta, packNow } from "../wire/frames.ts";
 import { asBuffer } from "../wire/json.ts";
 import { encodeReplyMeta, partFromError } from "../wire/replies.ts";
@@ -103,10 +105,10 @@ export class Requests {
     if (request.left > 0) return this.#progressOfBatch(request, now);
     this.#close(request);
     const meta = encodeReplyMeta(this.routerId, "ACK", request.meta.version, request.meta.serial);
-    return [{ to: "requestor", requestor: request.requestor, frames: [meta, ...(request.results as Uint8Array[])] }];
+    return [{ to: "requestor", requestor: request.requestor, frames: [meta, ...(request.results as Frame[])] }];
   }
 
-  progress(job: Job, by: string, body: Uint8Array): Effect[] {
+  progress(job: Job, by: string, body: Frame): Effect[] {
     const { request } = job;
     // v0.1 knows no progress, and a batch tells of its parts instead.
     if (request === null || request.meta.version === 0.1 || request.results.length > 0) return [];
@@ -123,11 +125,11 @@ export class Requests {
     return reply(asked, { type: "ERR", by: this.routerId, body: encodeError(code, message) });
   }
 
-  acknowledge(asked: Asked, body?: Uint8Array): Effect {
+  acknowledge(asked: Asked, body?: Frame): Effect {
     return reply(asked, { type: "ACK", by: this.routerId, body });
   }
 
-  #withinBound(request: Request, body: Uint8Array): Uint8Array {
+  #withinBound(request: Request, body: Frame): Frame {
     if (this.#resultBytes + body.length > batchResultBytesMax) {
       const message = `the results of unfinished batches would exceed ${batchResultBytesMax} bytes; ask for less at once`;
       return partFromError(encodeError("TOO_LARGE", message));
@@ -155,7 +157,7 @@ export class Requests {
 
 const reply = (
   { requestor, meta }: Pick<Asked, "requestor" | "meta">,
-  { type, by, body }: Pick<Outcome, "type" | "by"> & { readonly body?: Uint8Array | undefined },
+  { type, by, body }: Pick<Outcome, "type" | "by"> & { readonly body?: Frame | undefined },
 ): Effect => {
   const head = encodeReplyMeta(by, type, meta.version, meta.serial);
   // A v0.1 requestor gets an acknowledgement alone, without the result.
@@ -168,7 +170,7 @@ const interimReply = (
   { requestor, meta }: Pick<Asked, "requestor" | "meta">,
   type: "PROGRESS" | "KEEPALIVE",
   by: string,
-  body: Uint8Array,
+  body: Frame,
 ): Effect => ({
   to: "requestor",
   requestor,

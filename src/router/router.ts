@@ -28,6 +28,7 @@ import type { Arrival } from "../wire/arrival.ts";
 import { decodeFromWorker, encodeBackend } from "../wire/backend.ts";
 import { routingKey } from "../wire/envelope.ts";
 import { ProtocolError } from "../wire/errors.ts";
+import { type Frame, textOf } from "../wire/frame.ts";
 import { terminateContext } from "../zmq/context.ts";
 import { Gate } from "../zmq/gate.ts";
 import { saysLost } from "../zmq/lost.ts";
@@ -174,7 +175,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   const fromBackend = ([id = noBytes, ...frames]: Uint8Array[]): void =>
     fromWorker(routingKey(id), gate.userOf(backend), frames);
 
-  const fromWorker = (key: string, user: string | null, frames: readonly Uint8Array[]): void => {
+  const fromWorker = (key: string, user: string | null, frames: readonly Frame[]): void => {
     if (saysLost(frames)) {
       happen({ type: "disconnected", key });
       return;
@@ -272,5 +273,4 @@ const binding = (name: string, host: string, port: number, bind: () => void): vo
 /** Of a worker, from its `routingKey`. */
 const routingId = (key: string): Buffer => Buffer.from(key, "latin1");
 
-const show = (frames: readonly (Uint8Array | string)[]): string =>
-  frames.map((frame) => (typeof frame === "string" ? frame : Buffer.from(frame).toString())).join(" ");
+const show = (frames: readonly Frame[]): string => frames.map(textOf).join(" ");

@@ -5,6 +5,7 @@
 import * as v from "valibot";
 import { messageJobsMax, nameLengthMax, workerTasksMax } from "../limits.ts";
 import { ProtocolError } from "./errors.ts";
+import type { Frame } from "./frame.ts";
 import { badFrame, checkFrame, decodeObject } from "./frames.ts";
 import { policyRows } from "./policy.ts";
 
@@ -119,22 +120,22 @@ export type RouterHeader = HeaderOf<typeof fromRouter>;
 
 export interface BackendMessage<Header> {
   readonly header: Header;
-  readonly bodies: readonly Uint8Array[];
+  readonly bodies: readonly Frame[];
 }
 
-export const encodeBackend = (
-  header: WorkerHeader | RouterHeader,
-  bodies: readonly (Uint8Array | string)[] = [],
-): (Uint8Array | string)[] => [JSON.stringify(header), ...bodies];
+export const encodeBackend = (header: WorkerHeader | RouterHeader, bodies: readonly Frame[] = []): Frame[] => [
+  JSON.stringify(header),
+  ...bodies,
+];
 
-export const decodeFromWorker = (frames: readonly Uint8Array[]): BackendMessage<WorkerHeader> | ProtocolError =>
+export const decodeFromWorker = (frames: readonly Frame[]): BackendMessage<WorkerHeader> | ProtocolError =>
   decode(fromWorker, frames, (header) =>
     header.type === "DONE" || header.type === "FAIL"
       ? { bodies: header.jobs.length, parallel: [header.ms.length] }
       : { bodies: header.type === "PUBLISH" || header.type === "PROGRESS" ? 1 : 0 },
   );
 
-export const decodeFromRouter = (frames: readonly Uint8Array[]): BackendMessage<RouterHeader> | ProtocolError =>
+export const decodeFromRouter = (frames: readonly Frame[]): BackendMessage<RouterHeader> | ProtocolError =>
   decode(fromRouter, frames, (header) => {
     switch (header.type) {
       case "JOBS":
@@ -153,7 +154,7 @@ export const decodeFromRouter = (frames: readonly Uint8Array[]): BackendMessage<
 
 const decode = <Schema extends HeaderSchema>(
   schemas: ReadonlyMap<string, Schema>,
-  frames: readonly Uint8Array[],
+  frames: readonly Frame[],
   shapeOf: (header: v.InferOutput<Schema>) => { bodies: number; parallel?: number[] },
 ): BackendMessage<v.InferOutput<Schema>> | ProtocolError => {
   const [headerBytes, ...bodies] = frames;

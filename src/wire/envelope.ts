@@ -4,6 +4,7 @@
  */
 import { envelopeBytesMax, envelopeFramesMax } from "../limits.ts";
 import { ProtocolError } from "./errors.ts";
+import { bytesOf, type Frame } from "./frame.ts";
 import { asBuffer } from "./json.ts";
 
 /** Who has asked, and where an answer goes. */
@@ -16,7 +17,7 @@ export interface Requestor {
 
 export interface Enveloped {
   readonly requestor: Requestor;
-  readonly frames: readonly Uint8Array[];
+  readonly frames: readonly Frame[];
 }
 
 const delimiter = new Uint8Array(0);
@@ -71,5 +72,3 @@ export const rememberLast = <Given extends object, Made>(make: (given: Given) =>
 
 /** Routing ids are bytes; as keys of a map they are strings of as many characters, which cannot be confused. */
 export const routingKey = rememberLast((routingId: Uint8Array): string => asBuffer(routingId).toString("latin1"));
-
-export const bytesOf = (frames: readonly Uint8Array[]): number => frames.reduce((sum, { length }) => sum + length, 0);

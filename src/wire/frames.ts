@@ -5,7 +5,8 @@
 import * as v from "valibot";
 import { errorMessageLengthMax, frameBytesMax, nameLengthMax, serialLengthMax } from "../limits.ts";
 import { type ErrorBody, type ErrorCode, ProtocolError } from "./errors.ts";
-import { encodeJson, type Json, JsonError, type JsonObject, parseJson } from "./json.ts";
+import { type Frame, sizeOf } from "./frame.ts";
+import { type Json, JsonError, type JsonObject, jsonText, parseJson } from "./json.ts";
 import { plainMeta, plainTask, plainTaskWithoutOptions } from "./plain.ts";
 import { optionsSchema, type TaskOptions } from "./policy.ts";
 
@@ -86,13 +87,14 @@ export const packNow = (): PackSeconds => Date.now() / 1000;
 /**
  * A frame's object, before its schema. `label` is what the frame is called in the error: `META`, `frame 2`.
  */
-export const decodeObject = (bytes: Uint8Array, label: string): JsonObject | ProtocolError => {
-  if (bytes.length > frameBytesMax) {
-    return new ProtocolError("TOO_LARGE", `${label}: ${bytes.length} bytes, the limit is ${frameBytesMax}`);
+export const decodeObject = (frame: Frame, label: string): JsonObject | ProtocolError => {
+  const bytes = sizeOf(frame);
+  if (bytes > frameBytesMax) {
+    return new ProtocolError("TOO_LARGE", `${label}: ${bytes} bytes, the limit is ${frameBytesMax}`);
   }
   let value: Json;
   try {
-    value = parseJson(bytes);
+    value = parseJson(frame);
   } catch (error) {
     if (error instanceof JsonError) return badFrame(label, error.message);
     throw error;
@@ -122,8 +124,8 @@ export const checkFrame = <Schema extends v.GenericSchema>(
   return badFrame(path === null ? label : `${label}.${path}`, issue.message);
 };
 
-export const decodeMeta = (bytes: Uint8Array): Meta | ProtocolError => {
-  const value = decodeObject(bytes, "META");
+export const decodeMeta = (frame: Frame): Meta | ProtocolError => {
+  const value = decodeObject(frame, "META");
   if (value instanceof ProtocolError) return value;
   const meta = checkFrame(metaSchema, value, "META");
   if (meta instanceof ProtocolError) return meta;
@@ -149,15 +151,15 @@ export const metaText = (
   return `{"id":${JSON.stringify(id)},"role":"${role}","version":${version},"type":"${type}","pack":${packNow()}${end}`;
 };
 
-export const encodeMeta = (meta: Meta): Buffer => Buffer.from(JSON.stringify(meta));
+export const encodeMeta = (meta: Meta): string => JSON.stringify(meta);
 
 /** Throws JsonError for data that JSON cannot say. */
-export const encodeData = (data: Data, name = "DATA"): Buffer => encodeJson(data, name);
+export const encodeData = (data: Data, name = "DATA"): string => jsonText(data, name);
 
 /** The DATA frame of an ERR. */
-export const encodeError = (code: ErrorCode, message: string): Buffer => {
+export const encodeError = (code: ErrorCode, message: string): string => {
   const data: ErrorBody = { code, message: shorten(message) };
-  return Buffer.from(JSON.stringify({ data, pack: packNow() }));
+  return JSON.stringify({ data, pack: packNow() });
 };
 
 /** Keeps a message to a person in bounds. */

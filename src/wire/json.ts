@@ -7,6 +7,7 @@
  * `encode` refuses the same values in the other direction, so that encoding and decoding are each other's inverse.
  */
 import { jsonDepthMax } from "../limits.ts";
+import type { Frame } from "./frame.ts";
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 export type JsonObject = { [key: string]: Json };
@@ -41,8 +42,8 @@ export const asBuffer = (bytes: Uint8Array): Buffer =>
   bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 /** Throws JsonError. */
-export const parseJson = (bytes: Uint8Array): Json => {
-  const text = decodeUtf8(bytes);
+export const parseJson = (frame: Frame): Json => {
+  const text = typeof frame === "string" ? frame : decodeUtf8(frame);
   let value: Json;
   try {
     value = JSON.parse(text) as Json;
@@ -152,9 +153,6 @@ export const jsonText = (value: unknown, name = "value"): string => {
   checkEncodable(value, name, 0);
   return JSON.stringify(value);
 };
-
-/** The bytes of that. */
-export const encodeJson = (value: unknown, name?: string): Buffer => Buffer.from(jsonText(value, name));
 
 const checkEncodable = (value: unknown, path: string, depth: number): void => {
   switch (typeof value) {

@@ -1,6 +1,7 @@
 /** What an engine answers: how it is encoded, and what a requestor makes of it. Frames here are without the envelope. */
 import * as v from "valibot";
 import { type ErrorBody, type ErrorCode, ProtocolError } from "./errors.ts";
+import { type Frame, textOf } from "./frame.ts";
 import { badFrame, checkFrame, decodeMeta, decodeObject, type Meta, metaText } from "./frames.ts";
 import type { Json } from "./json.ts";
 import { plainResult } from "./plain.ts";
@@ -27,7 +28,7 @@ export const replyDataSchema = v.object({
 });
 
 /** Any frames in, a reply or the reason why it is none out; never an exception. */
-export const decodeReply = (frames: readonly Uint8Array[]): Reply | ProtocolError => {
+export const decodeReply = (frames: readonly Frame[]): Reply | ProtocolError => {
   const [metaBytes, ...rest] = frames;
   if (metaBytes === undefined) return badFrame("META", "missing");
   const meta = decodeMeta(metaBytes);
@@ -68,8 +69,8 @@ const replyOf = (meta: Meta, parts: readonly PartResult[]): Reply | ProtocolErro
   }
 };
 
-const decodePart = (bytes: Uint8Array, label: string): PartResult | ProtocolError => {
-  const value = decodeObject(bytes, label);
+const decodePart = (frame: Frame, label: string): PartResult | ProtocolError => {
+  const value = decodeObject(frame, label);
   if (value instanceof ProtocolError) return value;
   const part = plainResult(value) ?? checkFrame(replyDataSchema, value, label);
   if (part instanceof ProtocolError) return part;
@@ -87,7 +88,7 @@ export const encodeReplyMeta = (id: string, type: ReplyType, version: Meta["vers
   metaText(id, "responder", version, type, version === 0.1 ? undefined : serial);
 
 /** A part of a batch that failed, made of the DATA frame that an ERR would have carried. */
-export const partFromError = (errorFrame: Uint8Array): Buffer => {
-  const { data, pack } = JSON.parse(Buffer.from(errorFrame).toString()) as { data: ErrorBody; pack: number };
-  return Buffer.from(JSON.stringify({ error: data, pack }));
+export const partFromError = (errorFrame: Frame): string => {
+  const { data, pack } = JSON.parse(textOf(errorFrame)) as { data: ErrorBody; pack: number };
+  return JSON.stringify({ error: data, pack });
 };

@@ -8,8 +8,8 @@ import {
   serialLengthMax,
   stopReasonLengthMax,
 } from "../limits.ts";
-import { bytesOf } from "./envelope.ts";
 import { ProtocolError } from "./errors.ts";
+import { bytesOf, type Frame } from "./frame.ts";
 import {
   badFrame,
   checkFrame,
@@ -23,18 +23,18 @@ import {
   taskSchemaWithOptions,
 } from "./frames.ts";
 
-/** One TASK frame of a request: what it says, and its bytes to hand on as they came. */
+/** One TASK frame of a request: what it says, and the frame to hand on as it came. */
 export interface TaskPart {
   /** without the prefix `task_` */
   readonly name: string;
   readonly task: Task;
-  readonly bytes: Uint8Array;
+  readonly frame: Frame;
 }
 
 export type Request =
   | { readonly kind: "ping"; readonly meta: Meta }
   | { readonly kind: "task"; readonly meta: Meta; readonly parts: readonly TaskPart[] }
-  | { readonly kind: "data"; readonly meta: Meta; readonly topic: string; readonly bytes: Uint8Array }
+  | { readonly kind: "data"; readonly meta: Meta; readonly topic: string; readonly frame: Frame }
   | { readonly kind: "cancel"; readonly meta: Meta & { readonly serial: string } }
   /** Its requestor is there. Has no answer. */
   | { readonly kind: "keepAlive"; readonly meta: Meta & { readonly serial: string } }
@@ -62,7 +62,7 @@ export interface BadRequest {
 }
 
 /** Any frames in, a request or the reason why it is none out; never an exception. */
-export const decodeRequest = (frames: readonly Uint8Array[]): Request | BadRequest => {
+export const decodeRequest = (frames: readonly Frame[]): Request | BadRequest => {
   const [metaBytes, ...rest] = frames;
   if (metaBytes === undefined) return bad(null, badFrame("META", "missing; a message begins with a META frame"));
   if (frames.length > messageFramesMax) {
@@ -86,7 +86,7 @@ export const decodeRequest = (frames: readonly Uint8Array[]): Request | BadReque
   return decodeBody(meta, rest);
 };
 
-const decodeBody = (meta: Meta, frames: readonly Uint8Array[]): Request | BadRequest => {
+const decodeBody = (meta: Meta, frames: readonly Frame[]): Request | BadRequest => {
   if (meta.version === 0.1 && frames.length > 1) {
     return bad(meta, badFrame("frame 3", `one too many: version 0.1 has META and one TASK or DATA`));
   }
@@ -97,14 +97,14 @@ const decodeBody = (meta: Meta, frames: readonly Uint8Array[]): Request | BadReq
     );
   }
   const parts: TaskPart[] = [];
-  for (const [index, bytes] of frames.entries()) {
+  for (const [index, frame] of frames.entries()) {
     const label = `frame ${index + 2}`;
-    const value = decodeObject(bytes, label);
+    const value = decodeObject(frame, label);
     if (value instanceof ProtocolError) return bad(meta, value);
     if ("task" in value) {
       const task = checkFrame(meta.version === 0.1 ? taskSchema : taskSchemaWithOptions, value, "TASK");
       if (task instanceof ProtocolError) return bad(meta, inFrame(index, frames.length, task));
-      parts.push({ name: taskName(task.task), task: task as Task, bytes });
+      parts.push({ name: taskName(task.task), task: task as Task, frame });
       continue;
     }
     if (!("data" in value)) return bad(meta, badFrame(label, "has neither `task` (TASK) nor `data` (DATA)"));
@@ -113,7 +113,7 @@ const decodeBody = (meta: Meta, frames: readonly Uint8Array[]): Request | BadReq
     if (data instanceof ProtocolError) return bad(meta, data);
     const topic = (meta.version === 0.1 ? undefined : data.topic) ?? meta.id;
     if (topic === "") return bad(meta, badFrame("META.id", "empty, and it is the topic"));
-    return { kind: "data", meta, topic, bytes };
+    return { kind: "data", meta, topic, frame };
   }
   return { kind: "task", meta, parts };
 };
@@ -123,19 +123,15 @@ const inFrame = (index: number, count: number, error: ProtocolError): ProtocolEr
   count === 1 ? error : new ProtocolError(error.code, `frame ${index + 2}: ${error.message}`);
 
 /** A TASK frame alone, as a worker gets it from the router, which has seen to its options. */
-export const decodeTaskFrame = (bytes: Uint8Array): TaskPart | ProtocolError => {
-  const value = decodeObject(bytes, "TASK");
+export const decodeTaskFrame = (frame: Frame): TaskPart | ProtocolError => {
+  const value = decodeObject(frame, "TASK");
   if (value instanceof ProtocolError) return value;
   const task = checkFrame(taskSchema, value, "TASK");
   if (task instanceof ProtocolError) return task;
-  return { name: taskName(task.task), task: task as Task, bytes };
+  return { name: taskName(task.task), task: task as Task, frame };
 };
 
-const decodeBySerial = (
-  kind: "cancel" | "keepAlive",
-  meta: Meta,
-  frames: readonly Uint8Array[],
-): Request | BadRequest => {
+const decodeBySerial = (kind: "cancel" | "keepAlive", meta: Meta, frames: readonly Frame[]): Request | BadRequest => {
   if (frames.length > 0)
     return bad(meta, badFrame(meta.type, `needs META alone, got ${frames.length} frames after it`));
   const { serial } = meta;
@@ -143,7 +139,7 @@ const decodeBySerial = (
   return { kind, meta: { ...meta, serial } };
 };
 
-const decodeControl = (meta: Meta, frames: readonly Uint8Array[]): Request | BadRequest => {
+const decodeControl = (meta: Meta, frames: readonly Frame[]): Request | BadRequest => {
   const [bytes] = frames;
   if (bytes === undefined || frames.length > 1) {
     return bad(meta, badFrame("CONTROL", `needs META and one DATA frame, got ${frames.length} after META`));

@@ -2,6 +2,7 @@
  * A worker's connection to the router: it says READY whenever the connection stands (again), beats, takes work, and sends
  * answers, several in one message where they are ready together.
  */
+
 import {
   answerDelayMs,
   beatIntervalMs,
@@ -22,6 +23,7 @@ import {
   type WorkerHeader,
 } from "../wire/backend.ts";
 import { ProtocolError } from "../wire/errors.ts";
+import type { Frame } from "../wire/frame.ts";
 import { lostConnection, saysLost } from "../zmq/lost.ts";
 import type { SocketOptions } from "../zmq/options.ts";
 import { Dealer } from "../zmq/socket.ts";
@@ -43,7 +45,7 @@ export interface BackendLinkOptions {
   /** The router knows this worker now; called again after each of the router's restarts. */
   readonly onWelcome: () => void;
   /** Work: as many bodies as the kind of it has, checked. `lateMs`: by how much it came later than it could have. */
-  readonly onWork: (header: WorkHeader, bodies: readonly Uint8Array[], lateMs: number) => void;
+  readonly onWork: (header: WorkHeader, bodies: readonly Frame[], lateMs: number) => void;
   /** A job is to end before its time. */
   readonly onAbort?: (header: AbortHeader) => void;
   /** A task's `onStop` is to be run. */
@@ -59,7 +61,7 @@ interface Answers {
   readonly jobs: number[];
   readonly ms: number[];
   readonly unsafe: number[];
-  readonly bodies: (Uint8Array | string)[];
+  readonly bodies: Frame[];
   readonly sinceMs: number;
 }
 
@@ -85,7 +87,7 @@ export class BackendLink {
    * Answers a job; the answer waits for others that are ready together until `flush`. `isUnsafe`: its task's `onStop` was due
    * and has failed.
    */
-  answer(type: "DONE" | "FAIL", job: number, ms: number, body: Uint8Array | string, isUnsafe = false): void {
+  answer(type: "DONE" | "FAIL", job: number, ms: number, body: Frame, isUnsafe = false): void {
     if (this.#answers?.type !== type) this.flush();
     this.#answers ??= { type, jobs: [], ms: [], unsafe: [], bodies: [], sinceMs: performance.now() };
     if (isUnsafe) this.#answers.unsafe.push(job);
@@ -139,7 +141,7 @@ export class BackendLink {
     this.#socket.close();
   }
 
-  #send(header: WorkerHeader, bodies: readonly (Uint8Array | string)[] = []): void {
+  #send(header: WorkerHeader, bodies: readonly Frame[] = []): void {
     if (this.#socket.closed) return;
     const result = this.#socket.trySend(encodeBackend(header, bodies));
     // Without a connection the queue fills with beats; what else is lost then belongs to a router that no longer is.

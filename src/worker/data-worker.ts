@@ -1,6 +1,8 @@
 /** The data worker process: the shell of sockets around the topics and their subscribers. */
+
 import { onStopSignal, StartError, tellSupervisor } from "../lifecycle.ts";
 import { say } from "../log.ts";
+import { type Frame, textOf } from "../wire/frame.ts";
 import { encodeData, encodeError, packNow } from "../wire/frames.ts";
 import { terminateContext } from "../zmq/context.ts";
 import { Gate } from "../zmq/gate.ts";
@@ -34,18 +36,18 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
   }
   say(`${tag} Listener online`);
 
-  const onWork = (header: WorkHeader, bodies: readonly Uint8Array[]): void => {
+  const onWork = (header: WorkHeader, bodies: readonly Frame[]): void => {
     for (const [index, job] of header.jobs.entries()) {
       if (header.type === "JOBS")
         link.answer("FAIL", job, 0, encodeError("UNKNOWN_TASK", "a data worker runs no tasks"));
       else if (header.type === "GET") get(job, header.topics[index] ?? "");
-      else put(job, header.topics[index] ?? "", bodies[index] ?? noBytes);
+      else put(job, header.topics[index] ?? "", bodies[index] ?? "");
     }
     link.flush();
   };
 
-  const put = (job: number, topic: string, data: Uint8Array): void => {
-    if (options.verbose) say(`${tag} Received data: ${topic} ${Buffer.from(data).toString()}`);
+  const put = (job: number, topic: string, data: Frame): void => {
+    if (options.verbose) say(`${tag} Received data: ${topic} ${textOf(data)}`);
     const refused = publisher.put(topic, data);
     if (refused === null) link.answer("DONE", job, 0, encodeData({ data: null, pack: packNow() }));
     else link.answer("FAIL", job, 0, encodeError(refused.code, refused.message));
@@ -76,5 +78,3 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
   publisher.close();
   terminateContext();
 };
-
-const noBytes = new Uint8Array(0);

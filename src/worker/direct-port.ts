@@ -1,4 +1,5 @@
 /** A task worker's own port: requestors that skip the router send it the same frames and get the same answers. */
+
 import { Access } from "../access/access.ts";
 import { type Share, Shares } from "../access/shares.ts";
 import { Frontend, type Inbox } from "../frontend/frontend.ts";
@@ -13,6 +14,7 @@ import {
 import type { Arrival } from "../wire/arrival.ts";
 import type { Requestor } from "../wire/envelope.ts";
 import type { ErrorBody, ErrorCode } from "../wire/errors.ts";
+import { bytesOf, type Frame } from "../wire/frame.ts";
 import { encodeError, type Meta } from "../wire/frames.ts";
 import type { TaskOptions } from "../wire/policy.ts";
 import { encodeReplyMeta, partFromError } from "../wire/replies.ts";
@@ -105,7 +107,7 @@ export class DirectPort {
       if (refusal !== null) return this.#fail(asked, refusal.code, refusal.message);
     }
     const { executor, log } = this.#options;
-    const bytes = parts.reduce((sum, part) => sum + part.bytes.length, 0);
+    const bytes = bytesOf(parts.map(({ frame }) => frame));
     const share = this.#takeShare(asked, parts.length, bytes);
     if (typeof share === "string") return this.#fail(asked, "QUEUE_FULL", share);
     const outcomes: Outcome[] = [];
@@ -183,7 +185,7 @@ export class DirectPort {
     this.#send(asked, "ERR", [encodeError(code, message)]);
   }
 
-  #send({ requestor, meta }: Asked, type: "ACK" | "ERR", frames: readonly (Uint8Array | string)[]): void {
+  #send({ requestor, meta }: Asked, type: "ACK" | "ERR", frames: readonly Frame[]): void {
     const head = encodeReplyMeta(this.#options.id, type, meta.version, meta.serial);
     // A requestor that is gone or does not read has given up its answer; nobody else waits for it.
     this.#frontend.gather(requestor, [head, ...frames]);

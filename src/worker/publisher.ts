@@ -3,6 +3,7 @@
  * `[topic, META, DATA]`. Who subscribes to a topic by its whole name gets its last value at once, and nobody else gets it
  * again; who subscribes to the beginning of names gets what comes from then on. `$topics` answers with the names.
  */
+
 import {
   drainMessagesMax,
   lingerMs,
@@ -14,6 +15,7 @@ import {
   topicsMax,
 } from "../limits.ts";
 import type { ErrorBody } from "../wire/errors.ts";
+import { type Frame, sizeOf, textOf } from "../wire/frame.ts";
 import { type Data, encodeData, encodeError, encodeMeta, packNow } from "../wire/frames.ts";
 import { cutConnection } from "../zmq/connections.ts";
 import type { Gate } from "../zmq/gate.ts";
@@ -21,8 +23,8 @@ import { XPublisher } from "../zmq/socket.ts";
 import { Subscribers } from "./subscribers.ts";
 
 interface LastValue {
-  readonly meta: Uint8Array;
-  readonly data: Uint8Array;
+  readonly meta: string;
+  readonly data: Frame;
 }
 
 /** Answers its subscriber with the topics that have a value. Nobody can put it. */
@@ -75,7 +77,7 @@ export class Publisher {
   }
 
   /** Keeps and publishes a DATA frame; null, or why not. */
-  put(topic: string, data: Uint8Array): ErrorBody | null {
+  put(topic: string, data: Frame): ErrorBody | null {
     if (topic.startsWith("$") || topic.includes(refusalMark)) {
       return {
         code: "BAD_FRAME",
@@ -86,7 +88,7 @@ export class Publisher {
     if (before === undefined && this.#values.size >= topicsMax) {
       return { code: "QUEUE_FULL", message: `there are ${topicsMax} topics already` };
     }
-    const bytes = this.#bytes - (before?.data.length ?? 0) + data.length;
+    const bytes = this.#bytes - (before === undefined ? 0 : sizeOf(before.data)) + sizeOf(data);
     if (bytes > topicBytesMax) {
       return { code: "QUEUE_FULL", message: `the last values of all topics would exceed ${topicBytesMax} bytes` };
     }
@@ -100,7 +102,7 @@ export class Publisher {
 
   get(topic: string): Data | undefined {
     const last = this.#values.get(topic);
-    return last === undefined ? undefined : JSON.parse(Buffer.from(last.data).toString());
+    return last === undefined ? undefined : JSON.parse(textOf(last.data));
   }
 
   close(): void {
@@ -173,7 +175,7 @@ export class Publisher {
     return { meta: this.#meta(topicsTopic), data: encodeData({ data: topics, pack: packNow() }) };
   }
 
-  #meta(topic: string): Buffer {
+  #meta(topic: string): string {
     const serial = String(++this.#sequence);
     return encodeMeta({ id: topic, role: "publisher", version: 0.2, type: "DATA", pack: packNow(), serial });
   }

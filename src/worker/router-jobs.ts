@@ -1,6 +1,8 @@
 /** The jobs that a task worker holds for the router: from its message to the executor, and from there to the answer. */
+
 import { performance } from "node:perf_hooks";
 import { type ErrorCode, ProtocolError } from "../wire/errors.ts";
+import { type Frame, textOf } from "../wire/frame.ts";
 import { encodeError, type Task } from "../wire/frames.ts";
 import { decodeTaskFrame } from "../wire/requests.ts";
 import type { BackendLink, SafeHeader, WorkHeader } from "./backend-link.ts";
@@ -69,7 +71,7 @@ export class RouterJobs {
   }
 
   /** Jobs of one message, to be run in their order. */
-  take(header: WorkHeader, bodies: readonly Uint8Array[], lateMs: number): void {
+  take(header: WorkHeader, bodies: readonly Frame[], lateMs: number): void {
     const cameMs = performance.now() - lateMs;
     for (const [index, id] of header.jobs.entries()) {
       const body = bodies[index];
@@ -120,8 +122,8 @@ export class RouterJobs {
     this.#throttle.report(() => this.#options.link().progress(job.id, frame));
   }
 
-  #submit(id: number, body: Uint8Array, serial: string, expiresMs: number): void {
-    this.#options.log?.(`Received task: ${Buffer.from(body).toString()}`);
+  #submit(id: number, body: Frame, serial: string, expiresMs: number): void {
+    this.#options.log?.(`Received task: ${textOf(body)}`);
     const decoded = decodeTaskFrame(body);
     if (decoded instanceof ProtocolError) return this.#refuse(id, decoded.code, decoded.message);
     const { executor, refusal } = this.#options;

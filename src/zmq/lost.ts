@@ -3,4 +3,5 @@
 /** No frame of a peer looks like it: it is not JSON. */
 export const lostConnection = "\0lost";
 
-export const saysLost = (frames: readonly Uint8Array[]): boolean => frames.length === 1 && frames[0]?.[0] === 0;
+export const saysLost = ([first, ...others]: readonly (Uint8Array | string)[]): boolean =>
+  others.length === 0 && (typeof first === "string" ? first === lostConnection : first?.[0] === 0);

@@ -36,7 +36,7 @@ test("messages arrive as they were, however the stream is cut", () => {
           const piece = stream.subarray(at, at + (cuts.next().value ?? 1));
           feed(reader, piece);
           at += piece.length;
-          for (let next = reader.next(); next !== null; next = reader.next()) read.push(next);
+          for (let next = reader.next(); next !== null; next = reader.next()) read.push(asBytes(next));
         }
         expect(read).toEqual(messages.map(asBytes));
         expect(reader.unread).toBe(0);
@@ -94,7 +94,21 @@ test("of a message with too many frames only so many are kept, and the next one 
   expect(reader.next(2)?.map(String)).toEqual(["5", "6"]);
 });
 
-test("frames are bytes of their own: what comes later does not change them", () => {
+test("a frame is text, or bytes where it may be no UTF-8, or was sent with the mark of that", () => {
+  const reader = new MessageReader(localBytesMax);
+  const broken = Buffer.from([0x61, 0xff, 0x62]);
+  feed(reader, encodeMessage(["a", "żółw 🐢", "\ufeffbegins with a byte order mark", broken, "\ufffd", ""]));
+  expect(reader.next()).toEqual([
+    "a",
+    "żółw 🐢",
+    "\ufeffbegins with a byte order mark",
+    broken,
+    Buffer.from("\ufffd"),
+    "",
+  ]);
+});
+
+test("frames are their reader's no more: what comes later does not change them", () => {
   const reader = new MessageReader(localBytesMax);
   feed(reader, encodeMessage(["first"]));
   const first = reader.next();

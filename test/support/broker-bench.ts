@@ -1,4 +1,5 @@
 /** A broker on a bench: told what happens in few words, with all that it does noted in the order in which it does it. */
+
 import { Access } from "../../src/access/access.ts";
 import { beatIntervalMs } from "../../src/limits.ts";
 import { Broker } from "../../src/router/broker.ts";
@@ -14,6 +15,7 @@ import {
 import type { ReadyHeader, RouterHeader, WorkerHeader } from "../../src/wire/backend.ts";
 import type { Requestor } from "../../src/wire/envelope.ts";
 import { ProtocolError } from "../../src/wire/errors.ts";
+import type { Frame } from "../../src/wire/frame.ts";
 import { encodeError, encodeMeta } from "../../src/wire/frames.ts";
 import type { TaskOptions } from "../../src/wire/policy.ts";
 import { decodeReply, type Reply } from "../../src/wire/replies.ts";
@@ -40,7 +42,7 @@ export class BrokerBench {
   readonly toWorkers: {
     readonly key: string;
     readonly header: RouterHeader;
-    readonly bodies: readonly Uint8Array[];
+    readonly bodies: readonly Frame[];
   }[] = [];
   readonly kills: number[] = [];
   readonly logs: string[] = [];
@@ -66,7 +68,7 @@ export class BrokerBench {
     this.ready(key, [], { role: "data", id: "DATA-9", pid: 9, endpoint: "tcp://127.0.0.1:10002" });
   }
 
-  say(key: string, header: WorkerHeader, bodies: readonly Uint8Array[] = []): void {
+  say(key: string, header: WorkerHeader, bodies: readonly Frame[] = []): void {
     this.handle({ type: "worker", key, user: this.users.get(key) ?? null, message: { header, bodies } });
   }
 
@@ -269,7 +271,7 @@ export class BrokerBench {
     return answer.reply.data as unknown as Record<string, Record<string, unknown>>;
   }
 
-  #request(who: string, frames: readonly (Uint8Array | string)[]): void {
+  #request(who: string, frames: readonly Frame[]): void {
     const requestor = { peer: who, envelope: [] };
     const user = this.users.get(who) ?? null;
     this.handle({ type: "request", requestor, user, request: decodeRequest(asReceived(frames)) });
@@ -285,7 +287,7 @@ export class BrokerBench {
     }
   }
 
-  #noteAnswer({ peer: to }: Requestor, frames: readonly Uint8Array[]): void {
+  #noteAnswer({ peer: to }: Requestor, frames: readonly Frame[]): void {
     const reply = decodeReply(frames);
     if (reply instanceof ProtocolError) throw new Error(reply.message);
     this.answers.push({ to, reply });

@@ -1,9 +1,11 @@
 /** Real sockets of a router that a test answers by hand: `using router = handRouter()`. */
+
 import { addressIn } from "../../src/client/endpoint.ts";
 import type { LocalConnection } from "../../src/local/connection.ts";
 import { localName } from "../../src/local/name.ts";
 import { LocalPort } from "../../src/local/port.ts";
 import type { ErrorCode } from "../../src/wire/errors.ts";
+import type { Frame } from "../../src/wire/frame.ts";
 import { encodeData, encodeError, packNow } from "../../src/wire/frames.ts";
 import type { Json } from "../../src/wire/json.ts";
 import { encodeReplyMeta, type PartResult, type ReplyType } from "../../src/wire/replies.ts";
@@ -16,7 +18,7 @@ export interface Arrived {
   readonly request: Request;
   readonly serial: string;
   /** Sends frames back, without envelope, as they are. */
-  send(...frames: (Uint8Array | string)[]): void;
+  send(...frames: Frame[]): void;
   /** META alone. */
   acknowledge(): void;
   ack(data: Json): void;
@@ -30,8 +32,8 @@ export interface Arrived {
 
 /** A message, and where its answers go. */
 interface Message {
-  readonly frames: readonly Uint8Array[];
-  readonly send: (frames: readonly (Uint8Array | string)[]) => void;
+  readonly frames: readonly Frame[];
+  readonly send: (frames: readonly Frame[]) => void;
 }
 
 export class HandRouter implements Disposable {
@@ -109,7 +111,7 @@ export class HandRouter implements Disposable {
     throw new Error("the router is closed");
   }
 
-  #sendTo(key: string, frames: readonly (Uint8Array | string)[]): void {
+  #sendTo(key: string, frames: readonly Frame[]): void {
     this.#local?.gather(key, frames);
     this.#local?.flush();
   }
@@ -118,7 +120,7 @@ export class HandRouter implements Disposable {
     const request = decodeRequest(frames);
     if (request.kind === "bad") throw new Error(`the client sent nonsense: ${frames.map(String)}`);
     const { serial } = request.meta;
-    const send = (...reply: (Uint8Array | string)[]): void => sendAll(reply);
+    const send = (...reply: Frame[]): void => sendAll(reply);
     const meta = (type: ReplyType): string => encodeReplyMeta("TASK-1", type, 0.2, serial);
     return {
       request,

@@ -2,12 +2,14 @@
  * A process at the other end of a local socket, which behaves as its second argument says: one of the engine's own workers as the
  * kernel shows it, be it dead or halted.
  */
+
 import { LocalDealer } from "../../src/local/dealer.ts";
+import { lostConnection } from "../../src/zmq/lost.ts";
 
 const [path = "", behaviour = ""] = process.argv.slice(2);
 const dealer = new LocalDealer(path, "hello");
 
-const onEach = (heed: (frames: readonly Uint8Array[]) => void): void =>
+const onEach = (heed: (frames: readonly (string | Uint8Array)[]) => void): void =>
   dealer.onReadable(() => {
     for (let message = dealer.tryReceive(); message !== null; message = dealer.tryReceive()) heed(message);
   });
@@ -22,7 +24,7 @@ const behaviours: Readonly<Record<string, () => void>> = {
       process.kill(process.pid, "SIGKILL");
     }),
   /** Says of each message how many bytes it has, and of the end that it is one. */
-  tell: () => onEach(([frame]) => void process.stdout.write(`${frame?.[0] === 0 ? "lost" : frame?.length}\n`)),
+  tell: () => onEach(([frame]) => void process.stdout.write(`${frame === lostConnection ? "lost" : frame?.length}\n`)),
   /** Sends much at once, and then runs a task that lets nothing else run. */
   "say much and block": () => {
     dealer.trySend([Buffer.alloc(4 * 1024 * 1024, "x")]);

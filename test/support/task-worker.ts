@@ -1,9 +1,11 @@
 /** A real task worker process, and its router and its supervisor, both played by the test: `await using worker = await startTaskWorker({…})`. */
+
 import { BegunRecord } from "../../src/begun.ts";
 import { type Channel, withChannel } from "../../src/channel.ts";
 import { type ChildMessage, type SupervisorMessage, supervisorVariable } from "../../src/lifecycle.ts";
 import { decodeFromWorker, encodeBackend, type RouterHeader, type WorkerHeader } from "../../src/wire/backend.ts";
 import { ProtocolError } from "../../src/wire/errors.ts";
+import { type Frame, textOf } from "../../src/wire/frame.ts";
 import type { Json } from "../../src/wire/json.ts";
 import { Router } from "../../src/zmq/socket.ts";
 import { fromSource } from "./engine.ts";
@@ -72,7 +74,7 @@ export class TaskWorker implements AsyncDisposable {
   }
 
   /** As its router. */
-  hand(header: RouterHeader, bodies: readonly Uint8Array[] = []): void {
+  hand(header: RouterHeader, bodies: readonly Frame[] = []): void {
     this.#router.trySend([this.#key, ...encodeBackend(header, bodies)]);
   }
 
@@ -143,9 +145,9 @@ export class TaskWorker implements AsyncDisposable {
     });
   }
 
-  #hear(key: Uint8Array, header: WorkerHeader, bodies: readonly Uint8Array[]): void {
+  #hear(key: Uint8Array, header: WorkerHeader, bodies: readonly Frame[]): void {
     if (header.type === "BEAT") return;
-    this.said.push({ ...header, data: bodies.map((body) => JSON.parse(Buffer.from(body).toString()).data) });
+    this.said.push({ ...header, data: bodies.map((body) => JSON.parse(textOf(body)).data) });
     if (header.type !== "READY") return;
     this.#key = key;
     this.hand({ type: "WELCOME" });

@@ -1,18 +1,19 @@
 /** The answers of a simulated worker: gathered into messages, and now and then sent twice, or with garbage behind them. */
+
 import { messageJobsMax } from "../../../src/limits.ts";
+import type { Frame } from "../../../src/wire/frame.ts";
 import type { Link } from "./link.ts";
 import type { World } from "./world.ts";
 
 export class Answers {
-  #gathered: { type: "DONE" | "FAIL"; jobs: number[]; ms: number[]; unsafe: number[]; bodies: Uint8Array[] } | null =
-    null;
+  #gathered: { type: "DONE" | "FAIL"; jobs: number[]; ms: number[]; unsafe: number[]; bodies: Frame[] } | null = null;
 
   constructor(
     private readonly world: World,
     private readonly link: () => Link,
   ) {}
 
-  add(type: "DONE" | "FAIL", job: number, ms: number, body: Uint8Array, isUnsafe = false): void {
+  add(type: "DONE" | "FAIL", job: number, ms: number, body: Frame, isUnsafe = false): void {
     if (this.#gathered?.type !== type || this.#gathered.jobs.length >= messageJobsMax) this.flush();
     this.#gathered ??= { type, jobs: [], ms: [], unsafe: [], bodies: [] };
     this.#gathered.jobs.push(job);

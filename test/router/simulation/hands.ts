@@ -1,5 +1,7 @@
 /** What a simulated worker works with: runs jobs one at a time in the order they came, and makes safe what was cut off. */
+
 import { onStopMs, taskSliceMs } from "../../../src/limits.ts";
+import type { Frame } from "../../../src/wire/frame.ts";
 import { encodeError, taskName } from "../../../src/wire/frames.ts";
 import type { Driver } from "./hardware.ts";
 import { check, Violation } from "./ledger.ts";
@@ -28,7 +30,7 @@ interface Run extends Driver {
 }
 
 /** uid and task of a TASK frame. */
-export const readTask = (body: Uint8Array): { uid: number; name: string } => {
+export const readTask = (body: Frame): { uid: number; name: string } => {
   const { task, args } = JSON.parse(Buffer.from(body).toString()) as { task: string; args: number[] };
   return { uid: args[0] ?? 0, name: taskName(task) };
 };
@@ -244,7 +246,7 @@ export class Hands {
     world.ledger.letGo(uid);
     const ms = world.agenda.now - run.begunAt;
     if (isFailure) process.answers.add("FAIL", id, ms, encodeError("TASK_ERROR", "it threw"), isUnsafe);
-    else process.answers.add("DONE", id, ms, Buffer.from(JSON.stringify({ data: { uid }, pack: 0 })), isUnsafe);
+    else process.answers.add("DONE", id, ms, JSON.stringify({ data: { uid }, pack: 0 }), isUnsafe);
     // Short jobs run back to back, without a look at the socket between them; not for long, or an ABORT comes too late.
     const isInSlice = process.deafSince !== null && world.agenda.now < process.deafSince + taskSliceMs;
     if (isInSlice && run.behaviour.blocks === true && this.#queue.length > 0) this.runNext();

@@ -9,6 +9,7 @@ import {
   type WorkerHeader,
 } from "../../../src/wire/backend.ts";
 import { ProtocolError } from "../../../src/wire/errors.ts";
+import type { Frame } from "../../../src/wire/frame.ts";
 import { asReceived } from "../../support/frames.ts";
 import { delayMsMax, Violation } from "./ledger.ts";
 import type { World } from "./world.ts";
@@ -35,11 +36,11 @@ export class Link {
   ) {}
 
   /** From the worker. */
-  send(header: WorkerHeader, bodies: readonly Uint8Array[] = []): void {
+  send(header: WorkerHeader, bodies: readonly Frame[] = []): void {
     this.sendFrames(asReceived(encodeBackend(header, bodies)));
   }
 
-  sendFrames(frames: readonly Uint8Array[]): void {
+  sendFrames(frames: readonly Frame[]): void {
     if (!this.isOpen) return;
     this.#upAt = Math.max(this.#upAt, this.#arrival());
     this.world.agenda.at(this.#upAt, () => {

@@ -1,6 +1,8 @@
 /** A simulated worker process: it may die, hang or lose its connection, and hears what the router says as soon as it can. */
+
 import { beatIntervalMs, messageJobsMax } from "../../../src/limits.ts";
 import type { BackendMessage, ReadyHeader, RouterHeader } from "../../../src/wire/backend.ts";
+import { type Frame, textOf } from "../../../src/wire/frame.ts";
 import { encodeError } from "../../../src/wire/frames.ts";
 import { Answers } from "./answers.ts";
 import { Hands, type QueuedJob, readTask } from "./hands.ts";
@@ -21,7 +23,7 @@ export class Process {
   readonly answers: Answers;
   readonly #hands: Hands;
   #unread: BackendMessage<RouterHeader>[] = [];
-  readonly #topics = new Map<string, Uint8Array>();
+  readonly #topics = new Map<string, Frame>();
 
   constructor(
     private readonly world: World,
@@ -150,7 +152,7 @@ export class Process {
       case "JOBS":
         for (const [index, id] of header.jobs.entries()) {
           const expiresAt = cameAt + (header.ttlMs?.[index] ?? Number.POSITIVE_INFINITY);
-          this.#take({ id, ...readTask(bodies[index] ?? new Uint8Array(0)), expiresAt, link: this.link });
+          this.#take({ id, ...readTask(bodies[index] ?? ""), expiresAt, link: this.link });
         }
         break;
       case "SAFE":
@@ -165,7 +167,7 @@ export class Process {
   }
 
   /** When they come, not when they are read. */
-  #checkRights(bodies: readonly Uint8Array[]): void {
+  #checkRights(bodies: readonly Frame[]): void {
     for (const { name } of bodies.map(readTask)) {
       const mayServe = this.world.rights.mightJustNow(this.#user, { right: "worker", of: name });
       check(mayServe, `worker ${this.ready.id} was given ${name}, which it may not serve`);
@@ -179,13 +181,13 @@ export class Process {
     else this.#hands.take(job);
   }
 
-  #keep(id: number, topic: string, body: Uint8Array | undefined): void {
+  #keep(id: number, topic: string, body: Frame | undefined): void {
     this.begun = id;
     if (body !== undefined) {
-      const { data } = JSON.parse(Buffer.from(body).toString()) as { data: { uid?: number } };
+      const { data } = JSON.parse(textOf(body)) as { data: { uid?: number } };
       if (data.uid !== undefined) this.world.ledger.begin(data.uid, this.isSupervised, false, this.world.agenda.now);
       this.#topics.set(topic, body);
-      this.answers.add("DONE", id, 0.01, Buffer.from(JSON.stringify({ data, pack: 0 })));
+      this.answers.add("DONE", id, 0.01, JSON.stringify({ data, pack: 0 }));
       return;
     }
     const value = this.#topics.get(topic);

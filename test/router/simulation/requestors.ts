@@ -9,6 +9,7 @@ import {
   encodeKeepAlive,
   encodeTaskPart,
 } from "../../../src/wire/asking.ts";
+import type { Frame } from "../../../src/wire/frame.ts";
 import { encodeMeta } from "../../../src/wire/frames.ts";
 import type { TaskOptions } from "../../../src/wire/policy.ts";
 import { type Ask, deadmanOfPart, delayMsMax, type Part } from "./ledger.ts";
@@ -108,11 +109,7 @@ export class Requestors {
     return { uid, task, name: name ?? "", options, isInHand: false, begins: 0, isCancelled: false, end: null };
   }
 
-  #send(
-    said: Pick<Ask, "requestor" | "serial" | "version" | "kind" | "parts">,
-    need: Need,
-    frames: readonly (Uint8Array | string)[],
-  ) {
+  #send(said: Pick<Ask, "requestor" | "serial" | "version" | "kind" | "parts">, need: Need, frames: readonly Frame[]) {
     const { ledger, agenda, router, rights } = this.world;
     const user = rights.userOf(said.requestor);
     const ask: Ask = {

@@ -8,6 +8,7 @@ import { encodeControlRequest } from "../../../src/wire/asking.ts";
 import { decodeFromWorker } from "../../../src/wire/backend.ts";
 import type { Requestor } from "../../../src/wire/envelope.ts";
 import { ProtocolError } from "../../../src/wire/errors.ts";
+import type { Frame } from "../../../src/wire/frame.ts";
 import { decodeReply, type Reply } from "../../../src/wire/replies.ts";
 import { type Control, decodeRequest } from "../../../src/wire/requests.ts";
 import { asReceived } from "../../support/frames.ts";
@@ -83,7 +84,7 @@ export class SimulatedRouter {
     if (++this.events % statusEvery === 0) this.status();
   }
 
-  fromWorker(key: string, user: string | null, frames: readonly Uint8Array[]): void {
+  fromWorker(key: string, user: string | null, frames: readonly Frame[]): void {
     const message = decodeFromWorker(frames);
     if (message instanceof ProtocolError) this.broker.drop("workersMessage");
     else this.handle({ type: "worker", key, user, message });
@@ -94,7 +95,7 @@ export class SimulatedRouter {
     this.fromRequestor(operator, encodeControlRequest({ id: operator, serial: control.command }, control));
   }
 
-  fromRequestor(peer: string, frames: readonly (Uint8Array | string)[]): void {
+  fromRequestor(peer: string, frames: readonly Frame[]): void {
     const request = decodeRequest(asReceived(frames));
     const user = this.world.rights.userOf(peer);
     this.handle({ type: "request", requestor: { peer, envelope: [] }, user, request });
@@ -182,7 +183,7 @@ export class SimulatedRouter {
     }
   }
 
-  #reply({ peer: requestor }: Requestor, frames: readonly Uint8Array[]): void {
+  #reply({ peer: requestor }: Requestor, frames: readonly Frame[]): void {
     const reply = decodeReply(frames);
     if (reply instanceof ProtocolError) throw new Violation(`a reply that nobody understands: ${reply.message}`);
     if (requestor === operator) this.#told(reply);
