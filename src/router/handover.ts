@@ -32,11 +32,12 @@ export const handOver = (worker: Worker, jobs: readonly Job[], now: number): Eff
     return toWorker(worker.key, header, kind === "put" ? jobs.map((job) => job.body) : []);
   }
   const hasTtl = jobs.some((job) => job.expiresAt < Number.POSITIVE_INFINITY);
-  const ttlMs = jobs.map((job) => (job.expiresAt === Number.POSITIVE_INFINITY ? null : job.expiresAt - now));
+  const ttlMs = (): (number | null)[] =>
+    jobs.map((job) => (job.expiresAt === Number.POSITIVE_INFINITY ? null : job.expiresAt - now));
   const serials = jobs.map((job) => job.request?.meta.serial ?? "");
   return toWorker(
     worker.key,
-    { type: "JOBS", jobs: ids, serials, ...(hasTtl && { ttlMs, at: now }) },
+    { type: "JOBS", jobs: ids, serials, ...(hasTtl && { ttlMs: ttlMs(), at: now }) },
     jobs.map((job) => job.body),
   );
 };

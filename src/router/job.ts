@@ -56,6 +56,8 @@ export interface Draft {
   readonly queue: string;
   /** The TASK or DATA frame as it came; empty for `get`. */
   readonly body: Frame;
+  /** that it has. */
+  readonly bytes: number;
   readonly options: TaskOptions;
   /** What its task's definition says: of two limits the tighter one holds. */
   readonly policy: Policy;

@@ -8,7 +8,6 @@
  */
 
 import { priorityHeadStartMs, queueBytesMax, queueJobsMax } from "../limits.ts";
-import { sizeOf } from "../wire/frame.ts";
 import type { Policy } from "../wire/policy.ts";
 import { Fifo } from "./fifo.ts";
 import { type Job, urgentPriority, waitingPriority } from "./job.ts";
@@ -122,7 +121,7 @@ export class JobQueues {
   /** False where it was neither queued nor parked. */
   remove(job: Job): boolean {
     if (!this.#jobs.delete(job)) return false;
-    this.#bytes -= sizeOf(job.body);
+    this.#bytes -= job.bytes;
     const queue = job.state === "queued" ? this.#queues.get(job.queue) : undefined;
     queue?.remove(job);
     // An empty queue must not stay: names come from workers, and workers come and go.
@@ -149,7 +148,7 @@ export class JobQueues {
   }
 
   #add(job: Job, state: "queued" | "waiting"): void {
-    if (!this.#jobs.has(job)) this.#bytes += sizeOf(job.body);
+    if (!this.#jobs.has(job)) this.#bytes += job.bytes;
     this.#jobs.add(job);
     job.state = state;
   }

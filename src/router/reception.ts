@@ -135,7 +135,7 @@ export class Reception {
         return [this.requests.refuse(asked, "UNKNOWN_TASK", message)];
       }
       const options = (asked.meta.version === 0.1 ? undefined : task.options) ?? noOptions;
-      drafts.push({ kind: "task", ...known, body: frame, options });
+      drafts.push({ kind: "task", ...known, body: frame, bytes: sizeOf(frame), options });
     }
     const { stopped } = this.emergency;
     if (stopped !== null && drafts.some(isStoppable)) {
@@ -147,27 +147,30 @@ export class Reception {
   #acceptData(asked: Asked, kind: "put" | "get", topic: string, body: Frame, now: number): Effect[] {
     const queue = this.catalogue.topicQueue(topic);
     if (queue === undefined) return [this.requests.refuse(asked, "UNAVAILABLE", "there is no data worker")];
-    return this.#accept(asked, [{ kind, name: topic, queue, body, options: {}, policy: {} }], now);
+    return this.#accept(
+      asked,
+      [{ kind, name: topic, queue, body, bytes: sizeOf(body), options: noOptions, policy: {} }],
+      now,
+    );
   }
 
   #accept(asked: Asked, drafts: readonly Draft[], now: number): Effect[] {
     if (this.isClosed) {
       return [this.requests.refuse(asked, "SHUTTING_DOWN", "the engine is stopping; ask again once it is back")];
     }
-    const bytes = drafts.reduce((sum, { body }) => sum + sizeOf(body), 0);
+    let bytes = 0;
+    let deadmanMs = Number.POSITIVE_INFINITY;
+    for (const draft of drafts) {
+      bytes += draft.bytes;
+      deadmanMs = Math.min(deadmanMs, deadmanOf(draft));
+    }
     const { queues } = this.jobs;
     // A newer command finds room where the one does that it replaces.
     const replaced = drafts.length === 1 && drafts[0] !== undefined ? this.jobs.replacedBy(drafts[0]) : undefined;
-    if (
-      !queues.hasRoom(
-        replaced === undefined ? drafts.length : 0,
-        bytes - (replaced === undefined ? 0 : sizeOf(replaced.body)),
-      )
-    ) {
+    if (!queues.hasRoom(replaced === undefined ? drafts.length : 0, bytes - (replaced?.bytes ?? 0))) {
       const message = `${queues.jobs} jobs (${queues.bytes} bytes) are waiting already; ask again later`;
       return [this.requests.refuse(asked, "QUEUE_FULL", message)];
     }
-    const deadmanMs = Math.min(...drafts.map(deadmanOf));
     const isGuarded = deadmanMs < Number.POSITIVE_INFINITY;
     if (isGuarded && asked.meta.serial === undefined) {
       const message = `${drafts[0]?.name} runs only while its requestor says KEEPALIVE, which takes version 0.2 and a serial`;
@@ -193,8 +196,19 @@ export class Reception {
     if (this.access.missing(user, "write", topic) !== null) this.statistics.drop("publicationUnauthorized");
     else if (queue === undefined) this.statistics.drop("publicationWithoutDataWorker");
     else if (this.isClosed) this.statistics.drop("publicationWhileStopping");
-    else if (!this.jobs.queues.hasRoom(1, sizeOf(body))) this.statistics.drop("publicationQueueFull");
-    else return this.#acceptJob({ kind: "put", name: topic, queue, body, options: {}, policy: {} }, null, 0, now);
+    else {
+      const draft = {
+        kind: "put",
+        name: topic,
+        queue,
+        body,
+        bytes: sizeOf(body),
+        options: noOptions,
+        policy: {},
+      } as const;
+      if (this.jobs.queues.hasRoom(1, draft.bytes)) return this.#acceptJob(draft, null, 0, now);
+      this.statistics.drop("publicationQueueFull");
+    }
     return [];
   }
 }

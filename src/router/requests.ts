@@ -7,7 +7,7 @@ import { Shares } from "../access/shares.ts";
 import { batchResultBytesMax, bytesPerClientMax, jobsPerClientMax, progressIntervalMs } from "../limits.ts";
 import { type Requestor, rememberLast } from "../wire/envelope.ts";
 import type { ErrorBody, ErrorCode } from "../wire/errors.ts";
-import type { Frame } from "../wire/frame.ts";
+import { type Frame, sizeOf } from "../wire/frame.ts";
 import { encodeData, encodeError, type Meta, packNow } from "../wire/frames.ts";
 import { asBuffer } from "../wire/json.ts";
 import { encodeReplyMeta, partFromError } from "../wire/replies.ts";
@@ -130,12 +130,13 @@ export class Requests {
   }
 
   #withinBound(request: Request, body: Frame): Frame {
-    if (this.#resultBytes + body.length > batchResultBytesMax) {
+    const bytes = sizeOf(body);
+    if (this.#resultBytes + bytes > batchResultBytesMax) {
       const message = `the results of unfinished batches would exceed ${batchResultBytesMax} bytes; ask for less at once`;
       return partFromError(encodeError("TOO_LARGE", message));
     }
-    request.resultBytes += body.length;
-    this.#resultBytes += body.length;
+    request.resultBytes += bytes;
+    this.#resultBytes += bytes;
     return body;
   }
 

@@ -52,7 +52,8 @@ export class Safings {
       kind: "safe",
       name: task,
       queue: safeQueue(task),
-      body: noBytes,
+      body: "",
+      bytes: 0,
       options: {},
       // Not its limits of time: they are the job's.
       policy: { onStop: true, resources, ...(onStopMs !== undefined && { onStopMs }) },
@@ -111,4 +112,3 @@ export class Safings {
 const isWaiting = ({ state }: Job): boolean => state === "queued" || state === "waiting";
 
 const unknown: Stop = { code: "INTERRUPTED", message: "" };
-const noBytes = new Uint8Array(0);

@@ -9,6 +9,20 @@ export const sizeOf = (frame: Frame): number => (typeof frame === "string" ? Buf
 /** Of one that is known to be UTF-8, or for a person to read. */
 export const textOf = (frame: Frame): string => (typeof frame === "string" ? frame : Buffer.from(frame).toString());
 
+/** Whether they have more bytes together; without counting those of texts that are short enough whatever is in them. */
+export const areLonger = (frames: readonly Frame[], bytesMax: number): boolean => {
+  let length = 0;
+  for (const frame of frames) length += frame.length;
+  return length * charBytesMax > bytesMax && bytesOf(frames) > bytesMax;
+};
+
+/** The same of one. */
+export const isLonger = (frame: Frame, bytesMax: number): boolean =>
+  frame.length * charBytesMax > bytesMax && sizeOf(frame) > bytesMax;
+
+/** Of a string, in UTF-8. */
+const charBytesMax = 3;
+
 export const bytesOf = (frames: readonly Frame[]): number => {
   let bytes = 0;
   for (const frame of frames) bytes += sizeOf(frame);

@@ -5,8 +5,8 @@
 import * as v from "valibot";
 import { errorMessageLengthMax, frameBytesMax, nameLengthMax, serialLengthMax } from "../limits.ts";
 import { type ErrorBody, type ErrorCode, ProtocolError } from "./errors.ts";
-import { type Frame, sizeOf } from "./frame.ts";
-import { type Json, JsonError, type JsonObject, jsonText, parseJson } from "./json.ts";
+import { type Frame, isLonger, sizeOf } from "./frame.ts";
+import { type Json, JsonError, type JsonObject, jsonText, parseJson, quoted } from "./json.ts";
 import { plainMeta, plainTask, plainTaskWithoutOptions } from "./plain.ts";
 import { optionsSchema, type TaskOptions } from "./policy.ts";
 
@@ -88,9 +88,8 @@ export const packNow = (): PackSeconds => Date.now() / 1000;
  * A frame's object, before its schema. `label` is what the frame is called in the error: `META`, `frame 2`.
  */
 export const decodeObject = (frame: Frame, label: string): JsonObject | ProtocolError => {
-  const bytes = sizeOf(frame);
-  if (bytes > frameBytesMax) {
-    return new ProtocolError("TOO_LARGE", `${label}: ${bytes} bytes, the limit is ${frameBytesMax}`);
+  if (isLonger(frame, frameBytesMax)) {
+    return new ProtocolError("TOO_LARGE", `${label}: ${sizeOf(frame)} bytes, the limit is ${frameBytesMax}`);
   }
   let value: Json;
   try {
@@ -147,8 +146,8 @@ export const metaText = (
   type: string,
   serial?: string,
 ): string => {
-  const end = serial === undefined ? "}" : `,"serial":${JSON.stringify(serial)}}`;
-  return `{"id":${JSON.stringify(id)},"role":"${role}","version":${version},"type":"${type}","pack":${packNow()}${end}`;
+  const end = serial === undefined ? "}" : `,"serial":${quoted(serial)}}`;
+  return `{"id":${quoted(id)},"role":"${role}","version":${version},"type":"${type}","pack":${packNow()}${end}`;
 };
 
 export const encodeMeta = (meta: Meta): string => JSON.stringify(meta);

@@ -3,8 +3,8 @@
  * Each function gives what valibot would, or undefined where valibot is to say what is wrong, or to look closer. A test holds
  * the two against each other.
  */
-import { nameLengthMax, serialLengthMax } from "../limits.ts";
-import type { JsonObject } from "./json.ts";
+import { messageJobsMax, nameLengthMax, serialLengthMax } from "../limits.ts";
+import type { Json, JsonObject } from "./json.ts";
 
 const isText = (value: unknown, lengthMax: number): value is string =>
   typeof value === "string" && value.length <= lengthMax;
@@ -31,3 +31,30 @@ export const plainResult = ({ data, error, pack }: JsonObject) =>
 /** One that has options is looked at closely. */
 export const plainTaskWithoutOptions = (frame: JsonObject) =>
   frame.options === undefined ? plainTask(frame) : undefined;
+
+const isJobId = (value: Json): value is number => Number.isSafeInteger(value) && Number(value) >= 1;
+const isNumber = (value: Json): value is number => typeof value === "number";
+const isString = (value: Json): value is string => typeof value === "string";
+
+/** Without a closure for each that is looked at. */
+const isListOf = <Item extends Json>(
+  value: Json | undefined,
+  isItem: (item: Json) => item is Item,
+): value is Item[] => {
+  if (!Array.isArray(value)) return false;
+  for (let index = 0; index < value.length; index++) if (!isItem(value[index] as Json)) return false;
+  return true;
+};
+
+const areJobIds = (value: Json | undefined): value is number[] =>
+  isListOf(value, isJobId) && value.length > 0 && value.length <= messageJobsMax;
+
+/** DONE and FAIL of which nothing is unsafe. */
+export const plainAnswer = ({ type, jobs, ms, unsafe }: JsonObject) =>
+  unsafe === undefined && areJobIds(jobs) && isListOf(ms, isNumber) ? { type, jobs, ms } : undefined;
+
+/** JOBS of which none expires. */
+export const plainJobs = ({ type, jobs, serials, ttlMs, at }: JsonObject) =>
+  ttlMs === undefined && at === undefined && areJobIds(jobs) && isListOf(serials, isString)
+    ? { type, jobs, serials }
+    : undefined;

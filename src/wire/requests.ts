@@ -9,7 +9,7 @@ import {
   stopReasonLengthMax,
 } from "../limits.ts";
 import { ProtocolError } from "./errors.ts";
-import { bytesOf, type Frame } from "./frame.ts";
+import { areLonger, bytesOf, type Frame } from "./frame.ts";
 import {
   badFrame,
   checkFrame,
@@ -70,9 +70,11 @@ export const decodeRequest = (frames: readonly Frame[]): Request | BadRequest =>
   }
   const meta = decodeMeta(metaBytes);
   if (meta instanceof ProtocolError) return bad(null, meta);
-  const bytes = bytesOf(frames);
-  if (bytes > messageBytesMax) {
-    return bad(meta, new ProtocolError("TOO_LARGE", `message: ${bytes} bytes, the limit is ${messageBytesMax}`));
+  if (areLonger(frames, messageBytesMax)) {
+    return bad(
+      meta,
+      new ProtocolError("TOO_LARGE", `message: ${bytesOf(frames)} bytes, the limit is ${messageBytesMax}`),
+    );
   }
   if (meta.type === "CONTROL" && meta.version !== 0.1) return decodeControl(meta, rest);
   if (meta.type === "CANCEL" && meta.version !== 0.1) return decodeBySerial("cancel", meta, rest);

@@ -30,7 +30,8 @@ const draft = {
   kind: "task",
   name: "count",
   queue: "task count",
-  body: new Uint8Array(1),
+  body: "x",
+  bytes: 1,
   options: {},
   policy: {},
 } as const;

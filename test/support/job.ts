@@ -12,7 +12,8 @@ export const makeJob = (
     kind: "task",
     name,
     queue: taskQueue(name),
-    body: new Uint8Array(bytes),
+    body: "x".repeat(bytes),
+    bytes,
     options,
     policy: {},
   } as const;

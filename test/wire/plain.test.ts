@@ -1,9 +1,18 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import * as v from "valibot";
+import { messageJobsMax } from "../../src/limits.ts";
+import { doneSchema, jobsSchema } from "../../src/wire/backend.ts";
 import { metaSchema, taskSchema, taskSchemaWithOptions } from "../../src/wire/frames.ts";
 import type { JsonObject } from "../../src/wire/json.ts";
-import { plainMeta, plainResult, plainTask, plainTaskWithoutOptions } from "../../src/wire/plain.ts";
+import {
+  plainAnswer,
+  plainJobs,
+  plainMeta,
+  plainResult,
+  plainTask,
+  plainTaskWithoutOptions,
+} from "../../src/wire/plain.ts";
 import { replyDataSchema } from "../../src/wire/replies.ts";
 
 const text = fc.oneof(
@@ -92,4 +101,42 @@ const answers = fc.record(
 test("a DATA that is plainly a result is what valibot makes of it, and any other is an error or none", () => {
   const isResult = ({ data, error }: JsonObject): boolean => data !== undefined && error === undefined;
   fc.assert(fc.property(answers, agree(replyDataSchema, plainResult, isResult)), { numRuns: 3_000 });
+});
+
+const jobId = fc.oneof(
+  { weight: 20, arbitrary: fc.maxSafeNat().map((id) => id + 1) },
+  { weight: 1, arbitrary: fc.constantFrom(0, -1, 1.5, Number.MAX_SAFE_INTEGER + 1, "1", null) },
+);
+const jobs = field(
+  fc.oneof(
+    fc.array(jobId, { maxLength: 8 }),
+    fc.constantFrom(messageJobsMax, messageJobsMax + 1).map((length) => new Array<number>(length).fill(1)),
+  ),
+);
+
+test("a header of jobs or answers that is plainly one is what valibot makes of it, and any other valibot refuses, unless it has more", () => {
+  const answers = fc.record(
+    {
+      type: fc.constant("DONE"),
+      jobs,
+      ms: field(fc.array(field(number))),
+      unsafe: field(fc.constant([1])),
+      more: anything,
+    },
+    { requiredKeys: ["type", "jobs"] },
+  );
+  const handovers = fc.record(
+    {
+      type: fc.constant("JOBS"),
+      jobs,
+      serials: field(fc.array(field(text))),
+      ttlMs: field(fc.array(field(fc.constantFrom(null, 5)))),
+      at: field(number),
+    },
+    { requiredKeys: ["type", "jobs"] },
+  );
+  const isAllSafe = ({ unsafe }: JsonObject): boolean => unsafe === undefined;
+  const isEndless = ({ ttlMs, at }: JsonObject): boolean => ttlMs === undefined && at === undefined;
+  fc.assert(fc.property(answers, agree(doneSchema, plainAnswer, isAllSafe)), { numRuns: 3_000 });
+  fc.assert(fc.property(handovers, agree(jobsSchema, plainJobs, isEndless)), { numRuns: 3_000 });
 });
