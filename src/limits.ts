@@ -90,6 +90,12 @@ export const peerQueueMessagesMax = 16_384;
 /** bytes of one message past libzmq, unless less is said, and of what one peer has not read yet: all that a worker of the engine's own may hold. */
 export const localBytesMax = (workerCreditMax + 1) * frameBytesMax;
 
+/** bytes of one direction of a connection past libzmq that its reader has not taken: what is more waits at the writer's. A power of two. */
+export const localRingBytes = 256 * 1024;
+
+/** reads of one connection past libzmq for one message, before others have their turn. */
+export const localReadsMax = 16;
+
 /** connections to a port from its own machine past libzmq: beyond, whoever comes goes the other way. */
 export const localRequestorsMax = 256;
 
@@ -275,12 +281,11 @@ export const unreadLogLengthMax = 4 * 1024 * 1024;
 export const localRetryMs = 10;
 export const localRetryMsMax = 1_000;
 
-/** ms between two tries to send what the kernel has not taken: doubled at each in vain, and no longer than the second. */
-export const localResendMs = 1;
-export const localResendMsMax = 256;
-
 /** ms without that a router reads after which a worker waits no longer until what it has said is out, and goes on with its tasks. */
 export const localStallMs = 20;
+
+/** ms that it waits at the most, be it that the other reads a little at a time. */
+export const localStallMsMax = 200;
 
 /** ms that closing sockets may take to send what is left. */
 export const lingerMs = 1_000;

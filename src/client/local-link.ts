@@ -23,7 +23,7 @@ export class LocalLink implements Link {
   static to(host: string, port: number): LocalLink | null {
     const line = dial(localName(host, port));
     if (line === null) return null;
-    const uid = peerUid(line.messages);
+    const uid = peerUid(line.bell);
     if (uid !== null && (uid === 0 || uid === portOwner(host, port))) return new LocalLink(new LocalConnection(line));
     closeLine(line);
     return null;

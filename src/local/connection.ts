@@ -1,24 +1,29 @@
 /**
  * One connection between two processes of an engine that carries messages of frames, with the API of a ZeroMQ socket as far as both
- * ends need it. No thread stands between the ends: a message costs each a call to the system or two.
+ * ends need it. No thread stands between the ends, and no call to the system: messages go by rings in memory that both have.
  *
- * It is two Unix sockets: one for the messages, and a bell, which is rung after each of them. The event loop listens to the bell
- * alone, so that the messages are read by nobody but this, at once and in their order, wherever the process waits for them. (Not over
- * Bun's own sockets, which have two timers that wake both ends 1.25 times a second for as long as they are open.)
+ * Beside them there is a Unix socket, a bell: who sleeps is woken by a byte over it, and learns by its end that the other is gone. The
+ * event loop listens to it. (Not over Bun's own sockets, which have two timers that wake both ends 1.25 times a second for as long as
+ * they are open.)
  */
-import { localBytesMax, localLingerMs, localResendMs, localResendMsMax, localStallMs } from "../limits.ts";
+import { localBytesMax, localLingerMs, localReadsMax, localStallMs, localStallMsMax } from "../limits.ts";
 import { DescriptorAlert } from "../zmq/alert.ts";
-import { libc, receiveWithoutWaiting, sendWithoutWaiting } from "../zmq/libc.ts";
+import { libc, pinnedBytes, receiveWithoutWaiting, sendWithoutWaiting } from "../zmq/libc.ts";
 import { lostConnection } from "../zmq/lost.ts";
 import { type Alert, reactor, type Source } from "../zmq/reactor.ts";
 import type { SendResult } from "../zmq/socket.ts";
 import { MessageReader, MessageWriter } from "./framing.ts";
-import { isDead, isHalted, isUnread, type Line, peerPid } from "./unix.ts";
+import { type RingReader, type RingWriter, ringsOf } from "./ring.ts";
+import { isDead, isHalted, type Line, peerPid } from "./unix.ts";
 
 /** The last message of every connection. */
 const lost: readonly string[] = [lostConnection];
 
-const ring = new Uint8Array(1);
+const word = new Uint8Array(1);
+const bothWays = 2; // SHUT_RDWR, shutdown(2)
+
+/** What has been said over a bell, which is the same each time. */
+const words = pinnedBytes(16);
 
 export class LocalConnection implements Source {
   /** When something came last, on the clock of performance.now(). */
@@ -27,31 +32,34 @@ export class LocalConnection implements Source {
   #lookedAt = Number.NEGATIVE_INFINITY;
   #ranAt = performance.now();
   readonly #line: Line;
+  readonly #incoming: RingReader;
+  readonly #outgoing: RingWriter;
   readonly #reader: MessageReader;
-  /** What the kernel has not taken yet. */
+  /** What the ring has no room for yet. */
   readonly #writer = new MessageWriter();
   #isListening = false;
-  #resendMs = localResendMs;
-  #resending: Timer | undefined;
-  /** There may be more in the kernel. */
-  #isExpected = true;
-  /** The bell is closed: what is not in the kernel now never comes, and nobody hears what is sent. */
+  /** The peer had not read enough that all could be sent when that was tried last. */
+  #isBehind = false;
+  /** The bell is closed: what is not in the ring now never comes, and nobody hears what is sent. */
   #isLast = false;
   /** The other end is closed, and all that it has sent is read. */
   #hasEnded = false;
   #closed = false;
 
   /**
-   * Owns the descriptors from now on.
+   * Owns the line from now on.
    * @param messageBytesMax of one that comes; a longer one ends the connection
    */
   constructor(line: Line, messageBytesMax = localBytesMax) {
     this.#line = line;
+    const { reader, writer } = ringsOf(line.memory, line.isMaker);
+    this.#incoming = reader;
+    this.#outgoing = writer;
     this.#reader = new MessageReader(messageBytesMax);
   }
 
   get descriptor(): number {
-    return this.#line.messages;
+    return this.#line.bell;
   }
 
   get closed(): boolean {
@@ -59,7 +67,7 @@ export class LocalConnection implements Source {
   }
 
   get isKnownEmpty(): boolean {
-    return !this.#isExpected && !this.#isOver && !this.#reader.hasMessage;
+    return this.#incoming.isEmpty && !this.#isLast && !this.#isOver && !this.#reader.hasMessage;
   }
 
   get readable(): boolean {
@@ -68,42 +76,50 @@ export class LocalConnection implements Source {
     return this.#isOver || this.#reader.hasMessage;
   }
 
-  /** To send on. */
-  get needsEventLoop(): boolean {
-    return this.#writer.size > 0;
+  /** There is something that it could not be sent yet: it has to read first. */
+  get isBehind(): boolean {
+    return this.#isBehind;
+  }
+
+  rest(): boolean {
+    return this.#closed || this.#incoming.sleep();
   }
 
   expect(): void {
-    this.#isExpected = true;
+    if (this.#closed) return;
+    const size = libc.recv(this.#line.bell, words, words.length, receiveWithoutWaiting);
+    this.#heed(size === 0);
   }
 
   listen(onAlert: () => void): Alert {
     this.#isListening = true;
     const heed = (isLast: boolean): void => {
-      this.#isLast = isLast;
-      this.expect();
+      this.#heed(isLast);
       onAlert();
     };
     return new DescriptorAlert({ descriptor: this.#line.bell, givesBack: false, onAlert: heed });
   }
 
-  /** Calls `handler` whenever there is something to receive, until the connection is closed. The handler must take at least one message. */
+  /**
+   * Calls `handler` whenever there is something to receive, until the connection is closed. The handler must take at least one message.
+   * Only so it is heard as well that there is room for what is unsent.
+   */
   onReadable(handler: () => void): void {
     reactor.watch(this, handler);
   }
 
-  /** Sends a whole message or nothing; never waits. The bytes are copied where the kernel does not take them at once. */
+  /** Sends a whole message or nothing; never waits. The bytes are copied. */
   trySend(frames: readonly (Uint8Array | string)[]): SendResult {
     const result = this.gather(frames);
     if (result === "sent") this.flush();
     return result;
   }
 
-  /** As `trySend`, but nothing goes out before `flush`: several messages cost no more calls to the system than one. */
+  /** As `trySend`, but nobody sees it before `flush`: several messages wake who sleeps once. */
   gather(frames: readonly (Uint8Array | string)[]): SendResult {
     if (!this.#isOpen) return "unreachable";
     if (this.#writer.size > localBytesMax) return "full";
-    this.#writer.add(frames);
+    if (this.#writer.size > 0 || !this.#outgoing.add(frames)) this.#writer.add(frames);
     return "sent";
   }
 
@@ -117,25 +133,18 @@ export class LocalConnection implements Source {
     return lost;
   }
 
-  /** Sends what is unsent, as far as the kernel takes it; the rest goes out by and by. False where there is one. */
+  /** Sends what is unsent, as far as there is room; the rest goes out by and by, as the peer reads. False where there is one. */
   flush(): boolean {
-    // Who has not read waits to be asked again.
-    if (this.#resending === undefined && !this.push()) this.#resendLater();
-    return this.#writer.size === 0;
-  }
-
-  /** Sends what is unsent, as far as the kernel takes it now. False where something is left. */
-  push(): boolean {
-    while (this.#isOpen && this.#writer.size > 0) {
+    if (!this.#isOpen) return true;
+    while (this.#writer.size > 0) {
       const bytes = this.#writer.first();
-      const sent = this.#send(bytes);
+      const sent = this.#outgoing.write(bytes);
       this.#writer.took(sent);
-      if (sent < bytes.length) return false;
+      if (sent < bytes.length) break;
     }
-    // What comes next need not wait to be asked for.
-    clearTimeout(this.#resending);
-    this.#resending = undefined;
-    return true;
+    if (this.#outgoing.show()) this.#ring();
+    this.#isBehind = this.#writer.size > 0;
+    return !this.#isBehind;
   }
 
   /**
@@ -143,12 +152,16 @@ export class LocalConnection implements Source {
    * peer that was behind already is not waited for. False where it has waited in vain.
    */
   flushOut(): boolean {
-    const wasBehind = this.#resending !== undefined;
-    if (this.flush() || wasBehind) return true;
+    if (this.#isBehind) {
+      this.flush();
+      return true;
+    }
     let left = this.#writer.size;
     let readAt = performance.now();
-    while (!this.push()) {
-      if (performance.now() >= readAt + localStallMs) return false;
+    const untilMs = readAt + localStallMsMax;
+    while (!this.flush()) {
+      // Who reads byte by byte is not waited for either.
+      if (performance.now() >= Math.min(readAt + localStallMs, untilMs)) return false;
       if (this.#writer.size < left) readAt = performance.now();
       left = this.#writer.size;
       Bun.sleepSync(1);
@@ -158,7 +171,7 @@ export class LocalConnection implements Source {
 
   /** Whether the other end has been closed, be there something to read yet. */
   get isDead(): boolean {
-    return this.#closed || this.#isOver || isDead(this.descriptor);
+    return this.#closed || this.#isOver || this.#isLast || isDead(this.#line.bell);
   }
 
   /**
@@ -185,16 +198,18 @@ export class LocalConnection implements Source {
   drop(): void {
     if (this.#closed) return;
     this.#closed = true;
-    clearTimeout(this.#resending);
     this.#writer.clear();
     reactor.unwatch(this);
-    libc.close(this.#line.messages);
-    // Else by who listens to it.
+    this.#incoming.close();
+    this.#outgoing.close();
+    this.#line.memory.unmap();
+    // The peer is told at once; who listens to the bell closes it by and by.
+    libc.shutdown(this.#line.bell, bothWays);
     if (!this.#isListening) libc.close(this.#line.bell);
   }
 
   get #isPeerHalted(): boolean {
-    const pid = peerPid(this.descriptor);
+    const pid = peerPid(this.#line.bell);
     return pid !== null && isHalted(pid);
   }
 
@@ -207,45 +222,39 @@ export class LocalConnection implements Source {
     return this.#hasEnded || this.#reader.isBroken;
   }
 
-  /** Until a message is whole or the kernel has no more: nobody says a second time that something has come. */
+  /** The peer has woken us: there is something to read, or room for what is unsent, or it is gone. */
+  #heed(isLast: boolean): void {
+    this.#incoming.wake();
+    if (isLast) this.#isLast = true;
+    if (this.#writer.size > 0) this.flush();
+  }
+
+  /** Until a message is whole or there is no more; but who writes as fast as it is read must not keep us from all others. */
   #receive(): void {
-    while (this.#isExpected && !this.#isOver && !this.#reader.hasMessage) this.#receiveOnce();
+    for (let reads = 0; reads < localReadsMax && !this.#isOver && !this.#reader.hasMessage; reads++) {
+      const size = this.#reader.fill(this.#read);
+      if (size > 0) this.heardAt = performance.now();
+      else if (this.#isLast) this.#hasEnded = true;
+      else return;
+    }
   }
 
-  #receiveOnce(): void {
-    const room = this.#reader.room();
-    const size = libc.recv(this.descriptor, room, room.length, receiveWithoutWaiting);
-    // Who is told for the last time looks until there is nothing.
-    this.#isExpected = size === room.length || (size > 0 && this.#isLast);
-    if (size > 0) {
-      this.heardAt = performance.now();
-      this.#reader.took(size);
-    } else if (size === 0 || this.#isLast) this.#hasEnded = true;
-  }
+  readonly #read = (into: Buffer, at: number): number => {
+    const size = this.#incoming.read(into, at);
+    if (size > 0 && this.#incoming.isAwaited) this.#ring();
+    return size;
+  };
 
-  /** How many of the bytes the kernel has taken. Of a connection that is gone, none: that it is, the bell tells. */
-  #send(bytes: Uint8Array): number {
-    const sent = libc.send(this.descriptor, bytes, bytes.length, sendWithoutWaiting);
-    // Who has not heard the last ring yet will look after that, and finds this as well.
-    if (sent > 0 && !isUnread(this.#line.bell)) libc.send(this.#line.bell, ring, ring.length, sendWithoutWaiting);
-    return Math.max(0, sent);
-  }
-
-  #resendLater(): void {
-    this.#resending = setTimeout(() => {
-      this.#resending = undefined;
-      const before = this.#writer.size;
-      const isAll = this.push();
-      this.#resendMs = this.#writer.size < before ? localResendMs : Math.min(2 * this.#resendMs, localResendMsMax);
-      if (!isAll) this.#resendLater();
-    }, this.#resendMs);
+  /** Of a connection that is gone nobody hears it: that it is, its own bell tells. */
+  #ring(): void {
+    libc.send(this.#line.bell, word, word.length, sendWithoutWaiting);
   }
 }
 
-/** Ends all of them, once the kernel has taken what is unsent, or `ms` are over. Blocks the thread. */
+/** Ends all of them, once what is unsent is out, or `ms` are over. Blocks the thread. */
 export const closeAll = (connections: readonly LocalConnection[], ms = localLingerMs): void => {
   const untilMs = performance.now() + ms;
-  const isAllSent = (): boolean => connections.map((connection) => connection.push()).every(Boolean);
+  const isAllSent = (): boolean => connections.map((connection) => connection.flush()).every(Boolean);
   while (!isAllSent() && performance.now() < untilMs) Bun.sleepSync(1);
   for (const connection of connections) connection.drop();
 };

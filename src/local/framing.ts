@@ -23,20 +23,10 @@ export class MessageWriter {
   readonly #pieces: Piece[] = [{ bytes: Buffer.allocUnsafeSlow(usualBytes), start: 0, end: 0 }];
 
   add(frames: readonly (Uint8Array | string)[]): void {
-    const piece = this.#pieceFor(frames);
-    const { bytes, end: begun } = piece;
-    let at = begun + sizeBytes;
-    for (const frame of frames) {
-      const start = at + sizeBytes;
-      let size = frame.length;
-      if (typeof frame === "string") size = bytes.write(frame, start);
-      else bytes.set(frame, start);
-      bytes.writeUInt32LE(size, at);
-      at = start + size;
-    }
-    bytes.writeUInt32LE(at - begun - sizeBytes, begun);
-    piece.end = at;
-    this.size += at - begun;
+    const piece = this.#pieceFor(encodedBytesMax(frames));
+    const begun = piece.end;
+    piece.end = encodeInto(piece.bytes, begun, frames);
+    this.size += piece.end - begun;
   }
 
   /** Some of the bytes that wait, the first ones; they are good until the next call. */
@@ -66,9 +56,7 @@ export class MessageWriter {
   }
 
   /** The last one if the message fits there, or else another. */
-  #pieceFor(frames: readonly (Uint8Array | string)[]): Piece {
-    let bytesMax = sizeBytes;
-    for (const frame of frames) bytesMax += sizeBytes + bytesMaxOf(frame);
+  #pieceFor(bytesMax: number): Piece {
     const last = this.#pieces.at(-1);
     if (last !== undefined && last.end + bytesMax <= last.bytes.length) return last;
     const piece = { bytes: Buffer.allocUnsafeSlow(Math.max(usualBytes, bytesMax)), start: 0, end: 0 };
@@ -79,6 +67,28 @@ export class MessageWriter {
   }
 }
 
+/** Writes a message to where there is room for `encodedBytesMax` of it. Gives where it ends. */
+export const encodeInto = (bytes: Buffer, begun: number, frames: readonly (Uint8Array | string)[]): number => {
+  let at = begun + sizeBytes;
+  for (const frame of frames) {
+    const start = at + sizeBytes;
+    let size = frame.length;
+    if (typeof frame === "string") size = bytes.write(frame, start);
+    else bytes.set(frame, start);
+    bytes.writeUInt32LE(size, at);
+    at = start + size;
+  }
+  bytes.writeUInt32LE(at - begun - sizeBytes, begun);
+  return at;
+};
+
+/** bytes: no message of these frames takes more. */
+export const encodedBytesMax = (frames: readonly (Uint8Array | string)[]): number => {
+  let bytes = sizeBytes;
+  for (const frame of frames) bytes += sizeBytes + bytesMaxOf(frame);
+  return bytes;
+};
+
 /** Of a short text without asking how many it takes, which costs more than the room. */
 const bytesMaxOf = (frame: Uint8Array | string): number => {
   if (typeof frame !== "string") return frame.length;
@@ -86,6 +96,9 @@ const bytesMaxOf = (frame: Uint8Array | string): number => {
 };
 
 const noBytes = new Uint8Array(0);
+
+/** bytes of a frame that is kept as text although it is not ASCII. */
+const wideBytesMax = 1024;
 
 /** Stands in a text for what was no UTF-8; or it was sent. */
 const replacement = "\ufffd";
@@ -113,16 +126,19 @@ export class MessageReader {
     return this.unread >= sizeBytes && this.unread >= sizeBytes + this.#size;
   }
 
-  /** Where bytes can be written that are then taken by `took`: at least one. */
-  room(): Uint8Array {
+  /**
+   * Takes what comes. @param read copies bytes into these, from there on as far as they go, and gives how many; -1 for what cannot be
+   * read. There is room for one at least.
+   */
+  fill(read: (into: Buffer, at: number) => number): number {
     this.#makeRoom();
-    return this.#bytes.subarray(this.#end);
-  }
-
-  took(size: number): void {
-    if (this.isBroken) return;
-    this.#end += size;
-    this.#check();
+    const size = read(this.#bytes, this.#end);
+    if (size < 0) this.#break();
+    else if (!this.isBroken) {
+      this.#end += size;
+      this.#check();
+    }
+    return size;
   }
 
   /**
@@ -149,7 +165,9 @@ export class MessageReader {
   /** As text it takes neither memory of its own beside the string, nor a finalizer: frames are small, and many. */
   #frame(start: number, end: number): string | Buffer {
     const text = this.#bytes.toString("utf8", start, end);
-    if (!text.includes(replacement)) return text;
+    // A character beyond Latin-1 makes each of a text's take two bytes of memory, and what waits is counted by those on its way.
+    const mayBeWide = text.length < end - start && end - start > wideBytesMax;
+    if (!mayBeWide && !text.includes(replacement)) return text;
     const bytes = Buffer.allocUnsafeSlow(end - start);
     this.#bytes.copy(bytes, 0, start, end);
     return bytes;

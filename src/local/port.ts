@@ -6,7 +6,7 @@ import { Pulse } from "../pulse.ts";
 import { duplicateOf, libc } from "../zmq/libc.ts";
 import type { SendResult } from "../zmq/socket.ts";
 import { closeAll, LocalConnection } from "./connection.ts";
-import { isDead, partOf } from "./unix.ts";
+import { answer, isDead, partOf } from "./unix.ts";
 
 /** No key of a libzmq peer begins with it: each of their characters is a byte. */
 const keyPrefix = "→";
@@ -120,12 +120,11 @@ export class LocalPort {
     if (half === undefined) return false;
     this.#halves.delete(part.line);
     // Its owner has given it up: whoever halts a router finds it with one after the other in its backlog.
-    if (isDead(descriptor) || isDead(half.descriptor)) {
-      libc.close(half.descriptor);
-      return false;
-    }
+    const line = isDead(descriptor) ? null : answer(half.descriptor, descriptor);
+    libc.close(half.descriptor);
+    if (line === null) return false;
     const { messageBytesMax, joined } = this.#options;
-    const connection = new LocalConnection({ messages: half.descriptor, bell: descriptor }, messageBytesMax);
+    const connection = new LocalConnection(line, messageBytesMax);
     const key = `${keyPrefix}${++this.#count}`;
     this.#connections.set(key, connection);
     joined(connection, key);

@@ -1,15 +1,8 @@
 /** Unix sockets by their descriptors, unix(7). */
 import { readFileSync } from "node:fs";
-import {
-  cString,
-  libc,
-  nameOf,
-  pinnedBytes,
-  pollEntries,
-  pollHangUp,
-  pollReturnedOffset,
-  socketOption,
-} from "../zmq/libc.ts";
+import { cString, libc, nameOf, pollEntries, pollHangUp, pollReturnedOffset, socketOption } from "../zmq/libc.ts";
+import { type Memory, makeMemory, mapMemory } from "./memory.ts";
+import { receiveDescriptor, sendDescriptor } from "./passing.ts";
 
 const unixFamily = 1; // AF_UNIX
 const familyBytes = 2; // sa_family_t
@@ -18,32 +11,56 @@ const stream = 1 | 0o2004000; // SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, soc
 const credentialsOption = 17; // SO_PEERCRED, getsockopt(2)
 const credentialsCount = 3; // struct ucred: pid, uid, gid
 
-/** The descriptors of the two sockets of a connection. */
+/** What a connection is made of. */
 export interface Line {
-  readonly messages: number;
+  /** Of the socket over which each end wakes the other, and learns of its end. */
   readonly bell: number;
+  readonly memory: Memory;
+  /** Whether we have made the memory, who have connected. */
+  readonly isMaker: boolean;
 }
 
-/** Behind the name of a line's first socket it is that of its second. */
+/** Behind the name of the socket over which the memory is handed over it is that of the bell. */
 const bellSuffix = "/bell";
 
 /**
- * Both sockets of a line to who listens at the path, each bound to a name by which that one knows which two belong together; null
- * where nobody does, or has no time. A path that begins with NUL is a name without a file, of the network namespace.
+ * A line to who listens at the path; null where nobody does, or has no time. A path that begins with NUL is a name without a file, of
+ * the network namespace.
+ *
+ * The memory goes by a socket of its own, which has served its purpose then: so it is there when the bell comes. Both are bound to names
+ * by which who listens knows that they belong together.
  */
 export const dial = (path: string): Line | null => {
-  const messages = connectTo(path, "");
-  if (messages === null) return null;
-  const bell = connectTo(path, `${pathOf(libc.getsockname, messages)}${bellSuffix}`);
-  if (bell !== null) return { messages, bell };
-  libc.close(messages);
+  const handover = connectTo(path, "");
+  const memory = handover === null ? null : makeMemory();
+  if (handover === null || memory === null) return closeAll(handover);
+  const bell = sendDescriptor(handover, memory)
+    ? connectTo(path, `${pathOf(libc.getsockname, handover)}${bellSuffix}`)
+    : null;
+  const mapped = bell === null ? null : mapMemory(memory);
+  closeAll(handover, memory);
+  if (bell === null || mapped === null) return closeAll(bell);
+  return { bell, memory: mapped, isMaker: true };
+};
+
+const closeAll = (...descriptors: readonly (number | null)[]): null => {
+  for (const descriptor of descriptors) if (descriptor !== null) libc.close(descriptor);
   return null;
 };
 
+/** The line of a bell that has come, and of the socket that has come before it; null where there is no memory to be had by that. */
+export const answer = (handover: number, bell: number): Line | null => {
+  const descriptor = receiveDescriptor(handover);
+  if (descriptor === null) return null;
+  const memory = mapMemory(descriptor);
+  libc.close(descriptor);
+  return memory === null ? null : { bell, memory, isMaker: false };
+};
+
 /** Of a line that no connection was made of. */
-export const closeLine = ({ messages, bell }: Line): void => {
-  libc.close(messages);
+export const closeLine = ({ bell, memory }: Line): void => {
   libc.close(bell);
+  memory.unmap();
 };
 
 /** One socket of a line. @param ownName of this end; the kernel gives one that nobody has where it is empty */
@@ -72,7 +89,7 @@ const addressOf = (path: string): Buffer => {
 const pathOf = (call: typeof libc.getsockname, descriptor: number): string =>
   nameOf(call, descriptor)?.slice(familyBytes) ?? "";
 
-/** Which line a socket belongs to that somebody has connected by `dial`, and as which of its two; null for anything else. */
+/** Which line a socket belongs to that somebody has connected by `dial`, and as which of its two; null for any other. */
 export const partOf = (descriptor: number): { readonly line: string; readonly isBell: boolean } | null => {
   const name = pathOf(libc.getpeername, descriptor);
   const pid = peerPid(descriptor);
@@ -87,13 +104,6 @@ export const isDead = (descriptor: number): boolean => {
   const polled = pollEntries([descriptor], 0);
   return libc.poll(polled, 1, 0) > 0 && ((polled[pollReturnedOffset] ?? 0) & pollHangUp) !== 0;
 };
-
-const unreadRequest = 0x5411; // SIOCOUTQ, tcp(7); of a Unix socket it is what the other end has not read
-const unread = new Int32Array(pinnedBytes(4).buffer);
-
-/** Whether the other end has not read yet what was sent last. False where the system does not say. */
-export const isUnread = (descriptor: number): boolean =>
-  libc.ioctl(descriptor, unreadRequest, unread) === 0 && unread[0] !== 0;
 
 const credentialsOf = (descriptor: number): Int32Array | null =>
   socketOption(descriptor, credentialsOption, credentialsCount);

@@ -158,10 +158,8 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
       const message = next();
       if (message === null) break;
       receive(message);
-      // What comes alone does not wait until it is known that nothing else has come.
-      if (count === 0) dispatch();
     }
-    if (count > 1) dispatch();
+    if (count > 0) dispatch();
   };
 
   const fromRequestor = (arrival: Arrival): void => {

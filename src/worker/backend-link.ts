@@ -3,6 +3,7 @@
  * answers, several in one message where they are ready together.
  */
 
+import { StartError } from "../lifecycle.ts";
 import {
   answerDelayMs,
   beatIntervalMs,
@@ -13,6 +14,7 @@ import {
   peerQueueMessagesMax,
 } from "../limits.ts";
 import { LocalDealer } from "../local/dealer.ts";
+import { canShareMemory } from "../local/memory.ts";
 import { warn } from "../log.ts";
 import { Pulse } from "../pulse.ts";
 import {
@@ -198,7 +200,14 @@ export class BackendLink {
 /** READY is said at every connection, so a router that has been started anew knows us at once. */
 const dial = ({ endpoint, keys, ready }: BackendLinkOptions): Dealer | LocalDealer => {
   const hello = JSON.stringify(ready);
-  if (endpoint.startsWith(localScheme)) return new LocalDealer(endpoint.slice(localScheme.length), hello);
+  if (endpoint.startsWith(localScheme)) {
+    if (!canShareMemory()) {
+      throw new StartError(
+        "a worker cannot share memory with its router: memfd_create(2) or mmap(2) is refused; look for a limit on file size or address space (ulimit -f, -v)",
+      );
+    }
+    return new LocalDealer(endpoint.slice(localScheme.length), hello);
+  }
   const dealer = new Dealer({
     ...keys,
     helloMessage: hello,

@@ -57,7 +57,11 @@ export class DescriptorAlert implements Alert {
       }
       if (this.#isOver) break;
       onAlert(value === undefined);
-      if (value === undefined) break;
+      if (value === undefined) {
+        // Its owner may not be done with it: its number must not become another's before.
+        while (!this.#isOver) await this.#untilResumed();
+        break;
+      }
       // What is not taken would be said again and again.
       if (this.#isPaused) await this.#untilResumed();
     }

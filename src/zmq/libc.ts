@@ -6,6 +6,7 @@ const { symbols: libc } = dlopen("libc.so.6", {
   memcmp: { args: ["ptr", "ptr", "usize"], returns: "int" },
   epoll_ctl: { args: ["int", "int", "int", "ptr"], returns: "int" },
   close: { args: ["int"], returns: "int" },
+  sched_yield: { args: [], returns: "int" },
   poll: { args: ["ptr", "usize", "int"], returns: "int" },
   write: { args: ["int", "ptr", "usize"], returns: "int" },
   recv: { args: ["int", "ptr", "usize", "int"], returns: "int" },
@@ -14,13 +15,19 @@ const { symbols: libc } = dlopen("libc.so.6", {
   bind: { args: ["int", "ptr", "u32"], returns: "int" },
   connect: { args: ["int", "ptr", "u32"], returns: "int" },
   dup: { args: ["int"], returns: "int" },
-  ioctl: { args: ["int", "u64", "ptr"], returns: "int" },
   fcntl: { args: ["int", "int", "int"], returns: "int" },
   getrlimit: { args: ["int", "ptr"], returns: "int" },
   getsockopt: { args: ["int", "int", "int", "ptr", "ptr"], returns: "int" },
   getsockname: { args: ["int", "ptr", "ptr"], returns: "int" },
   getpeername: { args: ["int", "ptr", "ptr"], returns: "int" },
   shutdown: { args: ["int", "int"], returns: "int" },
+  sendmsg: { args: ["int", "ptr", "int"], returns: "int" },
+  recvmsg: { args: ["int", "ptr", "int"], returns: "int" },
+  memfd_create: { args: ["ptr", "u32"], returns: "int" },
+  fstatfs: { args: ["int", "ptr"], returns: "int" },
+  ftruncate: { args: ["int", "i64"], returns: "int" },
+  mmap: { args: ["ptr", "usize", "int", "int", "int", "i64"], returns: "ptr" },
+  munmap: { args: ["ptr", "usize"], returns: "int" },
 });
 
 export { libc };

@@ -3,5 +3,8 @@
 /** No frame of a peer looks like it: it is not JSON. */
 export const lostConnection = "\0lost";
 
-export const saysLost = ([first, ...others]: readonly (Uint8Array | string)[]): boolean =>
-  others.length === 0 && (typeof first === "string" ? first === lostConnection : first?.[0] === 0);
+export const saysLost = (frames: readonly (Uint8Array | string)[]): boolean => {
+  if (frames.length !== 1) return false;
+  const [first] = frames;
+  return typeof first === "string" ? first === lostConnection : first?.[0] === 0;
+};

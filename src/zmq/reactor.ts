@@ -7,9 +7,12 @@
  */
 import { socketsTurnMs } from "../limits.ts";
 import { libc, pollEntries, pollEntrySize, pollReadable, pollReturnedOffset } from "./libc.ts";
+import { Spin } from "./spin.ts";
 
 /** ms that the process waits for a message by itself where it may, and how close two turns must be that it does. */
 const waitHereMs = 1;
+/** ms between two looks at what only the system tells of, while there is something to do all the time. */
+const pollEveryMs = 0.5;
 /** ms after which such a turn ends, so that timers and the supervisor's messages get theirs. */
 const waitingTurnMs = 4;
 
@@ -24,12 +27,15 @@ export interface Alert {
 export interface Source {
   /** What poll(2) waits for. */
   readonly descriptor: number;
-  /** Nothing was there, and nothing has said since that something has come: what does is announced by the descriptor. */
+  /** Nothing is there, or nothing was and nothing has said since that something has come: what does is announced by the descriptor. */
   readonly isKnownEmpty: boolean;
   /** Looks, which is a call to the system or two. */
   readonly readable: boolean;
-  /** It has something to do by timers, for which nobody may wait outside of the event loop. */
-  readonly needsEventLoop?: boolean;
+  /**
+   * To be said before waiting for the descriptor, for a source that announces nothing by it while it need not. False where something has
+   * come meanwhile.
+   */
+  rest?(): boolean;
   /** The descriptor says that there may be something to receive. */
   expect(): void;
   /** Calls the handler whenever there may be something to receive, after it has expected that itself. */
@@ -55,22 +61,27 @@ export class Reactor {
   readonly #watches = new Map<Source, Watch>();
   /** `struct pollfd` of each source. */
   #polled = new Uint8Array(0);
+  readonly #spin = new Spin();
   /** When a turn found something last. */
   #busyAt = Number.NEGATIVE_INFINITY;
+  /** Whether there is a source that tells without a call to the system whether something has come. */
+  #canSee = false;
   #inTurn = false;
+  #isLingering = false;
+  #polledAt = Number.NEGATIVE_INFINITY;
   #lookPlanned = false;
   #turnPlanned = false;
 
   watch(source: Source, handler: () => void): void {
     const alert = source.listen(() => orEndProcess(() => this.#turn() || this.onOther()));
     this.#watches.set(source, { source, handler, alert, isPaused: false });
-    this.#polled = this.#pollEntries();
+    this.#changed();
     this.lookAgain();
   }
 
   unwatch(source: Source): void {
     this.#watches.get(source)?.alert.end();
-    if (this.#watches.delete(source)) this.#polled = this.#pollEntries();
+    if (this.#watches.delete(source)) this.#changed();
   }
 
   /** Leaves a source alone until `resume`: its messages stay in a queue that is bounded. */
@@ -122,7 +133,8 @@ export class Reactor {
     try {
       do {
         if (this.#pass()) isAny = true;
-        else if (!this.#comesHere(waitsUntil)) return isAny;
+        else if (isAny && this.#linger()) return true;
+        else if (!this.#comes(waitsUntil)) return isAny;
       } while (performance.now() < startedAt + socketsTurnMs);
     } finally {
       if (isAny) this.#busyAt = performance.now();
@@ -143,21 +155,68 @@ export class Reactor {
     });
   }
 
-  /** Whether something comes while this process waits for it. */
-  #comesHere(until: number): boolean {
-    if (performance.now() >= until || !this.mayWaitHere()) return false;
-    for (const { needsEventLoop } of this.#watches.keys()) if (needsEventLoop) return false;
-    return this.#comesWithin(waitHereMs);
+  /**
+   * Where the process may not wait by itself, what comes next is looked for within the event loop, for a moment, among all that has its
+   * turn there. False where that is left.
+   */
+  #linger(): boolean {
+    if (this.#isLingering) return true;
+    if (!this.#canSee || this.mayWaitHere() || !this.#spin.begin()) return false;
+    this.#isLingering = true;
+    const look = (): void => {
+      const isSeen = this.#isSeen();
+      if (isSeen) this.#spin.seen();
+      else if (this.#watches.size > 0 && this.#spin.goOn()) {
+        setImmediate(look);
+        return;
+      }
+      this.#isLingering = false;
+      if (isSeen || !this.#restAll()) this.#turn();
+    };
+    setImmediate(look);
+    return true;
   }
 
-  #pollEntries(): Uint8Array<ArrayBuffer> {
-    return pollEntries(
-      [...this.#watches.keys()].map(({ descriptor }) => descriptor),
+  /** Whether something comes while this process waits for it by itself; where it may not, it is ready to be told when this is false. */
+  #comes(until: number): boolean {
+    const mayWait = performance.now() < until && this.mayWaitHere();
+    if (mayWait && this.#canSee && this.#spin.sees(this.#isSeen)) {
+      // What only the system tells of must not wait for as long as something is seen each time.
+      if (performance.now() >= this.#polledAt + pollEveryMs) this.#comesWithin(0);
+      return true;
+    }
+    if (!this.#restAll()) return true;
+    return mayWait && this.#comesWithin(waitHereMs);
+  }
+
+  /** Whether there is something that can be seen without a call to the system. */
+  readonly #isSeen = (): boolean => {
+    for (const { isPaused, source } of this.#watches.values()) {
+      if (!isPaused && source.rest !== undefined && !source.isKnownEmpty) return true;
+    }
+    return false;
+  };
+
+  /** False where something has come meanwhile. */
+  #restAll(): boolean {
+    let areAllAtRest = true;
+    for (const { isPaused, source } of this.#watches.values()) {
+      if (!isPaused && source.rest?.() === false) areAllAtRest = false;
+    }
+    return areAllAtRest;
+  }
+
+  #changed(): void {
+    const sources = [...this.#watches.keys()];
+    this.#polled = pollEntries(
+      sources.map(({ descriptor }) => descriptor),
       pollReadable,
     );
+    this.#canSee = sources.some(({ rest }) => rest !== undefined);
   }
 
   #comesWithin(ms: number): boolean {
+    this.#polledAt = performance.now();
     if (libc.poll(this.#polled, this.#polled.length / pollEntrySize, Math.floor(ms)) <= 0) return false;
     let entry = 0;
     for (const source of this.#watches.keys()) {

@@ -1,17 +1,20 @@
-import { expect, test } from "bun:test";
-import { readdirSync } from "node:fs";
-import { localBytesMax } from "../../src/limits.ts";
+import { expect, spyOn, test } from "bun:test";
+import { closeSync, openSync, readdirSync } from "node:fs";
+import { localBytesMax, localRingBytes, localStallMsMax } from "../../src/limits.ts";
+import type { LocalConnection } from "../../src/local/connection.ts";
 import { LocalDealer } from "../../src/local/dealer.ts";
-import { dial } from "../../src/local/unix.ts";
-import { libc } from "../../src/zmq/libc.ts";
+import { ringsOf } from "../../src/local/ring.ts";
+import { closeLine } from "../../src/local/unix.ts";
 import { reactor } from "../../src/zmq/reactor.ts";
-import { encodeMessage, heardBy, KeepingPort, startPeer } from "../support/local-router.ts";
+import { dialled, heardBy, KeepingPort, ring, startPeer } from "../support/local-router.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
 test("messages arrive in their order with their frames as they were, empty and large ones too", async () => {
   using folder = tempFolder();
   using router = new KeepingPort(folder.at("s"));
   const dealer = new LocalDealer(folder.at("s"), "hello");
+  const answered = Promise.withResolvers<readonly string[]>();
+  dealer.onReadable(() => answered.resolve((dealer.tryReceive() ?? []).map(String)));
   const large = "ä".repeat(1024 * 1024);
   dealer.trySend(["one", "", Buffer.from("two")]);
   dealer.trySend([large, Buffer.from(large)]);
@@ -19,10 +22,8 @@ test("messages arrive in their order with their frames as they were, empty and l
   const [, ...messages] = (await router.until(({ length }) => length === 4)).map(([, ...frames]) => frames);
   expect(messages).toEqual([["one", "", "two"], [large, large], ["last"]]);
   const [[key = ""] = []] = router.received;
-  const { promise, resolve } = Promise.withResolvers<readonly string[]>();
-  dealer.onReadable(() => resolve((dealer.tryReceive() ?? []).map(String)));
   expect(router.send(key, ["", large])).toBe("sent");
-  expect(await promise).toEqual(["", large]);
+  expect(await answered.promise).toEqual(["", large]);
   dealer.close();
 });
 
@@ -80,15 +81,16 @@ test("small messages that wait for who does not read stay what they are, whateve
   }
 });
 
-test("a line whose messages are read after its bell has ended comes to its end, too", async () => {
+test("what was written last is read although nobody was woken by it, and then the end", async () => {
   using folder = tempFolder();
   using router = new KeepingPort(folder.at("s"));
-  const line = dial(folder.at("s"));
+  const line = dialled(folder.at("s"));
   await Bun.sleep(20);
   // As who is killed between the two.
-  libc.send(line?.messages ?? -1, encodeMessage(["DONE"]), 12, 0);
-  libc.close(line?.messages ?? -1);
-  libc.close(line?.bell ?? -1);
+  const { writer } = ringsOf(line.memory, line.isMaker);
+  writer.add(["DONE"]);
+  writer.show();
+  closeLine(line);
   expect((await router.until(({ length }) => length === 2)).map(([, text]) => text)).toEqual(["DONE", "\0lost"]);
 });
 
@@ -165,5 +167,57 @@ test("a large message goes both ways while the process would wait for messages b
     expect(back?.[1] === String(large)).toBe(true);
   } finally {
     reactor.mayWaitHere = () => false;
+  }
+});
+
+test("a bell that has ended keeps its number until its connection is read to the end: it must not become another's", async () => {
+  using folder = tempFolder();
+  using router = new KeepingPort(folder.at("s"));
+  const connections: LocalConnection[] = [];
+  router.onMessage = (from) => {
+    if (connections.push(from) === 1) reactor.pause(from);
+  };
+  const line = dialled(folder.at("s"));
+  const { writer } = ringsOf(line.memory, line.isMaker);
+  writer.add(["first"]);
+  writer.show();
+  ring(line);
+  await router.until(({ length }) => length === 1);
+  const [connection] = connections;
+  if (connection === undefined) throw new Error("nobody is there");
+  writer.add(["last"]);
+  writer.show();
+  closeLine(line);
+  connection.expect();
+  await Bun.sleep(50);
+  const others = Array.from({ length: 50 }, () => openSync("/dev/null", "r"));
+  expect(others).not.toContain(connection.descriptor);
+  for (const other of others) closeSync(other);
+  reactor.resume(connection);
+  expect((await router.until(({ length }) => length === 3)).at(-1)?.[1]).toBe("\0lost");
+});
+
+test("who reads a byte at a time is not waited for longer than anybody else", async () => {
+  using folder = tempFolder();
+  using router = new KeepingPort(folder.at("s"));
+  const line = dialled(folder.at("s"));
+  const { reader, writer } = ringsOf(line.memory, line.isMaker);
+  writer.add(["hello"]);
+  writer.show();
+  ring(line);
+  const [[key = ""] = []] = await router.until(({ length }) => length === 1);
+  const byte = Buffer.alloc(1);
+  const sleep = spyOn(Bun, "sleepSync").mockImplementation((ms) => {
+    reader.read(byte, 0);
+    const untilMs = performance.now() + ms;
+    while (performance.now() < untilMs);
+  });
+  try {
+    router.port.gather(key, [Buffer.alloc(4 * localRingBytes)]);
+    router.port.flush(true);
+    expect(sleep.mock.calls.length).toBeLessThanOrEqual(localStallMsMax + 1);
+  } finally {
+    sleep.mockRestore();
+    closeLine(line);
   }
 });

@@ -3,18 +3,22 @@ import { statSync } from "node:fs";
 import { workersMax } from "../../src/limits.ts";
 import type { LocalConnection } from "../../src/local/connection.ts";
 import { LocalDealer } from "../../src/local/dealer.ts";
-import { connectTo, dial, isDead } from "../../src/local/unix.ts";
+import { makeMemory, mapMemory } from "../../src/local/memory.ts";
+import { sendDescriptor } from "../../src/local/passing.ts";
+import { ringsOf } from "../../src/local/ring.ts";
+import { closeLine, connectTo, isDead } from "../../src/local/unix.ts";
 import { libc } from "../../src/zmq/libc.ts";
-import { encodeMessage, isLost, KeepingPort, startPeer } from "../support/local-router.ts";
+import { dialled, isLost, KeepingPort, ring, startPeer } from "../support/local-router.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
 test("a line that was given up before it was taken in is none", async () => {
   using folder = tempFolder();
   using router = new KeepingPort(folder.at("s"));
-  const stale = dial(folder.at("s"));
-  libc.send(stale?.messages ?? -1, encodeMessage(["stale"]), 13, 0);
-  libc.close(stale?.messages ?? -1);
-  libc.close(stale?.bell ?? -1);
+  const stale = dialled(folder.at("s"));
+  const { writer } = ringsOf(stale.memory, stale.isMaker);
+  writer.add(["stale"]);
+  writer.show();
+  closeLine(stale);
   const dealer = new LocalDealer(folder.at("s"), "hello");
   expect((await router.until(({ length }) => length === 1))[0]?.[1]).toBe("hello");
   dealer.close();
@@ -23,12 +27,12 @@ test("a line that was given up before it was taken in is none", async () => {
 test("who sends what is no message is cut off, and others are served on", async () => {
   using folder = tempFolder();
   using router = new KeepingPort(folder.at("s"));
-  const line = dial(folder.at("s"));
-  if (line === null) throw new Error("nobody listens");
-  const text = Buffer.from("GET / HTTP/1.1\r\n\r\n");
-  libc.send(line.messages, text, text.length, 0);
-  libc.send(line.bell, text, 1, 0);
-  while (!isDead(line.messages)) await Bun.sleep(1);
+  const line = dialled(folder.at("s"));
+  const { writer } = ringsOf(line.memory, line.isMaker);
+  writer.write(Buffer.from("GET / HTTP/1.1\r\n\r\n"));
+  writer.show();
+  ring(line);
+  while (!isDead(line.bell)) await Bun.sleep(1);
   expect(router.received.filter((message) => !isLost(message))).toEqual([]);
   const dealer = new LocalDealer(folder.at("s"), "hello");
   expect((await router.until((all) => all.length === 2)).at(-1)?.[1]).toBe("hello");
@@ -64,14 +68,26 @@ test("lines are told apart, in whatever order the sockets of one process come", 
   using folder = tempFolder();
   using router = new KeepingPort(folder.at("s"));
   const own = (name: string): string => `\0test-${process.pid}-${name}`;
-  const [first, second] = [connectTo(folder.at("s"), own("1")), connectTo(folder.at("s"), own("2"))];
-  const [secondBell, firstBell] = [connectTo(folder.at("s"), own("2/bell")), connectTo(folder.at("s"), own("1/bell"))];
-  const descriptors = [first, second, firstBell, secondBell].map((descriptor) => descriptor ?? -1);
-  const message = encodeMessage(["by the first"]);
-  libc.send(descriptors[0] ?? -1, message, message.length, 0);
-  libc.send(descriptors[2] ?? -1, message, 1, 0);
-  expect((await router.until(({ length }) => length === 1))[0]?.[1]).toBe("by the first");
-  for (const descriptor of descriptors) libc.close(descriptor);
+  const connected = (name: string): number => connectTo(folder.at("s"), own(name)) ?? -1;
+  const memories = [makeMemory() ?? -1, makeMemory() ?? -1];
+  const handovers = memories.map((memory, index) => {
+    const handover = connected(`${index}`);
+    expect(sendDescriptor(handover, memory)).toBe(true);
+    return handover;
+  });
+  const bells = [connected("1/bell"), connected("0/bell")].reverse();
+  for (const [index, memory] of memories.entries()) {
+    const mapped = mapMemory(memory);
+    if (mapped === null) throw new Error("no memory");
+    const { writer } = ringsOf(mapped, true);
+    writer.add([`by line ${index}`]);
+    writer.show();
+    libc.send(bells[index] ?? -1, Buffer.from("!"), 1, 0);
+    await router.until(({ length }) => length === index + 1);
+    mapped.unmap();
+  }
+  expect(router.received.map(([, text]) => text)).toEqual(["by line 0", "by line 1"]);
+  for (const descriptor of [...memories, ...handovers, ...bells]) libc.close(descriptor);
   await router.until((all) => all.filter(isLost).length === 2);
 });
 
@@ -133,7 +149,7 @@ test("what comes right after a message that was more than the kernel takes is ou
   const sendOut = (frame: Uint8Array): boolean => {
     router.port.gather(key, [frame]);
     router.port.flush(true);
-    return (connection as LocalConnection | null)?.needsEventLoop === false;
+    return (connection as LocalConnection | null)?.isBehind === false;
   };
   expect(sendOut(Buffer.alloc(4 * 1024 * 1024))).toBe(true);
   expect(sendOut(Buffer.alloc(1))).toBe(true);

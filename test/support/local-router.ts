@@ -5,6 +5,8 @@ import type { LocalConnection } from "../../src/local/connection.ts";
 import type { LocalDealer } from "../../src/local/dealer.ts";
 import { MessageWriter } from "../../src/local/framing.ts";
 import { LocalPort } from "../../src/local/port.ts";
+import { dial, type Line } from "../../src/local/unix.ts";
+import { libc } from "../../src/zmq/libc.ts";
 import type { SendResult } from "../../src/zmq/socket.ts";
 
 export type Received = readonly [key: string, ...frames: string[]];
@@ -60,6 +62,16 @@ export const encodeMessage = (frames: readonly (Uint8Array | string)[]): Buffer 
   writer.add(frames);
   return Buffer.from(writer.first());
 };
+
+/** A line to who listens there, with nobody at this end of it. */
+export const dialled = (path: string): Line => {
+  const line = dial(path);
+  if (line === null) throw new Error(`nobody listens at ${path}`);
+  return line;
+};
+
+/** Wakes the other end. */
+export const ring = ({ bell }: Line): void => void libc.send(bell, Buffer.from("!"), 1, 0);
 
 export const isLost = ([, text]: Received): boolean => text === "\0lost";
 

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 export const socketsOf = (port: number): { listening: number; connected: number } => {
   const lines = readFileSync("/proc/net/unix", "utf8").split("\n");
   const states = lines
-    .filter((line) => line.endsWith(` @task-engine/127.0.0.1:${port}`))
+    .filter((line) => line.endsWith(` @task-engine/2/127.0.0.1:${port}`))
     .map((line) => line.split(" "));
   return {
     listening: states.filter(([, , , flags]) => flags === "00010000").length,
