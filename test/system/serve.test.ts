@@ -1,7 +1,7 @@
 /** `serve` as a person runs it: every process real. */
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { connect } from "../../src/client/client.ts";
-import { Engine, fromSource, runCommand, startEngine, stillAlive } from "../support/engine.ts";
+import { Engine, type EngineOptions, fromSource, runCommand, startEngine, stillAlive } from "../support/engine.ts";
 import { freePorts } from "../support/ports.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
@@ -20,7 +20,7 @@ export const task_spin = (args, kwargs, { log }) => {
 };`;
 
 /** Starts it on free ports without waiting; for a start that is to fail. */
-const serve = (flags: readonly string[] = [], options: { env?: Record<string, string>; cwd?: string } = {}): Engine => {
+const serve = (flags: readonly string[] = [], options: Pick<EngineOptions, "command" | "cwd" | "env"> = {}): Engine => {
   const first = freePorts(5);
   return new Engine({ flags, ...options }, { frontend: first, backend: first + 1, worker: first + 2 });
 };
@@ -103,6 +103,13 @@ test("a start ends with one line that names a task file that cannot be loaded", 
   expect(engine.errorLines).toHaveLength(1);
   expect(engine.errorLines[0]).toContain(folder.at("tasks/broken.ts"));
   expect(engine.lines).toEqual([]);
+});
+
+test("where the system lets nobody share memory the engine says so, and ends", async () => {
+  const limited = ["bash", "-c", 'ulimit -f 100; exec "$@"', "-", ...fromSource];
+  await using engine = serve([], { command: limited });
+  expect(await engine.ended()).toBe(1);
+  expect(engine.errorLines.at(-1)).toMatch(/cannot share memory with its router: .*ulimit -f/);
 });
 
 test("settings come from the file, and variables of its [env] reach the tasks", async () => {
