@@ -133,7 +133,7 @@ export class Reactor {
     try {
       do {
         if (this.#pass()) isAny = true;
-        else if (isAny && this.#linger()) return true;
+        else if (isAny && waitsUntil > startedAt && this.#linger()) return true;
         else if (!this.#comes(waitsUntil)) return isAny;
       } while (performance.now() < startedAt + socketsTurnMs);
     } finally {
@@ -156,8 +156,8 @@ export class Reactor {
   }
 
   /**
-   * Where the process may not wait by itself, what comes next is looked for within the event loop, for a moment, among all that has its
-   * turn there. False where that is left.
+   * Where the process may not wait by itself, and messages follow one another, what comes next is looked for within the event loop, for a
+   * moment, among all that has its turn there. False where that is left.
    */
   #linger(): boolean {
     if (this.#isLingering) return true;
