@@ -93,6 +93,9 @@ export const localBytesMax = (workerCreditMax + 1) * frameBytesMax;
 /** bytes of one direction of a connection past libzmq that its reader has not taken: what is more waits at the writer's. A power of two. */
 export const localRingBytes = 256 * 1024;
 
+/** bytes that a character of a string (as its length counts them) takes in UTF-8 at the most. */
+export const charBytesMax = 3;
+
 /** reads of one connection past libzmq for one message, before others have their turn. */
 export const localReadsMax = 16;
 

@@ -8,7 +8,6 @@
  * To an engine without keys on this machine the way past libzmq is tried first. Where nobody is there, ZeroMQ waits for the engine, and
  * once that is found to be there it is tried again: an engine of before, or one behind a tunnel, has no other.
  */
-
 import { isLoopback } from "../exposure.ts";
 import { clientLingerMs, drainMessagesMax, localAnswerMs, reconnectMs, reconnectMsMax } from "../limits.ts";
 import type { Frame } from "../wire/frame.ts";

@@ -4,7 +4,6 @@
  * What cannot go out yet waits here and is forgotten at its deadline: an engine that starts an hour later must not be met by
  * an hour-old "drive forward". What had gone out when the connection was lost is INTERRUPTED, and never sent again.
  */
-
 import { clientBytesMax, clientRequestsMax, frameBytesMax, sendRetryMsMax } from "../limits.ts";
 import { type Asking, encodeCancel, encodeKeepAlive, encodePing } from "../wire/asking.ts";
 import { ProtocolError } from "../wire/errors.ts";

@@ -1,5 +1,4 @@
 /** The way to whoever serves on the same machine, past libzmq: see `frontend`. */
-
 import { messageFramesMax, requestorBeatMs, requestorSilenceMs } from "../limits.ts";
 import { closeAll, LocalConnection } from "../local/connection.ts";
 import { localName } from "../local/name.ts";

@@ -1,11 +1,11 @@
 /**
  * A port at which requestors ask: a ROUTER socket for all of them, and beside it, in an engine without keys on an address of its own
- * machine, a Unix socket for those that look for it. Over that a message costs its ends a call to the system or two, and wakes no thread but theirs.
+ * machine, a Unix socket for those that look for it. By that a message needs no call to the system but to wake who sleeps, and wakes no
+ * thread but theirs.
  *
  * The Unix socket has the address for its name and no file: like the port it is there for everybody of the network namespace, and for
  * as long as its process lives. A client takes it for the port's if it is of the same user.
  */
-
 import { isLoopback } from "../exposure.ts";
 import { endlessBytesMin, envelopeFramesMax, localRequestorsMax, messageFramesMax } from "../limits.ts";
 import type { LocalConnection } from "../local/connection.ts";

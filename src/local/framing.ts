@@ -2,7 +2,7 @@
  * Messages of frames in a stream of bytes, which has no ends of its own: the bytes of a message are told before it, and those of a
  * frame before that one, each as four bytes, the lowest first.
  */
-import { charBytesMax } from "../zmq/libc.ts";
+import { charBytesMax } from "../limits.ts";
 
 const sizeBytes = 4;
 /** bytes: most messages fit, and what a reader or a writer keeps when there is nothing to read or write. */

@@ -33,17 +33,18 @@ const bellSuffix = "/bell";
 export const dial = (path: string): Line | null => {
   const handover = connectTo(path, "");
   const memory = handover === null ? null : makeMemory();
-  if (handover === null || memory === null) return closeAll(handover);
+  if (handover === null || memory === null) return closed(handover);
   const bell = sendDescriptor(handover, memory)
     ? connectTo(path, `${pathOf(libc.getsockname, handover)}${bellSuffix}`)
     : null;
   const mapped = bell === null ? null : mapMemory(memory);
-  closeAll(handover, memory);
-  if (bell === null || mapped === null) return closeAll(bell);
+  closed(handover, memory);
+  if (bell === null || mapped === null) return closed(bell);
   return { bell, memory: mapped, isMaker: true };
 };
 
-const closeAll = (...descriptors: readonly (number | null)[]): null => {
+/** Closes those that there are; null in the place of what they were for. */
+const closed = (...descriptors: readonly (number | null)[]): null => {
   for (const descriptor of descriptors) if (descriptor !== null) libc.close(descriptor);
   return null;
 };

@@ -4,7 +4,6 @@
  *
  * After events, `dispatch` hands what waits to the workers that can take it. `nextAt` says when to call again at the latest.
  */
-
 import type { Access } from "../access/access.ts";
 import type { Stopped } from "../lifecycle.ts";
 import { beatSilenceMs, stopGraceMs as stopGraceMsDefault } from "../limits.ts";

@@ -1,5 +1,4 @@
 /** What the broker wants done. It does nothing itself: router.ts sends, and prints what it is told to print. */
-
 import type { Stopped } from "../lifecycle.ts";
 import type { RouterHeader } from "../wire/backend.ts";
 import type { Requestor } from "../wire/envelope.ts";

@@ -32,12 +32,14 @@ export const handOver = (worker: Worker, jobs: readonly Job[], now: number): Eff
     return toWorker(worker.key, header, kind === "put" ? jobs.map((job) => job.body) : []);
   }
   const hasTtl = jobs.some((job) => job.expiresAt < Number.POSITIVE_INFINITY);
-  const ttlMs = (): (number | null)[] =>
-    jobs.map((job) => (job.expiresAt === Number.POSITIVE_INFINITY ? null : job.expiresAt - now));
   const serials = jobs.map((job) => job.request?.meta.serial ?? "");
   return toWorker(
     worker.key,
-    { type: "JOBS", jobs: ids, serials, ...(hasTtl && { ttlMs: ttlMs(), at: now }) },
+    { type: "JOBS", jobs: ids, serials, ...(hasTtl && { ttlMs: jobs.map((job) => ttlOf(job, now)), at: now }) },
     jobs.map((job) => job.body),
   );
 };
+
+/** ms after which it must not begin; null for none. */
+const ttlOf = ({ expiresAt }: Job, now: number): number | null =>
+  expiresAt === Number.POSITIVE_INFINITY ? null : expiresAt - now;

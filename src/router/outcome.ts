@@ -1,5 +1,4 @@
 /** How jobs end. */
-
 import { retryBackoffMs, triesDefault } from "../limits.ts";
 import { type ErrorCode, errorCodes, ProtocolError } from "../wire/errors.ts";
 import type { Frame } from "../wire/frame.ts";

@@ -6,7 +6,6 @@
  * that is first in, first out; a job of low priority is overtaken by those of higher priority that come within their head
  * start, and by no later ones, so that none waits for ever.
  */
-
 import { priorityHeadStartMs, queueBytesMax, queueJobsMax } from "../limits.ts";
 import type { Policy } from "../wire/policy.ts";
 import { Fifo } from "./fifo.ts";

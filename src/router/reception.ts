@@ -1,7 +1,6 @@
 /**
  * What requestors ask for, taken in: answered at once, refused, or made to jobs that wait.
  */
-
 import { Access } from "../access/access.ts";
 import type { Requestor } from "../wire/envelope.ts";
 import { type Frame, sizeOf } from "../wire/frame.ts";
@@ -147,11 +146,7 @@ export class Reception {
   #acceptData(asked: Asked, kind: "put" | "get", topic: string, body: Frame, now: number): Effect[] {
     const queue = this.catalogue.topicQueue(topic);
     if (queue === undefined) return [this.requests.refuse(asked, "UNAVAILABLE", "there is no data worker")];
-    return this.#accept(
-      asked,
-      [{ kind, name: topic, queue, body, bytes: sizeOf(body), options: noOptions, policy: {} }],
-      now,
-    );
+    return this.#accept(asked, [dataDraft(kind, topic, queue, body)], now);
   }
 
   #accept(asked: Asked, drafts: readonly Draft[], now: number): Effect[] {
@@ -197,15 +192,7 @@ export class Reception {
     else if (queue === undefined) this.statistics.drop("publicationWithoutDataWorker");
     else if (this.isClosed) this.statistics.drop("publicationWhileStopping");
     else {
-      const draft = {
-        kind: "put",
-        name: topic,
-        queue,
-        body,
-        bytes: sizeOf(body),
-        options: noOptions,
-        policy: {},
-      } as const;
+      const draft = dataDraft("put", topic, queue, body);
       if (this.jobs.queues.hasRoom(1, draft.bytes)) return this.#acceptJob(draft, null, 0, now);
       this.statistics.drop("publicationQueueFull");
     }
@@ -216,3 +203,13 @@ export class Reception {
 const cancelledBy = (who: string): Stop => ({ code: "CANCELLED", message: `${who} cancelled it` });
 
 const noOptions: Draft["options"] = {};
+
+const dataDraft = (kind: "put" | "get", topic: string, queue: string, body: Frame): Draft => ({
+  kind,
+  name: topic,
+  queue,
+  body,
+  bytes: sizeOf(body),
+  options: noOptions,
+  policy: {},
+});

@@ -2,7 +2,6 @@
  * The requests that wait for their answers: found by who asked and by serial, answered once, a batch when its last part has
  * ended. Exactly one terminal reply leaves for each.
  */
-
 import { Shares } from "../access/shares.ts";
 import { batchResultBytesMax, bytesPerClientMax, jobsPerClientMax, progressIntervalMs } from "../limits.ts";
 import { type Requestor, rememberLast } from "../wire/envelope.ts";

@@ -1,4 +1,5 @@
 /** What a message is made of, before anybody has looked into it. */
+import { charBytesMax } from "../limits.ts";
 
 /** The bytes of a frame as they came; or its text, where whoever has read them has found that they are UTF-8. */
 export type Frame = Uint8Array | string;
@@ -19,9 +20,6 @@ export const areLonger = (frames: readonly Frame[], bytesMax: number): boolean =
 /** The same of one. */
 export const isLonger = (frame: Frame, bytesMax: number): boolean =>
   frame.length * charBytesMax > bytesMax && sizeOf(frame) > bytesMax;
-
-/** Of a string, in UTF-8. */
-const charBytesMax = 3;
 
 export const bytesOf = (frames: readonly Frame[]): number => {
   let bytes = 0;

@@ -2,7 +2,6 @@
  * A worker's connection to the router: it says READY whenever the connection stands (again), beats, takes work, and sends
  * answers, several in one message where they are ready together.
  */
-
 import { StartError } from "../lifecycle.ts";
 import {
   answerDelayMs,

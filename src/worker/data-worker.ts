@@ -1,5 +1,4 @@
 /** The data worker process: the shell of sockets around the topics and their subscribers. */
-
 import { onStopSignal, StartError, tellSupervisor } from "../lifecycle.ts";
 import { say } from "../log.ts";
 import { type Frame, textOf } from "../wire/frame.ts";

@@ -1,5 +1,4 @@
 /** A task worker's own port: requestors that skip the router send it the same frames and get the same answers. */
-
 import { Access } from "../access/access.ts";
 import { type Share, Shares } from "../access/shares.ts";
 import { Frontend, type Inbox } from "../frontend/frontend.ts";

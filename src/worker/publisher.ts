@@ -3,7 +3,6 @@
  * `[topic, META, DATA]`. Who subscribes to a topic by its whole name gets its last value at once, and nobody else gets it
  * again; who subscribes to the beginning of names gets what comes from then on. `$topics` answers with the names.
  */
-
 import {
   drainMessagesMax,
   lingerMs,

@@ -1,5 +1,4 @@
 /** The jobs that a task worker holds for the router: from its message to the executor, and from there to the answer. */
-
 import { performance } from "node:perf_hooks";
 import { type ErrorCode, ProtocolError } from "../wire/errors.ts";
 import { type Frame, textOf } from "../wire/frame.ts";

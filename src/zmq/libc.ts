@@ -95,9 +95,6 @@ export const pinnedBytes = (size: number): Uint8Array<ArrayBuffer> => {
   return new Uint8Array(buffer);
 };
 
-/** Bytes that a character of a string can take. */
-export const charBytesMax = 3;
-
 const addressSize = 128; // struct sockaddr_storage
 const address = pinnedBytes(addressSize);
 const addressUsed = new Uint32Array(pinnedBytes(4).buffer);

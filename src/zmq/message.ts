@@ -3,7 +3,8 @@
  * one thread, and none of them nests.
  */
 import type { Pointer } from "bun:ffi";
-import { addressOf, charBytesMax, libc, pinnedBytes } from "./libc.ts";
+import { charBytesMax } from "../limits.ts";
+import { addressOf, libc, pinnedBytes } from "./libc.ts";
 import { zmq } from "./library.ts";
 
 /** One part of a message as it came: bytes of our own, not libzmq's. */

@@ -1,7 +1,6 @@
 import { expect, spyOn, test } from "bun:test";
 import { closeSync, openSync, readdirSync } from "node:fs";
 import { localBytesMax, localRingBytes, localStallMsMax } from "../../src/limits.ts";
-import type { LocalConnection } from "../../src/local/connection.ts";
 import { LocalDealer } from "../../src/local/dealer.ts";
 import { ringsOf } from "../../src/local/ring.ts";
 import { closeLine } from "../../src/local/unix.ts";
@@ -173,9 +172,8 @@ test("a large message goes both ways while the process would wait for messages b
 test("a bell that has ended keeps its number until its connection is read to the end: it must not become another's", async () => {
   using folder = tempFolder();
   using router = new KeepingPort(folder.at("s"));
-  const connections: LocalConnection[] = [];
   router.onMessage = (from) => {
-    if (connections.push(from) === 1) reactor.pause(from);
+    if (router.received.length === 1) reactor.pause(from);
   };
   const line = dialled(folder.at("s"));
   const { writer } = ringsOf(line.memory, line.isMaker);
@@ -183,7 +181,7 @@ test("a bell that has ended keeps its number until its connection is read to the
   writer.show();
   ring(line);
   await router.until(({ length }) => length === 1);
-  const [connection] = connections;
+  const [connection] = router.connections;
   if (connection === undefined) throw new Error("nobody is there");
   writer.add(["last"]);
   writer.show();

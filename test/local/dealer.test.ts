@@ -39,7 +39,7 @@ test("what a worker has said before it was killed is heard before its end, be th
   expect(router.send(key, ["gone"])).toBe("unreachable");
 });
 
-test("what a worker says is out before a task blocks it, be it more than the kernel takes at once", async () => {
+test("what a worker says is out before a task blocks it, be it more than there is room for at once", async () => {
   using folder = tempFolder();
   using router = new KeepingPort(folder.at("s"));
   await using blocked = startPeer(folder.at("s"), "say much and block");

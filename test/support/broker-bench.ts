@@ -1,5 +1,4 @@
 /** A broker on a bench: told what happens in few words, with all that it does noted in the order in which it does it. */
-
 import { Access } from "../../src/access/access.ts";
 import { beatIntervalMs } from "../../src/limits.ts";
 import { Broker } from "../../src/router/broker.ts";

@@ -1,5 +1,4 @@
 /** Real sockets of a router that a test answers by hand: `using router = handRouter()`. */
-
 import { addressIn } from "../../src/client/endpoint.ts";
 import type { LocalConnection } from "../../src/local/connection.ts";
 import { localName } from "../../src/local/name.ts";

@@ -2,7 +2,6 @@
  * A process at the other end of a local socket, which behaves as its second argument says: one of the engine's own workers as the
  * kernel shows it, be it dead or halted.
  */
-
 import { LocalDealer } from "../../src/local/dealer.ts";
 import { lostConnection } from "../../src/zmq/lost.ts";
 
@@ -17,7 +16,7 @@ const onEach = (heed: (frames: readonly (string | Uint8Array)[]) => void): void 
 const behaviours: Readonly<Record<string, () => void>> = {
   /** Sends back what it gets. */
   echo: () => onEach((frames) => void dealer.trySend(frames)),
-  /** Once there is a message it sends a hundred, which the kernel takes, and dies with all that it got unread. */
+  /** Once there is a message it sends a hundred, for which there is room, and dies with all that it got unread. */
   "die talking": () =>
     dealer.onReadable(() => {
       for (let count = 1; count <= 100; count++) dealer.trySend([`${count}`]);

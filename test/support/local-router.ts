@@ -15,11 +15,14 @@ export type Received = readonly [key: string, ...frames: string[]];
 export class KeepingPort implements Disposable {
   readonly received: Received[] = [];
   readonly port: LocalPort;
+  /** In the order in which they came, ended ones included. */
+  readonly connections: LocalConnection[] = [];
   onMessage: (connection: LocalConnection) => void = () => undefined;
   #wanted: (() => void) | null = null;
 
   constructor(path: string, silenceMs?: number) {
-    const joined = (connection: LocalConnection, key: string): void =>
+    const joined = (connection: LocalConnection, key: string): void => {
+      this.connections.push(connection);
       connection.onReadable(() => {
         for (let message = connection.tryReceive(); message !== null; message = connection.tryReceive()) {
           this.received.push([key, ...message.map(String)]);
@@ -27,6 +30,7 @@ export class KeepingPort implements Disposable {
         }
         this.#wanted?.();
       });
+    };
     this.port = new LocalPort({
       path,
       joined,

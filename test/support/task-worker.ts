@@ -1,5 +1,4 @@
 /** A real task worker process, and its router and its supervisor, both played by the test: `await using worker = await startTaskWorker({…})`. */
-
 import { BegunRecord } from "../../src/begun.ts";
 import { type Channel, withChannel } from "../../src/channel.ts";
 import { type ChildMessage, type SupervisorMessage, supervisorVariable } from "../../src/lifecycle.ts";

@@ -1,5 +1,4 @@
 /** The answers of a simulated worker: gathered into messages, and now and then sent twice, or with garbage behind them. */
-
 import { messageJobsMax } from "../../../src/limits.ts";
 import type { Frame } from "../../../src/wire/frame.ts";
 import type { Link } from "./link.ts";

@@ -1,5 +1,4 @@
 /** What a simulated worker works with: runs jobs one at a time in the order they came, and makes safe what was cut off. */
-
 import { onStopMs, taskSliceMs } from "../../../src/limits.ts";
 import type { Frame } from "../../../src/wire/frame.ts";
 import { encodeError, taskName } from "../../../src/wire/frames.ts";

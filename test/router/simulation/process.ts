@@ -1,5 +1,4 @@
 /** A simulated worker process: it may die, hang or lose its connection, and hears what the router says as soon as it can. */
-
 import { beatIntervalMs, messageJobsMax } from "../../../src/limits.ts";
 import type { BackendMessage, ReadyHeader, RouterHeader } from "../../../src/wire/backend.ts";
 import { type Frame, textOf } from "../../../src/wire/frame.ts";
