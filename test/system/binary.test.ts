@@ -3,7 +3,7 @@
  * already, and that is how the one for the Raspberry Pi is tested under emulation.
  */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { buildExecutable } from "../../build.ts";
@@ -38,6 +38,10 @@ test("alone in an empty folder, with an empty environment, it starts, serves and
   expect(await engine.ended()).toBe(0);
   expect(engine.errorLines).toEqual([]);
   expect(readdirSync(folder)).toEqual([]);
+});
+
+test.skipIf(given !== undefined && !given.endsWith(process.arch))("it is at most 5 % larger than Bun itself", () => {
+  expect(statSync(binary).size / statSync(process.execPath).size).toBeLessThanOrEqual(1.05);
 });
 
 test("it obeys no bunfig.toml, .env, tsconfig.json or package.json of the folder it is started in", async () => {
