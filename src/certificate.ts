@@ -3,10 +3,8 @@
  * key, `NAME.key_secret` with both. Whose key is read must be sure: a secret that others can read is none, and a public key
  * that others can write is theirs.
  */
-import { chmodSync, lstatSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { homedir } from "node:os";
-import { join } from "node:path";
 import { certificateBytesMax } from "./limits.ts";
+import { fs, homeFolder } from "./node.ts";
 import { OpenedFile } from "./opened.ts";
 
 /** Keys of 32 bytes, in Z85. */
@@ -21,10 +19,10 @@ export class CertificateError extends Error {
 }
 
 /** Where keys are, if nobody says otherwise. */
-export const keysFolder = (): string => join(homedir(), ".config", "task-engine");
+export const keysFolder = (): string => `${homeFolder()}/.config/task-engine`;
 
-export const publicFile = (folder: string, name: string): string => join(folder, `${name}.key`);
-export const secretFile = (folder: string, name: string): string => join(folder, `${name}.key_secret`);
+export const publicFile = (folder: string, name: string): string => `${folder}/${name}.key`;
+export const secretFile = (folder: string, name: string): string => `${folder}/${name}.key_secret`;
 
 /** 40 characters of Z85 (https://rfc.zeromq.org/spec/32). */
 export const keyPattern = /^[0-9a-zA-Z.\-:+=^!/*?&<>()[\]{}@%$#]{40}$/;
@@ -50,21 +48,21 @@ export const writeCertificate = (folder: string, name: string, pair: KeyPair, fo
   ];
   const written: string[] = [];
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    fs().mkdirSync(folder, { recursive: true, mode: 0o700 });
     // What is there stays until both of the new ones are: whoever has lost a key by a full disk is locked out.
     for (const { path, text, mode } of files) {
       if (force) mustBeReplaceable(path);
       const target = force ? draftOf(path) : path;
-      if (force) rmSync(target, { force: true });
-      writeFileSync(target, text, { mode, flag: "wx" });
+      if (force) fs().rmSync(target, { force: true });
+      fs().writeFileSync(target, text, { mode, flag: "wx" });
       written.push(target);
-      chmodSync(target, mode); // whatever the umask
+      fs().chmodSync(target, mode); // whatever the umask
     }
     // A file of another mode, or a link to elsewhere, is replaced and not written into.
-    if (force) for (const { path } of files) renameSync(draftOf(path), path);
+    if (force) for (const { path } of files) fs().renameSync(draftOf(path), path);
   } catch (error) {
     // Half a certificate would be in the way of the next try.
-    for (const path of written) rmSync(path, { force: true });
+    for (const path of written) fs().rmSync(path, { force: true });
     const { code, message, path = folder } = error as NodeJS.ErrnoException;
     throw new CertificateError(
       code === "EEXIST"
@@ -77,7 +75,7 @@ export const writeCertificate = (folder: string, name: string, pair: KeyPair, fo
 const draftOf = (path: string): string => `${path}.new`;
 
 const mustBeReplaceable = (path: string): void => {
-  if (lstatSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) return;
+  if (fs().lstatSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) return;
   throw Object.assign(new Error("there is a folder of that name"), { path });
 };
 

@@ -6,6 +6,8 @@
 import type { CommandDef, SubCommandsDef } from "citty";
 import { version } from "../package.json" with { type: "json" };
 import { type ExitCode, ExitError } from "./commands/exit.ts";
+import { printResult } from "./commands/output.ts";
+import { run } from "./commands/run.ts";
 import { lastOutputMs } from "./limits.ts";
 
 const verbs: SubCommandsDef = {
@@ -40,10 +42,8 @@ const root: CommandDef = {
 
 const main = async (argv: readonly string[]): Promise<void> => {
   if (argv.length === 1 && argv[0] === "--version") {
-    const { printResult } = await import("./commands/output.ts");
     return printResult(version);
   }
-  const { run } = await import("./commands/run.ts");
   await run(root, hiddenVerbs, argv);
 };
 

@@ -1,5 +1,6 @@
 /** Files that somebody else may swap: what a path leads to may be another file a moment later, so it is opened once. */
-import { closeSync, constants, fstatSync, openSync, readFileSync, type Stats } from "node:fs";
+import type { Stats } from "node:fs";
+import { fs } from "./node.ts";
 
 export class OpenedFile implements Disposable {
   readonly #descriptor: number;
@@ -7,15 +8,16 @@ export class OpenedFile implements Disposable {
 
   /** For reading. Throws what the system says, ENOENT where there is none. Never waits, in case it is a pipe. */
   constructor(path: string) {
-    this.#descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    this.stats = fstatSync(this.#descriptor);
+    const { O_NONBLOCK, O_RDONLY } = fs().constants;
+    this.#descriptor = fs().openSync(path, O_RDONLY | O_NONBLOCK);
+    this.stats = fs().fstatSync(this.#descriptor);
   }
 
   text(): string {
-    return readFileSync(this.#descriptor, "utf8");
+    return fs().readFileSync(this.#descriptor, "utf8");
   }
 
   [Symbol.dispose](): void {
-    closeSync(this.#descriptor);
+    fs().closeSync(this.#descriptor);
   }
 }

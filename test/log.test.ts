@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import fc from "fast-check";
-import { printable } from "../src/log.ts";
+import { printable } from "../src/streams.ts";
 
 test("text of a stranger's making is one line, of which a terminal obeys nothing", () => {
   expect(printable("a\nb\r\u001b[2J\u0007\u009b1m")).toBe("a\\x0ab\\x0d\\x1b[2J\\x07\\x9b1m");
@@ -23,7 +23,8 @@ test("whatever it is, there is no control character left, and what is none is as
 test("what is said waits for who does not read, within a bound; what is beyond that is lost by whole lines, and counted", async () => {
   const lines = Array.from({ length: 60_000 }, (_, index) => `line ${index} ${"x".repeat(100)}`);
   const talker = `
-    import { say, stdout, warn } from ${JSON.stringify(join(import.meta.dir, "../src/log.ts"))};
+    import { say, warn } from ${JSON.stringify(join(import.meta.dir, "../src/log.ts"))};
+    import { stdout } from ${JSON.stringify(join(import.meta.dir, "../src/streams.ts"))};
     for (let index = 0; index < ${lines.length}; index++) say("line " + index + " " + "x".repeat(100));
     warn("said");
     await stdout.write("read\\n");

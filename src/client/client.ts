@@ -8,7 +8,7 @@
  * Every method may be called again before the last call has ended: many requests are in flight over one socket.
  * All failures are TaskEngineError, with a `code` from a closed list.
  */
-import * as v from "valibot";
+import type * as v from "valibot";
 import { callTimeoutMs, frameBytesMax, requestTimeoutMs, stopReasonLengthMax } from "../limits.ts";
 import {
   type Asking,
@@ -22,13 +22,21 @@ import { ProtocolError } from "../wire/errors.ts";
 import { checkFrame, type Meta, type PackSeconds } from "../wire/frames.ts";
 import { type Json, JsonError, type JsonObject } from "../wire/json.ts";
 import type { Control } from "../wire/requests.ts";
+import {
+  cancelledSchema,
+  type Directory,
+  directorySchema,
+  estopSchema,
+  lastValueSchema,
+  resetSchema,
+} from "./answers.ts";
 import { type ArgsSource, type BatchProgress, type PartResult, runBatch } from "./batch.ts";
 import { defaultEndpoint, isEndpoint, reachableFrom } from "./endpoint.ts";
 import { TaskEngineError } from "./errors.ts";
 import { type Answer, Exchange, type Trace, type Waiting } from "./exchange.ts";
 import { type ClientKeys, readClientKeys } from "./keys.ts";
 import type { BatchOptions, CallOptions, ConnectOptions, JobOptions } from "./options.ts";
-import { type EngineStatus, type Stopped, statusSchema, stoppedSchema } from "./status.ts";
+import { type EngineStatus, type Stopped, statusSchema } from "./status.ts";
 import { Subscription, type TopicValue } from "./subscription.ts";
 
 export type { ErrorCode } from "../wire/errors.ts";
@@ -73,20 +81,6 @@ export interface TaskReply {
   readonly meta: Meta;
   readonly data: Json;
 }
-
-const directorySchema = v.object({
-  tasks: v.array(v.object({ name: v.string(), workers: v.number() })),
-  data: v.array(v.string()),
-});
-type Directory = v.InferOutput<typeof directorySchema>;
-const estopSchema = v.object({ stopped: stoppedSchema });
-const resetSchema = v.object({ stopped: v.null() });
-const cancelledSchema = v.object({ cancelled: v.number() });
-const lastValueSchema = v.object({
-  topic: v.string(),
-  value: v.custom<Json>((value) => value !== undefined),
-  pack: v.number(),
-});
 
 /**
  * A client of the engine at `endpoint`. It connects in the background, and again whenever the connection is lost: to an engine without
@@ -253,7 +247,10 @@ class Client implements AsyncDisposable {
     return this.#control({ command: "tasks" }, directorySchema);
   }
 
-  async #control<Schema extends v.GenericSchema>(control: Control, schema: Schema): Promise<v.InferOutput<Schema>> {
+  async #control<Schema extends v.GenericSchema>(
+    control: Control,
+    schema: () => Schema,
+  ): Promise<v.InferOutput<Schema>> {
     const { data } = await this.#single((asking) => encodeControlRequest(asking, control));
     const answer = checkFrame(schema, data, "DATA.data");
     if (!(answer instanceof ProtocolError)) return answer;

@@ -64,7 +64,7 @@ export class Exchange {
   #bytes = 0;
   #count = 0;
   // Serials of two clients differ, so that an operator can name a job by its serial alone.
-  readonly #serialPrefix = crypto.randomUUID().slice(0, 8);
+  readonly #serialPrefix = Math.random().toString(36).slice(2, 10);
   /** Messages that answered nothing: too late or never asked for, and not understood. */
   readonly dropped = { unknown: 0, malformed: 0 };
 

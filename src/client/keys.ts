@@ -2,9 +2,9 @@
  * Whose keys a client uses: those it is given, else those of the environment, else those of `~/.config/task-engine` if both
  * are there; else none, for an engine without.
  */
-import { existsSync } from "node:fs";
 import { CertificateError, keysFolder, publicFile, readKeyPair, readPublicKey, secretFile } from "../certificate.ts";
 import { curveClient } from "../zmq/curve.ts";
+import { isThere } from "../zmq/libc.ts";
 import type { SocketOptions } from "../zmq/options.ts";
 import { TaskEngineError } from "./errors.ts";
 
@@ -39,7 +39,7 @@ export const readClientKeys = (files: KeyFiles): ClientKeys => {
   };
   if (named.serverKey === noKeys || named.key === noKeys) return without;
   const isNamed = named.serverKey !== undefined || named.key !== undefined;
-  if (!isNamed && !(existsSync(defaults.serverKey) && existsSync(defaults.key))) return without;
+  if (!isNamed && !(isThere(defaults.serverKey) && isThere(defaults.key))) return without;
   const { serverKey, key } = { serverKey: named.serverKey ?? defaults.serverKey, key: named.key ?? defaults.key };
   try {
     const options = curveClient(readPublicKey(serverKey), readKeyPair(key));

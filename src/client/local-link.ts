@@ -17,13 +17,14 @@ export class LocalLink implements Link {
 
   /**
    * To who serves at this address of this machine; null where nobody does by a Unix socket. Its name is free for all users where the
-   * port is taken: so it counts only if it is of the port's user, or of root.
+   * port is taken: so it counts only if it is of the port's user, of our own, or of root.
    */
   static to(host: string, port: number): LocalLink | null {
     const line = dial(localName(host, port));
     if (line === null) return null;
     const uid = peerUid(line.bell);
-    if (uid !== null && (uid === 0 || uid === portOwner(host, port))) return new LocalLink(new LocalConnection(line));
+    const isOurs = uid === 0 || uid === process.geteuid?.();
+    if (uid !== null && (isOurs || uid === portOwner(host, port))) return new LocalLink(new LocalConnection(line));
     closeLine(line);
     return null;
   }

@@ -1,8 +1,9 @@
 /** What the verbs that talk to a running engine have in common: where it is, how long to wait, how failures end. */
-import type { Client, ConnectOptions } from "../client/client.ts";
+import { type Client, type ConnectOptions, connect } from "../client/client.ts";
 import { defaultEndpoint, isEndpoint } from "../client/endpoint.ts";
 import { TaskEngineError } from "../client/errors.ts";
 import { type KeyFiles, keyVariable, serverKeyVariable } from "../client/keys.ts";
+import { endLibzmq } from "../client/libzmq.ts";
 import { callTimeoutMs, requestTimeoutMs } from "../limits.ts";
 import { ExitError, UsageError } from "./exit.ts";
 
@@ -96,7 +97,6 @@ export const withEngine = async <Result>(
   options: ConnectOptions,
   work: (engine: Client) => Promise<Result>,
 ): Promise<Result> => {
-  const { connect } = await import("../client/client.ts");
   const engine = connectWithKeys(() => connect(endpoint, options));
   try {
     return await work(engine);
@@ -107,7 +107,6 @@ export const withEngine = async <Result>(
   } finally {
     await engine.close();
     // A cancellation may have been the last thing to be said, and the process ends now.
-    const { endLibzmq } = await import("../client/libzmq.ts");
     await endLibzmq();
   }
 };

@@ -6,14 +6,15 @@
  * state folder, both at once: neither a router that hangs nor a dead one is in the way. Prints one line as soon as one of
  * them has confirmed it. Exits with 0 then; 1 when the engine said no, 2 for wrong usage, 3 when nobody answered in time.
  */
-import { defineCommand } from "citty";
+
 import { addressIn } from "../client/endpoint.ts";
 import { isLoopback } from "../exposure.ts";
 import { engineFolder, stateFolders, stopSocketPath } from "../folders.ts";
 import type { Stopped } from "../lifecycle.ts";
 import { requestTimeoutMs, stopReasonLengthMax } from "../limits.ts";
-import { printable } from "../log.ts";
+import { printable } from "../streams.ts";
 import { stopBySocket } from "../supervisor/stop-socket.ts";
+import { defineCommand } from "./command.ts";
 import { connectionFrom, endpointFrom, engineArgs, timeoutFrom, withEngine } from "./engine.ts";
 import { type ExitCode, ExitError, UsageError } from "./exit.ts";
 import { printResult } from "./output.ts";

@@ -4,7 +4,7 @@
  * Sends CONTROL `reset`. Prints one line. Exits with 0, also where there was no emergency stop; 1 when the engine said no, 2 for
  * wrong usage, 3 when there is no engine or no answer in time.
  */
-import { defineCommand } from "citty";
+import { defineCommand } from "./command.ts";
 import { connectionFrom, endpointFrom, engineArgs, withEngine } from "./engine.ts";
 import { printResult } from "./output.ts";
 

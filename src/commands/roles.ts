@@ -2,7 +2,7 @@
  * The roles that `serve` starts as processes of their own, as hidden verbs. Each loads its own module alone. A role that
  * cannot start tells its supervisor why and exits with 1; one that a person started by hand says so on stderr.
  */
-import { type ArgsDef, defineCommand } from "citty";
+import type { ArgsDef } from "citty";
 import { isLoopback } from "../exposure.ts";
 import {
   dieWithSupervisor,
@@ -14,8 +14,9 @@ import {
 } from "../lifecycle.ts";
 import { stopGraceMs } from "../limits.ts";
 import type { ErrorCode } from "../wire/errors.ts";
+import { defineCommand } from "./command.ts";
 import { ExitError, UsageError } from "./exit.ts";
-import { valuesOf } from "./strict.ts";
+import { listOf } from "./strict.ts";
 
 const host = { type: "string", required: true, valueHint: "address", description: "Address to listen on" } as const;
 const portFlag = { type: "string", required: true, valueHint: "port", description: "Port to listen on" } as const;
@@ -137,7 +138,7 @@ export const safeCommand = defineCommand({
     code: { type: "string", required: true, valueHint: "code", description: "Why, as one of the engine's codes" },
     message: { type: "string", required: true, valueHint: "text", description: "Why, for a person" },
   } satisfies ArgsDef,
-  run: ({ args, rawArgs }) =>
+  run: ({ args }) =>
     asRole(async () => {
       const { makeSafe } = await import("../worker/safe.ts");
       const { tasks: tasksDir = null, run = null, message } = args;
@@ -146,7 +147,7 @@ export const safeCommand = defineCommand({
       // A Ctrl-C is for whoever has started this; what it is about must be made safe all the same.
       for (const signal of ["SIGINT", "SIGHUP"] as const) process.on(signal, ignore);
       return async () => {
-        const isSafe = await makeSafe({ tasksDir, run, onStop: valuesOf(rawArgs, "on-stop"), why: { code, message } });
+        const isSafe = await makeSafe({ tasksDir, run, onStop: listOf(args, "on-stop"), why: { code, message } });
         if (!isSafe) process.exit(1);
       };
     }),

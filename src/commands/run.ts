@@ -1,9 +1,9 @@
 /** From what was typed to the command that does it: finds the verb in the tree, prints usages, checks strictly, runs. */
-import { type ArgsDef, type CommandDef, type CommandMeta, renderUsage, runCommand, type SubCommandsDef } from "citty";
-import { isTerminal, stderr } from "../log.ts";
+import type { ArgsDef, CommandDef, CommandMeta, SubCommandsDef } from "citty";
+import { isTerminal, stderr } from "../streams.ts";
 import { ExitError, UsageError } from "./exit.ts";
 import { writeOut } from "./output.ts";
-import { asksForHelp, canonicalArgs } from "./strict.ts";
+import { asksForHelp, parseArgs } from "./strict.ts";
 
 /** citty lets these be values, promises or functions of either. */
 const resolve = async <T>(value: T | Promise<T> | (() => T) | (() => Promise<T>)): Promise<T> =>
@@ -27,7 +27,7 @@ export const run = async (root: CommandDef, hiddenVerbs: SubCommandsDef, argv: r
       }
       if (verb.startsWith("-")) {
         if (asksForHelp(rest)) break;
-        canonicalArgs(rest, await argsOf(command));
+        parseArgs(rest, await argsOf(command));
         throw new UsageError("no command is given");
       }
       const found = verbNamed(verb, command === root ? { ...verbs, ...hiddenVerbs } : verbs);
@@ -40,7 +40,8 @@ export const run = async (root: CommandDef, hiddenVerbs: SubCommandsDef, argv: r
       await writeOut(`${await usage(command, path, 1)}\n`);
       return;
     }
-    await runCommand(command, { rawArgs: canonicalArgs(rest, await argsOf(command)) });
+    const args = parseArgs(rest, await argsOf(command));
+    await command.run?.({ rawArgs: [...rest], args, cmd: command });
   } catch (error) {
     if (error instanceof UsageError) throw new ExitError(`${error.message}; see ${path} --help`, error.exitCode);
     throw error;
@@ -59,6 +60,7 @@ const verbNamed = (verb: string, verbs: SubCommandsDef): SubCommandsDef[string] 
 
 /** The usage of a command, in colours only where a person will see them. */
 const usage = async (command: CommandDef, path: string, descriptor: 1 | 2): Promise<string> => {
+  const { renderUsage } = await import("citty");
   const parentName = path.split(" ").slice(0, -1).join(" ");
   const text = (await renderUsage(command, { meta: { name: parentName } })).replace(/ +$/gm, "").trimEnd();
   return isTerminal(descriptor) && !process.env.NO_COLOR ? text : Bun.stripANSI(text);

@@ -10,7 +10,7 @@
  * (`CODE: message` on stderr), 2 for wrong usage, 3 when there is no engine or no answer in time, 130 after Ctrl-C or SIGTERM. `batch.ts` has
  * the rest of `--batch`.
  */
-import { defineCommand } from "citty";
+
 import type { Meta, Trace } from "../client/client.ts";
 import { TaskEngineError } from "../client/errors.ts";
 import type { JobOptions } from "../client/options.ts";
@@ -24,9 +24,11 @@ import {
   requestTimeoutMs,
 } from "../limits.ts";
 import type { Json } from "../wire/json.ts";
+import { defineCommand } from "./command.ts";
 import { callArgs, type EngineFlags, endpointFrom, keysFrom, numberFrom, timeoutFrom, withEngine } from "./engine.ts";
 import { UsageError } from "./exit.ts";
 import { interruptible } from "./interrupt.ts";
+import { printResult } from "./output.ts";
 import { StatusLine } from "./status-line.ts";
 import { objectFrom, plain, valueFrom } from "./values.ts";
 
@@ -81,7 +83,6 @@ export const sendCommand = defineCommand({
       waitMs: Math.min(job.waitMs, requestTimeoutMs),
       ...(args.verbose && { trace: await tracer() }),
     };
-    const { printResult } = await import("./output.ts");
     await withEngine(endpoint, options, (engine) =>
       interruptible(async (signal) => {
         if (args.batch !== undefined) {

@@ -6,7 +6,7 @@
  * It prints the tasks it has found, each process it starts, and one line when all of them serve.
  * Exit: 0 after a clean stop, 1 if it could not start or go on, 2 for wrong flags, 130 if it was told twice to stop.
  */
-import { defineCommand } from "citty";
+
 import { CertificateError } from "../certificate.ts";
 import { type Config, ConfigError, configFlags, loadConfig } from "../config.ts";
 import { engineFolder } from "../folders.ts";
@@ -16,6 +16,7 @@ import { reachable, rolesOf } from "../supervisor/roles.ts";
 import { onSignals } from "../supervisor/signals.ts";
 import { Supervisor } from "../supervisor/supervisor.ts";
 import { Notifier } from "../systemd/notify.ts";
+import { defineCommand } from "./command.ts";
 import { ExitError } from "./exit.ts";
 
 export const serveCommand = defineCommand({

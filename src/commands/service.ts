@@ -5,8 +5,8 @@
  * Exit: 0 printed or installed, 1 a step of the installation failed, 2 for wrong flags.
  */
 import { resolve } from "node:path";
-import { defineCommand } from "citty";
 import { type Device, devices, isInHome, type UnitOptions, unitText } from "../systemd/unit.ts";
+import { defineCommand } from "./command.ts";
 import { ExitError, UsageError } from "./exit.ts";
 import { writeOut } from "./output.ts";
 

@@ -6,10 +6,11 @@
  * second, on a terminal in the same place, until Ctrl-C or SIGTERM. Exits with 0; 1 when the engine said no, 2 for wrong usage, 3
  * when there is no engine or no answer in time.
  */
-import { defineCommand } from "citty";
+
 import type { EngineStatus } from "../client/client.ts";
 import { watchIntervalMs } from "../limits.ts";
-import { isTerminal } from "../log.ts";
+import { isTerminal } from "../streams.ts";
+import { defineCommand } from "./command.ts";
 import { connectionFrom, endpointFrom, engineArgs, withEngine } from "./engine.ts";
 import { toldToEnd } from "./interrupt.ts";
 import { printResult, stdoutClosed, writeOut } from "./output.ts";

@@ -1,14 +1,13 @@
 /**
- * What citty's parser lets pass in silence is a usage error here: unknown flags, a missing value, a flag given twice, a value
- * for a switch, too many or too few arguments. What remains is handed to citty in a form that it cannot misread:
- * `--name=value` for every flag, then `--`, then the arguments. So `send count -2 3` needs no `--`.
+ * What was typed, as a verb takes it. What parsers like to let pass in silence is a usage error here: unknown flags, a missing value, a
+ * flag given twice, a value for a switch, too many or too few arguments. `send count -2 3` needs no `--`.
  */
-import type { ArgDef, ArgsDef } from "citty";
+import type { ArgDef, ArgsDef, ParsedArgs } from "citty";
 import { UsageError } from "./exit.ts";
 
 /**
- * The last positional takes all that follow when its name ends so; a command finds them in `args._`. A flag may be given
- * again when its `valueHint` ends so; a command finds them by `valuesOf`.
+ * The last positional takes all that follow when its name ends so; a verb finds them in `args._`. A flag may be given again when
+ * its `valueHint` ends so; a verb finds all that was given by `listOf`.
  */
 const variadicSuffix = "...";
 
@@ -21,10 +20,10 @@ export const asksForHelp = (rawArgs: readonly string[]): boolean => {
   return (end < 0 ? rawArgs : rawArgs.slice(0, end)).some((token) => token === "--help" || token === "-h");
 };
 
-/** `rawArgs` in the form for citty. Throws UsageError, which names the flag or the argument. */
-export const canonicalArgs = (rawArgs: readonly string[], definitions: ArgsDef): string[] => {
+/** Flags and positionals by their names, and all positionals as `_`. Throws UsageError, which names the flag or the argument. */
+export const parseArgs = <Args extends ArgsDef>(rawArgs: readonly string[], definitions: Args): ParsedArgs<Args> => {
   const flags = flagsOf(definitions);
-  const values = new Map<string, string[]>();
+  const given: Record<string, string | boolean | string[]> = {};
   const positionals: string[] = [];
   for (let index = 0; index < rawArgs.length; index++) {
     const token = rawArgs[index] ?? "";
@@ -41,11 +40,12 @@ export const canonicalArgs = (rawArgs: readonly string[], definitions: ArgsDef):
     if (flag === undefined) {
       throw new UsageError(`unknown flag ${spelling} (an argument that begins with a dash goes after --)`);
     }
-    const before = values.get(flag.name) ?? [];
-    if (before.length > 0 && !isRepeatable(flag.definition)) throw new UsageError(`${spelling} is given twice`);
+    const before = given[flag.name];
+    const isList = isRepeatable(flag.definition);
+    if (before !== undefined && !isList) throw new UsageError(`${spelling} is given twice`);
     if (flag.definition.type === "boolean") {
       if (inlineValue !== undefined) throw new UsageError(`${spelling} takes no value`);
-      values.set(flag.name, [`--${flag.name}`]);
+      given[flag.name] = true;
       continue;
     }
     const value = inlineValue ?? rawArgs[++index];
@@ -53,22 +53,26 @@ export const canonicalArgs = (rawArgs: readonly string[], definitions: ArgsDef):
       throw new UsageError(`${spelling} needs a value`);
     }
     checkChoice(spelling, value, flag.definition);
-    values.set(flag.name, [...before, `--${flag.name}=${value}`]);
+    given[flag.name] = isList ? [...(Array.isArray(before) ? before : []), value] : value;
   }
   checkPositionals(positionals, definitions);
-  for (const { name, definition } of flags.values()) {
-    if (definition.required === true && !values.has(name)) throw new UsageError(`--${name} is required`);
+  for (const [index, [name]] of positionalsOf(definitions).entries()) {
+    const value = positionals[index];
+    if (value !== undefined) given[name] = value;
   }
-  return [...[...values.values()].flat(), "--", ...positionals];
+  for (const { name, definition } of flags.values()) {
+    if (given[name] !== undefined) continue;
+    if (definition.required === true) throw new UsageError(`--${name} is required`);
+    if (definition.default !== undefined) given[name] = definition.default;
+  }
+  // citty's types know no flag that may be given again.
+  return { ...given, _: positionals } as unknown as ParsedArgs<Args>;
 };
 
-/** All that was given for a flag that may be given again. `canonical`: what `canonicalArgs` gave. */
-export const valuesOf = (canonical: readonly string[], name: string): string[] => {
-  const beginning = `--${name}=`;
-  return canonical
-    .slice(0, canonical.indexOf("--"))
-    .filter((flag) => flag.startsWith(beginning))
-    .map((flag) => flag.slice(beginning.length));
+/** All that was given for a flag that may be given again. */
+export const listOf = (args: Readonly<Record<string, unknown>>, name: string): readonly string[] => {
+  const list = args[name];
+  return Array.isArray(list) ? list : [];
 };
 
 const isRepeatable = (definition: ArgDef): boolean =>
@@ -102,8 +106,11 @@ const checkChoice = (spelling: string, value: string, definition: ArgDef): void 
   throw new UsageError(`${spelling} is ${JSON.stringify(value)}, which is not one of ${definition.options.join(", ")}`);
 };
 
+const positionalsOf = (definitions: ArgsDef): [name: string, definition: ArgDef][] =>
+  Object.entries(definitions).filter(([, { type }]) => type === "positional");
+
 const checkPositionals = (positionals: readonly string[], definitions: ArgsDef): void => {
-  const expected = Object.entries(definitions).filter(([, { type }]) => type === "positional");
+  const expected = positionalsOf(definitions);
   const missing = expected.slice(positionals.length).find(([, { required }]) => required !== false);
   if (missing !== undefined) throw new UsageError(`${missing[0].toUpperCase()} is missing`);
   if (expected.at(-1)?.[0].endsWith(variadicSuffix)) return;

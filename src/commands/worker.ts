@@ -7,7 +7,7 @@
  * what it has moved, by its `onStop`; where there is none, and at a third, the worker ends at once. A task that never awaits keeps it from hearing either; Ctrl-\ (SIGQUIT) ends it even then.
  * Exit: 0 after it has left, 1 if a task file cannot be loaded, 2 for wrong flags, 130 after a second Ctrl-C.
  */
-import { defineCommand } from "citty";
+
 import { isEndpoint } from "../client/endpoint.ts";
 import { TaskEngineError } from "../client/errors.ts";
 import { readClientKeys } from "../client/keys.ts";
@@ -15,6 +15,7 @@ import { StartError } from "../lifecycle.ts";
 import { error, say } from "../log.ts";
 import { onInterrupt } from "../supervisor/signals.ts";
 import type { SocketOptions } from "../zmq/options.ts";
+import { defineCommand } from "./command.ts";
 import { type EngineFlags, keyArgs, keysFrom } from "./engine.ts";
 import { ExitError, UsageError } from "./exit.ts";
 

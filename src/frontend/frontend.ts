@@ -4,7 +4,7 @@
  * thread but theirs.
  *
  * The Unix socket has the address for its name and no file: like the port it is there for everybody of the network namespace, and for
- * as long as its process lives. A client takes it for the port's if it is of the same user.
+ * as long as its process lives. A client takes it for the port's if it is of the same user, or of its own.
  */
 import { isLoopback } from "../exposure.ts";
 import { endlessBytesMin, envelopeFramesMax, localRequestorsMax, messageFramesMax } from "../limits.ts";

@@ -5,7 +5,6 @@
  * Whoever connects makes it and hands it over; its length is sealed, so that nobody can take pages from under who reads them.
  */
 import { type Pointer, toArrayBuffer } from "bun:ffi";
-import { fstatSync } from "node:fs";
 import { localRingBytes } from "../limits.ts";
 import { cString, libc, pinnedBytes } from "../zmq/libc.ts";
 
@@ -17,6 +16,8 @@ const getSeals = 1034; // F_GET_SEALS
 const noSeals = 1; // F_SEAL_SEAL
 const noShrinking = 2; // F_SEAL_SHRINK
 const noGrowing = 4; // F_SEAL_GROW
+
+const fromEnd = 2; // SEEK_END, lseek(2)
 
 /** Memory in usual pages: large ones have a file system of their own, and may be missing when they are used. */
 const usualMemory = 0x01021994n; // TMPFS_MAGIC, statfs(2)
@@ -94,7 +95,7 @@ const isReliable = (descriptor: number): boolean => {
   const seals = libc.fcntl(descriptor, getSeals, 0);
   if (seals < 0 || (seals & noShrinking) === 0) return false;
   if (libc.fstatfs(descriptor, fileSystem) !== 0 || fileSystem[0] !== usualMemory) return false;
-  return fstatSync(descriptor).size === memoryBytes;
+  return Number(libc.lseek(descriptor, 0, fromEnd)) === memoryBytes;
 };
 
 interface Part {

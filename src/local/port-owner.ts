@@ -1,5 +1,5 @@
 /** Who listens at a TCP port of this machine. */
-import { readFileSync } from "node:fs";
+import { fs } from "../node.ts";
 
 const listening = "0A"; // TCP_LISTEN, as /proc/net/tcp has it, proc(5)
 const anyAddress = "00000000";
@@ -17,7 +17,7 @@ export const portOwner = (host: string, port: number): number | null => {
 
 const linesOf = (path: string): string[] => {
   try {
-    return readFileSync(path, "latin1").split("\n");
+    return fs().readFileSync(path, "latin1").split("\n");
   } catch {
     return [];
   }

@@ -1,5 +1,5 @@
 /** Unix sockets by their descriptors, unix(7). */
-import { readFileSync } from "node:fs";
+import { fs } from "../node.ts";
 import { cString, libc, nameOf, pollEntries, pollHangUp, pollReturnedOffset, socketOption } from "../zmq/libc.ts";
 import { type Memory, makeMemory, mapMemory } from "./memory.ts";
 import { receiveDescriptor, sendDescriptor } from "./passing.ts";
@@ -118,7 +118,7 @@ export const peerUid = (descriptor: number): number | null => credentialsOf(desc
 /** Whether a process was stopped by a signal or a debugger, proc(5). The name before its state may have any character. */
 export const isHalted = (pid: number): boolean => {
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    const stat = fs().readFileSync(`/proc/${pid}/stat`, "latin1");
     return /^[Tt]/.test(stat.slice(stat.lastIndexOf(")") + 2));
   } catch {
     return false; // It has ended: of that the connection tells.

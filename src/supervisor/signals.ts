@@ -1,7 +1,7 @@
 /** The signals that stop the engine, and the one that renews its task workers. */
-import { closeSync, openSync, readFileSync } from "node:fs";
 import { interruptEchoMs } from "../limits.ts";
-import { isTerminal } from "../log.ts";
+import { fs } from "../node.ts";
+import { isTerminal } from "../streams.ts";
 
 /**
  * For the rest of the process's life: calls `stop` for each SIGINT and SIGTERM that is meant, and `reload` for SIGHUP.
@@ -31,7 +31,7 @@ export const onInterrupt = (interrupt: () => void): void => {
 
 const hasTerminal = (): boolean => {
   try {
-    closeSync(openSync("/dev/tty", "r"));
+    fs().closeSync(fs().openSync("/dev/tty", "r"));
     return true;
   } catch {
     return false;
@@ -40,7 +40,7 @@ const hasTerminal = (): boolean => {
 
 /** Whether whoever started this process wants it to ignore SIGHUP, as nohup does. proc_pid_status(5): bit 0 is signal 1. */
 const isHangUpIgnored = (): boolean => {
-  const [, mask = "0"] = /^SigIgn:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "utf8")) ?? [];
+  const [, mask = "0"] = /^SigIgn:\s*([0-9a-f]+)$/m.exec(fs().readFileSync("/proc/self/status", "utf8")) ?? [];
   return (BigInt(`0x${mask}`) & 1n) === 1n;
 };
 
@@ -51,7 +51,8 @@ const isHangUpIgnored = (): boolean => {
 const isUnderLauncher = (): boolean => {
   if (!isTerminal(0)) return false;
   // proc_pid_stat(5): the name in parentheses may hold anything; behind it come state, parent, process group.
-  const [, , group] = readFileSync("/proc/self/stat", "utf8")
+  const [, , group] = fs()
+    .readFileSync("/proc/self/stat", "utf8")
     .replace(/^.*\) /s, "")
     .split(" ");
   return Number(group) !== process.pid;

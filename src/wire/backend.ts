@@ -36,7 +36,7 @@ const readySchema = v.object({
   id: v.pipe(v.string(), v.nonEmpty(), v.maxLength(nameLengthMax)),
   pid: v.pipe(v.number(), v.integer()),
   /** Without the prefix `task_`, with its policy if it has one; a data worker has none. */
-  tasks: v.pipe(v.array(v.union([name, v.strictObject({ name, ...policyRows })])), v.maxLength(workerTasksMax)),
+  tasks: v.pipe(v.array(v.union([name, v.strictObject({ name, ...policyRows() })])), v.maxLength(workerTasksMax)),
   /** Where requestors reach this worker directly, or subscribers its data; empty for nowhere. */
   endpoint: v.pipe(v.string(), v.maxLength(256)),
   /** Its supervisor will say, when it dies, which of its jobs it had begun last, and can kill it. */
@@ -177,7 +177,7 @@ const decode = <Schema extends HeaderSchema>(
   const schema = typeof value.type === "string" ? schemas.get(value.type) : undefined;
   if (schema === undefined) return badFrame("HEADER.type", `not one of ${[...schemas.keys()].join(", ")}`);
   const plain = plainHeaders.get(schema.entries.type.literal)?.(value) as v.InferOutput<Schema> | undefined;
-  const header = plain ?? checkFrame(schema, value, "HEADER");
+  const header = plain ?? checkFrame(() => schema, value, "HEADER");
   if (header instanceof ProtocolError) return header;
   const shape = shapeOf(header);
   if (bodies.length !== shape.bodies) {

@@ -7,6 +7,7 @@ import { errorMessageLengthMax, frameBytesMax, nameLengthMax, serialLengthMax } 
 import { type ErrorBody, type ErrorCode, ProtocolError } from "./errors.ts";
 import { type Frame, isLonger, sizeOf } from "./frame.ts";
 import { type Json, JsonError, type JsonObject, jsonText, parseJson, quoted } from "./json.ts";
+import { lazily } from "./lazily.ts";
 import { plainMeta, plainTask, plainTaskWithoutOptions } from "./plain.ts";
 import { optionsSchema, type TaskOptions } from "./policy.ts";
 
@@ -16,40 +17,48 @@ export type ProtocolVersion = (typeof protocolVersions)[number];
 /** seconds since 1970, with fractions: a frame's `pack`. */
 export type PackSeconds = number;
 
-const name = v.pipe(v.string(), v.nonEmpty(), v.maxLength(nameLengthMax));
+const name = lazily(() => v.pipe(v.string(), v.nonEmpty(), v.maxLength(nameLengthMax)));
 
-export const metaSchema = v.object({
-  id: v.pipe(v.string(), v.maxLength(nameLengthMax)),
-  role: v.pipe(v.string(), v.maxLength(nameLengthMax)),
-  version: v.union([v.number(), v.string()]),
-  type: v.string(),
-  pack: v.number(),
-  serial: v.optional(v.pipe(v.string(), v.nonEmpty(), v.maxLength(serialLengthMax))),
-});
+export const metaSchema = lazily(() =>
+  v.object({
+    id: v.pipe(v.string(), v.maxLength(nameLengthMax)),
+    role: v.pipe(v.string(), v.maxLength(nameLengthMax)),
+    version: v.union([v.number(), v.string()]),
+    type: v.string(),
+    pack: v.number(),
+    serial: v.optional(v.pipe(v.string(), v.nonEmpty(), v.maxLength(serialLengthMax))),
+  }),
+);
 
-export const taskSchema = v.object({
-  task: name,
-  args: v.array(v.unknown()),
-  kwargs: v.custom<JsonObject>(
-    (value) => typeof value === "object" && value !== null && !Array.isArray(value),
-    "Invalid type: Expected Object",
-  ),
-  pack: v.number(),
-});
+export const taskSchema = lazily(() =>
+  v.object({
+    task: name(),
+    args: v.array(v.unknown()),
+    kwargs: v.custom<JsonObject>(
+      (value) => typeof value === "object" && value !== null && !Array.isArray(value),
+      "Invalid type: Expected Object",
+    ),
+    pack: v.number(),
+  }),
+);
 
 /** v0.2; to v0.1 `options` are a field like any other that it does not know. */
-export const taskSchemaWithOptions = v.object({ ...taskSchema.entries, options: v.optional(optionsSchema) });
+export const taskSchemaWithOptions = lazily(() =>
+  v.object({ ...taskSchema().entries, options: v.optional(optionsSchema()) }),
+);
 
-export const dataSchema = v.object({
-  data: v.custom<Json>((value) => value !== undefined, "Invalid key: Expected a value"),
-  pack: v.number(),
-  /** v0.2; without it META's `id` is the topic. */
-  topic: v.optional(name),
-});
+export const dataSchema = lazily(() =>
+  v.object({
+    data: v.custom<Json>((value) => value !== undefined, "Invalid key: Expected a value"),
+    pack: v.number(),
+    /** v0.2; without it META's `id` is the topic. */
+    topic: v.optional(name()),
+  }),
+);
 
 /** What recognizes most frames of these without valibot. */
-const plainOf: ReadonlyMap<v.GenericSchema, (frame: JsonObject) => unknown> = new Map<
-  v.GenericSchema,
+const plainOf: ReadonlyMap<() => v.GenericSchema, (frame: JsonObject) => unknown> = new Map<
+  () => v.GenericSchema,
   (frame: JsonObject) => unknown
 >([
   [metaSchema, plainMeta],
@@ -110,13 +119,13 @@ export const badFrame = (label: string, problem: string): ProtocolError =>
 
 /** Holds `value` against `schema`; an error names the frame and the field: `META.pack: …`. */
 export const checkFrame = <Schema extends v.GenericSchema>(
-  schema: Schema,
+  schema: () => Schema,
   value: unknown,
   label: string,
 ): v.InferOutput<Schema> | ProtocolError => {
   const plain = plainOf.get(schema)?.(value as JsonObject);
   if (plain !== undefined) return plain;
-  const result = v.safeParse(schema, value, { abortEarly: true });
+  const result = v.safeParse(schema(), value, { abortEarly: true });
   if (result.success) return result.output;
   const [issue] = result.issues;
   const path = v.getDotPath(issue);

@@ -8,6 +8,7 @@
  */
 import { jsonDepthMax } from "../limits.ts";
 import type { Frame } from "./frame.ts";
+import { lazily } from "./lazily.ts";
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 export type JsonObject = { [key: string]: Json };
@@ -25,7 +26,7 @@ const exactText = `±${Number.MAX_SAFE_INTEGER}`;
 /** JSON.stringify writes whole numbers from here on with an exponent, which marks them as inexact. */
 const exponentFrom = 1e21;
 
-const strictUtf8 = new TextDecoder("utf-8", { fatal: true });
+const strictUtf8 = lazily(() => new TextDecoder("utf-8", { fatal: true }));
 
 /** The text of a frame. Throws JsonError where it is not UTF-8. */
 export const decodeUtf8 = (bytes: Uint8Array): string => {
@@ -33,7 +34,7 @@ export const decodeUtf8 = (bytes: Uint8Array): string => {
   // The lax decoder is the quick one. It marks what it could not read; only then is it worth asking whether the mark was sent.
   if (!text.includes("\ufffd")) return text;
   try {
-    strictUtf8.decode(bytes);
+    strictUtf8().decode(bytes);
   } catch {
     throw new JsonError("not UTF-8");
   }

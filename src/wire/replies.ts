@@ -4,6 +4,7 @@ import { type ErrorBody, type ErrorCode, ProtocolError } from "./errors.ts";
 import { type Frame, textOf } from "./frame.ts";
 import { badFrame, checkFrame, decodeMeta, decodeObject, type Meta, metaText } from "./frames.ts";
 import type { Json } from "./json.ts";
+import { lazily } from "./lazily.ts";
 import { plainResult } from "./plain.ts";
 
 /** One part of a batch's answer. */
@@ -19,13 +20,15 @@ export type Reply =
   | { readonly kind: "keepAlive"; readonly meta: Meta; readonly deadmanMs: number }
   | { readonly kind: "error"; readonly meta: Meta; readonly error: ErrorBody };
 
-const keepAliveSchema = v.object({ deadmanMs: v.pipe(v.number(), v.minValue(1)) });
-const errorBodySchema = v.object({ code: v.string(), message: v.string() });
-export const replyDataSchema = v.object({
-  data: v.optional(v.unknown()),
-  error: v.optional(errorBodySchema),
-  pack: v.number(),
-});
+const keepAliveSchema = lazily(() => v.object({ deadmanMs: v.pipe(v.number(), v.minValue(1)) }));
+const errorBodySchema = lazily(() => v.object({ code: v.string(), message: v.string() }));
+export const replyDataSchema = lazily(() =>
+  v.object({
+    data: v.optional(v.unknown()),
+    error: v.optional(errorBodySchema()),
+    pack: v.number(),
+  }),
+);
 
 /** Any frames in, a reply or the reason why it is none out; never an exception. */
 export const decodeReply = (frames: readonly Frame[]): Reply | ProtocolError => {

@@ -22,6 +22,7 @@ import {
   taskSchema,
   taskSchemaWithOptions,
 } from "./frames.ts";
+import { lazily } from "./lazily.ts";
 
 /** One TASK frame of a request: what it says, and the frame to hand on as it came. */
 export interface TaskPart {
@@ -40,18 +41,20 @@ export type Request =
   | { readonly kind: "keepAlive"; readonly meta: Meta & { readonly serial: string } }
   | { readonly kind: "control"; readonly meta: Meta; readonly control: Control };
 
-const controlSchema = v.variant("command", [
-  v.object({ command: v.literal("status") }),
-  v.object({ command: v.literal("tasks") }),
-  v.object({ command: v.literal("cancel"), serial: v.pipe(v.string(), v.nonEmpty(), v.maxLength(serialLengthMax)) }),
-  v.object({ command: v.literal("get"), topic: v.pipe(v.string(), v.nonEmpty(), v.maxLength(nameLengthMax)) }),
-  v.object({
-    command: v.literal("estop"),
-    reason: v.optional(v.pipe(v.string(), v.maxLength(stopReasonLengthMax)), ""),
-  }),
-  v.object({ command: v.literal("reset") }),
-]);
-export type Control = v.InferOutput<typeof controlSchema>;
+const controlSchema = lazily(() =>
+  v.variant("command", [
+    v.object({ command: v.literal("status") }),
+    v.object({ command: v.literal("tasks") }),
+    v.object({ command: v.literal("cancel"), serial: v.pipe(v.string(), v.nonEmpty(), v.maxLength(serialLengthMax)) }),
+    v.object({ command: v.literal("get"), topic: v.pipe(v.string(), v.nonEmpty(), v.maxLength(nameLengthMax)) }),
+    v.object({
+      command: v.literal("estop"),
+      reason: v.optional(v.pipe(v.string(), v.maxLength(stopReasonLengthMax)), ""),
+    }),
+    v.object({ command: v.literal("reset") }),
+  ]),
+);
+export type Control = v.InferOutput<ReturnType<typeof controlSchema>>;
 const controlCommands = ["status", "tasks", "get", "cancel", "estop", "reset"] as const;
 
 /** A request that could not be understood, and as much of its META as could be, so that the answer finds its question. */
@@ -104,7 +107,8 @@ const decodeBody = (meta: Meta, frames: readonly Frame[]): Request | BadRequest 
     const value = decodeObject(frame, label);
     if (value instanceof ProtocolError) return bad(meta, value);
     if ("task" in value) {
-      const task = checkFrame(meta.version === 0.1 ? taskSchema : taskSchemaWithOptions, value, "TASK");
+      const task =
+        meta.version === 0.1 ? checkFrame(taskSchema, value, "TASK") : checkFrame(taskSchemaWithOptions, value, "TASK");
       if (task instanceof ProtocolError) return bad(meta, inFrame(index, frames.length, task));
       parts.push({ name: taskName(task.task), task: task as Task, frame });
       continue;

@@ -13,7 +13,7 @@ const definitionSchema = v.strictObject({
   run: v.custom<TaskFunction>((value) => typeof value === "function", "must be a function"),
   args: v.optional(schema),
   kwargs: v.optional(schema),
-  ...policyRows,
+  ...policyRows(),
   // Of the wire's policy it is a flag; what is to be run only the task's process has.
   onStop: v.optional(v.custom<StopFunction>((value) => typeof value === "function", "must be a function")),
 });

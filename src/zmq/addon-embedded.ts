@@ -55,7 +55,12 @@ const fileOnDisk = ({ path: embeddedPath, digest }: EmbeddedLibrary): string | n
 /** The folder in the temporary folder that is this user's alone. Throws if somebody else has taken its name. */
 const privateFolder = (): string => {
   const folder = join(tmpdir(), `task-engine-${process.geteuid?.()}`);
-  if (lstatSync(folder, { throwIfNoEntry: false }) === undefined) mkdirSync(folder, { mode: 0o700 });
+  try {
+    mkdirSync(folder, { mode: 0o700 });
+  } catch (failure) {
+    // Another process may have made it just now.
+    if ((failure as NodeJS.ErrnoException).code !== "EEXIST") throw failure;
+  }
   const stats = lstatSync(folder);
   if (!stats.isDirectory() || !isOnlyOurs(stats)) throw new Error(`${folder} is not this user's alone`);
   return folder;

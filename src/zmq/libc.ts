@@ -25,6 +25,8 @@ const { symbols: libc } = dlopen("libc.so.6", {
   recvmsg: { args: ["int", "ptr", "int"], returns: "int" },
   memfd_create: { args: ["ptr", "u32"], returns: "int" },
   fstatfs: { args: ["int", "ptr"], returns: "int" },
+  lseek: { args: ["int", "i64", "int"], returns: "i64" },
+  access: { args: ["ptr", "int"], returns: "int" },
   ftruncate: { args: ["int", "i64"], returns: "int" },
   mmap: { args: ["ptr", "usize", "int", "int", "int", "i64"], returns: "ptr" },
   munmap: { args: ["ptr", "usize"], returns: "int" },
@@ -81,6 +83,11 @@ export const cString = (text: string): Buffer => Buffer.from(`${text}\0`);
 
 /** Only for the length of a call whose caller holds `bytes`: what nothing refers to is collected, and its address is dead. */
 export const addressOf = (bytes: Uint8Array | Int32Array | BigInt64Array | BigUint64Array): Pointer => ptr(bytes);
+
+const exists = 0; // F_OK, access(2)
+
+/** Whether a path leads to anything. */
+export const isThere = (path: string): boolean => libc.access(cString(path), exists) === 0;
 
 const pinned: ArrayBuffer[] = [];
 

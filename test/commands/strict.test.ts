@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { ArgsDef } from "citty";
 import { UsageError } from "../../src/commands/exit.ts";
-import { asksForHelp, canonicalArgs, valuesOf } from "../../src/commands/strict.ts";
+import { asksForHelp, listOf, parseArgs } from "../../src/commands/strict.ts";
 
 const definitions: ArgsDef = {
   task: { type: "positional" },
@@ -11,10 +11,11 @@ const definitions: ArgsDef = {
   verbose: { type: "boolean" },
 };
 
-const parse = (line: string): string[] => canonicalArgs(line.split(" "), definitions);
+/** What a verb finds, without what was not given. */
+const parse = (line: string): object => ({ ...parseArgs(line.split(" "), definitions) });
 const complaint = (line: string, known: ArgsDef = definitions): string => {
   try {
-    canonicalArgs(line === "" ? [] : line.split(" "), known);
+    parseArgs(line === "" ? [] : line.split(" "), known);
   } catch (error) {
     if (error instanceof UsageError) return error.message;
     throw error;
@@ -23,19 +24,25 @@ const complaint = (line: string, known: ArgsDef = definitions): string => {
 };
 
 test.each([
-  ["count 2 3", "-- count 2 3"],
-  ["count -2 3 -.5 -1e3", "-- count -2 3 -.5 -1e3"],
-  ["count - 3", "-- count - 3"],
-  ["--verbose count 2", "--verbose -- count 2"],
-  ["count --worker-port 5 2", "--worker-port=5 -- count 2"],
-  ["count --worker-port=5=6", "--worker-port=5=6 -- count"],
-  ["count --worker-port -5", "--worker-port=-5 -- count"],
-  ["count -p 5", "--worker-port=5 -- count"],
-  ["count --mode fast", "--mode=fast -- count"],
-  ["count -- --verbose --help", "-- count --verbose --help"],
-  ["-- count -- x", "-- count -- x"],
-])("%s is understood as %s", (line, canonical) => {
-  expect(parse(line).join(" ")).toBe(canonical);
+  ["count 2 3", { task: "count", "args...": "2", _: ["count", "2", "3"] }],
+  ["count -2 3 -.5 -1e3", { task: "count", "args...": "-2", _: ["count", "-2", "3", "-.5", "-1e3"] }],
+  ["count - 3", { task: "count", "args...": "-", _: ["count", "-", "3"] }],
+  ["--verbose count 2", { verbose: true, task: "count", "args...": "2", _: ["count", "2"] }],
+  ["count --worker-port 5 2", { "worker-port": "5", task: "count", "args...": "2", _: ["count", "2"] }],
+  ["count --worker-port=5=6", { "worker-port": "5=6", task: "count", _: ["count"] }],
+  ["count --worker-port -5", { "worker-port": "-5", task: "count", _: ["count"] }],
+  ["count -p 5", { "worker-port": "5", task: "count", _: ["count"] }],
+  ["count --mode fast", { mode: "fast", task: "count", _: ["count"] }],
+  ["count -- --verbose --help", { task: "count", "args...": "--verbose", _: ["count", "--verbose", "--help"] }],
+  ["-- count -- x", { task: "count", "args...": "--", _: ["count", "--", "x"] }],
+])("%s is understood as %j", (line, understood) => {
+  expect(parse(line)).toEqual(understood);
+});
+
+test("a flag that is not given has its default, where its verb has one", () => {
+  const known: ArgsDef = { grace: { type: "string", default: "100" }, speed: { type: "string" } };
+  expect({ ...parseArgs([], known) }).toEqual(expect.objectContaining({ grace: "100" }));
+  expect({ ...parseArgs(["--grace", "5"], known) }).toEqual(expect.objectContaining({ grace: "5" }));
 });
 
 test.each([
@@ -64,12 +71,12 @@ describe("arguments beyond those that are taken", () => {
 });
 
 test("a flag whose hint says so may be given again, and all its values are found", () => {
-  const canonical = canonicalArgs(["--on-stop", "a", "--on-stop=b=c", "--on-stop", "", "--", "--on-stop=d"], {
+  const args = parseArgs(["--on-stop", "a", "--on-stop=b=c", "--on-stop", "", "--", "--on-stop=d"], {
     "args...": { type: "positional", required: false },
     "on-stop": { type: "string", valueHint: "task..." },
   });
-  expect(valuesOf(canonical, "on-stop")).toEqual(["a", "b=c", ""]);
-  expect(valuesOf(canonical, "on")).toEqual([]);
+  expect(listOf(args, "on-stop")).toEqual(["a", "b=c", ""]);
+  expect(listOf(args, "on")).toEqual([]);
 });
 
 test("a required flag that is missing is named", () => {

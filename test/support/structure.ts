@@ -12,6 +12,8 @@ const base = [
   "config.ts",
   "limits.ts",
   "log.ts",
+  "node.ts",
+  "streams.ts",
   "pulse.ts",
   "channel.ts",
   "lifecycle.ts",

@@ -70,7 +70,7 @@ test("a META that is plainly one is what valibot makes of it, and any other vali
   fc.assert(
     fc.property(
       metas,
-      agree(metaSchema, plainMeta, () => true),
+      agree(metaSchema(), plainMeta, () => true),
     ),
     { numRuns: 3_000 },
   );
@@ -80,12 +80,12 @@ test("a TASK that is plainly one is what valibot makes of it, and any other vali
   fc.assert(
     fc.property(
       tasks,
-      agree(taskSchema, plainTask, () => true),
+      agree(taskSchema(), plainTask, () => true),
     ),
     { numRuns: 3_000 },
   );
   const hasNone = ({ options }: JsonObject): boolean => options === undefined;
-  fc.assert(fc.property(tasks, agree(taskSchemaWithOptions, plainTaskWithoutOptions, hasNone)), { numRuns: 3_000 });
+  fc.assert(fc.property(tasks, agree(taskSchemaWithOptions(), plainTaskWithoutOptions, hasNone)), { numRuns: 3_000 });
 });
 
 const answers = fc.record(
@@ -100,7 +100,7 @@ const answers = fc.record(
 
 test("a DATA that is plainly a result is what valibot makes of it, and any other is an error or none", () => {
   const isResult = ({ data, error }: JsonObject): boolean => data !== undefined && error === undefined;
-  fc.assert(fc.property(answers, agree(replyDataSchema, plainResult, isResult)), { numRuns: 3_000 });
+  fc.assert(fc.property(answers, agree(replyDataSchema(), plainResult, isResult)), { numRuns: 3_000 });
 });
 
 const jobId = fc.oneof(

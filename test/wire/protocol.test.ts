@@ -60,7 +60,7 @@ describe("the examples of", () => {
       new Set(["ack", "batch", "progress", "keepAlive", "error"]),
     );
     const [status] = replies.flatMap((reply) =>
-      !(reply instanceof ProtocolError) && reply.kind === "ack" && v.is(statusSchema, reply.data) ? [reply] : [],
+      !(reply instanceof ProtocolError) && reply.kind === "ack" && v.is(statusSchema(), reply.data) ? [reply] : [],
     );
     expect(status).toBeDefined();
     for (const reply of replies) {
@@ -108,7 +108,7 @@ test("the limits have the numbers of the source", () => {
 });
 
 test("the options of a TASK are those of the source", () => {
-  expect(rows("Limits of a job").map(([key]) => key)).toEqual(Object.keys(optionsSchema.entries));
+  expect(rows("Limits of a job").map(([key]) => key)).toEqual(Object.keys(optionsSchema().entries));
   expect(page).toContain(`whole number, 0 to ${limits.priorityMax}; ${limits.priorityDefault} if it is not said`);
   expect(page).toContain(`1 to ${limits.durationMsMax}`);
   expect(page).toContain(`${limits.deadmanMsMin} to ${limits.durationMsMax}`);
