@@ -36,7 +36,7 @@ export class Emergency {
       const line = `EMERGENCY STOP by ${asked.user ?? "a requestor"}: ${reason || "no reason given"}`;
       effects.push({ to: "log", line });
     }
-    const body = encodeData({ data: { stopped: { ...stopped } }, pack: packNow() });
+    const body = encodeData({ stopped: { ...stopped } });
     return [
       ...effects,
       ...this.refuseResets("STOPPED", stoppedMessage(stopped)),
@@ -62,7 +62,7 @@ export class Emergency {
     if (this.#isAhead) return [];
     this.#stopped = null;
     const ended = this.jobs.resume(now);
-    const body = encodeData({ data: { stopped: null }, pack: packNow() });
+    const body = encodeData({ stopped: null });
     return [...ended, ...this.#takeResets().map((asked) => this.requests.acknowledge(asked, body))];
   }
 

@@ -7,6 +7,7 @@ import type { ErrorCode } from "../wire/errors.ts";
 import type { Frame } from "../wire/frame.ts";
 import type { Meta } from "../wire/frames.ts";
 import type { Policy, TaskOptions } from "../wire/policy.ts";
+import type { Asker } from "./requests.ts";
 import type { Worker } from "./workers.ts";
 
 /** One message of a requestor that waits for its one terminal reply: one job, or as many as a batch has parts. */
@@ -15,8 +16,8 @@ export interface Request {
   /** The name that its key is known by; null where nobody is known. */
   readonly user: string | null;
   readonly meta: Pick<Meta, "version" | "serial">;
-  /** Under which it is found again; null without a serial. */
-  readonly key: string | null;
+  /** With whom it is found again by its serial; null without one. */
+  readonly asker: Asker | null;
   /** How many jobs it has, and the bytes of all of them: so much of its client's share. */
   readonly parts: number;
   readonly bytes: number;
@@ -62,7 +63,7 @@ export interface Draft {
   /** What its task's definition says: of two limits the tighter one holds. */
   readonly policy: Policy;
   /** Of `safe`: how the job has ended that it is for. */
-  readonly why?: Stop;
+  readonly why?: Stop | undefined;
 }
 
 export interface Job extends Draft {
@@ -107,7 +108,15 @@ export const createJob = (
   { request, part }: Pick<Job, "request" | "part">,
   now: number,
 ): Job => ({
-  ...draft,
+  // One by one: to spread a draft takes as long as all the rest.
+  kind: draft.kind,
+  name: draft.name,
+  queue: draft.queue,
+  body: draft.body,
+  bytes: draft.bytes,
+  options: draft.options,
+  policy: draft.policy,
+  why: draft.why,
   id,
   priority: draft.options.priority ?? priorityDefault,
   acceptedAt: now,

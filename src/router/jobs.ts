@@ -238,6 +238,7 @@ export class Jobs {
   /** The newest of one task and key is the one that is wanted: it takes the place of one that waits. */
   #supersede(job: Job, now: number): Effect[] {
     const { latest } = job.options;
+    if (latest === undefined) return [];
     const endsRunning = typeof latest === "object" && latest.abort === true;
     return this.endings.latest.before(job).flatMap((older) => {
       if (older.worker !== null) older.isReplaced = true;

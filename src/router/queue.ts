@@ -119,7 +119,8 @@ export class JobQueues {
 
   /** False where it was neither queued nor parked. */
   remove(job: Job): boolean {
-    if (!this.#jobs.delete(job)) return false;
+    // What a worker has, and what has ended, is not here.
+    if (job.state === "held" || job.state === "ended" || !this.#jobs.delete(job)) return false;
     this.#bytes -= job.bytes;
     const queue = job.state === "queued" ? this.#queues.get(job.queue) : undefined;
     queue?.remove(job);

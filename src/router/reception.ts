@@ -4,7 +4,7 @@
 import { Access } from "../access/access.ts";
 import type { Requestor } from "../wire/envelope.ts";
 import { type Frame, sizeOf } from "../wire/frame.ts";
-import { encodeData, packNow } from "../wire/frames.ts";
+import { encodeData } from "../wire/frames.ts";
 import type { Json } from "../wire/json.ts";
 import type { BadRequest, Control, Request, TaskPart } from "../wire/requests.ts";
 import { refusalOfRequest } from "../wire/rights.ts";
@@ -75,7 +75,7 @@ export class Reception {
   }
 
   #control(asked: Asked, control: Control, now: number): Effect[] {
-    const answer = (data: Json): Effect[] => [this.requests.acknowledge(asked, encodeData({ data, pack: packNow() }))];
+    const answer = (data: Json): Effect[] => [this.requests.acknowledge(asked, encodeData(data))];
     switch (control.command) {
       case "tasks":
         return answer(reportTasks(this.catalogue, this.workers));
@@ -133,8 +133,9 @@ export class Reception {
         const message = `no task ${JSON.stringify(name)} is registered; \`task-engine tasks\` lists those that are`;
         return [this.requests.refuse(asked, "UNKNOWN_TASK", message)];
       }
-      const options = (asked.meta.version === 0.1 ? undefined : task.options) ?? noOptions;
-      drafts.push({ kind: "task", ...known, body: frame, bytes: sizeOf(frame), options });
+      const options = (asked.meta.version === 0.1 ? undefined : task?.options) ?? noOptions;
+      const { queue, policy } = known;
+      drafts.push({ kind: "task", name: known.name, queue, body: frame, bytes: sizeOf(frame), options, policy });
     }
     const { stopped } = this.emergency;
     if (stopped !== null && drafts.some(isStoppable)) {

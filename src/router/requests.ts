@@ -4,10 +4,10 @@
  */
 import { Shares } from "../access/shares.ts";
 import { batchResultBytesMax, bytesPerClientMax, jobsPerClientMax, progressIntervalMs } from "../limits.ts";
-import { type Requestor, rememberLast } from "../wire/envelope.ts";
+import type { Requestor } from "../wire/envelope.ts";
 import type { ErrorBody, ErrorCode } from "../wire/errors.ts";
 import { type Frame, sizeOf } from "../wire/frame.ts";
-import { encodeData, encodeError, type Meta, packNow } from "../wire/frames.ts";
+import { encodeData, encodeError, type Meta } from "../wire/frames.ts";
 import { asBuffer } from "../wire/json.ts";
 import { encodeReplyMeta, partFromError } from "../wire/replies.ts";
 import type { Effect } from "./effects.ts";
@@ -23,8 +23,18 @@ export interface Asked {
   readonly meta: Pick<Meta, "version" | "serial">;
 }
 
+/** One of those who have open requests with serials. */
+export interface Asker {
+  /** Who it is, and where: what tells it from all others. */
+  readonly key: string;
+  /** By their serials. */
+  readonly requests: Map<string, Request>;
+}
+
 export class Requests {
-  readonly #bySerial = new Map<string, Request>();
+  readonly #askers = new Map<string, Asker>();
+  /** Requests of one come in rows: its key is made once for each. */
+  #last: { readonly requestor: Requestor; readonly user: string | null; readonly asker: Asker } | null = null;
   /** Those that end when their requestor is gone, by the key of its connection. */
   readonly #guarded = new Multimap<string, Request>();
   readonly #shares = new Shares({ jobs: jobsPerClientMax, bytes: bytesPerClientMax });
@@ -42,9 +52,10 @@ export class Requests {
    */
   open(asked: Asked, parts: number, bytes: number, deadmanMs: number, now: number): Request | ErrorBody {
     const { requestor, user, meta } = asked;
-    const key = meta.serial === undefined ? null : keyOf(asked, meta.serial);
-    if (key !== null && this.#bySerial.has(key)) {
-      const message = `META.serial: ${JSON.stringify(meta.serial)} is the serial of a request that is not answered yet`;
+    const { serial } = meta;
+    const asker = serial === undefined ? null : this.#askerOf(asked);
+    if (serial !== undefined && asker?.requests.has(serial) === true) {
+      const message = `META.serial: ${JSON.stringify(serial)} is the serial of a request that is not answered yet`;
       return { code: "BAD_FRAME", message };
     }
     const share = this.#shares.take(requestor.peer, user, parts, bytes);
@@ -53,7 +64,7 @@ export class Requests {
       requestor,
       user,
       meta,
-      key,
+      asker,
       parts,
       bytes,
       share,
@@ -65,7 +76,10 @@ export class Requests {
       aliveAt: now,
       deadmanMs,
     };
-    if (key !== null) this.#bySerial.set(key, request);
+    if (serial !== undefined && asker !== null) {
+      if (asker.requests.size === 0) this.#askers.set(asker.key, asker);
+      asker.requests.set(serial, request);
+    }
     if (deadmanMs < Number.POSITIVE_INFINITY) this.#guarded.add(requestor.peer, request);
     return request;
   }
@@ -81,12 +95,14 @@ export class Requests {
   }
 
   find(asked: Pick<Asked, "requestor" | "user">, serial: string): Request | undefined {
-    return this.#bySerial.get(keyOf(asked, serial));
+    return this.#askerOf(asked).requests.get(serial);
   }
 
   /** Of all requestors: serials are only unique for each. */
   findAll(serial: string): Request[] {
-    return [...this.#bySerial.values()].filter((request) => request.meta.serial === serial);
+    return [...this.#askers.values()]
+      .map(({ requests }) => requests.get(serial))
+      .filter((found) => found !== undefined);
   }
 
   /** Takes a job's end; gives the reply if the request is complete by it. */
@@ -116,7 +132,7 @@ export class Requests {
 
   /** Tells its requestor how often it has to say that it is there. */
   askKeepAlive(request: Request): Effect {
-    const body = encodeData({ data: { deadmanMs: request.deadmanMs }, pack: packNow() });
+    const body = encodeData({ deadmanMs: request.deadmanMs });
     return interimReply(request, "KEEPALIVE", this.routerId, body);
   }
 
@@ -143,7 +159,7 @@ export class Requests {
     if (now - request.progressAt < progressIntervalMs) return [];
     request.progressAt = now;
     const total = request.results.length;
-    const body = encodeData({ data: { done: total - request.left, total }, pack: packNow() });
+    const body = encodeData({ done: total - request.left, total });
     return [interimReply(request, "PROGRESS", this.routerId, body)];
   }
 
@@ -151,7 +167,19 @@ export class Requests {
     if (request.deadmanMs < Number.POSITIVE_INFINITY) this.#guarded.delete(request.requestor.peer, request);
     this.#resultBytes -= request.resultBytes;
     this.#shares.release(request.share, request.parts, request.bytes);
-    if (request.key !== null) this.#bySerial.delete(request.key);
+    const { asker, meta } = request;
+    if (asker === null || meta.serial === undefined) return;
+    asker.requests.delete(meta.serial);
+    if (asker.requests.size === 0) this.#askers.delete(asker.key);
+  }
+
+  /** One that has none open is kept by its first. */
+  #askerOf({ requestor, user }: Pick<Asked, "requestor" | "user">): Asker {
+    if (this.#last?.requestor === requestor && this.#last.user === user) return this.#last.asker;
+    const key = keyOf(requestor, user);
+    const asker = this.#askers.get(key) ?? { key, requests: new Map() };
+    this.#last = { requestor, user, asker };
+    return asker;
   }
 }
 
@@ -181,10 +209,7 @@ const interimReply = (
  * With the length of each part, so that no two addresses can be confused. Routing ids are chosen by peers, so that one could take
  * another's: the user is part of it, whose name has no space.
  */
-const keyOf = ({ requestor, user }: Pick<Asked, "requestor" | "user">, serial: string): string =>
-  `${user ?? ""} ${addressOf(requestor)} ${serial}`;
-
-const addressOf = rememberLast(({ peer, envelope }: Requestor): string => {
+const keyOf = ({ peer, envelope }: Requestor, user: string | null): string => {
   const [, ...hops] = envelope.map((frame) => asBuffer(frame).toString("latin1"));
-  return [peer, ...hops].map((part) => `${part.length}:${part}`).join("");
-});
+  return `${user ?? ""} ${[peer, ...hops].map((part) => `${part.length}:${part}`).join("")}`;
+};

@@ -1,6 +1,6 @@
 /** What a requestor builds: messages of v0.2, without the envelope, each frame as text. */
-import { type Data, metaText, packNow, type Task } from "./frames.ts";
-import { type Json, type JsonObject, jsonText } from "./json.ts";
+import { type Data, encodeData, encodeTask, metaText, packNow } from "./frames.ts";
+import { type Json, jsonText } from "./json.ts";
 import type { TaskOptions } from "./policy.ts";
 import type { Control } from "./requests.ts";
 
@@ -24,8 +24,8 @@ export const encodeTaskPart = (
   kwargs: object,
   options: TaskOptions = {},
 ): string => {
-  const frame: Task = { task, args: args as Json[], kwargs: kwargs as JsonObject, pack: packNow() };
-  return jsonText(Object.keys(options).length === 0 ? frame : { ...frame, options }, "TASK");
+  for (const _ in options) return encodeTask(task, args, kwargs, options);
+  return encodeTask(task, args, kwargs, null);
 };
 
 /** Throws JsonError for arguments that cannot travel. */
@@ -51,7 +51,7 @@ export const encodeDataRequest = (asking: Asking, topic: string, data: unknown):
 
 export const encodeControlRequest = (asking: Asking, control: Control): string[] => [
   askingMeta(asking, "CONTROL"),
-  jsonText({ data: control, pack: packNow() }, "DATA"),
+  encodeData(control),
 ];
 
 /** Cancels the request that went out under this serial. What is answered is that request, not this message. */

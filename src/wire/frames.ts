@@ -5,6 +5,7 @@
 import * as v from "valibot";
 import { errorMessageLengthMax, frameBytesMax, nameLengthMax, serialLengthMax } from "../limits.ts";
 import { type ErrorBody, type ErrorCode, ProtocolError } from "./errors.ts";
+import { familiarMeta, learnMeta } from "./familiar.ts";
 import { type Frame, isLonger, sizeOf } from "./frame.ts";
 import { type Json, JsonError, type JsonObject, jsonText, parseJson, quoted } from "./json.ts";
 import { lazily } from "./lazily.ts";
@@ -93,6 +94,19 @@ export const taskName = (written: string): string =>
 
 export const packNow = (): PackSeconds => Date.now() / 1000;
 
+let stampedMs = 0;
+let stamp = "0";
+
+/** The same as text: to write a number down takes longer than to see that it is still the last one. */
+const packText = (): string => {
+  const now = Date.now();
+  if (now !== stampedMs) {
+    stampedMs = now;
+    stamp = `${now / 1000}`;
+  }
+  return stamp;
+};
+
 /**
  * A frame's object, before its schema. `label` is what the frame is called in the error: `META`, `frame 2`.
  */
@@ -133,6 +147,14 @@ export const checkFrame = <Schema extends v.GenericSchema>(
 };
 
 export const decodeMeta = (frame: Frame): Meta | ProtocolError => {
+  const familiar = typeof frame === "string" ? familiarMeta(frame) : undefined;
+  if (familiar !== undefined) return familiar;
+  const meta = parseMeta(frame);
+  if (typeof frame === "string" && !(meta instanceof ProtocolError)) learnMeta(frame, meta);
+  return meta;
+};
+
+const parseMeta = (frame: Frame): Meta | ProtocolError => {
   const value = decodeObject(frame, "META");
   if (value instanceof ProtocolError) return value;
   const meta = checkFrame(metaSchema, value, "META");
@@ -156,18 +178,34 @@ export const metaText = (
   serial?: string,
 ): string => {
   const end = serial === undefined ? "}" : `,"serial":${quoted(serial)}}`;
-  return `{"id":${quoted(id)},"role":"${role}","version":${version},"type":"${type}","pack":${packNow()}${end}`;
+  return `{"id":${quoted(id)},"role":"${role}","version":${version},"type":"${type}","pack":${packText()}${end}`;
 };
 
 export const encodeMeta = (meta: Meta): string => JSON.stringify(meta);
 
-/** Throws JsonError for data that JSON cannot say. */
-export const encodeData = (data: Data, name = "DATA"): string => jsonText(data, name);
+/**
+ * A DATA frame of now. Throws JsonError for data that JSON cannot say.
+ * @param name what the data is called in an error
+ */
+export const encodeData = (data: unknown, name = "DATA.data"): string =>
+  `{"data":${jsonText(data, name, 1)},"pack":${packText()}}`;
+
+/** A TASK frame of now. Throws JsonError for arguments that cannot travel. */
+export const encodeTask = (
+  task: string,
+  args: readonly unknown[],
+  kwargs: object,
+  options: TaskOptions | null,
+): string => {
+  const end = options === null ? "}" : `,"options":${jsonText(options, "TASK.options", 1)}}`;
+  const said = `{"task":${jsonText(task, "TASK.task", 1)},"args":${jsonText(args, "TASK.args", 1)}`;
+  return `${said},"kwargs":${jsonText(kwargs, "TASK.kwargs", 1)},"pack":${packText()}${end}`;
+};
 
 /** The DATA frame of an ERR. */
 export const encodeError = (code: ErrorCode, message: string): string => {
   const data: ErrorBody = { code, message: shorten(message) };
-  return JSON.stringify({ data, pack: packNow() });
+  return encodeData(data);
 };
 
 /** Keeps a message to a person in bounds. */

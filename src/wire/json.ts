@@ -56,7 +56,7 @@ export const parseJson = (frame: Frame): Json => {
       `not JSON (${error instanceof Error ? error.message.replace(/^JSON Parse error: /, "") : error})`,
     );
   }
-  if (mustLookInside(value)) checkDecoded(value, new Digits(text), "", 0);
+  if (!isPlain(value, 0)) checkDecoded(value as number | Json[] | JsonObject, new Digits(text), "", 0);
   return value;
 };
 
@@ -75,6 +75,19 @@ class Digits {
 /** Neither infinite nor a whole number that may have lost digits. */
 const isPlainNumber = (value: unknown): boolean =>
   Number.isSafeInteger(value) || (Number.isFinite(value) && !Number.isInteger(value));
+
+/** Whether it is right at the first look, and no path need be known to what is wrong. */
+const isPlain = (value: Json, depth: number): boolean => {
+  if (typeof value === "number") return isPlainNumber(value);
+  if (typeof value !== "object" || value === null) return true;
+  if (depth >= jsonDepthMax) return false;
+  if (Array.isArray(value)) {
+    for (let index = 0; index < value.length; index++) if (!isPlain(value[index] as Json, depth + 1)) return false;
+    return true;
+  }
+  for (const key in value) if (isForbidden(key) || !isPlain(value[key] as Json, depth + 1)) return false;
+  return true;
+};
 
 /** Not into most of what comes, for which no path need be written. */
 const mustLookInside = (value: Json): value is number | Json[] | JsonObject =>
@@ -155,9 +168,14 @@ const isEscaped = (text: string, index: number): boolean => {
 /**
  * A value as JSON. Throws JsonError for what JSON cannot say (NaN, undefined inside a list, functions, BigInt,
  * cycles) instead of the `null` that JSON.stringify would send in its place. Properties that are undefined are left out.
+ * @param name what the value is called in an error
+ * @param depth how many lists and objects it is to stand in
  */
-export const jsonText = (value: unknown, name = "value"): string => {
-  checkEncodable(value, name, 0);
+export const jsonText = (value: unknown, name = "value", depth = 0): string => {
+  // What most results are.
+  if (typeof value === "string") return quoted(value);
+  if (isPlainNumber(value)) return `${value}`;
+  checkEncodable(value, name, depth);
   return JSON.stringify(value);
 };
 

@@ -9,7 +9,8 @@ import {
   stopReasonLengthMax,
 } from "../limits.ts";
 import { ProtocolError } from "./errors.ts";
-import { areLonger, bytesOf, type Frame } from "./frame.ts";
+import { familiarTaskName } from "./familiar.ts";
+import { areLonger, bytesOf, type Frame, textOf } from "./frame.ts";
 import {
   badFrame,
   checkFrame,
@@ -28,9 +29,13 @@ import { lazily } from "./lazily.ts";
 export interface TaskPart {
   /** without the prefix `task_` */
   readonly name: string;
-  readonly task: Task;
+  /** null where it was familiar: then it has no options, and is parsed by who runs it. */
+  readonly task: Task | null;
   readonly frame: Frame;
 }
+
+/** What a TASK of a request says. */
+export const taskOf = ({ task, frame }: TaskPart): Task => task ?? (JSON.parse(textOf(frame)) as Task);
 
 export type Request =
   | { readonly kind: "ping"; readonly meta: Meta }
@@ -103,6 +108,11 @@ const decodeBody = (meta: Meta, frames: readonly Frame[]): Request | BadRequest 
   }
   const parts: TaskPart[] = [];
   for (const [index, frame] of frames.entries()) {
+    const familiar = typeof frame === "string" ? familiarTaskName(frame) : undefined;
+    if (familiar !== undefined) {
+      parts.push({ name: taskName(familiar), task: null, frame });
+      continue;
+    }
     const label = `frame ${index + 2}`;
     const value = decodeObject(frame, label);
     if (value instanceof ProtocolError) return bad(meta, value);
@@ -129,7 +139,7 @@ const inFrame = (index: number, count: number, error: ProtocolError): ProtocolEr
   count === 1 ? error : new ProtocolError(error.code, `frame ${index + 2}: ${error.message}`);
 
 /** A TASK frame alone, as a worker gets it from the router, which has seen to its options. */
-export const decodeTaskFrame = (frame: Frame): TaskPart | ProtocolError => {
+export const decodeTaskFrame = (frame: Frame): (TaskPart & { readonly task: Task }) | ProtocolError => {
   const value = decodeObject(frame, "TASK");
   if (value instanceof ProtocolError) return value;
   const task = checkFrame(taskSchema, value, "TASK");

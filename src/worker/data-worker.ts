@@ -2,7 +2,7 @@
 import { onStopSignal, StartError, tellSupervisor } from "../lifecycle.ts";
 import { say } from "../log.ts";
 import { type Frame, textOf } from "../wire/frame.ts";
-import { encodeData, encodeError, packNow } from "../wire/frames.ts";
+import { encodeData, encodeError } from "../wire/frames.ts";
 import { terminateContext } from "../zmq/context.ts";
 import { Gate } from "../zmq/gate.ts";
 import { describeBindError } from "../zmq/start.ts";
@@ -48,7 +48,7 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
   const put = (job: number, topic: string, data: Frame): void => {
     if (options.verbose) say(`${tag} Received data: ${topic} ${textOf(data)}`);
     const refused = publisher.put(topic, data);
-    if (refused === null) link.answer("DONE", job, 0, encodeData({ data: null, pack: packNow() }));
+    if (refused === null) link.answer("DONE", job, 0, encodeData(null));
     else link.answer("FAIL", job, 0, encodeError(refused.code, refused.message));
   };
 
@@ -58,7 +58,7 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
       link.answer("FAIL", job, 0, encodeError("UNKNOWN_TOPIC", `topic ${JSON.stringify(topic)} has no value yet`));
     } else {
       const data = { topic, value: last.data, pack: last.pack };
-      link.answer("DONE", job, 0, encodeData({ data, pack: packNow() }));
+      link.answer("DONE", job, 0, encodeData(data));
     }
   };
 

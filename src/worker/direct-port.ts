@@ -17,7 +17,7 @@ import { bytesOf, type Frame } from "../wire/frame.ts";
 import { encodeError, type Meta } from "../wire/frames.ts";
 import type { TaskOptions } from "../wire/policy.ts";
 import { encodeReplyMeta, partFromError } from "../wire/replies.ts";
-import type { TaskPart } from "../wire/requests.ts";
+import { type TaskPart, taskOf } from "../wire/requests.ts";
 import { refusalOfRequest } from "../wire/rights.ts";
 import type { Gate } from "../zmq/gate.ts";
 import type { EmergencyStop } from "./emergency-stop.ts";
@@ -116,7 +116,9 @@ export class DirectPort {
       this.#heldBytes -= bytes;
       this.#answer(asked, outcomes);
     };
-    for (const [index, { name, task }] of parts.entries()) {
+    for (const [index, part] of parts.entries()) {
+      const { name } = part;
+      const task = taskOf(part);
       log?.(`Received task: ${JSON.stringify(task)}`);
       const ttlMs = task.options?.ttlMs ?? this.#options.registry.get(name)?.policy.ttlMs;
       const job: Job = {
@@ -159,10 +161,10 @@ export class DirectPort {
   }
 
   /** What cannot be kept here is not promised: only the router can have a worker killed, and only it sees all workers. */
-  #refusal({ name, task: { options } }: TaskPart): ErrorBody | null {
+  #refusal({ name, task: given }: TaskPart): ErrorBody | null {
     const task = this.#options.registry.get(name);
     if (task === undefined) return { code: "UNKNOWN_TASK", message: `this worker has no task ${JSON.stringify(name)}` };
-    const unkept = unkeptOf(task, options);
+    const unkept = unkeptOf(task, given?.options);
     if (unkept !== undefined) {
       return { code: "UNAVAILABLE", message: `${unkept} of ${name} is kept by the router alone; send it there` };
     }

@@ -171,7 +171,7 @@ export class Publisher {
 
   #describeTopics(user: string | null): LastValue {
     const topics = [...this.#values.keys()].filter((topic) => this.#gate.access.missing(user, "read", topic) === null);
-    return { meta: this.#meta(topicsTopic), data: encodeData({ data: topics, pack: packNow() }) };
+    return { meta: this.#meta(topicsTopic), data: encodeData(topics) };
   }
 
   #meta(topic: string): string {

@@ -1,7 +1,8 @@
 /** What leaves a task, as the text of DATA frames: its result, its progress, what it publishes. */
 import { frameBytesMax } from "../limits.ts";
-import { packNow } from "../wire/frames.ts";
-import { JsonError, jsonText } from "../wire/json.ts";
+import { isLonger, sizeOf } from "../wire/frame.ts";
+import { encodeData } from "../wire/frames.ts";
+import { JsonError } from "../wire/json.ts";
 
 /**
  * The DATA frame `{data, pack}` of a value from user code. `name` is what the value is called in an error: `result` makes
@@ -10,20 +11,9 @@ import { JsonError, jsonText } from "../wire/json.ts";
 export const dataFrame = (value: unknown, name: string): string => {
   // JSON leaves a property that is undefined out, and then this would be a frame without data.
   if (value === undefined) throw new JsonError(`${name} is undefined, which JSON cannot say`);
-  const frame = encodeNamed(value, name);
-  const bytes = Buffer.byteLength(frame);
-  if (bytes > frameBytesMax) {
-    throw new JsonError(`${name} makes a frame of ${bytes} bytes, the limit is ${frameBytesMax}`);
+  const frame = encodeData(value, name);
+  if (isLonger(frame, frameBytesMax)) {
+    throw new JsonError(`${name} makes a frame of ${sizeOf(frame)} bytes, the limit is ${frameBytesMax}`);
   }
   return frame;
-};
-
-/** The wire speaks of frames, and who wrote the task of what it returned. */
-const encodeNamed = (value: unknown, name: string): string => {
-  try {
-    return jsonText({ data: value, pack: packNow() }, "DATA");
-  } catch (error) {
-    if (!(error instanceof JsonError)) throw error;
-    throw new JsonError(error.message.replace(/^DATA\.data/, name));
-  }
 };

@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
 import { type Client, connect, type Subscription, type TopicValue } from "task-engine";
 import { subscriptionValuesMax, topicsMax } from "../../src/limits.ts";
-import { encodeData } from "../../src/wire/frames.ts";
 import type { Json } from "../../src/wire/json.ts";
 import { Publisher } from "../../src/worker/publisher.ts";
 import { Gate } from "../../src/zmq/gate.ts";
@@ -19,7 +18,7 @@ const startData = () => {
   publisher.bind(endpoint);
   return {
     router: router.endpoint,
-    put: (topic: string, data: Json) => expect(publisher.put(topic, encodeData({ data, pack: 7 }))).toBeNull(),
+    put: (topic: string, data: Json) => expect(publisher.put(topic, JSON.stringify({ data, pack: 7 }))).toBeNull(),
     [Symbol.dispose]: () => {
       publisher.close();
       router[Symbol.dispose]();
@@ -126,7 +125,7 @@ test("who reads too slowly keeps the newest values, and what was lost is counted
   const total = subscriptionValuesMax + 500;
   for (let index = 1; index <= total; index++) {
     const meta = { id: "fast", role: "publisher", version: 0.2, type: "DATA", pack: 7, serial: String(index) };
-    publisher.trySend(["fast", JSON.stringify(meta), encodeData({ data: index, pack: 7 })]);
+    publisher.trySend(["fast", JSON.stringify(meta), JSON.stringify({ data: index, pack: 7 })]);
   }
   while (subscription.dropped < 500) await Bun.sleep(5);
   expect(await read(subscription)).toMatchObject({ data: 501 });
@@ -162,7 +161,7 @@ test("a data worker that comes back on its port is followed again", async () => 
   for (const value of [1, 2]) {
     const publisher = new Publisher(new Gate(null));
     await untilFree(() => publisher.bind(endpoint));
-    publisher.put("pose", encodeData({ data: value, pack: value }));
+    publisher.put("pose", JSON.stringify({ data: value, pack: value }));
     expect(await read(subscription)).toMatchObject({ data: value });
     publisher.close();
   }

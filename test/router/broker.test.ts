@@ -1,6 +1,5 @@
 import { beforeEach, describe, expect, test } from "bun:test";
 import { batchTasksMax, queueJobsMax } from "../../src/limits.ts";
-import { encodeData } from "../../src/wire/frames.ts";
 import { BrokerBench } from "../support/broker-bench.ts";
 
 let bench: BrokerBench;
@@ -68,8 +67,8 @@ test("a batch is spread over the workers and answered in the order asked, each p
 test("progress goes to who asked; of a job that is not there it is dropped and counted", () => {
   bench.ready("w1", ["count"]);
   bench.ask("a", "count");
-  bench.say("w1", { type: "PROGRESS", job: 1 }, [encodeData({ data: 0.5, pack: 1 })]);
-  bench.say("w1", { type: "PROGRESS", job: 7 }, [encodeData({ data: 0.5, pack: 1 })]);
+  bench.say("w1", { type: "PROGRESS", job: 1 }, [JSON.stringify({ data: 0.5, pack: 1 })]);
+  bench.say("w1", { type: "PROGRESS", job: 7 }, [JSON.stringify({ data: 0.5, pack: 1 })]);
   expect(bench.answers).toMatchObject([
     { to: "requestor", reply: { kind: "progress", data: 0.5, meta: { serial: "a" } } },
   ]);
@@ -113,7 +112,7 @@ describe("data", () => {
 
   test("that a task publishes goes there too, and nobody is told; what cannot is counted", () => {
     bench.ready("w1", ["count"]);
-    const body = encodeData({ data: 1, pack: 1 });
+    const body = JSON.stringify({ data: 1, pack: 1 });
     bench.say("w1", { type: "PUBLISH", topic: "pose" }, [body]);
     bench.dataWorker("d1");
     bench.say("w1", { type: "PUBLISH", topic: "pose" }, [body]);

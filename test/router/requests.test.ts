@@ -6,7 +6,6 @@ import { failure, success } from "../../src/router/outcome.ts";
 import { type Asked, Requests } from "../../src/router/requests.ts";
 import { type Requestor, routingKey } from "../../src/wire/envelope.ts";
 import { ProtocolError } from "../../src/wire/errors.ts";
-import { encodeData } from "../../src/wire/frames.ts";
 import { decodeReply, type Reply } from "../../src/wire/replies.ts";
 import { asReceived } from "../support/frames.ts";
 
@@ -44,7 +43,7 @@ const open = (asked: Asked, parts: number): { request: Request; jobs: Job[] } =>
   return { request, jobs };
 };
 
-const result = (data: string) => success("TASK-1", encodeData({ data, pack: 1 }));
+const result = (data: string) => success("TASK-1", JSON.stringify({ data, pack: 1 }));
 
 const repliesOf = (effects: readonly Effect[]): Reply[] =>
   effects.flatMap((effect) => {
@@ -125,7 +124,7 @@ test("the results of all batches together have a bound, and what is answered mak
 });
 
 test("progress of one job is for v0.2 alone, and a batch has its own", () => {
-  const body = encodeData({ data: 0.5, pack: 1 });
+  const body = JSON.stringify({ data: 0.5, pack: 1 });
   const told = (asked: Asked, parts: number): number => {
     const [job] = open(asked, parts).jobs;
     return job === undefined ? 0 : requests.progress(job, "TASK-1", body).length;

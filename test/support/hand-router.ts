@@ -8,7 +8,7 @@ import type { Frame } from "../../src/wire/frame.ts";
 import { encodeData, encodeError, packNow } from "../../src/wire/frames.ts";
 import type { Json } from "../../src/wire/json.ts";
 import { encodeReplyMeta, type PartResult, type ReplyType } from "../../src/wire/replies.ts";
-import { type Control, decodeRequest, type Request } from "../../src/wire/requests.ts";
+import { type Control, decodeRequest, type Request, taskOf } from "../../src/wire/requests.ts";
 import { errno, ZmqError } from "../../src/zmq/library.ts";
 import { saysLost } from "../../src/zmq/lost.ts";
 import { Router } from "../../src/zmq/socket.ts";
@@ -126,10 +126,10 @@ export class HandRouter implements Disposable {
       serial: serial ?? "",
       send,
       acknowledge: () => send(meta("ACK")),
-      ack: (data) => send(meta("ACK"), encodeData({ data, pack: packNow() })),
+      ack: (data) => send(meta("ACK"), encodeData(data)),
       ackAll: (parts) => send(meta("ACK"), ...parts.map((part) => JSON.stringify({ ...part, pack: packNow() }))),
-      progress: (data) => send(meta("PROGRESS"), encodeData({ data, pack: packNow() })),
-      wish: (deadmanMs) => send(meta("KEEPALIVE"), encodeData({ data: { deadmanMs }, pack: packNow() })),
+      progress: (data) => send(meta("PROGRESS"), encodeData(data)),
+      wish: (deadmanMs) => send(meta("KEEPALIVE"), encodeData({ deadmanMs })),
       refuse: (code, message) => send(meta("ERR"), encodeError(code, message)),
     };
   }
@@ -140,9 +140,8 @@ export const handRouter = (endpoint = "tcp://127.0.0.1:*", isLocal = false): Han
 
 /** The arguments of each part of a batch, of a task request, the command of a CONTROL. */
 export const argsOfAll = ({ request }: Arrived): Json[][] =>
-  request.kind === "task" ? request.parts.map(({ task }) => task.args) : [];
-export const argsOf = ({ request }: Arrived): Json[] =>
-  request.kind === "task" ? (request.parts[0]?.task.args ?? []) : [];
+  request.kind === "task" ? request.parts.map((part) => taskOf(part).args) : [];
+export const argsOf = (arrived: Arrived): Json[] => argsOfAll(arrived)[0] ?? [];
 export const commandOf = ({ request }: Arrived): Control["command"] | null =>
   request.kind === "control" ? request.control.command : null;
 

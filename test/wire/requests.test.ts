@@ -4,7 +4,7 @@ import { batchTasksMax, frameBytesMax, messageBytesMax, messageFramesMax, serial
 import { encodeTaskRequest } from "../../src/wire/asking.ts";
 import { encodeMeta } from "../../src/wire/frames.ts";
 import { decodeReply, encodeReplyMeta } from "../../src/wire/replies.ts";
-import { type BadRequest, decodeRequest, type Request } from "../../src/wire/requests.ts";
+import { type BadRequest, decodeRequest, type Request, taskOf } from "../../src/wire/requests.ts";
 import { asReceived } from "../support/frames.ts";
 
 const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
@@ -58,7 +58,7 @@ describe("a request", () => {
 
   test("of v0.2 may be a batch", () => {
     const request = decodeRequest([json(meta2), json(task), json({ ...task, args: [4] })]);
-    expect(request.kind === "task" && request.parts.map((part) => part.task.args)).toEqual([[2, 3], [4]]);
+    expect(request.kind === "task" && request.parts.map((part) => taskOf(part).args)).toEqual([[2, 3], [4]]);
   });
 
   test("that was encoded decodes to what it was made of", () => {
