@@ -6,6 +6,7 @@ import { batchTasksMax, clientBatchBytesMax, clientBatchesMax, clientBatchGather
 import type { Json } from "../wire/json.ts";
 import { TaskEngineError } from "./errors.ts";
 import type { Answer, Waiting } from "./exchange.ts";
+import { bytesOfFrame } from "./sayable.ts";
 
 /** How one part of a batch ended. */
 export type PartResult =
@@ -89,7 +90,7 @@ const gather = async (parts: Parts, encode: BatchRules["encode"]): Promise<Chunk
     if (frame instanceof TaskEngineError) chunk.unsendable.set(sizeOf(chunk), frame);
     else {
       chunk.frames.push(frame);
-      chunk.bytes += Buffer.byteLength(frame);
+      chunk.bytes += bytesOfFrame(frame);
     }
   }
   return chunk;

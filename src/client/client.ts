@@ -9,7 +9,7 @@
  * All failures are TaskEngineError, with a `code` from a closed list.
  */
 import type * as v from "valibot";
-import { callTimeoutMs, frameBytesMax, requestTimeoutMs, stopReasonLengthMax } from "../limits.ts";
+import { callTimeoutMs, requestTimeoutMs, stopReasonLengthMax } from "../limits.ts";
 import {
   type Asking,
   encodeBatchRequest,
@@ -36,6 +36,7 @@ import { TaskEngineError } from "./errors.ts";
 import { type Answer, Exchange, type Trace, type Waiting } from "./exchange.ts";
 import { type ClientKeys, readClientKeys } from "./keys.ts";
 import type { BatchOptions, CallOptions, ConnectOptions, JobOptions } from "./options.ts";
+import { partOf, unsayable } from "./sayable.ts";
 import { type EngineStatus, type Stopped, statusSchema } from "./status.ts";
 import { Subscription, type TopicValue } from "./subscription.ts";
 
@@ -111,12 +112,12 @@ class Client implements AsyncDisposable {
 
   /** Runs a task and gives its result. Arguments that JSON cannot say reject with BAD_ARGS before anything is sent. */
   call(task: string, args: unknown[] = [], kwargs: object = {}, options: CallOptions = {}): Promise<Json> {
-    return this.#run(task, args, kwargs, options, ({ data }) => data);
+    return this.#run(task, args, kwargs, options, dataOf);
   }
 
   /** As `call`, and gives the whole answer. */
   request(task: string, args: unknown[] = [], kwargs: object = {}, options: CallOptions = {}): Promise<TaskReply> {
-    return this.#run(task, args, kwargs, options, (reply) => reply);
+    return this.#run(task, args, kwargs, options, replyOf);
   }
 
   /**
@@ -142,7 +143,11 @@ class Client implements AsyncDisposable {
     return runBatch(source, {
       encode: (args) => partOf(() => encodeTaskPart(task, args, kwargs, limits)),
       send: (parts, waiting) =>
-        this.#send((asking) => encodeBatchRequest(asking, parts), { ...waiting, waitMs, deadmanMs: limits.deadmanMs }),
+        this.#send((asking) => encodeBatchRequest(asking, parts), wholeOf, {
+          ...waiting,
+          waitMs,
+          deadmanMs: limits.deadmanMs,
+        }),
       signal,
       onProgress,
     });
@@ -230,11 +235,10 @@ class Client implements AsyncDisposable {
     args: unknown[],
     kwargs: object,
     { waitMs = callTimeoutMs, signal, onProgress, ...limits }: CallOptions,
-    pick: (reply: TaskReply) => Result,
+    pick: (answer: Answer) => Result,
   ): Promise<Result> {
     const encode = (asking: Asking): string[] => encodeTaskRequest(asking, task, args, kwargs, limits);
-    const waiting = { waitMs, deadmanMs: limits.deadmanMs, signal, onProgress };
-    return this.#send(encode, waiting).then((answer) => pick(replyOf(answer)));
+    return this.#send(encode, pick, { waitMs, deadmanMs: limits.deadmanMs, signal, onProgress });
   }
 
   async #dataEndpoints(): Promise<string[]> {
@@ -261,13 +265,17 @@ class Client implements AsyncDisposable {
   }
 
   /** A request that has one answer, and no parts. */
-  async #single(encode: (asking: Asking) => readonly string[], waiting?: Waiting): Promise<TaskReply> {
-    return replyOf(await this.#send(encode, waiting));
+  #single(encode: (asking: Asking) => readonly string[]): Promise<TaskReply> {
+    return this.#send(encode, replyOf, { waitMs: this.#waitMs });
   }
 
-  #send(encode: (asking: Asking) => readonly string[], waiting: Waiting = { waitMs: this.#waitMs }): Promise<Answer> {
+  #send<Result>(
+    encode: (asking: Asking) => readonly string[],
+    pick: (answer: Answer) => Result,
+    waiting: Waiting,
+  ): Promise<Result> {
     try {
-      return this.#exchange.request(encode, waiting);
+      return this.#exchange.request(encode, waiting, pick);
     } catch (error) {
       return Promise.reject(error instanceof JsonError ? unsayable(error) : error);
     }
@@ -279,19 +287,8 @@ const replyOf = (answer: Answer): TaskReply => {
   throw new TaskEngineError("BAD_FRAME", "the answer has several parts, and one was asked for");
 };
 
-/** "TASK.args[0] is NaN…": the frame is our affair, the path below it the caller's. */
-const unsayable = ({ message }: JsonError): TaskEngineError =>
-  new TaskEngineError("BAD_ARGS", message.replace(/^(TASK|DATA)\./, ""));
+const dataOf = (answer: Answer): Json => replyOf(answer).data;
 
-const partOf = (encode: () => string): string | TaskEngineError => {
-  try {
-    const frame = encode();
-    const bytes = Buffer.byteLength(frame);
-    if (bytes <= frameBytesMax) return frame;
-    return new TaskEngineError("TOO_LARGE", `the part has ${bytes} bytes, the limit is ${frameBytesMax}`);
-  } catch (error) {
-    return error instanceof JsonError ? unsayable(error) : new TaskEngineError("BAD_ARGS", String(error));
-  }
-};
+const wholeOf = (answer: Answer): Answer => answer;
 
 export type { Client };

@@ -4,7 +4,7 @@
  * What cannot go out yet waits here and is forgotten at its deadline: an engine that starts an hour later must not be met by
  * an hour-old "drive forward". What had gone out when the connection was lost is INTERRUPTED, and never sent again.
  */
-import { clientBytesMax, clientRequestsMax, frameBytesMax, sendRetryMsMax } from "../limits.ts";
+import { clientBytesMax, clientRequestsMax, sendRetryMsMax } from "../limits.ts";
 import { type Asking, encodeCancel, encodeKeepAlive, encodePing } from "../wire/asking.ts";
 import { ProtocolError } from "../wire/errors.ts";
 import { type Frame, textOf } from "../wire/frame.ts";
@@ -16,6 +16,7 @@ import { Deadlines } from "./deadlines.ts";
 import { TaskEngineError } from "./errors.ts";
 import { KeepAlives } from "./keep-alive.ts";
 import type { ClientKeys } from "./keys.ts";
+import { bytesOfRequest } from "./sayable.ts";
 
 /** What a request can come to, if it is not refused. */
 export type Answer = Extract<Reply, { kind: "ack" | "batch" }>;
@@ -36,8 +37,10 @@ export interface Waiting {
 }
 
 interface Pending {
-  readonly resolve: (answer: Answer) => void;
-  readonly reject: (error: TaskEngineError) => void;
+  /** What of the answer is wanted. */
+  readonly pick: (answer: Answer) => unknown;
+  readonly resolve: (result: unknown) => void;
+  readonly reject: (error: unknown) => void;
   readonly onProgress: ((data: Json) => void) | undefined;
   /** Forgets the signal; null where there is none. */
   readonly release: (() => void) | null;
@@ -93,26 +96,28 @@ export class Exchange {
    * Sends the frames that `encode` makes for a new serial and waits for the one answer to it. Whatever nobody waits for any
    * more, since its time is over or its signal was aborted, is cancelled.
    * Rejects with TaskEngineError; what `encode` throws is thrown on.
+   * @param pick what of the answer is wanted; the promise rejects with what it throws
    */
-  request(
+  request<Result>(
     encode: (asking: Asking) => readonly string[],
     { waitMs, deadmanMs, signal, onProgress }: Waiting,
-  ): Promise<Answer> {
+    pick: (answer: Answer) => Result,
+  ): Promise<Result> {
     if (this.#connection.closed) throw new TaskEngineError("CLOSED", "the client is closed");
     if (!(waitMs > 0)) throw new TaskEngineError("BAD_ARGS", `waitMs is ${waitMs}, which is not above 0`);
     if (signal?.aborted) throw neverSent();
     const serial = `${this.#serialPrefix}-${++this.#count}`;
     const frames = encode({ id: this.id, serial });
-    const bytes = this.#checkSize(frames);
-    const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-    const release = signal === undefined ? null : this.#heed(signal, serial);
-    const startedMs = performance.now();
+    const bytes = bytesOfRequest(frames);
+    this.#checkRoom(bytes);
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     const pending: Pending = {
+      pick,
       resolve,
       reject,
       onProgress,
-      release,
-      startedMs,
+      release: signal === undefined ? null : this.#heed(signal, serial),
+      startedMs: performance.now(),
       waitMs,
       deadmanMs,
       bytes,
@@ -124,7 +129,7 @@ export class Exchange {
     this.#pending.set(serial, pending);
     this.#bytes += bytes;
     this.#deadlines.watch(this.#deadlineOf(pending));
-    return promise;
+    return promise as Promise<Result>;
   }
 
   /** Gives what forgets it. */
@@ -167,21 +172,10 @@ export class Exchange {
     return isSent;
   }
 
-  #checkSize(frames: readonly string[]): number {
-    let bytes = 0;
-    for (const frame of frames) {
-      const length = Buffer.byteLength(frame);
-      // The engine would answer a little excess, but cut the connection for a large one, and other requests with it.
-      if (length > frameBytesMax) {
-        throw new TaskEngineError("TOO_LARGE", `the request has ${length} bytes, the limit is ${frameBytesMax}`);
-      }
-      bytes += length;
-    }
-    if (this.#pending.size >= clientRequestsMax || this.#bytes + bytes > clientBytesMax) {
-      const waiting = `${this.#pending.size} requests (${this.#bytes} bytes) wait for their answers already`;
-      throw new TaskEngineError("QUEUE_FULL", `${waiting}, the limits are ${clientRequestsMax} and ${clientBytesMax}`);
-    }
-    return bytes;
+  #checkRoom(bytes: number): void {
+    if (this.#pending.size < clientRequestsMax && this.#bytes + bytes <= clientBytesMax) return;
+    const waiting = `${this.#pending.size} requests (${this.#bytes} bytes) wait for their answers already`;
+    throw new TaskEngineError("QUEUE_FULL", `${waiting}, the limits are ${clientRequestsMax} and ${clientBytesMax}`);
   }
 
   /** Hands a request to the connection, if there is one that takes it. */
@@ -243,7 +237,7 @@ export class Exchange {
     else if (reply.kind === "progress") pending.onProgress?.(reply.data);
     else if (reply.kind === "keepAlive") this.#keepAlive(serial, pending, reply.deadmanMs);
     else if (reply.kind === "error") pending.reject(new TaskEngineError(reply.error.code, reply.error.message));
-    else pending.resolve(reply);
+    else resolveBy(pending, reply);
   }
 
   /** The engine's wish. Of what was cancelled we want no more than its end. */
@@ -256,7 +250,7 @@ export class Exchange {
     const pending = this.#pending.get(serial);
     if (pending === undefined) return undefined;
     this.#pending.delete(serial);
-    this.#unsent.delete(serial);
+    if (pending.unsent !== null) this.#unsent.delete(serial);
     this.#keepAlives.drop(serial);
     this.#bytes -= pending.bytes;
     pending.release?.();
@@ -295,3 +289,12 @@ export class Exchange {
       : "it may still be at work on the request";
   }
 }
+
+/** What picks may find the answer to be another than was asked for. */
+const resolveBy = ({ pick, resolve, reject }: Pending, answer: Answer): void => {
+  try {
+    resolve(pick(answer));
+  } catch (error) {
+    reject(error);
+  }
+};

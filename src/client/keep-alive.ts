@@ -26,7 +26,7 @@ export class KeepAlives {
 
   /** Those that need none cost nothing. */
   drop(serial: string): void {
-    if (this.#beats.delete(serial) && this.#beats.size === 0) this.#deadlines.stop();
+    if (this.#beats.size > 0 && this.#beats.delete(serial) && this.#beats.size === 0) this.#deadlines.stop();
   }
 
   #sweep(nowMs: number): number {

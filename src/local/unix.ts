@@ -100,9 +100,12 @@ export const partOf = (descriptor: number): { readonly line: string; readonly is
   return { line: `${pid} ${isBell ? name.slice(0, -bellSuffix.length) : name}`, isBell };
 };
 
+const polled = pollEntries([0], 0);
+const polledDescriptor = new Int32Array(polled.buffer, 0, 1);
+
 /** Whether the other end has been closed, be there something to read yet. */
 export const isDead = (descriptor: number): boolean => {
-  const polled = pollEntries([descriptor], 0);
+  polledDescriptor[0] = descriptor;
   return libc.poll(polled, 1, 0) > 0 && ((polled[pollReturnedOffset] ?? 0) & pollHangUp) !== 0;
 };
 

@@ -32,12 +32,14 @@ const beginnings: Beginning[] = [];
 let oldest = 0;
 
 const lastBeforePack = '"pack":';
-const ending = new RegExp(`(${number})(?:${comma}"serial"${colon}"(${letter}{1,${serialLengthMax}})")?\\}`, "y");
+/** Between the value of `pack` and that of `serial`. */
+const serialStart = ',"serial":"';
+const serialStartWithSpaces = ', "serial": "';
 
 /** The META of a text that begins as one that was learned; undefined where none does. */
 export const familiarMeta = (text: string): Meta | undefined => {
   for (const { text: beginning, said } of beginnings) {
-    if (text.startsWith(beginning)) return completed(said, endingOf(text, beginning.length));
+    if (text.startsWith(beginning)) return completed(said, text, beginning.length);
   }
   return undefined;
 };
@@ -48,25 +50,57 @@ export const learnMeta = (text: string, meta: Meta): void => {
   const beginning = text.slice(0, text.charAt(end) === " " ? end + 1 : end);
   // What stands there twice counts by its last: of a `serial` before the end another text would have to do without.
   if (beginning.length > beginningLengthMax || beginning.includes('"serial"')) return;
-  if (endingOf(text, beginning.length) === null) return;
   const { id, role, version, type } = meta;
-  beginnings[oldest] = { text: beginning, said: { id, role, version, type } };
+  const said = { id, role, version, type };
+  if (completed(said, text, beginning.length) === undefined) return;
+  beginnings[oldest] = { text: beginning, said };
   oldest = (oldest + 1) % beginningsMax;
 };
 
-/** Of the whole rest of the text. */
-const endingOf = (text: string, start: number): RegExpExecArray | null => {
-  ending.lastIndex = start;
-  const found = ending.exec(text);
-  return ending.lastIndex === text.length ? found : null;
-};
+const zero = 0x30;
+const nine = 0x39;
+const point = 0x2e;
+const quote = 0x22;
+const backslash = 0x5c;
+const brace = 0x7d;
+/** Of ASCII. */
+const firstPrintable = 0x20;
+const lastPrintable = 0x7e;
+/** A number of no more digits, and ten to the power of no more, are exact as doubles, and so is what they make together. */
+const digitsMax = 15;
+const powersOfTen = Array.from({ length: digitsMax }, (_, power) => 10 ** power);
 
-const completed = ({ id, role, version, type }: Beginning["said"], end: RegExpExecArray | null): Meta | undefined => {
-  if (end === null) return undefined;
-  const [, pack, serial] = end;
-  return serial === undefined
-    ? { id, role, version, type, pack: Number(pack) }
-    : { id, role, version, type, pack: Number(pack), serial };
+/** With the end of the text: a `pack` of usual form, perhaps a `serial` without anything to be escaped, and nothing else. */
+const completed = ({ id, role, version, type }: Beginning["said"], text: string, start: number): Meta | undefined => {
+  let at = start;
+  let digits = 0;
+  let decimals = -1;
+  for (; ; at++) {
+    const code = text.charCodeAt(at);
+    if (code >= zero && code <= nine) {
+      digits = digits * 10 + code - zero;
+      if (decimals >= 0) decimals++;
+    } else if (code === point && decimals < 0) decimals = 0;
+    else break;
+  }
+  const length = at - start;
+  const isWhole = decimals < 0;
+  const hasLeadingZero = text.charCodeAt(start) === zero && (isWhole ? length : length - decimals - 1) > 1;
+  if (length === 0 || length > digitsMax || hasLeadingZero || decimals === 0 || decimals === length - 1)
+    return undefined;
+  const pack = isWhole ? digits : digits / (powersOfTen[decimals] ?? 1);
+  if (text.charCodeAt(at) === brace) return at === text.length - 1 ? { id, role, version, type, pack } : undefined;
+  const between = text.startsWith(serialStart, at) ? serialStart : serialStartWithSpaces;
+  if (between === serialStartWithSpaces && !text.startsWith(between, at)) return undefined;
+  const first = at + between.length;
+  const last = text.length - '"}'.length;
+  if (last <= first || last - first > serialLengthMax) return undefined;
+  if (text.charCodeAt(last) !== quote || text.charCodeAt(last + 1) !== brace) return undefined;
+  for (at = first; at < last; at++) {
+    const code = text.charCodeAt(at);
+    if (code < firstPrintable || code > lastPrintable || code === quote || code === backslash) return undefined;
+  }
+  return { id, role, version, type, pack, serial: text.slice(first, last) };
 };
 
 /* ── TASK ────────────────────────────────────────────────────────────────────────────────────────────────────────── */
