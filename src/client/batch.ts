@@ -5,7 +5,7 @@
 import { batchTasksMax, clientBatchBytesMax, clientBatchesMax, clientBatchGatherMs, frameBytesMax } from "../limits.ts";
 import type { Json } from "../wire/json.ts";
 import { TaskEngineError } from "./errors.ts";
-import type { Answer, Waiting } from "./exchange.ts";
+import type { Answer, Waiting } from "./pending.ts";
 import { bytesOfFrame } from "./sayable.ts";
 
 /** How one part of a batch ended. */

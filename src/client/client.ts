@@ -33,9 +33,10 @@ import {
 import { type ArgsSource, type BatchProgress, type PartResult, runBatch } from "./batch.ts";
 import { defaultEndpoint, isEndpoint, reachableFrom } from "./endpoint.ts";
 import { TaskEngineError } from "./errors.ts";
-import { type Answer, Exchange, type Trace, type Waiting } from "./exchange.ts";
+import { Exchange, type Trace } from "./exchange.ts";
 import { type ClientKeys, readClientKeys } from "./keys.ts";
 import type { BatchOptions, CallOptions, ConnectOptions, JobOptions } from "./options.ts";
+import type { Answer, Waiting } from "./pending.ts";
 import { partOf, unsayable } from "./sayable.ts";
 import { type EngineStatus, type Stopped, statusSchema } from "./status.ts";
 import { Subscription, type TopicValue } from "./subscription.ts";
@@ -209,6 +210,11 @@ class Client implements AsyncDisposable {
   /** What the engine says of itself: counts, queues, tasks, workers, limits. */
   async status(): Promise<EngineStatus> {
     return this.#control({ command: "status" }, statusSchema);
+  }
+
+  /** Requests that wait for their answers. */
+  get waiting(): number {
+    return this.#exchange.waiting;
   }
 
   /** Messages that answered nothing: `unknown` came too late or was never asked for, `malformed` was not understood. */

@@ -9,49 +9,17 @@ import { type Asking, encodeCancel, encodeKeepAlive, encodePing } from "../wire/
 import { ProtocolError } from "../wire/errors.ts";
 import { type Frame, textOf } from "../wire/frame.ts";
 import { decodeMeta } from "../wire/frames.ts";
-import type { Json } from "../wire/json.ts";
-import { decodeReply, type Reply } from "../wire/replies.ts";
+import { decodeReply } from "../wire/replies.ts";
 import { Connection } from "./connection.ts";
 import { Deadlines } from "./deadlines.ts";
 import { TaskEngineError } from "./errors.ts";
 import { KeepAlives } from "./keep-alive.ts";
 import type { ClientKeys } from "./keys.ts";
+import { type Answer, type Pending, resolveBy, type Waiting } from "./pending.ts";
 import { bytesOfRequest } from "./sayable.ts";
-
-/** What a request can come to, if it is not refused. */
-export type Answer = Extract<Reply, { kind: "ack" | "batch" }>;
 
 /** Told of every message but the connection's own pings, without the empty delimiter. */
 export type Trace = (direction: "sending" | "received", frames: readonly string[]) => void;
-
-/** How to wait for an answer. */
-export interface Waiting {
-  /** ms from now to the answer; Infinity for ever */
-  readonly waitMs: number;
-  /** ms. From when it is sent, the engine is told more often than each so many that we are there. */
-  readonly deadmanMs?: number | undefined;
-  /** Aborting it cancels the request. */
-  readonly signal?: AbortSignal | undefined;
-  /** Is told how far it is. What it throws nobody catches. */
-  readonly onProgress?: ((data: Json) => void) | undefined;
-}
-
-interface Pending {
-  /** What of the answer is wanted. */
-  readonly pick: (answer: Answer) => unknown;
-  readonly resolve: (result: unknown) => void;
-  readonly reject: (error: unknown) => void;
-  readonly onProgress: ((data: Json) => void) | undefined;
-  /** Forgets the signal; null where there is none. */
-  readonly release: (() => void) | null;
-  readonly startedMs: number;
-  readonly waitMs: number;
-  readonly deadmanMs: number | undefined;
-  readonly bytes: number;
-  /** null once it has been handed to a connection */
-  unsent: readonly string[] | null;
-  isCancelled: boolean;
-}
 
 const neverSent = (): TaskEngineError => new TaskEngineError("CANCELLED", "it was cancelled before it was sent");
 
@@ -130,6 +98,10 @@ export class Exchange {
     this.#bytes += bytes;
     this.#deadlines.watch(this.#deadlineOf(pending));
     return promise as Promise<Result>;
+  }
+
+  get waiting(): number {
+    return this.#pending.size;
   }
 
   /** Gives what forgets it. */
@@ -289,12 +261,3 @@ export class Exchange {
       : "it may still be at work on the request";
   }
 }
-
-/** What picks may find the answer to be another than was asked for. */
-const resolveBy = ({ pick, resolve, reject }: Pending, answer: Answer): void => {
-  try {
-    resolve(pick(answer));
-  } catch (error) {
-    reject(error);
-  }
-};

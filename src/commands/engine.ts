@@ -5,6 +5,7 @@ import { TaskEngineError } from "../client/errors.ts";
 import { type KeyFiles, keyVariable, serverKeyVariable } from "../client/keys.ts";
 import { endLibzmq } from "../client/libzmq.ts";
 import { callTimeoutMs, requestTimeoutMs } from "../limits.ts";
+import { reactor } from "../zmq/reactor.ts";
 import { ExitError, UsageError } from "./exit.ts";
 
 const routerVariable = "TASK_ENGINE_ROUTER";
@@ -109,6 +110,14 @@ export const withEngine = async <Result>(
     // A cancellation may have been the last thing to be said, and the process ends now.
     await endLibzmq();
   }
+};
+
+/**
+ * For a verb that has nothing else to do: an answer that comes soon is waited for outside of the event loop, which it takes longer to
+ * make ready than the answer takes.
+ */
+export const waitForAnswers = (engine: Client): void => {
+  reactor.mayWaitMs = () => (engine.waiting > 0 ? Number.POSITIVE_INFINITY : 0);
 };
 
 /** A file of keys that cannot be used is wrong usage. */

@@ -25,7 +25,16 @@ import {
 } from "../limits.ts";
 import type { Json } from "../wire/json.ts";
 import { defineCommand } from "./command.ts";
-import { callArgs, type EngineFlags, endpointFrom, keysFrom, numberFrom, timeoutFrom, withEngine } from "./engine.ts";
+import {
+  callArgs,
+  type EngineFlags,
+  endpointFrom,
+  keysFrom,
+  numberFrom,
+  timeoutFrom,
+  waitForAnswers,
+  withEngine,
+} from "./engine.ts";
 import { UsageError } from "./exit.ts";
 import { interruptible } from "./interrupt.ts";
 import { printResult } from "./output.ts";
@@ -89,6 +98,7 @@ export const sendCommand = defineCommand({
           const { sendBatch } = await import("./batch.ts");
           return sendBatch(engine, task, args.batch, { ...job, kwargs, signal }, args.json === true);
         }
+        waitForAnswers(engine);
         using line = new StatusLine();
         const onProgress = (data: Json): void => line.show(`${task}: ${plain(data)}`);
         try {

@@ -22,7 +22,7 @@ export const asksForHelp = (rawArgs: readonly string[]): boolean => {
 
 /** Flags and positionals by their names, and all positionals as `_`. Throws UsageError, which names the flag or the argument. */
 export const parseArgs = <Args extends ArgsDef>(rawArgs: readonly string[], definitions: Args): ParsedArgs<Args> => {
-  const flags = flagsOf(definitions);
+  const { flags, expected } = sorted(definitions);
   const given: Record<string, string | boolean | string[]> = {};
   const positionals: string[] = [];
   for (let index = 0; index < rawArgs.length; index++) {
@@ -55,10 +55,11 @@ export const parseArgs = <Args extends ArgsDef>(rawArgs: readonly string[], defi
     checkChoice(spelling, value, flag.definition);
     given[flag.name] = isList ? [...(Array.isArray(before) ? before : []), value] : value;
   }
-  checkPositionals(positionals, definitions);
-  for (const [index, [name]] of positionalsOf(definitions).entries()) {
+  checkPositionals(positionals, expected);
+  for (let index = 0; index < positionals.length; index++) {
+    const name = expected[index]?.name;
     const value = positionals[index];
-    if (value !== undefined) given[name] = value;
+    if (name !== undefined && value !== undefined) given[name] = value;
   }
   for (const { name, definition } of flags.values()) {
     if (given[name] !== undefined) continue;
@@ -83,38 +84,43 @@ const splitFlag = (token: string): [spelling: string, inlineValue: string | unde
   return equals < 0 ? [token, undefined] : [token.slice(0, equals), token.slice(equals + 1)];
 };
 
-interface Flag {
+interface Named {
   readonly name: string;
   readonly definition: ArgDef;
 }
 
-/** Flags by the way they are written, dashes included. */
-const flagsOf = (definitions: ArgsDef): Map<string, Flag> => {
-  const flags = new Map<string, Flag>();
-  for (const [name, definition] of Object.entries(definitions)) {
-    if (definition.type === "positional") continue;
-    const aliases = "alias" in definition ? [definition.alias ?? []].flat() : [];
-    for (const spelling of [name, ...aliases]) {
-      flags.set(spelling.length === 1 ? `-${spelling}` : `--${spelling}`, { name, definition });
+/** Flags by the way they are written, dashes included; positionals in their order. */
+const sorted = (definitions: ArgsDef): { flags: Map<string, Named>; expected: Named[] } => {
+  const flags = new Map<string, Named>();
+  const expected: Named[] = [];
+  for (const name in definitions) {
+    const definition = definitions[name];
+    if (definition === undefined) continue;
+    if (definition.type === "positional") {
+      expected.push({ name, definition });
+      continue;
     }
+    flags.set(spellingOf(name), { name, definition });
+    if (!("alias" in definition) || definition.alias === undefined) continue;
+    for (const alias of [definition.alias].flat()) flags.set(spellingOf(alias), { name, definition });
   }
-  return flags;
+  return { flags, expected };
 };
+
+const spellingOf = (name: string): string => (name.length === 1 ? `-${name}` : `--${name}`);
 
 const checkChoice = (spelling: string, value: string, definition: ArgDef): void => {
   if (definition.type !== "enum" || definition.options === undefined || definition.options.includes(value)) return;
   throw new UsageError(`${spelling} is ${JSON.stringify(value)}, which is not one of ${definition.options.join(", ")}`);
 };
 
-const positionalsOf = (definitions: ArgsDef): [name: string, definition: ArgDef][] =>
-  Object.entries(definitions).filter(([, { type }]) => type === "positional");
-
-const checkPositionals = (positionals: readonly string[], definitions: ArgsDef): void => {
-  const expected = positionalsOf(definitions);
-  const missing = expected.slice(positionals.length).find(([, { required }]) => required !== false);
-  if (missing !== undefined) throw new UsageError(`${missing[0].toUpperCase()} is missing`);
-  if (expected.at(-1)?.[0].endsWith(variadicSuffix)) return;
-  const [tooMany] = positionals.slice(expected.length);
+const checkPositionals = (positionals: readonly string[], expected: readonly Named[]): void => {
+  for (let index = positionals.length; index < expected.length; index++) {
+    const missing = expected[index];
+    if (missing?.definition.required !== false) throw new UsageError(`${missing?.name.toUpperCase()} is missing`);
+  }
+  if (expected.at(-1)?.name.endsWith(variadicSuffix)) return;
+  const tooMany = positionals[expected.length];
   if (tooMany === undefined) return;
   const limit = expected.length === 0 ? "none is taken" : `there can be ${expected.length}`;
   throw new UsageError(`argument ${JSON.stringify(tooMany)} is too many: ${limit}`);

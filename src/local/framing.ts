@@ -19,8 +19,8 @@ interface Piece {
 export class MessageWriter {
   /** bytes that wait. */
   size = 0;
-  /** Never empty. */
-  readonly #pieces: Piece[] = [{ bytes: Buffer.allocUnsafeSlow(usualBytes), start: 0, end: 0 }];
+  /** None before there is something to keep: most connections never have that. */
+  readonly #pieces: Piece[] = [];
 
   add(frames: readonly (Uint8Array | string)[]): void {
     const piece = this.#pieceFor(encodedBytesMax(frames));
@@ -52,7 +52,7 @@ export class MessageWriter {
 
   clear(): void {
     this.size = 0;
-    this.#pieces.splice(0, this.#pieces.length, { bytes: Buffer.allocUnsafeSlow(usualBytes), start: 0, end: 0 });
+    this.#pieces.length = 0;
   }
 
   /** The last one if the message fits there, or else another. */

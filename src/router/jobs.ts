@@ -50,7 +50,7 @@ export class Jobs {
   accept(job: Job, now: number): Effect[] {
     this.statistics.accepted++;
     if (job.request !== null) job.request.jobs[job.part] = job;
-    const effects = this.#supersede(job, now);
+    const effects = job.options.latest === undefined ? [] : this.#supersede(job, now);
     this.endings.latest.note(job);
     if (job.place.id === job.id) this.queues.push(job);
     else this.queues.putBack(job);
@@ -238,7 +238,6 @@ export class Jobs {
   /** The newest of one task and key is the one that is wanted: it takes the place of one that waits. */
   #supersede(job: Job, now: number): Effect[] {
     const { latest } = job.options;
-    if (latest === undefined) return [];
     const endsRunning = typeof latest === "object" && latest.abort === true;
     return this.endings.latest.before(job).flatMap((older) => {
       if (older.worker !== null) older.isReplaced = true;

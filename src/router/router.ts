@@ -32,7 +32,7 @@ import { type Frame, textOf } from "../wire/frame.ts";
 import { terminateContext } from "../zmq/context.ts";
 import { Gate } from "../zmq/gate.ts";
 import { saysLost } from "../zmq/lost.ts";
-import { reactor } from "../zmq/reactor.ts";
+import { reactor, waitHereMs } from "../zmq/reactor.ts";
 import { Router } from "../zmq/socket.ts";
 import { describeBindError } from "../zmq/start.ts";
 import { Alarm } from "./alarm.ts";
@@ -211,7 +211,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   });
   // Only then the first request: until it is told the tasks, it would call each of them unknown.
   if (hasSupervisor()) await told.promise;
-  reactor.mayWaitHere = () => true;
+  reactor.mayWaitMs = () => waitHereMs;
   backend.onReadable(() => drain(() => backend.tryReceive(backendFramesMax), fromBackend));
   own = openWorkSocket(options.workSocket, (connection, key) =>
     connection.onReadable(() =>

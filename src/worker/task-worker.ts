@@ -9,7 +9,7 @@ import { say, warn } from "../log.ts";
 import { terminateContext } from "../zmq/context.ts";
 import { Gate } from "../zmq/gate.ts";
 import type { SocketOptions } from "../zmq/options.ts";
-import { reactor } from "../zmq/reactor.ts";
+import { reactor, waitHereMs } from "../zmq/reactor.ts";
 import { describeBindError } from "../zmq/start.ts";
 import { BackendLink } from "./backend-link.ts";
 import { DirectPort } from "./direct-port.ts";
@@ -128,7 +128,7 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
   });
 
   // A task's own timers may have to wait a little for that, but only while jobs come one after the other.
-  reactor.mayWaitHere = () => executor.isIdle;
+  reactor.mayWaitMs = () => (executor.isIdle ? waitHereMs : 0);
   options.onLeave(
     () => leave("it was told to end"),
     () => {

@@ -9,8 +9,8 @@ import { socketsTurnMs } from "../limits.ts";
 import { libc, pollEntries, pollEntrySize, pollReadable, pollReturnedOffset } from "./libc.ts";
 import { Spin } from "./spin.ts";
 
-/** ms that the process waits for a message by itself where it may, and how close two turns must be that it does. */
-const waitHereMs = 1;
+/** ms: how close two turns must be that the process waits for the next message by itself, and how long most may at once. */
+export const waitHereMs = 1;
 /** ms between two looks at what only the system tells of, while there is something to do all the time. */
 const pollEveryMs = 0.5;
 /** ms after which such a turn ends, so that timers and the supervisor's messages get theirs. */
@@ -45,7 +45,8 @@ export interface Source {
 interface Watch {
   readonly source: Source;
   readonly handler: () => void;
-  readonly alert: Alert;
+  /** Null until this process first sleeps: one that is gone by then needs none. */
+  alert: Alert | null;
   isPaused: boolean;
 }
 
@@ -53,11 +54,11 @@ export class Reactor {
   /** Is called when libzmq had something to do, and it was no message: somebody has connected, or is gone. */
   onOther: () => void = () => undefined;
   /**
-   * Whether there is nothing to do now but to serve sockets. While one message follows the other, the next one is then waited for
-   * outside of the event loop, which spares each the way through that. Timers and the supervisor's messages are up to `waitingTurnMs`
-   * late then.
+   * ms that this process may wait for now by itself, as there is nothing to do but to serve sockets; 0 for not at all. While one message
+   * follows the other, the next one is then waited for outside of the event loop, which spares each the way through that. Timers and the
+   * supervisor's messages are up to `waitingTurnMs` late then.
    */
-  mayWaitHere: () => boolean = () => false;
+  mayWaitMs: () => number = () => 0;
   readonly #watches = new Map<Source, Watch>();
   /** `struct pollfd` of each source. */
   #polled = new Uint8Array(0);
@@ -73,14 +74,15 @@ export class Reactor {
   #turnPlanned = false;
 
   watch(source: Source, handler: () => void): void {
-    const alert = source.listen(() => orEndProcess(() => this.#turn() || this.onOther()));
-    this.#watches.set(source, { source, handler, alert, isPaused: false });
+    this.#watches.set(source, { source, handler, alert: null, isPaused: false });
     this.#changed();
+    // Who has just connected is about to say something, or to be answered.
+    this.#busyAt = performance.now();
     this.lookAgain();
   }
 
   unwatch(source: Source): void {
-    this.#watches.get(source)?.alert.end();
+    this.#watches.get(source)?.alert?.end();
     if (this.#watches.delete(source)) this.#changed();
   }
 
@@ -89,14 +91,14 @@ export class Reactor {
     const watch = this.#watches.get(source);
     if (watch === undefined) return;
     watch.isPaused = true;
-    watch.alert.pause();
+    watch.alert?.pause();
   }
 
   resume(source: Source): void {
     const watch = this.#watches.get(source);
     if (watch === undefined || !watch.isPaused) return;
     watch.isPaused = false;
-    watch.alert.resume();
+    watch.alert?.resume();
     this.lookAgain();
   }
 
@@ -161,7 +163,7 @@ export class Reactor {
    */
   #linger(): boolean {
     if (this.#isLingering) return true;
-    if (!this.#canSee || this.mayWaitHere() || !this.#spin.begin()) return false;
+    if (!this.#canSee || this.mayWaitMs() > 0 || !this.#spin.begin()) return false;
     this.#isLingering = true;
     const look = (): void => {
       const isSeen = this.#isSeen();
@@ -172,21 +174,33 @@ export class Reactor {
       }
       this.#isLingering = false;
       if (isSeen || !this.#restAll()) this.#turn();
+      else this.#listen();
     };
     setImmediate(look);
     return true;
   }
 
-  /** Whether something comes while this process waits for it by itself; where it may not, it is ready to be told when this is false. */
+  /** Whether something comes while this process waits for it by itself; it is ready to be told when this is false. */
   #comes(until: number): boolean {
-    const mayWait = performance.now() < until && this.mayWaitHere();
-    if (mayWait && this.#canSee && this.#spin.sees(this.#isSeen)) {
+    const leftMs = until - performance.now();
+    const mayWaitMs = leftMs > 0 ? Math.min(this.mayWaitMs(), Math.ceil(leftMs)) : 0;
+    if (mayWaitMs > 0 && this.#canSee && this.#spin.sees(this.#isSeen)) {
       // What only the system tells of must not wait for as long as something is seen each time.
       if (performance.now() >= this.#polledAt + pollEveryMs) this.#comesWithin(0);
       return true;
     }
-    if (!this.#restAll()) return true;
-    return mayWait && this.#comesWithin(waitHereMs);
+    if (!this.#restAll() || (mayWaitMs > 0 && this.#comesWithin(mayWaitMs))) return true;
+    this.#listen();
+    return false;
+  }
+
+  /** To be told by the event loop. */
+  #listen(): void {
+    for (const watch of this.#watches.values()) {
+      if (watch.alert !== null) continue;
+      watch.alert = watch.source.listen(() => orEndProcess(() => this.#turn() || this.onOther()));
+      if (watch.isPaused) watch.alert.pause();
+    }
   }
 
   /** Whether there is something that can be seen without a call to the system. */

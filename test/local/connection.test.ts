@@ -4,7 +4,7 @@ import { localBytesMax, localRingBytes, localStallMsMax } from "../../src/limits
 import { LocalDealer } from "../../src/local/dealer.ts";
 import { ringsOf } from "../../src/local/ring.ts";
 import { closeLine } from "../../src/local/unix.ts";
-import { reactor } from "../../src/zmq/reactor.ts";
+import { reactor, waitHereMs } from "../../src/zmq/reactor.ts";
 import { dialled, heardBy, KeepingPort, ring, startPeer } from "../support/local-router.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
@@ -133,7 +133,7 @@ test("while a process waits for messages by itself it loses none, and timers hav
   const rounds = 5_000;
   let ticks = 0;
   const ticking = setInterval(() => ticks++, 1);
-  reactor.mayWaitHere = () => true;
+  reactor.mayWaitMs = () => waitHereMs;
   try {
     router.onMessage = () => {
       const round = router.received.length - 1;
@@ -147,7 +147,7 @@ test("while a process waits for messages by itself it loses none, and timers hav
     expect(ticks).toBeGreaterThan(0);
   } finally {
     clearInterval(ticking);
-    reactor.mayWaitHere = () => false;
+    reactor.mayWaitMs = () => 0;
   }
 });
 
@@ -156,7 +156,7 @@ test("a large message goes both ways while the process would wait for messages b
   using router = new KeepingPort(folder.at("s"));
   await using _ = startPeer(folder.at("s"), "echo");
   const [[key = ""] = []] = await router.until(({ length }) => length === 1);
-  reactor.mayWaitHere = () => true;
+  reactor.mayWaitMs = () => waitHereMs;
   try {
     const large = Buffer.alloc(8 * 1024 * 1024, "x");
     router.send(key, ["small"]);
@@ -165,7 +165,7 @@ test("a large message goes both ways while the process would wait for messages b
     expect(small?.[1]).toBe("small");
     expect(back?.[1] === String(large)).toBe(true);
   } finally {
-    reactor.mayWaitHere = () => false;
+    reactor.mayWaitMs = () => 0;
   }
 });
 

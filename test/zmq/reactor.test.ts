@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { reactor } from "../../src/zmq/reactor.ts";
+import { reactor, waitHereMs } from "../../src/zmq/reactor.ts";
 import { Dealer, Router } from "../../src/zmq/socket.ts";
 
 /** A real socket whose next message is announced by nothing, as if another call had swallowed the word of it. */
@@ -95,12 +95,12 @@ test("a process that waits for its messages by itself loses none, and timers hav
     }
   });
   const timer = setInterval(() => ticks++, 1);
-  reactor.mayWaitHere = () => true;
+  reactor.mayWaitMs = () => waitHereMs;
   try {
     dealer.trySend(["", "ping"]);
     await done.promise;
   } finally {
-    reactor.mayWaitHere = () => false;
+    reactor.mayWaitMs = () => 0;
     clearInterval(timer);
   }
   expect(received).toBe(rounds);
