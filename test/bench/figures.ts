@@ -81,13 +81,15 @@ const linearity: Section = async ({ share }) => {
   await measure(asker.ask, 512, 40_000);
   const figures: Figure[] = [];
   for (const [window, count] of [
-    [1, 500],
-    [100, 5_000],
-    [10_000, 12_000],
+    [1, 3_000],
+    [100, 10_000],
+    [10_000, 40_000],
   ] as const) {
     const few = Math.ceil(count * share);
     const ratios: number[] = [];
-    for (let round = 0; round < 3; round++) {
+    // What is asked so is compiled anew for that.
+    await measure(asker.ask, window, 10 * few);
+    for (let round = 0; round < 5; round++) {
       const less = (await measure(asker.ask, window, few)).rate;
       ratios.push((10 * less) / (await measure(asker.ask, window, 10 * few)).rate);
     }

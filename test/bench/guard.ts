@@ -13,7 +13,7 @@ const rounds = 5;
 /** How many tasks are in flight; how many are asked a round; how many times the echo's time a task may take. */
 const limits = [
   { window: 1, count: 2_000, ratioMax: 4 },
-  { window: 512, count: 40_000, ratioMax: 11 },
+  { window: 512, count: 40_000, ratioMax: 8 },
 ] as const;
 
 /** ms of the processor for one task, requestor not counted. */
