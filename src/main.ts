@@ -9,6 +9,7 @@ import { type ExitCode, ExitError } from "./commands/exit.ts";
 import { printResult } from "./commands/output.ts";
 import { run } from "./commands/run.ts";
 import { lastOutputMs } from "./limits.ts";
+import { stderr, stdout } from "./streams.ts";
 
 const verbs: SubCommandsDef = {
   serve: async () => (await import("./commands/serve.ts")).serveCommand,
@@ -65,5 +66,6 @@ try {
 } catch (failure) {
   process.exitCode = await explain(failure);
 }
-// The process ends by itself, unless a reader who has stopped reading keeps it from writing its last words.
+// At once: to take apart what ends with the process anyway takes longer. Who reads slowly has some time for its last words.
+if (stdout.isOut && stderr.isOut) process.exit();
 setTimeout(() => process.exit(), lastOutputMs).unref();

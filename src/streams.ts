@@ -18,6 +18,11 @@ class Output {
     this.#sink = file.writer();
   }
 
+  /** Everything that was written is out. */
+  get isOut(): boolean {
+    return this.#waiting === 0;
+  }
+
   /** Resolves when the text is out; texts go out in their order. Rejects with what write(2) fails of. */
   async write(text: string): Promise<void> {
     this.#sink.write(text);

@@ -13,7 +13,9 @@ const controls = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u
 
 /** Writes a line and waits until it is out: to a program as it is, to a person without what a terminal would obey. */
 export const printResult = (text: string): Promise<void> =>
-  writeOut(`${isTerminal(1) ? text.replace(controls, "\ufffd") : text}\n`);
+  writeOut(`${hasControls(text) && isTerminal(1) ? text.replace(controls, "\ufffd") : text}\n`);
+
+const hasControls = (text: string): boolean => text.search(controls) >= 0;
 
 /** Writes text as it is. That there is no reader any more is no failure; what else fails is an ExitError. */
 export const writeOut = async (text: string): Promise<void> => {

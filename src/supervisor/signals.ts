@@ -26,7 +26,12 @@ export const onSignals = ({ stop, reload }: { stop: () => void; reload: () => vo
 
 /** Calls `interrupt` for each Ctrl-C that a person meant. */
 export const onInterrupt = (interrupt: () => void): void => {
-  process.on("SIGINT", isUnderLauncher() ? withoutEchoes(interrupt) : interrupt);
+  // Most are never interrupted, and need not know.
+  let heed: (() => void) | undefined;
+  process.on("SIGINT", () => {
+    heed ??= isUnderLauncher() ? withoutEchoes(interrupt) : interrupt;
+    heed();
+  });
 };
 
 const hasTerminal = (): boolean => {

@@ -184,7 +184,9 @@ export class Reactor {
   #comes(until: number): boolean {
     const leftMs = until - performance.now();
     const mayWaitMs = leftMs > 0 ? Math.min(this.mayWaitMs(), Math.ceil(leftMs)) : 0;
-    if (mayWaitMs > 0 && this.#canSee && this.#spin.sees(this.#isSeen)) {
+    // Who may wait for longer leaves the processor to those whom it waits for.
+    const mayLook = mayWaitMs > 0 && mayWaitMs <= waitHereMs && this.#canSee;
+    if (mayLook && this.#spin.sees(this.#isSeen)) {
       // What only the system tells of must not wait for as long as something is seen each time.
       if (performance.now() >= this.#polledAt + pollEveryMs) this.#comesWithin(0);
       return true;

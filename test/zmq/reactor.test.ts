@@ -149,3 +149,27 @@ test("sockets can be opened again after all were closed", async () => {
     expect(await sockets.router.receive()).toHaveLength(3);
   }
 });
+
+test("a source that is gone before the process first sleeps is never listened to", async () => {
+  using socket = new Dealer();
+  let listened = 0;
+  const source = {
+    descriptor: 0,
+    isKnownEmpty: true,
+    readable: false,
+    expect: () => undefined,
+    listen: () => {
+      listened++;
+      return { pause: () => undefined, resume: () => undefined, end: () => undefined };
+    },
+  };
+  reactor.watch(source, () => undefined);
+  reactor.unwatch(source);
+  socket.onReadable(() => undefined);
+  await Bun.sleep(20);
+  expect(listened).toBe(0);
+  reactor.watch(source, () => undefined);
+  await Bun.sleep(20);
+  expect(listened).toBe(1);
+  reactor.unwatch(source);
+});
