@@ -8,5 +8,7 @@ export const libzmq = (): Promise<Libzmq> => {
   return loading;
 };
 
+export const isLibzmqLoaded = (): boolean => loading !== null;
+
 /** Waits until what closed sockets still have to send is out. It is for the last step before a process ends. */
 export const endLibzmq = async (): Promise<void> => (await loading?.catch(() => null))?.terminateContext();

@@ -23,8 +23,8 @@ export class LocalLink implements Link {
     const line = dial(localName(host, port));
     if (line === null) return null;
     const uid = peerUid(line.bell);
-    const isOurs = uid === 0 || uid === process.geteuid?.();
-    if (uid !== null && (isOurs || uid === portOwner(host, port))) return new LocalLink(new LocalConnection(line));
+    const isTrusted = uid === 0 || uid === process.geteuid?.();
+    if (uid !== null && (isTrusted || uid === portOwner(host, port))) return new LocalLink(new LocalConnection(line));
     closeLine(line);
     return null;
   }

@@ -3,7 +3,7 @@ import { type Client, type ConnectOptions, connect } from "../client/client.ts";
 import { defaultEndpoint, isEndpoint } from "../client/endpoint.ts";
 import { TaskEngineError } from "../client/errors.ts";
 import { type KeyFiles, keyVariable, serverKeyVariable } from "../client/keys.ts";
-import { endLibzmq } from "../client/libzmq.ts";
+import { endLibzmq, isLibzmqLoaded } from "../client/libzmq.ts";
 import { callTimeoutMs, requestTimeoutMs } from "../limits.ts";
 import { reactor } from "../zmq/reactor.ts";
 import { ExitError, UsageError } from "./exit.ts";
@@ -92,23 +92,28 @@ export const connectionFrom = (flags: EngineFlags): ConnectOptions => ({
   waitMs: timeoutFrom(flags, requestTimeoutMs),
 });
 
-/** Connects, lets `work` do its work, closes. What the engine or a task refuses ends with code 1, silence with code 3. */
+/** Connects, lets `work` do its work, and leaves nothing unsaid before the process ends. What the engine or a task refuses ends with code 1, silence with code 3. */
 export const withEngine = async <Result>(
   endpoint: string,
   options: ConnectOptions,
   work: (engine: Client) => Promise<Result>,
 ): Promise<Result> => {
   const engine = connectWithKeys(() => connect(endpoint, options));
+  let isDone = false;
   try {
-    return await work(engine);
+    const result = await work(engine);
+    isDone = true;
+    return result;
   } catch (error) {
     if (!(error instanceof TaskEngineError)) throw error;
     if (error.code === "NO_ANSWER") throw new ExitError(error.message, 3);
     throw new ExitError(`${error.code}: ${error.message}`, 1);
   } finally {
-    await engine.close();
-    // A cancellation may have been the last thing to be said, and the process ends now.
-    await endLibzmq();
+    // A cancellation may have been the last thing to be said. One that is answered all, past libzmq, ends with the process.
+    if (!isDone || engine.waiting > 0 || isLibzmqLoaded()) {
+      await engine.close();
+      await endLibzmq();
+    }
   }
 };
 
