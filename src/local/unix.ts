@@ -23,6 +23,10 @@ export interface Line {
 /** Behind the name of the socket over which the memory is handed over it is that of the bell. */
 const bellSuffix = "/bell";
 
+/** Of this process, whatever other processes of its number there are in other containers. */
+const ownNames = `\0task-engine/${process.pid}/${Math.random().toString(36).slice(2)}`;
+let dialled = 0;
+
 /**
  * A line to who listens at the path; null where nobody does, or has no time. A path that begins with NUL is a name without a file, of
  * the network namespace.
@@ -31,12 +35,12 @@ const bellSuffix = "/bell";
  * by which who listens knows that they belong together.
  */
 export const dial = (path: string): Line | null => {
-  const handover = connectTo(path, "");
+  // Not one that the kernel gives, which may be that of an earlier line whose bell still has its own.
+  const name = `${ownNames}/${++dialled}`;
+  const handover = connectTo(path, name);
   const memory = handover === null ? null : makeMemory();
   if (handover === null || memory === null) return closed(handover);
-  const bell = sendDescriptor(handover, memory)
-    ? connectTo(path, `${pathOf(libc.getsockname, handover)}${bellSuffix}`)
-    : null;
+  const bell = sendDescriptor(handover, memory) ? connectTo(path, `${name}${bellSuffix}`) : null;
   const mapped = bell === null ? null : mapMemory(memory);
   closed(handover, memory);
   if (bell === null || mapped === null) return closed(bell);
@@ -86,13 +90,9 @@ const addressOf = (path: string): Buffer => {
   return Buffer.concat([family, name]);
 };
 
-/** The path of an end, which is a name for one that has no file; empty where there is none. */
-const pathOf = (call: typeof libc.getsockname, descriptor: number): string =>
-  nameOf(call, descriptor)?.slice(familyBytes) ?? "";
-
 /** Which line a socket belongs to that somebody has connected by `dial`, and as which of its two; null for any other. */
 export const partOf = (descriptor: number): { readonly line: string; readonly isBell: boolean } | null => {
-  const name = pathOf(libc.getpeername, descriptor);
+  const name = nameOf(libc.getpeername, descriptor)?.slice(familyBytes) ?? "";
   const pid = peerPid(descriptor);
   if (!name.startsWith("\0") || pid === null) return null;
   const isBell = name.endsWith(bellSuffix);

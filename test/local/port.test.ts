@@ -6,7 +6,7 @@ import { makeMemory, mapMemory } from "../../src/local/memory.ts";
 import { sendDescriptor } from "../../src/local/passing.ts";
 import { ringsOf } from "../../src/local/ring.ts";
 import { closeLine, connectTo, isDead } from "../../src/local/unix.ts";
-import { libc } from "../../src/zmq/libc.ts";
+import { libc, nameOf } from "../../src/zmq/libc.ts";
 import { dialled, isLost, KeepingPort, ring, startPeer } from "../support/local-router.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
@@ -99,6 +99,14 @@ test("a name without a file is one port's alone, and free again as soon as that 
     expect((await router.until(({ length }) => length === 1))[0]?.[1]).toBe("hello");
     dealer.close();
   }
+});
+
+test("each line has a name of its own, be it that the sockets by which earlier ones were made are closed", () => {
+  using folder = tempFolder();
+  using _ = new KeepingPort(folder.at("s"));
+  const lines = Array.from({ length: 100 }, () => dialled(folder.at("s")));
+  expect(new Set(lines.map(({ bell }) => nameOf(libc.getsockname, bell))).size).toBe(lines.length);
+  for (const line of lines) closeLine(line);
 });
 
 test("there is room for so many, and again once somebody has gone", async () => {
