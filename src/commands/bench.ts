@@ -6,7 +6,6 @@
  * With one in flight the times are those of a round trip; with 512 the rate is what the engine can do.
  * Exits with 0; 1 when the engine said no or a result is wrong, 2 for wrong usage, 3 when there is no engine or no answer.
  */
-
 import type { Client } from "../client/client.ts";
 import { callTimeoutMs, clientRequestsMax, requestTimeoutMs } from "../limits.ts";
 import { defineCommand } from "./command.ts";

@@ -5,7 +5,6 @@
  * Prints how many were cancelled: more than one only where two requestors use the same serial. Exits with 0; 1 when there is no
  * such request or the engine said no, 2 for wrong usage, 3 when there is no engine or no answer in time.
  */
-
 import { serialLengthMax } from "../limits.ts";
 import { defineCommand } from "./command.ts";
 import { connectionFrom, endpointFrom, engineArgs, withEngine } from "./engine.ts";

@@ -9,7 +9,6 @@
  * Exits with 0, `watch` on Ctrl-C or SIGTERM or when its reader has gone; with 1 when the engine said no (an unknown topic),
  * 2 for wrong usage, 3 when there is no engine or no answer in time.
  */
-
 import type { ConnectOptions, TopicValue } from "../client/client.ts";
 import { nameLengthMax } from "../limits.ts";
 import { printable } from "../streams.ts";

@@ -92,7 +92,10 @@ export const connectionFrom = (flags: EngineFlags): ConnectOptions => ({
   waitMs: timeoutFrom(flags, requestTimeoutMs),
 });
 
-/** Connects, lets `work` do its work, and leaves nothing unsaid before the process ends. What the engine or a task refuses ends with code 1, silence with code 3. */
+/**
+ * Connects, lets `work` do its work, and leaves nothing unsaid before the process ends. What the engine or a task refuses ends with code
+ * 1, silence with code 3.
+ */
 export const withEngine = async <Result>(
   endpoint: string,
   options: ConnectOptions,

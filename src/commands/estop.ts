@@ -6,7 +6,6 @@
  * state folder, both at once: neither a router that hangs nor a dead one is in the way. Prints one line as soon as one of
  * them has confirmed it. Exits with 0 then; 1 when the engine said no, 2 for wrong usage, 3 when nobody answered in time.
  */
-
 import { addressIn } from "../client/endpoint.ts";
 import { isLoopback } from "../exposure.ts";
 import { engineFolder, stateFolders, stopSocketPath } from "../folders.ts";

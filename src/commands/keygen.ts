@@ -6,7 +6,6 @@
  * `send read`, or those of `--rights`. On stderr it says which files it has written. The engine need not run.
  * Exits with 0; 1 if a file cannot be written, or is there already and `--force` is not given; 2 for wrong usage.
  */
-
 import { Access } from "../access/access.ts";
 import { CertificateError, keysFolder, publicFile, secretFile, writeCertificate } from "../certificate.ts";
 import { warn } from "../log.ts";

@@ -10,7 +10,6 @@
  * (`CODE: message` on stderr), 2 for wrong usage, 3 when there is no engine or no answer in time, 130 after Ctrl-C or SIGTERM. `batch.ts` has
  * the rest of `--batch`.
  */
-
 import type { Meta, Trace } from "../client/client.ts";
 import { TaskEngineError } from "../client/errors.ts";
 import type { JobOptions } from "../client/options.ts";

@@ -6,7 +6,6 @@
  * It prints the tasks it has found, each process it starts, and one line when all of them serve.
  * Exit: 0 after a clean stop, 1 if it could not start or go on, 2 for wrong flags, 130 if it was told twice to stop.
  */
-
 import { CertificateError } from "../certificate.ts";
 import { type Config, ConfigError, configFlags, loadConfig } from "../config.ts";
 import { engineFolder } from "../folders.ts";

@@ -6,7 +6,6 @@
  * second, on a terminal in the same place, until Ctrl-C or SIGTERM. Exits with 0; 1 when the engine said no, 2 for wrong usage, 3
  * when there is no engine or no answer in time.
  */
-
 import type { EngineStatus } from "../client/client.ts";
 import { watchIntervalMs } from "../limits.ts";
 import { isTerminal } from "../streams.ts";

@@ -1,5 +1,5 @@
 /** What a requestor builds: messages of v0.2, without the envelope, each frame as text. */
-import { type Data, encodeData, encodeTask, metaText, packNow } from "./frames.ts";
+import { type Data, encodeData, metaText, packNow, packText } from "./frames.ts";
 import { type Json, jsonText } from "./json.ts";
 import type { TaskOptions } from "./policy.ts";
 import type { Control } from "./requests.ts";
@@ -24,8 +24,9 @@ export const encodeTaskPart = (
   kwargs: object,
   options: TaskOptions = {},
 ): string => {
-  for (const _ in options) return encodeTask(task, args, kwargs, options);
-  return encodeTask(task, args, kwargs, null);
+  const said = `{"task":${jsonText(task, "TASK.task", 1)},"args":${jsonText(args, "TASK.args", 1)}`;
+  const end = Object.keys(options).length === 0 ? "}" : `,"options":${jsonText(options, "TASK.options", 1)}}`;
+  return `${said},"kwargs":${jsonText(kwargs, "TASK.kwargs", 1)},"pack":${packText()}${end}`;
 };
 
 /** Throws JsonError for arguments that cannot travel. */

@@ -5,6 +5,7 @@
  */
 import { nameLengthMax, serialLengthMax } from "../limits.ts";
 import type { Meta } from "./frames.ts";
+import { forbiddenKeys, isUnescaped } from "./json.ts";
 
 /** Printable ASCII of which JSON escapes nothing. */
 const letter = "[ !#-\\[\\]-~]";
@@ -60,12 +61,7 @@ export const learnMeta = (text: string, meta: Meta): void => {
 const zero = 0x30;
 const nine = 0x39;
 const point = 0x2e;
-const quote = 0x22;
-const backslash = 0x5c;
 const brace = 0x7d;
-/** Of ASCII. */
-const firstPrintable = 0x20;
-const lastPrintable = 0x7e;
 /** A number of no more digits, and ten to the power of no more, are exact as doubles, and so is what they make together. */
 const digitsMax = 15;
 const powersOfTen = Array.from({ length: digitsMax }, (_, power) => 10 ** power);
@@ -95,21 +91,17 @@ const completed = ({ id, role, version, type }: Beginning["said"], text: string,
   const first = at + between.length;
   const last = text.length - '"}'.length;
   if (last <= first || last - first > serialLengthMax) return undefined;
-  if (text.charCodeAt(last) !== quote || text.charCodeAt(last + 1) !== brace) return undefined;
-  for (at = first; at < last; at++) {
-    const code = text.charCodeAt(at);
-    if (code < firstPrintable || code > lastPrintable || code === quote || code === backslash) return undefined;
-  }
+  if (!text.endsWith('"}') || !isUnescaped(text, first, last)) return undefined;
   return { id, role, version, type, pack, serial: text.slice(first, last) };
 };
 
 /* ── TASK ────────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
 const nameStart = `\\{"task"${colon}"`;
-const forbiddenKey = '(?!(?:__proto__|constructor|prototype)")';
+const notForbidden = `(?!(?:${[...forbiddenKeys].join("|")})")`;
 const task = new RegExp(
   `^${nameStart}${letter}{1,${nameLengthMax}}"${comma}"args"${colon}\\[${listOf(scalar)}\\]${comma}` +
-    `"kwargs"${colon}\\{${listOf(`"${forbiddenKey}${letter}*"${colon}${scalar}`)}\\}${comma}"pack"${colon}${number}\\}$`,
+    `"kwargs"${colon}\\{${listOf(`"${notForbidden}${letter}*"${colon}${scalar}`)}\\}${comma}"pack"${colon}${number}\\}$`,
 );
 
 /** Characters: of a longer text a regular expression takes too long, or gives it up without a word. */

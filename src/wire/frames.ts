@@ -98,7 +98,7 @@ let stampedMs = 0;
 let stamp = "0";
 
 /** The same as text: to write a number down takes longer than to see that it is still the last one. */
-const packText = (): string => {
+export const packText = (): string => {
   const now = Date.now();
   if (now !== stampedMs) {
     stampedMs = now;
@@ -189,18 +189,6 @@ export const encodeMeta = (meta: Meta): string => JSON.stringify(meta);
  */
 export const encodeData = (data: unknown, name = "DATA.data"): string =>
   `{"data":${jsonText(data, name, 1)},"pack":${packText()}}`;
-
-/** A TASK frame of now. Throws JsonError for arguments that cannot travel. */
-export const encodeTask = (
-  task: string,
-  args: readonly unknown[],
-  kwargs: object,
-  options: TaskOptions | null,
-): string => {
-  const end = options === null ? "}" : `,"options":${jsonText(options, "TASK.options", 1)}}`;
-  const said = `{"task":${jsonText(task, "TASK.task", 1)},"args":${jsonText(args, "TASK.args", 1)}`;
-  return `${said},"kwargs":${jsonText(kwargs, "TASK.kwargs", 1)},"pack":${packText()}${end}`;
-};
 
 /** The DATA frame of an ERR. */
 export const encodeError = (code: ErrorCode, message: string): string => {

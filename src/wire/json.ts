@@ -18,7 +18,7 @@ export class JsonError extends Error {
   override readonly name = "JsonError";
 }
 
-const forbiddenKeys: ReadonlySet<string> = new Set(["__proto__", "constructor", "prototype"]);
+export const forbiddenKeys: ReadonlySet<string> = new Set(["__proto__", "constructor", "prototype"]);
 const forbiddenLengthMin = 9;
 /** Most keys are shorter than any of those, which is known without a look at their letters. */
 const isForbidden = (key: string): boolean => key.length >= forbiddenLengthMin && forbiddenKeys.has(key);
@@ -56,7 +56,7 @@ export const parseJson = (frame: Frame): Json => {
       `not JSON (${error instanceof Error ? error.message.replace(/^JSON Parse error: /, "") : error})`,
     );
   }
-  if (!isPlain(value, 0)) checkDecoded(value as number | Json[] | JsonObject, new Digits(text), "", 0);
+  if (mustLookInside(value) && !isPlain(value, 0)) checkDecoded(value, new Digits(text), "", 0);
   return value;
 };
 
@@ -180,13 +180,16 @@ export const jsonText = (value: unknown, name = "value", depth = 0): string => {
 };
 
 /** A text as JSON.stringify gives it, which takes several times as long for one that has nothing to be escaped. */
-export const quoted = (text: string): string => {
-  for (let index = 0; index < text.length; index++) {
+export const quoted = (text: string): string =>
+  isUnescaped(text, 0, text.length) ? `"${text}"` : JSON.stringify(text);
+
+/** Whether a part of a text is printable ASCII of which JSON escapes nothing. */
+export const isUnescaped = (text: string, start: number, end: number): boolean => {
+  for (let index = start; index < end; index++) {
     const code = text.charCodeAt(index);
-    if (code < firstPrintable || code > lastPrintable || code === quote || code === backslash)
-      return JSON.stringify(text);
+    if (code < firstPrintable || code > lastPrintable || code === quote || code === backslash) return false;
   }
-  return `"${text}"`;
+  return true;
 };
 
 const checkEncodable = (value: unknown, path: string, depth: number): void => {
