@@ -3,7 +3,7 @@
  * Each carries Bun, the program and its own machine's libzmq, and needs nothing but glibc where it runs.
  * Exit codes: 0 built, 1 a build failed, 2 no such target.
  */
-import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { addonInPackage } from "./src/zmq/addon.ts";
 import { digestOf } from "./src/zmq/addon-embedded.ts";
@@ -27,7 +27,6 @@ export const buildExecutable = async (target: BuildTarget, folder?: string): Pro
   try {
     const built = join(workshop, basename(outfile));
     await bundle(target, built);
-    writeFileSync(built, withoutZeroes(readFileSync(built)));
     renameSync(built, outfile);
   } finally {
     rmSync(workshop, { recursive: true });
@@ -59,107 +58,6 @@ const bundle = async (target: BuildTarget, outfile: string): Promise<void> => {
     },
   });
   if (!result.success) throw new Error(result.logs.map(String).join("\n") || "the bundler gave no reason");
-};
-
-/* ── The file that the bundler has made, elf(5) ────────────────────────────────────────────────────────────────────── */
-
-const segmentType = { load: 1, note: 4 }; // PT_LOAD, PT_NOTE
-const readAndWrite = 6; // PF_R | PF_W
-const noBits = 8; // SHT_NOBITS: a section that is in memory alone
-const inMemory = 2n; // SHF_ALLOC
-
-interface Segment {
-  /** Where the header is. */
-  readonly at: number;
-  readonly type: number;
-  readonly flags: number;
-  readonly offset: number;
-  readonly address: number;
-  readonly size: number;
-  readonly alignment: number;
-}
-
-interface Section {
-  readonly at: number;
-  readonly name: string;
-  readonly hasBits: boolean;
-  readonly isInMemory: boolean;
-  readonly address: number;
-  readonly offset: number;
-  readonly size: number;
-}
-
-const numberIn = (file: Buffer, at: number): number => Number(file.readBigUInt64LE(at));
-
-/** Where the rows of a table are, by the places in the ELF header of its offset, of a row's size and of how many there are. */
-const rowsOf = (file: Buffer, offset: number, size: number, count: number): number[] =>
-  Array.from({ length: file.readUInt16LE(count) }, (_, row) => numberIn(file, offset) + row * file.readUInt16LE(size));
-
-const sectionTable = 0x28; // e_shoff
-
-const segmentsOf = (file: Buffer): Segment[] =>
-  rowsOf(file, 0x20, 0x36, 0x38).map((at) => ({
-    at,
-    type: file.readUInt32LE(at),
-    flags: file.readUInt32LE(at + 4),
-    offset: numberIn(file, at + 8),
-    address: numberIn(file, at + 16),
-    size: numberIn(file, at + 32),
-    alignment: numberIn(file, at + 48),
-  }));
-
-const sectionsOf = (file: Buffer): Section[] => {
-  const rows = rowsOf(file, sectionTable, 0x3a, 0x3c);
-  const names = numberIn(file, (rows[file.readUInt16LE(0x3e)] ?? 0) + 24);
-  return rows.map((at) => {
-    const name = names + file.readUInt32LE(at);
-    return {
-      at,
-      name: file.toString("latin1", name, file.indexOf(0, name)),
-      hasBits: file.readUInt32LE(at + 4) !== noBits,
-      isInMemory: (file.readBigUInt64LE(at + 8) & inMemory) !== 0n,
-      address: numberIn(file, at + 16),
-      offset: numberIn(file, at + 24),
-      size: numberIn(file, at + 32),
-    };
-  });
-};
-
-/**
- * The executable without the zeroes that Bun puts between its own data and the program: 1.7 % of all, for as many bytes as Bun has
- * variables that begin with zero. The program becomes a segment of its own, in the place of the last note, which nothing that runs reads.
- * Its address stays, and that is what Bun finds it by. Throws Error for a file of another form.
- */
-export const withoutZeroes = (executable: Buffer): Buffer => {
-  const segments = segmentsOf(executable);
-  const sections = sectionsOf(executable);
-  const data = segments.findLast(({ type }) => type === segmentType.load);
-  const note = segments.findLast(({ type }) => type === segmentType.note);
-  const program = sections.find(({ name }) => name === ".bun");
-  const variables = sections.find(({ name }) => name === ".bss");
-  if (!data || !note || !program || !variables || data.flags !== readAndWrite || note.at < data.at) {
-    throw new Error("the bundler's executable has another form than it had: withoutZeroes has to learn it");
-  }
-  const others = sections.filter((section) => section.isInMemory && section.hasBits && section !== program);
-  const dataEnd = Math.max(...others.map(({ offset, size }) => offset + size));
-  // A page of the file is a page of memory.
-  const start = dataEnd + ((program.offset - dataEnd) % data.alignment);
-  const programSize = data.offset + data.size - program.offset;
-  const isZero = executable.subarray(dataEnd, Math.max(program.offset, dataEnd)).every((byte) => byte === 0);
-  if (start > program.offset || programSize < program.size || !isZero) {
-    throw new Error("the bundler's executable has more than zeroes before the program: withoutZeroes has to learn it");
-  }
-  const shorter = program.offset - start;
-  const put = (at: number, ...values: readonly number[]): void => {
-    for (const [index, value] of values.entries()) executable.writeBigUInt64LE(BigInt(value), at + 8 * index);
-  };
-  put(data.at + 32, dataEnd - data.offset, variables.address + variables.size - data.address);
-  executable.writeUInt32LE(segmentType.load, note.at);
-  executable.writeUInt32LE(readAndWrite, note.at + 4);
-  put(note.at + 8, start, program.address, program.address, programSize, programSize, data.alignment);
-  for (const { at, offset } of sections) if (offset >= program.offset) put(at + 24, offset - shorter);
-  put(sectionTable, numberIn(executable, sectionTable) - shorter);
-  return Buffer.concat([executable.subarray(0, start), executable.subarray(program.offset)]);
 };
 
 /** What stands in the executable in place of `src/zmq/addon.ts`, and the addon, in a third of its size. */

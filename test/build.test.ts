@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { buildExecutable, withoutZeroes } from "../build.ts";
+import { buildExecutable } from "../build.ts";
 
 const build = (...args: string[]) => Bun.spawnSync([process.execPath, join(import.meta.dir, "../build.ts"), ...args]);
 
@@ -14,8 +13,4 @@ test("a target that does not exist is refused in one line that names those that 
 
 test("a build that cannot be written down fails", async () => {
   await expect(buildExecutable("linux-x64", "/dev/null/dist")).rejects.toThrow("/dev/null");
-});
-
-test("what the bundler has made another way than Bun does now is refused, not damaged", () => {
-  expect(() => withoutZeroes(readFileSync("/bin/sh"))).toThrow("withoutZeroes has to learn it");
 });
