@@ -54,7 +54,8 @@ const bundle = async (target: BuildTarget, outfile: string): Promise<void> => {
       autoloadDotenv: false,
       autoloadBunfig: false,
       autoloadTsconfig: false,
-      autoloadPackageJson: false,
+      // Without it no package is found from a task file. The program is whole before it looks at any.
+      autoloadPackageJson: true,
     },
   });
   if (!result.success) throw new Error(result.logs.map(String).join("\n") || "the bundler gave no reason");

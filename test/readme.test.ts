@@ -1,10 +1,15 @@
-/** What the README shows is run as it stands there, but for the ports, which are free ones here. */
-import { afterAll, beforeAll, expect, test } from "bun:test";
+/**
+ * What the README shows is run as it stands there, but for the ports, which are free ones here. `BINARY=path` names the executable that
+ * the engine and the commands are; else they are the source.
+ */
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { type Engine, fromSource, runCommand, startEngine } from "./support/engine.ts";
 import { freePorts } from "./support/ports.ts";
 import { tempFolder } from "./support/temp-folder.ts";
+
+setDefaultTimeout(120_000); // emulation is slow
 
 const root = join(import.meta.dir, "..");
 const readme = readFileSync(join(root, "README.md"), "utf8");
@@ -19,6 +24,8 @@ const block = (language: string, name: string): string => {
   return found.text;
 };
 
+const command = process.env.BINARY === undefined ? fromSource : [resolve(process.env.BINARY)];
+
 let engine: Engine;
 const folder = tempFolder({
   "tasks/wave.ts": block("ts", "tasks/wave.ts"),
@@ -31,7 +38,7 @@ beforeAll(async () => {
   mkdirSync(folder.at("node_modules"));
   symlinkSync(root, folder.at("node_modules/task-engine"));
   symlinkSync(join(root, "node_modules/valibot"), folder.at("node_modules/valibot"));
-  engine = await startEngine({ cwd: folder.path });
+  engine = await startEngine({ command, cwd: folder.path });
 });
 afterAll(async () => {
   await engine[Symbol.asyncDispose]();
@@ -111,13 +118,13 @@ test("the command that the README starts the engine with starts it", async () =>
   }
   expect(printed).toContain(`Ready: send tasks to tcp://127.0.0.1:${port}`);
   expect(printed).toContain("Closing application and stopping services...");
-  const { stdout } = await runCommand(fromSource, ["--version"], { env: environment });
+  const { stdout } = await runCommand(command, ["--version"], { env: environment });
   expect(readme).toContain("npx -y bun@1.4.5 install && npx bun test");
   expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
-}, 30_000);
+});
 
 test("every verb that the README names is there, and every verb that is there is named", async () => {
-  const { stdout } = await runCommand(fromSource, ["--help"], { env: environment });
+  const { stdout } = await runCommand(command, ["--help"], { env: environment });
   const verbs = /USAGE.* ([a-z|]+)$/m.exec(stdout)?.[1]?.split("|") ?? [];
   expect(verbs).toContain("serve");
   for (const verb of verbs) expect(readme).toMatch(new RegExp(`\`(task-engine )?${verb}\\b`));

@@ -1,6 +1,6 @@
 /** What a task file brings along: the files that it imports, and those that these import. */
-import { readFileSync } from "node:fs";
-import { dirname, extname, isAbsolute } from "node:path";
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, extname, isAbsolute, join } from "node:path";
 import { StartError } from "../lifecycle.ts";
 import { trustedRealPath } from "./trust.ts";
 
@@ -20,29 +20,33 @@ const fetchedPackage = /\/[^/]+@[^/]+@@@\d+\//;
 
 /**
  * Holds a code file and all that it imports, directly and indirectly, to `trustedRealPath`, before any of it runs: code
- * in `tasks/lib/` does as much as code in `tasks/`. An import whose name is computed at run time cannot be seen from here.
+ * in `tasks/lib/` does as much as code in `tasks/`, and a package as much as either. What decides which file an import leads to is
+ * held to the same. An import whose name is computed at run time cannot be seen from here.
  * `trusted` are the real paths known so far, to which this adds. Throws StartError.
  */
 export const trustWithImports = (path: string, trusted: Set<string>): void => {
+  const deciders = new Set<string>();
   const waiting = [path];
   for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
-    const realPath = trustedRealPath(next);
+    const realPath = trusted.has(next) ? next : trustedRealPath(next);
     if (trusted.has(realPath)) continue;
+    trusted.add(realPath);
     if (fetchedPackage.test(realPath)) {
       throw new StartError(`${realPath} is what Bun has fetched unasked; install the package beside the task files`);
     }
-    trusted.add(realPath);
-    waiting.push(...importedFiles(realPath));
+    const folder = dirname(realPath);
+    const specifiers = importsOf(realPath);
+    for (const decider of [...manifestsAbove(folder), ...specifiers.flatMap((name) => packagePaths(name, folder))]) {
+      if (!deciders.has(decider)) trustedRealPath(decider);
+      deciders.add(decider);
+    }
+    waiting.push(...specifiers.map((name) => resolve(name, folder)).filter((found) => found !== null));
   }
 };
 
-const importedFiles = (realPath: string): string[] => {
+const importsOf = (realPath: string): string[] => {
   const loader = loaders[extname(realPath)];
-  if (loader === undefined) return [];
-  const source = readFileSync(realPath, "utf8");
-  return scan(source, loader)
-    .map((specifier) => resolve(specifier, dirname(realPath)))
-    .filter((resolved) => resolved !== null && isAbsolute(resolved)) as string[];
+  return loader === undefined ? [] : scan(readFileSync(realPath, "utf8"), loader);
 };
 
 /** A syntax error or a missing file is for the load to report: it knows the place. Nothing of such a file will run. */
@@ -54,10 +58,46 @@ const scan = (source: string, loader: Bun.JavaScriptLoader): string[] => {
   }
 };
 
+/** null for what is no file, such as `node:fs`, and for what is not there. */
 const resolve = (specifier: string, folder: string): string | null => {
   try {
-    return Bun.resolveSync(specifier, folder);
+    const resolved = Bun.resolveSync(specifier, folder);
+    return isAbsolute(resolved) ? resolved : null;
   } catch {
     return null;
   }
+};
+
+/** The folder itself and those above it. */
+const foldersUp = (folder: string): string[] => {
+  const parent = dirname(folder);
+  return parent === folder ? [folder] : [folder, ...foldersUp(parent)];
+};
+
+/** The nearest `package.json`, whose `imports` and `type` count; there may be none. */
+const manifestsAbove = (folder: string): string[] =>
+  foldersUp(folder)
+    .map((each) => join(each, "package.json"))
+    .filter(existsSync)
+    .slice(0, 1);
+
+/** `name` or `@scope/name`, of which an import may go on with a path. */
+const packageName = /^(?![.#/])((?:@[^/:]+\/)?[^/:]+)(?:\/|$)/;
+
+/**
+ * What decides which package this name is: the folders `node_modules` in which it is looked for, the package's own folder (which may be
+ * a link), and its `package.json`. Empty for what is no package.
+ */
+const packagePaths = (specifier: string, folder: string): string[] => {
+  const name = packageName.exec(specifier)?.[1];
+  if (name === undefined) return [];
+  const paths: string[] = [];
+  for (const modules of foldersUp(folder).map((each) => join(each, "node_modules"))) {
+    if (!existsSync(modules)) continue;
+    const package_ = join(modules, name);
+    paths.push(modules);
+    if (!existsSync(package_)) continue;
+    return [...paths, dirname(package_), package_, join(package_, "package.json")].filter(existsSync);
+  }
+  return paths;
 };

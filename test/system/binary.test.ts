@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { buildExecutable } from "../../build.ts";
 import { version } from "../../package.json" with { type: "json" };
 import { runCommand, startEngine } from "../support/engine.ts";
@@ -54,7 +54,11 @@ test("it obeys no bunfig.toml, .env, tsconfig.json or package.json of the folder
   writeFileSync(join(folder, "bunfig.toml"), 'preload = ["./intruder.ts"]\n[run]\nsmol = "not a boolean"\n');
   writeFileSync(join(folder, ".env"), "TASK_ENGINE_TASK_WORKERS=not-a-number\n");
   writeFileSync(join(folder, "tsconfig.json"), '{ "compilerOptions": { "paths": { "*": ["./intruder.ts"] } } }');
-  writeFileSync(join(folder, "package.json"), '{ "name": "task-engine", "version": "9.9.9", "imports": "no object" }');
+  const package_ = { name: "task-engine", version: "9.9.9", exports: "./intruder.ts", browser: "./intruder.ts" };
+  writeFileSync(
+    join(folder, "package.json"),
+    JSON.stringify({ ...package_, main: "./intruder.ts", imports: "no object" }),
+  );
 
   const printed = await runCommand([binary], ["--version"], { cwd: folder, env: {} });
   expect(printed).toEqual({ exitCode: 0, stdout: `${version}\n`, stderr: "" });
@@ -85,4 +89,67 @@ test("it runs tasks from a folder of TypeScript files beside it", async () => {
   await using engine = await startEngine({ command: [binary], cwd: folder, env: {} });
   const joined = await engine.run("send", "join", "a", "b", "--router", engine.endpoint);
   expect(joined).toEqual({ exitCode: 0, stdout: "a-b\n", stderr: "" });
+});
+
+/** Packages of each form, by their files. */
+const packages: Readonly<Record<string, string>> = {
+  "package.json": '{ "imports": { "#own": "./own.ts" } }',
+  "own.ts": 'export const own: string = "own";',
+  "node_modules/@robot/arm/package.json": `{ "type": "module", "imports": { "#hand": "./hand.js" }, "exports": {
+    ".": { "types": "./arm.d.ts", "import": "./arm.js", "require": "./none.cjs" }, "./joints/*": "./lib/*.mjs", "./arm.json": "./arm.json" } }`,
+  "node_modules/@robot/arm/arm.js": 'export { hand } from "#hand"; export { default as motor } from "motor";',
+  "node_modules/@robot/arm/hand.js": 'export const hand = "hand";',
+  "node_modules/@robot/arm/lib/elbow.mjs": 'export default "elbow";',
+  "node_modules/@robot/arm/arm.json": '{ "length": 3 }',
+  "node_modules/motor/package.json": '{ "main": "./main" }',
+  "node_modules/motor/main.js": 'module.exports = ["motor", require("wheel"), require("./gear").teeth].join(" ");',
+  "node_modules/motor/gear.js": "exports.teeth = 12;",
+  "node_modules/motor/node_modules/wheel/index.js": 'module.exports = "inner";',
+  "node_modules/wheel/index.js": 'module.exports = "outer";',
+  "tasks/node_modules/beside/package.json": '{ "module": "esm.js", "main": "none.js" }',
+  "tasks/node_modules/beside/esm.js": 'export const beside = "beside";',
+  "tasks/lib/local.ts": 'import settings from "./settings.json"; export const local: number = settings.speed;',
+  "tasks/lib/settings.json": '{ "speed": 2 }',
+  "tasks/all.ts": `
+    import { hand, motor } from "@robot/arm";
+    import arm from "@robot/arm/arm.json";
+    import elbow from "@robot/arm/joints/elbow";
+    import { beside } from "beside";
+    import wheel = require("wheel");
+    import { own } from "#own";
+    import { local } from "./lib/local.ts";
+    export const task_all = async () => {
+      const later = (await import("@robot/arm/joints/elbow")).default;
+      return [hand, motor, arm.length, elbow, beside, wheel, own, local, later];
+    };`,
+};
+
+const folderOf = (name: string, files: Readonly<Record<string, string>>): string => {
+  const folder = newFolder(name);
+  for (const [file, content] of Object.entries(files)) {
+    mkdirSync(dirname(join(folder, file)), { recursive: true, mode: 0o755 });
+    writeFileSync(join(folder, file), content, { mode: 0o644 });
+  }
+  return folder;
+};
+
+test("a task file's packages are found beside it and above it, in whatever form they are", async () => {
+  const folder = folderOf("with-packages", packages);
+  await using engine = await startEngine({ command: [binary], cwd: folder, env: {} });
+  const { stdout, stderr } = await engine.run("send", "all", "--router", engine.endpoint);
+  expect(stderr).toBe("");
+  expect(JSON.parse(stdout)).toEqual(["hand", "motor inner 12", 3, "elbow", "beside", "outer", "own", 2, "elbow"]);
+});
+
+test("a package that is not installed is named, and is not fetched", async () => {
+  const folder = folderOf("without-package", {
+    "tasks/pad.ts": 'import pad from "left-pad"; export const task_pad = pad;',
+  });
+  const { exitCode, stderr } = await runCommand([binary], ["scan", "--tasks", "tasks"], {
+    cwd: folder,
+    env: { HOME: folder },
+  });
+  expect(exitCode).toBe(1);
+  expect(stderr).toContain("tasks/pad.ts cannot be loaded: Cannot find package 'left-pad'");
+  expect(readdirSync(folder)).toEqual(["tasks"]);
 });

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { chmodSync, symlinkSync } from "node:fs";
+import { chmodSync, mkdirSync, renameSync, symlinkSync } from "node:fs";
 import { loadRegistry } from "../../src/worker/registry.ts";
 import type { TaskContext } from "../../src/worker/task.ts";
 import { startErrorOf } from "../support/start-error.ts";
@@ -227,6 +227,47 @@ describe("what is never run", () => {
     });
     chmodSync(outside.at("c.js"), 0o666);
     expect(await startErrorOf(() => loadRegistry(folder.path))).toContain(`${outside.at("c.js")} is not safe`);
+  });
+
+  /** A task file that imports two packages, of which one imports the other. */
+  const packages = {
+    "tasks/a.ts": `import "@robot/arm/joints"; ${trap}`,
+    "package.json": "{}",
+    "node_modules/@robot/arm/package.json": '{ "exports": { "./joints": "./lib/joints.js" } }',
+    "node_modules/@robot/arm/lib/joints.js": 'require("motor");',
+    "node_modules/motor/package.json": '{ "main": "main.cjs" }',
+    "node_modules/motor/main.cjs": trap,
+  };
+
+  test.each([
+    "package.json",
+    "node_modules",
+    "node_modules/@robot",
+    "node_modules/@robot/arm",
+    "node_modules/@robot/arm/package.json",
+    "node_modules/@robot/arm/lib",
+    "node_modules/@robot/arm/lib/joints.js",
+    "node_modules/motor",
+    "node_modules/motor/package.json",
+    "node_modules/motor/main.cjs",
+  ])("a package, if others can write %s", async (path) => {
+    using folder = tempFolder(packages);
+    expect(await startErrorOf(() => loadRegistry(folder.at("tasks")))).toContain("it ran");
+    chmodSync(folder.at(path), 0o777);
+    expect(await startErrorOf(() => loadRegistry(folder.at("tasks")))).toContain(`${folder.at(path)} is not safe`);
+  });
+
+  test("a package behind a link, if others can put another link in its place", async () => {
+    using elsewhere = tempFolder();
+    using folder = tempFolder(packages);
+    renameSync(folder.at("node_modules/motor"), elsewhere.at("motor"));
+    mkdirSync(folder.at("node_modules/@robot/arm/node_modules"));
+    symlinkSync(elsewhere.at("motor"), folder.at("node_modules/@robot/arm/node_modules/motor"));
+    expect(await startErrorOf(() => loadRegistry(folder.at("tasks")))).toContain("it ran");
+    chmodSync(folder.at("node_modules/@robot/arm/node_modules"), 0o777);
+    expect(await startErrorOf(() => loadRegistry(folder.at("tasks")))).toContain(
+      `${folder.at("node_modules/@robot/arm/node_modules")} is not safe`,
+    );
   });
 
   test("a package that nobody has installed, and Bun has fetched of itself", async () => {
