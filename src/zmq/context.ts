@@ -6,6 +6,9 @@ const maxSocketsOption = 2; // ZMQ_MAX_SOCKETS, zmq_ctx_set(3)
 
 let context: Pointer | null = null;
 
+/** Sockets of the context that are open. */
+export const openSockets = new Set<Disposable>();
+
 export const sharedContext = (): Pointer => {
   if (context !== null) return context;
   context = zmq.zmq_ctx_new() as Pointer | null;
@@ -16,11 +19,13 @@ export const sharedContext = (): Pointer => {
 };
 
 /**
- * Waits until what closed sockets still have to send is out, or their `linger` is over. Every socket must be closed.
+ * Closes every socket that is still open, then waits until what they have to send is out, or their `linger` is over.
  * Blocks the thread: it is for the last step before a process ends.
  */
 export const terminateContext = (): void => {
   if (context === null) return;
+  // One open socket would block zmq_ctx_term(3) for ever, until the supervisor kills the process.
+  for (const socket of openSockets) socket[Symbol.dispose]();
   zmq.zmq_ctx_term(context);
   context = null;
 };

@@ -5,7 +5,7 @@
  */
 import type { Pointer } from "bun:ffi";
 import { admission } from "./admission.ts";
-import { sharedContext } from "./context.ts";
+import { openSockets, sharedContext } from "./context.ts";
 import { readIntOption } from "./int-option.ts";
 import { cString } from "./libc.ts";
 import { errno, lastError, ZmqError, zmq } from "./library.ts";
@@ -51,6 +51,7 @@ export class Socket implements AsyncIterable<Frame[]>, Source {
     const handle = zmq.zmq_socket(sharedContext(), socketType[type]) as Pointer | null;
     if (handle === null) throw lastError(`zmq_socket(${type})`);
     this.#handle = handle;
+    openSockets.add(this);
     this.#asksForPeers = type === "xpub";
     this.set({ linger: 0, ...options });
   }
@@ -251,6 +252,7 @@ export class Socket implements AsyncIterable<Frame[]>, Source {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    openSockets.delete(this);
     reactor.unwatch(this);
     zmq.zmq_close(this.#handle);
     for (const receiver of this.#receivers.splice(0)) receiver.reject(new Error("the socket was closed"));

@@ -3,6 +3,7 @@ import { expect, test } from "bun:test";
 import { appendFileSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "task-engine";
 import { keyPattern, readKeyPair } from "../../src/certificate.ts";
+import { until } from "../support/connections.ts";
 import { type Engine, fromSource, runCommand, startEngine } from "../support/engine.ts";
 import { socketsOf } from "../support/local-sockets.ts";
 import { freePorts } from "../support/ports.ts";
@@ -110,6 +111,62 @@ test(
     const words = shown.flatMap((text) => text.split(/[\0\s]|=(?=.{40}\0)/));
     expect(words.filter((word) => keyPattern.test(word) && !word.startsWith("/"))).toEqual([]);
     expect(engine.lines.concat(engine.errorLines).join("\n")).not.toContain(secrets[0] ?? "");
+  },
+  limitMs,
+);
+
+test(
+  "an engine with keys stops by itself, whoever is connected and does not read: none of its processes is killed",
+  async () => {
+    using home = await homeWith({ client: "send read write", robot: "worker" });
+    const engine = await startWithKeys(home);
+    const keys = (name: string) => [
+      ...["--server-key", keyFile(home, "engine.key")],
+      ...["--key", keyFile(home, `${name}.key_secret`)],
+    ];
+    const router = ["--router", engine.endpoint];
+    await engine.run("data", "put", "pose", "1", ...router);
+    await using worker = runProgram([
+      ...["worker", "--router", `tcp://127.0.0.1:${engine.ports.backend}`],
+      ...keys("robot"),
+    ]);
+    await using subscriber = runProgram(["data", "watch", ...router, ...keys("client")]);
+    await Promise.all([worker.line(/Joined/), subscriber.line(/^pose/)]);
+    worker.signal("SIGSTOP");
+    subscriber.signal("SIGSTOP");
+    // A connection whose handshake never ends.
+    const ignored = { data: () => undefined };
+    const silent = await Bun.connect({ hostname: "127.0.0.1", port: engine.ports.frontend, socket: ignored });
+    engine.signal("SIGTERM");
+    expect(await engine.ended()).toBe(0);
+    silent.end();
+    expect(engine.lines.filter((line) => /^Successfully terminated process/.test(line))).toHaveLength(4);
+    expect(engine.lines.filter((line) => /^Killed process/.test(line))).toEqual([]);
+    await engine[Symbol.asyncDispose]();
+  },
+  limitMs,
+);
+
+test(
+  "with keys a worker that has done its share, or is replaced by a reload, or leaves its engine, ends by itself",
+  async () => {
+    using home = await homeWith({ client: "send", robot: "worker" });
+    const keys = ["--server-key", keyFile(home, "engine.key"), "--key", keyFile(home, "robot.key_secret")];
+    await using lonely = runProgram(["worker", "--router", `tcp://127.0.0.1:${freePorts(1)}`, ...keys]);
+    await using engine = await startWithKeys(home, "--worker-jobs-max", "1", "--task-workers", "1");
+    expect((await engine.run("send", "count", "2", "3", "--router", engine.endpoint)).stdout).toBe("5\n");
+    await engine.line(/task worker ended with exit code 0, for it has run 1 jobs; starting another/);
+    const listeners = () => engine.lines.filter((line) => line.endsWith("(TASK)] Listener online"));
+    await until("another worker", () => listeners().length === 2);
+    engine.signal("SIGHUP");
+    await engine.line(/task worker ended with exit code 0.*, for the task files are read anew; starting another/);
+    await engine.line(/Task workers are replaced/);
+
+    const backend = ["--router", `tcp://127.0.0.1:${engine.ports.backend}`];
+    await using worker = runProgram(["worker", ...backend, ...keys]);
+    await Promise.all([worker.line(/Joined/), lonely.line(/Starting worker/)]);
+    for (const program of [worker, lonely]) program.signal("SIGTERM");
+    expect(await Promise.all([worker.ended(), lonely.ended()])).toEqual([0, 0]);
   },
   limitMs,
 );
