@@ -308,8 +308,11 @@ export const routerAbsentMs = 3_000;
 /** ms that a worker that leaves waits for the router's word that it knows. */
 export const goodbyeMs = 500;
 
-/** jobs between two looks at a worker's memory, where that has a limit. */
-export const recycleCheckJobs = 16;
+/**
+ * ms of jobs after which a worker looks at its memory, where that has a limit: a hundred times what the look takes, and too short for a
+ * task to fill more than some MiB.
+ */
+export const recycleLookMs = 2;
 
 /** ms until a killed process is reported as one that cannot be killed. */
 export const killMs = 5_000;

@@ -33,8 +33,8 @@ export interface DirectPortOptions {
   readonly executor: Executor;
   readonly registry: Registry;
   readonly emergency: EmergencyStop;
-  /** Called after each job that was run or refused. */
-  readonly ended: () => void;
+  /** Called after each job that was run or refused, with the ms that it has run. */
+  readonly ended: (ms: number) => void;
   /** Is told of each message, where every message is to be printed. */
   readonly log: ((line: string) => void) | null;
 }
@@ -131,7 +131,7 @@ export class DirectPort {
           this.#quick.ran(name, outcome.ms);
           outcomes[index] = outcome;
           if (--left === 0) answer();
-          this.#options.ended();
+          this.#options.ended(outcome.ms);
         },
       };
       this.#held.set(job, asked.user);

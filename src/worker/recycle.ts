@@ -1,5 +1,14 @@
-/** When a worker has done its share: a task that leaks must not fill the machine. Off unless it is configured. */
-import { recycleCheckJobs } from "../limits.ts";
+/**
+ * When a worker is to be replaced: a task that leaks must not fill the machine. Off unless it is configured.
+ *
+ * The memory that counts is the resident memory of the worker's own process, as `ps` shows it: with the pages of the program and of
+ * the connections, which it shares with other processes, and without what its children use. It is looked at after each job that
+ * was not short, after short ones once they add up to as much, and with the beats, while a job runs and while none does. A job that
+ * runs is never ended for it: the worker takes no further one, and is replaced when that job has ended.
+ */
+import { beatIntervalMs, recycleLookMs } from "../limits.ts";
+import { warn } from "../log.ts";
+import { Pulse } from "../pulse.ts";
 
 export interface RecycleLimits {
   /** jobs; null for no limit */
@@ -8,32 +17,63 @@ export interface RecycleLimits {
   readonly memoryBytesMax: number | null;
 }
 
-export class RecycleRule {
+export class RecycleRule implements Disposable {
+  readonly #looks: Pulse | null;
   #jobs = 0;
+  /** ms of jobs since the last look. */
+  #unseenMs = 0;
   #isOver = false;
 
+  /**
+   * To be made when all tasks are loaded.
+   * @param onOver called once
+   * @param tag begins the line that warns of a limit that the worker exceeds before its first job
+   */
   constructor(
     private readonly limits: RecycleLimits,
-    /** Called once. */
     private readonly onOver: (why: string) => void,
-  ) {}
+    tag: string,
+    lookEveryMs = beatIntervalMs,
+  ) {
+    const { memoryBytesMax } = limits;
+    this.#looks = memoryBytesMax === null ? null : new Pulse(lookEveryMs, () => this.#look(memoryBytesMax));
+    const bytes = memoryBytesMax === null ? 0 : process.memoryUsage.rss();
+    if (memoryBytesMax === null || bytes <= memoryBytesMax) return;
+    const excess = `${mib(bytes)} MiB of memory before its first job, more than ${limitOf(memoryBytesMax)}`;
+    warn(`${tag} Holds ${excess}: it will be replaced again and again, until that is raised`);
+  }
 
-  jobEnded(): void {
+  /** @param ms that the job has run */
+  jobEnded(ms: number): void {
     if (this.#isOver) return;
     this.#jobs++;
     const { jobsMax, memoryBytesMax } = this.limits;
-    if (jobsMax !== null && this.#jobs >= jobsMax) this.#over(`it has run ${this.#jobs} jobs`);
-    // Asking the system costs more than a short job does.
-    else if (memoryBytesMax !== null && this.#jobs % recycleCheckJobs === 0) this.#checkMemory(memoryBytesMax);
+    if (jobsMax !== null && this.#jobs >= jobsMax) return this.#over(`it has run ${this.#jobs} jobs`);
+    if (memoryBytesMax === null) return;
+    this.#unseenMs += ms;
+    // Asking the system costs as much as a short job does.
+    if (this.#unseenMs >= recycleLookMs) this.#look(memoryBytesMax);
   }
 
-  #checkMemory(bytesMax: number): void {
+  [Symbol.dispose](): void {
+    this.#looks?.[Symbol.dispose]();
+  }
+
+  #look(bytesMax: number): void {
+    // A worker that is too large before its first job would be replaced for ever, and never run one.
+    if (this.#isOver || this.#jobs === 0) return;
+    this.#unseenMs = 0;
     const bytes = process.memoryUsage.rss();
-    if (bytes > bytesMax) this.#over(`it holds ${Math.round(bytes / 2 ** 20)} MiB of memory`);
+    if (bytes > bytesMax) this.#over(`it holds ${mib(bytes)} MiB of memory, more than ${limitOf(bytesMax)}`);
   }
 
   #over(why: string): void {
     this.#isOver = true;
+    this[Symbol.dispose]();
     this.onOver(why);
   }
 }
+
+const mib = (bytes: number): number => Math.round(bytes / 2 ** 20);
+
+const limitOf = (bytesMax: number): string => `--worker-memory-max ${mib(bytesMax)}`;

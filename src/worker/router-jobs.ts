@@ -17,8 +17,8 @@ export interface RouterJobsOptions {
   readonly begin: ((job: number) => void) | null;
   /** Why a task must not begin now, in one line; null where it may. */
   readonly refusal: (task: string) => string | null;
-  /** Called after each job that was run or refused. */
-  readonly ended: () => void;
+  /** Called after each job that was run or refused, with the ms that it has run. */
+  readonly ended: (ms: number) => void;
   /** Is told of each message, where every message is to be printed. */
   readonly log: ((line: string) => void) | null;
 }
@@ -147,7 +147,7 @@ export class RouterJobs {
     const next = this.#options.executor.next;
     // Only one of ours brings us back here.
     if (!(next instanceof RouterJob) || !this.#quick.has(next.name)) link.flush();
-    this.#options.ended();
+    this.#options.ended(outcome.ms);
   }
 
   #answerSafe(id: number, work: SafeJob, outcome: Outcome): void {

@@ -65,7 +65,7 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
     tellSupervisor({ type: "recycle", why });
     leaving.resolve();
   };
-  const recycle = new RecycleRule(options, leave);
+  using recycle = new RecycleRule(options, leave, tag);
   const hooks: ExecutorHooks = {
     tag,
     progress: (job, frame) => jobs.progress(job, frame),
@@ -83,12 +83,12 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
       const task = registry.get(name);
       return task === undefined ? null : emergency.refusal(task);
     },
-    ended: () => recycle.jobEnded(),
+    ended: (ms) => recycle.jobEnded(ms),
     log,
   });
 
   say(`Starting worker[TASK] on socket: ${address ?? "none of its own"}`);
-  const direct = new DirectPort({ id, gate, executor, registry, emergency, ended: () => recycle.jobEnded(), log });
+  const direct = new DirectPort({ id, gate, executor, registry, emergency, ended: (ms) => recycle.jobEnded(ms), log });
   if (options.port !== null) {
     try {
       direct.bind(options.host, options.port);
