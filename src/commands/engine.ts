@@ -24,8 +24,12 @@ export const keyArgs = {
   },
 } as const;
 
-const timeoutFlag = (defaultMs: number) =>
-  ({ type: "string", valueHint: "ms", description: `Longest wait for an answer (default ${defaultMs})` }) as const;
+const waitFlag = (defaultMs: number) =>
+  ({
+    type: "string",
+    valueHint: "ms",
+    description: `Longest wait: for an engine that is starting, and for the answer (default ${defaultMs} for the answer alone)`,
+  }) as const;
 
 /** Flags of every such verb. */
 export const engineArgs = {
@@ -35,7 +39,7 @@ export const engineArgs = {
     description: `Where the engine is (default $${routerVariable}, or else ${defaultEndpoint})`,
   },
   ...keyArgs,
-  timeout: timeoutFlag(requestTimeoutMs),
+  wait: waitFlag(requestTimeoutMs),
 } as const;
 
 /** Flags of a verb that runs tasks. */
@@ -46,7 +50,7 @@ export const callArgs = {
     valueHint: "endpoint",
     description: "Go past the router to a task worker's own port, such as tcp://127.0.0.1:10000",
   },
-  timeout: timeoutFlag(callTimeoutMs),
+  wait: waitFlag(callTimeoutMs),
 } as const;
 
 /** What `engineArgs` and `callArgs` were given. */
@@ -55,7 +59,7 @@ export interface EngineFlags {
   readonly direct?: string | undefined;
   readonly "server-key"?: string | undefined;
   readonly key?: string | undefined;
-  readonly timeout?: string | undefined;
+  readonly wait?: string | undefined;
 }
 
 /** Throws UsageError. */
@@ -79,17 +83,17 @@ export const numberFrom = (text: string, flag: string, min: number, max: number)
   throw new UsageError(`${flag} is ${JSON.stringify(text)}, which is not a whole number from ${min} to ${max}`);
 };
 
-/** ms; throws UsageError. */
-export const timeoutFrom = ({ timeout }: EngineFlags, defaultMs: number): number =>
-  timeout === undefined ? defaultMs : numberFrom(timeout, "--timeout", 1, Number.MAX_SAFE_INTEGER);
+/** ms that the command waits in all; throws UsageError. */
+export const waitFrom = ({ wait }: EngineFlags, defaultMs: number): number =>
+  wait === undefined ? defaultMs : numberFrom(wait, "--wait", 1, Number.MAX_SAFE_INTEGER);
 
 /** The files that were named. */
 export const keysFrom = (flags: EngineFlags): KeyFiles => ({ serverKey: flags["server-key"], key: flags.key });
 
-/** How to connect for what costs the engine no work; throws UsageError. */
+/** How to connect. Only whoever names a time waits for an engine that is not there. Throws UsageError. */
 export const connectionFrom = (flags: EngineFlags): ConnectOptions => ({
   ...keysFrom(flags),
-  waitMs: timeoutFrom(flags, requestTimeoutMs),
+  ...(flags.wait !== undefined && { waitMs: waitFrom(flags, requestTimeoutMs) }),
 });
 
 /**

@@ -14,7 +14,7 @@ import { requestTimeoutMs, stopReasonLengthMax } from "../limits.ts";
 import { printable } from "../streams.ts";
 import { stopBySocket } from "../supervisor/stop-socket.ts";
 import { defineCommand } from "./command.ts";
-import { connectionFrom, endpointFrom, engineArgs, timeoutFrom, withEngine } from "./engine.ts";
+import { connectionFrom, endpointFrom, engineArgs, waitFrom, withEngine } from "./engine.ts";
 import { type ExitCode, ExitError, UsageError } from "./exit.ts";
 import { printResult } from "./output.ts";
 
@@ -37,7 +37,7 @@ export const estopCommand = defineCommand({
     }
     const endpoint = endpointFrom(flags);
     const connection = connectionFrom(flags);
-    const silence = AbortSignal.timeout(timeoutFrom(flags, requestTimeoutMs));
+    const silence = AbortSignal.timeout(waitFrom(flags, requestTimeoutMs));
     const ways: Way[] = [["router", withEngine(endpoint, connection, (engine) => engine.estop(reason))]];
     const sockets = socketsOf(endpoint, state);
     if (sockets.length > 0) ways.push(["supervisor", stopByOneOf(sockets, reason, silence)]);

@@ -77,7 +77,7 @@ test(
     expect(await outputs("send", "count", "--key", keyFile(home, "stranger.key_secret"), ...router)).toContain(
       "UNAUTHORIZED: client stranger lacks the right send:count",
     );
-    const nobody = await engine.run("send", "count", "--key", "none", "--timeout", "500", ...router);
+    const nobody = await engine.run("send", "count", "--key", "none", "--wait", "500", ...router);
     expect([nobody.exitCode, nobody.stderr]).toEqual([3, expect.stringContaining("does it do without keys?")]);
 
     const files = { serverKey: keyFile(home, "engine.key"), key: keyFile(home, "client.key_secret") };
