@@ -333,6 +333,9 @@ export const farewellMs = 100;
 export const restartDelayMs = 100;
 export const restartDelayMsMax = 5_000;
 
+/** ms that the connection of a client whose right was taken back stands on, for the answers that say so; what it says meanwhile is refused. */
+export const partingMs = 200;
+
 /** ms without a death after which a process counts as sound again. */
 export const restartCalmMs = 30_000;
 

@@ -265,7 +265,10 @@ export class Broker {
     for (const job of jobs) {
       const user = job.request?.user ?? null;
       const refusal = access.refusalSince(before, user, rightOf[job.kind], job.name);
-      if (refusal !== null) effects.push(...this.#jobs.stop(job, { code: "UNAUTHORIZED", message: refusal }, now));
+      if (refusal === null) continue;
+      effects.push(...this.#jobs.stop(job, { code: "UNAUTHORIZED", message: refusal }, now));
+      // The connection of its requestor is about to be cut.
+      effects.push(...this.#jobs.endings.answerEarly(job, now));
     }
     return [...effects, ...this.#endOrphans(now)];
   }

@@ -18,6 +18,7 @@ import {
   drainMessagesMax,
   envelopeFramesMax,
   messageFramesMax,
+  partingMs,
   stallReadMsMax,
   workersMax,
 } from "../limits.ts";
@@ -200,7 +201,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   );
   say(`${back} Listener online`);
 
-  gate.guard(backend);
+  gate.guard(backend, partingMs);
   gate.onAccess((access) => turn({ type: "access", access }));
 
   const told = Promise.withResolvers<void>();
