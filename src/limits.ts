@@ -280,6 +280,10 @@ export const lastOutputMs = 1_000;
 /** characters of what a process says that wait for a reader who does not read; what comes beyond that is lost, and counted. */
 export const unreadLogLengthMax = 4 * 1024 * 1024;
 
+/** ms between two tries to write what a reader has had no room for; doubled at each, and no longer than the second. */
+export const outputRetryMs = 1;
+export const outputRetryMsMax = 32;
+
 /** ms between two tries of a worker to connect to its engine's router: doubled at each, and no longer than the second. */
 export const localRetryMs = 10;
 export const localRetryMsMax = 1_000;
