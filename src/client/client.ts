@@ -31,7 +31,7 @@ import {
   resetSchema,
 } from "./answers.ts";
 import { type ArgsSource, type BatchProgress, type PartResult, runBatch } from "./batch.ts";
-import { defaultEndpoint, isEndpoint, reachableFrom } from "./endpoint.ts";
+import { checkedEndpoint, defaultEndpoint, reachableFrom } from "./endpoint.ts";
 import { TaskEngineError } from "./errors.ts";
 import { Exchange, type Trace } from "./exchange.ts";
 import { type ClientKeys, readClientKeys } from "./keys.ts";
@@ -87,11 +87,12 @@ export interface TaskReply {
 /**
  * A client of the engine at `endpoint`. It connects in the background, and again whenever the connection is lost: to an engine without
  * keys on this machine by a Unix socket, if it has one, else by ZeroMQ.
- * @param endpoint `tcp://HOST:PORT` of the router, or of a task worker's own port
+ * @param endpoint `tcp://HOST:PORT` of the router, or of a task worker's own port; default `TASK_ENGINE_ROUTER`, or else this machine's
+ * engine at port 9000
  * @param options with `serverKey` and `key`, paths of key files, for an engine with keys: see `keys.ts` for the defaults
  */
-export const connect = (endpoint: string = defaultEndpoint, options: ConnectOptions = {}): Client =>
-  new Client(endpoint, options);
+export const connect = (endpoint?: string, options: ConnectOptions = {}): Client =>
+  new Client(checkedEndpoint(endpoint), options);
 
 class Client implements AsyncDisposable {
   readonly #exchange: Exchange;
@@ -103,9 +104,6 @@ class Client implements AsyncDisposable {
     readonly endpoint: string,
     { waitMs = requestTimeoutMs, trace, ...files }: ConnectOptions,
   ) {
-    if (!isEndpoint(endpoint)) {
-      throw new TaskEngineError("BAD_ARGS", `endpoint ${JSON.stringify(endpoint)} is not of the form tcp://HOST:PORT`);
-    }
     this.#waitMs = waitMs;
     this.#keys = readClientKeys(files);
     this.#exchange = new Exchange(endpoint, `CLIENT-${process.pid}`, waitMs, this.#keys, trace);

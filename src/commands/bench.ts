@@ -26,7 +26,7 @@ export const benchCommand = defineCommand({
   run: async ({ args }) => {
     const samples = numberFrom(args.samples, "--samples", 1, samplesMax);
     const window = numberFrom(args.window, "--window", 1, clientRequestsMax);
-    const endpoint = endpointFrom(args);
+    const endpoint = await endpointFrom(args);
     const waitMs = waitFrom(args, callTimeoutMs);
     const report = await withEngine(endpoint, connectionFrom(args), (engine) =>
       measure(engine, samples, window, waitMs),

@@ -1,14 +1,12 @@
 /** What the verbs that talk to a running engine have in common: where it is, how long to wait, how failures end. */
 import { type Client, type ConnectOptions, connect } from "../client/client.ts";
-import { defaultEndpoint, isEndpoint } from "../client/endpoint.ts";
 import { TaskEngineError } from "../client/errors.ts";
 import { type KeyFiles, keyVariable, serverKeyVariable } from "../client/keys.ts";
 import { endLibzmq, isLibzmqLoaded } from "../client/libzmq.ts";
 import { callTimeoutMs, requestTimeoutMs } from "../limits.ts";
 import { reactor } from "../zmq/reactor.ts";
 import { ExitError, UsageError } from "./exit.ts";
-
-const routerVariable = "TASK_ENGINE_ROUTER";
+import { engineFlags, type WhereFlags, whereabouts } from "./whereabouts.ts";
 
 /** Files of keys, of every verb that connects. */
 export const keyArgs = {
@@ -33,11 +31,7 @@ const waitFlag = (defaultMs: number) =>
 
 /** Flags of every such verb. */
 export const engineArgs = {
-  router: {
-    type: "string",
-    valueHint: "endpoint",
-    description: `Where the engine is (default $${routerVariable}, or else ${defaultEndpoint})`,
-  },
+  ...engineFlags,
   ...keyArgs,
   wait: waitFlag(requestTimeoutMs),
 } as const;
@@ -54,27 +48,14 @@ export const callArgs = {
 } as const;
 
 /** What `engineArgs` and `callArgs` were given. */
-export interface EngineFlags {
-  readonly router?: string | undefined;
-  readonly direct?: string | undefined;
+export interface EngineFlags extends WhereFlags {
   readonly "server-key"?: string | undefined;
   readonly key?: string | undefined;
   readonly wait?: string | undefined;
 }
 
 /** Throws UsageError. */
-export const endpointFrom = ({ router, direct }: EngineFlags): string => {
-  if (router !== undefined && direct !== undefined) throw new UsageError("--router and --direct exclude each other");
-  if (direct !== undefined) return checkEndpoint(direct, "--direct");
-  if (router !== undefined) return checkEndpoint(router, "--router");
-  const fromEnvironment = process.env[routerVariable];
-  return fromEnvironment ? checkEndpoint(fromEnvironment, routerVariable) : defaultEndpoint;
-};
-
-const checkEndpoint = (text: string, origin: string): string => {
-  if (isEndpoint(text)) return text;
-  throw new UsageError(`${origin} is ${JSON.stringify(text)}, which is not of the form tcp://HOST:PORT`);
-};
+export const endpointFrom = async (flags: EngineFlags): Promise<string> => (await whereabouts(flags)).endpoint;
 
 /** A flag's whole number from `min` to `max`; throws UsageError. */
 export const numberFrom = (text: string, flag: string, min: number, max: number): number => {

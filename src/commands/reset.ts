@@ -12,7 +12,7 @@ export const resetCommand = defineCommand({
   meta: { name: "reset", description: "End an emergency stop" },
   args: engineArgs,
   run: async ({ args }) => {
-    await withEngine(endpointFrom(args), connectionFrom(args), (engine) => engine.reset());
+    await withEngine(await endpointFrom(args), connectionFrom(args), (engine) => engine.reset());
     await printResult("reset: the engine takes jobs again");
   },
 });

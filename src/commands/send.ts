@@ -70,7 +70,7 @@ export const sendCommand = defineCommand({
     verbose: { type: "boolean", description: "Print the frames that are sent and received, on stderr" },
   },
   run: async ({ args }) => {
-    const endpoint = endpointFrom(args);
+    const endpoint = await endpointFrom(args);
     const [task = "", ...texts] = args._;
     if (args.batch !== undefined && texts.length > 0) {
       throw new UsageError("with --batch the arguments are in the file, and none can follow the task");
