@@ -321,7 +321,7 @@ export const recycleLookMs = 2;
 /** ms until a killed process is reported as one that cannot be killed. */
 export const killMs = 5_000;
 
-/** ms that a process may take to end after SIGTERM: closing sockets may linger for `lingerMs`. Then it is killed. */
+/** ms that a process may take to end once it is told to: closing sockets may linger for `lingerMs`. Then it is killed. */
 export const terminateMs = 2_500;
 
 /** ms that what was said may take to arrive: a process's last words after its end, a worker's end at the router. */

@@ -101,11 +101,6 @@ export class Broker {
     return [...new Set([...running.map(({ name }) => name), ...this.#jobs.endings.safings.tasks])];
   }
 
-  /** Processes that the supervisor's death kills, by the workers' own word. */
-  get supervisedPids(): readonly number[] {
-    return [...this.#workers].filter(({ ready }) => ready.supervised === true).map(({ ready }) => ready.pid);
-  }
-
   /** A message came to nothing outside the broker. Says how often that was so. */
   drop(reason: DropReason): number {
     return this.#statistics.drop(reason);

@@ -7,7 +7,7 @@ import { isLoopback } from "../exposure.ts";
 import { Frontend } from "../frontend/frontend.ts";
 import {
   hasSupervisor,
-  onStopSignal,
+  onStop,
   onSupervisorLost,
   onSupervisorMessage,
   StartError,
@@ -39,7 +39,7 @@ import { describeBindError } from "../zmq/start.ts";
 import { Alarm } from "./alarm.ts";
 import { Broker, type BrokerEvent } from "./broker.ts";
 import type { Effect } from "./effects.ts";
-import { allGone, makeSafe } from "./guard.ts";
+import { takeOver } from "./guard.ts";
 import type { DropReason } from "./statistics.ts";
 
 export interface RouterOptions {
@@ -59,7 +59,7 @@ export interface RouterOptions {
 }
 
 /**
- * Runs until SIGTERM. Should its supervisor die, it answers what it has, makes safe what may have been running, and ends the
+ * Runs until it is told to stop. Should its supervisor die, it answers what it has, makes safe what may have been running, and ends the
  * process with code 1. Throws StartError where a port cannot be had.
  */
 export const runRouter = async (options: RouterOptions): Promise<void> => {
@@ -187,10 +187,9 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
 
   const endOrphaned = async (): Promise<void> => {
     warn("[ROUTER-MASTER] The supervisor has died: all that runs or waits is answered, and made safe");
-    const { tasksAtRisk, supervisedPids } = broker;
+    const { tasksAtRisk } = broker;
     turn({ type: "orphaned" });
-    await allGone(supervisedPids);
-    await makeSafe({ tasksDir: options.tasksDir, hook: options.hook, tasks: tasksAtRisk });
+    await takeOver({ tasksDir: options.tasksDir, hook: options.hook, tasks: tasksAtRisk });
   };
 
   say(`Starting [ROUTER] on socket: ${options.host}:${options.port}`);
@@ -229,7 +228,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   tellSupervisor({ type: "online" });
 
   const isOrphaned = await new Promise<boolean>((resolve) => {
-    onStopSignal(() => resolve(false));
+    onStop(() => resolve(false));
     onSupervisorLost(() => resolve(true));
   });
   // The ports stay taken meanwhile, and who asks is answered: nobody else may begin while this ends.

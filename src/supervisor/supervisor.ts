@@ -1,11 +1,12 @@
 /**
  * Runs the engine's processes: starts them, starts again what dies, stops them all. Whatever happens here, none of them is
- * left behind; and should this process be killed, the kernel kills them (`dieWithSupervisor` in lifecycle.ts).
+ * left behind, nor what a task has started there; and should this process be killed, the kernel kills them (`dieWithSupervisor` in
+ * lifecycle.ts), and the router the rest.
  */
 import type { KnownTask } from "../lifecycle.ts";
 import * as limits from "../limits.ts";
 import { say, warn } from "../log.ts";
-import { type Child, type Ending, farewell, type Wish } from "./child.ts";
+import { type Ending, farewell, type Wish } from "./child.ts";
 import { Children } from "./children.ts";
 import { killWorker } from "./halting.ts";
 import type { Outcome, SupervisorOptions } from "./options.ts";
@@ -45,6 +46,7 @@ export class Supervisor {
     const { safety, roles } = this.#options;
     try {
       this.#safety = await Safety.open(safety, this.#children, roles);
+      await this.#children.endAll();
       await Promise.race([this.#start(this.#safety), this.#outcome.promise]);
       const outcome = await this.#outcome.promise;
       await this.#stopAll(this.#safety);
@@ -54,6 +56,7 @@ export class Supervisor {
       return { type: "failed", reason: failure.message };
     } finally {
       this.#children.killAll();
+      if (this.#safety !== null) await this.#children.endAll();
       await this.#safety?.close();
     }
   }
@@ -132,16 +135,8 @@ export class Supervisor {
     const { scan, hook } = this.#options.roles;
     const child = this.#children.spawn(scan);
     if (typeof child === "string") return child;
-    const [output, ending] = await Promise.all([child.output(), this.#endOf(child)]);
+    const [output, ending] = await Promise.all([child.output(), this.#children.endOf(child)]);
     return readScan(output, ending, hook);
-  }
-
-  async #endOf(child: Child): Promise<Ending> {
-    const ending = await this.#children.endOf(child);
-    // Ctrl-C goes to every process of a terminal, and may reach a child that is just starting before it is heard here.
-    if (ending.signal === "SIGINT" || ending.signal === "SIGHUP")
-      await within(this.#outcome.promise, limits.lastWordsMs);
-    return ending;
   }
 
   /* ── Keep alive ────────────────────────────────────────────────────────────────────────────────────────────────── */
@@ -173,7 +168,7 @@ export class Supervisor {
     child.send({ type: "security", security: this.#options.keyring?.security ?? null });
     safety.brief(child);
     if (role.kind === "router") this.#released = safety.release(child, () => this.#tasks);
-    const ending = await this.#endOf(child);
+    const ending = await this.#children.endOf(child);
     if (role.kind === "router" && !this.#isStopping) safety.routerDied();
     if (role.kind !== "router")
       this.#children.router?.send({ type: "gone", pid: child.pid, begun: record?.read() ?? 0 });

@@ -16,6 +16,7 @@ const base = [
   "streams.ts",
   "pulse.ts",
   "channel.ts",
+  "descendants.ts",
   "lifecycle.ts",
   "begun.ts",
   "certificate.ts",
