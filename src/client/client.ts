@@ -23,12 +23,17 @@ import { checkFrame, type Meta, type PackSeconds } from "../wire/frames.ts";
 import { type Json, JsonError, type JsonObject } from "../wire/json.ts";
 import type { Control } from "../wire/requests.ts";
 import {
+  acknowledged,
   cancelledSchema,
   type Directory,
+  dataOf,
   directorySchema,
   estopSchema,
   lastValueSchema,
+  replyOf,
   resetSchema,
+  type TaskReply,
+  wholeOf,
 } from "./answers.ts";
 import { type ArgsSource, type BatchProgress, type PartResult, runBatch } from "./batch.ts";
 import { checkedEndpoint, defaultEndpoint, reachableFrom } from "./endpoint.ts";
@@ -67,6 +72,7 @@ export type {
   PartResult,
   Stopped,
   Subscription,
+  TaskReply,
   TopicValue,
   Trace,
 };
@@ -76,12 +82,6 @@ export { defaultEndpoint, TaskEngineError };
 export interface TaskListing {
   readonly name: string;
   readonly workers: number;
-}
-
-/** A task's whole answer. `meta.id` names the worker. */
-export interface TaskReply {
-  readonly meta: Meta;
-  readonly data: Json;
 }
 
 /**
@@ -178,7 +178,7 @@ class Client implements AsyncDisposable {
 
   /** Gives a value to a topic. Resolves when the data worker has it. */
   async publish(topic: string, data: unknown): Promise<void> {
-    await this.#single((asking) => encodeDataRequest(asking, topic, data));
+    await this.#single((asking) => encodeDataRequest(asking, topic, data), acknowledged);
   }
 
   /** The last value of a topic; rejects with UNKNOWN_TOPIC where there is none. */
@@ -259,7 +259,7 @@ class Client implements AsyncDisposable {
     control: Control,
     schema: () => Schema,
   ): Promise<v.InferOutput<Schema>> {
-    const { data } = await this.#single((asking) => encodeControlRequest(asking, control));
+    const data = await this.#single((asking) => encodeControlRequest(asking, control), dataOf);
     const answer = checkFrame(schema, data, "DATA.data");
     if (!(answer instanceof ProtocolError)) return answer;
     throw new TaskEngineError(
@@ -269,8 +269,8 @@ class Client implements AsyncDisposable {
   }
 
   /** A request that has one answer, and no parts. */
-  #single(encode: (asking: Asking) => readonly string[]): Promise<TaskReply> {
-    return this.#send(encode, replyOf, { waitMs: this.#waitMs });
+  #single<Result>(encode: (asking: Asking) => readonly string[], pick: (answer: Answer) => Result): Promise<Result> {
+    return this.#send(encode, pick, { waitMs: this.#waitMs });
   }
 
   #send<Result>(
@@ -285,14 +285,5 @@ class Client implements AsyncDisposable {
     }
   }
 }
-
-const replyOf = (answer: Answer): TaskReply => {
-  if (answer.kind === "ack") return { meta: answer.meta, data: answer.data ?? null };
-  throw new TaskEngineError("BAD_FRAME", "the answer has several parts, and one was asked for");
-};
-
-const dataOf = (answer: Answer): Json => replyOf(answer).data;
-
-const wholeOf = (answer: Answer): Answer => answer;
 
 export type { Client };
