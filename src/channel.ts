@@ -61,14 +61,15 @@ export class Channel<Heard, Said> {
 
   /** At once, unless the other end is far behind. To an end that is gone nothing is said. */
   send(message: Said): void {
-    if (this.#isOpen) void this.#write(`${JSON.stringify(message)}\n`);
+    if (!this.#isOpen) return;
+    this.#sink.write(`${JSON.stringify(message)}\n`);
+    void this.#flush();
   }
 
   /** It fails where the other end is gone, of which `ended` tells. */
-  async #write(line: string): Promise<void> {
+  async #flush(): Promise<void> {
     try {
-      // Of a long line both give a promise, and both fail.
-      await Promise.all([this.#sink.write(line), this.#sink.flush()]);
+      await this.#sink.flush();
     } catch {
       this.#isOpen = false;
     }

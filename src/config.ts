@@ -6,10 +6,9 @@ import { type Stats, statSync } from "node:fs";
 import { isIPv4 } from "node:net";
 import { dirname, resolve } from "node:path";
 import * as v from "valibot";
-import { exposureMistakes, portMistakes } from "./exposure.ts";
+import { exposureMistakes } from "./exposure.ts";
 import { stateFolder, tasksFolder } from "./folders.ts";
 import * as limits from "./limits.ts";
-import { noHome } from "./node.ts";
 import { OpenedFile } from "./opened.ts";
 
 /* ── The settings ────────────────────────────────────────────────────────────────────────────────────────────────── */
@@ -168,31 +167,12 @@ export const loadConfig = async (sources: Sources): Promise<Config> => {
   if (mistakes.length === 0) mistakes.push(...exposureMistakes({ ...config, host }, placeOf));
   const folderOf = (name: Name): string => given.get(name)?.folder ?? sources.folder;
   const tasks = tasksFolder(config.tasks, folderOf("tasks"), placeOf("tasks"), mistakes);
-  const stateGiven = (config.state as string | null) ?? stateFolder(sources.environment);
-  if (stateGiven === null) mistakes.push(`state: ${noHome()}; name a folder by --state or ${variable("state")}`);
-  if (mistakes.length > 0 || stateGiven === null) throw new ConfigError(mistakes);
+  if (mistakes.length > 0) throw new ConfigError(mistakes);
   const key = config.key === null ? null : resolve(folderOf("key"), config.key);
-  const state = resolve(folderOf("state"), stateGiven);
+  const state = resolve(folderOf("state"), (config.state as string | null) ?? stateFolder(sources.environment));
   const beside = key === null ? null : resolve(dirname(key), authorizedDefault);
   const authorized = config.authorized === null ? beside : resolve(folderOf("authorized"), config.authorized);
   return { ...config, host, tasks, state, key, authorized };
-};
-
-/**
- * Those of the settings that are given, for another verb that looks for the engine which `serve` would start with them.
- * Throws ConfigError for what is wrong with these, or with the file.
- */
-export const givenSettings = <N extends Name>(sources: Sources, wanted: readonly N[]): Partial<Pick<Config, N>> => {
-  const mistakes: string[] = [];
-  const file = readFile(sources, mistakes);
-  const settings: Record<string, unknown> = {};
-  for (const name of wanted) {
-    const given = find(name, sources, file);
-    if (given !== undefined) settings[name] = check(name, given, mistakes);
-    if (name === "state" && given !== undefined) settings[name] = resolve(given.folder, String(given.value));
-  }
-  if (mistakes.length > 0) throw new ConfigError(mistakes);
-  return settings as Partial<Pick<Config, N>>;
 };
 
 const readFile = ({ flags, environment, folder }: Sources, mistakes: string[]): File => {
@@ -288,6 +268,25 @@ const checkEnv = ({ table, path }: File, mistakes: string[]): Record<string, str
     else if (value.includes("\0")) mistakes.push(`${place}: must be without NUL`);
   }
   return { ...env } as Record<string, string>;
+};
+
+/** Every port is one process's own. */
+const portMistakes = (config: Settings, placeOf: (name: Name) => string): string[] => {
+  const count = config.taskWorkers + config.dataWorkers;
+  const last = config.workerPort + count - 1;
+  const mistakes: string[] = [];
+  if (config.port === config.backendPort) {
+    mistakes.push(`${placeOf("backendPort")}: ${config.port} is also the port of ${placeOf("port")}; choose another`);
+  }
+  if (count > 0 && last > 65_535) {
+    mistakes.push(`${placeOf("workerPort")}: ${count} workers from ${config.workerPort} on end beyond port 65535`);
+  }
+  for (const name of ["port", "backendPort"] as const) {
+    if (config[name] < config.workerPort || config[name] > last) continue;
+    const range = `the ports of the ${count} workers, ${config.workerPort} to ${last} (${placeOf("workerPort")})`;
+    mistakes.push(`${placeOf(name)}: ${config[name]} is among ${range}; choose another`);
+  }
+  return mistakes;
 };
 
 /** ZeroMQ binds to addresses alone, so a name is looked up here, once. */

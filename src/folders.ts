@@ -1,7 +1,7 @@
 /** The folders that settings name: that of the task files, and that of what the engine must remember when it is off. */
 import { realpathSync, statSync } from "node:fs";
+import { homedir } from "node:os";
 import { isAbsolute, join, resolve } from "node:path";
-import { homeFolder } from "./node.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -23,26 +23,23 @@ export const tasksFolder = (named: string | null, base: string, place: string, m
 /** Of root, and of the service whoever that runs as. */
 export const systemStateFolder = "/var/lib/task-engine";
 
-/** Where an engine that is started in this environment keeps its state, if nobody names a folder; null where there is no home for it. */
-export const stateFolder = (environment: Environment): string | null => {
+/** Where an engine that is started in this environment keeps its state, if nobody names a folder. */
+export const stateFolder = (environment: Environment): string => {
   // systemd.exec(5): several, with a colon between them, if the unit has several.
   const given = environment.STATE_DIRECTORY?.split(":")[0];
   return given ? given : userStateFolder(environment);
 };
 
 /** Where an engine of this machine may have its state, for one of its users who looks for it. */
-export const stateFolders = (environment: Environment): readonly string[] => {
-  const own = userStateFolder(environment);
-  return own === null || own === systemStateFolder ? [systemStateFolder] : [own, systemStateFolder];
-};
+export const stateFolders = (environment: Environment): readonly string[] => [
+  ...new Set([userStateFolder(environment), systemStateFolder]),
+];
 
 /** XDG Base Directory Specification: a relative path in the variable is none. */
-const userStateFolder = (environment: Environment): string | null => {
-  const { XDG_STATE_HOME = "" } = environment;
+const userStateFolder = ({ XDG_STATE_HOME = "", HOME }: Environment): string => {
   if (process.geteuid?.() === 0) return systemStateFolder;
-  if (isAbsolute(XDG_STATE_HOME)) return join(XDG_STATE_HOME, "task-engine");
-  const home = homeFolder(environment);
-  return home === null ? null : join(home, ".local/state/task-engine");
+  const base = isAbsolute(XDG_STATE_HOME) ? XDG_STATE_HOME : join(HOME || homedir(), ".local/state");
+  return join(base, "task-engine");
 };
 
 /** The part of a state folder that is one engine's own; by its port, of which there can be no second on this machine. */

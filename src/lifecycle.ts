@@ -24,10 +24,18 @@ export type ChildMessage =
   | { readonly type: "recycle"; readonly why: string }
   /** A task worker's answer to `halt`: nothing runs that was to end. Its `onStop` may still run. */
   | { readonly type: "still"; readonly halt: number }
-  /** The router: somebody who may has asked for it. It has stopped already, and the supervisor sees to the rest. */
-  | { readonly type: "estop"; readonly stopped: Stopped }
-  /** The router: somebody who may wishes that the emergency stop be ended. The answer is `stopped` with null. */
-  | { readonly type: "reset" };
+  /**
+   * The router, which has stopped already: the supervisor sees to the rest, and answers `latched` with the same number once the stop is
+   * on the disk, or cannot be put there.
+   */
+  | { readonly type: "estop"; readonly stopped: Stopped; readonly request: number }
+  /** The router: end the emergency stop. The answer is `stopped` with null, or `resetRefused` with the same number. */
+  | { readonly type: "reset"; readonly request: number }
+  /**
+   * The router: nobody waits any more for the resets so far, and none of them is to end the emergency stop. If one has done so at this
+   * moment, the stop holds again that the router knows of.
+   */
+  | { readonly type: "withdrawReset"; readonly stopped: Stopped | null };
 
 /** An emergency stop that holds. */
 export interface Stopped {
@@ -35,6 +43,14 @@ export interface Stopped {
   readonly reason: string;
   /** seconds since 1970 */
   readonly since: number;
+}
+
+/** What comes of an emergency stop: the one that holds, and whether it will be found by the next start of the engine. */
+export interface StopResult extends Stopped {
+  /** It is on the disk. */
+  readonly durable: boolean;
+  /** Why it is not known to be; only where it is not. */
+  readonly why?: string;
 }
 
 /** What a supervisor tells its child. */
@@ -50,8 +66,10 @@ export type SupervisorMessage =
   | { readonly type: "tasks"; readonly tasks: readonly KnownTask[]; readonly isUnsafe?: boolean }
   /** To the router and to task workers, before the tasks and at each change: the emergency stop that holds, or null. */
   | { readonly type: "stopped"; readonly stopped: Stopped | null }
-  /** To the router: the reset that was asked for does not come, and the emergency stop stays. */
-  | { readonly type: "resetRefused"; readonly why: string }
+  /** To the router: why this emergency stop will not outlive the engine; null if it is on the disk. */
+  | { readonly type: "latched"; readonly request: number; readonly failure: string | null }
+  /** To the router: this reset does not come, and the emergency stop stays. */
+  | { readonly type: "resetRefused"; readonly request: number; readonly why: string }
   /**
    * To a task worker: end what runs and what waits, by this code, but for tasks that are allowed when stopped if it `spares` them; then
    * say `still`. One that does not in time is killed.
@@ -63,8 +81,6 @@ export type SupervisorMessage =
       readonly message: string;
       readonly spares: boolean;
     }
-  /** To any: end once what runs has ended. One that does not is killed. */
-  | { readonly type: "stop" }
   /** To any: say `pong`. */
   | { readonly type: "ping" }
   /** To the router: take nothing new, answer what waits with SHUTTING_DOWN, say `drained` when nothing runs. */
@@ -90,18 +106,11 @@ export interface Security {
 /** A task and its policy. What a policy is only router and workers know. */
 export type KnownTask = { readonly name: string } & Readonly<Record<string, unknown>>;
 
-/**
- * Calls `stop` when this process is to end: at its supervisor's word alone. One without a supervisor obeys SIGTERM. To be called once.
- */
-export const onStop = (stop: () => void): void => {
-  end = stop;
-  if (hasSupervisor()) return;
+/** Calls `stop` once on SIGTERM. SIGINT is not for a child: the terminal sends it to the whole group, and the supervisor decides. */
+export const onStopSignal = (stop: () => void): void => {
   process.on("SIGINT", ignoreSignal);
   process.once("SIGTERM", stop);
 };
-
-/** What the supervisor's word means as long as nothing runs: before the role has begun. */
-let end = (): void => process.exit(0);
 
 const ignoreSignal = (): void => undefined;
 
@@ -139,11 +148,8 @@ const liveUnderSupervisor = (deathSignal: number): void => {
   // It may have died before the kernel knew of our wish; then another process, one that adopts orphans, is our parent by now.
   if (process.env[supervisorVariable] !== String(libc.getppid())) process.exit(1);
   delete process.env[supervisorVariable];
-  // Who tells all processes of the engine to end, as killall and systemd do, has told the supervisor, and that decides.
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, ignoreSignal);
   channel = new Channel<SupervisorMessage, ChildMessage>(channelDescriptor, (message) => {
     if (message.type === "ping") tellSupervisor({ type: "pong" });
-    else if (message.type === "stop") end();
     else if (message.type === "security") security.resolve(message.security);
     else if (message.type === "authorized") takeAuthorized(message.text);
     else if (hear === null) unheard.push(message);

@@ -193,6 +193,21 @@ export const safeMs = 20_000;
 /** ms in which a router that takes part in an emergency stop answers. One that does not is killed with the task workers. */
 export const routerAnswerMs = 300;
 
+/** ms that the disk may take until an emergency stop is on it; then it is said that it is not known to be. */
+export const latchMs = 1_900;
+
+/** ms from an emergency stop to its answer: the disk's time, and the supervisor's to say so. */
+export const stopAnswerMs = 2_000;
+
+/** requestors that wait for the answer to an emergency stop; a further one is told at once that it is not known to be on the disk. */
+export const stopAnswersMax = 1_024;
+
+/** ms that a start waits for the end of what the engine before has left: killed workers, and the process that makes the robot safe. */
+export const predecessorMs = safeMs + 10_000;
+
+/** ms between two looks at whether it has ended. */
+export const predecessorLookMs = 50;
+
 /** connections to the socket of the emergency stop; at one more the oldest goes, so that nobody can keep others out. */
 export const stopConnectionsMax = 16;
 
@@ -251,6 +266,12 @@ export const onlineMs = 30_000;
 /** ms that a client waits, if nobody says otherwise, for a connection and for answers that cost the engine no work. */
 export const requestTimeoutMs = 5_000;
 
+/** ms that a client waits for the end of an emergency stop: its workers' end, then all that makes the robot safe, then the disk. */
+export const resetTimeoutMs = safeMs + 10_000;
+
+/** ms without an answer after which a person is told what is waited for. */
+export const resetNoticeMs = 1_000;
+
 /** ms that a client waits for a task's result, if nobody says otherwise: longer than most, short of "for ever". */
 export const callTimeoutMs = 60_000;
 
@@ -279,10 +300,6 @@ export const lastOutputMs = 1_000;
 
 /** characters of what a process says that wait for a reader who does not read; what comes beyond that is lost, and counted. */
 export const unreadLogLengthMax = 4 * 1024 * 1024;
-
-/** ms between two tries to write what a reader has had no room for; doubled at each, and no longer than the second. */
-export const outputRetryMs = 1;
-export const outputRetryMsMax = 32;
 
 /** ms between two tries of a worker to connect to its engine's router: doubled at each, and no longer than the second. */
 export const localRetryMs = 10;
@@ -321,7 +338,7 @@ export const recycleLookMs = 2;
 /** ms until a killed process is reported as one that cannot be killed. */
 export const killMs = 5_000;
 
-/** ms that a process may take to end once it is told to: closing sockets may linger for `lingerMs`. Then it is killed. */
+/** ms that a process may take to end after SIGTERM: closing sockets may linger for `lingerMs`. Then it is killed. */
 export const terminateMs = 2_500;
 
 /** ms that what was said may take to arrive: a process's last words after its end, a worker's end at the router. */
@@ -336,9 +353,6 @@ export const farewellMs = 100;
 /** ms until a process that died is started again: doubled at each death in a row, and no longer than the second. */
 export const restartDelayMs = 100;
 export const restartDelayMsMax = 5_000;
-
-/** ms that the connection of a client whose right was taken back stands on, for the answers that say so; what it says meanwhile is refused. */
-export const partingMs = 200;
 
 /** ms without a death after which a process counts as sound again. */
 export const restartCalmMs = 30_000;

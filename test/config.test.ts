@@ -51,7 +51,7 @@ test("without any settings, the defaults of the design hold", async () => {
     graceMs: 5000,
     stopGraceMs: 100,
     onStop: null,
-    state: stateFolder({}) ?? "",
+    state: stateFolder({}),
     restartsMax: 5,
     restartWindowMs: 60_000,
     key: null,

@@ -9,7 +9,7 @@
  * All failures are TaskEngineError, with a `code` from a closed list.
  */
 import type * as v from "valibot";
-import { callTimeoutMs, requestTimeoutMs, stopReasonLengthMax } from "../limits.ts";
+import { callTimeoutMs, requestTimeoutMs, resetTimeoutMs, stopReasonLengthMax } from "../limits.ts";
 import {
   type Asking,
   encodeBatchRequest,
@@ -23,27 +23,22 @@ import { checkFrame, type Meta, type PackSeconds } from "../wire/frames.ts";
 import { type Json, JsonError, type JsonObject } from "../wire/json.ts";
 import type { Control } from "../wire/requests.ts";
 import {
-  acknowledged,
   cancelledSchema,
   type Directory,
-  dataOf,
   directorySchema,
   estopSchema,
   lastValueSchema,
-  replyOf,
   resetSchema,
-  type TaskReply,
-  wholeOf,
 } from "./answers.ts";
 import { type ArgsSource, type BatchProgress, type PartResult, runBatch } from "./batch.ts";
-import { checkedEndpoint, defaultEndpoint, reachableFrom } from "./endpoint.ts";
+import { defaultEndpoint, isEndpoint, reachableFrom } from "./endpoint.ts";
 import { TaskEngineError } from "./errors.ts";
 import { Exchange, type Trace } from "./exchange.ts";
 import { type ClientKeys, readClientKeys } from "./keys.ts";
-import type { BatchOptions, CallOptions, ConnectOptions, JobOptions } from "./options.ts";
+import type { BatchOptions, CallOptions, ConnectOptions, JobOptions, ResetOptions } from "./options.ts";
 import type { Answer, Waiting } from "./pending.ts";
 import { partOf, unsayable } from "./sayable.ts";
-import { type EngineStatus, type Stopped, statusSchema } from "./status.ts";
+import { type EngineStatus, type Stopped, type StopResult, statusSchema } from "./status.ts";
 import { Subscription, type TopicValue } from "./subscription.ts";
 
 export type { ErrorCode } from "../wire/errors.ts";
@@ -70,9 +65,10 @@ export type {
   Meta,
   PackSeconds,
   PartResult,
+  ResetOptions,
   Stopped,
+  StopResult,
   Subscription,
-  TaskReply,
   TopicValue,
   Trace,
 };
@@ -84,15 +80,20 @@ export interface TaskListing {
   readonly workers: number;
 }
 
+/** A task's whole answer. `meta.id` names the worker. */
+export interface TaskReply {
+  readonly meta: Meta;
+  readonly data: Json;
+}
+
 /**
  * A client of the engine at `endpoint`. It connects in the background, and again whenever the connection is lost: to an engine without
  * keys on this machine by a Unix socket, if it has one, else by ZeroMQ.
- * @param endpoint `tcp://HOST:PORT` of the router, or of a task worker's own port; default `TASK_ENGINE_ROUTER`, or else this machine's
- * engine at port 9000
+ * @param endpoint `tcp://HOST:PORT` of the router, or of a task worker's own port
  * @param options with `serverKey` and `key`, paths of key files, for an engine with keys: see `keys.ts` for the defaults
  */
-export const connect = (endpoint?: string, options: ConnectOptions = {}): Client =>
-  new Client(checkedEndpoint(endpoint), options);
+export const connect = (endpoint: string = defaultEndpoint, options: ConnectOptions = {}): Client =>
+  new Client(endpoint, options);
 
 class Client implements AsyncDisposable {
   readonly #exchange: Exchange;
@@ -104,6 +105,9 @@ class Client implements AsyncDisposable {
     readonly endpoint: string,
     { waitMs = requestTimeoutMs, trace, ...files }: ConnectOptions,
   ) {
+    if (!isEndpoint(endpoint)) {
+      throw new TaskEngineError("BAD_ARGS", `endpoint ${JSON.stringify(endpoint)} is not of the form tcp://HOST:PORT`);
+    }
     this.#waitMs = waitMs;
     this.#keys = readClientKeys(files);
     this.#exchange = new Exchange(endpoint, `CLIENT-${process.pid}`, waitMs, this.#keys, trace);
@@ -164,21 +168,23 @@ class Client implements AsyncDisposable {
 
   /**
    * Emergency stop: all that runs is ended and brought into its safe state, all that waits is answered STOPPED, and nothing
-   * begins until `reset`. Gives the stop that holds: an earlier one, if there is one already. A reason that is too long is cut.
+   * begins until `reset`. Gives the stop that holds (an earlier one, if there is one already), and whether it is on the engine's
+   * disk, for which its answer waits two seconds at most. A reason that is too long is cut.
    */
-  async estop(reason = ""): Promise<Stopped> {
+  async estop(reason = ""): Promise<StopResult> {
     const cut = reason.slice(0, stopReasonLengthMax).toWellFormed();
-    return (await this.#control({ command: "estop", reason: cut }, estopSchema)).stopped;
+    const { stopped, durable, why } = await this.#control({ command: "estop", reason: cut }, estopSchema);
+    return durable ? { ...stopped, durable } : { ...stopped, durable, why };
   }
 
-  /** Ends the emergency stop. Does nothing where there is none. */
-  async reset(): Promise<void> {
-    await this.#control({ command: "reset" }, resetSchema);
+  /** Ends the emergency stop, once what that has begun is over. Does nothing where there is none. */
+  async reset({ waitMs = resetTimeoutMs, signal }: ResetOptions = {}): Promise<void> {
+    await this.#control({ command: "reset" }, resetSchema, { waitMs, signal });
   }
 
   /** Gives a value to a topic. Resolves when the data worker has it. */
   async publish(topic: string, data: unknown): Promise<void> {
-    await this.#single((asking) => encodeDataRequest(asking, topic, data), acknowledged);
+    await this.#send((asking) => encodeDataRequest(asking, topic, data), replyOf, { waitMs: this.#waitMs });
   }
 
   /** The last value of a topic; rejects with UNKNOWN_TOPIC where there is none. */
@@ -258,19 +264,15 @@ class Client implements AsyncDisposable {
   async #control<Schema extends v.GenericSchema>(
     control: Control,
     schema: () => Schema,
+    waiting: Waiting = { waitMs: this.#waitMs },
   ): Promise<v.InferOutput<Schema>> {
-    const data = await this.#single((asking) => encodeControlRequest(asking, control), dataOf);
+    const { data } = await this.#send((asking) => encodeControlRequest(asking, control), replyOf, waiting);
     const answer = checkFrame(schema, data, "DATA.data");
     if (!(answer instanceof ProtocolError)) return answer;
     throw new TaskEngineError(
       "BAD_FRAME",
       `the answer to ${control.command} could not be understood: ${answer.message}`,
     );
-  }
-
-  /** A request that has one answer, and no parts. */
-  #single<Result>(encode: (asking: Asking) => readonly string[], pick: (answer: Answer) => Result): Promise<Result> {
-    return this.#send(encode, pick, { waitMs: this.#waitMs });
   }
 
   #send<Result>(
@@ -285,5 +287,14 @@ class Client implements AsyncDisposable {
     }
   }
 }
+
+const replyOf = (answer: Answer): TaskReply => {
+  if (answer.kind === "ack") return { meta: answer.meta, data: answer.data ?? null };
+  throw new TaskEngineError("BAD_FRAME", "the answer has several parts, and one was asked for");
+};
+
+const dataOf = (answer: Answer): Json => replyOf(answer).data;
+
+const wholeOf = (answer: Answer): Answer => answer;
 
 export type { Client };

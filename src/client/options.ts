@@ -7,7 +7,7 @@ import type { KeyFiles } from "./keys.ts";
 
 export interface ConnectOptions extends KeyFiles {
   /**
-   * ms that `publish`, `get`, `tasks`, `status`, `cancel` may take, and that any request may wait for a connection; default
+   * ms that `publish`, `get`, `tasks`, `status`, `cancel`, `estop` may take, and that any request may wait for a connection; default
    * 5000. A request that gets no connection in that time fails with NO_ANSWER and is never sent.
    */
   readonly waitMs?: number;
@@ -32,6 +32,13 @@ export interface JobOptions extends Readonly<TaskOptions> {
    */
   readonly waitMs?: number;
   /** Aborting it cancels the job, which then ends by the engine's word: CANCELLED, or its result where that was quicker. */
+  readonly signal?: AbortSignal;
+}
+
+export interface ResetOptions {
+  /** ms that the client waits for the answer; default 30000: the engine first ends what its stop has begun. Then NO_ANSWER. */
+  readonly waitMs?: number;
+  /** Aborting it gives the reset up. What is given up in either way does not end the stop later. */
   readonly signal?: AbortSignal;
 }
 

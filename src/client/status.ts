@@ -13,6 +13,14 @@ export const stoppedSchema = lazily(() =>
 /** An emergency stop that holds. */
 export type Stopped = v.InferOutput<ReturnType<typeof stoppedSchema>>;
 
+/** What came of an emergency stop: the one that holds, and whether it outlasts the engine. */
+export interface StopResult extends Stopped {
+  /** It is on the engine's disk, and holds until `reset` whatever is started anew. */
+  readonly durable: boolean;
+  /** Why it is not known to be there: the engine has stopped, but the next one may start without the stop. */
+  readonly why?: string;
+}
+
 export const statusSchema = lazily(() => {
   const count = v.number();
   const counts = v.record(v.string(), count);

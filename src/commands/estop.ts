@@ -4,71 +4,101 @@
  *
  * Sends CONTROL `estop` to the router and, to an engine on this machine, the same to its supervisor by a socket in the engine's
  * state folder, both at once: neither a router that hangs nor a dead one is in the way. Prints one line as soon as one of
- * them has confirmed it. Exits with 0 then; 1 when the engine said no, 2 for wrong usage, 3 when nobody answered in time.
+ * them has confirmed that the stop is on the disk, so that it holds whatever is started anew. Exits with 0 then; 1 when the engine
+ * said no, or has stopped but cannot put the stop on the disk, 2 for wrong usage, 3 when nobody answered in time.
  */
-import type { Stopped } from "../lifecycle.ts";
-import { requestTimeoutMs, stopReasonLengthMax } from "../limits.ts";
-import { warn } from "../log.ts";
+import { addressIn } from "../client/endpoint.ts";
+import { isLoopback } from "../exposure.ts";
+import { engineFolder, stateFolders, stopSocketPath } from "../folders.ts";
+import type { StopResult } from "../lifecycle.ts";
+import { requestTimeoutMs, stopAnswerMs, stopReasonLengthMax } from "../limits.ts";
 import { printable } from "../streams.ts";
 import { stopBySocket } from "../supervisor/stop-socket.ts";
 import { defineCommand } from "./command.ts";
-import { connectionFrom, engineArgs, waitFrom, withEngine } from "./engine.ts";
+import { connectionFrom, endpointFrom, engineArgs, timeoutFrom, withEngine } from "./engine.ts";
 import { type ExitCode, ExitError, UsageError } from "./exit.ts";
 import { printResult } from "./output.ts";
-import { stateFlag, stopSocketPaths, whereabouts } from "./whereabouts.ts";
+
+const stateVariable = "TASK_ENGINE_STATE";
 
 export const estopCommand = defineCommand({
   meta: { name: "estop", description: "Stop the robot at once, until it is reset" },
   args: {
     reason: { type: "string", valueHint: "text", description: "Why, for whoever finds it stopped" },
-    state: stateFlag,
+    state: {
+      type: "string",
+      valueHint: "folder",
+      description: `State folder of an engine on this machine (default $${stateVariable}, or else its usual places)`,
+    },
     ...engineArgs,
   },
   run: async ({ args: { reason = "", state, ...flags } }) => {
     if (reason.length > stopReasonLengthMax) {
       throw new UsageError(`--reason has ${reason.length} characters; the limit is ${stopReasonLengthMax}`);
     }
-    // Settings that cannot be read must not be in the way of a stop.
-    const where = await whereabouts(flags, warn);
+    const endpoint = endpointFrom(flags);
     const connection = connectionFrom(flags);
-    const silence = AbortSignal.timeout(waitFrom(flags, requestTimeoutMs));
-    const ways: Way[] = [["router", withEngine(where.endpoint, connection, (engine) => engine.estop(reason))]];
-    const sockets = stopSocketPaths(where, state);
+    const silence = AbortSignal.timeout(timeoutFrom(flags, requestTimeoutMs));
+    const ways: Way[] = [["router", withEngine(endpoint, connection, (engine) => engine.estop(reason))]];
+    const sockets = socketsOf(endpoint, state);
     if (sockets.length > 0) ways.push(["supervisor", stopByOneOf(sockets, reason, silence)]);
-    await printResult(await firstOf(ways));
+    await printResult(await bestOf(ways));
     // The other way may still wait for an answer that never comes.
     process.exit(0);
   },
 });
 
-type Way = readonly [name: string, stopping: Promise<Stopped>];
+type Way = readonly [name: string, stopping: Promise<StopResult>];
 
-/** The first word that it is done. Throws what the ways have said if none has done it. */
-const firstOf = (ways: readonly Way[]): Promise<string> => {
-  const failures: Failure[] = [];
-  const attempts = ways.map(async ([name, stopping]) => {
-    try {
-      return describe(await stopping, name, failures);
-    } catch (failure) {
-      failures.push({ name, failure });
-      throw failure;
-    }
-  });
-  return Promise.any(attempts).catch(() => {
-    throw summary(failures);
-  });
-};
+interface Answer {
+  readonly name: string;
+  readonly stop: StopResult;
+}
 
 interface Failure {
   readonly name: string;
   readonly failure: unknown;
 }
 
-const describe = ({ reason, since }: Stopped, name: string, failures: readonly Failure[]): string => {
-  const at = new Date(since * 1000).toISOString();
-  const line = `stopped since ${at}${reason === "" ? "" : `: ${printable(reason)}`}; task-engine reset ends it`;
-  if (failures.length === 0) return line;
-  return `${line} (confirmed by the ${name} alone; ${failures.map(phrase).join("; ")})`;
+/**
+ * The first word that it is stopped and on the disk. One that it is only stopped waits for a better one by the other way, within the time
+ * that the engine itself may take. Throws what the ways have said if none has stopped it for good.
+ */
+const bestOf = async (ways: readonly Way[]): Promise<string> => {
+  const overAtMs = performance.now() + stopAnswerMs;
+  const failures: Failure[] = [];
+  const attempts = ways.map(async ([name, stopping]): Promise<Answer> => {
+    try {
+      return { name, stop: await stopping };
+    } catch (failure) {
+      failures.push({ name, failure });
+      throw failure;
+    }
+  });
+  const durable = attempts.map(async (attempt) => {
+    const answer = await attempt;
+    return answer.stop.durable ? answer : Promise.reject(answer);
+  });
+  const patient = async (): Promise<Answer> => {
+    const first = await Promise.any(attempts);
+    await Promise.race([Promise.allSettled(attempts), Bun.sleep(Math.max(0, overAtMs - performance.now()))]);
+    return first;
+  };
+  const answer = await Promise.any([...durable, patient()]).catch(() => null);
+  if (answer === null) throw summary(failures);
+  return describe(answer, failures);
+};
+
+/** Throws ExitError where it does not last. */
+const describe = ({ name, stop }: Answer, failures: readonly Failure[]): string => {
+  const { reason, since, durable, why = "the engine does not say whether it is on its disk" } = stop;
+  const line = `stopped since ${new Date(since * 1000).toISOString()}${reason === "" ? "" : `: ${printable(reason)}`}`;
+  const others = failures.length === 0 ? "" : ` (confirmed by the ${name} alone; ${failures.map(phrase).join("; ")})`;
+  if (durable) return `${line}; task-engine reset ends it${others}`;
+  throw new ExitError(
+    `${line}, but the stop will not outlast this engine: ${printable(why)}; mend that and run estop again${others}`,
+    1,
+  );
 };
 
 const phrase = ({ failure }: Failure): string => (failure instanceof Error ? failure.message : String(failure));
@@ -83,7 +113,16 @@ const summary = (failures: readonly Failure[]): ExitError => {
 };
 
 /** An engine has one of them. */
-const stopByOneOf = (paths: readonly string[], reason: string, silence: AbortSignal): Promise<Stopped> =>
+const stopByOneOf = (paths: readonly string[], reason: string, silence: AbortSignal): Promise<StopResult> =>
   Promise.any(paths.map((path) => stopBySocket(path, reason, silence))).catch(({ errors }: AggregateError) => {
     throw new Error(errors.map(({ message }: Error) => message).join("; "));
   });
+
+/** Where the supervisor may listen; nowhere, if it is that of another machine. */
+const socketsOf = (endpoint: string, state: string | undefined): string[] => {
+  const { host, port } = addressIn(endpoint);
+  if (state === undefined && host !== "localhost" && !isLoopback(host)) return [];
+  const named = state ?? (process.env[stateVariable] || undefined);
+  const folders = named === undefined ? stateFolders(process.env) : [named];
+  return folders.map((folder) => stopSocketPath(engineFolder(folder, port)));
+};

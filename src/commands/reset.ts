@@ -1,18 +1,33 @@
 /**
- * `reset` ends an emergency stop: jobs are taken and run again. Whoever does that has looked at the robot.
+ * `reset` ends an emergency stop: jobs are taken and run again. Before that, somebody has looked at the robot.
  *
- * Sends CONTROL `reset`. Prints one line. Exits with 0, also where there was no emergency stop; 1 when the engine said no, 2 for
- * wrong usage, 3 when there is no engine or no answer in time.
+ * Sends CONTROL `reset`, and waits until what the stop has begun is over, the task of `on-stop` above all; after a second it says so on
+ * stderr. Prints one line. Exits with 0, also where there was no emergency stop; 1 when the engine said no, 2 for wrong usage, 3 when
+ * there is no engine or no answer in time, 130 after Ctrl-C. A reset that is given up does not end the stop later.
  */
+import { resetNoticeMs, resetTimeoutMs, safeMs } from "../limits.ts";
+import { stderr } from "../streams.ts";
 import { defineCommand } from "./command.ts";
-import { connectionFrom, endpointFrom, engineArgs, withEngine } from "./engine.ts";
+import { connectionFrom, endpointFrom, engineArgs, timeoutFlag, timeoutFrom, withEngine } from "./engine.ts";
+import { interruptible } from "./interrupt.ts";
 import { printResult } from "./output.ts";
+
+const notice =
+  "waiting until the engine has made the robot safe, for which on-stop may take " +
+  `${safeMs / 1000} s; Ctrl-C gives up, and the emergency stop stays`;
 
 export const resetCommand = defineCommand({
   meta: { name: "reset", description: "End an emergency stop" },
-  args: engineArgs,
-  run: async ({ args }) => {
-    await withEngine(await endpointFrom(args), connectionFrom(args), (engine) => engine.reset());
-    await printResult("reset: the engine takes jobs again");
-  },
+  args: { ...engineArgs, timeout: timeoutFlag(resetTimeoutMs) },
+  run: ({ args }) =>
+    interruptible(async (signal) => {
+      const waitMs = timeoutFrom(args, resetTimeoutMs);
+      const timer = setTimeout(() => stderr.log(`task-engine: ${notice}`), resetNoticeMs);
+      try {
+        await withEngine(endpointFrom(args), connectionFrom(args), (engine) => engine.reset({ waitMs, signal }));
+      } finally {
+        clearTimeout(timer);
+      }
+      await printResult("reset: the engine takes jobs again");
+    }),
 });

@@ -7,7 +7,7 @@ import { isLoopback } from "../exposure.ts";
 import {
   dieWithSupervisor,
   hasSupervisor,
-  onStop,
+  onStopSignal,
   outliveSupervisor,
   StartError,
   tellSupervisor,
@@ -101,11 +101,7 @@ export const taskWorkerCommand = defineCommand({
           supervised: hasSupervisor(),
           jobsMax,
           memoryBytesMax: memoryMax === null ? null : memoryMax * 2 ** 20,
-          onLeave: (leave) => {
-            onStop(leave);
-            // A person may have one worker replaced.
-            process.once("SIGTERM", leave);
-          },
+          onLeave: onStopSignal,
           verbose: args.verbose === true,
         });
     }),
@@ -165,6 +161,8 @@ export const safeCommand = defineCommand({
 const asRole = async (load: () => Promise<() => Promise<void>>, live = dieWithSupervisor): Promise<void> => {
   const run = await load();
   live();
+  // A terminal tells all of its processes; what is to be done about it the supervisor decides.
+  for (const signal of ["SIGINT", "SIGHUP"] as const) if (hasSupervisor()) process.on(signal, ignore);
   try {
     await run();
   } catch (failure) {

@@ -44,8 +44,10 @@ export type BrokerEvent =
   | { readonly type: "tasks"; readonly tasks: readonly KnownTask[]; readonly isUnsafe?: boolean }
   /** The supervisor says that the engine is in emergency stop, or no more. */
   | { readonly type: "stopped"; readonly stopped: Stopped | null }
+  /** And whether that is on the disk, or why not. */
+  | { readonly type: "latched"; readonly request: number; readonly failure: string | null }
   /** And that a reset does not come. */
-  | { readonly type: "resetRefused"; readonly why: string }
+  | { readonly type: "resetRefused"; readonly request: number; readonly why: string }
   /** The supervisor has died, and all its workers with it. */
   | { readonly type: "orphaned" }
   /** Take nothing new; end what waits. */
@@ -101,6 +103,11 @@ export class Broker {
     return [...new Set([...running.map(({ name }) => name), ...this.#jobs.endings.safings.tasks])];
   }
 
+  /** Processes that the supervisor's death kills, by the workers' own word. */
+  get supervisedPids(): readonly number[] {
+    return [...this.#workers].filter(({ ready }) => ready.supervised === true).map(({ ready }) => ready.pid);
+  }
+
   /** A message came to nothing outside the broker. Says how often that was so. */
   drop(reason: DropReason): number {
     return this.#statistics.drop(reason);
@@ -129,8 +136,10 @@ export class Broker {
         return this.#endOrphans(now);
       case "stopped":
         return this.#reception.emergency.hear(event.stopped, now);
+      case "latched":
+        return this.#reception.emergency.latched(event.request, event.failure);
       case "resetRefused":
-        return this.#reception.emergency.refuseResets("STOPPED", event.why);
+        return this.#reception.emergency.resetRefused(event.request, event.why);
       case "lost":
         return this.#reception.lost(event.peer, now);
       case "orphaned": {
@@ -139,12 +148,18 @@ export class Broker {
         return [
           ...this.#jobs.close({ code: "INTERRUPTED", message }, now),
           ...[...this.#workers].flatMap((worker) => this.#jobs.lose(worker, message, now)),
-          ...this.#reception.emergency.refuseResets("INTERRUPTED", message),
+          ...this.#reception.emergency.orphaned(message),
         ];
       }
       case "drain":
         this.#reception.isClosed = true;
-        return this.#jobs.close({ code: "SHUTTING_DOWN", message: "the engine stopped before the job began" }, now);
+        return [
+          ...this.#jobs.close({ code: "SHUTTING_DOWN", message: "the engine stopped before the job began" }, now),
+          ...this.#reception.emergency.refuseResets(
+            "SHUTTING_DOWN",
+            "the engine is stopping; the emergency stop stays",
+          ),
+        ];
       case "abort":
         return [...this.#workers].flatMap((worker) => this.#jobs.stopAll(jobsOf(worker), stoppedByEngine, now));
       case "tick":
@@ -260,10 +275,7 @@ export class Broker {
     for (const job of jobs) {
       const user = job.request?.user ?? null;
       const refusal = access.refusalSince(before, user, rightOf[job.kind], job.name);
-      if (refusal === null) continue;
-      effects.push(...this.#jobs.stop(job, { code: "UNAUTHORIZED", message: refusal }, now));
-      // The connection of its requestor is about to be cut.
-      effects.push(...this.#jobs.endings.answerEarly(job, now));
+      if (refusal !== null) effects.push(...this.#jobs.stop(job, { code: "UNAUTHORIZED", message: refusal }, now));
     }
     return [...effects, ...this.#endOrphans(now)];
   }

@@ -17,10 +17,12 @@ export type Effect =
   | { readonly to: "supervisor"; readonly type: "drained" }
   /** A worker that does not let go of a job it was told to end. */
   | { readonly to: "supervisor"; readonly type: "kill"; readonly pid: number; readonly why: string }
-  /** An emergency stop, which has been carried out here. */
-  | { readonly to: "supervisor"; readonly type: "estop"; readonly stopped: Stopped }
-  /** Somebody who may wishes that the emergency stop be ended; the supervisor's word ends it. */
-  | { readonly to: "supervisor"; readonly type: "reset" }
+  /** An emergency stop, which has been carried out here; the supervisor's word `latched` answers it by its number. */
+  | { readonly to: "supervisor"; readonly type: "estop"; readonly stopped: Stopped; readonly request: number }
+  /** A reset; the supervisor's word ends the stop. */
+  | { readonly to: "supervisor"; readonly type: "reset"; readonly request: number }
+  /** Nobody waits for the resets so far. */
+  | { readonly to: "supervisor"; readonly type: "withdrawReset"; readonly stopped: Stopped | null }
   | { readonly to: "log"; readonly line: string };
 
 export const toWorker = (key: string, header: RouterHeader, bodies: readonly Frame[] = []): Effect => ({

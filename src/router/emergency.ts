@@ -1,6 +1,9 @@
-/** The emergency stop as the router keeps it: it begins here at once, and ends by the supervisor's word alone. */
+/**
+ * The emergency stop as the router keeps it: it begins here at once, and ends by the supervisor's word alone. The answer to `estop`
+ * waits for the supervisor, too, which says whether the stop is on the disk; the stop itself waits for nothing.
+ */
 import type { Stopped } from "../lifecycle.ts";
-import { resetsMax } from "../limits.ts";
+import { resetsMax, stopAnswerMs, stopAnswersMax } from "../limits.ts";
 import type { ErrorCode } from "../wire/errors.ts";
 import { encodeData, packNow } from "../wire/frames.ts";
 import { stoppedMessage } from "../wire/stopped.ts";
@@ -8,12 +11,24 @@ import type { Effect } from "./effects.ts";
 import type { Jobs } from "./jobs.ts";
 import type { Asked, Requests } from "./requests.ts";
 
+/** An `estop` that is not answered yet. */
+interface Unconfirmed {
+  readonly stopped: Stopped;
+  /** The number under which the supervisor was told. */
+  readonly request: number;
+}
+
 export class Emergency {
   /** The one that holds. */
   #stopped: Stopped | null = null;
-  /** Those who wait for its end. */
-  #resets: Asked[] = [];
-  /** It was asked for here, and nobody has asked for its end since: a word that it is over is of before. */
+  readonly #unconfirmed = new Map<Asked, Unconfirmed>();
+  /** Those that wait for the stop's end, with the numbers under which the supervisor was told. */
+  readonly #resets = new Map<Asked, number>();
+  /** Of the last `estop` or `reset` that the supervisor was told. */
+  #lastRequest = 0;
+  /** The last one was an `estop` that it has not answered: it does for all that come meanwhile. */
+  #isLatching = false;
+  /** It was asked for here, and nobody waits for its end since: a word that it is over is of before. */
   #isAhead = false;
 
   constructor(
@@ -31,26 +46,70 @@ export class Emergency {
     const stopped = this.#stopped ?? { reason, since: packNow() };
     const effects = this.#begin(stopped, now);
     this.#isAhead = true;
-    effects.push({ to: "supervisor", type: "estop", stopped });
+    effects.push(...this.#tellStop(stopped));
     if (isNew) {
       const line = `EMERGENCY STOP by ${asked.user ?? "a requestor"}: ${reason || "no reason given"}`;
       effects.push({ to: "log", line });
     }
-    const body = encodeData({ stopped: { ...stopped } });
     return [
       ...effects,
-      ...this.refuseResets("STOPPED", stoppedMessage(stopped)),
-      this.requests.acknowledge(asked, body),
+      ...this.#takeResets().map((reset) => this.requests.refuse(reset, "STOPPED", stoppedMessage(stopped))),
+      ...this.#awaitLatch(asked, stopped, now),
     ];
   }
 
+  /** The supervisor's word on whether the stop is on the disk. @param failure why not; null if it is */
+  latched(request: number, failure: string | null): Effect[] {
+    if (request === this.#lastRequest) this.#isLatching = false;
+    return this.#confirm(failure, (unconfirmed) => unconfirmed.request <= request);
+  }
+
   askReset(asked: Asked): Effect[] {
-    if (this.#resets.length >= resetsMax) {
+    if (this.#resets.size >= resetsMax) {
       return [this.requests.refuse(asked, "QUEUE_FULL", `${resetsMax} others wait for the same already`)];
     }
-    this.#resets.push(asked);
+    const request = ++this.#lastRequest;
+    this.#resets.set(asked, request);
     this.#isAhead = false;
-    return [{ to: "supervisor", type: "reset" }];
+    this.#isLatching = false;
+    return [{ to: "supervisor", type: "reset", request }];
+  }
+
+  /** The supervisor's word that this reset does not come. */
+  resetRefused(request: number, why: string): Effect[] {
+    const refused = [...this.#resets].filter(([, number]) => number === request).map(([asked]) => asked);
+    for (const asked of refused) this.#resets.delete(asked);
+    return refused.map((asked) => this.requests.refuse(asked, "STOPPED", why));
+  }
+
+  /** Whether this requestor waits for a reset of that serial, which is refused then. */
+  cancelReset({ requestor, user }: Asked, serial: string): Effect[] | null {
+    const asked = [...this.#resets.keys()].find(
+      (reset) => reset.meta.serial === serial && reset.user === user && isSame(reset.requestor, requestor),
+    );
+    if (asked === undefined) return null;
+    this.#resets.delete(asked);
+    return [...this.#withdraw(), this.requests.refuse(asked, "CANCELLED", "its requestor cancelled it")];
+  }
+
+  /** A connection is gone, and with it those that wait for an answer. @param peer key of that */
+  lost(peer: string): Effect[] {
+    const isOfPeer = ({ requestor }: Asked): boolean => requestor.peer === peer;
+    for (const asked of this.#unconfirmed.keys()) if (isOfPeer(asked)) this.#unconfirmed.delete(asked);
+    const resets = [...this.#resets.keys()].filter(isOfPeer);
+    for (const asked of resets) this.#resets.delete(asked);
+    return resets.length === 0 ? [] : this.#withdraw();
+  }
+
+  /** No reset comes any more. */
+  refuseResets(code: ErrorCode, message: string): Effect[] {
+    const refused = this.#takeResets().map((asked) => this.requests.refuse(asked, code, message));
+    return refused.length === 0 ? [] : [...this.#withdraw(), ...refused];
+  }
+
+  /** The supervisor is dead, which could put it on the disk or take it from there. */
+  orphaned(message: string): Effect[] {
+    return [...this.#confirm(message, () => true), ...this.refuseResets("INTERRUPTED", message)];
   }
 
   /** The supervisor's word on whether the engine is in emergency stop. */
@@ -66,19 +125,56 @@ export class Emergency {
     return [...ended, ...this.#takeResets().map((asked) => this.requests.acknowledge(asked, body))];
   }
 
-  /** What they wait for does not come. */
-  refuseResets(code: ErrorCode, message: string): Effect[] {
-    return this.#takeResets().map((asked) => this.requests.refuse(asked, code, message));
-  }
-
   #begin(stopped: Stopped, now: number): Effect[] {
     this.#stopped = stopped;
     return this.jobs.emergencyStop({ code: "STOPPED", message: stoppedMessage(stopped) }, now);
   }
 
+  #tellStop(stopped: Stopped): Effect[] {
+    if (this.#isLatching) return [];
+    this.#isLatching = true;
+    return [{ to: "supervisor", type: "estop", stopped, request: ++this.#lastRequest }];
+  }
+
+  #awaitLatch(asked: Asked, stopped: Stopped, now: number): Effect[] {
+    this.#unconfirmed.set(asked, { stopped, request: this.#lastRequest });
+    if (this.#unconfirmed.size > stopAnswersMax) {
+      return this.#confirm(`${stopAnswersMax} others wait for the answer already`, (_, other) => other === asked);
+    }
+    this.jobs.endings.timers.add({
+      at: now + stopAnswerMs,
+      isAlive: () => this.#unconfirmed.has(asked),
+      fire: () => this.#confirm(silence, (_, other) => other === asked),
+    });
+    return [];
+  }
+
+  #confirm(failure: string | null, isMeant: (unconfirmed: Unconfirmed, asked: Asked) => boolean): Effect[] {
+    const answers: Effect[] = [];
+    for (const [asked, unconfirmed] of this.#unconfirmed) {
+      if (!isMeant(unconfirmed, asked)) continue;
+      this.#unconfirmed.delete(asked);
+      const onDisk = failure === null ? { durable: true } : { durable: false, why: failure };
+      answers.push(this.requests.acknowledge(asked, encodeData({ stopped: { ...unconfirmed.stopped }, ...onDisk })));
+    }
+    return answers;
+  }
+
+  /** What the supervisor was told before may be carried out as long as another waits for the same. */
+  #withdraw(): Effect[] {
+    if (this.#resets.size > 0) return [];
+    this.#isAhead = this.#stopped !== null;
+    return [{ to: "supervisor", type: "withdrawReset", stopped: this.#stopped }];
+  }
+
   #takeResets(): Asked[] {
-    const resets = this.#resets;
-    this.#resets = [];
+    const resets = [...this.#resets.keys()];
+    this.#resets.clear();
     return resets;
   }
 }
+
+const silence = `the supervisor has not said within ${stopAnswerMs} ms that it is on the disk; what was sent to workers' own ports may go on`;
+
+const isSame = (one: Asked["requestor"], other: Asked["requestor"]): boolean =>
+  one === other || (one.peer === other.peer && String(one.envelope) === String(other.envelope));

@@ -99,15 +99,17 @@ export class Reception {
       case "estop":
         return this.emergency.ask(asked, control.reason, now);
       case "reset":
+        if (this.isClosed) return this.#refuseClosed(asked);
         return this.emergency.askReset(asked);
     }
   }
 
   /** Its connection is gone: what it had to stand by ends. @param peer key of that */
   lost(peer: string, now: number): Effect[] {
-    return this.requests
+    const guarded = this.requests
       .guardedOf(peer)
       .flatMap((request) => this.#deadMen.end(request, "the connection of its requestor is gone", now));
+    return [...guarded, ...this.emergency.lost(peer)];
   }
 
   #keepAlive(asked: Asked, serial: string, now: number): Effect[] {
@@ -120,6 +122,8 @@ export class Reception {
   #cancel(asked: Asked, serial: string, now: number): Effect[] {
     const request = this.requests.find(asked, serial);
     if (request !== undefined) return this.jobs.stopAll(openJobs(request), cancelledBy("its requestor"), now);
+    const reset = this.emergency.cancelReset(asked, serial);
+    if (reset !== null) return reset;
     const message = `no request with serial ${JSON.stringify(serial)} of this requestor waits or runs`;
     return [this.requests.refuse(asked, "UNKNOWN_SERIAL", message)];
   }
@@ -151,9 +155,7 @@ export class Reception {
   }
 
   #accept(asked: Asked, drafts: readonly Draft[], now: number): Effect[] {
-    if (this.isClosed) {
-      return [this.requests.refuse(asked, "SHUTTING_DOWN", "the engine is stopping; ask again once it is back")];
-    }
+    if (this.isClosed) return this.#refuseClosed(asked);
     let bytes = 0;
     let deadmanMs = Number.POSITIVE_INFINITY;
     for (const draft of drafts) {
@@ -180,6 +182,10 @@ export class Reception {
     // It knows what it has asked for itself.
     const isKnown = drafts.every(({ options }) => options.deadmanMs === deadmanMs);
     return isKnown ? effects : [this.requests.askKeepAlive(request), ...effects];
+  }
+
+  #refuseClosed(asked: Asked): Effect[] {
+    return [this.requests.refuse(asked, "SHUTTING_DOWN", "the engine is stopping; ask again once it is back")];
   }
 
   #acceptJob(draft: Draft, request: Job["request"], part: number, now: number): Effect[] {

@@ -7,7 +7,7 @@ import { isLoopback } from "../exposure.ts";
 import { Frontend } from "../frontend/frontend.ts";
 import {
   hasSupervisor,
-  onStop,
+  onStopSignal,
   onSupervisorLost,
   onSupervisorMessage,
   StartError,
@@ -18,7 +18,6 @@ import {
   drainMessagesMax,
   envelopeFramesMax,
   messageFramesMax,
-  partingMs,
   stallReadMsMax,
   workersMax,
 } from "../limits.ts";
@@ -39,7 +38,7 @@ import { describeBindError } from "../zmq/start.ts";
 import { Alarm } from "./alarm.ts";
 import { Broker, type BrokerEvent } from "./broker.ts";
 import type { Effect } from "./effects.ts";
-import { takeOver } from "./guard.ts";
+import { allGone, makeSafe } from "./guard.ts";
 import type { DropReason } from "./statistics.ts";
 
 export interface RouterOptions {
@@ -59,7 +58,7 @@ export interface RouterOptions {
 }
 
 /**
- * Runs until it is told to stop. Should its supervisor die, it answers what it has, makes safe what may have been running, and ends the
+ * Runs until SIGTERM. Should its supervisor die, it answers what it has, makes safe what may have been running, and ends the
  * process with code 1. Throws StartError where a port cannot be had.
  */
 export const runRouter = async (options: RouterOptions): Promise<void> => {
@@ -148,8 +147,10 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
 
   const inform = ({ to: _, ...message }: Extract<Effect, { to: "supervisor" }>): void => {
     if (hasSupervisor()) tellSupervisor(message);
-    // A router that a person started by hand has nobody else to ask.
+    // A router that a person started by hand has nobody else to ask, and no folder of its own.
     else if (message.type === "reset") happen({ type: "stopped", stopped: null });
+    else if (message.type === "estop")
+      happen({ type: "latched", request: message.request, failure: "it has no supervisor" });
   };
 
   /** Not all that there may be: the other socket, and the jobs that are here by now, have their turn in between. */
@@ -187,9 +188,10 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
 
   const endOrphaned = async (): Promise<void> => {
     warn("[ROUTER-MASTER] The supervisor has died: all that runs or waits is answered, and made safe");
-    const { tasksAtRisk } = broker;
+    const { tasksAtRisk, supervisedPids } = broker;
     turn({ type: "orphaned" });
-    await takeOver({ tasksDir: options.tasksDir, hook: options.hook, tasks: tasksAtRisk });
+    await allGone(supervisedPids);
+    await makeSafe({ tasksDir: options.tasksDir, hook: options.hook, tasks: tasksAtRisk });
   };
 
   say(`Starting [ROUTER] on socket: ${options.host}:${options.port}`);
@@ -200,7 +202,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   );
   say(`${back} Listener online`);
 
-  gate.guard(backend, partingMs);
+  gate.guard(backend);
   gate.onAccess((access) => turn({ type: "access", access }));
 
   const told = Promise.withResolvers<void>();
@@ -228,7 +230,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   tellSupervisor({ type: "online" });
 
   const isOrphaned = await new Promise<boolean>((resolve) => {
-    onStop(() => resolve(false));
+    onStopSignal(() => resolve(false));
     onSupervisorLost(() => resolve(true));
   });
   // The ports stay taken meanwhile, and who asks is answered: nobody else may begin while this ends.

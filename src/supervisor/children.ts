@@ -1,5 +1,4 @@
 /** The processes that there are at present, each from its start until it is gone. */
-import { endEngine, engineNumber } from "../descendants.ts";
 import * as limits from "../limits.ts";
 import { warn } from "../log.ts";
 import { Child, type Ending, type Wish } from "./child.ts";
@@ -7,17 +6,16 @@ import { childEnvironment } from "./environment.ts";
 import type { SupervisorOptions } from "./options.ts";
 import { ownCommand, type Role } from "./roles.ts";
 
-type Options = Pick<SupervisorOptions, "env" | "commandOf" | "onlineMs" | "terminateMs" | "safety">;
+type Options = Pick<SupervisorOptions, "env" | "commandOf" | "onlineMs" | "terminateMs">;
 
 export class Children implements Iterable<Child> {
   readonly #options: Options;
-  readonly #onWish: (wish: Wish) => void;
+  readonly #onWish: (wish: Wish, router: Child) => void;
   readonly #all = new Set<Child>();
   #isOver = false;
-  #engine: bigint | null = null;
 
   /** @param onWish what the router wishes */
-  constructor(options: Options, onWish: (wish: Wish) => void) {
+  constructor(options: Options, onWish: (wish: Wish, router: Child) => void) {
     this.#options = options;
     this.#onWish = onWish;
   }
@@ -46,7 +44,6 @@ export class Children implements Iterable<Child> {
       const child = new Child({
         role,
         command: commandOf(role),
-        engine: this.#number,
         environment: childEnvironment(process.env, role.takesEnv ? env : {}),
         record,
         onWish: this.#onWish,
@@ -83,19 +80,6 @@ export class Children implements Iterable<Child> {
   /** Kills them, and starts none any more. */
   killAll(): void {
     this.#isOver = true;
-    for (const child of this.#all) child.kill();
-  }
-
-  /**
-   * Kills all that bears the engine's mark: what the engine before has left, or, at the end, this one. To be called while its state
-   * folder is this engine's.
-   */
-  endAll(): Promise<void> {
-    return endEngine(this.#number);
-  }
-
-  get #number(): bigint {
-    this.#engine ??= engineNumber(this.#options.safety.folder);
-    return this.#engine;
+    for (const child of this.#all) child.kill("SIGKILL");
   }
 }

@@ -1,17 +1,17 @@
 /** The emergency stop: what it does, in which order, and that it holds until it is reset. */
-import type { Stopped } from "../lifecycle.ts";
-import { routerAnswerMs, stopReasonLengthMax } from "../limits.ts";
+import type { Stopped, StopResult } from "../lifecycle.ts";
+import { latchMs, routerAnswerMs, stopReasonLengthMax } from "../limits.ts";
 import { error, say, warn } from "../log.ts";
 import type { Child } from "./child.ts";
 import type { Children } from "./children.ts";
 import { haltAll, killWorker } from "./halting.ts";
 import type { Hook } from "./hook.ts";
-import type { StateFolder } from "./state-folder.ts";
+import type { Latch } from "./latch.ts";
 import { late, within } from "./within.ts";
 
 export interface EmergencyParts {
   readonly children: Children;
-  readonly state: StateFolder;
+  readonly latch: Latch;
   readonly hook: Hook;
   /** ms from the abort signal until the worker of a job that has not let go is killed. */
   readonly graceMs: number;
@@ -20,12 +20,14 @@ export interface EmergencyParts {
 export class Emergency {
   readonly #parts: EmergencyParts;
   #stopped: Stopped | null = null;
-  /** How often it was asked for: a reset that is overtaken by that is void. */
-  #stops = 0;
+  /** Grows with all that makes the resets so far void: a newer stop, and that nobody waits for them any more. */
+  #voided = 0;
   /** What a stop brings with it, up to the end of the hook. */
   #underway: { readonly still: Promise<void>; readonly done: Promise<void> } | null = null;
   /** The disk's turn: one thing after the other. */
   #disk = Promise.resolve();
+  /** The attempt to put the stop on the disk that has not ended: it does for all who ask meanwhile. */
+  #latching: Promise<string | null> | null = null;
 
   constructor(parts: EmergencyParts) {
     this.#parts = parts;
@@ -43,51 +45,66 @@ export class Emergency {
 
   /** It begins before anything runs. */
   hold(stopped: Stopped): void {
-    this.#stops++;
-    const first = this.#note(stopped);
-    void this.#latch(first);
+    this.#voided++;
+    void this.#latch(this.#note(stopped));
   }
 
   /**
-   * Stops everything. Resolves when nothing runs any more that is to end; the rest goes on. While it holds it can be asked for
-   * again: what was asked for first is its reason, and everything is done once more, but not twice at the same time.
-   * @param alongside what else has to be over before the task of `on-stop` runs
+   * Stops everything. While it holds it can be asked for again: what was asked for first is its reason, and everything is done once more,
+   * but not twice at the same time.
+   * @returns null as soon as it is on the disk, or why it is not, after `latchMs` at most
    */
-  async stop(stopped: Stopped, alongside = Promise.resolve()): Promise<Stopped> {
-    this.#stops++;
-    const first = this.#note(stopped);
-    this.#underway ??= this.#begin(first, alongside);
-    await this.#underway.still;
-    return first;
+  stop(stopped: Stopped): Promise<string | null> {
+    return this.#stop(stopped).latched;
   }
 
-  /** The same for who asks the supervisor: then the router may be what is wrong, and is not relied on. */
-  async stopPastRouter(reason: string): Promise<Stopped> {
+  /**
+   * The same for who asks the supervisor: then the router may be what is wrong, and is not relied on. Resolves when nothing runs any
+   * more that is to end, and it is known what the disk says.
+   */
+  async stopPastRouter(reason: string): Promise<StopResult> {
     const routerSound = this.#endDeafRouter();
-    const stopped = await this.stop({ reason, since: Date.now() / 1000 }, routerSound);
-    await routerSound;
-    return stopped;
+    const { first, still, latched } = this.#stop({ reason, since: Date.now() / 1000 }, routerSound);
+    const [failure] = await Promise.all([latched, still, routerSound]);
+    return failure === null ? { ...first, durable: true } : { ...first, durable: false, why: failure };
   }
 
-  /** Ends it, unless it is asked for again meanwhile. */
-  async reset(): Promise<void> {
-    const stops = this.#stops;
+  /** Ends it, unless it is asked for again meanwhile, or nobody waits for that any more. @param router which has passed it on */
+  async reset(request: number, router: Child): Promise<void> {
+    const voided = this.#voided;
+    const isVoid = (): boolean => this.#voided !== voided || router.hasEnded;
+    const refuse = (why: string): void => router.send({ type: "resetRefused", request, why });
+    const overtaken = "an emergency stop was asked for after this reset";
     while (this.#underway !== null) await this.#underway.done;
-    if (this.#stops !== stops) return this.#refuseReset("an emergency stop was asked for after this reset");
-    const failure = await this.#onDisk((state) => state.unlatch());
-    if (this.#stops !== stops) return this.#refuseReset("an emergency stop was asked for after this reset");
-    if (failure !== null) {
-      const why = `the emergency stop stays, for its file cannot be removed: ${failure}`;
+    const failure = await this.#onDisk((latch) => (isVoid() ? Promise.reject(new Error(overtaken)) : latch.clear()));
+    if (failure !== null || isVoid()) {
+      // It may have gone from the disk by half, or as a whole.
+      if (this.#stopped !== null) void this.#latch(this.#stopped);
+      if (isVoid()) return refuse(overtaken);
+      const why = `the emergency stop stays, for it cannot be taken from the disk: ${failure}`;
       error(`[ENGINE] ${why}`);
-      return this.#refuseReset(why);
+      return refuse(why);
     }
     if (this.#stopped !== null) say("[ENGINE] The emergency stop is ended");
     this.#stopped = null;
     this.#tellAll();
   }
 
-  #refuseReset(why: string): void {
-    this.#parts.children.router?.send({ type: "resetRefused", why });
+  /** Nobody waits for the resets so far. @param stopped the stop that holds again, if one of them has just ended it */
+  withdrawReset(stopped: Stopped | null): void {
+    this.#voided++;
+    if (stopped !== null && this.#stopped === null) this.#stop(stopped);
+  }
+
+  #stop(stopped: Stopped, alongside = Promise.resolve()) {
+    this.#voided++;
+    const first = this.#note(stopped);
+    this.#underway ??= this.#begin(first, alongside);
+    // After all are told, and beside what follows: a slow disk must not delay it.
+    const latched = within(this.#latch(first), latchMs).then((failure) =>
+      failure === late ? `the disk has not taken it within ${latchMs} ms` : failure,
+    );
+    return { first, still: this.#underway.still, latched };
   }
 
   /** What was first stays. */
@@ -103,22 +120,28 @@ export class Emergency {
     const message = lineOf(stopped);
     this.#tellAll();
     const still = haltAll(children.taskWorkers, { code: "STOPPED", message, spares: true }, graceMs);
-    // Beside all that: a slow disk must not delay it.
-    const latched = this.#latch(stopped);
     const finish = async (): Promise<void> => {
       await Promise.all([still, alongside]);
       const failure = await hook.run({ code: "STOPPED", message });
       if (failure !== null) error(`[ENGINE] The robot may not be safe: what should have made it so ${failure}`);
-      await latched;
       this.#underway = null;
     };
     return { still, done: finish() };
   }
 
-  async #latch(stopped: Stopped): Promise<void> {
-    const failure = await this.#onDisk((state) => state.latch(stopped));
-    if (failure === null) return;
-    error(`[ENGINE] The emergency stop will not outlive this engine, for it cannot be written down: ${failure}`);
+  #latch(stopped: Stopped): Promise<string | null> {
+    this.#latching ??= this.#latchAnew(stopped).finally(() => {
+      this.#latching = null;
+    });
+    return this.#latching;
+  }
+
+  async #latchAnew(stopped: Stopped): Promise<string | null> {
+    const failure = await this.#onDisk((latch) => latch.set(stopped));
+    if (failure !== null) {
+      error(`[ENGINE] The emergency stop will not outlive this engine, for it cannot be put on the disk: ${failure}`);
+    }
+    return failure;
   }
 
   /** A router that does not answer can neither end jobs nor see to what they leave: with all task workers it is begun anew. */
@@ -143,8 +166,8 @@ export class Emergency {
   }
 
   /** Null, or what the file system says. */
-  #onDisk(work: (state: StateFolder) => Promise<void>): Promise<string | null> {
-    const turn = this.#disk.then(() => work(this.#parts.state));
+  #onDisk(work: (latch: Latch) => Promise<void>): Promise<string | null> {
+    const turn = this.#disk.then(() => work(this.#parts.latch));
     const said = turn.then(
       () => null,
       (failure: Error) => failure.message,

@@ -12,7 +12,7 @@ import { haltAll } from "./halting.ts";
 import { Hook } from "./hook.ts";
 import type { SafetyOptions } from "./options.ts";
 import type { Roles } from "./roles.ts";
-import { StateFolder } from "./state-folder.ts";
+import { type Found, StateFolder } from "./state-folder.ts";
 import { StopSocket } from "./stop-socket.ts";
 import { within } from "./within.ts";
 
@@ -30,20 +30,29 @@ export class Safety {
   /** There was a router that could have handed out jobs. */
   #hasServed = false;
 
-  /** Rejects with StateFolderError or StopSocketError. From then on the engine can be stopped past its router. */
-  static async open(options: SafetyOptions, children: Children, roles: Roles): Promise<Safety> {
+  /**
+   * Rejects with StateFolderError or StopSocketError. From then on the engine can be stopped past its router.
+   * @param gaveUp resolves when the engine is told to stop, while what a dead engine has left is waited for
+   */
+  static async open(
+    options: SafetyOptions,
+    children: Children,
+    roles: Roles,
+    gaveUp: Promise<unknown>,
+  ): Promise<Safety> {
     const { folder, isPrivate } = options;
-    const state = new StateFolder(folder, isPrivate);
+    const state = await StateFolder.open(folder, isPrivate, gaveUp);
     const { promise: ready, resolve } = Promise.withResolvers<Safety>();
     const stop = async (reason: string) => (await ready).emergency.stopPastRouter(reason);
-    // Before anything is read or written: what another engine has in that folder is not for this one.
-    const socket = await StopSocket.open(state.socketPath, isPrivate, stop);
+    let socket: StopSocket | null = null;
     try {
-      const safety = new Safety(options, children, new Hook(roles, children), state, socket);
+      socket = StopSocket.open(state.socketPath, isPrivate, stop);
+      const safety = new Safety(options, children, new Hook(roles, children), state, socket, await state.enter());
       resolve(safety);
       return safety;
     } catch (failure) {
-      socket.close();
+      socket?.close();
+      state.close();
       throw failure;
     }
   }
@@ -54,16 +63,21 @@ export class Safety {
     hook: Hook,
     state: StateFolder,
     socket: StopSocket,
+    { stopped, hasCrashed }: Found,
   ) {
     this.#children = children;
     this.#hook = hook;
     this.#state = state;
     this.#socket = socket;
-    const { stopped, hasCrashed } = state.enter();
     this.#hasCrashed = hasCrashed;
     this.#isUnsafe = hasCrashed;
-    this.emergency = new Emergency({ children, state, hook, graceMs });
+    this.emergency = new Emergency({ children, latch: state.latch, hook, graceMs });
     this.emergency.resume(stopped);
+  }
+
+  /** The descriptor that the router gets, so that no other engine has the folder before the router has ended. */
+  get lock(): number {
+    return this.#state.lock;
   }
 
   /** Before the first process of the engine: makes safe what a crash may have left. */
@@ -122,6 +136,7 @@ export class Safety {
   async close(): Promise<void> {
     this.#socket.close();
     await within(this.emergency.written, killMs);
+    this.#state.close();
   }
 
   async #makeSafe(tasks: readonly string[]): Promise<boolean> {

@@ -1,108 +1,71 @@
 /**
- * All that an engine leaves on the disk, in a folder of its own: `stopped`, the emergency stop that holds, until `reset`; and
- * `running`, which is there from its start to its clean stop, so that who finds it at a start knows of a crash. Neither is
- * ever written while the engine does its work: an SD card must outlive the robot.
+ * All that an engine leaves on the disk, in a folder of its own: `lock`, by which it is the only one there; `stop.spare` and `stopped`,
+ * the emergency stop that holds, until `reset`; and `running`, which is there from its start to its clean stop, so that a start that
+ * finds it knows of a crash. None is ever written while the engine does its work: an SD card must outlive the robot.
  */
-import { chmodSync, closeSync, fsyncSync, mkdirSync, openSync, readFileSync, rmSync, statSync } from "node:fs";
-import { open, rename, rm } from "node:fs/promises";
+import { chmodSync, closeSync, mkdirSync, openSync, statSync } from "node:fs";
+import { open, rm } from "node:fs/promises";
 import { join } from "node:path";
-import * as v from "valibot";
 import { stopSocketPath } from "../folders.ts";
 import type { Stopped } from "../lifecycle.ts";
-
-const stoppedSchema = v.object({ reason: v.string(), since: v.number() });
+import { Latch } from "./latch.ts";
+import { LockError, lockFolder } from "./lock.ts";
 
 /** A folder that cannot be used; `message` is one line for a person. */
 export class StateFolderError extends Error {
   override readonly name = "StateFolderError";
 }
 
+/** What the last engine has left. */
+export interface Found {
+  readonly stopped: Stopped | null;
+  readonly hasCrashed: boolean;
+}
+
 export class StateFolder {
-  readonly path: string;
+  /** The emergency stop on the disk. */
+  readonly latch: Latch;
+  /** The descriptor by which this engine is the only one here, for as long as any process has it. */
+  readonly lock: number;
+  readonly #path: string;
+
+  private constructor(path: string, lock: number, latch: Latch) {
+    this.#path = path;
+    this.lock = lock;
+    this.latch = latch;
+  }
 
   /**
-   * Makes the folder if there is none. Throws StateFolderError.
+   * Makes the folder if there is none, and locks it before anything else in it is touched: what another engine has there is not for
+   * this one. Rejects with StateFolderError.
    * @param isPrivate whether other users may not even pass through it
+   * @param gaveUp resolves when it is not wanted any more, while what a dead engine has left is waited for
    */
-  constructor(path: string, isPrivate: boolean) {
-    this.path = path;
-    this.#orRefuse(() => {
-      const mode = isPrivate ? 0o700 : 0o711;
+  static open(path: string, isPrivate: boolean, gaveUp: Promise<unknown>): Promise<StateFolder> {
+    return orRefuse(path, async () => {
       mkdirSync(path, { recursive: true, mode: 0o711 });
       const uid = process.geteuid?.();
       if (uid !== 0 && statSync(path).uid !== uid) throw new Error("it belongs to another user");
+      const lock = await lockFolder(path, gaveUp);
+      const mode = isPrivate ? 0o700 : 0o711;
       if ((statSync(path).mode & 0o777) !== mode) chmodSync(path, mode); // whatever the umask
+      return new StateFolder(path, lock, await Latch.of(path));
     });
   }
 
-  /**
-   * What the last engine has left, and a note that one runs from now on. Throws StateFolderError. To be called by an engine that
-   * has made sure that it is alone.
-   */
-  enter(): { readonly stopped: Stopped | null; readonly hasCrashed: boolean } {
-    return this.#orRefuse(() => {
-      const stopped = this.#readStopped();
+  /** What the last engine has left, and a note that one runs from now on. Rejects with StateFolderError. */
+  enter(): Promise<Found> {
+    return orRefuse(this.#path, async () => {
       const hasCrashed = statSync(this.#running, { throwIfNoEntry: false }) !== undefined;
       closeSync(openSync(this.#running, "w", 0o600));
-      this.#syncFolder();
-      return { stopped, hasCrashed };
+      return { stopped: await this.latch.begin(), hasCrashed };
     });
-  }
-
-  /** From now on a start finds the engine stopped. Rejects with what the file system says. */
-  async latch(stopped: Stopped): Promise<void> {
-    const draft = `${this.#stopped}.new`;
-    const file = await open(draft, "w", 0o600);
-    try {
-      await file.writeFile(JSON.stringify(stopped));
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(draft, this.#stopped);
-    await this.#sync();
-  }
-
-  /** From now on a start finds it not stopped. Rejects with what the file system says. */
-  async unlatch(): Promise<void> {
-    await rm(this.#stopped, { force: true });
-    await this.#sync();
   }
 
   /** The engine has stopped, and nothing is left that a start would have to make safe. Rejects with what the file system says. */
   async leave(): Promise<void> {
     await rm(this.#running, { force: true });
-    await this.#sync();
-  }
-
-  /** Where the socket of the emergency stop belongs. */
-  get socketPath(): string {
-    return stopSocketPath(this.path);
-  }
-
-  get #stopped(): string {
-    return join(this.path, "stopped");
-  }
-
-  get #running(): string {
-    return join(this.path, "running");
-  }
-
-  #readStopped(): Stopped | null {
-    rmSync(`${this.#stopped}.new`, { force: true });
-    const stats = statSync(this.#stopped, { throwIfNoEntry: false });
-    if (stats === undefined) return null;
-    try {
-      return v.parse(stoppedSchema, JSON.parse(readFileSync(this.#stopped, "utf8")));
-    } catch {
-      // That it is there is what counts; who cannot read why asks a person.
-      return { reason: `${this.#stopped} is there and cannot be read`, since: stats.mtimeMs / 1000 };
-    }
-  }
-
-  /** A new name, or one that is gone, is on the disk only when its folder is. */
-  async #sync(): Promise<void> {
-    const folder = await open(this.path, "r");
+    const folder = await open(this.#path, "r");
     try {
       await folder.sync();
     } finally {
@@ -110,23 +73,29 @@ export class StateFolder {
     }
   }
 
-  #syncFolder(): void {
-    const folder = openSync(this.path, "r");
-    try {
-      fsyncSync(folder);
-    } finally {
-      closeSync(folder);
-    }
+  /** Another engine may have it. */
+  close(): void {
+    closeSync(this.lock);
   }
 
-  #orRefuse<Result>(work: () => Result): Result {
-    try {
-      return work();
-    } catch (failure) {
-      const why = (failure as Error).message;
-      throw new StateFolderError(
-        `the state folder ${this.path} cannot be used: ${why}; mend it, or name another with --state`,
-      );
-    }
+  /** Where the socket of the emergency stop belongs. */
+  get socketPath(): string {
+    return stopSocketPath(this.#path);
+  }
+
+  get #running(): string {
+    return join(this.#path, "running");
   }
 }
+
+const orRefuse = async <Result>(path: string, work: () => Promise<Result>): Promise<Result> => {
+  try {
+    return await work();
+  } catch (failure) {
+    const { message } = failure as Error;
+    if (failure instanceof LockError) throw new StateFolderError(message);
+    throw new StateFolderError(
+      `the state folder ${path} cannot be used: ${message}; mend it, or name another with --state`,
+    );
+  }
+};

@@ -1,7 +1,7 @@
 /**
  * The second way to stop a robot, past the router: a Unix socket of the supervisor's. Who connects says one line,
- * `estop REASON` (the reason may be missing), and hears one when nothing runs any more: the emergency stop that holds, as JSON
- * `{"reason", "since"}`. Any other line is answered with one that begins with `error`.
+ * `estop REASON` (the reason may be missing), and hears one when nothing runs any more and the stop is on the disk or cannot be put there:
+ * the emergency stop that holds, as JSON `{"reason", "since", "durable"}`, with `why` where it is not durable. Any other line is answered with one that begins with `error`.
  *
  * Who can open the file may stop the robot: without keys that is every user of the machine, who could by loopback anyway, with
  * keys its own user and root. This is both ends, the supervisor's and that of `task-engine estop`.
@@ -9,11 +9,16 @@
 import { chmodSync, rmSync } from "node:fs";
 import type { Socket, UnixSocketListener } from "bun";
 import * as v from "valibot";
-import type { Stopped } from "../lifecycle.ts";
+import type { StopResult } from "../lifecycle.ts";
 import { stopConnectionsMax, stopLineBytesMax, stopReasonLengthMax, stopSilenceSeconds } from "../limits.ts";
 
 const command = "estop";
-const answerSchema = v.object({ reason: v.string(), since: v.number() });
+const answerSchema = v.object({
+  reason: v.string(),
+  since: v.number(),
+  durable: v.optional(v.boolean(), false),
+  why: v.exactOptional(v.string()),
+});
 
 /** A socket that cannot be had; `message` is one line for a person. */
 export class StopSocketError extends Error {
@@ -27,22 +32,17 @@ interface Connection {
 
 export class StopSocket {
   readonly #connections = new Set<Socket<Connection>>();
-  readonly #stop: (reason: string) => Promise<Stopped>;
+  readonly #stop: (reason: string) => Promise<StopResult>;
   readonly #listener: UnixSocketListener<Connection>;
 
   /**
-   * Takes the place of one that an engine has left behind. Rejects with StopSocketError, above all where another engine listens.
+   * Takes the place of one that an engine has left behind, which is for the holder of the folder's lock alone. Throws StopSocketError.
    * @param isPrivate for this user alone
-   * @param stop resolves when nothing runs any more
+   * @param stop resolves when nothing runs any more, and it is known whether the stop is on the disk
    */
-  static async open(path: string, isPrivate: boolean, stop: (reason: string) => Promise<Stopped>): Promise<StopSocket> {
+  static open(path: string, isPrivate: boolean, stop: (reason: string) => Promise<StopResult>): StopSocket {
     if (Buffer.byteLength(path) > pathBytesMax) {
       throw new StopSocketError(`the path ${path} is too long for a socket; name a shorter folder with --state`);
-    }
-    if (await isListening(path)) {
-      throw new StopSocketError(
-        `an engine with this port and state folder runs already (it listens at ${path}); give one another --port or --state`,
-      );
     }
     try {
       rmSync(path, { force: true });
@@ -55,7 +55,7 @@ export class StopSocket {
     }
   }
 
-  private constructor(path: string, isPrivate: boolean, stop: (reason: string) => Promise<Stopped>) {
+  private constructor(path: string, isPrivate: boolean, stop: (reason: string) => Promise<StopResult>) {
     this.#stop = stop;
     this.#listener = Bun.listen<Connection>({
       unix: path,
@@ -112,21 +112,11 @@ const pathBytesMax = 107;
 
 const newline = Buffer.from("\n");
 
-/** One that accepts nobody any more is left from an engine that was killed. */
-const isListening = async (path: string): Promise<boolean> => {
-  try {
-    (await Bun.connect({ unix: path, socket: { data: () => undefined } })).terminate();
-    return true;
-  } catch {
-    return false;
-  }
-};
-
 /**
  * Asks the engine that listens at `path` for an emergency stop, and waits until nothing runs any more. Rejects with an error of one
  * line if nobody listens there, or nothing comes of it.
  */
-export const stopBySocket = async (path: string, reason: string, signal: AbortSignal): Promise<Stopped> => {
+export const stopBySocket = async (path: string, reason: string, signal: AbortSignal): Promise<StopResult> => {
   const { promise: answer, resolve, reject } = Promise.withResolvers<string>();
   let said = "";
   const socket = await Bun.connect({

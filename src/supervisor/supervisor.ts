@@ -1,12 +1,11 @@
 /**
  * Runs the engine's processes: starts them, starts again what dies, stops them all. Whatever happens here, none of them is
- * left behind, nor what a task has started there; and should this process be killed, the kernel kills them (`dieWithSupervisor` in
- * lifecycle.ts), and the router the rest.
+ * left behind; and should this process be killed, the kernel kills them (`dieWithSupervisor` in lifecycle.ts).
  */
 import type { KnownTask } from "../lifecycle.ts";
 import * as limits from "../limits.ts";
 import { say, warn } from "../log.ts";
-import { type Ending, farewell, type Wish } from "./child.ts";
+import { type Child, type Ending, farewell, type Wish } from "./child.ts";
 import { Children } from "./children.ts";
 import { killWorker } from "./halting.ts";
 import type { Outcome, SupervisorOptions } from "./options.ts";
@@ -38,25 +37,24 @@ export class Supervisor {
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
-    this.#children = new Children(options, (wish) => this.#grant(wish));
+    this.#children = new Children(options, (wish, router) => this.#grant(wish, router));
   }
 
   /** Runs the engine until it is stopped or fails. When this resolves, no child is left. To be called once. */
   async run(): Promise<Outcome> {
     const { safety, roles } = this.#options;
     try {
-      this.#safety = await Safety.open(safety, this.#children, roles);
-      await this.#children.endAll();
+      this.#safety = await Safety.open(safety, this.#children, roles, this.#outcome.promise);
       await Promise.race([this.#start(this.#safety), this.#outcome.promise]);
       const outcome = await this.#outcome.promise;
       await this.#stopAll(this.#safety);
       return this.#isKilling ? { type: "killed" } : outcome;
     } catch (failure) {
       if (!(failure instanceof StateFolderError || failure instanceof StopSocketError)) throw failure;
+      if (this.#isStopping) return await this.#outcome.promise;
       return { type: "failed", reason: failure.message };
     } finally {
       this.#children.killAll();
-      if (this.#safety !== null) await this.#children.endAll();
       await this.#safety?.close();
     }
   }
@@ -135,8 +133,16 @@ export class Supervisor {
     const { scan, hook } = this.#options.roles;
     const child = this.#children.spawn(scan);
     if (typeof child === "string") return child;
-    const [output, ending] = await Promise.all([child.output(), this.#children.endOf(child)]);
+    const [output, ending] = await Promise.all([child.output(), this.#endOf(child)]);
     return readScan(output, ending, hook);
+  }
+
+  async #endOf(child: Child): Promise<Ending> {
+    const ending = await this.#children.endOf(child);
+    // Ctrl-C goes to every process of a terminal, and may reach a child that is just starting before it is heard here.
+    if (ending.signal === "SIGINT" || ending.signal === "SIGHUP")
+      await within(this.#outcome.promise, limits.lastWordsMs);
+    return ending;
   }
 
   /* ── Keep alive ────────────────────────────────────────────────────────────────────────────────────────────────── */
@@ -161,14 +167,14 @@ export class Supervisor {
   async #runOnce(post: Post, safety: Safety): Promise<Pick<Ending, "words" | "excuse">> {
     const { role, record } = post;
     record?.clear();
-    const child = this.#children.spawn(role, record?.descriptor);
+    const child = this.#children.spawn(role, role.kind === "router" ? safety.lock : record?.descriptor);
     if (typeof child === "string") return { words: child, excuse: null };
     post.fill(child);
     say(`Starting process [${child.pid}]: ${role.kind}`);
     child.send({ type: "security", security: this.#options.keyring?.security ?? null });
     safety.brief(child);
     if (role.kind === "router") this.#released = safety.release(child, () => this.#tasks);
-    const ending = await this.#children.endOf(child);
+    const ending = await this.#endOf(child);
     if (role.kind === "router" && !this.#isStopping) safety.routerDied();
     if (role.kind !== "router")
       this.#children.router?.send({ type: "gone", pid: child.pid, begun: record?.read() ?? 0 });
@@ -177,9 +183,13 @@ export class Supervisor {
     return { words: `${who} ${ending.words}`, excuse: ending.excuse };
   }
 
-  #grant(wish: Wish): void {
-    if (wish.type === "estop") void this.#safety?.emergency.stop(wish.stopped);
-    else if (wish.type === "reset") void this.#safety?.emergency.reset();
+  #grant(wish: Wish, router: Child): void {
+    const emergency = this.#safety?.emergency;
+    if (wish.type === "estop") {
+      const { request, stopped } = wish;
+      void emergency?.stop(stopped).then((failure) => router.send({ type: "latched", request, failure }));
+    } else if (wish.type === "reset") void emergency?.reset(wish.request, router);
+    else if (wish.type === "withdrawReset") emergency?.withdrawReset(wish.stopped);
     else {
       // One that has died since is no longer there to be killed, and its death is told anyway.
       const worker = this.#children.taskWorkers.find(({ pid }) => pid === wish.pid);

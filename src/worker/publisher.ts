@@ -66,8 +66,7 @@ export class Publisher {
   /** Throws ZmqError where the port cannot be had. */
   bind(endpoint: string): void {
     this.#socket.bind(endpoint);
-    // Nobody waits for an answer there.
-    this.#gate.guard(this.#socket, 0);
+    this.#gate.guard(this.#socket);
     this.#socket.onReadable(() => this.#drain());
   }
 

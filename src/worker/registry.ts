@@ -10,7 +10,6 @@ import { builtInModules } from "../tasks/index.ts";
 import { taskName } from "../wire/frames.ts";
 import { trustWithImports } from "./imports.ts";
 import { type Definition, parseDefinition } from "./policy.ts";
-import { outliveOutput } from "./stray.ts";
 import type { RegisteredTask, Registry, TaskFunction } from "./task.ts";
 import { thrownMessage } from "./thrown.ts";
 import { trustedRealPath } from "./trust.ts";
@@ -32,7 +31,6 @@ export const loadRegistry = async (
   const registry = new Map<string, RegisteredTask>();
   for (const [file, module] of Object.entries(builtInModules)) addTasks(registry, module, `built-in ${file}`);
   if (tasksDir === null) return registry;
-  outliveOutput();
   const trusted = new Set<string>();
   for (const file of taskFiles(tasksDir)) {
     try {

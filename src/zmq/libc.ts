@@ -16,6 +16,7 @@ const { symbols: libc } = dlopen("libc.so.6", {
   connect: { args: ["int", "ptr", "u32"], returns: "int" },
   dup: { args: ["int"], returns: "int" },
   fcntl: { args: ["int", "int", "int"], returns: "int" },
+  flock: { args: ["int", "int"], returns: "int" },
   getrlimit: { args: ["int", "ptr"], returns: "int" },
   getsockopt: { args: ["int", "int", "int", "ptr", "ptr"], returns: "int" },
   getsockname: { args: ["int", "ptr", "ptr"], returns: "int" },
@@ -62,6 +63,11 @@ export const duplicateOf = (descriptor: number): number | null => {
   const copy = libc.fcntl(descriptor, duplicate, 0);
   return copy < 0 ? null : copy;
 };
+
+const exclusiveWithoutWaiting = 2 | 4; // LOCK_EX | LOCK_NB, flock(2)
+
+/** Locks an open file for those who have this descriptor of it; false while others have it locked. */
+export const lockFile = (descriptor: number): boolean => libc.flock(descriptor, exclusiveWithoutWaiting) === 0;
 
 const socketLevel = 1; // SOL_SOCKET, getsockopt(2)
 

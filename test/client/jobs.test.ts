@@ -134,20 +134,23 @@ test("a call whose time is over is cancelled", async () => {
   expect((await failure).code).toBe("NO_ANSWER");
 });
 
-test("estop gives the stop that holds, and cuts a reason that is too long: nobody is refused for it", async () => {
+test("estop gives the stop that holds and whether it lasts, and cuts a reason that is too long: nobody is refused for it", async () => {
   using router = handRouter();
   await using client = connect(router.endpoint);
   const stopped = { reason: "a hand is in the arm", since: 1_700_000_000.5 };
   const stop = client.estop("a hand is in the arm");
   const asked = await router.next();
   expect(asked.request).toMatchObject({ control: { command: "estop", reason: "a hand is in the arm" } });
-  asked.ack({ stopped, halted: 3 });
-  expect(await stop).toEqual(stopped);
+  asked.ack({ stopped, durable: true, halted: 3 });
+  expect(await stop).toEqual({ ...stopped, durable: true });
   const again = client.estop(`${"x".repeat(stopReasonLengthMax - 1)}\u{1f916}`);
   const { request, ack } = await router.next();
   expect(request).toMatchObject({ control: { reason: `${"x".repeat(stopReasonLengthMax - 1)}\ufffd` } });
-  ack({ stopped });
-  expect(await again).toEqual(stopped);
+  ack({ stopped, durable: false, why: "its disk is full" });
+  expect(await again).toEqual({ ...stopped, durable: false, why: "its disk is full" });
+  const old = client.estop();
+  (await router.next()).ack({ stopped });
+  expect(await old).toEqual({ ...stopped, durable: false, why: expect.stringContaining("does not say") });
 });
 
 test("estop needs no reason, and reset gives nothing", async () => {
@@ -166,6 +169,19 @@ test("estop needs no reason, and reset gives nothing", async () => {
   const refused = rejection(client.reset());
   (await router.next()).refuse("UNAUTHORIZED", "client laptop lacks the right control");
   expect((await refused).code).toBe("UNAUTHORIZED");
+});
+
+test("a reset that is given up, by its signal or its time, is cancelled", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const interrupt = new AbortController();
+  const resets = [rejection(client.reset({ signal: interrupt.signal })), rejection(client.reset({ waitMs: 30 }))];
+  const [first, second] = [await router.next(), await router.next()];
+  await cancelOf(router, second);
+  interrupt.abort();
+  await cancelOf(router, first);
+  first.refuse("CANCELLED", "its requestor cancelled it");
+  expect((await Promise.all(resets)).map(({ code }) => code)).toEqual(["CANCELLED", "NO_ANSWER"]);
 });
 
 test("cancel asks as an operator, and says when there was nothing to cancel", async () => {

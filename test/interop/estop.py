@@ -17,4 +17,6 @@ meta = {"id": "button", "role": "requestor", "version": 0.2, "type": "CONTROL", 
 data = {"data": {"command": "estop", "reason": sys.argv[2]}, "pack": time.time()}
 socket.send_multipart([json.dumps(meta).encode(), json.dumps(data).encode()])
 answer, body = [json.loads(frame) for frame in socket.recv_multipart()]
+if not body["data"]["durable"]:
+    sys.exit("stopped, but not for longer than this engine lives: " + body["data"]["why"])
 print(answer["type"], body["data"]["stopped"]["reason"])

@@ -1,5 +1,13 @@
 import { beforeEach, describe, expect, test } from "bun:test";
-import { abortGraceMs, clearingJobsMax, onStopMs, stopGraceMs, verdictMs } from "../../src/limits.ts";
+import {
+  abortGraceMs,
+  clearingJobsMax,
+  onStopMs,
+  stopAnswerMs,
+  stopAnswersMax,
+  stopGraceMs,
+  verdictMs,
+} from "../../src/limits.ts";
 import { BrokerBench, nothing } from "../support/broker-bench.ts";
 
 const drive = { name: "drive", onStop: true, resources: ["motors"] };
@@ -55,9 +63,84 @@ describe("an emergency stop", () => {
     bench.estop("smoke");
     expect(bench.wishes).toEqual(["estop"]);
     const reply = bench.answers.at(-1)?.reply;
-    expect(reply).toMatchObject({ kind: "ack", data: { stopped: { reason: "smoke" } } });
+    expect(reply).toMatchObject({ kind: "ack", data: { stopped: { reason: "smoke" }, durable: true } });
     expect(bench.status.stopped).toMatchObject({ reason: "smoke" });
     expect(Number(bench.status.stopped?.since)).toBeGreaterThan(before);
+  });
+
+  describe("is answered", () => {
+    const answer = () => {
+      const reply = bench.answers.at(-1)?.reply;
+      return reply?.kind === "ack" ? reply.data : reply;
+    };
+    beforeEach(() => {
+      bench.latchFailure = undefined;
+    });
+
+    test("when it is on the disk, and waits for nothing else", () => {
+      bench.ready("w1", ["spin"]);
+      bench.ask("runs", "spin");
+      bench.estop("smoke");
+      expect(bench.abortsOf("w1")).toEqual(["1: STOPPED"]);
+      expect(bench.ends).toEqual([]);
+      bench.latched(bench.lastRequest, null);
+      expect(answer()).toEqual({ stopped: { reason: "smoke", since: expect.any(Number) }, durable: true });
+      bench.pass(stopAnswerMs);
+      expect(bench.ends.filter((end) => end.startsWith("estop"))).toHaveLength(1);
+    });
+
+    test("with why it cannot be put there; the next one has it tried again", () => {
+      bench.estop("smoke");
+      bench.latched(bench.lastRequest, "it is full");
+      expect(answer()).toMatchObject({ durable: false, why: "it is full" });
+      bench.estop("fire");
+      bench.latched(bench.lastRequest, null);
+      expect(answer()).toMatchObject({ stopped: { reason: "smoke" }, durable: true });
+      expect(bench.wishes).toEqual(["estop", "estop"]);
+    });
+
+    test("without the supervisor's word when its time is over, by which each that waits is answered for itself", () => {
+      bench.estop();
+      bench.pass(stopAnswerMs - 1);
+      bench.estop("", "other");
+      expect(bench.answers).toEqual([]);
+      bench.pass(1);
+      expect(answer()).toMatchObject({ durable: false, why: expect.stringContaining("the supervisor has not said") });
+      expect(bench.answers.map(({ to }) => to)).toEqual(["operator"]);
+      // One word does for all that have come since it was asked for.
+      expect(bench.wishes).toEqual(["estop"]);
+      bench.latched(bench.lastRequest, null);
+      expect(bench.answers.map(({ to }) => to)).toEqual(["operator", "other"]);
+      expect(answer()).toMatchObject({ durable: true });
+    });
+
+    test("by no word that is of before a reset", () => {
+      bench.estop("", "one");
+      const before = bench.lastRequest;
+      bench.control({ command: "reset" });
+      bench.estop("", "other");
+      bench.latched(before, null);
+      expect(bench.answers.map(({ to }) => to)).toEqual(["operator", "one"]);
+      bench.latched(bench.lastRequest, null);
+      expect(bench.answers.map(({ to }) => to)).toEqual(["operator", "one", "other"]);
+    });
+
+    test("at once where the supervisor is dead, or too many wait", () => {
+      for (let count = 0; count <= stopAnswersMax; count++) bench.estop("", `operator${count}`);
+      expect(bench.answers.map(({ to }) => to)).toEqual([`operator${stopAnswersMax}`]);
+      expect(answer()).toMatchObject({ durable: false, why: expect.stringContaining("others wait") });
+      bench.handle({ type: "orphaned" });
+      expect(bench.ends).toHaveLength(stopAnswersMax + 1);
+      expect(answer()).toMatchObject({ durable: false, why: "the engine's supervisor has died" });
+    });
+
+    test("to nobody whose connection is gone, and the stop holds", () => {
+      bench.estop();
+      bench.lose("operator");
+      bench.latched(bench.lastRequest, null);
+      expect(bench.answers).toEqual([]);
+      expect(bench.status.stopped).not.toBeNull();
+    });
   });
 
   test("answers new requests at once with its reason and its time, of whatever version", () => {

@@ -63,7 +63,7 @@ describe("in emergency stop", () => {
   test("a reset that the supervisor cannot carry out is answered STOPPED, and the stop stays", () => {
     bench.control({ command: "estop", reason: "" });
     bench.control({ command: "reset" });
-    bench.handle({ type: "resetRefused", why: "its file cannot be removed" });
+    bench.handle({ type: "resetRefused", request: bench.lastRequest, why: "its file cannot be removed" });
     expect(bench.ends).toEqual(["estop: ACK", "reset: STOPPED"]);
     expect(bench.answers.at(-1)?.reply).toMatchObject({ error: { message: "its file cannot be removed" } });
     expect(bench.status.stopped).toMatchObject({ reason: "" });
@@ -92,6 +92,57 @@ describe("in emergency stop", () => {
     expect(bench.ends.at(-1)).toBe("reset: ACK");
     bench.ask("b", "spin");
     expect(bench.jobsOf("w1")).toEqual([1]);
+  });
+
+  test("a refusal is for the reset that it names, not for one that has come since", () => {
+    bench.estop();
+    bench.control({ command: "reset" }, "first");
+    const first = bench.lastRequest;
+    bench.estop();
+    bench.control({ command: "reset" }, "second");
+    bench.handle({ type: "resetRefused", request: first, why: "an emergency stop was asked for after this reset" });
+    expect(bench.ends).toEqual(["estop: ACK", "reset: STOPPED", "estop: ACK"]);
+    bench.resume();
+    expect(bench.ends.at(-1)).toBe("reset: ACK");
+  });
+
+  test("a reset that its requestor gives up, or whose requestor is gone, does not end it", () => {
+    const giveUps = [() => bench.cancel("reset", "operator"), () => bench.lose("operator")];
+    for (const giveUp of giveUps) {
+      bench.estop();
+      bench.control({ command: "reset" });
+      bench.wishes.length = 0;
+      giveUp();
+      expect(bench.wishes).toEqual(["withdrawReset"]);
+      // The supervisor has just ended it: it hears in the same moment that it has to hold again.
+      bench.resume();
+      expect(bench.status.stopped).not.toBeNull();
+      bench.reset();
+      expect(bench.status.stopped).toBeNull();
+    }
+    expect(bench.ends).toEqual(["estop: ACK", "reset: CANCELLED", "reset: ACK", "estop: ACK", "reset: ACK"]);
+  });
+
+  test("a reset that one gives up and another does not goes on, and nobody can give up another's", () => {
+    bench.estop();
+    bench.control({ command: "reset" }, "one");
+    bench.control({ command: "reset" }, "other");
+    bench.cancel("reset", "stranger");
+    bench.cancel("reset", "one");
+    bench.lose("nobody");
+    expect(bench.wishes).toEqual(["estop", "reset", "reset"]);
+    bench.resume();
+    expect(bench.ends).toEqual(["estop: ACK", "reset: UNKNOWN_SERIAL", "reset: CANCELLED", "reset: ACK"]);
+    expect(bench.status.stopped).toBeNull();
+  });
+
+  test("an engine that stops ends it no more", () => {
+    bench.estop();
+    bench.control({ command: "reset" });
+    bench.handle({ type: "drain" });
+    bench.control({ command: "reset" });
+    expect(bench.ends).toEqual(["estop: ACK", "reset: SHUTTING_DOWN", "reset: SHUTTING_DOWN"]);
+    expect(bench.wishes).toEqual(["estop", "reset", "withdrawReset", "drained"]);
   });
 
   test("a word that it is over, which nobody has asked for since, is of before", () => {

@@ -1,17 +1,33 @@
 /** What keeps a robot safe when something goes wrong, with roles that do not run any task: see role.ts. */
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
-import type { Stopped } from "../../src/lifecycle.ts";
+import type { Stopped, StopResult } from "../../src/lifecycle.ts";
 import { stopBySocket } from "../../src/supervisor/stop-socket.ts";
 import { isAlive } from "../support/engine.ts";
 import { type Host, type Plan, supervise } from "../support/supervise.ts";
-import { tempFolder } from "../support/temp-folder.ts";
+import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
 
 setDefaultTimeout(60_000); // many processes on a busy machine
 
-const stop = (host: Host, reason = ""): Promise<Stopped> =>
+const stopAndDisk = (host: Host, reason = ""): Promise<StopResult> =>
   stopBySocket(join(host.state, "stop.sock"), reason, AbortSignal.timeout(30_000));
+
+/** The stop alone. */
+const stop = async (host: Host, reason = ""): Promise<Stopped> => {
+  const { reason: first, since } = await stopAndDisk(host, reason);
+  return { reason: first, since };
+};
 
 const pidOf = (host: Host, role: string): number => {
   const [pid] = host.pidsOf(role);
@@ -39,6 +55,13 @@ const stoppedIn = (state: string): unknown => JSON.parse(readFileSync(join(state
 
 /* ── Emergency stop ──────────────────────────────────────────────────────────────────────────────────────────────── */
 
+/** Has the router (a `wisher`) ask for these, one after the other. */
+const wish = async (host: Host, folder: TempFolder, ...wishes: object[]): Promise<void> => {
+  await host.line(/^Ready$/);
+  writeFileSync(folder.at("marker"), JSON.stringify(wishes));
+  while (existsSync(folder.at("marker"))) await Bun.sleep(5);
+};
+
 test("a stop past the router tells router and task workers, halts the workers, and is written down", async () => {
   await using host = supervise();
   await host.line(/^Ready$/);
@@ -54,7 +77,6 @@ test("a stop past the router tells router and task workers, halts the workers, a
   ]);
   await host.line(/router hears .*smoke/);
   expect(heard(host, "data worker")).toEqual([]);
-  while (!existsSync(join(host.state, "stopped"))) await Bun.sleep(5);
   expect(stoppedIn(host.state)).toEqual({ ...stopped });
   expect(host.errorLines).toEqual(["[ENGINE] Emergency stop: smoke; `task-engine reset` ends it"]);
 });
@@ -106,9 +128,11 @@ test("an emergency stop outlives the supervisor, however that ends, until it is 
   {
     await using host = supervise(plan, {}, state);
     await host.line(/^Ready$/);
-    writeFileSync(folder.at("marker"), JSON.stringify([{ type: "estop", stopped: { reason: "smoke", since } }]));
-    await host.line(/^task worker hears .*halt/);
-    while (!existsSync(join(state, "stopped"))) await Bun.sleep(5);
+    writeFileSync(
+      folder.at("marker"),
+      JSON.stringify([{ type: "estop", request: 7, stopped: { reason: "smoke", since } }]),
+    );
+    await host.line(/^router hears {"type":"latched","request":7,"failure":null}/);
     host.signal("SIGKILL");
     await host.ended();
   }
@@ -124,7 +148,7 @@ test("an emergency stop outlives the supervisor, however that ends, until it is 
   {
     await using host = supervise(plan, {}, state);
     await host.line(/^Ready$/);
-    writeFileSync(folder.at("marker"), JSON.stringify([{ type: "reset" }]));
+    writeFileSync(folder.at("marker"), JSON.stringify([{ type: "reset", request: 1 }]));
     await host.line(/The emergency stop is ended/);
     await lines(host, /^(router|task worker) hears {"type":"stopped","stopped":null}/, 2);
     expect(existsSync(join(state, "stopped"))).toBe(false);
@@ -138,39 +162,91 @@ test("a reset that a stop overtakes is void", async () => {
   using folder = tempFolder();
   await using host = supervise({ router: "wisher", marker: folder.at("marker"), hook: "safe well" });
   await host.line(/^Ready$/);
-  const estop = (reason: string) => ({ type: "estop", stopped: { reason, since: 1 } });
-  const wish = async (...wishes: object[]): Promise<void> => {
-    writeFileSync(folder.at("marker"), JSON.stringify(wishes));
-    while (existsSync(folder.at("marker"))) await Bun.sleep(5);
-  };
+  let count = 0;
+  const estop = (reason: string) => ({ type: "estop", request: ++count, stopped: { reason, since: 1 } });
+  const reset = () => ({ type: "reset", request: ++count });
   // The first stop is not done yet when the others come. Of its reason a program can be given all but the last character.
-  await wish(estop("smoke\0"), { type: "reset" }, estop("fire"));
+  await wish(host, folder, estop("smoke\0"), reset(), estop("fire"));
   await host.line(/^safe for --run count --code=STOPPED --message=Emergency stop: smoke $/);
   // Said once the first stop is done; a stop that came before would be a part of it.
-  await host.line(/^router hears {"type":"resetRefused"/);
-  await wish({ type: "reset" }, estop("fire"));
+  await host.line(/^router hears {"type":"resetRefused","request":2/);
+  await wish(host, folder, reset(), estop("fire"));
   await lines(host, /^safe for/, 2);
-  await lines(host, /^router hears {"type":"resetRefused"/, 2);
-  await Bun.sleep(100);
+  await host.line(/^router hears {"type":"resetRefused","request":4/);
   const router = heard(host, "router");
-  expect(router.at(-1)).toMatchObject({ type: "resetRefused", why: expect.stringContaining("after this reset") });
+  expect(router.findLast(({ type }) => type === "resetRefused")).toMatchObject({
+    why: expect.stringContaining("after this reset"),
+  });
   expect(router.findLast(({ type }) => type === "stopped")).toMatchObject({ stopped: { reason: "smoke\0" } });
   expect(stoppedIn(host.state)).toMatchObject({ reason: "smoke\0" });
 
-  await wish({ type: "reset" });
+  await wish(host, folder, reset());
   await host.line(/The emergency stop is ended/);
   await lines(host, /^router hears {"type":"stopped","stopped":null}/, 2);
 });
 
-test("an emergency stop that cannot be written down holds all the same, and says so loudly", async () => {
+test("a reset for which nobody waits any more does not end the stop, which can be reset later", async () => {
+  using folder = tempFolder();
+  await using host = supervise({ router: "wisher", marker: folder.at("marker"), hook: "safe slowly" });
+  await host.line(/^Ready$/);
+  const stopped = { reason: "smoke", since: 1 };
+  const withdraw = { type: "withdrawReset", stopped };
+  await wish(host, folder, { type: "estop", request: 1, stopped }, { type: "reset", request: 2 }, withdraw);
+  // It is as if it had been refused, when what it waits for is over.
+  await host.line(/^router hears {"type":"resetRefused","request":2/);
+  expect(stoppedIn(host.state)).toEqual(stopped);
+  await wish(host, folder, { type: "reset", request: 3 });
+  await host.line(/The emergency stop is ended/);
+  // One that has been carried out at this very moment is taken back.
+  await wish(host, folder, withdraw);
+  while (!existsSync(join(host.state, "stopped"))) await Bun.sleep(5);
+  expect(heard(host, "router").findLast(({ type }) => type === "stopped")).toEqual({ type: "stopped", stopped });
+});
+
+test("a reset that a router has asked for which is dead now does not end the stop", async () => {
+  using folder = tempFolder();
+  await using host = supervise({ router: "wisher", marker: folder.at("marker"), hook: "safe slowly" });
+  await host.line(/^Ready$/);
+  const stopped = { reason: "smoke", since: 1 };
+  await wish(host, folder, { type: "estop", request: 1, stopped }, { type: "reset", request: 2 });
+  process.kill(pidOf(host, "router"), "SIGKILL");
+  await host.line(/^safe for/);
+  await lines(host, /^router hears .*"tasks"/, 2);
+  await wish(host, folder, { type: "estop", request: 1, stopped });
+  await lines(host, /^router hears {"type":"latched"/, 1);
+  expect(stoppedIn(host.state)).toEqual(stopped);
+  expect(host.lines.filter((line) => line.includes("is ended"))).toEqual([]);
+});
+
+/* ── On the disk ─────────────────────────────────────────────────────────────────────────────────────────────────── */
+
+test("a state folder that is gone or another one is said, and a stop for which it is back is durable", async () => {
   await using host = supervise();
   await host.line(/^Ready$/);
-  mkdirSync(join(host.state, "stopped.new"));
-  await stop(host);
-  expect(await host.line(/cannot be written down/)).toContain(
-    "[ENGINE] The emergency stop will not outlive this engine",
-  );
-  await host.line(/^task worker hears .*halt/);
+  const aside = `${host.state}.aside`;
+  renameSync(host.state, aside);
+  const ask = (): Promise<StopResult> => stopBySocket(join(aside, "stop.sock"), "smoke", AbortSignal.timeout(30_000));
+  expect(await ask()).toMatchObject({ durable: false, why: expect.stringContaining("is gone; put it back") });
+  expect(await host.line(/cannot be put on the disk/)).toContain("[ENGINE] The emergency stop will not outlive");
+  mkdirSync(host.state);
+  expect(await ask()).toMatchObject({ durable: false, why: expect.stringContaining("is another one") });
+  rmSync(host.state, { recursive: true });
+  renameSync(aside, host.state);
+  expect(await stopAndDisk(host, "fire")).toMatchObject({ reason: "smoke", durable: true });
+  expect(stoppedIn(host.state)).toMatchObject({ reason: "smoke" });
+});
+
+test("a latch that cannot be removed refuses the reset with what is in the way, and the stop stays", async () => {
+  using folder = tempFolder({ "state/stopped/notes": "" });
+  const plan = { router: "wisher", marker: folder.at("marker") };
+  await using host = supervise(plan, {}, folder.at("state"));
+  await wish(host, folder, { type: "reset", request: 1 });
+  const refused = await host.line(/^router hears {"type":"resetRefused","request":1/);
+  expect(refused).toMatch(/the emergency stop stays, for it cannot be taken from the disk: ENOTEMPTY.*stopped/);
+  rmSync(folder.at("state/stopped/notes"));
+  rmdirSync(folder.at("state/stopped"));
+  await wish(host, folder, { type: "reset", request: 2 });
+  await host.line(/The emergency stop is ended/);
 });
 
 test("a file of an emergency stop that cannot be read is an emergency stop", async () => {
@@ -219,7 +295,7 @@ test("a router is told that its tasks are unsafe after a crash, and not after a 
     host.signal(signal);
     await host.ended();
   }
-  expect(readdirSync(folder.path)).toEqual([]);
+  expect(readdirSync(folder.path).sort()).toEqual(["lock", "stop.spare"]);
 });
 
 test("a stop that is cut short, or after which the router has not said what is safe, counts as a crash", async () => {
@@ -248,7 +324,7 @@ test("what a router has left unsafe at a stop is made safe in its place", async 
   host.signal("SIGTERM");
   expect(await host.outcome()).toEqual({ type: "stopped" });
   expect(host.lines).toContain("safe for --on-stop=drive --code=SHUTTING_DOWN --message=the engine stops");
-  expect(readdirSync(folder.path)).toEqual([]);
+  expect(readdirSync(folder.path).sort()).toEqual(["lock", "stop.spare"]);
 });
 
 /* ── The task of on-stop ─────────────────────────────────────────────────────────────────────────────────────────── */
@@ -351,10 +427,61 @@ test("a second engine with the same folder does not start, and leaves the first 
   await first.line(/^Ready$/);
   await using second = supervise({ hook: "safe well" }, {}, first.state);
   expect(await second.outcome()).toMatchObject({
-    reason: expect.stringMatching(/^an engine with this port and state folder runs already/),
+    reason: `an engine with this port and state folder runs already, as process ${first.pid}; stop it (kill ${first.pid}), or give one another --port or --state`,
   });
   expect(second.lines.filter((line) => line.startsWith("safe"))).toEqual([]);
   expect((await stop(first, "still there")).reason).toBe("still there");
+});
+
+test("a second engine leaves one alone that is halted, and says how to go on", async () => {
+  await using first = supervise();
+  await first.line(/^Ready$/);
+  const sockets = (): number[] => ["stop.sock", "lock"].map((name) => statSync(join(first.state, name)).ino);
+  const before = sockets();
+  first.signal("SIGSTOP");
+  try {
+    await using second = supervise({}, {}, first.state);
+    expect(await second.outcome()).toEqual({
+      type: "failed",
+      reason: `an engine with this port and state folder runs already, as process ${first.pid}; it is halted: let it go on (kill -CONT ${first.pid}) or end it (kill -KILL ${first.pid})`,
+    });
+  } finally {
+    first.signal("SIGCONT");
+  }
+  expect(sockets()).toEqual(before);
+  expect((await stop(first, "still there")).reason).toBe("still there");
+});
+
+test("what is left of a dead engine is waited for, and an engine that is told to stop meanwhile does not start", async () => {
+  using folder = tempFolder();
+  const path = folder.at("lock");
+  // As a router that outlives its supervisor: it has the lock, and another process's id is in the file.
+  const holding = `
+    import { lockFile } from ${JSON.stringify(join(import.meta.dir, "../../src/zmq/libc.ts"))};
+    const { openSync, writeSync } = require("node:fs");
+    const file = openSync(${JSON.stringify(path)}, "w+");
+    writeSync(file, "4194304");
+    console.log(lockFile(file));
+    setInterval(() => undefined, 60_000);`;
+  const left = Bun.spawn([process.execPath, "-e", holding], { stdout: "pipe" });
+  for await (const bytes of left.stdout) {
+    expect(bytes.toString()).toBeDefined();
+    break;
+  }
+  const waiting = new RegExp(`Waiting until process ${left.pid} of the last engine has ended, for 30 s at most`);
+  {
+    await using told = supervise({}, {}, folder.path);
+    await told.line(waiting);
+    told.signal("SIGTERM");
+    expect(await told.outcome()).toEqual({ type: "stopped" });
+    expect(told.childPids).toEqual([]);
+  }
+  await using host = supervise({}, {}, folder.path);
+  await host.line(waiting);
+  expect(existsSync(folder.at("running"))).toBe(false);
+  left.kill("SIGKILL");
+  await host.line(/^Ready$/);
+  expect(Number.parseInt(readFileSync(path, "utf8"), 10)).toBe(host.pid);
 });
 
 test("everybody may use the socket of an engine without keys, whatever the umask, and its user alone that of one with keys", async () => {

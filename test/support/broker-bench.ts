@@ -46,7 +46,12 @@ export class BrokerBench {
   readonly kills: number[] = [];
   readonly logs: string[] = [];
   /** What the supervisor was told besides, in that order. */
-  readonly wishes: ("drained" | "estop" | "reset")[] = [];
+  readonly wishes: ("drained" | "estop" | "reset" | "withdrawReset")[] = [];
+  /** The number of the last `estop` or `reset` that it was told. */
+  lastRequest = 0;
+  /** What it says of the disk at each `estop`: null for good news; undefined for no answer. */
+  latchFailure: string | null | undefined = null;
+  readonly #stopsAsked: number[] = [];
 
   /** A worker says READY. `supervised` unless it says otherwise. */
   ready(key: string, tasks: ReadyHeader["tasks"], more: Partial<ReadyHeader> = {}): void {
@@ -138,6 +143,11 @@ export class BrokerBench {
   /** The supervisor's word that the emergency stop is over. */
   resume(): void {
     this.handle({ type: "stopped", stopped: null });
+  }
+
+  /** The supervisor's word on whether the stop is on the disk. */
+  latched(request: number, failure: string | null): void {
+    this.handle({ type: "latched", request, failure });
   }
 
   /** Somebody asks for the end of the emergency stop, and the supervisor grants it. */
@@ -232,6 +242,7 @@ export class BrokerBench {
 
   handle(event: Parameters<Broker["handle"]>[0]): void {
     this.#note(this.broker.handle(event, this.now));
+    for (const request of this.#stopsAsked.splice(0)) this.#confirmStop(request);
     this.#note(this.broker.dispatch(this.now));
   }
 
@@ -281,9 +292,21 @@ export class BrokerBench {
       if (effect.to === "requestor") this.#noteAnswer(effect.requestor, asReceived(effect.frames));
       else if (effect.to === "worker") this.toWorkers.push(effect);
       else if (effect.to === "log") this.logs.push(effect.line);
-      else if (effect.type === "kill") this.kills.push(effect.pid);
-      else this.wishes.push(effect.type);
+      else this.#tellSupervisor(effect);
     }
+  }
+
+  #tellSupervisor(effect: Extract<Effect, { readonly to: "supervisor" }>): void {
+    if (effect.type === "kill") return void this.kills.push(effect.pid);
+    this.wishes.push(effect.type);
+    if (effect.type !== "estop" && effect.type !== "reset") return;
+    this.lastRequest = effect.request;
+    if (effect.type === "estop") this.#stopsAsked.push(effect.request);
+  }
+
+  #confirmStop(request: number): void {
+    const { latchFailure: failure } = this;
+    if (failure !== undefined) this.#note(this.broker.handle({ type: "latched", request, failure }, this.now));
   }
 
   #noteAnswer({ peer: to }: Requestor, frames: readonly Frame[]): void {

@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { mapBegunRecord } from "../../src/begun.ts";
-import { dieWithSupervisor, onStop, onSupervisorMessage, tellSupervisor } from "../../src/lifecycle.ts";
+import { dieWithSupervisor, onStopSignal, onSupervisorMessage, tellSupervisor } from "../../src/lifecycle.ts";
 
 const [behaviour = "", kind = "", marker = ""] = process.argv.slice(2);
 
@@ -32,8 +32,7 @@ const onMarker = (then: (content: string) => void): void => {
 };
 
 const serve = (): void => {
-  onStop(() => leave("it was told to end"));
-  if (kind === "task worker") process.once("SIGTERM", () => leave("it was told to end"));
+  onStopSignal(() => leave("it was told to end"));
   onSupervisorMessage((message) => {
     process.stdout.write(`${kind} hears ${JSON.stringify(message)}\n`);
     if (message.type === "drain" && behaviour !== "busy") tellSupervisor({ type: "drained" });
@@ -67,7 +66,7 @@ const behaviours: Readonly<Record<string, () => void>> = {
     process.exit(1);
   },
   crash: () => process.exit(3),
-  killed: () => process.kill(process.pid, "SIGKILL"),
+  interrupted: () => process.kill(process.pid, "SIGINT"),
   /** Serves, and dies by itself as soon as the marker is there. */
   flaky: () => {
     serve();
@@ -85,6 +84,7 @@ const behaviours: Readonly<Record<string, () => void>> = {
   },
   /** The task of `on-stop`: it does its work; it cannot; it has an accident the first time; it never ends. */
   "safe well": () => endSafing(0),
+  "safe slowly": () => setTimeout(() => endSafing(0), 300),
   "safe badly": () => endSafing(1),
   "safe at last": () => {
     if (existsSync(marker)) endSafing(0);
@@ -122,7 +122,7 @@ const behaviours: Readonly<Record<string, () => void>> = {
     serve();
   },
   stubborn: () => {
-    onStop(() => undefined);
+    process.on("SIGTERM", () => undefined);
     stayAlive();
     tellSupervisor({ type: "online" });
   },
@@ -135,7 +135,7 @@ const behaviours: Readonly<Record<string, () => void>> = {
     }, 20);
   },
   "crash at stop": () => {
-    onStop(() => process.exit(9));
+    process.on("SIGTERM", () => process.exit(9));
     stayAlive();
     tellSupervisor({ type: "online" });
   },

@@ -16,7 +16,6 @@ const base = [
   "streams.ts",
   "pulse.ts",
   "channel.ts",
-  "descendants.ts",
   "lifecycle.ts",
   "begun.ts",
   "certificate.ts",
@@ -37,7 +36,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   // What the system that starts the engine must know and be told; of the engine it knows nothing.
   systemd: base,
   // It knows roles, argv and exit codes, and no frame.
-  supervisor: ["access", ...base],
+  supervisor: ["access", "zmq", ...base],
   access: ["limits.ts"],
   wire: ["access", ...base],
   zmq: ["access", ...base],

@@ -1,6 +1,8 @@
 /** The emergency stop and what else keeps a robot safe, with real tasks in real processes. */
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { type Client, connect } from "../../src/client/client.ts";
+import { stopBySocket } from "../../src/supervisor/stop-socket.ts";
 import { Asker } from "../support/asker.ts";
 import { type Engine, fromSource, isAlive, runCommand, startEngine, stillAlive } from "../support/engine.ts";
 import { freePorts } from "../support/ports.ts";
@@ -10,7 +12,7 @@ setDefaultTimeout(120_000); // many processes on a busy machine
 
 /** What moves, what cannot be stopped by a word, and what makes all of it safe; each notes what it did. */
 const tasks = `
-import { appendFileSync } from "node:fs";
+import { appendFileSync, existsSync } from "node:fs";
 const note = (line) => appendFileSync(process.env.RECORD, line + "\\n");
 export const task_motor = {
   run: async (args, kwargs, { signal }) => {
@@ -26,6 +28,11 @@ export const task_spin = () => {
 export const task_park = (args, { code }) => {
   note("parked for " + code);
 };
+export const task_wait = async () => {
+  while (!existsSync(process.env.RECORD + ".go")) await Bun.sleep(5);
+  note("waited");
+};
+export const task_linger = () => Bun.sleep(500);
 export const task_hang = () => {
   note("hangs " + process.pid);
   for (;;) Bun.sleepSync(1000);
@@ -74,6 +81,20 @@ const startRobot = async (...flags: string[]): Promise<Robot> => {
   const folder = tempFolder({ "tasks/robot.ts": tasks });
   writeFileSync(folder.at("task-engine.toml"), `[env]\nRECORD = ${JSON.stringify(folder.at("record"))}\n`);
   return new Robot(folder, await startEngine({ cwd: folder.path, flags }));
+};
+
+/** The engine's processes, at the same moment. */
+const killAll = (engine: Engine): void => {
+  for (const pid of [engine.pid, ...engine.childPids.filter(isAlive)]) process.kill(pid, "SIGKILL");
+};
+
+const firstLine = async (stream: ReadableStream<Uint8Array>): Promise<string> => {
+  let text = "";
+  for await (const bytes of stream) {
+    text += Buffer.from(bytes).toString();
+    if (text.includes("\n")) break;
+  }
+  return text;
 };
 
 const onlyPid = (engine: Engine, role: string): number => {
@@ -130,6 +151,68 @@ test("an emergency stop outlives the engine's SIGKILL, a clean stop, and the dea
   expect(existsSync(folder.at(`${first}/stopped`))).toBe(false);
 });
 
+test("an engine that is killed as a whole as soon as an `estop` is answered starts stopped, whoever was asked", async () => {
+  using folder = tempFolder();
+  const options = { state: folder.path, first: freePorts(5), workers: 3 };
+  const ways = [
+    (_: Engine, client: Client) => client.estop("smoke"),
+    (engine: Engine) => engine.run("estop", "--reason", "smoke", "--router", engine.endpoint),
+    () => stopBySocket(folder.at(`${options.first}/stop.sock`), "smoke", AbortSignal.timeout(20_000)),
+  ];
+  for (const stop of ways) {
+    {
+      await using engine = await startEngine(options);
+      await using client = connect(engine.endpoint);
+      const stopped = await stop(engine, client);
+      killAll(engine);
+      expect(stopped).toMatchObject("exitCode" in stopped ? { exitCode: 0 } : { durable: true });
+      await engine.ended();
+    }
+    await using engine = await startEngine(options);
+    expect((await engine.run("send", "count", "--router", engine.endpoint)).stderr).toContain("smoke");
+    expect(await engine.run("reset", "--router", engine.endpoint)).toMatchObject({ exitCode: 0 });
+  }
+});
+
+test("`estop` says so, and exits with 1, where the stop is not known to be on the disk", async () => {
+  await using robot = await startRobot();
+  const { engine } = robot;
+  using asker = new Asker(engine.endpoint);
+  const motor = asker.send("motor");
+  await robot.noted(/^motor on/);
+  engine.signal("SIGSTOP");
+  const stopped = await robot.run("estop", "--reason", "smoke");
+  engine.signal("SIGCONT");
+  expect(await asker.outcome(motor)).toEqual({ code: "STOPPED" });
+  expect(stopped).toMatchObject({ exitCode: 1, stdout: "" });
+  expect(stopped.stderr).toMatch(
+    /^task-engine: stopped since \S+Z: smoke, but the stop will not outlast this engine: the supervisor has not said [^\n]+\n$/,
+  );
+  // It has been heard meanwhile.
+  expect(await robot.run("estop")).toMatchObject({ exitCode: 0, stdout: expect.stringContaining(": smoke;") });
+});
+
+test("`reset` says what it waits for, and one that is given up does not end the stop later", async () => {
+  await using robot = await startRobot("--on-stop", "wait");
+  const { engine } = robot;
+  const reset = (): Bun.Subprocess<"ignore", "ignore", "pipe"> =>
+    Bun.spawn([...fromSource, "reset", "--router", engine.endpoint], { stdout: "ignore", stderr: "pipe" });
+  expect(await robot.run("estop", "--reason", "smoke")).toMatchObject({ exitCode: 0 });
+  const [interrupted, killed] = [reset(), reset()];
+  expect(await firstLine(interrupted.stderr)).toStartWith(
+    "task-engine: waiting until the engine has made the robot safe",
+  );
+  await firstLine(killed.stderr);
+  interrupted.kill("SIGINT");
+  killed.kill("SIGKILL");
+  expect(await interrupted.exited).toBe(130);
+  expect(await robot.run("reset", "--timeout", "1")).toMatchObject({ exitCode: 3 });
+  writeFileSync(robot.folder.at("record.go"), "");
+  await robot.noted(/^waited/);
+  expect((await robot.run("send", "count")).stderr).toContain("smoke");
+  expect(await robot.run("reset")).toMatchObject({ exitCode: 0, stderr: "" });
+});
+
 test("`estop` stops a robot whose router hangs: every task worker is still or dead, and the router begun anew", async () => {
   await using robot = await startRobot("--on-stop", "park");
   const { engine } = robot;
@@ -150,7 +233,7 @@ test("`estop` stops a robot whose router hangs: every task worker is still or de
   while (engine.lines.filter((line) => line.includes("Routing started")).length < 2) await Bun.sleep(10);
   expect((await robot.run("send", "count")).stderr).toContain("STOPPED");
   expect(await robot.run("reset")).toMatchObject({ exitCode: 0 });
-  expect((await robot.run("send", "count", "1", "2", "--wait", "30000")).stdout).toBe("3\n");
+  expect((await robot.run("send", "count", "1", "2", "--timeout", "30000")).stdout).toBe("3\n");
 });
 
 test("`estop` stops a robot whose router is dead", async () => {
@@ -174,7 +257,7 @@ test("`estop` says which way has not confirmed it, and that nothing has stopped 
   expect(byRouter.stdout).toEndWith(`(confirmed by the router alone; no engine listens at ${path} (ENOENT))\n`);
 
   const port = freePorts(1);
-  const nobody = await estop("--router", `tcp://127.0.0.1:${port}`, "--wait", "300");
+  const nobody = await estop("--router", `tcp://127.0.0.1:${port}`, "--timeout", "300");
   expect(nobody.exitCode).toBe(3);
   expect(nobody.stderr).toMatch(/^task-engine: NOT stopped: [^\n]+\n$/);
   expect(nobody.stderr).toContain(`/none/${port}/stop.sock`);
@@ -205,7 +288,7 @@ test("when the router dies, what it left running is made safe or killed before i
   while (engine.lines.filter((line) => line.includes("Routing started")).length < 2) await Bun.sleep(5);
   expect(isAlive(spinning)).toBe(false);
   await robot.noted(/^motor off for INTERRUPTED$/);
-  expect((await robot.run("send", "count", "1", "2", "--wait", "30000")).stdout).toBe("3\n");
+  expect((await robot.run("send", "count", "1", "2", "--timeout", "30000")).stdout).toBe("3\n");
 });
 
 test("when the supervisor is killed, what runs is answered INTERRUPTED and made safe, and nothing is left", async () => {
@@ -243,6 +326,21 @@ test("what should make the robot safe is killed where it hangs, and dies with th
   expect(await stillAlive([hanging[1] ?? 0])).toEqual([]);
   await patient.engine.line(/The robot may not be safe: what should have made it so ended by SIGKILL/);
   expect(await stillAlive([...hanging, ...patient.engine.childPids])).toEqual([]);
+});
+
+test("a start waits for what a killed engine still makes safe, and has its ports then", async () => {
+  using folder = tempFolder({ "tasks/robot.ts": tasks });
+  writeFileSync(folder.at("task-engine.toml"), `[env]\nRECORD = ${JSON.stringify(folder.at("record"))}\n`);
+  const flags = ["--on-stop", "linger"];
+  const options = { cwd: folder.path, flags, state: folder.at("state"), first: freePorts(5) };
+  await using killed = await startEngine(options);
+  killed.signal("SIGKILL");
+  await using engine = await startEngine(options);
+  expect(engine.errorLines.join("\n")).toMatch(
+    /Waiting until process \d+ of the last engine has ended, for 30 s at most/,
+  );
+  expect((await engine.run("send", "count", "1", "2", "--router", engine.endpoint)).stdout).toBe("3\n");
+  await killed.ended();
 });
 
 test("at a stop, what had to be killed is made safe before the engine ends", async () => {

@@ -2,7 +2,8 @@
  * What a robot may come to, simulated: emergency stops by both ways and their ends, a router that dies, requestors that are cut
  * off. It keeps what must hold of them.
  */
-import { abortGraceMs } from "../../../src/limits.ts";
+import type { Stopped } from "../../../src/lifecycle.ts";
+import { abortGraceMs, stopAnswerMs } from "../../../src/limits.ts";
 import { check, echoMs } from "./ledger.ts";
 import { simulatedTasks } from "./tasks.ts";
 import type { World } from "./world.ts";
@@ -45,6 +46,23 @@ export class Emergencies {
       this.#stoppedSince = null;
       router.handle({ type: "stopped", stopped: null });
     });
+  }
+
+  /** The supervisor puts a stop on the disk, which may take longer than the answer waits for it. */
+  latch(request: number): void {
+    const { agenda, random, router } = this.world;
+    const { broker } = router;
+    agenda.after(random.between(0, 2 * stopAnswerMs), () => {
+      if (router.broker === broker) router.handle({ type: "latched", request, failure: null });
+    });
+  }
+
+  /** Nobody waits any more for what `resume` is to bring, which may have come at this moment. */
+  withdraw(stopped: Stopped | null): void {
+    this.#stops++;
+    if (stopped === null || this.#stoppedSince !== null) return;
+    this.#stoppedSince = this.#stoppedLast = this.world.agenda.now;
+    this.world.router.handle({ type: "stopped", stopped });
   }
 
   /** The router hands a job over. */

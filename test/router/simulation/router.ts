@@ -175,6 +175,8 @@ export class SimulatedRouter {
           if (effect.type === "kill") this.world.kill(effect.pid);
           else if (effect.type === "drained") this.drainedSaid++;
           else if (effect.type === "reset") this.world.emergencies.resume();
+          else if (effect.type === "withdrawReset") this.world.emergencies.withdraw(effect.stopped);
+          else this.world.emergencies.latch(effect.request);
           break;
         case "log":
           if (effect.line.includes("cannot be killed")) this.world.ledger.faults++;
@@ -191,8 +193,9 @@ export class SimulatedRouter {
   }
 
   #told(reply: Reply): void {
-    // A reset that a newer emergency stop has overtaken.
-    const isVoid = reply.kind === "error" && reply.error.code === "STOPPED";
+    // A reset that a newer emergency stop has overtaken, or that comes when the engine ends.
+    const voidCode = this.world.ledger.stopping ? "SHUTTING_DOWN" : "STOPPED";
+    const isVoid = reply.kind === "error" && (reply.error.code === "STOPPED" || reply.error.code === voidCode);
     check(reply.kind === "ack" || isVoid, `the operator was answered by ${reply.kind}`);
     if (reply.kind === "ack" && reply.meta.serial === "status") this.#status = reply.data as unknown as Status;
   }

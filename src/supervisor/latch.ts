@@ -1,0 +1,179 @@
+/**
+ * The emergency stop on the disk: the file `stopped` in the engine's folder, from the stop until its reset. A start takes every name
+ * that begins so for a stop, whatever has that name and whatever is in it.
+ *
+ * A full disk has no room for a new file. So `stop.spare` is reserved at each start and renamed to latch the stop, which needs no free
+ * block; a reset renames it back. The reason is written over what is in it, and is only for a person: a stop without it is one, too.
+ */
+import { constants } from "node:fs";
+import { lstat, open, readdir, readFile, rename, rmdir, stat, unlink } from "node:fs/promises";
+import { join } from "node:path";
+import * as v from "valibot";
+import type { Stopped } from "../lifecycle.ts";
+
+const latchName = "stopped";
+const spareName = "stop.spare";
+
+/** bytes of the spare file, which has blocks of its own: no reason is longer. */
+const spareBytes = 4096;
+
+const stoppedSchema = v.object({ reason: v.string(), since: v.number() });
+
+export class Latch {
+  readonly #folder: string;
+  /** Which folder that is, whatever has its name later. */
+  readonly #identity: string;
+  readonly #latch: string;
+  readonly #spare: string;
+  /** It is known to be on the disk. */
+  #isOnDisk = false;
+
+  private constructor(folder: string, identity: string) {
+    this.#folder = folder;
+    this.#identity = identity;
+    this.#latch = join(folder, latchName);
+    this.#spare = join(folder, spareName);
+  }
+
+  /** Rejects with what the file system says, as all methods do. */
+  static async of(folder: string): Promise<Latch> {
+    return new Latch(folder, identityOf(await stat(folder)));
+  }
+
+  /** The stop that the last engine has left; null for none, and then the next one has its file. */
+  async begin(): Promise<Stopped | null> {
+    const [name] = await this.#names();
+    if (name === undefined) await reserve(this.#spare);
+    await this.#sync();
+    if (name === undefined) return null;
+    this.#isOnDisk = true;
+    return this.#read(join(this.#folder, name));
+  }
+
+  /** From now on a start finds the engine stopped. May be called again; what failed before is tried anew then. */
+  async set(stopped: Stopped): Promise<void> {
+    try {
+      if (this.#isOnDisk && (await isThere(this.#latch))) return await this.#mustBeSame();
+      this.#isOnDisk = false;
+      await this.#name(stopped);
+      await this.#sync();
+      this.#isOnDisk = true;
+    } catch (failure) {
+      // What has become of the folder says more than that there is no such file.
+      await this.#mustBeSame();
+      throw failure;
+    }
+  }
+
+  /** From now on a start finds it not stopped. If it rejects, a start still finds it stopped. */
+  async clear(): Promise<void> {
+    await this.#mustBeSame();
+    const names = await this.#names();
+    const kept = await firstFile(names.map((name) => join(this.#folder, name)));
+    // The next stop has its file before this one is gone.
+    await reserve(kept ?? this.#spare);
+    this.#isOnDisk = false;
+    for (const name of names) if (join(this.#folder, name) !== kept) await remove(join(this.#folder, name));
+    if (kept !== null) await rename(kept, this.#spare);
+    try {
+      await this.#sync();
+    } catch (failure) {
+      await rename(this.#spare, this.#latch).catch(ignore);
+      throw failure;
+    }
+  }
+
+  async #name(stopped: Stopped): Promise<void> {
+    if (await isThere(this.#latch)) {
+      // A sync has failed before. One of a disk that can no longer be written does not fail a second time; to rename does.
+      const other = `${this.#latch}.again`;
+      await rename(this.#latch, other);
+      await rename(other, this.#latch);
+      return writeReason(this.#latch, stopped);
+    }
+    // Before it is a stop: what is written only in part is then never the reason of an earlier one.
+    await writeReason(this.#spare, stopped);
+    try {
+      await rename(this.#spare, this.#latch);
+    } catch {
+      // Somebody has removed the spare file. The name alone does it, which often needs no block.
+      await (await open(this.#latch, "a", 0o600)).close();
+      await writeReason(this.#latch, stopped);
+    }
+  }
+
+  /** Everything that counts as a stop, `stopped` itself first. */
+  async #names(): Promise<string[]> {
+    return (await readdir(this.#folder)).filter((name) => name.startsWith(latchName)).sort();
+  }
+
+  async #read(path: string): Promise<Stopped> {
+    const stats = await lstat(path);
+    try {
+      if (!stats.isFile() || stats.size > spareBytes) throw new Error("it is none of ours");
+      return v.parse(stoppedSchema, JSON.parse(await readFile(path, "utf8")));
+    } catch {
+      // That it is there is what counts; who cannot read why asks a person.
+      return { reason: `${path} is there and cannot be read`, since: stats.mtimeMs / 1000 };
+    }
+  }
+
+  /** A new name, or one that is gone, is on the disk only when its folder is. */
+  async #sync(): Promise<void> {
+    const folder = await open(this.#folder, "r");
+    try {
+      await folder.sync();
+    } finally {
+      await folder.close();
+    }
+    await this.#mustBeSame();
+  }
+
+  /** A start looks into whatever has the folder's name then: what is in a folder that was renamed is not found. */
+  async #mustBeSame(): Promise<void> {
+    const identity = await stat(this.#folder).then(identityOf, () => null);
+    if (identity === this.#identity) return;
+    const what = identity === null ? "is gone" : "is another one than at this engine's start";
+    throw new Error(`the state folder ${this.#folder} ${what}; put it back, or start the engine anew`);
+  }
+}
+
+const identityOf = ({ dev, ino }: { readonly dev: number; readonly ino: number }): string => `${dev}:${ino}`;
+
+const ignore = (): void => undefined;
+
+const isThere = (path: string): Promise<boolean> =>
+  lstat(path).then(
+    () => true,
+    () => false,
+  );
+
+const firstFile = async (paths: readonly string[]): Promise<string | null> => {
+  for (const path of paths) if ((await lstat(path)).isFile()) return path;
+  return null;
+};
+
+/** Makes it a file with blocks for any reason and without one, and has that on the disk. */
+const reserve = (path: string): Promise<void> => overwrite(path, constants.O_CREAT, "");
+
+/** As well as it can be written: nothing depends on it. */
+const writeReason = (path: string, stopped: Stopped): Promise<void> =>
+  overwrite(path, 0, JSON.stringify(stopped)).catch(ignore);
+
+/** In place, since that needs no free block. White space behind JSON means nothing. */
+const overwrite = async (path: string, flags: number, text: string): Promise<void> => {
+  const bytes = Buffer.alloc(spareBytes, " ");
+  bytes.write(text);
+  const file = await open(path, constants.O_WRONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | flags, 0o600);
+  try {
+    for (let at = 0; at < spareBytes; ) at += (await file.write(bytes, at, spareBytes - at, at)).bytesWritten;
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+};
+
+const remove = async (path: string): Promise<void> => {
+  if ((await lstat(path)).isDirectory()) await rmdir(path);
+  else await unlink(path);
+};

@@ -1,0 +1,87 @@
+/**
+ * One engine has a state folder at a time: whoever has locked the file `lock` in it, by flock(2). The kernel frees it when the last
+ * process ends that has the descriptor, however that comes. The supervisor hands its own on to the router, which outlives it for
+ * what has to be made safe: so a start finds the folder locked until all of the engine before it is gone.
+ */
+import { constants, openSync, readdirSync, readFileSync, statSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { predecessorLookMs, predecessorMs } from "../limits.ts";
+import { warn } from "../log.ts";
+import { lockFile } from "../zmq/libc.ts";
+import { late, within } from "./within.ts";
+
+/** Somebody else has it; `message` is one line for a person. */
+export class LockError extends Error {
+  override readonly name = "LockError";
+}
+
+/**
+ * Gives the descriptor, which no child inherits unasked. What a dead engine has left is waited for, for `predecessorMs` at most.
+ * Rejects with LockError, and with what the file system says.
+ * @param gaveUp resolves when it is not wanted any more
+ */
+export const lockFolder = async (folder: string, gaveUp: Promise<unknown>): Promise<number> => {
+  const path = join(folder, "lock");
+  const descriptor = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
+  let isSaid = false;
+  for (const overAtMs = performance.now() + predecessorMs; !lockFile(descriptor); ) {
+    const holders = holdersOf(path);
+    const engine = Number.parseInt(readFileSync(path, "latin1"), 10);
+    if (holders.includes(engine)) throw new LockError(describeEngine(engine));
+    const who =
+      holders.length === 0 ? "what the last engine has left" : `process ${holders.join(", ")} of the last engine`;
+    if (performance.now() > overAtMs) {
+      throw new LockError(
+        `${who} still has ${path} after ${predecessorMs} ms; end it by kill -KILL, or name another folder with --state`,
+      );
+    }
+    if (!isSaid) warn(`[ENGINE] Waiting until ${who} has ended, for ${predecessorMs / 1000} s at most`);
+    isSaid = true;
+    if ((await within(gaveUp, predecessorLookMs)) !== late)
+      throw new LockError(`it was told to stop while ${who} had ${path}`);
+  }
+  notePid(descriptor);
+  return descriptor;
+};
+
+const describeEngine = (pid: number): string => {
+  const isHalted = /^State:\s*[Tt]/m.test(textOf(`/proc/${pid}/status`));
+  const remedy = isHalted
+    ? `it is halted: let it go on (kill -CONT ${pid}) or end it (kill -KILL ${pid})`
+    : `stop it (kill ${pid}), or give one another --port or --state`;
+  return `an engine with this port and state folder runs already, as process ${pid}; ${remedy}`;
+};
+
+/** In place, which a full disk allows. Without it a second start takes the engine for one that is ending, and waits. */
+const notePid = (descriptor: number): void => {
+  try {
+    writeSync(descriptor, `${process.pid}\n`.padEnd(32), 0);
+  } catch (failure) {
+    warn(`[ENGINE] The process id cannot be noted in the state folder: ${(failure as Error).message}`);
+  }
+};
+
+/** Process ids of those who have locked the file, as far as the system shows them. proc_pid_fdinfo(5) */
+const holdersOf = (path: string): number[] => {
+  const { dev, ino } = statSync(path);
+  const isLocked = (pid: string, descriptor: string): boolean => {
+    const stats = quietly(() => statSync(`/proc/${pid}/fd/${descriptor}`));
+    if (stats?.dev !== dev || stats.ino !== ino) return false;
+    return textOf(`/proc/${pid}/fdinfo/${descriptor}`).includes("FLOCK");
+  };
+  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  return pids.filter((pid) => namesIn(`/proc/${pid}/fd`).some((name) => isLocked(pid, name))).map(Number);
+};
+
+const namesIn = (folder: string): string[] => quietly(() => readdirSync(folder)) ?? [];
+
+const textOf = (path: string): string => quietly(() => readFileSync(path, "latin1")) ?? "";
+
+/** Undefined for a process that has ended meanwhile, or is another user's. */
+const quietly = <Result>(read: () => Result): Result | undefined => {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
+};
