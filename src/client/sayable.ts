@@ -1,6 +1,7 @@
 /** Whether what a program wants to say can be said, and how that is told where it cannot. */
 import { frameBytesMax } from "../limits.ts";
 import { JsonError } from "../wire/json.ts";
+import { TooLongError } from "../wire/json-encode.ts";
 import { TaskEngineError } from "./errors.ts";
 
 const uncountedLengthMax = 1024;
@@ -23,8 +24,11 @@ export const bytesOfRequest = (frames: readonly string[]): number => {
 };
 
 /** "TASK.args[0] is NaN…": the frame is our affair, the path below it the caller's. */
-export const unsayable = ({ message }: JsonError): TaskEngineError =>
-  new TaskEngineError("BAD_ARGS", message.replace(/^(TASK|DATA)\./, ""));
+export const unsayable = (error: JsonError): TaskEngineError =>
+  new TaskEngineError(
+    error instanceof TooLongError ? "TOO_LARGE" : "BAD_ARGS",
+    error.message.replace(/^(TASK|DATA)\./, ""),
+  );
 
 /** A part of a batch, or why it cannot be one. */
 export const partOf = (encode: () => string): string | TaskEngineError => {

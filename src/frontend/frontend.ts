@@ -14,7 +14,7 @@ import { LocalPort } from "../local/port.ts";
 import type { Arrival } from "../wire/arrival.ts";
 import { openEnvelope, type Requestor, routingKey } from "../wire/envelope.ts";
 import type { Frame } from "../wire/frame.ts";
-import { decodeRequest } from "../wire/requests.ts";
+import { badEnvelope, decodeRequest } from "../wire/requests.ts";
 import type { Gate } from "../zmq/gate.ts";
 import { saysLost } from "../zmq/lost.ts";
 import { Router, type SendResult } from "../zmq/socket.ts";
@@ -81,7 +81,7 @@ export class Frontend {
     const [id = noBytes, ...rest] = message;
     if (saysLost(rest)) return { type: "lost", peer: routingKey(id) };
     const { requestor, frames, error } = openEnvelope(message);
-    const request = error === undefined ? decodeRequest(frames) : { kind: "bad" as const, meta: null, error };
+    const request = error === undefined ? decodeRequest(frames) : badEnvelope(frames, error);
     return { type: "request", requestor, user: this.#gate.userOf(this.#socket), request };
   };
 }

@@ -20,6 +20,7 @@ import { Jobs, type JobsOptions } from "./jobs.ts";
 import { Losses } from "./losses.ts";
 import { failureBy, success, successOfStranger } from "./outcome.ts";
 import { Reception } from "./reception.ts";
+import { Relay } from "./relay.ts";
 import { Requests } from "./requests.ts";
 import { type DropReason, Statistics } from "./statistics.ts";
 import type { SecurityKind } from "./status.ts";
@@ -74,6 +75,7 @@ export class Broker {
   readonly #catalogue = new Catalogue(this.#workers);
   readonly #reception: Reception;
   readonly #enlistment: Enlistment;
+  readonly #relay: Relay;
   #drainedSaid = false;
 
   constructor({ id, random, security = "none", stopGraceMs = stopGraceMsDefault, firstJob = 1 }: BrokerOptions) {
@@ -82,6 +84,7 @@ export class Broker {
     this.#losses = new Losses(this.#workers, this.#jobs);
     this.#reception = new Reception(this.#requests, this.#catalogue, this.#workers, this.#jobs, this.#statistics);
     this.#reception.security = security;
+    this.#relay = new Relay(this.#requests, this.#reception, this.#statistics);
     this.#enlistment = new Enlistment(
       this.#workers,
       this.#jobs,
@@ -230,13 +233,8 @@ export class Broker {
       case "RETURN":
         return this.#jobs.returned(worker, header.jobs, now);
       case "PUBLISH":
-        return this.#reception.publish(worker.user, header.topic, body, now);
-      case "PROGRESS": {
-        const held = worker.held.get(header.job);
-        if (held !== undefined) return this.#requests.progress(held.job, worker.ready.id, body);
-        this.#statistics.drop("progressOfNoJob");
-        return [];
-      }
+      case "PROGRESS":
+        return this.#relay.passOn(worker, header, body, now);
       case "DONE":
       case "FAIL": {
         const successBy = worker.ready.supervised === true ? success : successOfStranger;

@@ -36,10 +36,16 @@ export const success = (by: string, body: Frame): Outcome => ({ type: "ACK", by,
 
 /** What a worker says that somebody else has written. */
 export const successOfStranger = (by: string, body: Frame): Outcome => {
+  const mistake = mistakeInData(body);
+  if (mistake === null) return success(by, body);
+  return failure(by, "TASK_ERROR", `worker ${by} answered with something else than a DATA frame: ${mistake}`);
+};
+
+/** Why that is no DATA frame, in one line; null where it is one. */
+export const mistakeInData = (body: Frame): string | null => {
   const frame = decodeObject(body, "DATA");
   const data = frame instanceof ProtocolError ? frame : checkFrame(dataSchema, frame, "DATA");
-  if (!(data instanceof ProtocolError)) return success(by, body);
-  return failure(by, "TASK_ERROR", `worker ${by} answered with something else than a DATA frame: ${data.message}`);
+  return data instanceof ProtocolError ? data.message : null;
 };
 
 /** How a task is tried again. `tries`: in all. */

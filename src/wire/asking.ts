@@ -1,6 +1,7 @@
 /** What a requestor builds: messages of v0.2, without the envelope, each frame as text. */
-import { type Data, encodeData, metaText, packNow, packText } from "./frames.ts";
-import { type Json, jsonText } from "./json.ts";
+import { type Data, encodeValue, metaText, packNow, packText } from "./frames.ts";
+import type { Json } from "./json.ts";
+import { jsonText } from "./json-encode.ts";
 import type { TaskOptions } from "./policy.ts";
 import type { Control } from "./requests.ts";
 
@@ -17,6 +18,14 @@ const askingMeta = ({ id, serial }: Asking, type: "REQ" | "CONTROL" | "CANCEL" |
 /** Answered by whoever reads it, a router or a worker's own port. */
 export const encodePing = (asking: Asking): string[] => [askingMeta(asking, "REQ")];
 
+/** A limit that is undefined is one that is not asked for. */
+const said = (options: object): object =>
+  Object.fromEntries(
+    Object.entries(options)
+      .filter(([, value]) => value !== undefined)
+      .map(([key, value]) => [key, typeof value === "object" && value !== null ? said(value) : value]),
+  );
+
 /** A TASK frame, one part of a batch. Throws JsonError for arguments that cannot travel. */
 export const encodeTaskPart = (
   task: string,
@@ -24,9 +33,9 @@ export const encodeTaskPart = (
   kwargs: object,
   options: TaskOptions = {},
 ): string => {
-  const said = `{"task":${jsonText(task, "TASK.task", 1)},"args":${jsonText(args, "TASK.args", 1)}`;
-  const end = Object.keys(options).length === 0 ? "}" : `,"options":${jsonText(options, "TASK.options", 1)}}`;
-  return `${said},"kwargs":${jsonText(kwargs, "TASK.kwargs", 1)},"pack":${packText()}${end}`;
+  const start = `{"task":${jsonText(task, "TASK.task", 1)},"args":${jsonText(args, "TASK.args", 1)}`;
+  const end = Object.keys(options).length === 0 ? "}" : `,"options":${jsonText(said(options), "TASK.options", 1)}}`;
+  return `${start},"kwargs":${jsonText(kwargs, "TASK.kwargs", 1)},"pack":${packText()}${end}`;
 };
 
 /** Throws JsonError for arguments that cannot travel. */
@@ -52,7 +61,7 @@ export const encodeDataRequest = (asking: Asking, topic: string, data: unknown):
 
 export const encodeControlRequest = (asking: Asking, control: Control): string[] => [
   askingMeta(asking, "CONTROL"),
-  encodeData(control),
+  encodeValue(control, "DATA.data"),
 ];
 
 /** Cancels the request that went out under this serial. What is answered is that request, not this message. */

@@ -25,7 +25,10 @@ const delimiter = new Uint8Array(0);
 /** The last one without proxies: messages of one come in rows, and its routing id is the same frame then. */
 let lastRequestor: Requestor = { peer: "", envelope: [] };
 
-/** Where the delimiter is missing or the envelope too large, `error` says so and an answer goes to the peer itself. */
+/**
+ * Where the delimiter is missing or the envelope too large, `error` says so and an answer goes to the peer itself; `frames` are
+ * those among which META is.
+ */
 export const openEnvelope = (message: readonly Uint8Array[]): Enveloped & { readonly error?: ProtocolError } => {
   if (message[0] === lastRequestor.envelope[0] && message[1]?.length === 0)
     return { requestor: lastRequestor, frames: message.slice(2) };
@@ -52,9 +55,9 @@ const requestorOf = (envelope: readonly Uint8Array[]): Requestor => ({
 });
 
 /** The answer goes to the peer itself, not through the proxies that may be there. */
-const unopened = ([id = delimiter]: readonly Uint8Array[], error: ProtocolError) => ({
+const unopened = ([id = delimiter, ...frames]: readonly Uint8Array[], error: ProtocolError) => ({
   requestor: requestorOf([id, delimiter]),
-  frames: [],
+  frames: frames.slice(0, envelopeFramesMax),
   error,
 });
 

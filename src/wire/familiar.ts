@@ -5,7 +5,8 @@
  */
 import { nameLengthMax, serialLengthMax } from "../limits.ts";
 import type { Meta } from "./frames.ts";
-import { forbiddenKeys, isUnescaped } from "./json.ts";
+import { forbiddenKeys } from "./json.ts";
+import { isUnescaped } from "./json-encode.ts";
 
 /** Printable ASCII of which JSON escapes nothing. */
 const letter = "[ !#-\\[\\]-~]";
@@ -49,8 +50,8 @@ export const familiarMeta = (text: string): Meta | undefined => {
 export const learnMeta = (text: string, meta: Meta): void => {
   const end = text.lastIndexOf(lastBeforePack) + lastBeforePack.length;
   const beginning = text.slice(0, text.charAt(end) === " " ? end + 1 : end);
-  // What stands there twice counts by its last: of a `serial` before the end another text would have to do without.
-  if (beginning.length > beginningLengthMax || beginning.includes('"serial"')) return;
+  // Of a text that begins so, the end would have to be held against a `serial` or a key with escapes that came before.
+  if (beginning.length > beginningLengthMax || beginning.includes('"serial"') || beginning.includes("\\")) return;
   const { id, role, version, type } = meta;
   const said = { id, role, version, type };
   if (completed(said, text, beginning.length) === undefined) return;
@@ -109,13 +110,25 @@ const taskLengthMax = 4096;
 
 /** The name in a TASK that is right and has no options, as it is written there; undefined for any that is not of the usual form. */
 export const familiarTaskName = (text: string): string | undefined => {
-  if (text.length > taskLengthMax || !task.test(text)) return undefined;
+  if (text.length > taskLengthMax || !task.test(text) || mayRepeatKwarg(text)) return undefined;
   if (!text.startsWith(lastTask.start)) {
     const start = text.indexOf('"', '{"task":'.length) + 1;
     const end = text.indexOf('"', start);
     lastTask = { start: text.slice(0, end + 1), name: text.slice(start, end) };
   }
   return lastTask.name;
+};
+
+const kwargsStart = '"kwargs":';
+
+/** Of a text of that form, in which each `":` ends a key, or begins a text: of that it is not sure, and such a text is parsed. */
+const mayRepeatKwarg = (text: string): boolean => {
+  const end = text.lastIndexOf("}", text.length - 2);
+  if (text.charAt(end - 1) === "{") return false;
+  const start = text.indexOf(kwargsStart) + kwargsStart.length;
+  let written = 0;
+  for (let at = text.indexOf('":', start); at >= 0 && at < end; at = text.indexOf('":', at + 1)) written++;
+  return written > 1 && Object.keys(JSON.parse(text.slice(start, end + 1))).length < written;
 };
 
 /** Most often it is the same again, and the same string is found sooner where it is looked up. */

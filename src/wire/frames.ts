@@ -6,10 +6,11 @@ import * as v from "valibot";
 import { errorMessageLengthMax, frameBytesMax, nameLengthMax, serialLengthMax } from "../limits.ts";
 import { type ErrorBody, type ErrorCode, ProtocolError } from "./errors.ts";
 import { familiarMeta, learnMeta } from "./familiar.ts";
-import { type Frame, isLonger, sizeOf } from "./frame.ts";
-import { type Json, JsonError, type JsonObject, jsonText, parseJson, quoted } from "./json.ts";
+import { type Frame, isLonger, sizeOf, textOf } from "./frame.ts";
+import { type Json, JsonError, type JsonObject, parseJson } from "./json.ts";
+import { jsonText, quoted } from "./json-encode.ts";
 import { lazily } from "./lazily.ts";
-import { plainMeta, plainTask, plainTaskWithoutOptions } from "./plain.ts";
+import { isText, plainMeta, plainTask, plainTaskWithoutOptions } from "./plain.ts";
 import { optionsSchema, type TaskOptions } from "./policy.ts";
 
 export const protocolVersions = [0.1, 0.2] as const;
@@ -18,7 +19,9 @@ export type ProtocolVersion = (typeof protocolVersions)[number];
 /** seconds since 1970, with fractions: a frame's `pack`. */
 export type PackSeconds = number;
 
-const name = lazily(() => v.pipe(v.string(), v.nonEmpty(), v.maxLength(nameLengthMax)));
+const name = lazily(() =>
+  v.pipe(v.string(), v.nonEmpty("is empty"), v.maxLength(nameLengthMax, `is longer than ${nameLengthMax} characters`)),
+);
 
 export const metaSchema = lazily(() =>
   v.object({
@@ -163,10 +166,33 @@ const parseMeta = (frame: Frame): Meta | ProtocolError => {
   if (version === undefined) {
     return new ProtocolError(
       "UNSUPPORTED_VERSION",
-      shorten(`META.version: ${JSON.stringify(meta.version)} is not one of ${protocolVersions.join(", ")}`),
+      shorten(
+        `META.version: ${JSON.stringify(meta.version)} is not one of ${protocolVersions.join(", ")}, which are spoken here`,
+      ),
     );
   }
   return (version === meta.version ? meta : { ...meta, version }) as Meta;
+};
+
+/** How a message is answered that came with a META: in its version and, but for 0.1, under its serial. */
+export type Addressing = Pick<Meta, "version" | "serial">;
+
+/**
+ * As much of it as a frame says that is not right as META; null where that is nothing. Whoever speaks a version that is not
+ * known here, or has a serial, knows 0.2.
+ */
+export const addressingOf = (frame: Frame): Addressing | null => {
+  if (isLonger(frame, frameBytesMax)) return null;
+  let value: unknown;
+  try {
+    value = JSON.parse(textOf(frame));
+  } catch {
+    return null;
+  }
+  const { version, serial } = (value ?? {}) as Partial<Record<keyof Addressing, unknown>>;
+  if (version === 0.1 || version === "0.1") return { version: 0.1 };
+  if (isText(serial, serialLengthMax) && serial !== "") return { version: 0.2, serial };
+  return typeof version === "number" || typeof version === "string" ? { version: 0.2 } : null;
 };
 
 /** META of now, as text. Put together by hand: as an object it would take JSON.stringify several times as long. */
@@ -183,12 +209,15 @@ export const metaText = (
 
 export const encodeMeta = (meta: Meta): string => JSON.stringify(meta);
 
+/** A DATA frame of now, of what the engine itself has to say. */
+export const encodeData = (data: unknown): string => `{"data":${JSON.stringify(data)},"pack":${packText()}}`;
+
 /**
- * A DATA frame of now. Throws JsonError for data that JSON cannot say.
- * @param name what the data is called in an error
+ * The same of a value that somebody else has made. Throws JsonError for one that JSON cannot say.
+ * @param name what the value is called in an error
  */
-export const encodeData = (data: unknown, name = "DATA.data"): string =>
-  `{"data":${jsonText(data, name, 1)},"pack":${packText()}}`;
+export const encodeValue = (value: unknown, name: string): string =>
+  `{"data":${jsonText(value, name, 1)},"pack":${packText()}}`;
 
 /** The DATA frame of an ERR. */
 export const encodeError = (code: ErrorCode, message: string): string => {

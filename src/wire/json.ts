@@ -3,8 +3,9 @@
  * - not UTF-8, not JSON (`NaN`, `Infinity` and `undefined` are not) → refused;
  * - a whole number written without exponent beyond ±(2⁵³ − 1) → refused, since it would become another number;
  * - a key `__proto__`, `constructor` or `prototype` → refused, since it is a way into other objects;
+ * - an object that has a key twice → refused, since one program would take the first value and another the last;
  * - lists and objects nested deeper than `jsonDepthMax` → refused.
- * `encode` refuses the same values in the other direction, so that encoding and decoding are each other's inverse.
+ * `jsonText` refuses the same values in the other direction, so that encoding and decoding are each other's inverse.
  */
 import { jsonDepthMax } from "../limits.ts";
 import type { Frame } from "./frame.ts";
@@ -21,11 +22,8 @@ export class JsonError extends Error {
 export const forbiddenKeys: ReadonlySet<string> = new Set(["__proto__", "constructor", "prototype"]);
 const forbiddenLengthMin = 9;
 /** Most keys are shorter than any of those, which is known without a look at their letters. */
-const isForbidden = (key: string): boolean => key.length >= forbiddenLengthMin && forbiddenKeys.has(key);
-const exactText = `±${Number.MAX_SAFE_INTEGER}`;
-/** JSON.stringify writes whole numbers from here on with an exponent, which marks them as inexact. */
-const exponentFrom = 1e21;
-
+export const isForbidden = (key: string): boolean => key.length >= forbiddenLengthMin && forbiddenKeys.has(key);
+export const exactText = `±${Number.MAX_SAFE_INTEGER}`;
 const strictUtf8 = lazily(() => new TextDecoder("utf-8", { fatal: true }));
 
 /** The text of a frame. Throws JsonError where it is not UTF-8. */
@@ -56,7 +54,11 @@ export const parseJson = (frame: Frame): Json => {
       `not JSON (${error instanceof Error ? error.message.replace(/^JSON Parse error: /, "") : error})`,
     );
   }
-  if (mustLookInside(value) && !isPlain(value, 0)) checkDecoded(value, new Digits(text), "", 0);
+  if (!mustLookInside(value)) return value;
+  const keys = keysIn(value, 0);
+  // Each key that is written has its colon: where there are as many keys as colons, none is written twice.
+  if (hasColons(text, keys) || colonsIn(text) === keys) return value;
+  if (checkDecoded(value, new Digits(text), "", 0) !== colonsIn(text)) throw new JsonError(repeatedKey(text));
   return value;
 };
 
@@ -73,57 +75,78 @@ class Digits {
 }
 
 /** Neither infinite nor a whole number that may have lost digits. */
-const isPlainNumber = (value: unknown): boolean =>
+export const isPlainNumber = (value: unknown): boolean =>
   Number.isSafeInteger(value) || (Number.isFinite(value) && !Number.isInteger(value));
 
-/** Whether it is right at the first look, and no path need be known to what is wrong. */
-const isPlain = (value: Json, depth: number): boolean => {
-  if (typeof value === "number") return isPlainNumber(value);
-  if (typeof value !== "object" || value === null) return true;
-  if (depth >= jsonDepthMax) return false;
+/** How many keys its objects have together; NaN where there is something in it that is to be looked at closely. */
+const keysIn = (value: number | Json[] | JsonObject, depth: number): number => {
+  if (typeof value === "number" || depth >= jsonDepthMax) return Number.NaN;
+  let count = 0;
   if (Array.isArray(value)) {
-    for (let index = 0; index < value.length; index++) if (!isPlain(value[index] as Json, depth + 1)) return false;
-    return true;
+    for (let index = 0; index < value.length; index++) {
+      const item = value[index] as Json;
+      if (mustLookInside(item)) count += keysIn(item, depth + 1);
+    }
+    return count;
   }
-  for (const key in value) if (isForbidden(key) || !isPlain(value[key] as Json, depth + 1)) return false;
-  return true;
+  for (const key in value) {
+    if (isForbidden(key)) return Number.NaN;
+    const item = value[key] as Json;
+    if (mustLookInside(item)) count += keysIn(item, depth + 1);
+    count++;
+  }
+  return count;
+};
+
+/** Whether a text has so many colons, be it in its strings, and no more. */
+const hasColons = (text: string, count: number): boolean => {
+  let left = count;
+  for (let at = text.indexOf(":"); at >= 0 && left >= 0; at = text.indexOf(":", at + 1)) left--;
+  return left === 0;
 };
 
 /** Not into most of what comes, for which no path need be written. */
 const mustLookInside = (value: Json): value is number | Json[] | JsonObject =>
   typeof value === "number" ? !isPlainNumber(value) : typeof value === "object" && value !== null;
 
-const checkDecoded = (value: number | Json[] | JsonObject, digits: Digits, path: string, depth: number): void => {
+/** How many keys its objects have together. Throws JsonError for what is not to be taken. */
+const checkDecoded = (value: number | Json[] | JsonObject, digits: Digits, path: string, depth: number): number => {
   if (typeof value === "number") {
     if (!Number.isFinite(value)) throw new JsonError(`${at(path)}: a number beyond what a double holds`);
     if (digits.areLost) {
       throw new JsonError(`${at(path)}: a whole number beyond ${exactText} would lose digits; send it as a string`);
     }
-    return;
+    return 0;
   }
   if (depth >= jsonDepthMax) throw new JsonError(`nested deeper than ${jsonDepthMax}`);
+  let count = 0;
   if (Array.isArray(value)) {
     for (let index = 0; index < value.length; index++) {
       const item = value[index] as Json;
-      if (mustLookInside(item)) checkDecoded(item, digits, `${path}[${index}]`, depth + 1);
+      if (mustLookInside(item)) count += checkDecoded(item, digits, below(path, index), depth + 1);
     }
-    return;
+    return count;
   }
   for (const key of Object.keys(value)) {
     if (isForbidden(key)) throw new JsonError(`${at(path)}: the key ${key} is not allowed`);
     const item = value[key] as Json;
-    if (mustLookInside(item)) checkDecoded(item, digits, path === "" ? key : `${path}.${key}`, depth + 1);
+    if (mustLookInside(item)) count += checkDecoded(item, digits, below(path, key), depth + 1);
+    count++;
   }
+  return count;
 };
 
 const at = (path: string): string => (path === "" ? "value" : path);
 
-const quote = 0x22;
-const backslash = 0x5c;
+export const quote = 0x22;
+export const backslash = 0x5c;
+const comma = 0x2c;
+const colon = 0x3a;
+const openBracket = 0x5b;
+const closeBracket = 0x5d;
+const openBrace = 0x7b;
+const closeBrace = 0x7d;
 const minus = 0x2d;
-/** Of ASCII. */
-const firstPrintable = 0x20;
-const lastPrintable = 0x7e;
 const isDigit = (code: number): boolean => code >= 0x30 && code <= 0x39;
 /** What makes a number more than digits: `.`, `e`, `E`, and the sign of an exponent. */
 const isOfNumber = (code: number): boolean =>
@@ -151,6 +174,68 @@ const hasInexactInteger = (text: string): boolean => {
   return false;
 };
 
+/** How many colons JSON text has outside strings. */
+const colonsIn = (text: string): number => {
+  let count = 0;
+  for (let index = 0; index < text.length; index++) {
+    const code = text.charCodeAt(index);
+    if (code === quote) index = closingQuote(text, index);
+    else if (code === colon) count++;
+  }
+  return count;
+};
+
+interface Open {
+  /** Of an object; null of a list. */
+  readonly keys: Set<string> | null;
+  /** Where in it we are. */
+  step: string | number;
+}
+
+/** What to say of JSON text in which an object has a key twice, however the two are escaped. */
+const repeatedKey = (text: string): string => {
+  const outer: Open[] = [];
+  let inner: Open = { keys: null, step: 0 };
+  let written = "";
+  for (let index = 0; index < text.length; index++) {
+    switch (text.charCodeAt(index)) {
+      case quote: {
+        const end = closingQuote(text, index);
+        written = text.slice(index, end + 1);
+        index = end;
+        break;
+      }
+      case openBrace:
+      case openBracket:
+        outer.push(inner);
+        inner = text.charCodeAt(index) === openBrace ? { keys: new Set(), step: "" } : { keys: null, step: 0 };
+        break;
+      case closeBrace:
+      case closeBracket:
+        inner = outer.pop() ?? inner;
+        break;
+      case comma:
+        if (typeof inner.step === "number") inner.step++;
+        break;
+      case colon: {
+        const key = written.includes("\\") ? String(JSON.parse(written)) : written.slice(1, -1);
+        if (inner.keys?.has(key)) {
+          const path = outer.slice(1).reduce((above, { step }) => below(above, step), "");
+          return `${at(path)}: the key ${JSON.stringify(key)} is there twice`;
+        }
+        inner.keys?.add(key);
+        inner.step = key;
+      }
+    }
+  }
+  return "a key is there twice";
+};
+
+const below = (path: string, step: string | number): string => {
+  if (typeof step === "number") return `${path}[${step}]`;
+  return path === "" ? step : `${path}.${step}`;
+};
+
 /** The place of the quote that ends the string which begins at `start`; the text is known to be JSON. */
 const closingQuote = (text: string, start: number): number => {
   let end = text.indexOf('"', start + 1);
@@ -164,72 +249,3 @@ const isEscaped = (text: string, index: number): boolean => {
   while (text.charCodeAt(first - 1) === backslash) first--;
   return (index - first) % 2 === 1;
 };
-
-/**
- * A value as JSON. Throws JsonError for what JSON cannot say (NaN, undefined inside a list, functions, BigInt,
- * cycles) instead of the `null` that JSON.stringify would send in its place. Properties that are undefined are left out.
- * @param name what the value is called in an error
- * @param depth how many lists and objects it is to stand in
- */
-export const jsonText = (value: unknown, name = "value", depth = 0): string => {
-  // What most results are.
-  if (typeof value === "string") return quoted(value);
-  if (isPlainNumber(value)) return `${value}`;
-  checkEncodable(value, name, depth);
-  return JSON.stringify(value);
-};
-
-/** A text as JSON.stringify gives it, which takes several times as long for one that has nothing to be escaped. */
-export const quoted = (text: string): string =>
-  isUnescaped(text, 0, text.length) ? `"${text}"` : JSON.stringify(text);
-
-/** Whether a part of a text is printable ASCII of which JSON escapes nothing. */
-export const isUnescaped = (text: string, start: number, end: number): boolean => {
-  for (let index = start; index < end; index++) {
-    const code = text.charCodeAt(index);
-    if (code < firstPrintable || code > lastPrintable || code === quote || code === backslash) return false;
-  }
-  return true;
-};
-
-const checkEncodable = (value: unknown, path: string, depth: number): void => {
-  switch (typeof value) {
-    case "string":
-    case "boolean":
-      return;
-    case "number":
-      if (!Number.isFinite(value)) throw new JsonError(`${path} is ${value}, which JSON cannot say`);
-      if (Number.isInteger(value) && !Number.isSafeInteger(value) && Math.abs(value) < exponentFrom) {
-        throw new JsonError(`${path} is a whole number beyond ${exactText}, which loses digits; send it as a string`);
-      }
-      return;
-    case "object":
-      break;
-    default:
-      throw new JsonError(
-        `${path} is ${typeof value === "undefined" ? "undefined" : `a ${typeof value}`}, which JSON cannot say`,
-      );
-  }
-  if (value === null) return;
-  if (depth >= jsonDepthMax) throw new JsonError(`${path} is nested deeper than ${jsonDepthMax}, or in a circle`);
-  if (Array.isArray(value)) {
-    for (let index = 0; index < value.length; index++) {
-      const item: unknown = value[index];
-      if (!isPlainlyEncodable(item)) checkEncodable(item, `${path}[${index}]`, depth + 1);
-    }
-    return;
-  }
-  const prototype: unknown = Object.getPrototypeOf(value);
-  if (prototype !== Object.prototype && prototype !== null) {
-    throw new JsonError(`${path} is a ${value.constructor?.name ?? "special object"}, not a plain object`);
-  }
-  for (const key of Object.keys(value)) {
-    if (isForbidden(key)) throw new JsonError(`${path}: the key ${key} is not allowed`);
-    const item = (value as Record<string, unknown>)[key];
-    if (item !== undefined && !isPlainlyEncodable(item)) checkEncodable(item, `${path}.${key}`, depth + 1);
-  }
-};
-
-/** Most of what is sent, for which no path need be written. */
-const isPlainlyEncodable = (value: unknown): boolean =>
-  typeof value === "string" || typeof value === "boolean" || isPlainNumber(value);

@@ -6,7 +6,7 @@
 import { messageJobsMax, nameLengthMax, serialLengthMax } from "../limits.ts";
 import type { Json, JsonObject } from "./json.ts";
 
-const isText = (value: unknown, lengthMax: number): value is string =>
+export const isText = (value: unknown, lengthMax: number): value is string =>
   typeof value === "string" && value.length <= lengthMax;
 
 export const plainMeta = ({ id, role, version, type, pack, serial }: JsonObject) => {

@@ -12,6 +12,8 @@ import { ProtocolError } from "./errors.ts";
 import { familiarTaskName } from "./familiar.ts";
 import { areLonger, bytesOf, type Frame, textOf } from "./frame.ts";
 import {
+  type Addressing,
+  addressingOf,
   badFrame,
   checkFrame,
   dataSchema,
@@ -65,7 +67,7 @@ const controlCommands = ["status", "tasks", "get", "cancel", "estop", "reset"] a
 /** A request that could not be understood, and as much of its META as could be, so that the answer finds its question. */
 export interface BadRequest {
   readonly kind: "bad";
-  readonly meta: Meta | null;
+  readonly meta: Addressing | null;
   readonly error: ProtocolError;
 }
 
@@ -73,11 +75,11 @@ export interface BadRequest {
 export const decodeRequest = (frames: readonly Frame[]): Request | BadRequest => {
   const [metaBytes, ...rest] = frames;
   if (metaBytes === undefined) return bad(null, badFrame("META", "missing; a message begins with a META frame"));
-  if (frames.length > messageFramesMax) {
-    return bad(null, new ProtocolError("TOO_LARGE", `message: more than ${messageFramesMax} frames`));
-  }
   const meta = decodeMeta(metaBytes);
-  if (meta instanceof ProtocolError) return bad(null, meta);
+  if (meta instanceof ProtocolError) return bad(addressingOf(metaBytes), meta);
+  if (frames.length > messageFramesMax) {
+    return bad(meta, new ProtocolError("TOO_LARGE", `message: more than ${messageFramesMax} frames`));
+  }
   if (areLonger(frames, messageBytesMax)) {
     return bad(
       meta,
@@ -94,6 +96,15 @@ export const decodeRequest = (frames: readonly Frame[]): Request | BadRequest =>
   }
   if (rest.length === 0) return { kind: "ping", meta };
   return decodeBody(meta, rest);
+};
+
+/** A message whose frames cannot be told from its envelope. */
+export const badEnvelope = (frames: readonly Frame[], error: ProtocolError): BadRequest => {
+  for (const frame of frames) {
+    const meta = addressingOf(frame);
+    if (meta !== null) return bad(meta, error);
+  }
+  return bad(null, error);
 };
 
 const decodeBody = (meta: Meta, frames: readonly Frame[]): Request | BadRequest => {
@@ -117,6 +128,13 @@ const decodeBody = (meta: Meta, frames: readonly Frame[]): Request | BadRequest 
     const value = decodeObject(frame, label);
     if (value instanceof ProtocolError) return bad(meta, value);
     if ("task" in value) {
+      const lookalike = Object.keys(value).find((key) => !taskKeys.has(key) && taskKeys.has(folded(key)));
+      if (lookalike !== undefined) {
+        return bad(
+          meta,
+          badFrame(label, `the key ${JSON.stringify(lookalike)} is ${folded(lookalike)} to some, and not to others`),
+        );
+      }
       const task =
         meta.version === 0.1 ? checkFrame(taskSchema, value, "TASK") : checkFrame(taskSchemaWithOptions, value, "TASK");
       if (task instanceof ProtocolError) return bad(meta, inFrame(index, frames.length, task));
@@ -133,6 +151,10 @@ const decodeBody = (meta: Meta, frames: readonly Frame[]): Request | BadRequest 
   }
   return { kind: "task", meta, parts };
 };
+
+const taskKeys: ReadonlySet<string> = new Set(["task", "args", "kwargs", "pack", "options"]);
+/** Go's encoding/json takes `Task` for `task`, and so do others: a worker in such a language would run another task. */
+const folded = (key: string): string => key.toUpperCase().toLowerCase();
 
 /** In a batch the frame's number says which TASK it was. */
 const inFrame = (index: number, count: number, error: ProtocolError): ProtocolError =>
@@ -174,4 +196,4 @@ const decodeControl = (meta: Meta, frames: readonly Frame[]): Request | BadReque
   return { kind: "control", meta, control };
 };
 
-const bad = (meta: Meta | null, error: ProtocolError): BadRequest => ({ kind: "bad", meta, error });
+const bad = (meta: Addressing | null, error: ProtocolError): BadRequest => ({ kind: "bad", meta, error });

@@ -1,7 +1,7 @@
 /** What leaves a task, as the text of DATA frames: its result, its progress, what it publishes. */
 import { frameBytesMax } from "../limits.ts";
 import { isLonger, sizeOf } from "../wire/frame.ts";
-import { encodeData } from "../wire/frames.ts";
+import { encodeValue } from "../wire/frames.ts";
 import { JsonError } from "../wire/json.ts";
 
 /**
@@ -9,9 +9,7 @@ import { JsonError } from "../wire/json.ts";
  * `result.speed is NaN, …`. Throws JsonError for what JSON cannot say and for a frame above `frameBytesMax`.
  */
 export const dataFrame = (value: unknown, name: string): string => {
-  // JSON leaves a property that is undefined out, and then this would be a frame without data.
-  if (value === undefined) throw new JsonError(`${name} is undefined, which JSON cannot say`);
-  const frame = encodeData(value, name);
+  const frame = encodeValue(value, name);
   if (isLonger(frame, frameBytesMax)) {
     throw new JsonError(`${name} makes a frame of ${sizeOf(frame)} bytes, the limit is ${frameBytesMax}`);
   }

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { connect, type EngineStatus, TaskEngineError } from "task-engine";
+import { type CallOptions, connect, type EngineStatus, TaskEngineError } from "task-engine";
 import { clientBytesMax, clientRequestsMax, frameBytesMax } from "../../src/limits.ts";
 import { encodeMeta, packNow } from "../../src/wire/frames.ts";
 import { argsOf, cancelOf, commandOf, handRouter, untilFree } from "../support/hand-router.ts";
@@ -216,6 +216,11 @@ test("closing rejects what waits, what comes later, and ends subscriptions", asy
 test.each<[unknown[], object, string]>([
   [[Number.NaN], {}, "args[0] is NaN"],
   [[1, [undefined]], {}, "args[1][0] is undefined"],
+  [[], { a: undefined }, "kwargs.a is undefined"],
+  [[{ a: { b: undefined } }], {}, "args[0].a.b is undefined"],
+  [[Object.assign([1], { toJSON: () => Number.NaN })], {}, "args[0] has a toJSON"],
+  [[new Uint8Array(1)], {}, "args[0] is a Uint8Array"],
+  [[], new Map([["speed", 1]]), "kwargs is a Map"],
   [[1n], {}, "args[0] is a bigint"],
   [[() => 1], {}, "args[0] is a function"],
   [[2 ** 53], {}, "args[0] is a whole number beyond"],
@@ -242,6 +247,40 @@ test("data that JSON cannot say is BAD_ARGS", async () => {
     code: "BAD_ARGS",
     message: "data.x is NaN, which JSON cannot say",
   });
+});
+
+test("data that is missing, or a part of it, is BAD_ARGS, and what is asked for by undefined is not asked for", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  const { message } = await rejection(client.publish("pose", undefined));
+  expect(message).toBe("data is undefined, which JSON cannot say");
+  expect((await rejection(client.publish("pose", { x: undefined }))).message).toStartWith("data.x is undefined");
+  const call = client.call("drive", [], {}, {
+    ttlMs: undefined,
+    latest: { key: "wheels", abort: undefined },
+  } as CallOptions);
+  const arrived = await router.next();
+  expect(arrived.request).toMatchObject({ parts: [{ task: { options: { latest: { key: "wheels" } } } }] });
+  arrived.ack(null);
+  await call;
+});
+
+test("an argument that says something else each time is sent as it was when it was checked", async () => {
+  using router = handRouter();
+  await using client = connect(router.endpoint);
+  let reads = 0;
+  const speed = {
+    get speed(): number {
+      return ++reads % 2 === 1 ? 1.5 : Number.NaN;
+    },
+  };
+  const call = client.call("drive", [speed], speed);
+  expect((await rejection(call)).message).toStartWith("kwargs.speed is NaN");
+  const later = client.call("drive", [speed]);
+  const arrived = await router.next();
+  expect(argsOf(arrived)).toEqual([{ speed: 1.5 }]);
+  arrived.ack(null);
+  await later;
 });
 
 test("a request larger than a frame may be is TOO_LARGE", async () => {

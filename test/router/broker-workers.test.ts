@@ -39,6 +39,23 @@ describe("a worker", () => {
     expect(bench.answers[0]?.reply).toMatchObject({ data: { tasks: [{ name: "count", workers: 1 }] } });
   });
 
+  test("of somebody else's making passes on no result, progress or publication that can be read in two ways", () => {
+    const twice = [Buffer.from('{"data":1,"pack":1,"data":2}')];
+    bench.dataWorker("w9");
+    bench.ready("w1", ["count"], { supervised: false });
+    bench.ask("a", "count");
+    bench.say("w1", { type: "PROGRESS", job: 1 }, twice);
+    bench.say("w1", { type: "PUBLISH", topic: "pose" }, twice);
+    expect(bench.answers).toEqual([]);
+    expect(bench.jobsOf("w9")).toEqual([]);
+    expect(bench.logs).toEqual([
+      'Dropped a message of worker TASK-1: PROGRESS: DATA: value: the key "data" is there twice; further ones are only counted',
+    ]);
+    bench.say("w1", { type: "DONE", jobs: [1], ms: [1] }, twice);
+    expect(bench.ends).toEqual(["a: TASK_ERROR"]);
+    expect(bench.status.jobs?.dropped).toEqual({ workersMessage: 2 });
+  });
+
   test("that leaves gets no more, finishes what it has, and is told goodbye", () => {
     bench.handle({ type: "tasks", tasks: [{ name: "count" }] });
     bench.ready("w1", ["count"]);

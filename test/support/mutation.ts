@@ -88,11 +88,19 @@ const mutateText = (message: Message, random: Random): Message => {
   let mutated = random.pick(wholeTexts);
   if (braces.length > 0 && random.chance(0.5)) {
     const at = random.pick(braces).index + 1;
-    mutated = `${text.slice(0, at)}${random.pick(insertedKeys)}${text.slice(at)}`;
+    mutated = `${text.slice(0, at)}${random.pick([...insertedKeys, repeatedKey(text, random)])}${text.slice(at)}`;
   } else if (random.chance(0.5)) {
     mutated = text.replace(/[\d.]+/, () => random.pick(numbers));
   }
   return message.toSpliced(index, 1, Buffer.from(mutated, "latin1"));
+};
+
+/** One of its keys, as it is or escaped, with another value: at the top of the text it is there twice then. */
+const repeatedKey = (text: string, random: Random): string => {
+  const keys = [...text.matchAll(/"(\w+)" ?:/g)].map(([, key = ""]) => key);
+  const key = keys.length === 0 ? "task" : random.pick(keys);
+  const code = key.charCodeAt(0).toString(16).padStart(4, "0");
+  return `"${random.chance(0.5) ? key : `\\u${code}${key.slice(1)}`}":${random.pick(["1", '"fly"', "[]", "{}", "null"])},`;
 };
 
 const numbers = ["1e999", "-0", "9007199254740993", "1e308", "-1", "0.1", "00", "1e-999", "NaN", "0x10", '"0.2"'];

@@ -10,6 +10,7 @@ beforeAll(async () => {
 });
 afterAll(() => engine[Symbol.asyncDispose]());
 
+const named = { version: 0.2, serial: "mine" };
 const places = [
   ["the router", () => engine.endpoint],
   ["a worker's own port", () => `tcp://127.0.0.1:${engine.ports.worker}`],
@@ -110,6 +111,32 @@ describe.each(places)("%s", (place, endpoint) => {
     expect(data).toEqual({ code, message: expect.stringMatching(message) });
     requestor.send("", metaFrame({ version: 0.2, serial: "after" }), taskFrame());
     expect(await requestor.reply()).toMatchObject({ meta: { type: "ACK" }, data: 5 });
+  });
+
+  const twice = '{"task":"fly","t\\u0061sk":"count","args":[2,3],"kwargs":{},"pack":1}';
+  test.each<[string, (Uint8Array | string)[], string, RegExp]>([
+    [
+      "1,001 parts",
+      ["", metaFrame(named), ...Array<Uint8Array>(1001).fill(taskFrame())],
+      "TOO_LARGE",
+      /^message: more/,
+    ],
+    [
+      "version 0.3",
+      ["", metaFrame({ ...named, version: 0.3 }), taskFrame()],
+      "UNSUPPORTED_VERSION",
+      /0\.3.*0\.1, 0\.2/,
+    ],
+    ["version 1.0 alone", ["", metaFrame({ ...named, version: "1.0" })], "UNSUPPORTED_VERSION", /"1\.0".*0\.1, 0\.2/],
+    ["a META without a type", ["", metaFrame({ ...named, type: undefined }), taskFrame()], "BAD_FRAME", /^META\.type/],
+    ["a message without the delimiter", [metaFrame(named), taskFrame()], "BAD_FRAME", /^envelope/],
+    ["a task that is named twice", ["", metaFrame(named), twice], "BAD_FRAME", /the key "task" is there twice/],
+  ])("answers %s under its serial, in version 0.2", async (_what, frames, code, message) => {
+    using requestor = dealerTo(endpoint());
+    requestor.send(...frames);
+    const { meta, data } = await requestor.reply();
+    expect(meta).toMatchObject({ type: "ERR", version: 0.2, serial: "mine" });
+    expect(data).toEqual({ code, message: expect.stringMatching(message) });
   });
 
   test(`cuts off who sends more than ${frameBytesHardMax} bytes in a frame, and serves the others`, async () => {

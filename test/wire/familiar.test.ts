@@ -46,10 +46,27 @@ const spoiled = (text: string, at: number, length: number, by: string): string =
   const start = at % (text.length + 1);
   return text.slice(0, start) + by + text.slice(start + length);
 };
+const repeated = [',"speed":2', '"speed":1,"speed":2', '"a":1,', ',"id":"x"', ',"t\\u0061sk":"y"', ',"task":"y"'];
 const spoilings = fc.tuple(
   fc.nat(),
   fc.nat(3),
-  fc.constantFrom("", '"', "}", ",", "\\", "0", "-", ".", "e", " ", ',"serial":"s"', ',"pack":2', "\u00e9", "\n"),
+  fc.constantFrom(
+    ...repeated,
+    "",
+    '"',
+    "}",
+    ",",
+    "\\",
+    "0",
+    "-",
+    ".",
+    "e",
+    " ",
+    ',"serial":"s"',
+    ',"pack":2',
+    "\u00e9",
+    "\n",
+  ),
 );
 
 describe("a META that is familiar", () => {
@@ -85,14 +102,22 @@ describe("a META that is familiar", () => {
     }
   });
 
-  test("is none that has a serial before its end: what stands there twice counts by its last", () => {
+  test("is none that has a serial before its end, which another text could have there again", () => {
     const text = (end: string): string =>
       `{"serial":"a","id":"i","role":"r","version":0.2,"type":"REQ","pack":1${end}}`;
     const meta = decodeMeta(text(""));
     expect(meta).toMatchObject({ serial: "a" });
     expect(familiarMeta(text(""))).toBeUndefined();
-    expect(decodeMeta(text(',"serial":"b"'))).toMatchObject({ serial: "b" });
+    expect(decodeMeta(text(',"serial":"b"'))).toMatchObject({ code: "BAD_FRAME" });
     expect(decodeMeta(text(""))).toMatchObject({ serial: "a" });
+  });
+
+  test("is none of which a key is written with escapes, and could be there again without", () => {
+    const text = (key: string, end: number): string =>
+      `{"pack":1,"id":"i","role":"r","version":0.2,"type":"REQ","${key}":${end}}`;
+    for (const key of ['\\"pack', "\\u0070ack", "se\\u0072ial"])
+      for (const end of [1, 2, 3]) expect(decodeMeta(text(key, end))).toEqual(parsed(text(key, end)));
+    expect(decodeMeta(text("\\u0070ack", 1))).toMatchObject({ code: "BAD_FRAME" });
   });
 
   test("is forgotten once enough others have come", () => {
@@ -128,9 +153,11 @@ describe("a TASK that is familiar", () => {
           fc.string(),
         ),
         args: fc.array(item, { maxLength: 4 }),
-        kwargs: fc.dictionary(fc.oneof(fc.string(), fc.constantFrom("constructor", "prototype", "speed")), item, {
-          maxKeys: 3,
-        }),
+        kwargs: fc.dictionary(
+          fc.oneof(fc.string(), fc.constantFrom("constructor", "prototype", "speed", "kwargs", ":", "}")),
+          item,
+          { maxKeys: 3 },
+        ),
         pack: fc.oneof(fc.double({ noNaN: true, noDefaultInfinity: true }), fc.integer()),
         options: fc.option(fc.constantFrom({ priority: 3 }, {}), { nil: undefined }),
       },
@@ -171,6 +198,28 @@ describe("a TASK that is familiar", () => {
     expect(familiarTaskName('{"task": "TASK_count", "args": [2, 3], "kwargs": {}, "pack": 1795.25}')).toBe(
       "TASK_count",
     );
+  });
+
+  test("has each of its named arguments once", () => {
+    const text = (kwargs: string): string => `{"task":"count","args":["kwargs",":{"],"kwargs":{${kwargs}},"pack":1}`;
+    for (const kwargs of [
+      '"a":1',
+      '"a":"a","b":"a"',
+      '"kwargs":1,"a":""',
+      '"a": "}", "b": "x:"',
+      '"a":1,"A":2,"b":null',
+    ])
+      expect(familiarTaskName(text(kwargs))).toBe("count");
+    for (const kwargs of [
+      '"a":1,"a":1',
+      '"a":1,"b":2,"a":3',
+      '"kwargs":1, "kwargs": 2',
+      '"}":":","}":":"',
+      '"":1,"":2',
+    ]) {
+      expect(familiarTaskName(text(kwargs))).toBeUndefined();
+      expect(decodeTaskFrame(text(kwargs))).toMatchObject({ code: "BAD_FRAME" });
+    }
   });
 
   test.each([

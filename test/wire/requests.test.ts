@@ -114,6 +114,52 @@ describe("a message that is no request is answered with an error that names the 
     ],
     ["task is a number", [json(meta), json({ ...task, task: 5 })], "BAD_FRAME TASK.task: Invalid type"],
     [
+      "a task is named twice",
+      [json(meta), Buffer.from('{"task":"drive","task":"grip","args":[],"kwargs":{},"pack":1}')],
+      'BAD_FRAME frame 2: value: the key "task" is there twice',
+    ],
+    [
+      "a task is named twice, once with an escape, in a batch",
+      [json(meta2), json(task), Buffer.from('{"task":"drive","t\\u0061sk":"grip","args":[],"kwargs":{},"pack":1}')],
+      'BAD_FRAME frame 3: value: the key "task" is there twice',
+    ],
+    [
+      "a named argument is there twice",
+      [json(meta), Buffer.from('{"task":"drive","args":[],"kwargs":{"to":{"x":1,"x":2}},"pack":1}')],
+      'BAD_FRAME frame 2: kwargs.to: the key "x" is there twice',
+    ],
+    [
+      "META has a key twice",
+      [Buffer.from('{"id":"a","role":"r","version":0.2,"type":"REQ","pack":1,"serial":"s","id":"b"}')],
+      'BAD_FRAME META: value: the key "id" is there twice',
+    ],
+    [
+      "DATA has a key twice",
+      [json(meta), Buffer.from('{"data":1,"pack":1,"data":2}')],
+      'BAD_FRAME frame 2: value: the key "data" is there twice',
+    ],
+    [
+      "a command is there twice",
+      [json({ ...meta2, type: "CONTROL" }), Buffer.from('{"data":{"command":"tasks","command":"reset"},"pack":1}')],
+      'BAD_FRAME DATA: data: the key "command" is there twice',
+    ],
+    [
+      "a key is the task's name to some languages",
+      [json(meta), json({ ...task, Task: "drive" })],
+      'BAD_FRAME frame 2: the key "Task" is task to some, and not to others',
+    ],
+    [
+      "a key is the task's name where letters are folded as Unicode has it",
+      [json(meta), json({ ...task, "ta\u017f\u212a": "drive" })],
+      'BAD_FRAME frame 2: the key "ta\u017f\u212a" is task to some',
+    ],
+    ["task is empty", [json(meta), json({ ...task, task: "" })], "BAD_FRAME TASK.task: is empty"],
+    [
+      "task is too long",
+      [json(meta), json({ ...task, task: "x".repeat(129) })],
+      "BAD_FRAME TASK.task: is longer than 128 characters",
+    ],
+    [
       "an argument is a large integer",
       [json(meta), Buffer.from('{"task":"count","args":[9007199254740993],"kwargs":{},"pack":1}')],
       "BAD_FRAME frame 2: args[0]: a whole number beyond",
@@ -150,9 +196,46 @@ describe("a message that is no request is answered with an error that names the 
     expect(errorOf(json(meta2), ...parts)).toStartWith("TOO_LARGE message");
   });
 
-  test("an error about the body keeps the serial of a META that was good", () => {
-    const request = decodeRequest([json(meta2), json({ ...task, args: 1 })]) as BadRequest;
-    expect(request.meta?.serial).toBe("s-1");
+  const known = [0.2, "s-1"];
+  const twice = '{"id":"a","id":"b","role":"r","version":0.2,"type":"REQ","pack":1,"serial":"s-1"}';
+  const digits = '{"id":"a","role":"r","version":0.2,"type":"REQ","pack":12345678901234567890,"serial":"s-1"}';
+  test.each<[string, Buffer[], unknown]>([
+    ["an error about the body", [json(meta2), json({ ...task, args: 1 })], known],
+    ["too many frames", [json(meta2), ...Array<Buffer>(messageFramesMax).fill(json(task))], known],
+    ["too many frames of 0.1", [json(meta), ...Array<Buffer>(messageFramesMax).fill(json(task))], [0.1, undefined]],
+    ["a body that is not JSON", [json(meta2), Buffer.from("{")], known],
+    ["a body that is not UTF-8", [json(meta2), Buffer.from([0xff])], known],
+    ["a frame that is too large", [json(meta2), Buffer.alloc(frameBytesMax + 1, " ")], known],
+    ["a type that is not known", [json({ ...meta2, type: "DANCE" })], known],
+    [
+      "a command that is not known",
+      [json({ ...meta2, type: "CONTROL" }), json({ data: { command: "fly" }, pack: 1 })],
+      known,
+    ],
+    ["a newer version", [json({ ...meta2, version: 0.3 }), json(task)], known],
+    ["a newer version as text", [json({ ...meta2, version: "1.0" }), json(task)], known],
+    ["a newer version, and no serial", [json({ ...meta, version: 0.3 }), json(task)], [0.2, undefined]],
+    ["no version, and a serial", [json({ ...meta2, version: undefined })], known],
+    ["no version, and no serial", [json({ ...meta, version: undefined })], null],
+    ["a version that is no text", [json({ ...meta2, version: { toString: null, valueOf: 1 } })], known],
+    ["a version and a serial that are lists", [json({ ...meta2, version: [0.1], serial: ["s-1"] })], null],
+    ["no type", [json({ ...meta2, type: undefined })], known],
+    ["a role that is a number", [json({ ...meta2, role: 1 })], known],
+    ["no pack", [json({ ...meta2, pack: undefined })], known],
+    ["no pack, of 0.1 with a serial", [json({ ...meta2, version: 0.1, pack: undefined })], [0.1, undefined]],
+    ["an id that is too long", [json({ ...meta2, id: "x".repeat(200) })], known],
+    ["a serial that is too long", [json({ ...meta2, serial: "x".repeat(serialLengthMax + 1) })], [0.2, undefined]],
+    ["a serial that is a number", [json({ ...meta2, serial: 5 })], [0.2, undefined]],
+    ["a key that is there twice", [Buffer.from(twice)], known],
+    ["a number that loses digits", [Buffer.from(digits)], known],
+    ["no object", [json([1])], null],
+    ["no JSON", [Buffer.from("hello")], null],
+    ["null", [json(null)], null],
+  ])("%s is answered with as much of META as could be read", (_what, frames, meta) => {
+    const request = decodeRequest(frames) as BadRequest;
+    expect(request.kind).toBe("bad");
+    const read: unknown = request.meta === null ? null : [request.meta.version, request.meta.serial];
+    expect(read).toEqual(meta);
   });
 });
 
