@@ -422,6 +422,13 @@ export const taskLoadMs = 10_000;
 /** ms that short tasks may run back to back before sockets and timers get their turn. */
 export const taskSliceMs = 10;
 
+/** reasons within what a task has thrown (`errors`, causes and theirs) that are told. */
+export const thrownReasonsMax = 8;
+
+/** characters, and lines, that the log has of what a task has thrown: a deep stack and those of its causes. */
+export const thrownTextLengthMax = 16 * 1024;
+export const thrownLinesMax = 100;
+
 /** failures of tasks that a worker writes to its log in a second; the rest is counted. An SD card outlives that. */
 export const failureLogsPerSecondMax = 5;
 

@@ -18,7 +18,7 @@ import { isSafeJob, type Job, leftUnbegun, type Outcome, type SafeJob, type Work
 import { dataFrame } from "./result.ts";
 import { Safing } from "./safing.ts";
 import type { RegisteredTask, Registry, StopReason } from "./task.ts";
-import { thrownLines, thrownMessage } from "./thrown.ts";
+import { isA, thrownLines, thrownMessage } from "./thrown.ts";
 
 export interface ExecutorHooks extends ContextHooks<Job> {
   /** Nothing runs and nothing waits any more. */
@@ -224,7 +224,7 @@ export class Executor {
   #fail(task: RegisteredTask, context: JobContext<Job>, thrown: unknown, startedMs: number): Ended {
     const endedMs = performance.now();
     const { name, serial } = context.job;
-    const code = thrown instanceof BadArgs ? "BAD_ARGS" : "TASK_ERROR";
+    const code = isA(thrown, BadArgs) ? "BAD_ARGS" : "TASK_ERROR";
     if (code === "TASK_ERROR") {
       this.#failures.add(endedMs, () => {
         const [first, ...rest] = thrownLines(thrown);

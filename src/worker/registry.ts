@@ -7,11 +7,11 @@ import { join } from "node:path";
 import { StartError } from "../lifecycle.ts";
 import { nameLengthMax, taskLoadMs, workerTasksMax } from "../limits.ts";
 import { builtInModules } from "../tasks/index.ts";
-import { taskName } from "../wire/frames.ts";
+import { shorten, taskName } from "../wire/frames.ts";
 import { trustWithImports } from "./imports.ts";
 import { type Definition, parseDefinition } from "./policy.ts";
 import type { RegisteredTask, Registry, TaskFunction } from "./task.ts";
-import { thrownMessage } from "./thrown.ts";
+import { isA, thrownMessage } from "./thrown.ts";
 import { trustedRealPath } from "./trust.ts";
 
 const prefix = "task_";
@@ -75,7 +75,7 @@ const loadModule = async (file: string, msMax: number): Promise<object> => {
     // By its real path, so that a file reached by two names is one module.
     return (await Promise.race([import(trustedRealPath(file)), overdue])) as object;
   } catch (thrown) {
-    throw new StartError(`${place(thrown, file)}${thrownMessage(thrown).split("\n")[0]}`);
+    throw new StartError(`${place(thrown, file)}${shorten(thrownMessage(thrown))}`);
   } finally {
     clearTimeout(timer);
   }
@@ -83,7 +83,7 @@ const loadModule = async (file: string, msMax: number): Promise<object> => {
 
 /** Which file is at fault, and where in it if that is known: a syntax error may be in a file that it imports. */
 const place = (thrown: unknown, file: string): string => {
-  const position = thrown instanceof BuildMessage ? thrown.position : null;
+  const position = isA(thrown, BuildMessage) ? thrown.position : null;
   if (position === null) return `${file} cannot be loaded: `;
   const where = `${position.file}:${position.line}:${position.column}`;
   return position.file === file ? `${where} cannot be loaded: ` : `${file} cannot be loaded: ${where}: `;

@@ -19,7 +19,8 @@ export type { Json, JsonObject, Schema, TaskPolicy };
 /**
  * The work itself. `args` and `kwargs` are what the requestor sent, decoded anew for each job, so they may be changed.
  * What it returns, or what its promise gives, is the requestor's result and must be plain JSON; `undefined` arrives as
- * null. What it throws, or what its promise rejects with, ends the job as TASK_ERROR with the message of that error.
+ * null. What it throws, or what its promise rejects with, ends the job as TASK_ERROR with the message of that error, and those of
+ * its causes and of the `errors` of an AggregateError, in one line; the log has the stacks.
  *
  * One worker process runs one job at a time, but a task that computes without `await` also keeps the worker from hearing
  * anything, its own stop included: long work should wait for something now and then.

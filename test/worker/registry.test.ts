@@ -181,7 +181,7 @@ describe("what ends the start", () => {
 
   test("a file that throws as it loads, whatever it throws", async () => {
     expect(await problemIn({ "a.ts": "throw new Error('no motor\\nat pin 4');" })).toBe(
-      "TASKS/a.ts cannot be loaded: no motor",
+      "TASKS/a.ts cannot be loaded: no motor at pin 4",
     );
     expect(await problemIn({ "a.ts": "throw null;" })).toBe("TASKS/a.ts cannot be loaded: threw null");
   });
