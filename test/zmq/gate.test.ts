@@ -1,11 +1,11 @@
 /** Who loses a connection: whose key is revoked, who sends without end, and nobody else. */
 import { expect, test } from "bun:test";
-import { frameBytesHardMax } from "../../src/limits.ts";
+import { frameBytesHardMax, handshakeMs } from "../../src/limits.ts";
 import { curveClient } from "../../src/zmq/curve.ts";
 import { Gate } from "../../src/zmq/gate.ts";
 import { makeKeyPair } from "../../src/zmq/keys.ts";
 import { Dealer, Router } from "../../src/zmq/socket.ts";
-import { until } from "../support/connections.ts";
+import { connectMany, until } from "../support/connections.ts";
 import { makeKeys } from "../support/keys.ts";
 import { openFiles } from "../support/proc.ts";
 import { rawFrame, rawPeer } from "../support/raw-peer.ts";
@@ -41,6 +41,27 @@ test("who has connected anew, under the descriptor of its last connection, stays
   expect(dealer.tryReceive()).toBeNull();
   dealer.close();
 });
+
+const older = [0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f];
+
+test.each([
+  ["one byte", [0x05]],
+  ["another byte", [0x01]],
+  ["HTTP", Buffer.from("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")],
+  ["TLS", [0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3]],
+  ["ZMTP 1", [...older, 0, 5]],
+  ["ZMTP 2", [...older, 1, 5]],
+] as const)(
+  "a connection that begins with %s is closed at once: libzmq would keep memory of it",
+  async (_, greeting) => {
+    using gate = new Gate(null);
+    using port = new Router(gate.routerOptions);
+    port.bind("tcp://127.0.0.1:*");
+    gate.guard(port);
+    await using stranger = await connectMany(Number(port.lastEndpoint.split(":").at(-1)), 1, Uint8Array.from(greeting));
+    await until("closed", () => stranger.open === 0, handshakeMs / 2);
+  },
+);
 
 test("who sends a message that never ends is cut off, and who sends many long ones is not", async () => {
   using gate = new Gate(null);
