@@ -18,8 +18,11 @@ export class CertificateError extends Error {
   override readonly name = "CertificateError";
 }
 
-/** Where keys are, if nobody says otherwise. */
-export const keysFolder = (): string => `${homeFolder()}/.config/task-engine`;
+/** Where keys are, if nobody says otherwise; null where there is no home folder. */
+export const keysFolder = (): string | null => {
+  const home = homeFolder();
+  return home === null ? null : `${home}/.config/task-engine`;
+};
 
 export const publicFile = (folder: string, name: string): string => `${folder}/${name}.key`;
 export const secretFile = (folder: string, name: string): string => `${folder}/${name}.key_secret`;
@@ -67,7 +70,7 @@ export const writeCertificate = (folder: string, name: string, pair: KeyPair, fo
     throw new CertificateError(
       code === "EEXIST"
         ? `${path} is there already, and who has that key could not be reached with another; --force writes over it`
-        : `${path} cannot be written: ${message}`,
+        : `${path} cannot be written: ${message}; mend it, or name another folder by --dir`,
     );
   }
 };

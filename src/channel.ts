@@ -61,15 +61,14 @@ export class Channel<Heard, Said> {
 
   /** At once, unless the other end is far behind. To an end that is gone nothing is said. */
   send(message: Said): void {
-    if (!this.#isOpen) return;
-    this.#sink.write(`${JSON.stringify(message)}\n`);
-    void this.#flush();
+    if (this.#isOpen) void this.#write(`${JSON.stringify(message)}\n`);
   }
 
   /** It fails where the other end is gone, of which `ended` tells. */
-  async #flush(): Promise<void> {
+  async #write(line: string): Promise<void> {
     try {
-      await this.#sink.flush();
+      // Of a long line both give a promise, and both fail.
+      await Promise.all([this.#sink.write(line), this.#sink.flush()]);
     } catch {
       this.#isOpen = false;
     }

@@ -2,13 +2,15 @@
  * The settings of `serve`, each from the first place that has it: flag, environment, configuration file, default. All
  * mistakes are found at once, and each is named with the place it stands in.
  */
+import { type Stats, statSync } from "node:fs";
 import { isIPv4 } from "node:net";
 import { dirname, resolve } from "node:path";
 import * as v from "valibot";
-import { type ConfigFile, configFileDefault, readConfigFile } from "./config-file.ts";
-import { exposureMistakes } from "./exposure.ts";
-import { stateFolder, tasksDefault, tasksFolder } from "./folders.ts";
+import { exposureMistakes, portMistakes } from "./exposure.ts";
+import { stateFolder, tasksFolder } from "./folders.ts";
 import * as limits from "./limits.ts";
+import { noHome } from "./node.ts";
+import { OpenedFile } from "./opened.ts";
 
 /* ── The settings ────────────────────────────────────────────────────────────────────────────────────────────────── */
 
@@ -84,11 +86,10 @@ type Name = keyof Rows;
 type Settings = { readonly [N in Name]: v.InferOutput<Rows[N]["schema"]> | Rows[N]["fallback"] };
 
 /**
- * Valid settings. `host` is an IPv4 address; `tasks` an absolute path, or null where there is no folder of task files yet, which is looked
- * for at `tasksIfAny` then, at each start of a process that loads it; `state` is an absolute path; `key` and `authorized` are absolute paths, or both null.
+ * Valid settings. `host` is an IPv4 address; `tasks` an absolute real path, or null for the built-in tasks alone; `state` is an
+ * absolute path; `key` and `authorized` are absolute paths, or both null.
  */
 export interface Config extends Settings {
-  readonly tasksIfAny: string | null;
   readonly state: string;
   /** Variables of the file's table `[env]`, for the workers. */
   readonly env: Readonly<Record<string, string>>;
@@ -99,7 +100,8 @@ const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${l
 const variable = (name: string): string => `TASK_ENGINE_${kebab(name).replaceAll("-", "_").toUpperCase()}`;
 
 const fileFlag = "config";
-const fileUsage = `TOML file of settings (default: ./${configFileDefault} if there is one)`;
+const fileDefault = "task-engine.toml";
+const fileUsage = `TOML file of settings (default: ./${fileDefault} if there is one)`;
 
 const authorizedDefault = "authorized";
 
@@ -143,10 +145,16 @@ interface Given {
   readonly folder: string;
 }
 
+interface File {
+  readonly table: Readonly<Record<string, unknown>>;
+  readonly path: string;
+  readonly folder: string;
+}
+
 /** Reads, merges and checks all settings. Throws ConfigError. */
 export const loadConfig = async (sources: Sources): Promise<Config> => {
   const mistakes: string[] = [];
-  const file = fileOf(sources, mistakes);
+  const file = readFile(sources, mistakes);
   mistakes.push(...unknownVariables(sources.environment), ...unknownKeys(file));
 
   const given = new Map(names.map((name) => [name, find(name, sources, file)]));
@@ -160,24 +168,58 @@ export const loadConfig = async (sources: Sources): Promise<Config> => {
   if (mistakes.length === 0) mistakes.push(...exposureMistakes({ ...config, host }, placeOf));
   const folderOf = (name: Name): string => given.get(name)?.folder ?? sources.folder;
   const tasks = tasksFolder(config.tasks, folderOf("tasks"), placeOf("tasks"), mistakes);
-  if (mistakes.length > 0) throw new ConfigError(mistakes);
+  const stateGiven = (config.state as string | null) ?? stateFolder(sources.environment);
+  if (stateGiven === null) mistakes.push(`state: ${noHome()}; name a folder by --state or ${variable("state")}`);
+  if (mistakes.length > 0 || stateGiven === null) throw new ConfigError(mistakes);
   const key = config.key === null ? null : resolve(folderOf("key"), config.key);
-  const state = resolve(folderOf("state"), (config.state as string | null) ?? stateFolder(sources.environment));
+  const state = resolve(folderOf("state"), stateGiven);
   const beside = key === null ? null : resolve(dirname(key), authorizedDefault);
   const authorized = config.authorized === null ? beside : resolve(folderOf("authorized"), config.authorized);
-  const tasksIfAny = tasks === null ? resolve(sources.folder, tasksDefault) : null;
-  return { ...config, host, tasks, tasksIfAny, state, key, authorized };
+  return { ...config, host, tasks, state, key, authorized };
 };
 
-const fileOf = ({ flags, environment, folder }: Sources, mistakes: string[]): ConfigFile => {
-  const named = flags[fileFlag] ?? (environment[variable(fileFlag)] || null);
-  return readConfigFile(typeof named === "string" ? named : null, folder, mistakes);
+/**
+ * Those of the settings that are given, for another verb that looks for the engine which `serve` would start with them.
+ * Throws ConfigError for what is wrong with these, or with the file.
+ */
+export const givenSettings = <N extends Name>(sources: Sources, wanted: readonly N[]): Partial<Pick<Config, N>> => {
+  const mistakes: string[] = [];
+  const file = readFile(sources, mistakes);
+  const settings: Record<string, unknown> = {};
+  for (const name of wanted) {
+    const given = find(name, sources, file);
+    if (given !== undefined) settings[name] = check(name, given, mistakes);
+    if (name === "state" && given !== undefined) settings[name] = resolve(given.folder, String(given.value));
+  }
+  if (mistakes.length > 0) throw new ConfigError(mistakes);
+  return settings as Partial<Pick<Config, N>>;
 };
 
-/** What stands in the file of settings now; null where it cannot be read, or there is none. */
-export const configText = (sources: Sources): string | null => fileOf(sources, []).text;
+const readFile = ({ flags, environment, folder }: Sources, mistakes: string[]): File => {
+  const named = flags[fileFlag] ?? (environment[variable(fileFlag)] || undefined);
+  const path = typeof named === "string" ? named : fileDefault;
+  const full = resolve(folder, path);
+  const file = { path, folder: dirname(full), table: {} };
+  try {
+    if (named === undefined && statSync(full, { throwIfNoEntry: false }) === undefined) return file;
+    using opened = new OpenedFile(full);
+    const stat = opened.stats;
+    if (!stat.isFile()) mistakes.push(`${path}: is not a file`);
+    else if (stat.size > limits.configBytesMax) mistakes.push(`${path}: is larger than ${limits.configBytesMax} bytes`);
+    else if (!isOwn(stat)) {
+      mistakes.push(`${path}: another user can write it, and what it says is obeyed; chown it to yourself, chmod go-w`);
+    } else return { ...file, table: Bun.TOML.parse(opened.text()) as Record<string, unknown> };
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    mistakes.push(`${path}: ${code === "ENOENT" ? "there is no such file" : message}`);
+  }
+  return file;
+};
 
-const find = (name: Name, { flags, environment, folder }: Sources, file: ConfigFile): Given | undefined => {
+/** The engine may be started in a folder of somebody else's. */
+const isOwn = ({ uid, mode }: Stats): boolean => (uid === 0 || uid === process.geteuid?.()) && (mode & 0o022) === 0;
+
+const find = (name: Name, { flags, environment, folder }: Sources, file: File): Given | undefined => {
   const flag = flags[kebab(name)];
   if (flag !== undefined) return { place: `--${kebab(name)}`, value: fromText(name, flag), folder };
   const set = environment[variable(name)];
@@ -224,14 +266,14 @@ const unknownVariables = (environment: Sources["environment"]): string[] => {
     .map((name) => `${name}: there is no such setting; see task-engine serve --help`);
 };
 
-const unknownKeys = ({ table, path }: ConfigFile): string[] => {
+const unknownKeys = ({ table, path }: File): string[] => {
   const known = new Set(["env", ...names.map(kebab)]);
   return Object.keys(table)
     .filter((key) => !known.has(key))
     .map((key) => `${path}: ${key}: there is no such setting; see task-engine serve --help`);
 };
 
-const checkEnv = ({ table, path }: ConfigFile, mistakes: string[]): Record<string, string> => {
+const checkEnv = ({ table, path }: File, mistakes: string[]): Record<string, string> => {
   const env: unknown = Object.hasOwn(table, "env") ? table.env : {};
   if (typeof env !== "object" || env === null || Array.isArray(env)) {
     mistakes.push(`${path}: env: must be a table of strings, not ${shown(env)}`);
@@ -246,25 +288,6 @@ const checkEnv = ({ table, path }: ConfigFile, mistakes: string[]): Record<strin
     else if (value.includes("\0")) mistakes.push(`${place}: must be without NUL`);
   }
   return { ...env } as Record<string, string>;
-};
-
-/** Every port is one process's own. */
-const portMistakes = (config: Settings, placeOf: (name: Name) => string): string[] => {
-  const count = config.taskWorkers + config.dataWorkers;
-  const last = config.workerPort + count - 1;
-  const mistakes: string[] = [];
-  if (config.port === config.backendPort) {
-    mistakes.push(`${placeOf("backendPort")}: ${config.port} is also the port of ${placeOf("port")}; choose another`);
-  }
-  if (count > 0 && last > 65_535) {
-    mistakes.push(`${placeOf("workerPort")}: ${count} workers from ${config.workerPort} on end beyond port 65535`);
-  }
-  for (const name of ["port", "backendPort"] as const) {
-    if (config[name] < config.workerPort || config[name] > last) continue;
-    const range = `the ports of the ${count} workers, ${config.workerPort} to ${last} (${placeOf("workerPort")})`;
-    mistakes.push(`${placeOf(name)}: ${config[name]} is among ${range}; choose another`);
-  }
-  return mistakes;
 };
 
 /** ZeroMQ binds to addresses alone, so a name is looked up here, once. */

@@ -1,4 +1,4 @@
-/** Who could reach the engine, and whether it has the keys to tell them apart. */
+/** Where the engine listens, who could reach it there, and whether it has the keys to tell them apart. */
 
 /** Whether an IPv4 address leads to the machine itself alone. */
 export const isLoopback = (host: string): boolean => host.startsWith("127.");
@@ -31,6 +31,33 @@ export const exposureMistakes = (
       `${placeOf("host")}: ${host} can be reached from other machines, and without keys by everybody there; ` +
         "make keys by `task-engine keygen engine` and give --key, or take the risk by --insecure",
     );
+  }
+  return mistakes;
+};
+
+interface Ports {
+  readonly port: number;
+  readonly backendPort: number;
+  readonly workerPort: number;
+  readonly taskWorkers: number;
+  readonly dataWorkers: number;
+}
+
+/** Ports that two processes would have; a line for each. */
+export const portMistakes = (config: Ports, placeOf: (name: keyof Ports) => string): string[] => {
+  const count = config.taskWorkers + config.dataWorkers;
+  const last = config.workerPort + count - 1;
+  const mistakes: string[] = [];
+  if (config.port === config.backendPort) {
+    mistakes.push(`${placeOf("backendPort")}: ${config.port} is also the port of ${placeOf("port")}; choose another`);
+  }
+  if (count > 0 && last > 65_535) {
+    mistakes.push(`${placeOf("workerPort")}: ${count} workers from ${config.workerPort} on end beyond port 65535`);
+  }
+  for (const name of ["port", "backendPort"] as const) {
+    if (config[name] < config.workerPort || config[name] > last) continue;
+    const range = `the ports of the ${count} workers, ${config.workerPort} to ${last} (${placeOf("workerPort")})`;
+    mistakes.push(`${placeOf(name)}: ${config[name]} is among ${range}; choose another`);
   }
   return mistakes;
 };

@@ -81,6 +81,8 @@ export type SupervisorMessage =
       readonly message: string;
       readonly spares: boolean;
     }
+  /** To any: end once what runs has ended. One that does not is killed. */
+  | { readonly type: "stop" }
   /** To any: say `pong`. */
   | { readonly type: "ping" }
   /** To the router: take nothing new, answer what waits with SHUTTING_DOWN, say `drained` when nothing runs. */
@@ -106,11 +108,18 @@ export interface Security {
 /** A task and its policy. What a policy is only router and workers know. */
 export type KnownTask = { readonly name: string } & Readonly<Record<string, unknown>>;
 
-/** Calls `stop` once on SIGTERM. SIGINT is not for a child: the terminal sends it to the whole group, and the supervisor decides. */
-export const onStopSignal = (stop: () => void): void => {
+/**
+ * Calls `stop` when this process is to end: at its supervisor's word alone. One without a supervisor obeys SIGTERM. To be called once.
+ */
+export const onStop = (stop: () => void): void => {
+  end = stop;
+  if (hasSupervisor()) return;
   process.on("SIGINT", ignoreSignal);
   process.once("SIGTERM", stop);
 };
+
+/** What the supervisor's word means as long as nothing runs: before the role has begun. */
+let end = (): void => process.exit(0);
 
 const ignoreSignal = (): void => undefined;
 
@@ -148,8 +157,11 @@ const liveUnderSupervisor = (deathSignal: number): void => {
   // It may have died before the kernel knew of our wish; then another process, one that adopts orphans, is our parent by now.
   if (process.env[supervisorVariable] !== String(libc.getppid())) process.exit(1);
   delete process.env[supervisorVariable];
+  // Who tells all processes of the engine to end, as killall and systemd do, has told the supervisor, and that decides.
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, ignoreSignal);
   channel = new Channel<SupervisorMessage, ChildMessage>(channelDescriptor, (message) => {
     if (message.type === "ping") tellSupervisor({ type: "pong" });
+    else if (message.type === "stop") end();
     else if (message.type === "security") security.resolve(message.security);
     else if (message.type === "authorized") takeAuthorized(message.text);
     else if (hear === null) unheard.push(message);
@@ -190,20 +202,11 @@ export interface SafeReason {
   readonly message: string;
 }
 
-/** Where a process finds its task files: a folder that must be there, or one that may be. Null for neither. */
-export interface TasksFolder {
-  readonly tasks: string | null;
-  readonly tasksIfAny: string | null;
-}
-
-/** The same as flags of a role. */
-export const tasksFlags = ({ tasks, tasksIfAny }: TasksFolder): readonly string[] => [
-  ...(tasks === null ? [] : ["--tasks", tasks]),
-  ...(tasksIfAny === null ? [] : ["--tasks-if-any", tasksIfAny]),
+/** The verb that makes hardware safe in a process of its own. @param tasksDir null for the built-in tasks alone */
+export const safeVerb = (tasksDir: string | null): readonly string[] => [
+  "safe",
+  ...(tasksDir === null ? [] : ["--tasks", tasksDir]),
 ];
-
-/** The verb that makes hardware safe in a process of its own. */
-export const safeVerb = (folder: TasksFolder): readonly string[] => ["safe", ...tasksFlags(folder)];
 
 /**
  * What it makes safe.

@@ -301,6 +301,10 @@ export const lastOutputMs = 1_000;
 /** characters of what a process says that wait for a reader who does not read; what comes beyond that is lost, and counted. */
 export const unreadLogLengthMax = 4 * 1024 * 1024;
 
+/** ms between two tries to write what a reader has had no room for; doubled at each, and no longer than the second. */
+export const outputRetryMs = 1;
+export const outputRetryMsMax = 32;
+
 /** ms between two tries of a worker to connect to its engine's router: doubled at each, and no longer than the second. */
 export const localRetryMs = 10;
 export const localRetryMsMax = 1_000;
@@ -338,7 +342,7 @@ export const recycleLookMs = 2;
 /** ms until a killed process is reported as one that cannot be killed. */
 export const killMs = 5_000;
 
-/** ms that a process may take to end after SIGTERM: closing sockets may linger for `lingerMs`. Then it is killed. */
+/** ms that a process may take to end once it is told to: closing sockets may linger for `lingerMs`. Then it is killed. */
 export const terminateMs = 2_500;
 
 /** ms that what was said may take to arrive: a process's last words after its end, a worker's end at the router. */
@@ -353,6 +357,9 @@ export const farewellMs = 100;
 /** ms until a process that died is started again: doubled at each death in a row, and no longer than the second. */
 export const restartDelayMs = 100;
 export const restartDelayMsMax = 5_000;
+
+/** ms that the connection of a client whose right was taken back stands on, for the answers that say so; what it says meanwhile is refused. */
+export const partingMs = 200;
 
 /** ms without a death after which a process counts as sound again. */
 export const restartCalmMs = 30_000;

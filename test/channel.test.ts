@@ -64,3 +64,13 @@ test("what a process says right before its end is heard", async () => {
   expect(channelDescriptor).toBe(3);
   expect(heard).toEqual([{ text: "online" }, { text: "fatal" }]);
 });
+
+test.each([10, 5_000, 1_000_000])("a message of %d characters to an end that is gone harms nobody", async (length) => {
+  const { channel, theirs } = connected();
+  closeSync(theirs);
+  // At once: that the other end has gone is not noticed yet. A rejection that nobody handles fails the test.
+  channel.send({ text: "x".repeat(length) });
+  await channel.ended;
+  await Bun.sleep(1);
+  channel.send({ text: "to nobody" });
+});

@@ -58,11 +58,7 @@ describe("the checker", () => {
     ["router/queue.ts", 'import { say } from "../log.ts";', "a pure part knows only what is pure"],
     ["router/queue.ts", "export const now = () => Date.now();", "uses Date.now"],
     ["router/queue.ts", "export const now = () => new Date();", "uses new Date"],
-    [
-      "router/queue.ts",
-      'import { onStopSignal } from "../lifecycle.ts";\nonStopSignal(() => {});',
-      "knows only what is pure",
-    ],
+    ["router/queue.ts", 'import { onStop } from "../lifecycle.ts";\nonStop(() => {});', "knows only what is pure"],
     ["supervisor/policy.ts", "setTimeout(() => 1, 2);", "uses setTimeout"],
     ["tasks/count.ts", 'import { createContext } from "../worker/task.ts";\ncreateContext();', "more than types"],
     ["worker/task.ts", 'import x from "../../test/support/x.ts";', "outside src"],

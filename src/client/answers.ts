@@ -1,8 +1,42 @@
-/** What the engine answers to CONTROL, but for its `status`. */
+/** What a client makes of an answer, and what the engine answers to CONTROL, but for its `status`. */
 import * as v from "valibot";
+import type { Meta } from "../wire/frames.ts";
 import type { Json } from "../wire/json.ts";
 import { lazily } from "../wire/lazily.ts";
+import { TaskEngineError } from "./errors.ts";
+import type { Answer } from "./pending.ts";
 import { stoppedSchema } from "./status.ts";
+
+/** A task's whole answer. `meta.id` names the worker. */
+export interface TaskReply {
+  readonly meta: Meta;
+  readonly data: Json;
+}
+
+/** A result is all that version 0.1 lacks: who needs none is content with its acknowledgement. */
+const mustHaveResult = ({ meta }: Answer): void => {
+  if (meta.version !== 0.1) return;
+  throw new TaskEngineError(
+    "UNSUPPORTED_VERSION",
+    "the engine speaks version 0.1 only: no results; it has acknowledged the request, and more it does not tell",
+  );
+};
+
+export const replyOf = (answer: Answer): TaskReply => {
+  mustHaveResult(answer);
+  if (answer.kind === "ack") return { meta: answer.meta, data: answer.data ?? null };
+  throw new TaskEngineError("BAD_FRAME", "the answer has several parts, and one was asked for");
+};
+
+export const dataOf = (answer: Answer): Json => replyOf(answer).data;
+
+export const wholeOf = (answer: Answer): Answer => {
+  mustHaveResult(answer);
+  return answer;
+};
+
+/** For what has no result. */
+export const acknowledged = (): void => undefined;
 
 export const directorySchema = lazily(() =>
   v.object({

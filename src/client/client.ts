@@ -23,15 +23,20 @@ import { checkFrame, type Meta, type PackSeconds } from "../wire/frames.ts";
 import { type Json, JsonError, type JsonObject } from "../wire/json.ts";
 import type { Control } from "../wire/requests.ts";
 import {
+  acknowledged,
   cancelledSchema,
   type Directory,
+  dataOf,
   directorySchema,
   estopSchema,
   lastValueSchema,
+  replyOf,
   resetSchema,
+  type TaskReply,
+  wholeOf,
 } from "./answers.ts";
 import { type ArgsSource, type BatchProgress, type PartResult, runBatch } from "./batch.ts";
-import { defaultEndpoint, isEndpoint, reachableFrom } from "./endpoint.ts";
+import { checkedEndpoint, defaultEndpoint, reachableFrom } from "./endpoint.ts";
 import { TaskEngineError } from "./errors.ts";
 import { Exchange, type Trace } from "./exchange.ts";
 import { type ClientKeys, readClientKeys } from "./keys.ts";
@@ -69,6 +74,7 @@ export type {
   Stopped,
   StopResult,
   Subscription,
+  TaskReply,
   TopicValue,
   Trace,
 };
@@ -80,20 +86,15 @@ export interface TaskListing {
   readonly workers: number;
 }
 
-/** A task's whole answer. `meta.id` names the worker. */
-export interface TaskReply {
-  readonly meta: Meta;
-  readonly data: Json;
-}
-
 /**
  * A client of the engine at `endpoint`. It connects in the background, and again whenever the connection is lost: to an engine without
  * keys on this machine by a Unix socket, if it has one, else by ZeroMQ.
- * @param endpoint `tcp://HOST:PORT` of the router, or of a task worker's own port
+ * @param endpoint `tcp://HOST:PORT` of the router, or of a task worker's own port; default `TASK_ENGINE_ROUTER`, or else this machine's
+ * engine at port 9000
  * @param options with `serverKey` and `key`, paths of key files, for an engine with keys: see `keys.ts` for the defaults
  */
-export const connect = (endpoint: string = defaultEndpoint, options: ConnectOptions = {}): Client =>
-  new Client(endpoint, options);
+export const connect = (endpoint?: string, options: ConnectOptions = {}): Client =>
+  new Client(checkedEndpoint(endpoint), options);
 
 class Client implements AsyncDisposable {
   readonly #exchange: Exchange;
@@ -105,9 +106,6 @@ class Client implements AsyncDisposable {
     readonly endpoint: string,
     { waitMs = requestTimeoutMs, trace, ...files }: ConnectOptions,
   ) {
-    if (!isEndpoint(endpoint)) {
-      throw new TaskEngineError("BAD_ARGS", `endpoint ${JSON.stringify(endpoint)} is not of the form tcp://HOST:PORT`);
-    }
     this.#waitMs = waitMs;
     this.#keys = readClientKeys(files);
     this.#exchange = new Exchange(endpoint, `CLIENT-${process.pid}`, waitMs, this.#keys, trace);
@@ -184,7 +182,7 @@ class Client implements AsyncDisposable {
 
   /** Gives a value to a topic. Resolves when the data worker has it. */
   async publish(topic: string, data: unknown): Promise<void> {
-    await this.#send((asking) => encodeDataRequest(asking, topic, data), replyOf, { waitMs: this.#waitMs });
+    await this.#single((asking) => encodeDataRequest(asking, topic, data), acknowledged);
   }
 
   /** The last value of a topic; rejects with UNKNOWN_TOPIC where there is none. */
@@ -266,13 +264,22 @@ class Client implements AsyncDisposable {
     schema: () => Schema,
     waiting: Waiting = { waitMs: this.#waitMs },
   ): Promise<v.InferOutput<Schema>> {
-    const { data } = await this.#send((asking) => encodeControlRequest(asking, control), replyOf, waiting);
+    const data = await this.#single((asking) => encodeControlRequest(asking, control), dataOf, waiting);
     const answer = checkFrame(schema, data, "DATA.data");
     if (!(answer instanceof ProtocolError)) return answer;
     throw new TaskEngineError(
       "BAD_FRAME",
       `the answer to ${control.command} could not be understood: ${answer.message}`,
     );
+  }
+
+  /** A request that has one answer, and no parts. */
+  #single<Result>(
+    encode: (asking: Asking) => readonly string[],
+    pick: (answer: Answer) => Result,
+    waiting: Waiting = { waitMs: this.#waitMs },
+  ): Promise<Result> {
+    return this.#send(encode, pick, waiting);
   }
 
   #send<Result>(
@@ -287,14 +294,5 @@ class Client implements AsyncDisposable {
     }
   }
 }
-
-const replyOf = (answer: Answer): TaskReply => {
-  if (answer.kind === "ack") return { meta: answer.meta, data: answer.data ?? null };
-  throw new TaskEngineError("BAD_FRAME", "the answer has several parts, and one was asked for");
-};
-
-const dataOf = (answer: Answer): Json => replyOf(answer).data;
-
-const wholeOf = (answer: Answer): Answer => answer;
 
 export type { Client };

@@ -1,6 +1,10 @@
 /** Addresses of the engine's sockets as people write them: `tcp://HOST:PORT`, an IPv6 host in brackets. */
+import { TaskEngineError } from "./errors.ts";
 
 export const defaultEndpoint = "tcp://127.0.0.1:9000";
+
+/** The variable that names another one. */
+export const endpointVariable = "TASK_ENGINE_ROUTER";
 
 const pattern = /^tcp:\/\/(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+|\*):(\d{1,5})$/;
 
@@ -8,6 +12,14 @@ const pattern = /^tcp:\/\/(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+|\*):(\d{1,5})$/;
 export const isEndpoint = (text: string): boolean => {
   const { host, port } = addressIn(text);
   return host !== "*" && port > 0 && port < 65_536;
+};
+
+/** Where a client connects to, given or not. Throws TaskEngineError, BAD_ARGS. */
+export const checkedEndpoint = (given: string | undefined): string => {
+  const endpoint = given ?? (process.env[endpointVariable] || defaultEndpoint);
+  if (isEndpoint(endpoint)) return endpoint;
+  const origin = given === undefined ? endpointVariable : "endpoint";
+  throw new TaskEngineError("BAD_ARGS", `${origin} ${JSON.stringify(endpoint)} is not of the form tcp://HOST:PORT`);
 };
 
 /** The two parts of an endpoint. */

@@ -9,7 +9,7 @@ import { type Asking, encodeCancel, encodeKeepAlive, encodePing } from "../wire/
 import { ProtocolError } from "../wire/errors.ts";
 import { type Frame, textOf } from "../wire/frame.ts";
 import { decodeMeta } from "../wire/frames.ts";
-import { decodeReply } from "../wire/replies.ts";
+import { decodeReply, type Reply } from "../wire/replies.ts";
 import { Connection } from "./connection.ts";
 import { Deadlines } from "./deadlines.ts";
 import { TaskEngineError } from "./errors.ts";
@@ -202,7 +202,7 @@ export class Exchange {
       );
       return;
     }
-    const { serial = "" } = reply.meta;
+    const { serial = this.#serialOfOld(reply) } = reply.meta;
     const isLast = reply.kind !== "progress" && reply.kind !== "keepAlive";
     const pending = isLast ? this.#take(serial) : this.#pending.get(serial);
     if (pending === undefined) this.dropped.unknown++;
@@ -210,6 +210,16 @@ export class Exchange {
     else if (reply.kind === "keepAlive") this.#keepAlive(serial, pending, reply.deadmanMs);
     else if (reply.kind === "error") pending.reject(new TaskEngineError(reply.error.code, reply.error.message));
     else resolveBy(pending, reply);
+  }
+
+  /**
+   * An engine of version 0.1 names no serial: it answers what it was asked first. What is no acknowledgement, such as that it has not
+   * understood a message, can be told of nothing but a single request.
+   */
+  #serialOfOld({ kind, meta }: Reply): string {
+    if (meta.version !== 0.1) return "";
+    const sent = [...this.#pending].filter(([, { unsent }]) => unsent === null);
+    return kind === "ack" || sent.length === 1 ? (sent[0]?.[0] ?? "") : "";
   }
 
   /** The engine's wish. Of what was cancelled we want no more than its end. */

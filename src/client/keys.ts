@@ -3,6 +3,7 @@
  * are there; else none, for an engine without.
  */
 import { CertificateError, keysFolder, publicFile, readKeyPair, readPublicKey, secretFile } from "../certificate.ts";
+import { noHome } from "../node.ts";
 import { curveClient } from "../zmq/curve.ts";
 import { isThere } from "../zmq/libc.ts";
 import type { SocketOptions } from "../zmq/options.ts";
@@ -32,15 +33,21 @@ const without: ClientKeys = { options: {}, ifSilent: "is the engine running, and
 /** Reads the files. Throws TaskEngineError, BAD_ARGS, for one that cannot be used or if only one of the two is named. */
 export const readClientKeys = (files: KeyFiles): ClientKeys => {
   const folder = keysFolder();
-  const defaults = { serverKey: publicFile(folder, "engine"), key: secretFile(folder, "client") };
+  const defaults =
+    folder === null ? {} : { serverKey: publicFile(folder, "engine"), key: secretFile(folder, "client") };
   const named = {
     serverKey: files.serverKey ?? (process.env[serverKeyVariable] || undefined),
     key: files.key ?? (process.env[keyVariable] || undefined),
   };
   if (named.serverKey === noKeys || named.key === noKeys) return without;
   const isNamed = named.serverKey !== undefined || named.key !== undefined;
-  if (!isNamed && !(isThere(defaults.serverKey) && isThere(defaults.key))) return without;
-  const { serverKey, key } = { serverKey: named.serverKey ?? defaults.serverKey, key: named.key ?? defaults.key };
+  const areThere = Object.values(defaults).every(isThere) && folder !== null;
+  if (!isNamed && !areThere) return without;
+  const { serverKey = defaults.serverKey, key = defaults.key } = named;
+  if (serverKey === undefined || key === undefined) {
+    const missing = key === undefined ? `--key (${keyVariable})` : `--server-key (${serverKeyVariable})`;
+    throw new TaskEngineError("BAD_ARGS", `both keys are needed, and ${noHome()}; name the other by ${missing}`);
+  }
   try {
     const options = curveClient(readPublicKey(serverKey), readKeyPair(key));
     return { options, ifSilent: `is the engine running, with the key in ${serverKey}, and is ${key} authorized?` };

@@ -7,9 +7,9 @@
  * Exits with 0; 1 when the engine said no or a result is wrong, 2 for wrong usage, 3 when there is no engine or no answer.
  */
 import type { Client } from "../client/client.ts";
-import { callTimeoutMs, clientRequestsMax, requestTimeoutMs } from "../limits.ts";
+import { callTimeoutMs, clientRequestsMax } from "../limits.ts";
 import { defineCommand } from "./command.ts";
-import { callArgs, endpointFrom, keysFrom, numberFrom, timeoutFrom, withEngine } from "./engine.ts";
+import { callArgs, connectionFrom, endpointFrom, numberFrom, waitFrom, withEngine } from "./engine.ts";
 import { ExitError } from "./exit.ts";
 import { printResult } from "./output.ts";
 
@@ -26,10 +26,11 @@ export const benchCommand = defineCommand({
   run: async ({ args }) => {
     const samples = numberFrom(args.samples, "--samples", 1, samplesMax);
     const window = numberFrom(args.window, "--window", 1, clientRequestsMax);
-    const endpoint = endpointFrom(args);
-    const waitMs = timeoutFrom(args, callTimeoutMs);
-    const options = { ...keysFrom(args), waitMs: Math.min(waitMs, requestTimeoutMs) };
-    const report = await withEngine(endpoint, options, (engine) => measure(engine, samples, window, waitMs));
+    const endpoint = await endpointFrom(args);
+    const waitMs = waitFrom(args, callTimeoutMs);
+    const report = await withEngine(endpoint, connectionFrom(args), (engine) =>
+      measure(engine, samples, window, waitMs),
+    );
     if (args.json) await printResult(JSON.stringify(report));
     else for (const line of describe(report)) await printResult(line);
   },

@@ -21,7 +21,9 @@ export const cancelCommand = defineCommand({
     if (serial === "" || serial.length > serialLengthMax) {
       throw new UsageError(`SERIAL must have 1 to ${serialLengthMax} characters`);
     }
-    const cancelled = await withEngine(endpointFrom(flags), connectionFrom(flags), (engine) => engine.cancel(serial));
+    const cancelled = await withEngine(await endpointFrom(flags), connectionFrom(flags), (engine) =>
+      engine.cancel(serial),
+    );
     await printResult(`cancelled ${cancelled}`);
   },
 });

@@ -19,8 +19,8 @@ import { toldToEnd } from "./interrupt.ts";
 import { printResult, stdoutClosed } from "./output.ts";
 import { plain, valueFrom } from "./values.ts";
 
-const connection = (args: EngineFlags): [endpoint: string, options: ConnectOptions] => [
-  endpointFrom(args),
+const connection = async (args: EngineFlags): Promise<[endpoint: string, options: ConnectOptions]> => [
+  await endpointFrom(args),
   connectionFrom(args),
 ];
 
@@ -40,7 +40,7 @@ const putCommand = defineCommand({
   run: async ({ args }) => {
     const topic = checkTopic(args.topic);
     const value = valueFrom(args.value, "VALUE");
-    await withEngine(...connection(args), (engine) => engine.publish(topic, value));
+    await withEngine(...(await connection(args)), (engine) => engine.publish(topic, value));
   },
 });
 
@@ -58,7 +58,7 @@ const getCommand = defineCommand({
   },
   run: async ({ args }) => {
     const topic = checkTopic(args.topic);
-    const value = await withEngine(...connection(args), (engine) => engine.get(topic));
+    const value = await withEngine(...(await connection(args)), (engine) => engine.get(topic));
     await printResult(args.json ? JSON.stringify(value) : plain(value.data));
   },
 });
@@ -75,7 +75,7 @@ const watchCommand = defineCommand({
       ? (value: TopicValue): string => JSON.stringify(value)
       : ({ topic, data }: TopicValue): string => `${printable(topic)} ${JSON.stringify(data)}`;
     const topics = args._.map(checkTopic);
-    await withEngine(...connection(args), async (engine) => {
+    await withEngine(...(await connection(args)), async (engine) => {
       await using subscription = engine.subscribe(...topics);
       const printAll = async (): Promise<void> => {
         for await (const value of subscription) await printResult(show(value));

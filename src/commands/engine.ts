@@ -1,14 +1,12 @@
 /** What the verbs that talk to a running engine have in common: where it is, how long to wait, how failures end. */
 import { type Client, type ConnectOptions, connect } from "../client/client.ts";
-import { defaultEndpoint, isEndpoint } from "../client/endpoint.ts";
 import { TaskEngineError } from "../client/errors.ts";
 import { type KeyFiles, keyVariable, serverKeyVariable } from "../client/keys.ts";
 import { endLibzmq, isLibzmqLoaded } from "../client/libzmq.ts";
 import { callTimeoutMs, requestTimeoutMs } from "../limits.ts";
 import { reactor } from "../zmq/reactor.ts";
 import { ExitError, UsageError } from "./exit.ts";
-
-const routerVariable = "TASK_ENGINE_ROUTER";
+import { engineFlags, type WhereFlags, whereabouts } from "./whereabouts.ts";
 
 /** Files of keys, of every verb that connects. */
 export const keyArgs = {
@@ -24,18 +22,18 @@ export const keyArgs = {
   },
 } as const;
 
-export const timeoutFlag = (defaultMs: number) =>
-  ({ type: "string", valueHint: "ms", description: `Longest wait for an answer (default ${defaultMs})` }) as const;
+export const waitFlag = (defaultMs: number) =>
+  ({
+    type: "string",
+    valueHint: "ms",
+    description: `Longest wait: for an engine that is starting, and for the answer (default ${defaultMs} for the answer alone)`,
+  }) as const;
 
 /** Flags of every such verb. */
 export const engineArgs = {
-  router: {
-    type: "string",
-    valueHint: "endpoint",
-    description: `Where the engine is (default $${routerVariable}, or else ${defaultEndpoint})`,
-  },
+  ...engineFlags,
   ...keyArgs,
-  timeout: timeoutFlag(requestTimeoutMs),
+  wait: waitFlag(requestTimeoutMs),
 } as const;
 
 /** Flags of a verb that runs tasks. */
@@ -46,31 +44,18 @@ export const callArgs = {
     valueHint: "endpoint",
     description: "Go past the router to a task worker's own port, such as tcp://127.0.0.1:10000",
   },
-  timeout: timeoutFlag(callTimeoutMs),
+  wait: waitFlag(callTimeoutMs),
 } as const;
 
 /** What `engineArgs` and `callArgs` were given. */
-export interface EngineFlags {
-  readonly router?: string | undefined;
-  readonly direct?: string | undefined;
+export interface EngineFlags extends WhereFlags {
   readonly "server-key"?: string | undefined;
   readonly key?: string | undefined;
-  readonly timeout?: string | undefined;
+  readonly wait?: string | undefined;
 }
 
 /** Throws UsageError. */
-export const endpointFrom = ({ router, direct }: EngineFlags): string => {
-  if (router !== undefined && direct !== undefined) throw new UsageError("--router and --direct exclude each other");
-  if (direct !== undefined) return checkEndpoint(direct, "--direct");
-  if (router !== undefined) return checkEndpoint(router, "--router");
-  const fromEnvironment = process.env[routerVariable];
-  return fromEnvironment ? checkEndpoint(fromEnvironment, routerVariable) : defaultEndpoint;
-};
-
-const checkEndpoint = (text: string, origin: string): string => {
-  if (isEndpoint(text)) return text;
-  throw new UsageError(`${origin} is ${JSON.stringify(text)}, which is not of the form tcp://HOST:PORT`);
-};
+export const endpointFrom = async (flags: EngineFlags): Promise<string> => (await whereabouts(flags)).endpoint;
 
 /** A flag's whole number from `min` to `max`; throws UsageError. */
 export const numberFrom = (text: string, flag: string, min: number, max: number): number => {
@@ -79,17 +64,17 @@ export const numberFrom = (text: string, flag: string, min: number, max: number)
   throw new UsageError(`${flag} is ${JSON.stringify(text)}, which is not a whole number from ${min} to ${max}`);
 };
 
-/** ms; throws UsageError. */
-export const timeoutFrom = ({ timeout }: EngineFlags, defaultMs: number): number =>
-  timeout === undefined ? defaultMs : numberFrom(timeout, "--timeout", 1, Number.MAX_SAFE_INTEGER);
+/** ms that the command waits in all; throws UsageError. */
+export const waitFrom = ({ wait }: EngineFlags, defaultMs: number): number =>
+  wait === undefined ? defaultMs : numberFrom(wait, "--wait", 1, Number.MAX_SAFE_INTEGER);
 
 /** The files that were named. */
 export const keysFrom = (flags: EngineFlags): KeyFiles => ({ serverKey: flags["server-key"], key: flags.key });
 
-/** How to connect for what costs the engine no work; throws UsageError. */
+/** How to connect. Only whoever names a time waits for an engine that is not there. Throws UsageError. */
 export const connectionFrom = (flags: EngineFlags): ConnectOptions => ({
   ...keysFrom(flags),
-  waitMs: timeoutFrom(flags, requestTimeoutMs),
+  ...(flags.wait !== undefined && { waitMs: waitFrom(flags, requestTimeoutMs) }),
 });
 
 /**

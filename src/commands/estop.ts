@@ -7,40 +7,34 @@
  * them has confirmed that the stop is on the disk, so that it holds whatever is started anew. Exits with 0 then; 1 when the engine
  * said no, or has stopped but cannot put the stop on the disk, 2 for wrong usage, 3 when nobody answered in time.
  */
-import { addressIn } from "../client/endpoint.ts";
-import { isLoopback } from "../exposure.ts";
-import { engineFolder, stateFolders, stopSocketPath } from "../folders.ts";
 import type { StopResult } from "../lifecycle.ts";
 import { requestTimeoutMs, stopAnswerMs, stopReasonLengthMax } from "../limits.ts";
+import { warn } from "../log.ts";
 import { printable } from "../streams.ts";
 import { stopBySocket } from "../supervisor/stop-socket.ts";
 import { defineCommand } from "./command.ts";
-import { connectionFrom, endpointFrom, engineArgs, timeoutFrom, withEngine } from "./engine.ts";
+import { connectionFrom, engineArgs, waitFrom, withEngine } from "./engine.ts";
 import { type ExitCode, ExitError, UsageError } from "./exit.ts";
 import { printResult } from "./output.ts";
-
-const stateVariable = "TASK_ENGINE_STATE";
+import { stateFlag, stopSocketPaths, whereabouts } from "./whereabouts.ts";
 
 export const estopCommand = defineCommand({
   meta: { name: "estop", description: "Stop the robot at once, until it is reset" },
   args: {
     reason: { type: "string", valueHint: "text", description: "Why, for whoever finds it stopped" },
-    state: {
-      type: "string",
-      valueHint: "folder",
-      description: `State folder of an engine on this machine (default $${stateVariable}, or else its usual places)`,
-    },
+    state: stateFlag,
     ...engineArgs,
   },
   run: async ({ args: { reason = "", state, ...flags } }) => {
     if (reason.length > stopReasonLengthMax) {
       throw new UsageError(`--reason has ${reason.length} characters; the limit is ${stopReasonLengthMax}`);
     }
-    const endpoint = endpointFrom(flags);
+    // Settings that cannot be read must not be in the way of a stop.
+    const where = await whereabouts(flags, warn);
     const connection = connectionFrom(flags);
-    const silence = AbortSignal.timeout(timeoutFrom(flags, requestTimeoutMs));
-    const ways: Way[] = [["router", withEngine(endpoint, connection, (engine) => engine.estop(reason))]];
-    const sockets = socketsOf(endpoint, state);
+    const silence = AbortSignal.timeout(waitFrom(flags, requestTimeoutMs));
+    const ways: Way[] = [["router", withEngine(where.endpoint, connection, (engine) => engine.estop(reason))]];
+    const sockets = stopSocketPaths(where, state);
     if (sockets.length > 0) ways.push(["supervisor", stopByOneOf(sockets, reason, silence)]);
     await printResult(await bestOf(ways));
     // The other way may still wait for an answer that never comes.
@@ -117,12 +111,3 @@ const stopByOneOf = (paths: readonly string[], reason: string, silence: AbortSig
   Promise.any(paths.map((path) => stopBySocket(path, reason, silence))).catch(({ errors }: AggregateError) => {
     throw new Error(errors.map(({ message }: Error) => message).join("; "));
   });
-
-/** Where the supervisor may listen; nowhere, if it is that of another machine. */
-const socketsOf = (endpoint: string, state: string | undefined): string[] => {
-  const { host, port } = addressIn(endpoint);
-  if (state === undefined && host !== "localhost" && !isLoopback(host)) return [];
-  const named = state ?? (process.env[stateVariable] || undefined);
-  const folders = named === undefined ? stateFolders(process.env) : [named];
-  return folders.map((folder) => stopSocketPath(engineFolder(folder, port)));
-};

@@ -9,6 +9,7 @@
 import { Access } from "../access/access.ts";
 import { CertificateError, keysFolder, publicFile, secretFile, writeCertificate } from "../certificate.ts";
 import { warn } from "../log.ts";
+import { noHome } from "../node.ts";
 import { defineCommand } from "./command.ts";
 import { ExitError, UsageError } from "./exit.ts";
 import { printResult } from "./output.ts";
@@ -21,7 +22,9 @@ export const keygenCommand = defineCommand({
     rights: { type: "string", default: "send read", description: "Rights in the line that is printed" },
     force: { type: "boolean", description: "Write over files that are there: whoever uses those keys is locked out" },
   },
-  run: async ({ args: { name, dir = keysFolder(), rights, force = false } }) => {
+  run: async ({ args: { name, dir: named, rights, force = false } }) => {
+    const dir = named ?? keysFolder();
+    if (dir === null) throw new UsageError(`${noHome()}; name a folder for the keys by --dir`);
     // Names of users on the wire and of files at once: what the file of authorized clients takes is fit for both.
     const { makeKeyPair } = await import("../zmq/keys.ts");
     const pair = makeKeyPair();

@@ -1,5 +1,5 @@
 /** Results on stdout, which may be a terminal, a file, or a pipe whose reader is slow or goes at any time. */
-import { isTerminal, stdout } from "../streams.ts";
+import { isTerminal, OutputError, stdout } from "../streams.ts";
 import { ExitError } from "./exit.ts";
 
 const closed = Promise.withResolvers<void>();
@@ -21,9 +21,9 @@ const hasControls = (text: string): boolean => text.search(controls) >= 0;
 export const writeOut = async (text: string): Promise<void> => {
   try {
     await stdout.write(text);
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code !== "EPIPE") throw new ExitError(`cannot write to stdout: ${message}`, 1);
+  } catch (failure) {
+    if (!(failure instanceof OutputError)) throw failure;
+    if (failure.code !== "EPIPE") throw new ExitError(`cannot write to stdout: ${failure.message}`, 1);
     closed.resolve();
   }
 };

@@ -8,7 +8,7 @@
 import { resetNoticeMs, resetTimeoutMs, safeMs } from "../limits.ts";
 import { stderr } from "../streams.ts";
 import { defineCommand } from "./command.ts";
-import { connectionFrom, endpointFrom, engineArgs, timeoutFlag, timeoutFrom, withEngine } from "./engine.ts";
+import { connectionFrom, endpointFrom, engineArgs, waitFlag, waitFrom, withEngine } from "./engine.ts";
 import { interruptible } from "./interrupt.ts";
 import { printResult } from "./output.ts";
 
@@ -18,13 +18,14 @@ const notice =
 
 export const resetCommand = defineCommand({
   meta: { name: "reset", description: "End an emergency stop" },
-  args: { ...engineArgs, timeout: timeoutFlag(resetTimeoutMs) },
+  args: { ...engineArgs, wait: waitFlag(resetTimeoutMs) },
   run: ({ args }) =>
     interruptible(async (signal) => {
-      const waitMs = timeoutFrom(args, resetTimeoutMs);
+      const waitMs = waitFrom(args, resetTimeoutMs);
       const timer = setTimeout(() => stderr.log(`task-engine: ${notice}`), resetNoticeMs);
       try {
-        await withEngine(endpointFrom(args), connectionFrom(args), (engine) => engine.reset({ waitMs, signal }));
+        const endpoint = await endpointFrom(args);
+        await withEngine(endpoint, connectionFrom(args), (engine) => engine.reset({ waitMs, signal }));
       } finally {
         clearTimeout(timer);
       }

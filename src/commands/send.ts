@@ -3,7 +3,7 @@
  *
  * Sends META, and a TASK frame with the arguments. Back comes the result, or an error with its code; before it the task's
  * progress, which is shown on stderr where that is a terminal. Ctrl-C and SIGTERM cancel what was sent, as does the end of the
- * time that `--timeout` sets: nothing goes on that nobody waits for. With `--deadman` it also says KEEPALIVE, so that the job ends
+ * time that `--wait` sets: nothing goes on that nobody waits for. With `--deadman` it also says KEEPALIVE, so that the job ends
  * where this process is killed, hangs, or loses its connection.
  * On stdout: a string as it is, everything else as JSON; with `--json` the whole answer, `{"meta": …, "data": …}`, or
  * `{"error": {"code": …, "message": …}}`. Exits with 0; with 1 when the engine or the task said no or the connection was lost
@@ -13,25 +13,17 @@
 import type { Meta, Trace } from "../client/client.ts";
 import { TaskEngineError } from "../client/errors.ts";
 import type { JobOptions } from "../client/options.ts";
-import {
-  callTimeoutMs,
-  deadmanMsMin,
-  durationMsMax,
-  nameLengthMax,
-  priorityDefault,
-  priorityMax,
-  requestTimeoutMs,
-} from "../limits.ts";
+import { callTimeoutMs, deadmanMsMin, durationMsMax, nameLengthMax, priorityDefault, priorityMax } from "../limits.ts";
 import type { Json } from "../wire/json.ts";
 import { defineCommand } from "./command.ts";
 import {
   callArgs,
+  connectionFrom,
   type EngineFlags,
   endpointFrom,
-  keysFrom,
   numberFrom,
-  timeoutFrom,
   waitForAnswers,
+  waitFrom,
   withEngine,
 } from "./engine.ts";
 import { UsageError } from "./exit.ts";
@@ -61,7 +53,7 @@ export const sendCommand = defineCommand({
       description: `Jobs of the highest go first (default ${priorityDefault})`,
     },
     ttl: { type: "string", valueHint: "ms", description: "Never begin it later than so long after its acceptance" },
-    limit: { type: "string", valueHint: "ms", description: "Stop it when it runs longer" },
+    timeout: { type: "string", valueHint: "ms", description: "Stop it when it runs longer" },
     deadman: {
       type: "string",
       valueHint: "ms",
@@ -78,7 +70,7 @@ export const sendCommand = defineCommand({
     verbose: { type: "boolean", description: "Print the frames that are sent and received, on stderr" },
   },
   run: async ({ args }) => {
-    const endpoint = endpointFrom(args);
+    const endpoint = await endpointFrom(args);
     const [task = "", ...texts] = args._;
     if (args.batch !== undefined && texts.length > 0) {
       throw new UsageError("with --batch the arguments are in the file, and none can follow the task");
@@ -87,8 +79,7 @@ export const sendCommand = defineCommand({
     const kwargs = args.kwargs === undefined ? {} : objectFrom(args.kwargs, "--kwargs");
     const job = jobOptionsFrom(args);
     const options = {
-      ...keysFrom(args),
-      waitMs: Math.min(job.waitMs, requestTimeoutMs),
+      ...connectionFrom(args),
       ...(args.verbose && { trace: await tracer() }),
     };
     await withEngine(endpoint, options, (engine) =>
@@ -119,7 +110,7 @@ export const sendCommand = defineCommand({
 interface JobFlags extends EngineFlags {
   readonly priority?: string | undefined;
   readonly ttl?: string | undefined;
-  readonly limit?: string | undefined;
+  readonly timeout?: string | undefined;
   readonly deadman?: string | undefined;
   readonly latest?: string | undefined;
   readonly preempt?: boolean | undefined;
@@ -127,10 +118,10 @@ interface JobFlags extends EngineFlags {
 
 /** What the flags say of the job; throws UsageError. */
 const jobOptionsFrom = (flags: JobFlags): JobOptions & { waitMs: number } => ({
-  waitMs: timeoutFrom(flags, callTimeoutMs),
+  waitMs: waitFrom(flags, callTimeoutMs),
   ...(flags.priority !== undefined && { priority: numberFrom(flags.priority, "--priority", 0, priorityMax) }),
   ...(flags.ttl !== undefined && { ttlMs: numberFrom(flags.ttl, "--ttl", 1, durationMsMax) }),
-  ...(flags.limit !== undefined && { timeoutMs: numberFrom(flags.limit, "--limit", 1, durationMsMax) }),
+  ...(flags.timeout !== undefined && { timeoutMs: numberFrom(flags.timeout, "--timeout", 1, durationMsMax) }),
   ...(flags.deadman !== undefined && {
     deadmanMs: numberFrom(flags.deadman, "--deadman", deadmanMsMin, durationMsMax),
   }),

@@ -23,7 +23,7 @@ export const statusCommand = defineCommand({
     watch: { type: "boolean", description: "Show it again each second, until Ctrl-C" },
   },
   run: async ({ args }) => {
-    const endpoint = endpointFrom(args);
+    const endpoint = await endpointFrom(args);
     const show = args.json
       ? (status: EngineStatus): Promise<void> => printResult(JSON.stringify(status))
       : (status: EngineStatus): Promise<void> => printBlock(describeStatus(endpoint, status), args.watch === true);

@@ -38,6 +38,8 @@ export const parseArgs = <Args extends ArgsDef>(rawArgs: readonly string[], defi
     const [spelling, inlineValue] = splitFlag(token);
     const flag = flags.get(spelling);
     if (flag === undefined) {
+      const now = renamedFlags[spelling];
+      if (now !== undefined) throw new UsageError(`unknown flag ${spelling}: ${now}`);
       throw new UsageError(`unknown flag ${spelling} (an argument that begins with a dash goes after --)`);
     }
     const before = given[flag.name];
@@ -68,6 +70,12 @@ export const parseArgs = <Args extends ArgsDef>(rawArgs: readonly string[], defi
   }
   // citty's types know no flag that may be given again.
   return { ...given, _: positionals } as unknown as ParsedArgs<Args>;
+};
+
+/** What flags of before are called now. */
+const renamedFlags: Readonly<Record<string, string>> = {
+  "--limit": "it is now --timeout, the time that a job may run",
+  "--timeout": "how long a command waits is --wait",
 };
 
 /** All that was given for a flag that may be given again. */

@@ -16,7 +16,7 @@ export const tasksCommand = defineCommand({
     json: { type: "boolean", description: "Print a JSON list, with how many workers serve each task" },
   },
   run: async ({ args }) => {
-    const tasks = await withEngine(endpointFrom(args), connectionFrom(args), (engine) => engine.tasks());
+    const tasks = await withEngine(await endpointFrom(args), connectionFrom(args), (engine) => engine.tasks());
     if (args.json) await printResult(JSON.stringify(tasks));
     // A name that somebody's worker has thought of must not look like two.
     else for (const { name } of tasks) await printResult(printable(name));

@@ -7,7 +7,7 @@
  * as long as its process lives. A client takes it for the port's if it is of the same user, or of its own.
  */
 import { isLoopback } from "../exposure.ts";
-import { endlessBytesMin, envelopeFramesMax, localRequestorsMax, messageFramesMax } from "../limits.ts";
+import { endlessBytesMin, envelopeFramesMax, localRequestorsMax, messageFramesMax, partingMs } from "../limits.ts";
 import type { LocalConnection } from "../local/connection.ts";
 import { localName } from "../local/name.ts";
 import { LocalPort } from "../local/port.ts";
@@ -39,7 +39,7 @@ export class Frontend {
   /** Takes the address. Throws ZmqError where it cannot be had. */
   bind(host: string, port: number): void {
     this.#socket.bind(`tcp://${host}:${port}`);
-    this.#gate.guard(this.#socket);
+    this.#gate.guard(this.#socket, partingMs);
     this.#localName = this.#gate.hasKeys || !isLoopback(host) ? null : localName(host, port);
   }
 

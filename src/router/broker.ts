@@ -106,11 +106,6 @@ export class Broker {
     return [...new Set([...running.map(({ name }) => name), ...this.#jobs.endings.safings.tasks])];
   }
 
-  /** Processes that the supervisor's death kills, by the workers' own word. */
-  get supervisedPids(): readonly number[] {
-    return [...this.#workers].filter(({ ready }) => ready.supervised === true).map(({ ready }) => ready.pid);
-  }
-
   /** A message came to nothing outside the broker. Says how often that was so. */
   drop(reason: DropReason): number {
     return this.#statistics.drop(reason);
@@ -273,7 +268,10 @@ export class Broker {
     for (const job of jobs) {
       const user = job.request?.user ?? null;
       const refusal = access.refusalSince(before, user, rightOf[job.kind], job.name);
-      if (refusal !== null) effects.push(...this.#jobs.stop(job, { code: "UNAUTHORIZED", message: refusal }, now));
+      if (refusal === null) continue;
+      effects.push(...this.#jobs.stop(job, { code: "UNAUTHORIZED", message: refusal }, now));
+      // The connection of its requestor is about to be cut.
+      effects.push(...this.#jobs.endings.answerEarly(job, now));
     }
     return [...effects, ...this.#endOrphans(now)];
   }

@@ -73,6 +73,15 @@ export class Endings {
     return this.end(job, null, now);
   }
 
+  /** Answers a job that was told to end and has not yet. What comes of it later reaches nobody. */
+  answerEarly(job: Job, now: number): Effect[] {
+    const { stop, request } = job;
+    if (job.state === "ended" || stop === null || request === null) return [];
+    const effects = this.requests.settle(job, failure(this.requests.routerId, stop.code, stop.message), now);
+    job.request = null;
+    return effects;
+  }
+
   /** Ends a job that no worker has and that may not begin any more. */
   expire(job: Job, now: number): Effect[] {
     const message = job.tries === 0 ? "it was not started within its ttlMs" : "its ttlMs left no time for another try";

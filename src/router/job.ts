@@ -76,8 +76,8 @@ export interface Job extends Draft {
   readonly acceptedAt: number;
   /** It must not begin after this; Infinity for no limit. */
   readonly expiresAt: number;
-  /** null: nobody waits for an answer (a task's own publication). */
-  readonly request: Request | null;
+  /** null: nobody waits for an answer (a task's own publication), or it was given already. */
+  request: Request | null;
   /** Which part of the batch it is. */
   readonly part: number;
   /** Its place among those of its priority: its id and its acceptance, or those of the job whose place it has taken. */

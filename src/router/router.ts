@@ -7,11 +7,10 @@ import { isLoopback } from "../exposure.ts";
 import { Frontend } from "../frontend/frontend.ts";
 import {
   hasSupervisor,
-  onStopSignal,
+  onStop,
   onSupervisorLost,
   onSupervisorMessage,
   StartError,
-  type TasksFolder,
   tellSupervisor,
 } from "../lifecycle.ts";
 import {
@@ -19,6 +18,7 @@ import {
   drainMessagesMax,
   envelopeFramesMax,
   messageFramesMax,
+  partingMs,
   stallReadMsMax,
   workersMax,
 } from "../limits.ts";
@@ -39,7 +39,7 @@ import { describeBindError } from "../zmq/start.ts";
 import { Alarm } from "./alarm.ts";
 import { Broker, type BrokerEvent } from "./broker.ts";
 import type { Effect } from "./effects.ts";
-import { allGone, makeSafe } from "./guard.ts";
+import { takeOver } from "./guard.ts";
 import type { DropReason } from "./statistics.ts";
 
 export interface RouterOptions {
@@ -49,8 +49,8 @@ export interface RouterOptions {
   readonly backendPort: number;
   /** Path of the socket for the engine's own workers; null where nobody is to join so. */
   readonly workSocket: string | null;
-  /** Who makes the robot safe if the supervisor dies must know how: its task files; and the task of `on-stop`, if there is one. */
-  readonly folder: TasksFolder;
+  /** The folder of task files, or null for the built-in tasks alone; and the task of `on-stop`, if there is one. */
+  readonly tasksDir: string | null;
   readonly hook: string | null;
   /** ms that running jobs may take to let go at an emergency stop. */
   readonly stopGraceMs: number;
@@ -59,7 +59,7 @@ export interface RouterOptions {
 }
 
 /**
- * Runs until SIGTERM. Should its supervisor die, it answers what it has, makes safe what may have been running, and ends the
+ * Runs until it is told to stop. Should its supervisor die, it answers what it has, makes safe what may have been running, and ends the
  * process with code 1. Throws StartError where a port cannot be had.
  */
 export const runRouter = async (options: RouterOptions): Promise<void> => {
@@ -189,10 +189,9 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
 
   const endOrphaned = async (): Promise<void> => {
     warn("[ROUTER-MASTER] The supervisor has died: all that runs or waits is answered, and made safe");
-    const { tasksAtRisk, supervisedPids } = broker;
+    const { tasksAtRisk } = broker;
     turn({ type: "orphaned" });
-    await allGone(supervisedPids);
-    await makeSafe({ folder: options.folder, hook: options.hook, tasks: tasksAtRisk });
+    await takeOver({ tasksDir: options.tasksDir, hook: options.hook, tasks: tasksAtRisk });
   };
 
   say(`Starting [ROUTER] on socket: ${options.host}:${options.port}`);
@@ -203,7 +202,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   );
   say(`${back} Listener online`);
 
-  gate.guard(backend);
+  gate.guard(backend, partingMs);
   gate.onAccess((access) => turn({ type: "access", access }));
 
   const told = Promise.withResolvers<void>();
@@ -231,7 +230,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   tellSupervisor({ type: "online" });
 
   const isOrphaned = await new Promise<boolean>((resolve) => {
-    onStopSignal(() => resolve(false));
+    onStop(() => resolve(false));
     onSupervisorLost(() => resolve(true));
   });
   // The ports stay taken meanwhile, and who asks is answered: nobody else may begin while this ends.

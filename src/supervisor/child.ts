@@ -1,7 +1,9 @@
 /** One child process, from its start to its end: what it says of itself, what it is told, how it ended. */
 import { type Channel, withChannel } from "../channel.ts";
+import { endDescendantsOf, kill, mark } from "../descendants.ts";
 import { type ChildMessage, type SupervisorMessage, supervisorVariable } from "../lifecycle.ts";
 import { lastWordsMs, scanOutputBytesMax } from "../limits.ts";
+import { warn } from "../log.ts";
 import { isErrand, type Role } from "./roles.ts";
 import { late, within } from "./within.ts";
 
@@ -9,13 +11,15 @@ export interface ChildOptions {
   readonly role: Role;
   readonly command: readonly string[];
   readonly environment: Record<string, string>;
+  /** The engine's number, by which its descendants are found. */
+  readonly engine: bigint;
   /** An open file that it finds as the descriptor after its channel's. */
   readonly record: number | null;
   /** What the router asks its supervisor to do. */
   readonly onWish: (wish: Wish, router: Child) => void;
   /** ms until a child that has not said that it is online is killed; an errand, that has not ended. */
   readonly onlineMs: number;
-  /** ms from SIGTERM to SIGKILL, and from SIGKILL until it is given up as one that cannot be killed. */
+  /** ms from the word that it stop to SIGKILL, and from SIGKILL until it is given up as one that cannot be killed. */
   readonly terminateMs: number;
   readonly killMs: number;
 }
@@ -48,7 +52,7 @@ export class Child {
   readonly online: Promise<void>;
   /** Resolves when the router has nothing left to do. */
   readonly drained: Promise<void>;
-  /** Resolves when it is gone and all it has said is heard. Never rejects. */
+  /** Resolves when it is gone with all that it has started, and all it has said is heard. Never rejects. */
   readonly ended: Promise<Ending>;
 
   readonly #process: Process;
@@ -86,17 +90,22 @@ export class Child {
             theirs,
             ...(options.record === null ? [] : [options.record]),
           ],
+          // A session of its own: what a terminal or a stranger tells the supervisor's process group is for the supervisor alone.
+          detached: true,
           maxBuffer: scanOutputBytesMax,
         }),
     );
     this.#channel = channel;
     this.#process = started;
     this.pid = this.#process.pid;
+    if (!mark(this.pid, options.engine)) {
+      warn(`Process [${this.pid}]: what it starts may outlive it, since the system refuses to set RLIMIT_LOCKS`);
+    }
     this.online = this.#online.promise;
     this.drained = this.#drained.promise;
     this.#onlineTimer = setTimeout(() => {
       this.#isLate = true;
-      this.kill("SIGKILL");
+      this.kill();
     }, options.onlineMs);
     this.ended = this.#waitForEnd();
   }
@@ -137,8 +146,9 @@ export class Child {
     this.#stills.delete(halt);
   }
 
-  kill(signal: "SIGTERM" | "SIGKILL"): void {
-    this.#process.kill(signal);
+  /** Kills it, and at the same stroke what it has started and has not left its session. */
+  kill(): void {
+    if (!this.hasEnded) kill(-this.pid);
   }
 
   /** From now on its end is wanted, however it comes, and is no death. `why` follows the word `for`. */
@@ -151,9 +161,9 @@ export class Child {
    * @param graceMs what it has to finish first may take as long
    */
   async terminate(graceMs = 0): Promise<boolean> {
-    this.kill("SIGTERM");
+    this.send({ type: "stop" });
     if ((await within(this.ended, graceMs + this.#options.terminateMs)) !== late) return true;
-    this.kill("SIGKILL");
+    this.kill();
     return (await within(this.ended, this.#options.killMs)) !== late;
   }
 
@@ -178,6 +188,8 @@ export class Child {
   async #waitForEnd(): Promise<Ending> {
     await this.#process.exited;
     clearTimeout(this.#onlineTimer);
+    // Before anybody hears of its end, and frees or makes safe what they may still be driving.
+    await endDescendantsOf(this.pid, this.#options.engine);
     // Its last words may still be in the channel, and they say more than its exit code.
     await within(this.#channel.ended, lastWordsMs);
     const { exitCode, signalCode: signal } = this.#process;
@@ -200,7 +212,7 @@ export class Child {
 /** What is said of its end when the engine stops. */
 export const farewell = ({ pid, role }: Child, { exitCode, signal, words }: Ending): string => {
   if (signal === "SIGKILL") return `Killed process [${pid}]: ${role.kind}`;
-  // A child that has not set up its handlers yet ends by the signal itself.
-  const isClean = exitCode === 0 || signal === "SIGTERM" || signal === "SIGINT" || signal === "SIGHUP";
-  return isClean ? `Successfully terminated process [${pid}]: ${role.kind}` : `Process [${pid}]: ${role.kind} ${words}`;
+  return exitCode === 0
+    ? `Successfully terminated process [${pid}]: ${role.kind}`
+    : `Process [${pid}]: ${role.kind} ${words}`;
 };

@@ -1,4 +1,5 @@
 /** The processes that there are at present, each from its start until it is gone. */
+import { endEngine, engineNumber } from "../descendants.ts";
 import * as limits from "../limits.ts";
 import { warn } from "../log.ts";
 import { Child, type Ending, type Wish } from "./child.ts";
@@ -6,13 +7,14 @@ import { childEnvironment } from "./environment.ts";
 import type { SupervisorOptions } from "./options.ts";
 import { ownCommand, type Role } from "./roles.ts";
 
-type Options = Pick<SupervisorOptions, "env" | "commandOf" | "onlineMs" | "terminateMs">;
+type Options = Pick<SupervisorOptions, "env" | "commandOf" | "onlineMs" | "terminateMs" | "safety">;
 
 export class Children implements Iterable<Child> {
   readonly #options: Options;
   readonly #onWish: (wish: Wish, router: Child) => void;
   readonly #all = new Set<Child>();
   #isOver = false;
+  #engine: bigint | null = null;
 
   /** @param onWish what the router wishes */
   constructor(options: Options, onWish: (wish: Wish, router: Child) => void) {
@@ -44,6 +46,7 @@ export class Children implements Iterable<Child> {
       const child = new Child({
         role,
         command: commandOf(role),
+        engine: this.#number,
         environment: childEnvironment(process.env, role.takesEnv ? env : {}),
         record,
         onWish: this.#onWish,
@@ -80,6 +83,19 @@ export class Children implements Iterable<Child> {
   /** Kills them, and starts none any more. */
   killAll(): void {
     this.#isOver = true;
-    for (const child of this.#all) child.kill("SIGKILL");
+    for (const child of this.#all) child.kill();
+  }
+
+  /**
+   * Kills all that bears the engine's mark: what the engine before has left, or, at the end, this one. To be called while its state
+   * folder is this engine's.
+   */
+  endAll(): Promise<void> {
+    return endEngine(this.#number);
+  }
+
+  get #number(): bigint {
+    this.#engine ??= engineNumber(this.#options.safety.folder);
+    return this.#engine;
   }
 }

@@ -20,7 +20,7 @@ export const haltAll = async (workers: readonly Child[], order: HaltOrder, grace
 export const killWorker = async (worker: Child, why: string): Promise<void> => {
   if (!worker.hasEnded) warn(`Process [${worker.pid}]: ${worker.role.kind} is killed: ${why}`);
   worker.dismiss(why);
-  worker.kill("SIGKILL");
+  worker.kill();
   // A process that cannot be killed is reported where it is ended; here it must not hold up the others.
   await within(worker.ended, killMs);
 };

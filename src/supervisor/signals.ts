@@ -1,5 +1,6 @@
 /** The signals that stop the engine, and the one that renews its task workers. */
 import { interruptEchoMs } from "../limits.ts";
+import { warn } from "../log.ts";
 import { fs } from "../node.ts";
 import { isTerminal } from "../streams.ts";
 
@@ -9,9 +10,14 @@ import { isTerminal } from "../streams.ts";
  * SIGHUP is also what the system sends when the terminal goes, and then the engine stops with it, unless it was started by
  * nohup. The two are told apart by /dev/tty: it can be opened as long as the process has a terminal, and no more at the
  * moment that the terminal's own SIGHUP arrives. An engine that never had one (systemd, cron, setsid) always reloads.
+ *
+ * Ctrl-Z does nothing: workers would go on without a supervisor that is stopped, and nobody would end what does not let go.
  */
 export const onSignals = ({ stop, reload }: { stop: () => void; reload: () => void }): void => {
   process.on("SIGTERM", stop);
+  process.on("SIGTSTP", () =>
+    warn("Ctrl-Z is ignored, for what moves must not be left alone; Ctrl-C stops the engine"),
+  );
   onInterrupt(stop);
   const outlivesTerminal = isHangUpIgnored();
   let hadTerminal = hasTerminal();

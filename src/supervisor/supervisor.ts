@@ -1,6 +1,7 @@
 /**
  * Runs the engine's processes: starts them, starts again what dies, stops them all. Whatever happens here, none of them is
- * left behind; and should this process be killed, the kernel kills them (`dieWithSupervisor` in lifecycle.ts).
+ * left behind, nor what a task has started there; and should this process be killed, the kernel kills them (`dieWithSupervisor` in
+ * lifecycle.ts), and the router the rest.
  */
 import type { KnownTask } from "../lifecycle.ts";
 import * as limits from "../limits.ts";
@@ -45,6 +46,7 @@ export class Supervisor {
     const { safety, roles } = this.#options;
     try {
       this.#safety = await Safety.open(safety, this.#children, roles, this.#outcome.promise);
+      await this.#children.endAll();
       await Promise.race([this.#start(this.#safety), this.#outcome.promise]);
       const outcome = await this.#outcome.promise;
       await this.#stopAll(this.#safety);
@@ -55,6 +57,7 @@ export class Supervisor {
       return { type: "failed", reason: failure.message };
     } finally {
       this.#children.killAll();
+      if (this.#safety !== null) await this.#children.endAll();
       await this.#safety?.close();
     }
   }
@@ -133,16 +136,8 @@ export class Supervisor {
     const { scan, hook } = this.#options.roles;
     const child = this.#children.spawn(scan);
     if (typeof child === "string") return child;
-    const [output, ending] = await Promise.all([child.output(), this.#endOf(child)]);
+    const [output, ending] = await Promise.all([child.output(), this.#children.endOf(child)]);
     return readScan(output, ending, hook);
-  }
-
-  async #endOf(child: Child): Promise<Ending> {
-    const ending = await this.#children.endOf(child);
-    // Ctrl-C goes to every process of a terminal, and may reach a child that is just starting before it is heard here.
-    if (ending.signal === "SIGINT" || ending.signal === "SIGHUP")
-      await within(this.#outcome.promise, limits.lastWordsMs);
-    return ending;
   }
 
   /* ── Keep alive ────────────────────────────────────────────────────────────────────────────────────────────────── */
@@ -174,7 +169,7 @@ export class Supervisor {
     child.send({ type: "security", security: this.#options.keyring?.security ?? null });
     safety.brief(child);
     if (role.kind === "router") this.#released = safety.release(child, () => this.#tasks);
-    const ending = await this.#endOf(child);
+    const ending = await this.#children.endOf(child);
     if (role.kind === "router" && !this.#isStopping) safety.routerDied();
     if (role.kind !== "router")
       this.#children.router?.send({ type: "gone", pid: child.pid, begun: record?.read() ?? 0 });
@@ -237,7 +232,6 @@ export class Supervisor {
     if (typeof tasks === "string") return warn(`Task workers stay as they are: ${tasks}`);
 
     for (const line of scanLines(tasks)) say(line);
-    const gone = this.#tasks.map(({ name }) => name).filter((name) => !tasks.some((task) => task.name === name));
     this.#tasks = tasks;
     // Before the workers: a task that is new waits for the first of them from now on. But a router that starts is told first how it stands.
     await this.#released;
@@ -246,7 +240,7 @@ export class Supervisor {
       if (post.role.kind === "task worker") await this.#replace(post);
       if (this.#isStopping) return;
     }
-    say(`[ENGINE] Task workers are replaced${gone.length === 0 ? "" : `; no task any more: ${gone.join(", ")}`}`);
+    say("[ENGINE] Task workers are replaced");
   }
 
   /** Lets a worker finish its job and leave; waits until its successor serves. */

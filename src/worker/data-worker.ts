@@ -1,5 +1,5 @@
 /** The data worker process: the shell of sockets around the topics and their subscribers. */
-import { onStopSignal, StartError, tellSupervisor } from "../lifecycle.ts";
+import { onStop, StartError, tellSupervisor } from "../lifecycle.ts";
 import { say } from "../log.ts";
 import { type Frame, textOf } from "../wire/frame.ts";
 import { encodeData, encodeError } from "../wire/frames.ts";
@@ -19,7 +19,7 @@ export interface DataWorkerOptions {
   readonly verbose: boolean;
 }
 
-/** Runs until SIGTERM. Throws StartError where the port cannot be had. */
+/** Runs until it is told to stop. Throws StartError where the port cannot be had. */
 export const runDataWorker = async (options: DataWorkerOptions): Promise<void> => {
   const tag = `[WORKER-${process.pid}(DATA)]`;
   const address = `${options.host}:${options.port}`;
@@ -71,7 +71,7 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
     onWork,
   });
 
-  await new Promise<void>((resolve) => onStopSignal(resolve));
+  await new Promise<void>((resolve) => onStop(resolve));
   tellSupervisor({ type: "recycle", why: "it was told to end" });
   link.close();
   publisher.close();

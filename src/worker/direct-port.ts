@@ -46,13 +46,19 @@ interface Asked {
   readonly meta: Pick<Meta, "version" | "serial">;
 }
 
+interface Held {
+  readonly user: string | null;
+  /** Takes its outcome, the first that there is; that may come before it has let go. */
+  readonly settle: (outcome: Outcome) => void;
+}
+
 export class DirectPort {
   readonly #options: DirectPortOptions;
   readonly #frontend: Frontend;
   /** Who might do what until now. */
   #access = Access.nobody;
-  /** Jobs that have not ended, and who asked for them. */
-  readonly #held = new Map<Job, string | null>();
+  /** Jobs that have not ended. */
+  readonly #held = new Map<Job, Held>();
   #heldBytes = 0;
   readonly #quick = new QuickTasks();
   /** When answers went out last, on the clock of performance.now(). */
@@ -129,12 +135,16 @@ export class DirectPort {
         done: (outcome) => {
           this.#held.delete(job);
           this.#quick.ran(name, outcome.ms);
-          outcomes[index] = outcome;
-          if (--left === 0) answer();
+          settle(outcome);
           this.#options.ended(outcome.ms);
         },
       };
-      this.#held.set(job, asked.user);
+      const settle = (outcome: Outcome): void => {
+        if (outcomes[index] !== undefined) return;
+        outcomes[index] = outcome;
+        if (--left === 0) answer();
+      };
+      this.#held.set(job, { user: asked.user, settle });
       // There is room by the limits; should they ever differ, its requestor must not wait for nothing.
       if (executor.submit(job) === "full")
         job.done({ ok: false, code: "QUEUE_FULL", message: "the worker's queue is full", ms: 0 });
@@ -151,13 +161,16 @@ export class DirectPort {
     return share;
   }
 
-  /** Who may what has changed: what may not be any more ends. */
+  /** Who may what has changed: what may not be any more ends, and is answered before its requestor's connection is cut. */
   #revoke(access: Access): void {
-    for (const [job, user] of this.#held) {
-      const refusal = access.refusalSince(this.#access, user, "send", job.name);
-      if (refusal !== null) this.#options.executor.stop(job, "UNAUTHORIZED", refusal);
+    for (const [job, { user, settle }] of this.#held) {
+      const message = access.refusalSince(this.#access, user, "send", job.name);
+      if (message === null) continue;
+      this.#options.executor.stop(job, "UNAUTHORIZED", message);
+      settle({ ok: false, code: "UNAUTHORIZED", message, ms: 0 });
     }
     this.#access = access;
+    this.#frontend.flush();
   }
 
   /** What cannot be kept here is not promised: only the router can have a worker killed, and only it sees all workers. */

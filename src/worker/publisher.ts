@@ -66,7 +66,8 @@ export class Publisher {
   /** Throws ZmqError where the port cannot be had. */
   bind(endpoint: string): void {
     this.#socket.bind(endpoint);
-    this.#gate.guard(this.#socket);
+    // Nobody waits for an answer there.
+    this.#gate.guard(this.#socket, 0);
     this.#socket.onReadable(() => this.#drain());
   }
 

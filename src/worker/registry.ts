@@ -2,14 +2,15 @@
  * The registry of trusted functions: the built-in tasks and those of the tasks folder, found once, at start. Nothing that
  * arrives later, in whatever message, becomes an import, a path or code.
  */
-import { lstatSync, readdirSync, statSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { StartError } from "../lifecycle.ts";
 import { nameLengthMax, taskLoadMs, workerTasksMax } from "../limits.ts";
 import { builtInModules } from "../tasks/index.ts";
 import { shorten, taskName } from "../wire/frames.ts";
 import { trustWithImports } from "./imports.ts";
 import { type Definition, parseDefinition } from "./policy.ts";
+import { outliveOutput } from "./stray.ts";
 import type { RegisteredTask, Registry, TaskFunction } from "./task.ts";
 import { isA, thrownMessage } from "./thrown.ts";
 import { trustedRealPath } from "./trust.ts";
@@ -31,6 +32,7 @@ export const loadRegistry = async (
   const registry = new Map<string, RegisteredTask>();
   for (const [file, module] of Object.entries(builtInModules)) addTasks(registry, module, `built-in ${file}`);
   if (tasksDir === null) return registry;
+  outliveOutput();
   const trusted = new Set<string>();
   for (const file of taskFiles(tasksDir)) {
     try {
@@ -50,8 +52,6 @@ export const loadRegistry = async (
 /** The paths of the task files, sorted, so that every worker loads them in one order. */
 const taskFiles = (tasksDir: string): string[] => {
   const folder = trustedRealPath(tasksDir);
-  // Who can replace a link to the folder can replace the folder.
-  if (lstatSync(tasksDir).isSymbolicLink()) trustedRealPath(dirname(tasksDir));
   if (!statSync(folder).isDirectory())
     throw new StartError(`${tasksDir} is not a folder; --tasks takes a folder of task files`);
   return readdirSync(folder)

@@ -23,10 +23,15 @@ import type { SocketOptions } from "./options.ts";
 import type { Socket } from "./socket.ts";
 import { startZap } from "./zap.ts";
 
+interface Guarded {
+  readonly connections: Connections;
+  readonly partingMs: number;
+}
+
 export class Gate implements Disposable {
   readonly #security: Security | null;
   readonly #zap: Disposable | null;
-  readonly #connections = new Map<Socket, Connections>();
+  readonly #guarded = new Map<Socket, Guarded>();
   #access: Access;
   #looks: Pulse | null = null;
   #soon: Timer | undefined;
@@ -103,22 +108,28 @@ export class Gate implements Disposable {
     return this.#security === null ? null : engineUser;
   }
 
-  /** Puts a socket that is bound under guard: revoked keys lose their connections to it, and so does who never ends a message. */
-  guard(socket: Socket): void {
+  /**
+   * Puts a socket that is bound under guard: revoked keys lose their connections to it, and so does who never ends a message.
+   * @param partingMs ms that a connection whose key is revoked stands on, for the answers that say so; 0 for a socket that owes none
+   */
+  guard(socket: Socket, partingMs: number): void {
     socket.askForPeers();
-    this.#connections.set(socket, new Connections());
+    this.#guarded.set(socket, { connections: new Connections(), partingMs });
     this.#looks ??= new Pulse(beatIntervalMs, () => this.#cutEndless());
   }
 
   /** The name of whoever sent the message that the socket has received last; null in an engine without keys. */
   userOf(socket: Socket): string | null {
     const peer = socket.lastPeer;
-    this.#connections.get(socket)?.note(peer);
+    this.#guarded.get(socket)?.connections.note(peer);
     if (this.#security === null) return null;
     return (peer.user === null ? null : this.#access.nameOf(peer.user)) ?? formerUser;
   }
 
-  /** Takes another text of authorized clients. Who has lost a right by it loses every connection, at once. */
+  /**
+   * Takes another text of authorized clients, by which every message is judged from now on. Who has lost a right by it loses every
+   * connection as well, once the answers that say so can have left.
+   */
   admit(text: string): void {
     const before = this.#access;
     this.#access = this.#read(text);
@@ -127,9 +138,12 @@ export class Gate implements Disposable {
     if (revoked.size === 0) return;
     const mayStay = (key: string): boolean => {
       const name = before.nameOf(key);
-      return name !== null && !revoked.has(name);
+      return name === null ? this.#access.nameOf(key) !== null : !revoked.has(name);
     };
-    for (const [port, connections] of this.#ports()) connections.cut(port, mayStay);
+    for (const [port, { connections, partingMs }] of this.#ports()) {
+      if (partingMs === 0) connections.cut(port, mayStay);
+      else setTimeout(() => connections.cut(port, mayStay), partingMs).unref();
+    }
   }
 
   /** Nobody comes in any more, who is in stays. */
@@ -141,15 +155,15 @@ export class Gate implements Disposable {
 
   /** Along with the beats: a robot that idles is not to be woken for it. */
   #cutEndless(): void {
-    const suspects = [...this.#ports()].filter(([port, connections]) => connections.cutEndless(port));
+    const suspects = [...this.#ports()].filter(([port, { connections }]) => connections.cutEndless(port));
     clearTimeout(this.#soon);
     if (suspects.length > 0) this.#soon = setTimeout(() => this.#cutEndless(), connectionLookMs).unref();
   }
 
-  *#ports(): Generator<[number, Connections], void, undefined> {
-    for (const [socket, connections] of this.#connections) {
-      if (socket.closed) this.#connections.delete(socket);
-      else yield [Number(/\d+$/.exec(socket.lastEndpoint)?.[0]), connections];
+  *#ports(): Generator<[number, Guarded], void, undefined> {
+    for (const [socket, guarded] of this.#guarded) {
+      if (socket.closed) this.#guarded.delete(socket);
+      else yield [Number(/\d+$/.exec(socket.lastEndpoint)?.[0]), guarded];
     }
   }
 

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, test } from "bun:test";
 import { Access, engineUser, formerUser } from "../../src/access/access.ts";
 import { jobsPerClientMax, strangeWorkersMax } from "../../src/limits.ts";
 import type { Control } from "../../src/wire/requests.ts";
-import { BrokerBench } from "../support/broker-bench.ts";
+import { BrokerBench, nothing } from "../support/broker-bench.ts";
 
 let bench: BrokerBench;
 beforeEach(() => {
@@ -156,13 +156,43 @@ describe("when a right is taken back", () => {
     bench.ask("waits", "drive", {}, "laptop");
     bench.ask("other", "drive", {}, "phone");
     bench.ask("allowed", "count", {}, "laptop");
-    bench.authorize("laptop send:count", "phone send");
-    expect(bench.ends).toEqual(["waits: UNAUTHORIZED"]);
+    bench.authorize("laptop send:count", "phone send", "operator control");
+    // All at once: a connection that is about to be cut carries no answer that comes later.
+    expect(bench.ends).toEqual(["waits: UNAUTHORIZED", "runs: UNAUTHORIZED"]);
     expect(bench.headersOf("w1").at(-1)).toMatchObject({ type: "ABORT", job: 1, code: "UNAUTHORIZED" });
     bench.fail("w1", 1, "CANCELLED");
     bench.done("w1", 3);
     bench.done("w1", 4);
     expect(bench.ends).toEqual(["waits: UNAUTHORIZED", "runs: UNAUTHORIZED", "other: ACK", "allowed: ACK"]);
+    expect(bench.leftovers).toEqual(nothing);
+  });
+
+  test("a job that was told to end before is answered once, by what it was told", () => {
+    bench.authorize("laptop send");
+    bench.ready("w1", ["drive"]);
+    bench.ask("a", "drive", {}, "laptop");
+    bench.cancel("a", "laptop");
+    bench.authorize("operator control");
+    expect(bench.ends).toEqual(["a: CANCELLED"]);
+    bench.say("w1", { type: "PROGRESS", job: 1 }, [Buffer.from('{"data":1,"pack":1}')]);
+    bench.fail("w1", 1, "CANCELLED");
+    expect(bench.answers).toHaveLength(1);
+    expect(bench.leftovers).toEqual(nothing);
+  });
+
+  test("of a batch each part that is not allowed any more has the error, and the batch is answered once", () => {
+    bench.authorize("laptop send");
+    bench.ready("w1", ["drive", "count"]);
+    bench.batch("a", ["drive", "count", "drive"], {}, "laptop");
+    bench.authorize("laptop send:count");
+    expect(bench.ends).toEqual([]);
+    bench.fail("w1", 1, "CANCELLED");
+    bench.done("w1", 2);
+    expect(bench.answers.at(-1)?.reply).toMatchObject({
+      kind: "batch",
+      parts: [{ error: { code: "UNAUTHORIZED" } }, { data: "result 2" }, { error: { code: "UNAUTHORIZED" } }],
+    });
+    expect(bench.ends).toEqual(["a: ACK"]);
   });
 
   test("a client whose line is gone is told that it is not authorized any more", () => {

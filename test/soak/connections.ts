@@ -134,7 +134,7 @@ test("an engine out of file descriptors serves on, does not spin, and takes othe
     expect(share).toBeLessThan(0.3);
     await p99Of(asker);
   }
-  const answer = await engine.run("send", "count", "2", "3", "--router", engine.endpoint, "--timeout", "20000");
+  const answer = await engine.run("send", "count", "2", "3", "--router", engine.endpoint, "--wait", "20000");
   expect(answer).toMatchObject({ exitCode: 0, stdout: "5\n" });
   expect(engine.childPids).toEqual(pids);
 }, 300_000);

@@ -94,7 +94,7 @@ test.skipIf(cable === null && process.env.CI === undefined)(
     for (const key of ["stranger.key_secret", "none"]) {
       const { exitCode, stdout } = await runAt(
         "laptop",
-        `task-engine send count 2 3 --timeout 1500 --key ${key} ${router}`,
+        `task-engine send count 2 3 --wait 1500 --key ${key} ${router}`,
       );
       expect([exitCode, stdout]).toEqual([3, ""]);
     }

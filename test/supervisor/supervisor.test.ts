@@ -57,7 +57,7 @@ for (const [plan, reason] of [
   [{ router: "fatal" }, "router cannot start: port 1 is taken"],
   [{ first: "crash" }, "task worker ended with exit code 3 before it was online"],
   [{ second: "mute", onlineMs: 2000 }, "data worker was not online after 2000 ms and was killed"],
-  [{ second: "interrupted" }, "data worker ended by SIGINT before it was online"],
+  [{ second: "killed" }, "data worker ended by SIGKILL before it was online"],
 ] as const) {
   test(`a start fails and leaves nothing behind when ${reason}`, async () => {
     await using host = supervise(plan);
@@ -360,7 +360,7 @@ test("a stop does not wait longer than the grace time for jobs that still run", 
 });
 
 for (const first of ["stubborn", "spinning"]) {
-  test(`a ${first} process that does not end on SIGTERM is killed`, async () => {
+  test(`a ${first} process that does not end when it is told to is killed`, async () => {
     await using host = supervise({ first, terminateMs: 300 });
     await host.line(/^Ready$/);
     if (first === "spinning") await host.line(/^task worker spins$/);

@@ -97,7 +97,7 @@ export const closedSuite = (tries: number, settleMs: number): void => {
       const others = `${other.publicKey} phone send\n`;
       using gate = new Gate({ ...security, authorized: security.authorized + others });
       using port = bound(gate.serverOptions);
-      gate.guard(port);
+      gate.guard(port, 0);
       const connect = (options: object): Dealer => {
         const dealer = new Dealer({ ...options, hiccupMessage: "lost", reconnectInterval: 50 });
         dealer.connect(port.lastEndpoint);

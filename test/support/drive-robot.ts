@@ -132,7 +132,7 @@ export class DriveRobot implements AsyncDisposable {
 
   #send(task: string, seconds: string): RunningCommand {
     const env = { PATH: process.env.PATH ?? "", HOME: process.env.HOME ?? homedir() };
-    const args = ["send", task, seconds, "--router", this.#endpoint, "--timeout", "90000"];
+    const args = ["send", task, seconds, "--router", this.#endpoint, "--wait", "90000"];
     return startCommand(args, { env, prefix: this.cable?.at("laptop") ?? [] });
   }
 }

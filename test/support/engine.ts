@@ -18,6 +18,8 @@ export interface EngineOptions {
   readonly workers?: number;
   /** Its state folder, if it is to outlive the engine. */
   readonly state?: string;
+  /** Whether it has a session, and so a process group, of its own. */
+  readonly isGroupLeader?: boolean;
   /** The first of the free ports that it takes, for an engine that comes back where another was. */
   readonly first?: number;
 }
@@ -61,6 +63,7 @@ export class Engine implements AsyncDisposable {
       stdin: "ignore",
       stdout: "pipe",
       stderr: "pipe",
+      detached: options.isGroupLeader === true,
     });
     this.#outputEnded = Promise.all([
       this.#follow(this.#process.stdout, this.lines),

@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { mapBegunRecord } from "../../src/begun.ts";
-import { dieWithSupervisor, onStopSignal, onSupervisorMessage, tellSupervisor } from "../../src/lifecycle.ts";
+import { dieWithSupervisor, onStop, onSupervisorMessage, tellSupervisor } from "../../src/lifecycle.ts";
 
 const [behaviour = "", kind = "", marker = ""] = process.argv.slice(2);
 
@@ -32,7 +32,8 @@ const onMarker = (then: (content: string) => void): void => {
 };
 
 const serve = (): void => {
-  onStopSignal(() => leave("it was told to end"));
+  onStop(() => leave("it was told to end"));
+  if (kind === "task worker") process.once("SIGTERM", () => leave("it was told to end"));
   onSupervisorMessage((message) => {
     process.stdout.write(`${kind} hears ${JSON.stringify(message)}\n`);
     if (message.type === "drain" && behaviour !== "busy") tellSupervisor({ type: "drained" });
@@ -66,7 +67,7 @@ const behaviours: Readonly<Record<string, () => void>> = {
     process.exit(1);
   },
   crash: () => process.exit(3),
-  interrupted: () => process.kill(process.pid, "SIGINT"),
+  killed: () => process.kill(process.pid, "SIGKILL"),
   /** Serves, and dies by itself as soon as the marker is there. */
   flaky: () => {
     serve();
@@ -122,7 +123,7 @@ const behaviours: Readonly<Record<string, () => void>> = {
     serve();
   },
   stubborn: () => {
-    process.on("SIGTERM", () => undefined);
+    onStop(() => undefined);
     stayAlive();
     tellSupervisor({ type: "online" });
   },
@@ -135,7 +136,7 @@ const behaviours: Readonly<Record<string, () => void>> = {
     }, 20);
   },
   "crash at stop": () => {
-    process.on("SIGTERM", () => process.exit(9));
+    onStop(() => process.exit(9));
     stayAlive();
     tellSupervisor({ type: "online" });
   },

@@ -10,13 +10,13 @@ export interface SourceFile {
 /** Each room and the rooms that it may import from, besides itself. What belongs to no folder is a room by its name. */
 const base = [
   "config.ts",
-  "config-file.ts",
   "limits.ts",
   "log.ts",
   "node.ts",
   "streams.ts",
   "pulse.ts",
   "channel.ts",
+  "descendants.ts",
   "lifecycle.ts",
   "begun.ts",
   "certificate.ts",

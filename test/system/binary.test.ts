@@ -70,7 +70,7 @@ test("it obeys no bunfig.toml, .env, tsconfig.json or package.json of the folder
 
 /** Loads libzmq, and ends with 3 because no engine is there. */
 const sendToNobody = (env: Record<string, string>) => {
-  const args = ["send", "count", "--router", `tcp://127.0.0.1:${freePorts(1)}`, "--timeout", "300"];
+  const args = ["send", "count", "--router", `tcp://127.0.0.1:${freePorts(1)}`, "--wait", "300"];
   return runCommand([binary], args, { cwd: workshop, env });
 };
 

@@ -57,8 +57,8 @@ const occupyWorkers = async (name: string) => {
 
 /* ── Limits ──────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
-test("send --limit stops a job that runs longer", async () => {
-  const { exitCode, stderr } = await run("send", "slow", "limited", "--limit", "100");
+test("send --timeout stops a job that runs longer", async () => {
+  const { exitCode, stderr } = await run("send", "slow", "limited", "--timeout", "100");
   expect({ exitCode, stderr }).toEqual({ exitCode: 1, stderr: "task-engine: TIMEOUT: it ran longer than 100 ms\n" });
   await engine.line(/slow: ends limited: TIMEOUT/);
 });
@@ -194,7 +194,7 @@ test("cancel of what does not wait or run ends with 1", async () => {
 });
 
 test("a job is cancelled when send's own time is over", async () => {
-  const { exitCode, stderr } = await run("send", "slow", "overdue", "--timeout", "700");
+  const { exitCode, stderr } = await run("send", "slow", "overdue", "--wait", "700");
   expect(exitCode).toBe(3);
   expect(stderr).toContain("within 700 ms: it was told to cancel the request");
   await engine.line(/slow: ends overdue: CANCELLED/);
@@ -294,7 +294,7 @@ test("Ctrl-C cancels a batch, also while it waits for its next line", async () =
 });
 
 test("a batch ends with 3 at the first part without an answer", async () => {
-  await using send = startCommand(["send", "echo", "--batch", "-", "--timeout", "50"], {
+  await using send = startCommand(["send", "echo", "--batch", "-", "--wait", "50"], {
     env: surroundings(`tcp://127.0.0.1:${freePorts(1)}`),
     stdin: "pipe",
   });

@@ -98,7 +98,7 @@ test("no engine there ends with 3 and asks whether it is running", async () => {
     ["data", "watch"],
     ["bench"],
   ]) {
-    const { exitCode, stdout, stderr } = await run(...verb, "--router", endpoint, "--timeout", "50");
+    const { exitCode, stdout, stderr } = await run(...verb, "--router", endpoint, "--wait", "50");
     expect({ exitCode, stdout }).toEqual({ exitCode: 3, stdout: "" });
     expect(stderr).toBe(
       `task-engine: no answer from ${endpoint} within 50 ms: is the engine running, and does it do without keys?\n`,
@@ -107,7 +107,7 @@ test("no engine there ends with 3 and asks whether it is running", async () => {
 }, 20_000);
 
 test("no answer in time ends with 3 and says what became of the task", async () => {
-  const { exitCode, stderr } = await run("send", "slow", "1500", "--timeout", "300");
+  const { exitCode, stderr } = await run("send", "slow", "1500", "--wait", "300");
   expect(exitCode).toBe(3);
   expect(stderr).toContain("within 300 ms: it was told to cancel the request, but may have been at work on it");
 });

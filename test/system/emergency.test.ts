@@ -206,7 +206,7 @@ test("`reset` says what it waits for, and one that is given up does not end the 
   interrupted.kill("SIGINT");
   killed.kill("SIGKILL");
   expect(await interrupted.exited).toBe(130);
-  expect(await robot.run("reset", "--timeout", "1")).toMatchObject({ exitCode: 3 });
+  expect(await robot.run("reset", "--wait", "1")).toMatchObject({ exitCode: 3 });
   writeFileSync(robot.folder.at("record.go"), "");
   await robot.noted(/^waited/);
   expect((await robot.run("send", "count")).stderr).toContain("smoke");
@@ -233,7 +233,7 @@ test("`estop` stops a robot whose router hangs: every task worker is still or de
   while (engine.lines.filter((line) => line.includes("Routing started")).length < 2) await Bun.sleep(10);
   expect((await robot.run("send", "count")).stderr).toContain("STOPPED");
   expect(await robot.run("reset")).toMatchObject({ exitCode: 0 });
-  expect((await robot.run("send", "count", "1", "2", "--timeout", "30000")).stdout).toBe("3\n");
+  expect((await robot.run("send", "count", "1", "2", "--wait", "30000")).stdout).toBe("3\n");
 });
 
 test("`estop` stops a robot whose router is dead", async () => {
@@ -257,7 +257,7 @@ test("`estop` says which way has not confirmed it, and that nothing has stopped 
   expect(byRouter.stdout).toEndWith(`(confirmed by the router alone; no engine listens at ${path} (ENOENT))\n`);
 
   const port = freePorts(1);
-  const nobody = await estop("--router", `tcp://127.0.0.1:${port}`, "--timeout", "300");
+  const nobody = await estop("--router", `tcp://127.0.0.1:${port}`, "--wait", "300");
   expect(nobody.exitCode).toBe(3);
   expect(nobody.stderr).toMatch(/^task-engine: NOT stopped: [^\n]+\n$/);
   expect(nobody.stderr).toContain(`/none/${port}/stop.sock`);
@@ -288,7 +288,7 @@ test("when the router dies, what it left running is made safe or killed before i
   while (engine.lines.filter((line) => line.includes("Routing started")).length < 2) await Bun.sleep(5);
   expect(isAlive(spinning)).toBe(false);
   await robot.noted(/^motor off for INTERRUPTED$/);
-  expect((await robot.run("send", "count", "1", "2", "--timeout", "30000")).stdout).toBe("3\n");
+  expect((await robot.run("send", "count", "1", "2", "--wait", "30000")).stdout).toBe("3\n");
 });
 
 test("when the supervisor is killed, what runs is answered INTERRUPTED and made safe, and nothing is left", async () => {

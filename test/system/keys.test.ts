@@ -77,7 +77,7 @@ test(
     expect(await outputs("send", "count", "--key", keyFile(home, "stranger.key_secret"), ...router)).toContain(
       "UNAUTHORIZED: client stranger lacks the right send:count",
     );
-    const nobody = await engine.run("send", "count", "--key", "none", "--timeout", "500", ...router);
+    const nobody = await engine.run("send", "count", "--key", "none", "--wait", "500", ...router);
     expect([nobody.exitCode, nobody.stderr]).toEqual([3, expect.stringContaining("does it do without keys?")]);
 
     const files = { serverKey: keyFile(home, "engine.key"), key: keyFile(home, "client.key_secret") };
@@ -211,6 +211,41 @@ test(
     engine.signal("SIGHUP");
     await using again = clientWith("phone");
     expect(await again.call("count", [1, 2])).toBe(3);
+  },
+  limitMs,
+);
+
+test.each([
+  ["whose line is gone", "", "client phone is not authorized any more"],
+  ["who has less rights", "send:count", "client phone lacks the right send:slow"],
+])(
+  "SIGHUP answers UNAUTHORIZED to all that a client %s has in flight, be it that it waits or runs",
+  async (_, rights, message) => {
+    using home = await homeWith({ phone: "send:slow", client: "send control" });
+    await using engine = await startWithKeys(home, "--tasks", home.at("tasks"));
+    const clientWith = (name: string, endpoint: string) =>
+      connect(endpoint, { serverKey: keyFile(home, "engine.key"), key: keyFile(home, `${name}.key_secret`) });
+    await using phone = clientWith("phone", engine.endpoint);
+    await using direct = clientWith("phone", `tcp://127.0.0.1:${engine.ports.worker}`);
+    await using client = clientWith("client", engine.endpoint);
+    expect(await direct.call("slow", [0])).toBe("slept");
+    const calls = [
+      ...Array.from({ length: 51 }, () => phone.call("slow", [60_000])),
+      ...Array.from({ length: 3 }, () => direct.call("slow", [60_000])),
+    ];
+    const outcomes = Promise.all(calls.map(rejection));
+    await until("51 in flight", async () => {
+      const { jobs } = await client.status();
+      return jobs.held === 2 && jobs.waiting === 49;
+    });
+    const [phones = "", clients = ""] = readFileSync(keyFile(home, "authorized"), "utf8").split("\n");
+    const line = rights === "" ? "" : phones.replace("send:slow", rights);
+    writeFileSync(keyFile(home, "authorized"), `${line}\n${clients}\n`);
+    engine.signal("SIGHUP");
+    for (const { code, message: said } of await outcomes) expect([code, said]).toEqual(["UNAUTHORIZED", message]);
+    expect(await client.call("count", [2, 3])).toBe(5);
+    const { jobs } = await client.status();
+    expect(jobs.failed).toEqual({ UNAUTHORIZED: 51 });
   },
   limitMs,
 );

@@ -213,7 +213,7 @@ test("a task that spins does not keep the engine from stopping", async () => {
 test("a second Ctrl-C stops at once, with exit code 130", async () => {
   using folder = tempFolder({ "tasks/slow.ts": slowTask });
   await using engine = await startEngine({ cwd: folder.path, flags: ["--grace-ms", "600000"] });
-  const cut = engine.run("send", "spin", "--timeout", "2000", "--router", engine.endpoint);
+  const cut = engine.run("send", "spin", "--wait", "2000", "--router", engine.endpoint);
   await engine.line(/spin has begun/);
   engine.signal("SIGINT");
   await engine.line(/^Closing application/);
@@ -226,7 +226,7 @@ test("a second Ctrl-C stops at once, with exit code 130", async () => {
 test("when the supervisor is killed, no process of the engine is left", async () => {
   using folder = tempFolder({ "tasks/slow.ts": slowTask });
   await using engine = await startEngine({ cwd: folder.path });
-  const cut = engine.run("send", "spin", "--timeout", "1000", "--router", engine.endpoint);
+  const cut = engine.run("send", "spin", "--wait", "1000", "--router", engine.endpoint);
   await engine.line(/spin has begun/);
   engine.signal("SIGKILL");
   expect(await engine.ended()).toBe("SIGKILL");

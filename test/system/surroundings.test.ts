@@ -55,7 +55,7 @@ const newFolder = (name: string): string => {
 
 /** Loads libzmq, and ends with 3 because no engine is there. With another library it would not get as far. */
 const sendToNobody = (temporary: string) => {
-  const args = ["send", "count", "--router", `tcp://127.0.0.1:${freePorts(1)}`, "--timeout", "300"];
+  const args = ["send", "count", "--router", `tcp://127.0.0.1:${freePorts(1)}`, "--wait", "300"];
   return runCommand([binary], args, { cwd: workshop, env: { TMPDIR: temporary } });
 };
 

@@ -96,6 +96,10 @@ test("what runs there ends when the right to it is taken back, and what waits ne
   // It is the same name, and another's key.
   port.gate.admit(lineOf(phone, "laptop", "send"));
   expect(port.begun).toEqual(["drive"]);
+  const replies = [await mine.reply(), await mine.reply()];
+  expect(replies.map(({ meta }) => meta.serial).sort()).toEqual(["runs", "waits"]);
+  const unauthorized = { code: "UNAUTHORIZED", message: "client laptop lacks the right send:drive" };
+  for (const { data } of replies) expect(data).toEqual(unauthorized);
 });
 
 test("one client cannot fill the port for the others, and has room again once it is answered", async () => {

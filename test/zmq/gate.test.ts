@@ -16,7 +16,7 @@ test("who has connected anew, under the descriptor of its last connection, stays
   using gate = new Gate({ ...security, authorized: security.authorized + phoneLine });
   using port = new Router(gate.serverOptions);
   port.bind("tcp://127.0.0.1:*");
-  gate.guard(port);
+  gate.guard(port, 0);
   const sayHello = async (dealer: Dealer): Promise<number> => {
     dealer.connect(port.lastEndpoint);
     dealer.trySend(["", "hello"]);
@@ -67,7 +67,7 @@ test("who sends a message that never ends is cut off, and who sends many long on
   using gate = new Gate(null);
   using port = new Router({ maxMessageSize: frameBytesHardMax });
   port.bind("tcp://127.0.0.1:*");
-  gate.guard(port);
+  gate.guard(port, 0);
   let messages = 0;
   port.onReadable(() => {
     while (port.tryReceive() !== null) messages++;
