@@ -2,15 +2,14 @@
  * The settings of `serve`, each from the first place that has it: flag, environment, configuration file, default. All
  * mistakes are found at once, and each is named with the place it stands in.
  */
-import { type Stats, statSync } from "node:fs";
 import { isIPv4 } from "node:net";
 import { dirname, resolve } from "node:path";
 import * as v from "valibot";
+import { type ConfigFile, configFileDefault, readConfigFile } from "./config-file.ts";
 import { exposureMistakes, portMistakes } from "./exposure.ts";
-import { stateFolder, tasksFolder } from "./folders.ts";
+import { stateFolder, tasksDefault, tasksFolder } from "./folders.ts";
 import * as limits from "./limits.ts";
 import { noHome } from "./node.ts";
-import { OpenedFile } from "./opened.ts";
 
 /* ── The settings ────────────────────────────────────────────────────────────────────────────────────────────────── */
 
@@ -86,10 +85,11 @@ type Name = keyof Rows;
 type Settings = { readonly [N in Name]: v.InferOutput<Rows[N]["schema"]> | Rows[N]["fallback"] };
 
 /**
- * Valid settings. `host` is an IPv4 address; `tasks` an absolute real path, or null for the built-in tasks alone; `state` is an
- * absolute path; `key` and `authorized` are absolute paths, or both null.
+ * Valid settings. `host` is an IPv4 address; `tasks` an absolute path, or null where there is no folder of task files yet, which is looked
+ * for at `tasksIfAny` then, at each start of a process that loads it; `state` is an absolute path; `key` and `authorized` are absolute paths, or both null.
  */
 export interface Config extends Settings {
+  readonly tasksIfAny: string | null;
   readonly state: string;
   /** Variables of the file's table `[env]`, for the workers. */
   readonly env: Readonly<Record<string, string>>;
@@ -100,8 +100,7 @@ const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${l
 const variable = (name: string): string => `TASK_ENGINE_${kebab(name).replaceAll("-", "_").toUpperCase()}`;
 
 const fileFlag = "config";
-const fileDefault = "task-engine.toml";
-const fileUsage = `TOML file of settings (default: ./${fileDefault} if there is one)`;
+const fileUsage = `TOML file of settings (default: ./${configFileDefault} if there is one)`;
 
 const authorizedDefault = "authorized";
 
@@ -145,16 +144,10 @@ interface Given {
   readonly folder: string;
 }
 
-interface File {
-  readonly table: Readonly<Record<string, unknown>>;
-  readonly path: string;
-  readonly folder: string;
-}
-
 /** Reads, merges and checks all settings. Throws ConfigError. */
 export const loadConfig = async (sources: Sources): Promise<Config> => {
   const mistakes: string[] = [];
-  const file = readFile(sources, mistakes);
+  const file = fileOf(sources, mistakes);
   mistakes.push(...unknownVariables(sources.environment), ...unknownKeys(file));
 
   const given = new Map(names.map((name) => [name, find(name, sources, file)]));
@@ -175,7 +168,8 @@ export const loadConfig = async (sources: Sources): Promise<Config> => {
   const state = resolve(folderOf("state"), stateGiven);
   const beside = key === null ? null : resolve(dirname(key), authorizedDefault);
   const authorized = config.authorized === null ? beside : resolve(folderOf("authorized"), config.authorized);
-  return { ...config, host, tasks, state, key, authorized };
+  const tasksIfAny = tasks === null ? resolve(sources.folder, tasksDefault) : null;
+  return { ...config, host, tasks, tasksIfAny, state, key, authorized };
 };
 
 /**
@@ -184,7 +178,7 @@ export const loadConfig = async (sources: Sources): Promise<Config> => {
  */
 export const givenSettings = <N extends Name>(sources: Sources, wanted: readonly N[]): Partial<Pick<Config, N>> => {
   const mistakes: string[] = [];
-  const file = readFile(sources, mistakes);
+  const file = fileOf(sources, mistakes);
   const settings: Record<string, unknown> = {};
   for (const name of wanted) {
     const given = find(name, sources, file);
@@ -195,31 +189,15 @@ export const givenSettings = <N extends Name>(sources: Sources, wanted: readonly
   return settings as Partial<Pick<Config, N>>;
 };
 
-const readFile = ({ flags, environment, folder }: Sources, mistakes: string[]): File => {
-  const named = flags[fileFlag] ?? (environment[variable(fileFlag)] || undefined);
-  const path = typeof named === "string" ? named : fileDefault;
-  const full = resolve(folder, path);
-  const file = { path, folder: dirname(full), table: {} };
-  try {
-    if (named === undefined && statSync(full, { throwIfNoEntry: false }) === undefined) return file;
-    using opened = new OpenedFile(full);
-    const stat = opened.stats;
-    if (!stat.isFile()) mistakes.push(`${path}: is not a file`);
-    else if (stat.size > limits.configBytesMax) mistakes.push(`${path}: is larger than ${limits.configBytesMax} bytes`);
-    else if (!isOwn(stat)) {
-      mistakes.push(`${path}: another user can write it, and what it says is obeyed; chown it to yourself, chmod go-w`);
-    } else return { ...file, table: Bun.TOML.parse(opened.text()) as Record<string, unknown> };
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    mistakes.push(`${path}: ${code === "ENOENT" ? "there is no such file" : message}`);
-  }
-  return file;
+const fileOf = ({ flags, environment, folder }: Sources, mistakes: string[]): ConfigFile => {
+  const named = flags[fileFlag] ?? (environment[variable(fileFlag)] || null);
+  return readConfigFile(typeof named === "string" ? named : null, folder, mistakes);
 };
 
-/** The engine may be started in a folder of somebody else's. */
-const isOwn = ({ uid, mode }: Stats): boolean => (uid === 0 || uid === process.geteuid?.()) && (mode & 0o022) === 0;
+/** What stands in the file of settings now; null where it cannot be read, or there is none. */
+export const configText = (sources: Sources): string | null => fileOf(sources, []).text;
 
-const find = (name: Name, { flags, environment, folder }: Sources, file: File): Given | undefined => {
+const find = (name: Name, { flags, environment, folder }: Sources, file: ConfigFile): Given | undefined => {
   const flag = flags[kebab(name)];
   if (flag !== undefined) return { place: `--${kebab(name)}`, value: fromText(name, flag), folder };
   const set = environment[variable(name)];
@@ -266,14 +244,14 @@ const unknownVariables = (environment: Sources["environment"]): string[] => {
     .map((name) => `${name}: there is no such setting; see task-engine serve --help`);
 };
 
-const unknownKeys = ({ table, path }: File): string[] => {
+const unknownKeys = ({ table, path }: ConfigFile): string[] => {
   const known = new Set(["env", ...names.map(kebab)]);
   return Object.keys(table)
     .filter((key) => !known.has(key))
     .map((key) => `${path}: ${key}: there is no such setting; see task-engine serve --help`);
 };
 
-const checkEnv = ({ table, path }: File, mistakes: string[]): Record<string, string> => {
+const checkEnv = ({ table, path }: ConfigFile, mistakes: string[]): Record<string, string> => {
   const env: unknown = Object.hasOwn(table, "env") ? table.env : {};
   if (typeof env !== "object" || env === null || Array.isArray(env)) {
     mistakes.push(`${path}: env: must be a table of strings, not ${shown(env)}`);

@@ -1,23 +1,36 @@
 /** The folders that settings name: that of the task files, and that of what the engine must remember when it is off. */
-import { realpathSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { isAbsolute, join, resolve } from "node:path";
 import { homeFolder } from "./node.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
+/** Where task files are looked for if nobody names a folder. */
+export const tasksDefault = "tasks";
+
 /**
- * The real path of the folder of task files; null, and a mistake more if it was named, if there is none.
+ * The absolute path of the folder of task files; null, and a mistake more if it was named, if there is none. A link in it is followed
+ * whenever the folder is read, not here: at a reload it may lead elsewhere.
  * @param named null if nobody named a folder: then there need not be one
  */
 export const tasksFolder = (named: string | null, base: string, place: string, mistakes: string[]): string | null => {
-  const path = resolve(base, named ?? "tasks");
+  const path = resolve(base, named ?? tasksDefault);
   try {
-    if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return realpathSync(path);
+    if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return path;
     if (named !== null) mistakes.push(`${place}: there is no folder ${JSON.stringify(path)}`);
   } catch (error) {
     mistakes.push(`${place}: ${JSON.stringify(path)} cannot be looked at: ${(error as Error).message}`);
   }
   return null;
+};
+
+/** Whether there is a folder; true as well where that cannot be found out: the error is for those who read it. */
+export const isFolder = (path: string): boolean => {
+  try {
+    return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+  } catch {
+    return true;
+  }
 };
 
 /** Of root, and of the service whoever that runs as. */

@@ -202,11 +202,20 @@ export interface SafeReason {
   readonly message: string;
 }
 
-/** The verb that makes hardware safe in a process of its own. @param tasksDir null for the built-in tasks alone */
-export const safeVerb = (tasksDir: string | null): readonly string[] => [
-  "safe",
-  ...(tasksDir === null ? [] : ["--tasks", tasksDir]),
+/** Where a process finds its task files: a folder that must be there, or one that may be. Null for neither. */
+export interface TasksFolder {
+  readonly tasks: string | null;
+  readonly tasksIfAny: string | null;
+}
+
+/** The same as flags of a role. */
+export const tasksFlags = ({ tasks, tasksIfAny }: TasksFolder): readonly string[] => [
+  ...(tasks === null ? [] : ["--tasks", tasks]),
+  ...(tasksIfAny === null ? [] : ["--tasks-if-any", tasksIfAny]),
 ];
+
+/** The verb that makes hardware safe in a process of its own. */
+export const safeVerb = (folder: TasksFolder): readonly string[] => ["safe", ...tasksFlags(folder)];
 
 /**
  * What it makes safe.

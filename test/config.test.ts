@@ -38,7 +38,8 @@ const mistakesOf = async (loading: Promise<unknown>): Promise<readonly string[]>
 };
 
 test("without any settings, the defaults of the design hold", async () => {
-  expect(await load()).toEqual({
+  const folder = folderWith();
+  expect(await loadConfig({ flags: {}, environment: {}, folder })).toEqual({
     host: "127.0.0.1",
     port: 9000,
     backendPort: 9001,
@@ -48,6 +49,7 @@ test("without any settings, the defaults of the design hold", async () => {
     workerJobsMax: null,
     workerMemoryMax: null,
     tasks: null,
+    tasksIfAny: join(folder, "tasks"),
     graceMs: 5000,
     stopGraceMs: 100,
     onStop: null,
@@ -210,13 +212,14 @@ test("relative folders of the file start at the file, others where the program w
   });
 });
 
-test("the tasks folder is an absolute real path, and one that is named must be there", async () => {
+test("the tasks folder is an absolute path whose links are not followed yet, and one that is named must be there", async () => {
   const folder = folderWith();
   mkdirSync(join(folder, "real"));
   symlinkSync("real", join(folder, "link"));
   writeFileSync(join(folder, "file"), "");
   expect(await loadConfig({ flags: { tasks: "link" }, environment: {}, folder })).toMatchObject({
-    tasks: join(folder, "real"),
+    tasks: join(folder, "link"),
+    tasksIfAny: null,
   });
   for (const name of ["none", "file"]) {
     const loading = loadConfig({ flags: { tasks: name }, environment: {}, folder });

@@ -4,6 +4,7 @@
  */
 import type { ArgsDef } from "citty";
 import { isLoopback } from "../exposure.ts";
+import { isFolder } from "../folders.ts";
 import {
   dieWithSupervisor,
   hasSupervisor,
@@ -32,7 +33,10 @@ const workSocket = {
   valueHint: "path",
   description: "Socket to listen on for the engine's own workers",
 } as const;
-const tasks = { type: "string", valueHint: "folder", description: "Folder of task files" } as const;
+const folder = {
+  tasks: { type: "string", valueHint: "folder", description: "Folder of task files" },
+  "tasks-if-any": { type: "string", valueHint: "folder", description: "The same, if there is one" },
+} as const;
 const jobsMax = { type: "string", valueHint: "count", description: "Jobs after which it ends" } as const;
 const memoryMax = { type: "string", valueHint: "MiB", description: "Memory above which it ends" } as const;
 const hook = { type: "string", valueHint: "task", description: "Task that makes the robot safe" } as const;
@@ -51,7 +55,7 @@ export const routerCommand = defineCommand({
     port: portFlag,
     "backend-port": backendPort,
     "work-socket": workSocket,
-    tasks,
+    ...folder,
     run: hook,
     "stop-grace-ms": stopGrace,
     verbose,
@@ -64,12 +68,14 @@ export const routerCommand = defineCommand({
       const {
         host,
         "work-socket": workSocket = null,
-        tasks: tasksDir = null,
+        tasks = null,
+        "tasks-if-any": tasksIfAny = null,
         run: hook = null,
         verbose = false,
       } = args;
       const stopGraceMs = msOf("--stop-grace-ms", args["stop-grace-ms"]);
-      return () => runRouter({ host, port, backendPort, workSocket, tasksDir, hook, stopGraceMs, verbose });
+      return () =>
+        runRouter({ host, port, backendPort, workSocket, folder: { tasks, tasksIfAny }, hook, stopGraceMs, verbose });
     }, outliveSupervisor),
 });
 
@@ -79,7 +85,7 @@ export const taskWorkerCommand = defineCommand({
     host,
     port: portFlag,
     backend,
-    tasks,
+    ...folder,
     "jobs-max": jobsMax,
     "memory-max": memoryMax,
     verbose,
@@ -87,7 +93,7 @@ export const taskWorkerCommand = defineCommand({
   run: ({ args }) =>
     asRole(async () => {
       const { runTaskWorker } = await import("../worker/task-worker.ts");
-      const { host, backend, tasks: tasksDir = null } = args;
+      const { host, backend } = args;
       mustBeSafe(host);
       const port = portOf("--port", args.port);
       const jobsMax = limitOf("--jobs-max", args["jobs-max"]);
@@ -97,7 +103,7 @@ export const taskWorkerCommand = defineCommand({
           host,
           port,
           backend,
-          tasksDir,
+          tasksDir: tasksDirFrom(args),
           supervised: hasSupervisor(),
           jobsMax,
           memoryBytesMax: memoryMax === null ? null : memoryMax * 2 ** 20,
@@ -125,18 +131,18 @@ export const dataWorkerCommand = defineCommand({
 
 export const scanCommand = defineCommand({
   meta: { name: "scan", description: "Print all tasks with their policies as a JSON list; serve runs it first" },
-  args: { tasks } satisfies ArgsDef,
+  args: folder satisfies ArgsDef,
   run: ({ args }) =>
     asRole(async () => {
       const { scanTasks } = await import("../worker/scan.ts");
-      return () => scanTasks(args.tasks ?? null);
+      return () => scanTasks(tasksDirFrom(args));
     }),
 });
 
 export const safeCommand = defineCommand({
   meta: { name: "safe", description: "Bring hardware into its safe state; the engine runs it where no worker can" },
   args: {
-    tasks,
+    ...folder,
     run: { type: "string", valueHint: "task", description: "Task to run as a whole" },
     "on-stop": { type: "string", valueHint: "task...", description: "Task whose onStop to run; may be given again" },
     code: { type: "string", required: true, valueHint: "code", description: "Why, as one of the engine's codes" },
@@ -145,7 +151,8 @@ export const safeCommand = defineCommand({
   run: ({ args }) =>
     asRole(async () => {
       const { makeSafe } = await import("../worker/safe.ts");
-      const { tasks: tasksDir = null, run = null, message } = args;
+      const { run = null, message } = args;
+      const tasksDir = tasksDirFrom(args);
       // Not held against the list: a slip of whoever starts this must not keep anything from being made safe.
       const code = args.code as ErrorCode;
       // A Ctrl-C is for whoever has started this; what it is about must be made safe all the same.
@@ -176,6 +183,15 @@ const asRole = async (load: () => Promise<() => Promise<void>>, live = dieWithSu
   // Not left to the event loop: what a task has left open would keep it turning.
   process.exit(0);
 };
+
+interface FolderFlags {
+  readonly tasks?: string | undefined;
+  readonly "tasks-if-any"?: string | undefined;
+}
+
+/** null for the built-in tasks alone. */
+const tasksDirFrom = ({ tasks, "tasks-if-any": ifAny }: FolderFlags): string | null =>
+  tasks ?? (ifAny !== undefined && isFolder(ifAny) ? ifAny : null);
 
 /** By hand there are no keys: they come from the supervisor, which has asked itself whether it may do without. */
 const mustBeSafe = (host: string): void => {

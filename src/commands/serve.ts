@@ -7,9 +7,10 @@
  * Exit: 0 after a clean stop, 1 if it could not start or go on, 2 for wrong flags, 130 if it was told twice to stop.
  */
 import { CertificateError } from "../certificate.ts";
-import { type Config, ConfigError, configFlags, loadConfig } from "../config.ts";
+import { type Config, ConfigError, configFlags, configText, loadConfig } from "../config.ts";
 import { engineFolder } from "../folders.ts";
 import { stopMsMax } from "../limits.ts";
+import { warn } from "../log.ts";
 import { Keyring } from "../supervisor/keyring.ts";
 import { reachable, rolesOf } from "../supervisor/roles.ts";
 import { onSignals } from "../supervisor/signals.ts";
@@ -22,7 +23,9 @@ export const serveCommand = defineCommand({
   meta: { name: "serve", description: "Run the engine: router, task workers and data workers" },
   args: configFlags,
   run: async ({ args }) => {
-    const config = await loadConfig({ flags: args, environment: process.env, folder: process.cwd() }).catch(explain);
+    const sources = { flags: args, environment: { ...process.env }, folder: process.cwd() };
+    const config = await loadConfig(sources).catch(explain);
+    const settings = configText(sources);
     const address = `tcp://${reachable(config.host)}:${config.port}`;
     const systemd = Notifier.take(process.env, {
       readyStatus: `Serving at ${address}`,
@@ -42,7 +45,12 @@ export const serveCommand = defineCommand({
       keyring: keyringOf(config),
       onState: (state) => systemd?.tell(state),
     });
-    onSignals({ stop: () => supervisor.stop(), reload: () => supervisor.reload() });
+    const reload = (): void => {
+      if (configText(sources) !== settings)
+        warn("[ENGINE] The file of settings has changed: it is read at a start alone; restart the engine for that");
+      supervisor.reload();
+    };
+    onSignals({ stop: () => supervisor.stop(), reload });
     void systemd?.watch(() => supervisor.soundness());
     const outcome = await supervisor.run();
     await systemd?.close();

@@ -4,12 +4,19 @@
  */
 import { withChannel } from "../channel.ts";
 import { endEngine, ownEngineNumber } from "../descendants.ts";
-import { type ChildMessage, ownProgram, safeFlags, safeVerb, supervisorVariable } from "../lifecycle.ts";
+import {
+  type ChildMessage,
+  ownProgram,
+  safeFlags,
+  safeVerb,
+  supervisorVariable,
+  type TasksFolder,
+} from "../lifecycle.ts";
 import { safeMs } from "../limits.ts";
 import { warn } from "../log.ts";
 
 export interface Unsafe {
-  readonly tasksDir: string | null;
+  readonly folder: TasksFolder;
   /** The task of `on-stop`, if there is one. */
   readonly hook: string | null;
   /** Those with an `onStop` of which jobs may have been running. */
@@ -31,9 +38,9 @@ const makeSafe = async (unsafe: Unsafe): Promise<void> => {
   if (failure !== null) warn(`[ROUTER-MASTER] The robot may not be safe: what should have made it so ${failure}`);
 };
 
-const commandOf = ({ tasksDir, hook, tasks }: Unsafe): readonly string[] => [
+const commandOf = ({ folder, hook, tasks }: Unsafe): readonly string[] => [
   ...ownProgram(),
-  ...safeVerb(tasksDir),
+  ...safeVerb(folder),
   ...safeFlags(hook, tasks, { code: "INTERRUPTED", message: "the supervisor has died" }),
 ];
 

@@ -11,6 +11,7 @@ import {
   onSupervisorLost,
   onSupervisorMessage,
   StartError,
+  type TasksFolder,
   tellSupervisor,
 } from "../lifecycle.ts";
 import {
@@ -49,8 +50,8 @@ export interface RouterOptions {
   readonly backendPort: number;
   /** Path of the socket for the engine's own workers; null where nobody is to join so. */
   readonly workSocket: string | null;
-  /** The folder of task files, or null for the built-in tasks alone; and the task of `on-stop`, if there is one. */
-  readonly tasksDir: string | null;
+  /** Who makes the robot safe if the supervisor dies must know how: its task files; and the task of `on-stop`, if there is one. */
+  readonly folder: TasksFolder;
   readonly hook: string | null;
   /** ms that running jobs may take to let go at an emergency stop. */
   readonly stopGraceMs: number;
@@ -191,7 +192,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
     warn("[ROUTER-MASTER] The supervisor has died: all that runs or waits is answered, and made safe");
     const { tasksAtRisk } = broker;
     turn({ type: "orphaned" });
-    await takeOver({ tasksDir: options.tasksDir, hook: options.hook, tasks: tasksAtRisk });
+    await takeOver({ folder: options.folder, hook: options.hook, tasks: tasksAtRisk });
   };
 
   say(`Starting [ROUTER] on socket: ${options.host}:${options.port}`);

@@ -1,7 +1,7 @@
 /** What should run: one process a role, each of them this program with another verb. */
 import type { Config } from "../config.ts";
 import { engineFolder, workSocketPath } from "../folders.ts";
-import { ownProgram, safeVerb } from "../lifecycle.ts";
+import { ownProgram, safeVerb, tasksFlags } from "../lifecycle.ts";
 
 export interface Role {
   /** As printed. */
@@ -29,7 +29,7 @@ export interface Roles {
 export const isErrand = ({ kind }: Role): boolean => kind === "scan" || kind === "safe";
 
 export const rolesOf = (config: Config): Roles => {
-  const tasks = config.tasks === null ? [] : ["--tasks", config.tasks];
+  const tasks = tasksFlags(config);
   const hook = config.onStop?.replace(/^task_/i, "") ?? null;
   const verbose = config.verbose ? ["--verbose"] : [];
   const recycle = [
@@ -73,7 +73,7 @@ export const rolesOf = (config: Config): Roles => {
     workers: Array.from({ length: config.taskWorkers + config.dataWorkers }, (_, index) =>
       worker(index < config.taskWorkers ? "task worker" : "data worker", index),
     ),
-    safe: { kind: "safe", name: "safe", argv: safeVerb(config.tasks), takesEnv: true },
+    safe: { kind: "safe", name: "safe", argv: safeVerb(config), takesEnv: true },
     hook,
   };
 };

@@ -232,6 +232,7 @@ export class Supervisor {
     if (typeof tasks === "string") return warn(`Task workers stay as they are: ${tasks}`);
 
     for (const line of scanLines(tasks)) say(line);
+    const gone = this.#tasks.map(({ name }) => name).filter((name) => !tasks.some((task) => task.name === name));
     this.#tasks = tasks;
     // Before the workers: a task that is new waits for the first of them from now on. But a router that starts is told first how it stands.
     await this.#released;
@@ -240,7 +241,7 @@ export class Supervisor {
       if (post.role.kind === "task worker") await this.#replace(post);
       if (this.#isStopping) return;
     }
-    say("[ENGINE] Task workers are replaced");
+    say(`[ENGINE] Task workers are replaced${gone.length === 0 ? "" : `; no task any more: ${gone.join(", ")}`}`);
   }
 
   /** Lets a worker finish its job and leave; waits until its successor serves. */

@@ -2,8 +2,8 @@
  * The registry of trusted functions: the built-in tasks and those of the tasks folder, found once, at start. Nothing that
  * arrives later, in whatever message, becomes an import, a path or code.
  */
-import { readdirSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { lstatSync, readdirSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { StartError } from "../lifecycle.ts";
 import { nameLengthMax, taskLoadMs, workerTasksMax } from "../limits.ts";
 import { builtInModules } from "../tasks/index.ts";
@@ -52,6 +52,8 @@ export const loadRegistry = async (
 /** The paths of the task files, sorted, so that every worker loads them in one order. */
 const taskFiles = (tasksDir: string): string[] => {
   const folder = trustedRealPath(tasksDir);
+  // Who can replace a link to the folder can replace the folder.
+  if (lstatSync(tasksDir).isSymbolicLink()) trustedRealPath(dirname(tasksDir));
   if (!statSync(folder).isDirectory())
     throw new StartError(`${tasksDir} is not a folder; --tasks takes a folder of task files`);
   return readdirSync(folder)

@@ -10,11 +10,12 @@ const argvOf = async (flags: Readonly<Record<string, string>>): Promise<readonly
 test("each role is told what it needs to know, and workers have ports of their own in a row", async () => {
   const backend = ["--backend", "unix:///state/9000/work.sock"];
   const ports = ["--port", "9000", "--backend-port", "9001", "--work-socket", "/state/9000/work.sock"];
+  const tasks = ["--tasks-if-any", "/tasks"];
   expect(await argvOf({ state: "/state" })).toEqual([
-    ["scan"],
-    ["router", "--host", "127.0.0.1", ...ports, "--stop-grace-ms", "100"],
-    ["task-worker", "--host", "127.0.0.1", "--port", "10000", ...backend],
-    ["task-worker", "--host", "127.0.0.1", "--port", "10001", ...backend],
+    ["scan", ...tasks],
+    ["router", "--host", "127.0.0.1", ...ports, ...tasks, "--stop-grace-ms", "100"],
+    ["task-worker", "--host", "127.0.0.1", "--port", "10000", ...backend, ...tasks],
+    ["task-worker", "--host", "127.0.0.1", "--port", "10001", ...backend, ...tasks],
     ["data-worker", "--host", "127.0.0.1", "--port", "10002", ...backend],
   ]);
 });
@@ -36,6 +37,6 @@ test("the router and a process of its own are told how the robot is made safe", 
 });
 
 test("run from source, a role fetches nothing from the network that a task file imports", async () => {
-  const { scan } = rolesOf(await loadConfig({ flags: {}, environment: {}, folder: "/" }));
-  expect(ownCommand(scan)).toEqual([process.execPath, "--no-install", Bun.main, "scan"]);
+  const { scan } = rolesOf(await loadConfig({ flags: { tasks: "/usr" }, environment: {}, folder: "/" }));
+  expect(ownCommand(scan)).toEqual([process.execPath, "--no-install", Bun.main, "scan", "--tasks", "/usr"]);
 });

@@ -10,6 +10,7 @@ export interface SourceFile {
 /** Each room and the rooms that it may import from, besides itself. What belongs to no folder is a room by its name. */
 const base = [
   "config.ts",
+  "config-file.ts",
   "limits.ts",
   "log.ts",
   "node.ts",

@@ -59,8 +59,8 @@ test("what fails is tried again, in time with success", async () => {
   expect(notes).toEqual(["lift", "lift", "lift"]);
   expect({ errors, exitCode }).toEqual({
     errors: [
-      "The onStop of lift has failed (try 1 of 3): no\\x0abus",
-      "The onStop of lift has failed (try 2 of 3): no\\x0abus",
+      "The onStop of lift has failed (try 1 of 3): no bus",
+      "The onStop of lift has failed (try 2 of 3): no bus",
     ],
     exitCode: 0,
   });

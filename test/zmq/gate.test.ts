@@ -57,7 +57,7 @@ test.each([
     using gate = new Gate(null);
     using port = new Router(gate.routerOptions);
     port.bind("tcp://127.0.0.1:*");
-    gate.guard(port);
+    gate.guard(port, 0);
     await using stranger = await connectMany(Number(port.lastEndpoint.split(":").at(-1)), 1, Uint8Array.from(greeting));
     await until("closed", () => stranger.open === 0, handshakeMs / 2);
   },
