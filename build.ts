@@ -1,6 +1,6 @@
 /**
  * Builds the executables: `bun build.ts [linux-arm64|linux-x64 …]`, all of them if none is named, into `dist/`.
- * Each carries Bun, the program and its own machine's libzmq, and needs nothing but glibc where it runs.
+ * Each carries Bun, the program and its own machine's libzmq, and needs glibc, libstdc++ and libgcc where it runs.
  * Exit codes: 0 built, 1 a build failed, 2 no such target.
  */
 import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, renameSync, rmSync } from "node:fs";

@@ -51,6 +51,11 @@ const main = async (argv: readonly string[]): Promise<void> => {
 /** Says on stderr what went wrong. An error that no command has thought of is our own fault, and comes with its stack. */
 const explain = async (failure: unknown): Promise<ExitCode> => {
   const { error } = await import("./log.ts");
+  const { StartError } = await import("./lifecycle.ts");
+  if (failure instanceof StartError) {
+    error(`task-engine: ${failure.message}`);
+    return 1;
+  }
   if (!(failure instanceof ExitError)) {
     const text = failure instanceof Error ? (failure.stack ?? failure.message) : String(failure);
     error("task-engine: unexpected error, which is a fault of this program:");

@@ -10,5 +10,8 @@ export const libzmq = (): Promise<Libzmq> => {
 
 export const isLibzmqLoaded = (): boolean => loading !== null;
 
+/** Whether it was needed, and could not be loaded. */
+export const isLibzmqUnusable = async (): Promise<boolean> => (await loading?.catch(() => null)) === null;
+
 /** Waits until what closed sockets still have to send is out. It is for the last step before a process ends. */
 export const endLibzmq = async (): Promise<void> => (await loading?.catch(() => null))?.terminateContext();

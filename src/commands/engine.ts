@@ -2,7 +2,7 @@
 import { type Client, type ConnectOptions, connect } from "../client/client.ts";
 import { TaskEngineError } from "../client/errors.ts";
 import { type KeyFiles, keyVariable, serverKeyVariable } from "../client/keys.ts";
-import { endLibzmq, isLibzmqLoaded } from "../client/libzmq.ts";
+import { endLibzmq, isLibzmqLoaded, isLibzmqUnusable } from "../client/libzmq.ts";
 import { callTimeoutMs, requestTimeoutMs } from "../limits.ts";
 import { reactor } from "../zmq/reactor.ts";
 import { ExitError, UsageError } from "./exit.ts";
@@ -94,7 +94,7 @@ export const withEngine = async <Result>(
     return result;
   } catch (error) {
     if (!(error instanceof TaskEngineError)) throw error;
-    if (error.code === "NO_ANSWER") throw new ExitError(error.message, 3);
+    if (error.code === "NO_ANSWER") throw new ExitError(error.message, (await isLibzmqUnusable()) ? 1 : 3);
     throw new ExitError(`${error.code}: ${error.message}`, 1);
   } finally {
     // A cancellation may have been the last thing to be said. One that is answered all, past libzmq, ends with the process.

@@ -134,6 +134,8 @@ export const scanCommand = defineCommand({
   args: folder satisfies ArgsDef,
   run: ({ args }) =>
     asRole(async () => {
+      // What the other roles need is found out before anything of the engine runs, and in a process that keeps none of it.
+      if (hasSupervisor()) await import("../zmq/library.ts");
       const { scanTasks } = await import("../worker/scan.ts");
       return () => scanTasks(tasksDirFrom(args));
     }),
@@ -170,9 +172,8 @@ export const safeCommand = defineCommand({
  * @param live how it lives under its supervisor
  */
 const asRole = async (load: () => Promise<() => Promise<void>>, live = dieWithSupervisor): Promise<void> => {
-  const run = await load();
-  live();
   try {
+    const run = await load().finally(live); // Why it cannot be loaded is told by the same channel.
     await run();
   } catch (failure) {
     if (!(failure instanceof StartError)) throw failure;

@@ -28,6 +28,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { StartError } from "../lifecycle.ts";
 
 const othersBits = 0o077;
 
@@ -141,11 +142,11 @@ const fileInMemory = ({ path }: EmbeddedLibrary): string => {
   const name = Buffer.from("libzmq\0");
   const descriptor = libc.memfd_create(ptr(name), memfdFlags);
   if (descriptor < 0) {
-    throw new Error(
+    throw new StartError(
       "libzmq cannot be unpacked to the temporary folder, nor into memory; set TMPDIR to a usable folder",
     );
   }
   writeFileSync(descriptor, unpack(path));
-  if (libc.fcntl(descriptor, addSeals, allSeals) < 0) throw new Error("libzmq in memory cannot be sealed");
+  if (libc.fcntl(descriptor, addSeals, allSeals) < 0) throw new StartError("libzmq in memory cannot be sealed");
   return pathOf(descriptor);
 };

@@ -4,8 +4,9 @@
  */
 import { dlopen } from "bun:ffi";
 import { addonPath } from "./addon.ts";
+import { notLoaded } from "./needs.ts";
 
-const { symbols: zmq } = dlopen(addonPath, {
+const functions = {
   zmq_ctx_new: { args: [], returns: "ptr" },
   zmq_ctx_set: { args: ["ptr", "int", "int"], returns: "int" },
   zmq_ctx_term: { args: ["ptr"], returns: "int" },
@@ -29,9 +30,17 @@ const { symbols: zmq } = dlopen(addonPath, {
   zmq_z85_encode: { args: ["ptr", "ptr", "usize"], returns: "ptr" },
   zmq_errno: { args: [], returns: "int" },
   zmq_strerror: { args: ["int"], returns: "cstring" },
-});
+} as const;
 
-export { zmq };
+const loaded = () => {
+  try {
+    return dlopen(addonPath, functions);
+  } catch (failure) {
+    throw notLoaded(failure);
+  }
+};
+
+export const { symbols: zmq } = loaded();
 
 /** errno values of Linux that this program tells apart; the same on x64 and arm64. */
 export const errno = {

@@ -1,12 +1,22 @@
 /**
  * The executable in poor surroundings: a user whom the system does not know, no home folder, or one that is none, no temporary folder,
- * no PATH, no stdin, a folder that cannot be read, a disk that cannot be written. `BINARY=path` names one that is there already.
+ * no PATH, no stdin, a disk that cannot be written, a library that is not installed. `BINARY=path` names one that is there already.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { buildExecutable } from "../../build.ts";
+import { addonPath } from "../../src/zmq/addon.ts";
 import { type CommandResult, type Engine, runCommand, startEngine } from "../support/engine.ts";
 import { freePorts } from "../support/ports.ts";
 
@@ -196,5 +206,63 @@ describe("an engine and its verbs work", () => {
     const readOnly =
       'mount --bind "$TASK_ENGINE_STATE" "$TASK_ENGINE_STATE" && mount -o remount,ro,bind / && exec "$@"';
     await expectSum(["unshare", "--mount", "/bin/sh", "-c", readOnly, "sh"], { PATH: process.env.PATH ?? "" }, "/");
+  });
+});
+
+describe("a system that lacks a library is told which package has it", () => {
+  const needs = (library: string, name: string): string =>
+    `this program needs ${library}, which this system lacks; install it: apt install ${name}`;
+
+  /** A root with the executable and what it is linked to, which is the C library alone; and what runs it there. */
+  const bareRoot = (): { root: string; runThere: (...args: string[]) => Promise<CommandResult> } => {
+    const root = join(workshop, "root");
+    const linked =
+      Bun.spawnSync(["ldd", binary])
+        .stdout.toString()
+        .match(/\/\S+(?= \()/g) ?? [];
+    for (const path of linked) {
+      mkdirSync(dirname(join(root, path)), { recursive: true });
+      copyFileSync(path, join(root, path));
+    }
+    for (const folder of ["dev", "proc", "tmp"]) mkdirSync(join(root, folder));
+    copyFileSync(binary, join(root, "task-engine"));
+    chmodSync(join(root, "task-engine"), 0o755);
+    const enter = `mount -t proc proc ${root}/proc && mount --bind /dev ${root}/dev && exec chroot ${root} /task-engine "$@"`;
+    const command = ["unshare", "--mount", "/bin/sh", "-c", enter, "sh"];
+    return { root, runThere: (...args) => runCommand(command, args, { env: { PATH: process.env.PATH ?? "" } }) };
+  };
+
+  asRoot("by each verb that needs it, before anything else of the engine runs", async () => {
+    const { root, runThere } = bareRoot();
+    const message = needs("libstdc++.so.6", "libstdc++6");
+    expect(await runThere("--version")).toMatchObject({ exitCode: 0 });
+    expect(expectOneLine(await runThere("serve", "--port", `${freePorts(1)}`), 1)).toBe(`task-engine: ${message}\n`);
+    expect(expectOneLine(await runThere("keygen", "robot", "--dir", "/tmp"), 1)).toBe(`task-engine: ${message}\n`);
+    const client = ["--router", `tcp://127.0.0.1:${freePorts(1)}`, "--wait", "300"];
+    for (const verb of [["send", "count"], ["status"], ["estop"]]) {
+      expect(expectOneLine(await runThere(...verb, ...client), 1)).toContain(message);
+    }
+    expect(expectOneLine(await runThere("worker", "--router", "tcp://127.0.0.1:9"), 1)).toContain(message);
+    const library =
+      Bun.spawnSync(["ldd", addonPath])
+        .stdout.toString()
+        .match(/\/\S+libstdc\S+/)?.[0] ?? "";
+    copyFileSync(library, join(root, library));
+    expect(expectOneLine(await runThere("keygen", "robot", "--dir", "/tmp"), 1)).toContain(
+      needs("libgcc_s.so.1", "libgcc-s1"),
+    );
+  });
+
+  test("or what else is wrong with it", async () => {
+    const broken = join(workshop, "broken");
+    mkdirSync(broken);
+    writeFileSync(join(broken, "libstdc++.so.6"), "no library at all");
+    const { exitCode, stderr } = await runCommand([binary], ["keygen", "robot", "--dir", workshop], {
+      env: { LD_LIBRARY_PATH: broken },
+    });
+    expect({ exitCode, stderr }).toEqual({
+      exitCode: 1,
+      stderr: `task-engine: libzmq cannot be loaded: ${broken}/libstdc++.so.6: file too short\n`,
+    });
   });
 });
