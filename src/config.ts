@@ -9,6 +9,7 @@ import { type ConfigFile, configFileDefault, readConfigFile } from "./config-fil
 import { exposureMistakes, portMistakes } from "./exposure.ts";
 import { stateFolder, tasksDefault, tasksFolder } from "./folders.ts";
 import * as limits from "./limits.ts";
+import { didYouMean } from "./nearest.ts";
 import { noHome } from "./node.ts";
 
 /* ── The settings ────────────────────────────────────────────────────────────────────────────────────────────────── */
@@ -102,8 +103,6 @@ const variable = (name: string): string => `TASK_ENGINE_${kebab(name).replaceAll
 const fileFlag = "config";
 const fileUsage = `TOML file of settings (default: ./${configFileDefault} if there is one)`;
 
-const authorizedDefault = "authorized";
-
 /** The flags of all settings, and `--config`, in citty's form. citty is told no default, or none would seem ungiven. */
 export const configFlags = Object.fromEntries([
   [fileFlag, { type: "string" as const, valueHint: "file", description: fileUsage }],
@@ -166,7 +165,7 @@ export const loadConfig = async (sources: Sources): Promise<Config> => {
   if (mistakes.length > 0 || stateGiven === null) throw new ConfigError(mistakes);
   const key = config.key === null ? null : resolve(folderOf("key"), config.key);
   const state = resolve(folderOf("state"), stateGiven);
-  const beside = key === null ? null : resolve(dirname(key), authorizedDefault);
+  const beside = key === null ? null : resolve(dirname(key), "authorized");
   const authorized = config.authorized === null ? beside : resolve(folderOf("authorized"), config.authorized);
   const tasksIfAny = tasks === null ? resolve(sources.folder, tasksDefault) : null;
   return { ...config, host, tasks, tasksIfAny, state, key, authorized };
@@ -241,14 +240,14 @@ const unknownVariables = (environment: Sources["environment"]): string[] => {
   const known = new Set([...clientVariables, ...[fileFlag, ...names].map(variable)]);
   return Object.keys(environment)
     .filter((name) => name.startsWith("TASK_ENGINE_") && !known.has(name))
-    .map((name) => `${name}: there is no such setting; see task-engine serve --help`);
+    .map((name) => `${name}: there is no such setting${didYouMean(name, known)}; see task-engine serve --help`);
 };
 
 const unknownKeys = ({ table, path }: ConfigFile): string[] => {
   const known = new Set(["env", ...names.map(kebab)]);
   return Object.keys(table)
     .filter((key) => !known.has(key))
-    .map((key) => `${path}: ${key}: there is no such setting; see task-engine serve --help`);
+    .map((key) => `${path}: ${key}: there is no such setting${didYouMean(key, known)}; see task-engine serve --help`);
 };
 
 const checkEnv = ({ table, path }: ConfigFile, mistakes: string[]): Record<string, string> => {

@@ -37,12 +37,12 @@ const hiddenVerbs: SubCommandsDef = {
 
 const root: CommandDef = {
   meta: { name: "task-engine", version, description: "A light-weight, secure task queue for Raspberry Pi robots" },
-  args: { version: { type: "boolean", description: "Print the version" } },
+  args: { version: { type: "boolean", alias: "v", description: "Print the version" } },
   subCommands: verbs,
 };
 
 const main = async (argv: readonly string[]): Promise<void> => {
-  if (argv.length === 1 && argv[0] === "--version") {
+  if (argv.length === 1 && (argv[0] === "--version" || argv[0] === "-v")) {
     return printResult(version);
   }
   await run(root, hiddenVerbs, argv);

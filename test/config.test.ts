@@ -121,8 +121,8 @@ test("a mistake is named with the place it stands in, and all of them are told a
   const flags = { "grace-ms": "soon", "data-workers": "-1" };
   const environment = { TASK_ENGINE_BACKEND_PORT: "70000", TASK_ENGINE_PROT: "1", TASK_ENGINE_VERBOSE: "yes" };
   expect(await mistakesOf(load(toml, flags, environment))).toEqual([
-    "TASK_ENGINE_PROT: there is no such setting; see task-engine serve --help",
-    "task-engine.toml: hots: there is no such setting; see task-engine serve --help",
+    "TASK_ENGINE_PROT: there is no such setting (did you mean TASK_ENGINE_PORT?); see task-engine serve --help",
+    "task-engine.toml: hots: there is no such setting (did you mean host?); see task-engine serve --help",
     'task-engine.toml: port: must be a whole number from 1 to 65535, not "9000"',
     "TASK_ENGINE_BACKEND_PORT: must be a whole number from 1 to 65535, not 70000",
     "task-engine.toml: task-workers: must be a whole number from 0 to 64, not 1.5",

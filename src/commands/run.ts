@@ -1,5 +1,6 @@
 /** From what was typed to the command that does it: finds the verb in the tree, prints usages, checks strictly, runs. */
 import type { ArgsDef, CommandDef, CommandMeta, SubCommandsDef } from "citty";
+import { didYouMean } from "../nearest.ts";
 import { isTerminal, stderr } from "../streams.ts";
 import { ExitError, UsageError } from "./exit.ts";
 import { writeOut } from "./output.ts";
@@ -16,7 +17,8 @@ const resolve = async <T>(value: T | Promise<T> | (() => T) | (() => Promise<T>)
 export const run = async (root: CommandDef, hiddenVerbs: SubCommandsDef, argv: readonly string[]): Promise<void> => {
   let command = root;
   let path = await nameOf(root);
-  let rest = argv;
+  // `help`, `help send` and `help data put` are what `--help` behind the rest is.
+  let rest = argv[0] === helpVerb ? [...argv.slice(1), "--help"] : argv;
   let verbs = await resolve(root.subCommands);
   try {
     while (verbs !== undefined) {
@@ -52,9 +54,14 @@ const nameOf = async (command: CommandDef): Promise<string> =>
   (await resolve<CommandMeta>(command.meta ?? {})).name ?? "";
 const argsOf = (command: CommandDef): Promise<ArgsDef> => resolve<ArgsDef>(command.args ?? {});
 
+const helpVerb = "help";
+
 const verbNamed = (verb: string, verbs: SubCommandsDef): SubCommandsDef[string] => {
   const found = Object.hasOwn(verbs, verb) ? verbs[verb] : undefined;
-  if (found === undefined) throw new UsageError(`unknown command ${JSON.stringify(verb)}`);
+  if (found === undefined) {
+    const names = [...Object.keys(verbs), helpVerb, "--version"];
+    throw new UsageError(`unknown command ${JSON.stringify(verb)}${didYouMean(verb, names)}`);
+  }
   return found;
 };
 

@@ -10,10 +10,11 @@
  * (`CODE: message` on stderr), 2 for wrong usage, 3 when there is no engine or no answer in time, 130 after Ctrl-C or SIGTERM. `batch.ts` has
  * the rest of `--batch`.
  */
-import type { Meta, Trace } from "../client/client.ts";
+import type { Client, Meta, Trace } from "../client/client.ts";
 import { TaskEngineError } from "../client/errors.ts";
 import type { JobOptions } from "../client/options.ts";
 import { callTimeoutMs, deadmanMsMin, durationMsMax, nameLengthMax, priorityDefault, priorityMax } from "../limits.ts";
+import { didYouMean } from "../nearest.ts";
 import type { Json } from "../wire/json.ts";
 import { defineCommand } from "./command.ts";
 import {
@@ -95,8 +96,9 @@ export const sendCommand = defineCommand({
           const reply = await engine.request(task, list, kwargs, { ...job, signal, onProgress });
           line.clear();
           await printResult(args.json ? JSON.stringify(reply) : plain(reply.data));
-        } catch (error) {
+        } catch (failure) {
           line.clear();
+          const error = await withNearest(failure, engine, task);
           if (args.json && error instanceof TaskEngineError) {
             await printResult(JSON.stringify({ error: { code: error.code, message: error.message } }));
           }
@@ -106,6 +108,18 @@ export const sendCommand = defineCommand({
     );
   },
 });
+
+/** What is said of a task that is not there, with the name of one that is and was probably meant. */
+const withNearest = async (failure: unknown, engine: Client, task: string): Promise<unknown> => {
+  if (!(failure instanceof TaskEngineError) || failure.code !== "UNKNOWN_TASK") return failure;
+  // At a worker's own port nobody can say which there are.
+  const tasks = await engine.tasks().catch(() => []);
+  const hint = didYouMean(
+    task.replace(/^task_/i, ""),
+    tasks.map(({ name }) => name),
+  );
+  return new TaskEngineError(failure.code, `${failure.message}${hint}`);
+};
 
 interface JobFlags extends EngineFlags {
   readonly priority?: string | undefined;

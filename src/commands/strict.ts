@@ -3,6 +3,7 @@
  * flag given twice, a value for a switch, too many or too few arguments. `send count -2 3` needs no `--`.
  */
 import type { ArgDef, ArgsDef, ParsedArgs } from "citty";
+import { didYouMean } from "../nearest.ts";
 import { UsageError } from "./exit.ts";
 
 /**
@@ -40,7 +41,8 @@ export const parseArgs = <Args extends ArgsDef>(rawArgs: readonly string[], defi
     if (flag === undefined) {
       const now = renamedFlags[spelling];
       if (now !== undefined) throw new UsageError(`unknown flag ${spelling}: ${now}`);
-      throw new UsageError(`unknown flag ${spelling} (an argument that begins with a dash goes after --)`);
+      const hint = didYouMean(spelling, flags.keys()) || " (an argument that begins with a dash goes after --)";
+      throw new UsageError(`unknown flag ${spelling}${hint}`);
     }
     const before = given[flag.name];
     const isList = isRepeatable(flag.definition);

@@ -4,8 +4,8 @@ import { fromSource, runCommand } from "../support/engine.ts";
 
 const run = (...args: string[]) => runCommand(fromSource, args, { env: { PATH: process.env.PATH ?? "" } });
 
-test("--version prints the version alone", async () => {
-  expect(await run("--version")).toEqual({ exitCode: 0, stdout: `${version}\n`, stderr: "" });
+test.each(["--version", "-v"])("%s prints the version alone", async (flag) => {
+  expect(await run(flag)).toEqual({ exitCode: 0, stdout: `${version}\n`, stderr: "" });
 });
 
 test("without arguments the usage goes to stderr, and the exit code is 2", async () => {
@@ -82,6 +82,34 @@ test.each([
   expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
   expect(stderr).toStartWith(`task-engine: ${message}`);
   expect(stderr.trimEnd().split("\n")).toHaveLength(1);
+});
+
+test.each([
+  [["help"], "USAGE task-engine [OPTIONS] serve|"],
+  [["-h"], "USAGE task-engine [OPTIONS] serve|"],
+  [["help", "send"], "USAGE task-engine send "],
+  [["help", "data", "put"], "USAGE task-engine data put "],
+  [["send", "count", "-h"], "USAGE task-engine send "],
+  [["data", "--help"], "USAGE task-engine data put|get|watch"],
+])("%p is asked for, so it goes to stdout, with exit code 0", async (args, usage) => {
+  const { exitCode, stdout, stderr } = await run(...args);
+  expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+  expect(stdout).toContain(usage);
+});
+
+test.each([
+  [["sned", "count"], 'unknown command "sned" (did you mean send?); see task-engine --help'],
+  [["stat"], 'unknown command "stat" (did you mean status?)'],
+  [["Serve"], 'unknown command "Serve" (did you mean serve?)'],
+  [["version"], 'unknown command "version" (did you mean --version?)'],
+  [["help", "sned"], 'unknown command "sned" (did you mean send?)'],
+  [["data", "wach"], 'unknown command "wach" (did you mean watch?); see task-engine data --help'],
+  [["send", "count", "--priorty=3"], "unknown flag --priorty (did you mean --priority?)"],
+  [["serve", "--task-wrokers", "3"], "unknown flag --task-wrokers (did you mean --task-workers?)"],
+])("%p names what was probably meant: %s", async (args, message) => {
+  const { exitCode, stdout, stderr } = await run(...args);
+  expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
+  expect(stderr).toStartWith(`task-engine: ${message}`);
 });
 
 test("data without a verb prints its usage on stderr", async () => {

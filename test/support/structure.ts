@@ -14,6 +14,7 @@ const base = [
   "limits.ts",
   "log.ts",
   "node.ts",
+  "nearest.ts",
   "streams.ts",
   "pulse.ts",
   "channel.ts",

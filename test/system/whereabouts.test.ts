@@ -55,6 +55,14 @@ test("settings that cannot be used are named, and who types where the engine is 
   expect((await run(send, {}, mine.path)).stderr).toContain("another user can write it");
 });
 
+test("a task that is not there is answered with the name of one that is and was probably meant", async () => {
+  const { stdout, stderr, exitCode } = await run(["send", "cuont", "2", "3", "--json"]);
+  expect(exitCode).toBe(1);
+  expect(stderr).toMatch(/^task-engine: UNKNOWN_TASK: .*cuont.* \(did you mean count\?\)\n$/);
+  expect(JSON.parse(stdout).error.message).toEndWith(" (did you mean count?)");
+  expect((await run(["send", "fly"])).stderr).not.toContain("did you mean");
+});
+
 test("`connect` without an endpoint goes where TASK_ENGINE_ROUTER says, as the command line does", async () => {
   const before = process.env.TASK_ENGINE_ROUTER;
   try {

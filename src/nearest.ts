@@ -1,0 +1,53 @@
+/** What a person most probably meant who has typed a name that is none. */
+
+/** Letters that may be wrong in a name of so many. */
+const slipsMax = (length: number): number => Math.floor(length / 3);
+
+/** Longer ones are no slip, and would take long to compare. */
+const lengthMax = 64;
+const namesMax = 4096;
+
+/** The name that is nearest to what was given, or that begins with it; null where none is near. */
+export const nearest = (given: string, names: readonly string[]): string | null => {
+  const typed = bare(given);
+  if (typed === "" || typed.length > lengthMax) return null;
+  let best: string | null = null;
+  let fewest = slipsMax(typed.length) + 1;
+  for (const name of names.slice(0, namesMax)) {
+    if (Math.abs(name.length - typed.length) > lengthMax) continue;
+    const slips = slipsBetween(typed, bare(name));
+    if (slips < fewest) [best, fewest] = [name, slips];
+  }
+  return best ?? names.find((name) => typed.length > 1 && bare(name).startsWith(typed)) ?? null;
+};
+
+/** Goes behind a line that says that there is no such name; empty where no other is near. */
+export const didYouMean = (given: string, names: Iterable<string>): string => {
+  const name = nearest(given, [...names]);
+  return name === null ? "" : ` (did you mean ${name}?)`;
+};
+
+/** Dashes and capitals are no difference: `Send`, `--send` and `send`, `task_engine` and `task-engine`. */
+const bare = (name: string): string => name.toLowerCase().replaceAll(/^-+/g, "").replaceAll("_", "-");
+
+/** Letters to be put in, left out or replaced, and neighbours to be swapped (the distance by optimal string alignment). */
+const slipsBetween = (a: string, b: string): number => {
+  let before: number[] = [];
+  let above = Array.from({ length: b.length + 1 }, (_, column) => column);
+  for (let row = 1; row <= a.length; row++) {
+    const current = [row];
+    for (let column = 1; column <= b.length; column++) {
+      const isSame = a[row - 1] === b[column - 1];
+      let slips = Math.min(
+        (above[column] ?? 0) + 1,
+        (current[column - 1] ?? 0) + 1,
+        (above[column - 1] ?? 0) + Number(!isSame),
+      );
+      const isSwapped = row > 1 && column > 1 && a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1];
+      if (isSwapped) slips = Math.min(slips, (before[column - 2] ?? 0) + 1);
+      current.push(slips);
+    }
+    [before, above] = [above, current];
+  }
+  return above[b.length] ?? 0;
+};
