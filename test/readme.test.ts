@@ -5,8 +5,10 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { connect } from "task-engine";
 import { type Engine, fromSource, runCommand, startEngine } from "./support/engine.ts";
 import { freePorts } from "./support/ports.ts";
+import { rejection } from "./support/rejection.ts";
 import { tempFolder } from "./support/temp-folder.ts";
 
 setDefaultTimeout(120_000); // emulation is slow
@@ -85,6 +87,26 @@ test("each command that the README shows prints what is shown", async () => {
     expect(`${command}: ${timeless(stdout + stderr)}`).toBe(`${command}: ${timeless(output)}`);
     expect(exitCode).toBe(output.startsWith("task-engine: ") ? 1 : 0);
   }
+});
+
+test("the README's own tasks refuse what they cannot mean, and move nothing", async () => {
+  await using client = connect(engine.endpoint);
+  const wrong: readonly [task: string, args: unknown[], kwargs?: object][] = [
+    ...[[], [1], [1, "x"], [1, null], ["x", 0.1], [1, -1], [9, 0.1], [1, 1e9], [1, 0.1, 2]].map(
+      (args): [string, unknown[]] => ["forward", args],
+    ),
+    ["forward", [1, 0.1], { speed: 9 }],
+    ...[[], ["far"], [-1], [1, 2]].map((args): [string, unknown[]] => ["drive", args]),
+    ["turn", [10, 20]],
+  ];
+  writeFileSync(folder.at("tasks/motor"), "0");
+  for (const [task, args, kwargs = {}] of wrong) {
+    const error = await rejection(client.call(task, args, kwargs));
+    expect(error, `${task} ${args}`).toMatchObject({ code: "BAD_ARGS" });
+  }
+  const wave = await rejection(client.call("wave", ["x"]));
+  expect(wave).toMatchObject({ code: "TASK_ERROR", message: "how often must be a number" });
+  expect(readFileSync(folder.at("tasks/motor"), "utf8")).toBe("0");
 });
 
 test("the start that the README shows has the lines of a real one", async () => {

@@ -7,6 +7,7 @@ export const task_drive: TaskDefinition<[seconds: number, speed?: number]> = {
   resources: ["motors"], // of all tasks that name them, one job at a time
   deadmanMs: 300, // ends as DEADMAN once its requestor was quiet for so long, or is gone
   run: async ([seconds, speed = 1], _kwargs, { signal }) => {
+    if (!Number.isFinite(seconds)) throw new TypeError("how many seconds must be a number");
     const endMs = performance.now() + seconds * 1000;
     while (performance.now() < endMs) {
       signal.throwIfAborted();
