@@ -101,7 +101,11 @@ export const readOwn = (path: string, kind: "secret" | "public", bytesMax: numbe
   if ((mode & 0o022) !== 0) {
     throw new CertificateError(`${path} can be written by others (mode ${permissions}); chmod go-w ${path}`);
   }
-  return file.text();
+  try {
+    return file.text();
+  } catch (error) {
+    throw new CertificateError(`${path} cannot be read: ${error instanceof Error ? error.message : error}`);
+  }
 };
 
 const opened = (path: string): OpenedFile => {

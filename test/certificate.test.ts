@@ -70,6 +70,8 @@ test("what is no file of keys is refused in one line", () => {
   chmodSync(folder.at("robot.key"), 0o600);
   expect(() => readKeyPair(folder.at("robot.key"))).toThrow("has no secret-key of 40 characters");
   expect(() => readOwn(folder.at("robot.key"), "public", 10)).toThrow("is larger than 10 bytes");
+  writeFileSync(folder.at("latin1.key"), Buffer.from("# key\n# of Andr\u00e9\n", "latin1"), { mode: 0o600 });
+  expect(() => readPublicKey(folder.at("latin1.key"))).toThrow("latin1.key cannot be read: line 2 is not UTF-8");
   expect(Bun.spawnSync(["mkfifo", folder.at("pipe.key")]).success).toBe(true);
   expect(() => readPublicKey(folder.at("pipe.key"))).toThrow("is not a file");
 });

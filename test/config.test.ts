@@ -155,6 +155,22 @@ test("a file that is named must be there, be a file and be TOML", async () => {
   expect((await mistakesOf(load("port = 1\nport = 2")))[0]).toContain("port");
 });
 
+test("a file that is not UTF-8 is refused with the line, and nothing in it is mended; the mark before UTF-8 is none of it", async () => {
+  const latin1 = (text: string): string => {
+    const folder = folderWith();
+    writeFileSync(join(folder, "task-engine.toml"), Buffer.from(text, "latin1"), { mode: 0o644 });
+    return folder;
+  };
+  const mistakes = (folder: string) => mistakesOf(loadConfig({ flags: {}, environment: {}, folder }));
+  expect(await mistakes(latin1('port = 9100\n[env]\nROBOT = "caf\u00e9"\n'))).toEqual([
+    "task-engine.toml: line 3 is not UTF-8; save the file in that encoding",
+  ]);
+  expect(await mistakes(latin1("# \u00fc"))).toEqual([
+    "task-engine.toml: line 1 is not UTF-8; save the file in that encoding",
+  ]);
+  expect((await load('\ufeff[env]\nROBOT = "caf\u00e9 \ufffd"\n')).env).toEqual({ ROBOT: "caf\u00e9 \ufffd" });
+});
+
 test("a file that another user can write, or has put there, is not obeyed", async () => {
   const folder = folderWith("insecure = true");
   const path = join(folder, "task-engine.toml");

@@ -10,25 +10,19 @@
  * 2 for wrong usage, 3 when there is no engine or no answer in time.
  */
 import type { ConnectOptions, TopicValue } from "../client/client.ts";
-import { nameLengthMax } from "../limits.ts";
 import { printable } from "../streams.ts";
 import { defineCommand } from "./command.ts";
 import { connectionFrom, type EngineFlags, endpointFrom, engineArgs, withEngine } from "./engine.ts";
-import { UsageError } from "./exit.ts";
 import { toldToEnd } from "./interrupt.ts";
 import { printResult, stdoutClosed } from "./output.ts";
-import { plain, valueFrom } from "./values.ts";
+import { nameFrom, plain, valueFrom } from "./values.ts";
 
 const connection = async (args: EngineFlags): Promise<[endpoint: string, options: ConnectOptions]> => [
   await endpointFrom(args),
   connectionFrom(args),
 ];
 
-const checkTopic = (topic: string): string => {
-  if (topic === "") throw new UsageError("TOPIC is empty");
-  if (topic.length > nameLengthMax) throw new UsageError(`TOPIC is longer than ${nameLengthMax} characters`);
-  return topic;
-};
+const topicFrom = (text: string): string => nameFrom(text, "TOPIC");
 
 const putCommand = defineCommand({
   meta: { name: "put", description: "Give a value to a topic" },
@@ -38,7 +32,7 @@ const putCommand = defineCommand({
     ...engineArgs,
   },
   run: async ({ args }) => {
-    const topic = checkTopic(args.topic);
+    const topic = topicFrom(args.topic);
     const value = valueFrom(args.value, "VALUE");
     await withEngine(...(await connection(args)), (engine) => engine.publish(topic, value));
   },
@@ -57,7 +51,7 @@ const getCommand = defineCommand({
     json: jsonFlag,
   },
   run: async ({ args }) => {
-    const topic = checkTopic(args.topic);
+    const topic = topicFrom(args.topic);
     const value = await withEngine(...(await connection(args)), (engine) => engine.get(topic));
     await printResult(args.json ? JSON.stringify(value) : plain(value.data));
   },
@@ -74,7 +68,7 @@ const watchCommand = defineCommand({
     const show = args.json
       ? (value: TopicValue): string => JSON.stringify(value)
       : ({ topic, data }: TopicValue): string => `${printable(topic)} ${JSON.stringify(data)}`;
-    const topics = args._.map(checkTopic);
+    const topics = args._.map(topicFrom);
     await withEngine(...(await connection(args)), async (engine) => {
       await using subscription = engine.subscribe(...topics);
       const printAll = async (): Promise<void> => {

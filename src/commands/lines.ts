@@ -6,6 +6,10 @@ import { type Json, JsonError, parseJson } from "../wire/json.ts";
 import { UsageError } from "./exit.ts";
 
 const lineFeed = 10;
+/** What some editors put before UTF-8. */
+const byteOrderMark = Buffer.from("\ufeff");
+/** Spaces, tabs and what Windows has before a line feed. */
+const isBlank = (line: Uint8Array): boolean => line.every((byte) => byte === 0x20 || byte === 0x09 || byte === 0x0d);
 
 /** How many lists the file has, or null where it can be read but once (a pipe, stdin). Throws as `readArgsLines`. */
 export const countArgsLines = async (path: string, signal: AbortSignal): Promise<number | null> => {
@@ -16,7 +20,8 @@ export const countArgsLines = async (path: string, signal: AbortSignal): Promise
 };
 
 /**
- * Throws UsageError, which names the line, for one that is not a JSON list, and for a file that cannot be read.
+ * Throws UsageError, which names the line, for one that is not a JSON list, and for a file that cannot be read. A byte order mark
+ * and blank lines at the end are skipped.
  * @param path `-` is stdin
  * @param signal ends the reading, also while a line is awaited
  */
@@ -27,9 +32,19 @@ export async function* readArgsLines(path: string, signal: AbortSignal): AsyncGe
   signal.addEventListener("abort", stop);
   const origin = path === "-" ? "stdin" : path;
   let number = 0;
+  /** Of the first of the blank lines that were read last; 0 for none. */
+  let blank = 0;
   try {
     for await (const line of linesOf(stream, () => `${origin} line ${number + 1}`)) {
-      yield argsFrom(line, `${origin} line ${++number}`);
+      const isMarked = number++ === 0 && byteOrderMark.equals(line.subarray(0, byteOrderMark.length));
+      const bytes = isMarked ? line.subarray(byteOrderMark.length) : line;
+      if (isBlank(bytes)) {
+        blank ||= number;
+        continue;
+      }
+      if (blank > 0)
+        throw new UsageError(`${origin} line ${blank}: not JSON (it is blank, as only the last lines may be)`);
+      yield argsFrom(bytes, `${origin} line ${number}`);
     }
   } catch (error) {
     if (signal.aborted) return;

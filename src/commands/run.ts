@@ -1,6 +1,7 @@
 /** From what was typed to the command that does it: finds the verb in the tree, prints usages, checks strictly, runs. */
 import type { ArgsDef, CommandDef, CommandMeta, SubCommandsDef } from "citty";
 import { didYouMean } from "../nearest.ts";
+import { fs } from "../node.ts";
 import { isTerminal, stderr } from "../streams.ts";
 import { ExitError, UsageError } from "./exit.ts";
 import { writeOut } from "./output.ts";
@@ -38,6 +39,8 @@ export const run = async (root: CommandDef, hiddenVerbs: SubCommandsDef, argv: r
       rest = rest.slice(1);
       verbs = await resolve(command.subCommands);
     }
+    // An emergency stop must not fail for its reason.
+    if (argv[0] !== "estop") checkEncoding(argv);
     if (asksForHelp(rest)) {
       await writeOut(`${await usage(command, path, 1)}\n`);
       return;
@@ -47,6 +50,24 @@ export const run = async (root: CommandDef, hiddenVerbs: SubCommandsDef, argv: r
   } catch (error) {
     if (error instanceof UsageError) throw new ExitError(`${error.message}; see ${path} --help`, error.exitCode);
     throw error;
+  }
+};
+
+const replacement = "\ufffd";
+
+/** Throws UsageError for what was typed in another encoding than UTF-8: as `argv` has it, letters of it are lost. */
+const checkEncoding = (argv: readonly string[]): void => {
+  if (!argv.some((argument) => argument.includes(replacement))) return;
+  const typed = fs().readFileSync("/proc/self/cmdline").toString("latin1").split("\0").slice(0, -1);
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  for (const [index, argument] of typed.slice(-argv.length).entries()) {
+    try {
+      decoder.decode(Buffer.from(argument, "latin1"));
+    } catch {
+      throw new UsageError(
+        `argument ${JSON.stringify(argv[index])} is not UTF-8, and would not arrive as it was typed`,
+      );
+    }
   }
 };
 

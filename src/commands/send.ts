@@ -15,6 +15,7 @@ import { TaskEngineError } from "../client/errors.ts";
 import type { JobOptions } from "../client/options.ts";
 import { callTimeoutMs, deadmanMsMin, durationMsMax, nameLengthMax, priorityDefault, priorityMax } from "../limits.ts";
 import { didYouMean } from "../nearest.ts";
+import { taskName } from "../wire/frames.ts";
 import type { Json } from "../wire/json.ts";
 import { defineCommand } from "./command.ts";
 import {
@@ -31,7 +32,7 @@ import { UsageError } from "./exit.ts";
 import { interruptible } from "./interrupt.ts";
 import { printResult } from "./output.ts";
 import { StatusLine } from "./status-line.ts";
-import { objectFrom, plain, valueFrom } from "./values.ts";
+import { nameFrom, objectFrom, plain, valueFrom } from "./values.ts";
 
 export const sendCommand = defineCommand({
   meta: { name: "send", description: "Run a task and print its result" },
@@ -72,7 +73,9 @@ export const sendCommand = defineCommand({
   },
   run: async ({ args }) => {
     const endpoint = await endpointFrom(args);
-    const [task = "", ...texts] = args._;
+    const [typed = "", ...texts] = args._;
+    const task = nameFrom(typed, "TASK");
+    if (taskName(task) === "") throw new UsageError(`TASK is ${task}, which names nothing after its prefix`);
     if (args.batch !== undefined && texts.length > 0) {
       throw new UsageError("with --batch the arguments are in the file, and none can follow the task");
     }

@@ -56,6 +56,18 @@ test.each([
   [["send", "count", "--fly"], "unknown flag --fly"],
   [["send", "count", "--wait", "soon"], '--wait is "soon", which is not a whole number from 1'],
   [["send", "count", "--wait=0"], '--wait is "0"'],
+  [["send", ""], "TASK is empty; give a name; see task-engine send --help"],
+  [["send", " "], "TASK is blank"],
+  [["send", "task_"], "TASK is task_, which names nothing after its prefix"],
+  [["send", "x".repeat(129)], "TASK is longer than 128 characters"],
+  [
+    ["send", "grip", "[1,2"],
+    `argument 1: not JSON (Expected ']'); to send it as text write '"[1,2"'; see task-engine send`,
+  ],
+  [["send", "grip", "1", "{a:1}"], "argument 2: not JSON"],
+  [["data", "put", "pose", '"front'], "VALUE: not JSON"],
+  [["data", "put", " ", "1"], "TOPIC is blank"],
+  [["send", "grip", "--kwargs", "{a:1}"], "--kwargs: not JSON"],
   [
     ["send", "count", "--router", "localhost:9000"],
     '--router is "localhost:9000", which is not of the form tcp://HOST:PORT',
@@ -110,6 +122,15 @@ test.each([
   const { exitCode, stdout, stderr } = await run(...args);
   expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
   expect(stderr).toStartWith(`task-engine: ${message}`);
+});
+
+test("what is typed in Latin-1 is wrong usage, and not sent with other letters", async () => {
+  const line = 'exec "$@" "$(printf "caf\\351")"';
+  const { exitCode, stdout, stderr } = await runCommand(["sh", "-c", line, "sh", ...fromSource], ["send", "say"], {
+    env: {},
+  });
+  expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
+  expect(stderr).toStartWith('task-engine: argument "caf\ufffd" is not UTF-8, and would not arrive as it was typed');
 });
 
 test("data without a verb prints its usage on stderr", async () => {

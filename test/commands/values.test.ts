@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { UsageError } from "../../src/commands/exit.ts";
-import { objectFrom, plain, valueFrom } from "../../src/commands/values.ts";
+import { nameFrom, objectFrom, plain, valueFrom } from "../../src/commands/values.ts";
 import type { Json } from "../../src/wire/json.ts";
 
 test.each<[string, Json]>([
@@ -15,8 +15,18 @@ test.each<[string, Json]>([
   ["NaN", "NaN"],
   ["-Infinity", "-Infinity"],
   ["undefined", "undefined"],
-  ["[1,", "[1,"],
-  ["{x}", "{x}"],
+  ["007", "007"],
+  ["1.", "1."],
+  ["+5", "+5"],
+  ["-", "-"],
+  ["-5", -5],
+  [" 3 ", 3],
+  ["True", "True"],
+  ["None", "None"],
+  ["it's", "it's"],
+  ["a[1]", "a[1]"],
+  ['say "hi"', 'say "hi"'],
+  ['"[1,2"', "[1,2"],
   ["12345678901234567890", "12345678901234567890"],
   ["1e999", "1e999"],
   ["__proto__", "__proto__"],
@@ -31,6 +41,38 @@ test.each(['{"__proto__":1}', '[{"constructor":1}]', "[12345678901234567890]", `
     expect(() => valueFrom(text, "argument 1")).toThrow(/^argument 1: /);
   },
 );
+
+test.each([
+  ["[1,2", `'"[1,2"'`],
+  ["{a:1}", `'"{a:1}"'`],
+  ["{'a':1}", `'"{'\\''a'\\'':1}"'`],
+  [' "hello', `'" \\"hello"'`],
+  ['"two" words', `'"\\"two\\" words"'`],
+  ["[INFO] up", `'"[INFO] up"'`],
+  ["[1,]", `'"[1,]"'`],
+  ["[NaN]", `'"[NaN]"'`],
+  ['{"a":1,"a":2}', `'"{\\"a\\":1,\\"a\\":2}"'`],
+])("%s begins like JSON and is none that is taken: wrong usage, which says how to send it as text", (text, typed) => {
+  expect(() => valueFrom(text, "argument 1")).toThrow(UsageError);
+  expect(() => valueFrom(text, "argument 1")).toThrow(/^argument 1: .*; to send it as text write /);
+  expect(() => valueFrom(text, "argument 1")).toThrow(`write ${typed}`);
+  const { stdout } = Bun.spawnSync(["sh", "-c", `printf %s ${typed}`]);
+  expect(valueFrom(stdout.toString(), "argument 1")).toBe(text);
+});
+
+test("a long one that begins like JSON is not said again as a whole", () => {
+  expect(() => valueFrom(`[${"1,".repeat(1000)}`, "argument 1")).toThrow(/write it as a JSON string, '"…"'$/);
+});
+
+test.each([
+  ["", "TASK is empty"],
+  [" ", "TASK is blank"],
+  ["\u00a0\t", "TASK is blank"],
+  ["x".repeat(129), "TASK is longer than 128 characters"],
+])("%j is no name", (text, message) => {
+  expect(() => nameFrom(text, "TASK")).toThrow(UsageError);
+  expect(() => nameFrom(text, "TASK")).toThrow(message);
+});
 
 test.each(["[1]", "3", "null", "speed=2", '{"__proto__":1}', '{"id":12345678901234567890}', ""])(
   "%p is no object for --kwargs",

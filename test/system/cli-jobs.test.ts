@@ -232,8 +232,16 @@ const even = (n: number) => JSON.stringify({ error: { code: "TASK_ERROR", messag
 
 test("send --batch prints a line for each line of the file, in order", async () => {
   expect(await batch("[1]\n[3]\n[5]")).toEqual({ exitCode: 0, stdout: '{"n":1}\n{"n":3}\n{"n":5}\n', stderr: "" });
-  expect(await batch("")).toEqual({ exitCode: 0, stdout: "", stderr: "" });
+  for (const nothing of ["", "\n", "\ufeff", "\ufeff\r\n \n"])
+    expect(await batch(nothing)).toEqual({ exitCode: 0, stdout: "", stderr: "" });
 });
+
+test.each(["\ufeff[1]\n[3]\n", "[1]\r\n[3]\r\n", "[1]\n[3]\n\n\n", "\ufeff[1]\r\n[3]\r\n\r\n\t \r\n", "[1]\n[3]\n  "])(
+  "a batch file may have what editors put around its lines: %j",
+  async (content) => {
+    expect(await batch(content)).toEqual({ exitCode: 0, stdout: '{"n":1}\n{"n":3}\n', stderr: "" });
+  },
+);
 
 test("a batch of which parts have failed ends with 1, and --json tells results from errors", async () => {
   expect(await batch("[1]\n[2]\n")).toEqual({
@@ -246,7 +254,11 @@ test("a batch of which parts have failed ends with 1, and --json tells results f
 
 test.each([
   ["[1]\n{}\n", "FILE line 2 is {}, which is not a JSON list such as [2, 3]"],
-  ["[1]\n\n[3]\n", "FILE line 2: not JSON"],
+  ["[1]\n\n[3]\n", "FILE line 2: not JSON (it is blank"],
+  ["[1]\n[3]\n \r\n\n[5]\n", "FILE line 3: not JSON (it is blank"],
+  ["\n[1]\n", "FILE line 1: not JSON (it is blank"],
+  ["[1]\n\ufeff[3]\n", "FILE line 2: not JSON"],
+  ['[1]\n[{"n":1,"n":3}]\n', 'FILE line 2: [0]: the key "n" is there twice'],
   ["[1]\n[3]\n[5", "FILE line 3: not JSON"],
   ['[1]\n[{"__proto__": 1}]\n', "FILE line 2: "],
 ])("a file with a bad line is wrong usage, and nothing of it is sent: %p", async (content, message) => {
