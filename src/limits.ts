@@ -279,6 +279,14 @@ export const callTimeoutMs = 60_000;
 export const reconnectMs = 50;
 export const reconnectMsMax = 1_000;
 
+/**
+ * ms that a client waits for a connection before it looks why there is none, and between two such looks; ms that who listens may take
+ * to say what it is.
+ */
+export const probeAfterMs = 50;
+export const probeEveryMs = 1_000;
+export const probeAnswerMs = 500;
+
 /** ms that who listens at a Unix socket may take to answer the first message there; then the other way is tried. */
 export const localAnswerMs = 1_000;
 

@@ -104,11 +104,11 @@ class Client implements AsyncDisposable {
 
   constructor(
     readonly endpoint: string,
-    { waitMs = requestTimeoutMs, trace, ...files }: ConnectOptions,
+    { waitMs, trace, ...files }: ConnectOptions,
   ) {
-    this.#waitMs = waitMs;
+    this.#waitMs = waitMs ?? requestTimeoutMs;
     this.#keys = readClientKeys(files);
-    this.#exchange = new Exchange(endpoint, `CLIENT-${process.pid}`, waitMs, this.#keys, trace);
+    this.#exchange = new Exchange(endpoint, `CLIENT-${process.pid}`, waitMs ?? null, this.#keys, trace);
   }
 
   /** Runs a task and gives its result. Arguments that JSON cannot say reject with BAD_ARGS before anything is sent. */

@@ -5,17 +5,29 @@
  * an hour later. When it is lost, which is told after all that has still come over it, the link is thrown away with what it has not sent
  * yet, and nothing of that reaches the engine by the next one.
  *
+ * Why there is none libzmq does not say. Where somebody waits for it, a look is taken at the port, now and then.
+ *
  * To an engine without keys on this machine the way past libzmq is tried first. Where nobody is there, ZeroMQ waits for the engine, and
  * once that is found to be there it is tried again: an engine of before, or one behind a tunnel, has no other.
  */
 import { isLoopback } from "../exposure.ts";
-import { clientLingerMs, drainMessagesMax, localAnswerMs, reconnectMs, reconnectMsMax } from "../limits.ts";
+import {
+  clientLingerMs,
+  drainMessagesMax,
+  localAnswerMs,
+  probeAfterMs,
+  probeEveryMs,
+  reconnectMs,
+  reconnectMsMax,
+} from "../limits.ts";
 import type { Frame } from "../wire/frame.ts";
 import type { SocketOptions } from "../zmq/options.ts";
+import { probe } from "../zmq/probe.ts";
 import { addressIn } from "./endpoint.ts";
 import { libzmq } from "./libzmq.ts";
 import { type Link, lost } from "./link.ts";
 import { LocalLink } from "./local-link.ts";
+import { type Trouble, troubleOf } from "./trouble.ts";
 
 export interface ConnectionOptions {
   /** `tcp://HOST:PORT` */
@@ -28,6 +40,10 @@ export interface ConnectionOptions {
   readonly onRead: () => void;
   /** What was sent and not answered never will be: the engine knows us no more. Everything that had come has been told. */
   readonly onLost: () => void;
+  /** Whether anything waits for the connection. */
+  readonly isAwaited: () => boolean;
+  /** There never was a connection, and this is why. It may be told again. */
+  readonly onTrouble: (trouble: Trouble) => void;
 }
 
 export class Connection {
@@ -39,10 +55,15 @@ export class Connection {
   /** null while it is lost, and once it is closed */
   #link: Link | null = null;
   #stands = false;
+  #hasStood = false;
   #closed = false;
   #reopening: Timer | undefined;
-  /** Why there can be none at present; null where that is not known. */
-  #trouble: string | null = null;
+  /** Why libzmq cannot be used; null where it can. */
+  #fault: string | null = null;
+  /** Why there is no connection, as a look at the port has found last; null where that has found nothing wrong. */
+  #trouble: Trouble | null = null;
+  #look: Timer | undefined;
+  #isLooking = false;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
@@ -54,9 +75,15 @@ export class Connection {
     return this.#closed;
   }
 
-  /** Why there is no connection, where that is this program's own doing, in one line; else null. */
+  /** Why there is no connection, as far as that is known; else null. */
   get trouble(): string | null {
-    return this.#trouble;
+    if (this.#fault !== null) return this.#fault;
+    return this.#trouble?.why ?? (this.#isLooking ? nothingComes : null);
+  }
+
+  /** Something waits for the connection: where it does not come, it is found out why. */
+  await(): void {
+    if (!this.#stands && !this.#isLooking) this.#lookIn(probeAfterMs);
   }
 
   /** Whether there is a connection by which something new can be asked for. */
@@ -73,6 +100,7 @@ export class Connection {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#reopening);
+    clearTimeout(this.#look);
     this.#drop(this.#stands ? clientLingerMs : 0);
   }
 
@@ -97,9 +125,10 @@ export class Connection {
       const { ZmqLink } = await libzmq();
       if (this.#closed) return;
       this.#use(new ZmqLink(this.#options.endpoint, this.#options.keys));
-      this.#trouble = null;
+      this.#fault = null;
     } catch (error) {
-      this.#trouble = error instanceof Error ? error.message : String(error);
+      this.#fault = error instanceof Error ? error.message : String(error);
+      this.#tell({ why: this.#fault, isFinal: false });
       if (!this.#closed) this.#openLater(reconnectMsMax);
     }
   }
@@ -136,6 +165,8 @@ export class Connection {
   /** The first message answers the ping, whatever it says. False where another link is tried instead. */
   #stand(link: Link): boolean {
     clearTimeout(this.#reopening);
+    this.#trouble = null;
+    this.#hasStood = true;
     this.#stands = link instanceof LocalLink || !this.#useLocal();
     if (!this.#stands) link.close(0);
     return this.#stands;
@@ -149,11 +180,39 @@ export class Connection {
     this.#options.onLost();
   }
 
+  #lookIn(ms: number): void {
+    this.#look ??= setTimeout(() => {
+      this.#look = undefined;
+      void this.#lookAtPort();
+    }, ms);
+  }
+
+  async #lookAtPort(): Promise<void> {
+    const isWanted = (): boolean => !this.#closed && !this.#stands && this.#options.isAwaited();
+    if (!isWanted()) return;
+    const { endpoint, keys } = this.#options;
+    const { host, port } = addressIn(endpoint);
+    this.#isLooking = true;
+    const finding = await probe(host, port, isWanted);
+    this.#isLooking = false;
+    if (finding === null || this.#stands) return;
+    this.#trouble = troubleOf(finding, host, Object.keys(keys).length > 0);
+    this.#tell(this.#trouble);
+    if (isWanted()) this.#lookIn(probeEveryMs);
+  }
+
+  #tell(trouble: Trouble | null): void {
+    if (trouble !== null && !this.#hasStood) this.#options.onTrouble(trouble);
+  }
+
   #openLater(ms: number): void {
     clearTimeout(this.#reopening);
     this.#reopening = setTimeout(() => this.#open(), ms);
   }
 }
+
+const nothingComes =
+  "nothing comes back from there; check the address, that the machine is on, and that no firewall drops what is sent";
 
 const localAddressOf = ({ endpoint, keys }: ConnectionOptions): { host: string; port: number } | null => {
   const { host: name, port } = addressIn(endpoint);

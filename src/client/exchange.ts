@@ -4,7 +4,7 @@
  * What cannot go out yet waits here and is forgotten at its deadline: an engine that starts an hour later must not be met by
  * an hour-old "drive forward". What had gone out when the connection was lost is INTERRUPTED, and never sent again.
  */
-import { clientBytesMax, clientRequestsMax, sendRetryMsMax } from "../limits.ts";
+import { clientBytesMax, clientRequestsMax, requestTimeoutMs, sendRetryMsMax } from "../limits.ts";
 import { type Asking, encodeCancel, encodeKeepAlive, encodePing } from "../wire/asking.ts";
 import { ProtocolError } from "../wire/errors.ts";
 import { type Frame, textOf } from "../wire/frame.ts";
@@ -17,6 +17,7 @@ import { KeepAlives } from "./keep-alive.ts";
 import type { ClientKeys } from "./keys.ts";
 import { type Answer, type Pending, resolveBy, type Waiting } from "./pending.ts";
 import { bytesOfRequest } from "./sayable.ts";
+import type { Trouble } from "./trouble.ts";
 
 /** Told of every message but the connection's own pings, without the empty delimiter. */
 export type Trace = (direction: "sending" | "received", frames: readonly string[]) => void;
@@ -41,12 +42,13 @@ export class Exchange {
 
   /**
    * @param id META's `id`
-   * @param connectionWaitMs how long a request may wait for a connection
+   * @param connectionWaitMs how long a request waits for a connection, also where nobody listens yet; null for as long as that may
+   * take where somebody does, and not at all where it is known that nobody does
    */
   constructor(
     readonly endpoint: string,
     private readonly id: string,
-    private readonly connectionWaitMs: number,
+    private readonly connectionWaitMs: number | null,
     private readonly keys: ClientKeys,
     private readonly trace: Trace | undefined,
   ) {
@@ -57,6 +59,8 @@ export class Exchange {
       onMessage: (message) => this.#settle(message),
       onRead: () => this.#flush(),
       onLost: () => this.#interrupt(),
+      isAwaited: () => this.#unsent.size > 0,
+      onTrouble: (trouble) => this.#giveUpUnsent(trouble),
     });
   }
 
@@ -93,7 +97,10 @@ export class Exchange {
       isCancelled: false,
     };
     // What waits for the connection goes first.
-    if (this.#unsent.size > 0 || !this.#transmit(serial, pending)) this.#unsent.add(serial);
+    if (this.#unsent.size > 0 || !this.#transmit(serial, pending)) {
+      this.#unsent.add(serial);
+      this.#connection.await();
+    }
     this.#pending.set(serial, pending);
     this.#bytes += bytes;
     this.#deadlines.watch(this.#deadlineOf(pending));
@@ -190,6 +197,14 @@ export class Exchange {
     }
   }
 
+  /** There is nobody to send it to, and waiting does not help, or is not what was asked for. */
+  #giveUpUnsent({ why, isFinal }: Trouble): void {
+    if (this.connectionWaitMs !== null && !isFinal) return;
+    const hint = isFinal ? "" : ", or wait for one that is starting: --wait MS (waitMs in a program)";
+    const error = new TaskEngineError("NO_ANSWER", `no connection to ${this.endpoint}: ${why}${hint}`);
+    for (const serial of [...this.#unsent]) this.#take(serial)?.reject(error);
+  }
+
   #settle(frames: readonly Frame[]): void {
     this.trace?.("received", frames.map(textOf));
     const reply = decodeReply(frames);
@@ -241,7 +256,7 @@ export class Exchange {
 
   /** ms that the request may still take as things stand: less while there is no connection. */
   #limitOf({ unsent, waitMs }: Pending): number {
-    return unsent === null ? waitMs : Math.min(waitMs, this.connectionWaitMs);
+    return unsent === null ? waitMs : Math.min(waitMs, this.connectionWaitMs ?? requestTimeoutMs);
   }
 
   #deadlineOf(pending: Pending): number {

@@ -7,8 +7,10 @@ import type { KeyFiles } from "./keys.ts";
 
 export interface ConnectOptions extends KeyFiles {
   /**
-   * ms that `publish`, `get`, `tasks`, `status`, `cancel`, `estop` may take, and that any request may wait for a connection; default
-   * 5000. A request that gets no connection in that time fails with NO_ANSWER and is never sent.
+   * ms that a request waits for a connection, and that `publish`, `get`, `tasks`, `status`, `cancel` and `estop` may take in all. What gets no connection in that time fails with NO_ANSWER and is never sent.
+   *
+   * Given, an engine that is not there yet is waited for. Not given, it is 5000, and a request fails at once where the system says that
+   * there is nobody to connect to: until the client has been connected once. After that it waits for the engine to come back.
    */
   readonly waitMs?: number;
   /** Is told of every message. */

@@ -14,6 +14,7 @@ const { symbols: libc } = dlopen("libc.so.6", {
   socket: { args: ["int", "int", "int"], returns: "int" },
   bind: { args: ["int", "ptr", "u32"], returns: "int" },
   connect: { args: ["int", "ptr", "u32"], returns: "int" },
+  __errno_location: { args: [], returns: "ptr" },
   dup: { args: ["int"], returns: "int" },
   fcntl: { args: ["int", "int", "int"], returns: "int" },
   flock: { args: ["int", "int"], returns: "int" },
@@ -40,6 +41,7 @@ export const pollEntrySize = 8;
 const pollEventsOffset = 4;
 export const pollReturnedOffset = 6;
 export const pollReadable = 1;
+export const pollWritable = 4;
 export const pollHangUp = 0x10; // Told unasked.
 
 /** A `struct pollfd` for each descriptor. @param events what is asked about each */

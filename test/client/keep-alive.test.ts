@@ -118,7 +118,7 @@ test("a batch is kept alive as a whole", async () => {
 
 test("what has not been sent is not kept alive", async () => {
   const endpoint = `tcp://127.0.0.1:${freePorts(1)}`;
-  await using client = connect(endpoint);
+  await using client = connect(endpoint, { waitMs: 30_000 });
   const result = client.call("drive", [], {}, { deadmanMs });
   await Bun.sleep(2 * deadmanMs);
   using router = handRouter(endpoint);

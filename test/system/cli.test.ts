@@ -88,22 +88,31 @@ test("send --json prints an error as JSON too", async () => {
   expect(JSON.parse(stdout)).toEqual({ error: { code: "TASK_ERROR", message: expect.stringContaining("stuck") } });
 });
 
-test("no engine there ends with 3 and asks whether it is running", async () => {
+test("no engine there ends every verb with 3 at once, and says what to do", async () => {
   const endpoint = `tcp://127.0.0.1:${freePorts(1)}`;
-  for (const verb of [
+  using batch = tempFolder({ lines: "[1, 2]\n" });
+  const verbs = [
     ["send", "count"],
     ["tasks"],
     ["data", "put", "a", "1"],
     ["data", "get", "a"],
     ["data", "watch"],
     ["bench"],
-  ]) {
-    const { exitCode, stdout, stderr } = await run(...verb, "--router", endpoint, "--wait", "50");
-    expect({ exitCode, stdout }).toEqual({ exitCode: 3, stdout: "" });
-    expect(stderr).toBe(
-      `task-engine: no answer from ${endpoint} within 50 ms: is the engine running, and does it do without keys?\n`,
+    ["status"],
+    ["cancel", "x"],
+    ["reset"],
+    ["send", "count", "--batch", batch.at("lines")],
+  ];
+  const results = await Promise.all(verbs.map((verb) => run(...verb, "--router", endpoint)));
+  for (const [index, { exitCode, stdout, stderr }] of results.entries()) {
+    expect({ verb: verbs[index], exitCode, stdout }).toEqual({ verb: verbs[index], exitCode: 3, stdout: "" });
+    expect(stderr).toStartWith("task-engine: ");
+    expect(stderr).toEndWith(
+      `no connection to ${endpoint}: nobody listens there (ECONNREFUSED); start the engine (task-engine serve), or check the port, or wait for one that is starting: --wait MS (waitMs in a program)\n`,
     );
   }
+  const direct = await run("send", "count", "--direct", endpoint);
+  expect([direct.exitCode, direct.stderr]).toEqual([3, expect.stringContaining("nobody listens there")]);
 }, 20_000);
 
 test("no answer in time ends with 3 and says what became of the task", async () => {
