@@ -37,6 +37,17 @@ export type ChildMessage =
    */
   | { readonly type: "withdrawReset"; readonly stopped: Stopped | null };
 
+/** A task that is closed, for its jobs have killed their workers, until the task files are read anew. */
+export interface Quarantined {
+  readonly task: string;
+  /** seconds since 1970 */
+  readonly since: number;
+  /** workers that have died of it */
+  readonly deaths: number;
+  /** How the last of them has ended, as words that follow its name: `ended by SIGSEGV`. */
+  readonly how: string;
+}
+
 /** An emergency stop that holds. */
 export interface Stopped {
   /** What whoever has asked for it gave as the reason; may be empty. */
@@ -66,6 +77,8 @@ export type SupervisorMessage =
   | { readonly type: "tasks"; readonly tasks: readonly KnownTask[]; readonly isUnsafe?: boolean }
   /** To the router and to task workers, before the tasks and at each change: the emergency stop that holds, or null. */
   | { readonly type: "stopped"; readonly stopped: Stopped | null }
+  /** To the router and to task workers, before the tasks and at each change: tasks that are closed since their jobs kill workers. */
+  | { readonly type: "quarantined"; readonly tasks: readonly Quarantined[] }
   /** To the router: why this emergency stop will not outlive the engine; null if it is on the disk. */
   | { readonly type: "latched"; readonly request: number; readonly failure: string | null }
   /** To the router: this reset does not come, and the emergency stop stays. */
@@ -93,7 +106,7 @@ export type SupervisorMessage =
   | {
       readonly type: "gone";
       readonly pid: number;
-      /** The last job that it had begun, by the router's number; 0 for none. See `begunOf`. */
+      /** The last job that it had begun, by the router's number; 0 for none. See begun.ts. */
       readonly begun: number;
     };
 

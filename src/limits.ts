@@ -369,6 +369,10 @@ export const restartDelayMsMax = 5_000;
 /** ms that the connection of a client whose right was taken back stands on, for the answers that say so; what it says meanwhile is refused. */
 export const partingMs = 200;
 
+/** deaths of workers within so many ms that jobs of one task have caused, after which it is closed: one may be an accident, two bad luck. */
+export const quarantineDeaths = 3;
+export const quarantineWindowMs = 60_000;
+
 /** ms without a death after which a process counts as sound again. */
 export const restartCalmMs = 30_000;
 

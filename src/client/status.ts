@@ -76,6 +76,21 @@ export const statusSchema = lazily(() => {
         state: v.string(),
       }),
     ),
+    /** Tasks that are closed until the next reload, since their jobs have killed workers. An older engine says nothing of them. */
+    quarantined: v.optional(
+      v.array(
+        v.object({
+          task: v.string(),
+          /** seconds since 1970 */
+          since: v.number(),
+          /** workers that have died of it */
+          deaths: count,
+          /** How the last of them has ended. */
+          how: v.string(),
+        }),
+      ),
+      [],
+    ),
     /** What only one job may hold at a time. */
     resources: v.array(
       v.object({

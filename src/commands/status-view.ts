@@ -9,6 +9,7 @@ export const describeStatus = (endpoint: string, status: EngineStatus): string[]
     `engine ${endpoint}: ${status.draining ? "stopping" : "serving"}, ${securityWords[status.security]}`,
     ...describeStop(status.stopped),
     ...safings.filter(({ state }) => state === "failed").map(describeUnsafe),
+    ...status.quarantined.map(describeQuarantined),
     `jobs: ${jobs.accepted} accepted, ${jobs.done} done, ${sum(jobs.failed)} failed, ${jobs.retried} retried; ` +
       `${jobs.waiting} waiting (${bytes(queue.bytes)}), ${jobs.held} with workers`,
     "",
@@ -68,12 +69,19 @@ const holderWords = { held: "held", safing: "being made safe", unsafe: "NOT SAFE
 /** What nobody may overlook, and what to do about it. */
 const describeStop = (stopped: EngineStatus["stopped"]): string[] => {
   if (stopped === null) return [];
-  const since = new Date(stopped.since * 1000).toISOString().replace("T", " ").slice(0, 19);
-  return [`EMERGENCY STOP since ${since} UTC: ${stopped.reason || "no reason given"}; \`task-engine reset\` ends it`];
+  return [
+    `EMERGENCY STOP since ${utc(stopped.since)}: ${stopped.reason || "no reason given"}; \`task-engine reset\` ends it`,
+  ];
 };
 
 const describeUnsafe = ({ task, why }: EngineStatus["safings"][number]): string =>
   `NOT SAFE: ${task}: its onStop has failed, after ${why.code} (${why.message}); make it safe by hand, then \`task-engine reset\``;
+
+const describeQuarantined = ({ task, since, deaths, how }: EngineStatus["quarantined"][number]): string =>
+  `QUARANTINED: ${task} since ${utc(since)}: ${deaths} workers died of its jobs, the last of which ${how}; mend it, then \`task-engine reload\``;
+
+/** `2026-11-28 03:49:51 UTC` @param seconds since 1970 */
+const utc = (seconds: number): string => `${new Date(seconds * 1000).toISOString().replace("T", " ").slice(0, 19)} UTC`;
 
 const sum = (numbers: Readonly<Record<string, number>>): number =>
   Object.values(numbers).reduce((total, count) => total + count, 0);

@@ -5,16 +5,15 @@
  * After events, `dispatch` hands what waits to the workers that can take it. `nextAt` says when to call again at the latest.
  */
 import type { Access } from "../access/access.ts";
-import type { Stopped } from "../lifecycle.ts";
 import { beatSilenceMs, stopGraceMs as stopGraceMsDefault } from "../limits.ts";
-import type { Arrival } from "../wire/arrival.ts";
 import type { BackendMessage, ReadyHeader, WorkerHeader } from "../wire/backend.ts";
 import type { Frame } from "../wire/frame.ts";
 import { refusalOfWorker } from "../wire/rights.ts";
-import { Catalogue, type KnownTask } from "./catalogue.ts";
+import { Catalogue } from "./catalogue.ts";
 import { dispatch } from "./dispatch.ts";
 import { type Effect, toWorker } from "./effects.ts";
 import { Enlistment } from "./enlistment.ts";
+import type { BrokerEvent } from "./events.ts";
 import type { Stop } from "./job.ts";
 import { Jobs, type JobsOptions } from "./jobs.ts";
 import { Losses } from "./losses.ts";
@@ -25,38 +24,6 @@ import { Requests } from "./requests.ts";
 import { type DropReason, Statistics } from "./statistics.ts";
 import type { SecurityKind } from "./status.ts";
 import { jobsOf, type Worker, Workers } from "./workers.ts";
-
-export type BrokerEvent =
-  | Arrival
-  | {
-      readonly type: "worker";
-      readonly key: string;
-      /** The name of the key that it was authenticated by; null where nobody is known. */
-      readonly user: string | null;
-      readonly message: BackendMessage<WorkerHeader>;
-    }
-  /** Who may what from now on. Until the first, nobody who is known may anything. */
-  | { readonly type: "access"; readonly access: Access }
-  /** The worker's connection is gone. */
-  | { readonly type: "disconnected"; readonly key: string }
-  /** The supervisor says that this process has died, and which job it had begun last (0: none). */
-  | { readonly type: "gone"; readonly pid: number; readonly begun: number }
-  /** The supervisor says which tasks there will be once the workers are there. */
-  | { readonly type: "tasks"; readonly tasks: readonly KnownTask[]; readonly isUnsafe?: boolean }
-  /** The supervisor says that the engine is in emergency stop, or no more. */
-  | { readonly type: "stopped"; readonly stopped: Stopped | null }
-  /** And whether that is on the disk, or why not. */
-  | { readonly type: "latched"; readonly request: number; readonly failure: string | null }
-  /** And that a reset does not come. */
-  | { readonly type: "resetRefused"; readonly request: number; readonly why: string }
-  /** The supervisor has died, and all its workers with it. */
-  | { readonly type: "orphaned" }
-  /** Take nothing new; end what waits. */
-  | { readonly type: "drain" }
-  /** End what runs, too. */
-  | { readonly type: "abort" }
-  /** Time has passed. */
-  | { readonly type: "tick" };
 
 /** Left out: the limit of `stopGraceMs`, and 1 for `firstJob`. */
 export interface BrokerOptions extends Pick<JobsOptions, "random">, Partial<Omit<JobsOptions, "random">> {
@@ -136,6 +103,8 @@ export class Broker {
         return this.#reception.emergency.hear(event.stopped, now);
       case "latched":
         return this.#reception.emergency.latched(event.request, event.failure);
+      case "quarantined":
+        return this.#jobs.endings.quarantineTasks(event.tasks, now);
       case "resetRefused":
         return this.#reception.emergency.resetRefused(event.request, event.why);
       case "lost":

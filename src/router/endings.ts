@@ -2,12 +2,14 @@
  * How jobs end, and the ways back to the queue for those that may be tried again. Every job ends once, by `end`, whatever
  * dies; what it held is free once it is known to be safe.
  */
+import type { Quarantined } from "../lifecycle.ts";
 import { beatSilenceMs, killsMax, onStopTriesMax, retryBackoffMs, retryBackoffMsMax } from "../limits.ts";
 import { Clearing } from "./clearing.ts";
 import type { Effect } from "./effects.ts";
 import { type Draft, type Job, resourcesOf, type Stop } from "./job.ts";
 import { Latest, superseded } from "./latest.ts";
 import { failure, type Idempotence, idempotence, type Outcome } from "./outcome.ts";
+import { Quarantine } from "./quarantine.ts";
 import { JobQueues } from "./queue.ts";
 import type { Requests } from "./requests.ts";
 import { Resources } from "./resources.ts";
@@ -23,6 +25,7 @@ export class Endings {
   readonly latest = new Latest();
   readonly safings = new Safings(this.queues, this.resources, () => this.nextId());
   readonly clearing = new Clearing(this);
+  readonly quarantine = new Quarantine();
   /** Set once nothing is to begin any more: what then comes back ends by it. */
   closed: Stop | null = null;
   /** Set in emergency stop: what then comes back ends by it, but for what is allowed when stopped. */
@@ -46,7 +49,16 @@ export class Endings {
   barred(job: Job): Stop | null {
     if (job.kind === "safe") return null;
     if (job.isReplaced) return superseded;
-    return this.closed ?? (isStoppable(job) ? this.stopped : null);
+    return this.closed ?? (isStoppable(job) ? this.stopped : null) ?? this.quarantine.stopOf(job);
+  }
+
+  /** Closes tasks, and opens all others: what waits ends, what runs goes on. */
+  quarantineTasks(tasks: readonly Quarantined[], now: number): Effect[] {
+    this.quarantine.close(tasks);
+    return [...this.queues].flatMap((job) => {
+      const stop = this.quarantine.stopOf(job);
+      return stop === null ? [] : this.stop(job, stop, now);
+    });
   }
 
   /** Whether it must wait for what others hold, or for its own task to be safe. @param claimed what others wait for that were before it */

@@ -141,6 +141,10 @@ export class Reception {
       const { queue, policy } = known;
       drafts.push({ kind: "task", name: known.name, queue, body: frame, bytes: sizeOf(frame), options, policy });
     }
+    for (const draft of drafts) {
+      const closed = this.jobs.endings.quarantine.stopOf(draft);
+      if (closed !== null) return [this.requests.refuse(asked, closed.code, closed.message)];
+    }
     const { stopped } = this.emergency;
     if (stopped !== null && drafts.some(isStoppable)) {
       return [this.requests.refuse(asked, "STOPPED", stoppedMessage(stopped))];

@@ -38,8 +38,9 @@ import { reactor, waitHereMs } from "../zmq/reactor.ts";
 import { Router } from "../zmq/socket.ts";
 import { describeBindError } from "../zmq/start.ts";
 import { Alarm } from "./alarm.ts";
-import { Broker, type BrokerEvent } from "./broker.ts";
+import { Broker } from "./broker.ts";
 import type { Effect } from "./effects.ts";
+import type { BrokerEvent } from "./events.ts";
 import { takeOver } from "./guard.ts";
 import type { DropReason } from "./statistics.ts";
 

@@ -54,6 +54,7 @@ export const reportStatus = (
     waiting: jobs.queues.depth(taskQueue(name)),
     ...statistics.runsOf(name),
   })),
+  quarantined: jobs.endings.quarantine.tasks.map((it) => ({ ...it })),
   resources: resourcesReport(jobs),
   safings: jobs.endings.safings.report().map(({ why, ...safing }) => ({ ...safing, why: { ...why } })),
   workers: [...workers].map(({ ready: { id, role, pid, endpoint, supervised = false }, held, retired, givenUp }) => ({

@@ -35,16 +35,19 @@ export const noDeaths: RestartHistory = { deathsMs: [], streaks: new Map() };
  * What to do about a death, and the history with that death in it.
  * @param name which process it was; the same after a restart
  * @param nowMs of a clock that never goes back
+ * @param isCounted whether it says something of the engine: not if a job may have caused it
  */
 export const afterDeath = (
   history: RestartHistory,
   name: string,
   nowMs: number,
   rules: RestartRules,
+  isCounted = true,
 ): { history: RestartHistory; decision: RestartDecision } => {
-  const deathsMs = [...history.deathsMs.filter((atMs) => atMs > nowMs - rules.restartWindowMs), nowMs];
-  const before = history.streaks.get(name);
-  const deaths = before !== undefined && nowMs - before.lastMs < restartCalmMs ? before.deaths + 1 : 1;
+  const before = history.deathsMs.filter((atMs) => atMs > nowMs - rules.restartWindowMs);
+  const deathsMs = isCounted ? [...before, nowMs] : before;
+  const streak = history.streaks.get(name);
+  const deaths = streak !== undefined && nowMs - streak.lastMs < restartCalmMs ? streak.deaths + 1 : 1;
   const streaks = new Map(history.streaks).set(name, { deaths, lastMs: nowMs });
   const decision: RestartDecision =
     deathsMs.length > rules.restartsMax

@@ -8,10 +8,11 @@ import * as limits from "../limits.ts";
 import { say, warn } from "../log.ts";
 import { type Child, type Ending, farewell, type Wish } from "./child.ts";
 import { Children } from "./children.ts";
+import { Deaths } from "./deaths.ts";
 import { killWorker } from "./halting.ts";
 import type { Outcome, SupervisorOptions } from "./options.ts";
-import { afterDeath, noDeaths } from "./policy.ts";
 import { Post } from "./post.ts";
+import { type Cause, noJob } from "./quarantine.ts";
 import { isErrand, type Role } from "./roles.ts";
 import { Safety } from "./safety.ts";
 import { readScan, scanLines } from "./scan.ts";
@@ -28,7 +29,7 @@ export class Supervisor {
   #tasks: readonly KnownTask[] = [];
   /** When the present router has been told what it begins with. */
   #released = Promise.resolve();
-  #history = noDeaths;
+  readonly #deaths: Deaths;
   #isReady = false;
   /** True from the moment that the outcome is known: nothing is started any more. */
   #isStopping = false;
@@ -39,6 +40,7 @@ export class Supervisor {
   constructor(options: SupervisorOptions) {
     this.#options = options;
     this.#children = new Children(options, (wish, router) => this.#grant(wish, router));
+    this.#deaths = new Deaths(options.restartRules, this.#children);
   }
 
   /** Runs the engine until it is stopped or fails. When this resolves, no child is left. To be called once. */
@@ -146,36 +148,39 @@ export class Supervisor {
   async #keep(post: Post, safety: Safety): Promise<void> {
     try {
       while (!this.#isStopping) {
-        const { words, excuse } = await this.#runOnce(post, safety);
+        const { words, excuse, cause } = await this.#runOnce(post, safety);
         if (this.#isStopping) return;
-        // At once and not counted: what clients send must not be able to bring the engine down.
+        // What clients send must not be able to bring the engine down: neither this is counted, nor what a job has caused.
         if (excuse !== null) say(`${words}, for ${excuse}; starting another`);
-        else if (!this.#isReady) return this.#fail(words);
-        else await this.#backOff(post.role, words);
+        else if (!this.#isReady && !cause.isJob) return this.#fail(words);
+        else await this.#backOff(post.role, words, cause);
       }
     } finally {
       post.close();
     }
   }
 
-  /** Runs a role until its process ends; returns how that came, in one line, and whether it is no death. */
-  async #runOnce(post: Post, safety: Safety): Promise<Pick<Ending, "words" | "excuse">> {
+  /** Runs a role until its process ends; returns how that came, in one line, whether it is no death, and whose doing it is else. */
+  async #runOnce(post: Post, safety: Safety): Promise<Pick<Ending, "words" | "excuse"> & { readonly cause: Cause }> {
     const { role, record } = post;
     record?.clear();
     const child = this.#children.spawn(role, role.kind === "router" ? safety.lock : record?.descriptor);
-    if (typeof child === "string") return { words: child, excuse: null };
+    if (typeof child === "string") return { words: child, excuse: null, cause: noJob };
     post.fill(child);
     say(`Starting process [${child.pid}]: ${role.kind}`);
     child.send({ type: "security", security: this.#options.keyring?.security ?? null });
     safety.brief(child);
+    this.#deaths.brief(child);
     if (role.kind === "router") this.#released = safety.release(child, () => this.#tasks);
     const ending = await this.#children.endOf(child);
     if (role.kind === "router" && !this.#isStopping) safety.routerDied();
-    if (role.kind !== "router")
-      this.#children.router?.send({ type: "gone", pid: child.pid, begun: record?.read() ?? 0 });
+    const begun = record?.read() ?? null;
+    // First: what it had not begun comes back to the router at its death, and is closed by then if need be.
+    const cause = this.#isStopping || ending.excuse !== null ? noJob : this.#deaths.causeOf(begun, ending);
+    if (role.kind !== "router") this.#children.router?.send({ type: "gone", pid: child.pid, begun: begun?.job ?? 0 });
     if (this.#isStopping) say(farewell(child, ending));
     const who = this.#isReady || ending.excuse !== null ? `Process [${child.pid}]: ${role.kind}` : role.kind;
-    return { words: `${who} ${ending.words}`, excuse: ending.excuse };
+    return { words: `${who} ${ending.words}`, excuse: ending.excuse, cause };
   }
 
   #grant(wish: Wish, router: Child): void {
@@ -192,17 +197,18 @@ export class Supervisor {
     }
   }
 
-  async #backOff(role: Role, death: string): Promise<void> {
+  async #backOff(role: Role, death: string, cause: Cause): Promise<void> {
     const { restartRules } = this.#options;
-    const { history, decision } = afterDeath(this.#history, role.name, performance.now(), restartRules);
-    this.#history = history;
+    const decision = this.#deaths.decide(role.name, cause);
     if (decision.type === "give up") {
       const { restartsMax, restartWindowMs } = restartRules;
       return this.#fail(
         `${death}; giving up, for more than ${restartsMax} restarts in ${restartWindowMs} ms are too many`,
       );
     }
-    warn(`${death}; starting another in ${decision.delayMs} ms`);
+    warn(
+      `${death}${cause.task === null ? "" : `, by a job of ${cause.task}`}; starting another in ${decision.delayMs} ms`,
+    );
     await within(this.#outcome.promise, decision.delayMs);
   }
 
@@ -236,6 +242,7 @@ export class Supervisor {
     this.#tasks = tasks;
     // Before the workers: a task that is new waits for the first of them from now on. But a router that starts is told first how it stands.
     await this.#released;
+    this.#deaths.reopen();
     this.#children.router?.send({ type: "tasks", tasks });
     for (const post of this.#posts) {
       if (post.role.kind === "task worker") await this.#replace(post);

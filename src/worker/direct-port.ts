@@ -23,6 +23,7 @@ import type { Gate } from "../zmq/gate.ts";
 import type { EmergencyStop } from "./emergency-stop.ts";
 import type { Executor } from "./executor.ts";
 import type { Job, Outcome } from "./job.ts";
+import type { Quarantine } from "./quarantine.ts";
 import { QuickTasks } from "./quick-tasks.ts";
 import type { RegisteredTask, Registry } from "./task.ts";
 
@@ -33,6 +34,7 @@ export interface DirectPortOptions {
   readonly executor: Executor;
   readonly registry: Registry;
   readonly emergency: EmergencyStop;
+  readonly quarantine: Quarantine;
   /** Called after each job that was run or refused, with the ms that it has run. */
   readonly ended: (ms: number) => void;
   /** Is told of each message, where every message is to be printed. */
@@ -68,6 +70,7 @@ export class DirectPort {
   constructor(options: DirectPortOptions) {
     this.#options = options;
     this.#frontend = new Frontend(options.gate, (next) => this.#drain(next));
+    options.quarantine.onClosed = () => this.#endClosed();
   }
 
   /** Throws ZmqError where the port cannot be had. */
@@ -173,10 +176,22 @@ export class DirectPort {
     this.#frontend.flush();
   }
 
+  /** What waits of tasks that are closed now never begins; what runs goes on. */
+  #endClosed(): void {
+    const { executor, quarantine } = this.#options;
+    for (const job of this.#held.keys()) {
+      const message = quarantine.refusal(job.name);
+      if (message !== null && !executor.runs(job)) executor.stop(job, "UNAVAILABLE", message);
+    }
+    this.#frontend.flush();
+  }
+
   /** What cannot be kept here is not promised: only the router can have a worker killed, and only it sees all workers. */
   #refusal({ name, task: given }: TaskPart): ErrorBody | null {
     const task = this.#options.registry.get(name);
     if (task === undefined) return { code: "UNKNOWN_TASK", message: `this worker has no task ${JSON.stringify(name)}` };
+    const closed = this.#options.quarantine.refusal(name);
+    if (closed !== null) return { code: "UNAVAILABLE", message: closed };
     const unkept = unkeptOf(task, given?.options);
     if (unkept !== undefined) {
       return { code: "UNAVAILABLE", message: `${unkept} of ${name} is kept by the router alone; send it there` };

@@ -12,6 +12,7 @@ import { shorten } from "../wire/frames.ts";
 import type { Json, JsonObject } from "../wire/json.ts";
 import { BadArgs, type Checked } from "./arguments.ts";
 import { type ContextHooks, JobContext } from "./context.ts";
+import { within } from "./culprit.ts";
 import { EmergencyStop } from "./emergency-stop.ts";
 import { FailureLog } from "./failure-log.ts";
 import { isSafeJob, type Job, leftUnbegun, type Outcome, type SafeJob, type Work } from "./job.ts";
@@ -21,6 +22,9 @@ import type { RegisteredTask, Registry, StopReason } from "./task.ts";
 import { isA, thrownLines, thrownMessage } from "./thrown.ts";
 
 export interface ExecutorHooks extends ContextHooks<Job> {
+  /** A job of this task is about to begin, or its `onStop` alone; and that has ended, with all that belongs to it. */
+  readonly begins?: (task: string) => void;
+  readonly ends?: () => void;
   /** Nothing runs and nothing waits any more. */
   readonly idle?: () => void;
 }
@@ -68,6 +72,10 @@ export class Executor {
   /** What will be begun next; null where nothing waits. */
   get next(): Work | null {
     return this.#waiting[0] ?? null;
+  }
+
+  runs(work: Work): boolean {
+    return this.#running?.job === work;
   }
 
   /** `full`: nothing was taken and `done` will not be called. After `drain` everything is `leftUnbegun`. */
@@ -166,10 +174,11 @@ export class Executor {
   #runJob(task: RegisteredTask, job: Job, startedMs: number): Ended {
     const context = new JobContext(job, this.hooks);
     this.#running = context;
+    this.hooks.begins?.(task.name);
     job.begin?.();
     let result: unknown;
     try {
-      result = run(task, context);
+      result = within(task, run, task, context);
       if (isThenable(result)) {
         // Two handlers of one `then`: what `done` throws in the first must not arrive in the second as if the task threw it.
         Promise.resolve(result).then(
@@ -186,6 +195,7 @@ export class Executor {
 
   #runSafeJob(task: RegisteredTask, job: SafeJob, startedMs: number): "later" {
     this.#isSafing = true;
+    this.hooks.begins?.(task.name);
     job.begin?.();
     void this.#safing.run(task, job, job.why).then((failure) => {
       this.#isSafing = false;
@@ -258,6 +268,7 @@ export class Executor {
   }
 
   #answer(work: Work, outcome: Outcome): void {
+    this.hooks.ends?.();
     work.done(outcome);
     this.#drained?.resolve();
   }

@@ -5,6 +5,7 @@
 import { onStopMs } from "../limits.ts";
 import { shorten } from "../wire/frames.ts";
 import { type ContextHooks, JobContext, type Named } from "./context.ts";
+import { within } from "./culprit.ts";
 import type { FailureLog } from "./failure-log.ts";
 import type { RegisteredTask, StopReason } from "./task.ts";
 import { thrownLines, thrownMessage } from "./thrown.ts";
@@ -55,7 +56,9 @@ export class Safing {
   async run(task: RegisteredTask, job: Named, why: StopReason): Promise<SafingFailure | null> {
     const context = new JobContext(job, { ...this.hooks, progress: ignore });
     const { code, message } = why;
-    const failure = await withinTime(context, onStopMsOf(task), () => task.onStop?.(context, { code, message }));
+    const failure = await withinTime(context, onStopMsOf(task), () =>
+      within(task, () => task.onStop?.(context, { code, message })),
+    );
     if (failure !== null) this.#report(job, failure);
     return failure;
   }

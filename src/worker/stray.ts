@@ -4,16 +4,20 @@
  * were answered stay answered, and the one that runs ends as INTERRUPTED.
  */
 import { error } from "../log.ts";
+import type { FindCulprit } from "./culprit.ts";
 import { thrownLines } from "./thrown.ts";
 
 /** EX_SOFTWARE of sysexits(3): apart from 1, which says that another start would go no better. */
 export const strayErrorExitCode = 70;
 
 /** To be called once by a process that runs user code, before it loads any. `tag` says who speaks: `[WORKER-7758(TASK)]`. */
-export const exitOnStrayErrors = (tag: string): void => {
+export const exitOnStrayErrors = (tag: string, findCulprit: FindCulprit): void => {
   const exit = (thrown: unknown): void => {
+    const culprit = findCulprit(thrown);
+    const what =
+      typeof culprit === "string" ? `An error that a job of ${culprit} has left behind` : "An error outside of any job";
     const [first, ...rest] = thrownLines(thrown);
-    error(`${tag} An error outside of any job, stopping for a clean start: ${first}`);
+    error(`${tag} ${what}, stopping for a clean start: ${first}`);
     for (const line of rest) error(line);
     process.exit(strayErrorExitCode);
   };

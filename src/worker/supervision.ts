@@ -2,11 +2,17 @@
 import { onSupervisorMessage, type SupervisorMessage, tellSupervisor } from "../lifecycle.ts";
 import type { EmergencyStop } from "./emergency-stop.ts";
 import type { Executor } from "./executor.ts";
+import type { Quarantine } from "./quarantine.ts";
 
 /** To be called once. `executor` gives null as long as there is none: then nothing runs. */
-export const obeySupervisor = (emergency: EmergencyStop, executor: () => Executor | null): void =>
+export const obeySupervisor = (
+  emergency: EmergencyStop,
+  quarantine: Quarantine,
+  executor: () => Executor | null,
+): void =>
   onSupervisorMessage((message) => {
     if (message.type === "stopped") emergency.stopped = message.stopped;
+    else if (message.type === "quarantined") quarantine.close(message.tasks);
     else if (message.type === "halt") void halt(message, executor());
   });
 

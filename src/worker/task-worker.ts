@@ -12,9 +12,11 @@ import type { SocketOptions } from "../zmq/options.ts";
 import { reactor, waitHereMs } from "../zmq/reactor.ts";
 import { describeBindError } from "../zmq/start.ts";
 import { BackendLink } from "./backend-link.ts";
+import { noteCulprits } from "./culprit.ts";
 import { DirectPort } from "./direct-port.ts";
 import { EmergencyStop } from "./emergency-stop.ts";
 import { Executor, type ExecutorHooks } from "./executor.ts";
+import { Quarantine } from "./quarantine.ts";
 import { type RecycleLimits, RecycleRule } from "./recycle.ts";
 import { loadRegistry } from "./registry.ts";
 import { RouterJobs } from "./router-jobs.ts";
@@ -50,14 +52,21 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
   const id = `TASK-${process.pid}`;
   const address = options.port === null ? null : `${options.host}:${options.port}`;
   const leaving = Promise.withResolvers<void>();
-  exitOnStrayErrors(tag);
+  const begun = options.supervised ? mapBegunRecord() : null;
+  let registry: Registry = new Map();
+  exitOnStrayErrors(
+    tag,
+    noteCulprits(begun, () => registry),
+  );
   const emergency = new EmergencyStop();
+  const quarantine = new Quarantine();
   let current: Executor | null = null;
   // Here already: a supervisor that halts its workers kills those that do not say that they are still.
-  obeySupervisor(emergency, () => current);
+  obeySupervisor(emergency, quarantine, () => current);
   // Before any file of tasks is loaded, which could else listen to what is said of keys.
   const gate = await Gate.open();
-  const registry = await loadRegistry(options.tasksDir);
+  registry = await loadRegistry(options.tasksDir);
+  begun?.list(registry.keys());
   const log = options.verbose ? (line: string) => say(`${tag} ${line}`) : null;
 
   // Told before it happens: an end that nobody was told of is a crash.
@@ -72,13 +81,14 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
     publish: (topic, body) => link.publish(topic, body),
     // What comes next may be here already, and is soon waited for here.
     idle: () => reactor.lookAgain(),
+    ...(begun !== null && { begins: (task) => begun.task(task), ends: () => begun.ended() }),
   };
   const executor = new Executor(registry, hooks, emergency);
   current = executor;
   const jobs: RouterJobs = new RouterJobs({
     executor,
     link: () => link,
-    begin: options.supervised ? mapBegunRecord() : null,
+    begin: begun === null ? null : (job) => begun.job(job),
     refusal: (name) => {
       const task = registry.get(name);
       return task === undefined ? null : emergency.refusal(task);
@@ -88,7 +98,16 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
   });
 
   say(`Starting worker[TASK] on socket: ${address ?? "none of its own"}`);
-  const direct = new DirectPort({ id, gate, executor, registry, emergency, ended: (ms) => recycle.jobEnded(ms), log });
+  const direct = new DirectPort({
+    id,
+    gate,
+    executor,
+    registry,
+    emergency,
+    quarantine,
+    ended: (ms) => recycle.jobEnded(ms),
+    log,
+  });
   if (options.port !== null) {
     try {
       direct.bind(options.host, options.port);

@@ -10,6 +10,7 @@ const quiet: EngineStatus = {
   queue: { jobs: 0, bytes: 0 },
   tasks: [],
   workers: [],
+  quarantined: [],
   resources: [],
   safings: [],
   limits: {},

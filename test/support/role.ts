@@ -111,7 +111,7 @@ const behaviours: Readonly<Record<string, () => void>> = {
   },
   /** Has begun a job, but not after a restart. */
   begun: () => {
-    if (!existsSync(marker)) mapBegunRecord()(7);
+    if (!existsSync(marker)) mapBegunRecord().job(7);
     writeFileSync(marker, "");
     serve();
   },

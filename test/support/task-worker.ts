@@ -1,5 +1,5 @@
 /** A real task worker process, and its router and its supervisor, both played by the test: `await using worker = await startTaskWorker({…})`. */
-import { BegunRecord } from "../../src/begun.ts";
+import { type Begun, BegunRecord } from "../../src/begun.ts";
 import { type Channel, withChannel } from "../../src/channel.ts";
 import { type ChildMessage, type SupervisorMessage, supervisorVariable } from "../../src/lifecycle.ts";
 import { decodeFromWorker, encodeBackend, type RouterHeader, type WorkerHeader } from "../../src/wire/backend.ts";
@@ -64,7 +64,18 @@ export class TaskWorker implements AsyncDisposable {
 
   /** The last job that it has noted as begun. */
   get begun(): number {
+    return this.#record.read().job;
+  }
+
+  /** What it was at, as its supervisor reads it. */
+  get record(): Begun {
     return this.#record.read();
+  }
+
+  /** Waits for its end; gives how that came. */
+  async ended(): Promise<string | number | null> {
+    await this.#process.exited;
+    return this.#process.signalCode ?? this.#process.exitCode;
   }
 
   /** As its supervisor. */

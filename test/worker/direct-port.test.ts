@@ -5,6 +5,7 @@ import { directJobsPerClientMax } from "../../src/limits.ts";
 import { DirectPort } from "../../src/worker/direct-port.ts";
 import { EmergencyStop } from "../../src/worker/emergency-stop.ts";
 import { Executor } from "../../src/worker/executor.ts";
+import { Quarantine } from "../../src/worker/quarantine.ts";
 import { curveClient } from "../../src/zmq/curve.ts";
 import { Gate } from "../../src/zmq/gate.ts";
 import { makeKeyPair } from "../../src/zmq/keys.ts";
@@ -32,10 +33,20 @@ const startPort = (authorized: string) => {
   };
   const registry = registryOf(tasks);
   const emergency = new EmergencyStop();
+  const quarantine = new Quarantine();
   const hooks = { tag: "[TEST]", progress: () => undefined, publish: () => undefined };
   const executor = new Executor(registry, hooks, emergency);
   const gate = new Gate({ engine, authorized });
-  const port = new DirectPort({ id: "TASK-1", gate, executor, registry, emergency, ended: () => undefined, log: null });
+  const port = new DirectPort({
+    id: "TASK-1",
+    gate,
+    executor,
+    registry,
+    emergency,
+    quarantine,
+    ended: () => undefined,
+    log: null,
+  });
   const number = freePorts(1);
   const endpoint = `tcp://127.0.0.1:${number}`;
   port.bind("127.0.0.1", number);
@@ -43,6 +54,7 @@ const startPort = (authorized: string) => {
     endpoint,
     gate,
     begun,
+    quarantine,
     release: released.resolve,
     aborted: aborted.promise,
     [Symbol.asyncDispose]: async () => {
@@ -100,6 +112,27 @@ test("what runs there ends when the right to it is taken back, and what waits ne
   expect(replies.map(({ meta }) => meta.serial).sort()).toEqual(["runs", "waits"]);
   const unauthorized = { code: "UNAUTHORIZED", message: "client laptop lacks the right send:drive" };
   for (const { data } of replies) expect(data).toEqual(unauthorized);
+});
+
+test("a task that is closed there has no job that begins, be it that it waits, and what runs goes on", async () => {
+  await using port = startPort(lineOf(laptop, "laptop", "send"));
+  using mine = clientOf(port.endpoint, laptop);
+  mine.ask("runs", "hold");
+  mine.ask("waits", "hold");
+  mine.ask("ping");
+  expect(await mine.reply()).toMatchObject({ meta: { serial: "ping" } });
+  port.quarantine.close([{ task: "hold", since: 1_700_000_000, deaths: 3, how: "ended by SIGSEGV" }]);
+  const message =
+    "hold is quarantined since 2023-11-14T22:13:20.000Z: 3 workers died of its jobs within 60 s, " +
+    "the last of which ended by SIGSEGV; mend it, then run task-engine reload";
+  expect(await mine.reply()).toMatchObject({ meta: { serial: "waits" }, data: { code: "UNAVAILABLE", message } });
+  mine.ask("batch", "count", "hold");
+  expect(await mine.reply()).toMatchObject({ meta: { serial: "batch" }, data: { code: "UNAVAILABLE", message } });
+  port.release();
+  expect(await mine.reply()).toMatchObject({ meta: { type: "ACK", serial: "runs" } });
+  port.quarantine.close([]);
+  mine.ask("again", "hold");
+  expect(await mine.reply()).toMatchObject({ meta: { type: "ACK", serial: "again" } });
 });
 
 test("one client cannot fill the port for the others, and has room again once it is answered", async () => {

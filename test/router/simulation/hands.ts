@@ -172,7 +172,7 @@ export class Hands {
     if (runMs === Number.POSITIVE_INFINITY) return;
     agenda.after(runMs, () => {
       if (kills !== true) this.#finish(run, run.behaviour.throws === true);
-      else if (this.#running === run) process.die();
+      else if (this.#running === run) process.die(run.name);
     });
   }
 

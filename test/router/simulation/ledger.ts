@@ -72,6 +72,8 @@ export class Ledger {
   /** More was asked at once than may wait. */
   flooded = false;
   stopping = false;
+  /** Tasks that have been in quarantine. */
+  readonly closed = new Set<string>();
   /** Somebody would take from others what they hold. */
   preempts = false;
 
@@ -275,7 +277,7 @@ export class Ledger {
       QUEUE_FULL: this.flooded,
       UNKNOWN_TASK: true,
       UNKNOWN_TOPIC: true,
-      UNAVAILABLE: true,
+      UNAVAILABLE: task === null || ask.parts.some(({ name }) => this.closed.has(name)),
       SHUTTING_DOWN: this.stopping,
       BAD_FRAME: true,
       UNAUTHORIZED: ask.isForbidden || ask.revokedAt < Number.POSITIVE_INFINITY,

@@ -52,12 +52,13 @@ export class Process {
     return this.world.rights.userOfWorker(this.isSupervised);
   }
 
-  die(): void {
+  /** @param culprit the task whose job has caused it */
+  die(culprit: string | null = null): void {
     if (!this.isAlive) return;
     this.isAlive = false;
     this.#hands.fall();
     this.link.break(this.world.random.chance(0.8));
-    this.world.died(this);
+    this.world.died(this, culprit);
   }
 
   hang(ms: number): void {

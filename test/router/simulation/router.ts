@@ -2,8 +2,9 @@
 
 import type { Stopped } from "../../../src/lifecycle.ts";
 import { beatIntervalMs, queueBytesMax, queueJobsMax, workerCreditMax, workersMax } from "../../../src/limits.ts";
-import { Broker, type BrokerEvent } from "../../../src/router/broker.ts";
+import { Broker } from "../../../src/router/broker.ts";
 import type { Effect } from "../../../src/router/effects.ts";
+import type { BrokerEvent } from "../../../src/router/events.ts";
 import { encodeControlRequest } from "../../../src/wire/asking.ts";
 import { decodeFromWorker } from "../../../src/wire/backend.ts";
 import type { Requestor } from "../../../src/wire/envelope.ts";
@@ -64,6 +65,7 @@ export class SimulatedRouter {
     this.isDown = false;
     this.world.rights.tell();
     this.handle({ type: "stopped", stopped });
+    this.world.tellClosed();
     this.handle({ type: "tasks", tasks: this.world.policies, isUnsafe: true });
     for (const event of this.#unheard.splice(0)) this.handle(event);
   }
@@ -164,7 +166,10 @@ export class SimulatedRouter {
           break;
         case "worker": {
           if (effect.header.type === "JOBS")
-            for (const body of effect.bodies) this.world.emergencies.handOver(readTask(body).name);
+            for (const { name } of effect.bodies.map(readTask)) {
+              this.world.emergencies.handOver(name);
+              check(!this.world.isClosed(name), `${name} is handed over in quarantine`);
+            }
           const link = this.world.links.get(effect.key);
           if (link?.isKnown === true) link.deliver(effect);
           // libzmq says that it cannot be reached.

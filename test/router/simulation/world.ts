@@ -2,6 +2,7 @@
  * A whole engine around the real broker: clock, network, workers, their supervisor and those who ask, all simulated and all
  * from one seed. It throws a Violation as soon as anything is seen that must not be.
  */
+import { Quarantine } from "../../../src/supervisor/quarantine.ts";
 import type { ReadyHeader } from "../../../src/wire/backend.ts";
 import { Agenda } from "./agenda.ts";
 import { Emergencies } from "./emergencies.ts";
@@ -24,6 +25,7 @@ interface Weather {
   readonly hangs: number;
   readonly leaves: number;
   readonly stops: number;
+  readonly reloads: number;
   readonly routerDeaths: number;
   readonly requestorLosses: number;
   /** Shares of the runs of `onStop`. */
@@ -39,7 +41,7 @@ export interface Tally {
 
 const fair: Weather = {
   ...{ duplicates: 0, garbage: 0, deaths: 0, cuts: 0, hangs: 0, leaves: 0 },
-  ...{ stops: 0, routerDeaths: 0, requestorLosses: 0, onStopFailures: 0, onStopDeaths: 0 },
+  ...{ stops: 0, reloads: 0, routerDeaths: 0, requestorLosses: 0, onStopFailures: 0, onStopDeaths: 0 },
 };
 
 /** ms: the longest that all that was asked for may take once nothing goes wrong any more. */
@@ -68,6 +70,7 @@ export class World {
   #processes: Process[] = [];
   /** All that have ever been. */
   readonly #supervised = new Map<number, Process>();
+  readonly #quarantine = new Quarantine();
   #nextPid = 100;
   #nextKey = 1;
   #isEnding = false;
@@ -85,6 +88,7 @@ export class World {
       hangs: rough(0.3),
       leaves: rough(0.3),
       stops: random.chance(0.3) ? random.between(0, 0.7) : 0,
+      reloads: rough(0.2),
       routerDeaths: random.chance(0.2) ? random.between(0, 0.3) : 0,
       requestorLosses: rough(0.5),
       onStopFailures: rough(0.5),
@@ -145,17 +149,38 @@ export class World {
     this.agenda.after(this.random.between(0, 30), () => this.#supervised.get(pid)?.die());
   }
 
-  /** A process has: the supervisor hears of it, and starts another. */
-  died(process: Process): void {
+  /** A process has: the supervisor hears of it, and starts another. @param culprit the task whose job has caused it */
+  died(process: Process, culprit: string | null): void {
     const { agenda, random } = this;
     if (process.isSupervised) {
       const { pid } = process.ready;
-      agenda.after(random.between(0, 60), () => this.router.handle({ type: "gone", pid, begun: process.begun }));
+      agenda.after(random.between(0, 60), () => {
+        if (culprit !== null && this.#quarantine.blame(culprit, "died", agenda.now, agenda.now / 1000)) {
+          this.ledger.closed.add(culprit);
+          this.tellClosed();
+        }
+        this.router.handle({ type: "gone", pid, begun: process.begun });
+      });
     }
     if (this.#isEnding) return;
     agenda.after(random.between(50, 1000), () => {
       if (!this.#isEnding) this.#start({ ...process.ready });
     });
+  }
+
+  /** The task files are read anew: nothing is closed any more. */
+  #reload(): void {
+    this.#quarantine.reopen();
+    this.tellClosed();
+    this.router.handle({ type: "tasks", tasks: this.policies });
+  }
+
+  tellClosed(): void {
+    this.router.handle({ type: "quarantined", tasks: this.#quarantine.tasks });
+  }
+
+  isClosed(task: string): boolean {
+    return this.#quarantine.tasks.some((it) => it.task === task);
   }
 
   #start(ready: Omit<ReadyHeader, "pid" | "id">): void {
@@ -189,6 +214,7 @@ export class World {
     if (strikes(weather.leaves)) random.pick(alive).leave();
     if (strikes(weather.stops)) this.emergencies.stop();
     if (strikes(weather.routerDeaths)) this.emergencies.loseRouter();
+    if (strikes(weather.reloads)) this.#reload();
     if (strikes(weather.requestorLosses)) this.emergencies.loseRequestor(`requestor-${random.whole(1, 4)}`);
   }
 

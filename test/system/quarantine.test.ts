@@ -1,0 +1,98 @@
+/** Tasks that kill their workers: they are closed, and neither the engine nor any other task is. */
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { connect } from "task-engine";
+import { Asker, type Outcome } from "../support/asker.ts";
+import { until } from "../support/connections.ts";
+import { type Engine, startEngine } from "../support/engine.ts";
+import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
+
+setDefaultTimeout(120_000); // many processes on a busy machine
+
+const tasks = `
+export const task_late = () => void setTimeout(() => { throw new Error("late"); }, 100);
+export const task_exit = () => process.exit(3);
+export const task_good = async ([ms]) => (await Bun.sleep(ms), "good");
+`;
+
+const folderWith = (files: Readonly<Record<string, string>> = {}): TempFolder =>
+  tempFolder({ "tasks/robot.ts": tasks, ...files });
+
+/** With these flags one death that counts as the engine's own would end it. */
+const start = (folder: TempFolder, ...flags: string[]): Promise<Engine> =>
+  startEngine({ cwd: folder.path, flags: ["--restarts-max", "0", ...flags] });
+
+const isClosed = (outcome: Outcome): boolean => "code" in outcome && outcome.code === "UNAVAILABLE";
+
+/** Asks for it until it is closed, which must come to pass; gives what came before. */
+const askUntilClosed = async (asker: Asker, task: string): Promise<Outcome[]> => {
+  const outcomes: Outcome[] = [];
+  for (let outcome = await asker.ask(task); !isClosed(outcome); outcome = await asker.ask(task)) {
+    outcomes.push(outcome);
+    if (outcomes.length > 100) throw new Error(`${task} is never closed`);
+    await Bun.sleep(50);
+  }
+  return outcomes;
+};
+
+const statusOf = async (engine: Engine) => {
+  await using client = connect(engine.endpoint);
+  return await client.status();
+};
+
+test("a task that ends its process is closed after three workers, by whatever port it is asked for, until a reload", async () => {
+  using folder = folderWith();
+  await using engine = await start(folder);
+  using asker = new Asker(engine.endpoint);
+  using direct = new Asker(`tcp://127.0.0.1:${engine.ports.worker}`);
+  direct.send("exit");
+  await engine.line(/exit code 3, by a job of exit; starting another in 100 ms$/);
+  expect(await askUntilClosed(asker, "exit")).toEqual(Array(2).fill({ code: "INTERRUPTED" }));
+  expect(await engine.line(/quarantined/)).toBe(
+    "[ENGINE] exit is quarantined: its jobs have killed 3 workers within 60 s, the last of which ended with exit code 3; mend it, then run task-engine reload",
+  );
+  const send = await engine.run("send", "exit", "--router", engine.endpoint);
+  expect(send).toMatchObject({
+    exitCode: 1,
+    stderr: expect.stringMatching(/^task-engine: UNAVAILABLE: exit is quarantined since/),
+  });
+  const { stdout } = await engine.run("status", "--router", engine.endpoint);
+  expect(stdout).toMatch(
+    /^QUARANTINED: exit since 20.* UTC: 3 workers died of its jobs, the last of which ended with exit code 3; mend it/m,
+  );
+  using again = new Asker(`tcp://127.0.0.1:${engine.ports.worker}`);
+  expect(await again.ask("exit")).toEqual({ code: "UNAVAILABLE" });
+  expect(await asker.ask("good", [0])).toEqual({ result: "good" });
+
+  writeFileSync(folder.at("tasks/robot.ts"), tasks.replace("process.exit(3)", "'mended'"));
+  engine.signal("SIGHUP");
+  await engine.line(/Task workers are replaced/);
+  expect(await asker.ask("exit")).toEqual({ result: "mended" });
+  expect((await statusOf(engine)).quarantined).toEqual([]);
+});
+
+test("a task that throws when it is over is closed, and not the one whose jobs run then", async () => {
+  using folder = folderWith();
+  await using engine = await start(folder, "--task-workers", "1");
+  using asker = new Asker(engine.endpoint);
+  for (let count = 0; count < 3; count++) {
+    expect(await asker.ask("late")).toEqual({ result: null });
+    expect(await asker.ask("good", [5_000])).toEqual({ code: "INTERRUPTED" });
+  }
+  expect(await asker.ask("late")).toEqual({ code: "UNAVAILABLE" });
+  expect(await asker.ask("good", [0])).toEqual({ result: "good" });
+  expect((await statusOf(engine)).quarantined.map((it) => it.task)).toEqual(["late"]);
+});
+
+test("who kills workers from outside closes no task", async () => {
+  using folder = folderWith();
+  await using engine = await start(folder, "--task-workers", "1");
+  using asker = new Asker(engine.endpoint);
+  for (let count = 0; count < 4; count++) {
+    const cut = asker.send("good", [60_000]);
+    await until("begun", async () => (await statusOf(engine)).workers.some(({ held }) => held > 0));
+    process.kill(engine.pidsOf("task worker")[0] ?? 0, "SIGKILL");
+    expect(await asker.outcome(cut)).toEqual({ code: "INTERRUPTED" });
+  }
+  expect(await asker.ask("good", [0])).toEqual({ result: "good" });
+});
