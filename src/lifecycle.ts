@@ -3,6 +3,7 @@
  * the engine. This is the child's end and the words; the supervisor's end is in `supervisor/`.
  */
 import { dlopen } from "bun:ffi";
+import { readlinkSync } from "node:fs";
 import type { KeyPair } from "./certificate.ts";
 import { Channel, channelDescriptor } from "./channel.ts";
 
@@ -206,7 +207,18 @@ export const tellSupervisor = (message: ChildMessage): void => {
  */
 export const ownProgram = (): readonly string[] => {
   const isCompiled = Bun.main.startsWith("/$bunfs/");
-  return [process.execPath, ...(isCompiled ? [] : ["--no-install", Bun.main])];
+  return [runningImage(), ...(isCompiled ? [] : ["--no-install", Bun.main])];
+};
+
+/**
+ * The program that this process runs, also where its file has been renamed, or replaced by that of another version: proc_pid_exe(5). By
+ * its path where it has one, since a process is called by what it was started as.
+ */
+const runningImage = (): string => {
+  const link = "/proc/self/exe";
+  const path = readlinkSync(link);
+  const isThere = path.startsWith("/") && !path.endsWith(" (deleted)");
+  return isThere ? path : link;
 };
 
 /** Why something is made safe, as its task is told. */

@@ -55,6 +55,7 @@ const run = async (command: readonly string[]): Promise<string | null> => {
     (theirs) =>
       Bun.spawn({
         cmd: [...command],
+        argv0: process.execPath,
         env: { ...process.env, [supervisorVariable]: String(process.pid) },
         stdio: ["ignore", "inherit", "inherit", theirs],
         timeout: safeMs,

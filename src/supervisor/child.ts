@@ -82,6 +82,7 @@ export class Child {
       (theirs): Process =>
         Bun.spawn({
           cmd: [...options.command],
+          argv0: process.execPath,
           env: { ...options.environment, [supervisorVariable]: String(process.pid) },
           stdio: [
             "ignore",

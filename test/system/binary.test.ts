@@ -3,13 +3,26 @@
  * already, and that is how the one for the Raspberry Pi is tested under emulation.
  */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  constants,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
+import { connect } from "task-engine";
 import { buildExecutable } from "../../build.ts";
 import { version } from "../../package.json" with { type: "json" };
 import { runCommand, startEngine } from "../support/engine.ts";
 import { freePorts } from "../support/ports.ts";
+import { until } from "../support/stoppable.ts";
 
 setDefaultTimeout(120_000); // emulation is slow
 
@@ -46,6 +59,51 @@ test.skipIf(given !== undefined && !given.endsWith(process.arch))(
     expect(statSync(binary).size / statSync(process.execPath).size).toBeLessThanOrEqual(1.1);
   },
 );
+
+/** An emulator finds what it runs by its path alone. */
+const isEmulated = given !== undefined && !given.endsWith(process.arch);
+for (const [what, strike] of [
+  ["deleted", (path) => rmSync(path)],
+  ["replaced by another version", (path) => renameSync(`${path}.new`, path)],
+  ["renamed", (path) => renameSync(path, `${path}.old`)],
+] as readonly (readonly [string, (path: string) => void])[]) {
+  test.skipIf(isEmulated)(
+    `an engine whose executable is ${what} goes on, and starts its processes from what runs`,
+    async () => {
+      const folder = newFolder(what);
+      const path = join(folder, "task-engine");
+      copyFileSync(binary, path, constants.COPYFILE_FICLONE);
+      writeFileSync(`${path}.new`, `#!/bin/sh\necho "$@" >>${JSON.stringify(join(folder, "other-version"))}\n`, {
+        mode: 0o755,
+      });
+      mkdirSync(join(folder, "tasks"), { mode: 0o755 });
+      const park = `import { appendFileSync } from "node:fs";
+      export const task_park = (args, { code }) => appendFileSync(import.meta.dir + "/parked", code + " ");`;
+      writeFileSync(join(folder, "tasks/park.ts"), park);
+      const flags = ["--task-workers", "1", "--on-stop", "park"];
+      await using engine = await startEngine({ command: [path], cwd: folder, env: {}, flags, workers: 2 });
+      strike(path);
+      for (const role of ["task worker", "router"]) {
+        const [pid = 0] = engine.pidsOf(role);
+        process.kill(pid, "SIGKILL");
+        await engine.line(new RegExp(`^Starting process \\[(?!${pid}\\])\\d+\\]: ${role}$`));
+      }
+      await using client = connect(engine.endpoint);
+      await until("an answer", () =>
+        client.call("count", [2, 3]).then(
+          (sum) => sum === 5,
+          () => false,
+        ),
+      );
+      engine.signal("SIGHUP");
+      await engine.line(/Task workers are replaced/);
+      engine.signal("SIGKILL");
+      await until("it is parked", () => existsSync(join(folder, "tasks/parked")));
+      expect(await engine.ended()).toBe("SIGKILL");
+      expect(existsSync(join(folder, "other-version"))).toBe(false);
+    },
+  );
+}
 
 test("it obeys no bunfig.toml, .env, tsconfig.json or package.json of the folder it is started in", async () => {
   const folder = newFolder("hostile");
