@@ -31,9 +31,6 @@ export const engineNumber = (stateFolder: string): bigint => {
   return numberOf(`${dev}:${ino}`);
 };
 
-/** For a process that belongs to no engine of this machine. */
-export const randomNumber = (): bigint => numberOf(crypto.randomUUID());
-
 const numberOf = (text: string): bigint => BigInt.asUintN(engineBits, BigInt(Bun.hash(text)));
 
 /** The number of the engine that this process was marked for; null for none. */
@@ -61,6 +58,20 @@ export const endDescendantsOf = (pid: number, engine: bigint): Promise<void> => 
 
 /** Kills all processes of an engine but this one, and what they have started; the same otherwise. */
 export const endEngine = (engine: bigint): Promise<void> => endAll((mark) => mark >> pidBits === engine);
+
+/** For a process that no supervisor has started: kills what it has started when it exits, by itself or by an error. */
+export const takeAlongAtExit = (): void => {
+  const number = numberOf(crypto.randomUUID());
+  if (!mark(process.pid, number)) return warn("What tasks start may outlive this process: RLIMIT_LOCKS cannot be set");
+  const isMeant = (mark: bigint): boolean => mark >> pidBits === number;
+  process.on("exit", () => {
+    for (let looks = 0; looks < vainLooksMax; looks++) {
+      const { marked, hasVanished } = look(isMeant);
+      if (marked.length === 0 && !hasVanished) return;
+      for (const pid of marked) kill(pid);
+    }
+  });
+};
 
 /**
  * Looks and kills until nobody is left. A killed process can fork no more; so what is not there at a look comes from one that was, and

@@ -34,6 +34,7 @@ const folder = tempFolder({
   "tasks/turn.ts": block("ts", "tasks/turn.ts"),
   "tasks/drive.ts": block("ts", "tasks/drive.ts"),
   "tasks/forward.ts": block("ts", "tasks/forward.ts"),
+  "tasks/rest.ts": block("ts", "tasks/rest.ts"),
   "task-engine.toml": block("toml", "task-engine.toml"),
 });
 beforeAll(async () => {

@@ -5,11 +5,13 @@
  *
  * SIGTERM and Ctrl-C: it takes no further job, finishes the one that runs, and leaves. A second Ctrl-C ends that job and makes safe
  * what it has moved, by its `onStop`; where there is none, and at a third, the worker ends at once. A task that never awaits keeps it from hearing either; Ctrl-\ (SIGQUIT) ends it even then.
+ * What its tasks have started ends with it, unless it is killed: that takes the system (systemd).
  * Exit: 0 after it has left, 1 if a task file cannot be loaded, 2 for wrong flags, 130 after a second Ctrl-C.
  */
 import { isEndpoint } from "../client/endpoint.ts";
 import { TaskEngineError } from "../client/errors.ts";
 import { readClientKeys } from "../client/keys.ts";
+import { takeAlongAtExit } from "../descendants.ts";
 import { StartError } from "../lifecycle.ts";
 import { error, say } from "../log.ts";
 import { onInterrupt } from "../supervisor/signals.ts";
@@ -41,6 +43,7 @@ export const workerCommand = defineCommand({
       throw new UsageError(`--router is ${JSON.stringify(router)}, which is not of the form tcp://HOST:PORT`);
     }
     const { runTaskWorker } = await import("../worker/task-worker.ts");
+    takeAlongAtExit();
     try {
       await runTaskWorker({
         host: "",

@@ -2,9 +2,12 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { decodeFromWorker, encodeBackend, type RouterHeader } from "../../src/wire/backend.ts";
 import { ProtocolError } from "../../src/wire/errors.ts";
+import { strayErrorExitCode } from "../../src/worker/stray.ts";
 import { Router } from "../../src/zmq/socket.ts";
 import { type Program, runProgram } from "../support/program.ts";
 import { json } from "../support/raw-requestor.ts";
+import { until } from "../support/stoppable.ts";
+import { livingSleepers, sleepTime } from "../support/swarm.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
 setDefaultTimeout(60_000); // real processes on a busy machine
@@ -19,10 +22,17 @@ const robot = `
     run: async (args, kwargs, { signal, log }) => { log("drives"); await aborted(signal); },
     onStop: onStop(false),
   };
+  const litter = (run) => async ([time], kwargs, { log }) => {
+    Bun.spawn(["setsid", "sleep", time]);
+    log("drives");
+    await run();
+  };
+  export const task_litter = litter(() => Bun.sleep(50));
+  export const task_crash = litter(() => { setTimeout(() => { throw new Error("stray"); }); return Bun.sleep(60_000); });
   export const task_jam = { ...task_drive, onStop: onStop(true), onStopMs: 200 };`;
 
 /** A worker in which `task` runs; the test is its router. */
-const runningWorker = async (task: string) => {
+const runningWorker = async (task: string, ...args: readonly unknown[]) => {
   const folder = tempFolder({ "tasks/robot.ts": robot });
   const router = new Router();
   router.bind("tcp://127.0.0.1:*");
@@ -31,7 +41,7 @@ const runningWorker = async (task: string) => {
   const say = (header: RouterHeader, ...bodies: Uint8Array[]) =>
     router.trySend([key, ...encodeBackend(header, bodies)]);
   say({ type: "WELCOME" });
-  say({ type: "JOBS", jobs: [1], serials: ["s-1"] }, json({ task, args: [], kwargs: {}, pack: 1 }));
+  say({ type: "JOBS", jobs: [1], serials: ["s-1"] }, json({ task, args, kwargs: {}, pack: 1 }));
   await worker.line(/drives/);
   return {
     worker,
@@ -78,5 +88,18 @@ test("an onStop that hangs keeps it no longer than its time, and a third Ctrl-C 
     expect(worker.errorLines).toEqual([
       "task-engine: stopped at once, on a second signal; the running job was cut off",
     ]);
+  }
+});
+
+test("what its tasks have started ends with it, be it that it leaves or that a stray error ends it", async () => {
+  for (const task of ["litter", "crash"]) {
+    const time = sleepTime();
+    await using running = await runningWorker(task, time);
+    if (task === "litter") {
+      await until("it runs", () => livingSleepers(time).length === 1);
+      running.worker.signal("SIGTERM");
+    }
+    expect([task, await running.worker.ended()]).toEqual([task, task === "litter" ? 0 : strayErrorExitCode]);
+    expect(livingSleepers(time)).toEqual([]);
   }
 });
