@@ -22,9 +22,9 @@ const fetchedPackage = /\/[^/]+@[^/]+@@@\d+\//;
  * Holds a code file and all that it imports, directly and indirectly, to `trustedRealPath`, before any of it runs: code
  * in `tasks/lib/` does as much as code in `tasks/`, and a package as much as either. What decides which file an import leads to is
  * held to the same. An import whose name is computed at run time cannot be seen from here.
- * `trusted` are the real paths known so far, to which this adds. Throws StartError.
+ * `trusted` are the real paths known so far, `imported` those of them that another imports; this adds to both. Throws StartError.
  */
-export const trustWithImports = (path: string, trusted: Set<string>): void => {
+export const trustWithImports = (path: string, trusted: Set<string>, imported: Set<string>): void => {
   const deciders = new Set<string>();
   const waiting = [path];
   for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
@@ -40,7 +40,9 @@ export const trustWithImports = (path: string, trusted: Set<string>): void => {
       if (!deciders.has(decider)) trustedRealPath(decider);
       deciders.add(decider);
     }
-    waiting.push(...specifiers.map((name) => resolve(name, folder)).filter((found) => found !== null));
+    const found = specifiers.map((name) => resolve(name, folder)).filter((each) => each !== null);
+    for (const each of found) imported.add(each);
+    waiting.push(...found);
   }
 };
 

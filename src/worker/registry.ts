@@ -2,8 +2,7 @@
  * The registry of trusted functions: the built-in tasks and those of the tasks folder, found once, at start. Nothing that
  * arrives later, in whatever message, becomes an import, a path or code.
  */
-import { lstatSync, readdirSync, statSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { realpathSync } from "node:fs";
 import { StartError } from "../lifecycle.ts";
 import { nameLengthMax, taskLoadMs, workerTasksMax } from "../limits.ts";
 import { builtInModules } from "../tasks/index.ts";
@@ -12,6 +11,7 @@ import { trustWithImports } from "./imports.ts";
 import { type Definition, parseDefinition } from "./policy.ts";
 import { outliveOutput } from "./stray.ts";
 import type { RegisteredTask, Registry, TaskFunction } from "./task.ts";
+import { passedOver, taskFilesIn } from "./task-files.ts";
 import { isA, thrownMessage } from "./thrown.ts";
 import { trustedRealPath } from "./trust.ts";
 
@@ -23,21 +23,26 @@ const nameCharactersMax = nameLengthMax - prefix.length;
  * Every task that this engine can run. `tasksDir` is the folder of the user's task files, null for none; `loadMsMax` is in
  * ms, for each file. Throws StartError, whose one line names the file and the export, for anything that is not as it should be.
  * @param onBroken is given what is wrong with one file, which is left out then, instead of its being thrown
+ * @param onSkipped is given a line for each thing in the folder that may be taken for a task and is none
  */
 export const loadRegistry = async (
   tasksDir: string | null,
   loadMsMax: number = taskLoadMs,
   onBroken: ((failure: StartError) => void) | null = null,
+  onSkipped: ((line: string) => void) | null = null,
 ): Promise<Registry> => {
   const registry = new Map<string, RegisteredTask>();
   for (const [file, module] of Object.entries(builtInModules)) addTasks(registry, module, `built-in ${file}`);
   if (tasksDir === null) return registry;
   outliveOutput();
   const trusted = new Set<string>();
-  for (const file of taskFiles(tasksDir)) {
+  const imported = new Set<string>();
+  const withoutTask = new Map<string, object>();
+  for (const file of taskFilesIn(tasksDir)) {
     try {
-      trustWithImports(file, trusted);
-      addTasks(registry, await loadModule(file, loadMsMax), file);
+      trustWithImports(file, trusted, imported);
+      const module = await loadModule(file, loadMsMax);
+      if (addTasks(registry, module, file) === 0) withoutTask.set(file, module);
     } catch (failure) {
       if (onBroken === null || !(failure instanceof StartError)) throw failure;
       onBroken(failure);
@@ -46,27 +51,19 @@ export const loadRegistry = async (
   if (registry.size > workerTasksMax) {
     throw new StartError(`${tasksDir} defines ${registry.size} tasks; the limit is ${workerTasksMax}`);
   }
+  if (onSkipped !== null) {
+    for (const [file, module] of withoutTask)
+      if (!imported.has(realpathSync(file))) onSkipped(aboutModule(file, module));
+    passedOver(tasksDir, trusted).forEach(onSkipped);
+  }
   return registry;
 };
 
-/** The paths of the task files, sorted, so that every worker loads them in one order. */
-const taskFiles = (tasksDir: string): string[] => {
-  const folder = trustedRealPath(tasksDir);
-  // Who can replace a link to the folder can replace the folder.
-  if (lstatSync(tasksDir).isSymbolicLink()) trustedRealPath(dirname(tasksDir));
-  if (!statSync(folder).isDirectory())
-    throw new StartError(`${tasksDir} is not a folder; --tasks takes a folder of task files`);
-  return readdirSync(folder)
-    .filter((name) => /\.(ts|js)$/.test(name) && !/^\.|\.d\.ts$|\.test\.(ts|js)$/.test(name))
-    .sort()
-    .map((name) => join(folder, name))
-    .filter(isFile);
-};
-
-const isFile = (path: string): boolean => {
-  // A link to nowhere is kept: the load will say that it cannot be read.
-  const stats = statSync(path, { throwIfNoEntry: false });
-  return stats === undefined || stats.isFile();
+/** Of a file that no task file imports. */
+const aboutModule = (file: string, module: object): string => {
+  const names = Object.keys(module).slice(0, 5);
+  const has = names.length === 0 ? "it exports nothing" : `it exports ${names.join(", ")}`;
+  return `${file} has no task: ${has}, and a task is an export whose name begins with ${prefix}`;
 };
 
 const loadModule = async (file: string, msMax: number): Promise<object> => {
@@ -93,7 +90,9 @@ const place = (thrown: unknown, file: string): string => {
   return position.file === file ? `${where} cannot be loaded: ` : `${file} cannot be loaded: ${where}: `;
 };
 
-const addTasks = (registry: Map<string, RegisteredTask>, module: object, file: string): void => {
+/** How many there are in it. */
+const addTasks = (registry: Map<string, RegisteredTask>, module: object, file: string): number => {
+  let count = 0;
   for (const [exportName, value] of Object.entries(module)) {
     if (!isTaskExport(exportName, value)) continue;
     const name = taskName(exportName);
@@ -105,12 +104,16 @@ const addTasks = (registry: Map<string, RegisteredTask>, module: object, file: s
       );
     }
     registry.set(name, { name, file, ...asTask(value, exportName, file) });
+    count++;
   }
+  return count;
 };
 
-/** A requestor may write TASK_ for task_, so a function may too. Other exports in capitals are constants: TASK_RETRIES. */
+/** A requestor may write TASK_ for task_, so a task may too. Other exports in capitals are constants: TASK_RETRIES. */
 const isTaskExport = (exportName: string, value: unknown): boolean =>
-  exportName.startsWith(prefix) || (taskName(exportName) !== exportName && typeof value === "function");
+  exportName.startsWith(prefix) ||
+  (taskName(exportName) !== exportName &&
+    (typeof value === "function" || (typeof value === "object" && value !== null && "run" in value)));
 
 const checkName = (name: string, exportName: string, file: string): void => {
   if (!namePattern.test(name) || name.length > nameCharactersMax) {

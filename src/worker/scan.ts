@@ -1,9 +1,12 @@
 /**
  * `task-engine scan`: which tasks there are, found in a process of its own, so that the supervisor never runs user code.
- * Prints them as a JSON list of `{name, …policy}`, names without the prefix `task_`, on stdout and nothing else there.
+ * Prints them as a JSON list of `{name, …policy}`, names without the prefix `task_`, on stdout and nothing else there; on stderr a
+ * line for each thing in the folder that may be taken for a task and is none.
  */
 import { dlopen } from "bun:ffi";
 import { closeSync, writeSync } from "node:fs";
+import { taskLoadMs } from "../limits.ts";
+import { warn } from "../log.ts";
 import { loadRegistry } from "./registry.ts";
 
 const stdoutFd = 1;
@@ -15,7 +18,8 @@ const stderrFd = 2;
  */
 export const scanTasks = async (tasksDir: string | null): Promise<void> => {
   const answerFd = divertStdout();
-  const tasks = [...(await loadRegistry(tasksDir)).values()].map(({ name, policy }) => ({ name, ...policy }));
+  const registry = await loadRegistry(tasksDir, taskLoadMs, null, warn);
+  const tasks = [...registry.values()].map(({ name, policy }) => ({ name, ...policy }));
   tasks.sort((a, b) => (a.name < b.name ? -1 : 1));
   writeWhole(answerFd, `${JSON.stringify(tasks)}\n`);
   closeSync(answerFd);

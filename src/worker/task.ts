@@ -2,7 +2,7 @@
  * What a task is: the types a robot programmer writes against. There is nothing here but types, so that a task file that
  * imports them imports nothing at run time.
  *
- * A task is an export whose name begins with `task_`, in a `.ts` or `.js` file of the tasks folder, in one of two forms:
+ * A task is an export whose name begins with `task_`, in a TypeScript or JavaScript file of the tasks folder, in one of two forms:
  * ```ts
  * export const task_beep: TaskFunction = async ([times], kwargs, { signal, log }) => { … };
  * export const task_drive: TaskDefinition = { run: async ([metres], kwargs, context) => { … } };

@@ -72,11 +72,72 @@ describe("what is a task", () => {
       "drive.test.js": bad,
       ".hidden.ts": bad,
       "notes.md": bad,
-      "drive.mjs": bad,
+      "types.d.mts": bad,
+      "drive.test.mjs": bad,
+      "drive.spec.ts": bad,
       "sub/deep.ts": bad,
       "folder.ts/inner.ts": bad,
     });
     expect(names).toEqual(["count"]);
+  });
+
+  test.each([
+    ["ts", "export const task_x = (): number => 1;"],
+    ["mts", "export const task_x = (): number => 1;"],
+    ["cts", "exports.task_x = (): number => 1;"],
+    ["tsx", "export const task_x = (): number => 1;"],
+    ["js", "module.exports = { task_x: () => 1 };"],
+    ["mjs", "export function task_x() {}"],
+    ["cjs", "module.exports.task_x = () => 1;"],
+    ["jsx", "export async function task_x() {}"],
+  ])("a task file may end in .%s", async (ending, source) => {
+    expect(await namesIn({ [`a.${ending}`]: source })).toEqual(["count", "x"]);
+  });
+
+  test("what may be taken for a task and is none is named, and nothing else", async () => {
+    using folder = tempFolder({
+      "a.ts": 'import { motor } from "./lib/motor.ts"; import "./shared.ts"; export const task_a = () => motor;',
+      "lib/motor.ts": "export const motor = 1; export const task_inner = () => 1;",
+      "shared.ts": "export const shared = 1;",
+      "plain.ts": "export const wave = () => 1; export default wave;",
+      "silent.cjs": "1;",
+      "drive.py": "def task_drive(): pass",
+      "turn.TS": "export const task_turn = () => 1;",
+      "grip.ts.txt": "export const task_grip = () => 1;",
+      "arm/lift.ts": "export { run as task_lift }; const run = () => 1;",
+      "data/list.ts": "export const list = [1];",
+      "node_modules/robot/index.js": "exports.task_robot = () => 1;",
+      ".git/hook.ts": "export const task_hook = () => 1;",
+      "README.md": "export const task_readme",
+      "package.json": "{}",
+      "types.d.ts": "export declare const task_types: 1;",
+      "a.test.ts": "export const task_test = 1;",
+      "a.ts~": "",
+      "a.ts.bak": "",
+      "#a.ts#": "",
+      ".a.ts.swp": "",
+      motor: "0",
+      "wave.sh": "",
+    });
+    const lines: string[] = [];
+    await loadRegistry(folder.path, 1_000, null, (line) => lines.push(line.replaceAll(folder.path, "TASKS")));
+    const endings = ".ts .mts .cts .tsx .js .mjs .cjs .jsx";
+    const rule = "and a task is an export whose name begins with task_";
+    expect(lines).toEqual([
+      `TASKS/plain.ts has no task: it exports default, wave, ${rule}`,
+      expect.stringMatching(/^TASKS\/silent\.cjs has no task: it exports (nothing|default), /),
+      "TASKS/arm/lift.ts is not loaded: task files lie in the folder of tasks itself, not in one within it",
+      `TASKS/drive.py is not loaded: a task file is TypeScript or JavaScript (${endings})`,
+      `TASKS/grip.ts.txt is not loaded: the name of a task file ends in one of ${endings}`,
+      `TASKS/turn.TS is not loaded: the name of a task file ends in one of ${endings}`,
+    ]);
+  });
+
+  test("a definition may be exported with the prefix TASK_, too", async () => {
+    expect(await namesIn({ "a.ts": "export const TASK_stop = { run: () => 1, timeoutMs: 5 };" })).toEqual([
+      "count",
+      "stop",
+    ]);
   });
 
   test("a file that is linked into the folder is loaded from its real place", async () => {

@@ -21,6 +21,17 @@ test("a scan prints the tasks with their policies, sorted and without prefix, as
   expect(await scan(folder.path)).toEqual({ stdout, stderr: "", exitCode: 0 });
 });
 
+test("a scan names on stderr what may be taken for a task file and is none", async () => {
+  using folder = tempFolder({ "a.ts": "export const task_a = () => 1;", "drive.py": "", "empty.ts": "" });
+  const { stdout, stderr, exitCode } = await scan(folder.path);
+  expect({ stdout, exitCode }).toEqual({ stdout: '[{"name":"a"},{"name":"count"}]\n', exitCode: 0 });
+  expect(stderr.split("\n")).toEqual([
+    expect.stringContaining("empty.ts has no task: it exports nothing"),
+    expect.stringContaining("drive.py is not loaded"),
+    "",
+  ]);
+});
+
 test("without a folder a scan prints the built-in tasks", async () => {
   expect(await scan(null)).toEqual({ stdout: '[{"name":"count"}]\n', stderr: "", exitCode: 0 });
 });
