@@ -103,7 +103,9 @@ const summary = (failures: readonly Failure[]): ExitError => {
   const usage = failures.find(({ failure }) => failure instanceof UsageError);
   if (usage !== undefined) return usage.failure as UsageError;
   const exitCode: ExitCode = codes.includes(1) ? 1 : 3;
-  return new ExitError(`NOT stopped: ${failures.map(phrase).join("; ")}`, exitCode);
+  // Where nobody has answered in time, it may have been heard all the same.
+  const what = exitCode === 1 ? "NOT stopped" : "NOT known to be stopped";
+  return new ExitError(`${what}: ${failures.map(phrase).join("; ")}`, exitCode);
 };
 
 /** An engine has one of them. */

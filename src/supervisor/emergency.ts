@@ -29,6 +29,9 @@ export class Emergency {
   /** The attempt to put the stop on the disk that has not ended: it does for all who ask meanwhile. */
   #latching: Promise<string | null> | null = null;
 
+  /** What came of the last one. */
+  #lastFailure: string | null = null;
+
   constructor(parts: EmergencyParts) {
     this.#parts = parts;
   }
@@ -76,6 +79,7 @@ export class Emergency {
     const refuse = (why: string): void => router.send({ type: "resetRefused", request, why });
     const overtaken = "an emergency stop was asked for after this reset";
     while (this.#underway !== null) await this.#underway.done;
+    if (this.#stopped === null && !isVoid()) return this.#tellAll();
     const failure = await this.#onDisk((latch) => (isVoid() ? Promise.reject(new Error(overtaken)) : latch.clear()));
     if (failure !== null || isVoid()) {
       // It may have gone from the disk by half, or as a whole.
@@ -85,7 +89,7 @@ export class Emergency {
       error(`[ENGINE] ${why}`);
       return refuse(why);
     }
-    if (this.#stopped !== null) say("[ENGINE] The emergency stop is ended");
+    say("[ENGINE] The emergency stop is ended");
     this.#stopped = null;
     this.#tellAll();
   }
@@ -138,9 +142,11 @@ export class Emergency {
 
   async #latchAnew(stopped: Stopped): Promise<string | null> {
     const failure = await this.#onDisk((latch) => latch.set(stopped));
-    if (failure !== null) {
+    // Said once, however often it is tried.
+    if (failure !== null && failure !== this.#lastFailure) {
       error(`[ENGINE] The emergency stop will not outlive this engine, for it cannot be put on the disk: ${failure}`);
     }
+    this.#lastFailure = failure;
     return failure;
   }
 

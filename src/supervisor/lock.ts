@@ -3,7 +3,7 @@
  * process ends that has the descriptor, however that comes. The supervisor hands its own on to the router, which outlives it for
  * what has to be made safe: so a start finds the folder locked until all of the engine before it is gone.
  */
-import { constants, openSync, readdirSync, readFileSync, statSync, writeSync } from "node:fs";
+import { closeSync, constants, openSync, readdirSync, readFileSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { predecessorLookMs, predecessorMs } from "../limits.ts";
 import { warn } from "../log.ts";
@@ -22,26 +22,40 @@ export class LockError extends Error {
  */
 export const lockFolder = async (folder: string, gaveUp: Promise<unknown>): Promise<number> => {
   const path = join(folder, "lock");
-  const descriptor = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
+  // For reading: what is open for writing would keep anybody from mounting the disk read-only.
+  const descriptor = openSync(path, constants.O_RDONLY | constants.O_CREAT, 0o600);
+  try {
+    await waitForLock(path, descriptor, gaveUp);
+  } catch (failure) {
+    closeSync(descriptor);
+    throw failure;
+  }
+  notePid(path);
+  return descriptor;
+};
+
+const waitForLock = async (path: string, descriptor: number, gaveUp: Promise<unknown>): Promise<void> => {
+  const overAtMs = performance.now() + predecessorMs;
   let isSaid = false;
-  for (const overAtMs = performance.now() + predecessorMs; !lockFile(descriptor); ) {
+  while (!lockFile(descriptor)) {
     const holders = holdersOf(path);
-    const engine = Number.parseInt(readFileSync(path, "latin1"), 10);
+    const engine = Number.parseInt(textOf(path), 10);
     if (holders.includes(engine)) throw new LockError(describeEngine(engine));
-    const who =
+    const left =
       holders.length === 0 ? "what the last engine has left" : `process ${holders.join(", ")} of the last engine`;
     if (performance.now() > overAtMs) {
       throw new LockError(
-        `${who} still has ${path} after ${predecessorMs} ms; end it by kill -KILL, or name another folder with --state`,
+        `${left} still has ${path} after ${predecessorMs} ms; end it by kill -KILL, or name another folder with --state`,
       );
     }
-    if (!isSaid) warn(`[ENGINE] Waiting until ${who} has ended, for ${predecessorMs / 1000} s at most`);
-    isSaid = true;
+    // Where nobody is seen to have it, it may be free by now.
+    if (!isSaid && holders.length > 0) {
+      warn(`[ENGINE] Waiting until ${left} has ended, for ${predecessorMs / 1000} s at most`);
+      isSaid = true;
+    }
     if ((await within(gaveUp, predecessorLookMs)) !== late)
-      throw new LockError(`it was told to stop while ${who} had ${path}`);
+      throw new LockError(`told to stop while ${left} had ${path}`);
   }
-  notePid(descriptor);
-  return descriptor;
 };
 
 const describeEngine = (pid: number): string => {
@@ -53,11 +67,13 @@ const describeEngine = (pid: number): string => {
 };
 
 /** In place, which a full disk allows. Without it a second start takes the engine for one that is ending, and waits. */
-const notePid = (descriptor: number): void => {
+const notePid = (path: string): void => {
   try {
-    writeSync(descriptor, `${process.pid}\n`.padEnd(32), 0);
+    const file = openSync(path, "r+");
+    writeSync(file, `${process.pid}\n`.padEnd(32), 0);
+    closeSync(file);
   } catch (failure) {
-    warn(`[ENGINE] The process id cannot be noted in the state folder: ${(failure as Error).message}`);
+    warn(`[ENGINE] The process id cannot be noted in ${path}: ${(failure as Error).message}`);
   }
 };
 

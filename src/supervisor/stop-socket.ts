@@ -128,8 +128,9 @@ export const stopBySocket = async (path: string, reason: string, signal: AbortSi
       close: () => resolve(said),
       error: (_, error) => reject(error),
     },
-  }).catch((failure: Error & { code?: string }) => {
-    throw new Error(`no engine listens at ${path} (${failure.code ?? failure.message})`);
+  }).catch(({ code, message }: Error & { code?: string }) => {
+    const isAbsent = code === "ENOENT" || code === "ECONNREFUSED";
+    throw new Error(`${isAbsent ? "no engine listens at" : "no connection to"} ${path} (${code ?? message})`);
   });
   const give = (): void => {
     reject(new Error(`no answer at ${path} in time`));

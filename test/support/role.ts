@@ -81,7 +81,13 @@ const behaviours: Readonly<Record<string, () => void>> = {
   /** As a router: wishes what is in the marker, a list as JSON. */
   wisher: () => {
     serve();
-    onMarker((wishes) => JSON.parse(wishes).forEach(tellSupervisor));
+    setInterval(() => {
+      const wishes = existsSync(marker) ? readFileSync(marker, "utf8") : "";
+      if (wishes === "") return;
+      JSON.parse(wishes).forEach(tellSupervisor);
+      // All is said when it is gone.
+      rmSync(marker);
+    }, 20);
   },
   /** The task of `on-stop`: it does its work; it cannot; it has an accident the first time; it never ends. */
   "safe well": () => endSafing(0),

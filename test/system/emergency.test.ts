@@ -1,10 +1,10 @@
 /** The emergency stop and what else keeps a robot safe, with real tasks in real processes. */
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { type Client, connect } from "../../src/client/client.ts";
 import { stopBySocket } from "../../src/supervisor/stop-socket.ts";
 import { Asker } from "../support/asker.ts";
-import { type Engine, fromSource, isAlive, runCommand, startEngine, stillAlive } from "../support/engine.ts";
+import { Engine, fromSource, isAlive, runCommand, startEngine, stillAlive } from "../support/engine.ts";
 import { freePorts } from "../support/ports.ts";
 import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
 
@@ -32,7 +32,6 @@ export const task_wait = async () => {
   while (!existsSync(process.env.RECORD + ".go")) await Bun.sleep(5);
   note("waited");
 };
-export const task_linger = () => Bun.sleep(500);
 export const task_hang = () => {
   note("hangs " + process.pid);
   for (;;) Bun.sleepSync(1000);
@@ -259,7 +258,7 @@ test("`estop` says which way has not confirmed it, and that nothing has stopped 
   const port = freePorts(1);
   const nobody = await estop("--router", `tcp://127.0.0.1:${port}`);
   expect(nobody.exitCode).toBe(3);
-  expect(nobody.stderr).toMatch(/^task-engine: NOT stopped: [^\n]+\n$/);
+  expect(nobody.stderr).toMatch(/^task-engine: NOT known to be stopped: [^\n]+\n$/);
   expect(nobody.stderr).toContain("nobody listens there (ECONNREFUSED)");
   expect(nobody.stderr).toContain(`/none/${port}/stop.sock`);
   expect((await estop("--reason", "x".repeat(201))).exitCode).toBe(2);
@@ -332,14 +331,22 @@ test("what should make the robot safe is killed where it hangs, and dies with th
 test("a start waits for what a killed engine still makes safe, and has its ports then", async () => {
   using folder = tempFolder({ "tasks/robot.ts": tasks });
   writeFileSync(folder.at("task-engine.toml"), `[env]\nRECORD = ${JSON.stringify(folder.at("record"))}\n`);
-  const flags = ["--on-stop", "linger"];
-  const options = { cwd: folder.path, flags, state: folder.at("state"), first: freePorts(5) };
+  const flags = ["--on-stop", "wait"];
+  const first = freePorts(5);
+  const options = { cwd: folder.path, flags, state: folder.at("state"), first };
   await using killed = await startEngine(options);
+  const lock = statSync(folder.at(`state/${first}/lock`));
+  const hasLock = (pid: number): boolean =>
+    readdirSync(`/proc/${pid}/fd`).some(
+      (name) => statSync(`/proc/${pid}/fd/${name}`, { throwIfNoEntry: false })?.ino === lock.ino,
+    );
+  const routers = killed.pidsOf("router");
+  expect(killed.childPids.filter(hasLock)).toEqual(routers);
   killed.signal("SIGKILL");
-  await using engine = await startEngine(options);
-  expect(engine.errorLines.join("\n")).toMatch(
-    /Waiting until process \d+ of the last engine has ended, for 30 s at most/,
-  );
+  await using engine = new Engine(options, { frontend: first, backend: first + 1, worker: first + 2 });
+  await engine.line(new RegExp(`Waiting until process ${routers[0]} of the last engine has ended, for 30 s at most`));
+  writeFileSync(folder.at("record.go"), "");
+  await engine.line(/ready/i);
   expect((await engine.run("send", "count", "1", "2", "--router", engine.endpoint)).stdout).toBe("3\n");
   await killed.ended();
 });
