@@ -5,7 +5,7 @@
  */
 import { closeSync, constants, openSync, readdirSync, readFileSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { predecessorLookMs, predecessorMs } from "../limits.ts";
+import { lastWordsMs, predecessorLookMs, predecessorMs } from "../limits.ts";
 import { warn } from "../log.ts";
 import { lockFile } from "../zmq/libc.ts";
 import { late, within } from "./within.ts";
@@ -35,21 +35,24 @@ export const lockFolder = async (folder: string, gaveUp: Promise<unknown>): Prom
 };
 
 const waitForLock = async (path: string, descriptor: number, gaveUp: Promise<unknown>): Promise<void> => {
-  const overAtMs = performance.now() + predecessorMs;
+  const beganMs = performance.now();
   let isSaid = false;
   while (!lockFile(descriptor)) {
     const holders = holdersOf(path);
     const engine = Number.parseInt(textOf(path), 10);
-    if (holders.includes(engine)) throw new LockError(describeEngine(engine));
+    // One that has just been killed may still be there for a moment.
+    const isRunning = holders.includes(engine);
+    const waitedMs = performance.now() - beganMs;
+    if (isRunning && waitedMs > lastWordsMs) throw new LockError(describeEngine(engine));
     const left =
       holders.length === 0 ? "what the last engine has left" : `process ${holders.join(", ")} of the last engine`;
-    if (performance.now() > overAtMs) {
+    if (waitedMs > predecessorMs) {
       throw new LockError(
         `${left} still has ${path} after ${predecessorMs} ms; end it by kill -KILL, or name another folder with --state`,
       );
     }
     // Where nobody is seen to have it, it may be free by now.
-    if (!isSaid && holders.length > 0) {
+    if (!isSaid && !isRunning && holders.length > 0) {
       warn(`[ENGINE] Waiting until ${left} has ended, for ${predecessorMs / 1000} s at most`);
       isSaid = true;
     }
