@@ -14,6 +14,15 @@ import { authorizedTextLengthMax, nameLengthMax } from "../limits.ts";
 export const rights = ["send", "read", "write", "control", "worker"] as const;
 export type Right = (typeof rights)[number];
 
+/** What each is for, in a few words for a person. */
+export const rightMeanings: Readonly<Record<Right, string>> = {
+  send: "run tasks, and stop the robot",
+  read: "read and follow data",
+  write: "give data",
+  control: "status, cancel, estop, reset",
+  worker: "join as a worker",
+};
+
 /** Of what a right is held or needed: tasks by their names, topics by how they begin. */
 type Extent = "all" | readonly string[];
 

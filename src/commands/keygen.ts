@@ -3,10 +3,10 @@
  * its owner. The engine takes its own by `serve --key`, a client or a worker of another machine by `--key`.
  *
  * Prints on stdout the line that lets the owner of this key in, to be added to the engine's file `authorized`; with the rights
- * `send read`, or those of `--rights`. On stderr it says which files it has written. The engine need not run.
+ * `send read`, or those of `--rights`. On stderr it says what the two files are for, and which rights there are. The engine need not run.
  * Exits with 0; 1 if a file cannot be written, or is there already and `--force` is not given; 2 for wrong usage.
  */
-import { Access } from "../access/access.ts";
+import { Access, rightMeanings } from "../access/access.ts";
 import { CertificateError, keysFolder, publicFile, secretFile, writeCertificate } from "../certificate.ts";
 import { warn } from "../log.ts";
 import { noHome } from "../node.ts";
@@ -19,7 +19,11 @@ export const keygenCommand = defineCommand({
   args: {
     name: { type: "positional", required: true, description: "Name of its owner, and of the files" },
     dir: { type: "string", valueHint: "folder", description: "Where to (default: ~/.config/task-engine)" },
-    rights: { type: "string", default: "send read", description: "Rights in the line that is printed" },
+    rights: {
+      type: "string",
+      default: "send read",
+      description: `Rights in the line that is printed, of ${Object.keys(rightMeanings).join(", ")}`,
+    },
     force: { type: "boolean", description: "Write over files that are there: whoever uses those keys is locked out" },
   },
   run: async ({ args: { name, dir: named, rights, force = false } }) => {
@@ -38,9 +42,16 @@ export const keygenCommand = defineCommand({
     } catch (failure) {
       throw failure instanceof CertificateError ? new ExitError(failure.message, 1) : failure;
     }
-    warn(
-      `Made ${publicFile(dir, name)} and ${secretFile(dir, name)}; to let ${name} in, the engine's \`authorized\` needs:`,
-    );
+    for (const explanation of explanations(dir, name)) warn(explanation);
     await printResult(line);
   },
 });
+
+const explanations = (folder: string, name: string): string[] => [
+  `Made ${publicFile(folder, name)}, the public key: an engine's is what its clients name by --server-key`,
+  `Made ${secretFile(folder, name)}, the secret key: it stays here; serve, a client or a worker takes its own by --key`,
+  `Rights: ${Object.entries(rightMeanings)
+    .map(([right, meaning]) => `${right} (${meaning})`)
+    .join("; ")}; a list narrows one: send:drive,turn read:arm/`,
+  `For a client or a worker: this line in the file \`authorized\` beside the engine's key lets ${name} in, once the engine has reloaded`,
+];

@@ -83,9 +83,13 @@ test.skipIf(cable === null && process.env.CI === undefined)(
       answer = stdout;
     }
     expect(answer).toBe("5\n");
-    // What the laptop's owner does next: watch, and be told what he may not.
+    // What the laptop's owner does next, as the README goes on.
     const router = `--router tcp://${robotAddress}:9000 --server-key engine.key`;
-    expect((await runAt("laptop", `task-engine data put x 1 ${router}`)).stderr).toContain("lacks the right write:x");
+    for (const verb of ["data put x 1", "data get x", "status", "tasks", "estop", "reset"]) {
+      const { exitCode, stderr } = await runAt("laptop", `task-engine ${verb} ${router}`);
+      expect([verb, exitCode, stderr]).toEqual([verb, 0, ""]);
+    }
+    expect((await runAt("laptop", `task-engine cancel x ${router}`)).stderr).toContain("UNKNOWN_SERIAL");
     expect(
       (await runAt("laptop", `task-engine send count 1 2 --direct tcp://${robotAddress}:10000 --server-key engine.key`))
         .stdout,

@@ -304,6 +304,9 @@ test(
       });
     const made = await keygen("laptop", "--rights", "send:count read");
     expect(made.stdout).toBe(`${readKeyPair(home.at("laptop.key_secret")).publicKey} laptop send:count read\n`);
+    for (const right of ["send", "read", "write", "control", "worker"]) expect(made.stderr).toContain(`${right} (`);
+    expect(made.stderr).toContain(`Made ${home.at("laptop.key")}, the public key: `);
+    expect(made.stderr).toContain(`Made ${home.at("laptop.key_secret")}, the secret key: it stays here`);
     const again = await keygen("laptop");
     expect([again.exitCode, again.stderr]).toEqual([1, expect.stringContaining("--force writes over it")]);
     expect((await keygen("laptop", "--force")).exitCode).toBe(0);
