@@ -12,7 +12,7 @@ setDefaultTimeout(120_000); // many processes on a busy machine
 const tasks = `
 export const task_late = () => void setTimeout(() => { throw new Error("late"); }, 100);
 export const task_exit = () => process.exit(3);
-export const task_good = async ([ms]) => (await Bun.sleep(ms), "good");
+export const task_good = async ([ms], kwargs, { log }) => (log("begun"), await Bun.sleep(ms), "good");
 `;
 
 const folderWith = (files: Readonly<Record<string, string>> = {}): TempFolder =>
@@ -88,9 +88,9 @@ test("who kills workers from outside closes no task", async () => {
   using folder = folderWith();
   await using engine = await start(folder, "--task-workers", "1");
   using asker = new Asker(engine.endpoint);
-  for (let count = 0; count < 4; count++) {
+  for (let count = 1; count <= 4; count++) {
     const cut = asker.send("good", [60_000]);
-    await until("begun", async () => (await statusOf(engine)).workers.some(({ held }) => held > 0));
+    await until("begun", () => engine.lines.filter((line) => line.endsWith("good: begun")).length === count);
     process.kill(engine.pidsOf("task worker")[0] ?? 0, "SIGKILL");
     expect(await asker.outcome(cut)).toEqual({ code: "INTERRUPTED" });
   }
