@@ -159,6 +159,9 @@ export const workersMax = 256;
 /** those that are not the engine's own, which always find room, should they be started anew. */
 export const strangeWorkersMax = workersMax / 2;
 
+/** lines in the log on workers that are not admitted, each of them once: ids are chosen by who sends them. */
+export const refusalLinesMax = 64;
+
 /** endpoints of data workers, dead ones included: each keeps its share of the topics. */
 export const dataEndpointsMax = 64;
 

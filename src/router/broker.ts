@@ -98,7 +98,11 @@ export class Broker {
         this.#catalogue.expect(event.tasks);
         this.#jobs.queues.revise((task) => this.#catalogue.find(task)?.policy);
         if (event.isUnsafe === true) this.#jobs.endings.safings.startAll(event.tasks, now);
-        return this.#endOrphans(now);
+        this.#enlistment.dismissConflicting();
+        return [
+          ...[...this.#workers].flatMap((worker) => this.#enlistment.release(worker, now)),
+          ...this.#endOrphans(now),
+        ];
       case "stopped":
         return this.#reception.emergency.hear(event.stopped, now);
       case "latched":
@@ -130,7 +134,7 @@ export class Broker {
       case "abort":
         return [...this.#workers].flatMap((worker) => this.#jobs.stopAll(jobsOf(worker), stoppedByEngine, now));
       case "tick":
-        return [...this.#jobs.tick(now), ...this.#giveUpSilent(now)];
+        return [...this.#jobs.tick(now), ...this.#giveUpSilent(now), ...this.#endOrphans(now, beatSilenceMs)];
     }
   }
 
@@ -167,20 +171,20 @@ export class Broker {
     }
     worker.heardAt = now;
     const effects = this.#hear(worker, header, bodies, now);
-    const isDone = worker.held.size === 0 && worker.givenUp.size === 0;
-    if (worker.retired === "leaving" && isDone && this.#workers.get(key) === worker) {
-      this.#workers.remove(worker);
-      effects.push(toWorker(key, { type: "GOODBYE" }), ...this.#endOrphans(now));
-    }
-    return effects;
+    const left = this.#enlistment.release(worker, now);
+    return left.length === 0 ? effects : [...effects, ...left, ...this.#endOrphans(now)];
   }
 
-  /** Jobs whose task is neither served nor to be expected any more (its file has gone at a reload) would wait for ever. */
-  #endOrphans(now: number): Effect[] {
-    const orphans = [...this.#jobs.queues].filter(
-      ({ kind, name }) => kind === "task" && this.#catalogue.find(name) === undefined,
-    );
-    return this.#jobs.stopAll(orphans, { code: "UNKNOWN_TASK", message: "it is not registered any more" }, now);
+  /**
+   * Jobs whose task is neither served nor to be expected any more (its file has gone at a reload, its worker has left) would wait for ever.
+   * @param absentMs only where nobody has served it for so long: a worker that was lost may come back
+   */
+  #endOrphans(now: number, absentMs = 0): Effect[] {
+    if (absentMs > 0 && !this.#workers.hasGone) return [];
+    const isAbsent = (name: string): boolean => (this.#workers.goneOf(name)?.at ?? 0) <= now - absentMs;
+    return [...this.#jobs.queues]
+      .filter(({ kind, name }) => kind === "task" && this.#catalogue.find(name) === undefined && isAbsent(name))
+      .flatMap((job) => this.#jobs.stop(job, this.#catalogue.whyMissing(job.name), now));
   }
 
   #hear(worker: Worker, header: Exclude<WorkerHeader, ReadyHeader>, bodies: readonly Frame[], now: number): Effect[] {

@@ -1,8 +1,9 @@
 /** What can be asked for: the tasks, by the supervisor's word and the workers', and where the topics are. */
 import { dataEndpointsMax } from "../limits.ts";
 import type { Policy } from "../wire/policy.ts";
-import { type Draft, dataQueue, taskQueue } from "./job.ts";
+import { type Draft, dataQueue, type Stop, taskQueue } from "./job.ts";
 import { pickEndpoint } from "./placement.ts";
+import type { PolicyInForce } from "./policies.ts";
 import type { Workers } from "./workers.ts";
 
 export type KnownTask = { readonly name: string } & Policy;
@@ -22,6 +23,7 @@ export class Catalogue {
   /** Tasks that workers will serve once they are there. */
   expect(tasks: readonly KnownTask[]): void {
     this.#expected.clear();
+    this.workers.forgetGone();
     for (const { name, ...policy } of tasks) this.#expected.set(name, entryOf(name, policy));
   }
 
@@ -41,12 +43,32 @@ export class Catalogue {
     // The task files first: workers that are being replaced still have what they said before.
     const expected = this.#expected.get(task);
     if (expected !== undefined) return expected;
-    const policy = this.workers.serving(taskQueue(task))[0]?.policies.get(task);
-    return policy === undefined ? undefined : entryOf(task, policy);
+    const served = this.inForce(task);
+    return served === undefined ? undefined : entryOf(task, served.policy);
+  }
+
+  /** The engine's own tasks are held to their files; any other, to what the first of the workers that serve it has said. */
+  inForce(task: string): PolicyInForce | undefined {
+    const expected = this.#expected.get(task);
+    if (expected !== undefined) return { policy: expected.policy, by: "the engine's own tasks" };
+    const [first] = this.workers.serving(taskQueue(task));
+    const policy = first?.policies.get(task);
+    return first === undefined || policy === undefined ? undefined : { policy, by: `worker ${first.ready.id}` };
+  }
+
+  /** Why a task cannot be asked for that is not found. */
+  whyMissing(task: string): Stop {
+    const gone = this.workers.goneOf(task);
+    if (gone === undefined) {
+      const message = `no task ${JSON.stringify(task)} is registered; \`task-engine tasks\` lists those that are`;
+      return { code: "UNKNOWN_TASK", message };
+    }
+    const message = `no worker serves ${task} at present: the last, ${gone.worker}, is gone (${gone.why}); start it again`;
+    return { code: "UNAVAILABLE", message };
   }
 
   get taskNames(): string[] {
-    return [...new Set([...this.#expected.keys(), ...this.workers.tasks()])].sort();
+    return [...new Set([...this.#expected.keys(), ...this.workers.tasks(), ...this.workers.goneTasks()])].sort();
   }
 
   /** The queue of a topic; undefined where there is no data worker. */

@@ -1,6 +1,6 @@
 /** Workers that join: who is admitted, as what, and what becomes of the connection that one of them had before. */
 import { engineUser } from "../access/access.ts";
-import { dataEndpointsMax, strangeWorkersMax, workersMax } from "../limits.ts";
+import { dataEndpointsMax, refusalLinesMax, strangeWorkersMax, workersMax } from "../limits.ts";
 import type { ReadyHeader } from "../wire/backend.ts";
 import type { ErrorCode } from "../wire/errors.ts";
 import { refusalOfWorker } from "../wire/rights.ts";
@@ -8,11 +8,15 @@ import type { Catalogue } from "./catalogue.ts";
 import { type Effect, toWorker } from "./effects.ts";
 import type { Jobs } from "./jobs.ts";
 import type { Losses } from "./losses.ts";
+import { conflictOf } from "./policies.ts";
 import type { Reception } from "./reception.ts";
 import type { Statistics } from "./statistics.ts";
-import type { Workers } from "./workers.ts";
+import type { Worker, Workers } from "./workers.ts";
 
 export class Enlistment {
+  /** What the log has of it. */
+  readonly #said = new Set<string>();
+
   constructor(
     private readonly workers: Workers,
     private readonly jobs: Jobs,
@@ -45,18 +49,54 @@ export class Enlistment {
       const message = `there are ${dataEndpointsMax} endpoints of data workers already`;
       return [...effects, ...this.refuse(key, ready, "QUEUE_FULL", message)];
     }
+    const conflict = conflictOf(ready, (task) => this.catalogue.inForce(task));
+    // The engine's own have their files; what differs there was changed since the last reload.
+    if (conflict !== null && ready.supervised !== true)
+      return [...effects, ...this.refuse(key, ready, "BAD_FRAME", conflict)];
+    if (conflict !== null) effects.push(...this.#say(`worker ${ready.id} has read other task files: ${conflict}`));
+    const isBack = ready.tasks.some((task) => this.workers.goneOf(nameOf(task)) !== undefined);
     this.workers.add(key, user, ready, now);
+    // What waits for tasks that nobody served is held to what they are now.
+    if (isBack) this.jobs.queues.revise((task) => this.catalogue.find(task)?.policy);
     effects.push(toWorker(key, { type: "WELCOME", at: now }));
     return effects;
   }
 
   refuse(key: string, { id }: ReadyHeader, code: ErrorCode, message: string): Effect[] {
-    const effects = [toWorker(key, { type: "REFUSED", code, message })];
-    if (this.statistics.drop("workerNotAdmitted") === 1) {
-      const line = `worker ${id} is not admitted: ${message}; further ones are only counted`;
-      effects.push({ to: "log", line });
+    this.statistics.drop("workerNotAdmitted");
+    return [
+      toWorker(key, { type: "REFUSED", code, message }),
+      // What is wrong with its own tasks each is told by its name; what is said of many, once.
+      ...this.#say(
+        `worker ${id} is not admitted: ${message}; the same again is only counted`,
+        code === "BAD_FRAME" ? `${id} ${message}` : message,
+      ),
+    ];
+  }
+
+  /** The policies of the engine's own tasks have changed: who serves one of them by another ends what it has, and is not admitted any more. */
+  dismissConflicting(): void {
+    for (const worker of this.workers) {
+      if (worker.ready.supervised === true || worker.ready.role !== "task") continue;
+      worker.dismissal = conflictOf(worker.ready, (task) => this.catalogue.inForce(task));
+      if (worker.dismissal !== null) worker.retired ??= "leaving";
     }
-    return effects;
+  }
+
+  /** Forgets those that are leaving and have nothing left. */
+  release(worker: Worker, now: number): Effect[] {
+    if (worker.retired !== "leaving" || worker.held.size > 0 || worker.givenUp.size > 0) return [];
+    if (this.workers.get(worker.key) !== worker) return [];
+    const { key, ready, dismissal } = worker;
+    this.workers.remove(worker, dismissal ?? "it has left", now);
+    return dismissal === null ? [toWorker(key, { type: "GOODBYE" })] : this.refuse(key, ready, "BAD_FRAME", dismissal);
+  }
+
+  /** Once: who is refused tries again with each beat. */
+  #say(line: string, what = line): Effect[] {
+    if (this.#said.has(what) || this.#said.size >= refusalLinesMax) return [];
+    this.#said.add(what);
+    return [{ to: "log", line }];
   }
 
   /** Why there is no room for a worker of that user; null where there is. */
@@ -67,6 +107,8 @@ export class Enlistment {
     return strangers < strangeWorkersMax ? null : `there are ${strangeWorkersMax} workers from elsewhere already`;
   }
 }
+
+const nameOf = (task: ReadyHeader["tasks"][number]): string => (typeof task === "string" ? task : task.name);
 
 /** Known, and not one of the engine's own. */
 const isStrange = (user: string | null): boolean => user !== null && user !== engineUser;

@@ -215,7 +215,7 @@ export class Jobs {
    * begun goes back to its place in the queue.
    */
   lose(worker: Worker, why: string, now: number): Effect[] {
-    this.workers.remove(worker);
+    this.workers.remove(worker, why, now);
     for (const job of worker.givenUp.values()) {
       this.endings.secure(worker, job, { code: "INTERRUPTED", message: why }, now);
     }

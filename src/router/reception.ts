@@ -134,8 +134,8 @@ export class Reception {
       const known = this.catalogue.find(name);
       // All or nothing: half a batch would be neither what was asked nor an error.
       if (known === undefined) {
-        const message = `no task ${JSON.stringify(name)} is registered; \`task-engine tasks\` lists those that are`;
-        return [this.requests.refuse(asked, "UNKNOWN_TASK", message)];
+        const { code, message } = this.catalogue.whyMissing(name);
+        return [this.requests.refuse(asked, code, message)];
       }
       const options = (asked.meta.version === 0.1 ? undefined : task?.options) ?? noOptions;
       const { queue, policy } = known;

@@ -5,7 +5,7 @@
  * Short tasks so stream without a round trip between them, and a long one never has others piled up behind it. A worker
  * runs what it holds in the order in which it got it, so only the first of them runs.
  */
-import { abortGraceMs, workerCreditMax, workerCreditMs } from "../limits.ts";
+import { abortGraceMs, workerCreditMax, workerCreditMs, workerTasksMax } from "../limits.ts";
 import type { ReadyHeader } from "../wire/backend.ts";
 import type { Policy } from "../wire/policy.ts";
 import { dataQueue, type Job, safeQueue, taskQueue } from "./job.ts";
@@ -40,6 +40,8 @@ export interface Worker {
    * what they hold stays held.
    */
   readonly givenUp: Map<number, Job>;
+  /** Why it is told REFUSED in place of GOODBYE when it has left; null where it wanted to leave. */
+  dismissal: string | null;
   /** What the supervisor said at its death: the last job it had begun, 0 for none. */
   begun: number | null;
 }
@@ -49,10 +51,19 @@ const newestShare = 0.2;
 /** Nothing is known of a task that has never run: it is handed over alone. */
 const unknownMs = Number.POSITIVE_INFINITY;
 
+/** Who has served a task last. */
+export interface Gone {
+  readonly worker: string;
+  readonly why: string;
+  readonly at: number;
+}
+
 export class Workers {
   readonly #byKey = new Map<string, Worker>();
   readonly #byQueue = new Map<string, Worker[]>();
   readonly #expectedMs = new Map<string, number>();
+  /** Tasks that nobody serves any more, those first that were lost first. */
+  readonly #gone = new Map<string, Gone>();
 
   get size(): number {
     return this.#byKey.size;
@@ -82,9 +93,11 @@ export class Workers {
       isConnected: true,
       retired: null,
       givenUp: new Map(),
+      dismissal: null,
       begun: null,
     };
     this.#byKey.set(key, worker);
+    for (const task of policies.keys()) this.#gone.delete(task);
     for (const queue of worker.queues) {
       const serving = this.#byQueue.get(queue);
       if (serving === undefined) this.#byQueue.set(queue, [worker]);
@@ -93,7 +106,7 @@ export class Workers {
     return worker;
   }
 
-  remove(worker: Worker): void {
+  remove(worker: Worker, why: string, now: number): void {
     this.#byKey.delete(worker.key);
     for (const queue of worker.queues) {
       const rest = (this.#byQueue.get(queue) ?? []).filter((other) => other !== worker);
@@ -103,6 +116,30 @@ export class Workers {
         this.#expectedMs.delete(queue);
       }
     }
+    // Of the engine's own tasks the supervisor says which there are, be it that nobody serves them at present.
+    for (const task of worker.ready.supervised === true ? [] : worker.policies.keys()) {
+      if (this.serving(taskQueue(task)).length > 0) continue;
+      this.#gone.delete(task);
+      this.#gone.set(task, { worker: worker.ready.id, why, at: now });
+    }
+    for (const task of this.#gone.keys()) if (this.#gone.size > workerTasksMax) this.#gone.delete(task);
+  }
+
+  goneOf(task: string): Gone | undefined {
+    return this.#gone.get(task);
+  }
+
+  get hasGone(): boolean {
+    return this.#gone.size > 0;
+  }
+
+  goneTasks(): IterableIterator<string> {
+    return this.#gone.keys();
+  }
+
+  /** The task files were read anew: what nobody serves then is none of this engine's any more. */
+  forgetGone(): void {
+    this.#gone.clear();
   }
 
   serving(queue: string): readonly Worker[] {

@@ -215,7 +215,7 @@ describe("when a right is taken back", () => {
     });
     expect(bench.ends).toEqual(["a: INTERRUPTED"]);
     bench.ask("b", "grip", {}, "laptop");
-    expect(bench.ends).toEqual(["a: INTERRUPTED", "b: UNKNOWN_TASK"]);
+    expect(bench.ends).toEqual(["a: INTERRUPTED", "b: UNAVAILABLE"]);
   });
 
   test("a worker whose name has another key gets no more, though that key may serve the same", () => {

@@ -148,7 +148,7 @@ describe("orphaned", () => {
     expect(bench.ends.sort()).toEqual(["a: INTERRUPTED", "b: INTERRUPTED", "c: INTERRUPTED", "d: INTERRUPTED"]);
     expect([...bench.broker.tasksAtRisk].sort()).toEqual(["blink", "drive"]);
     bench.ask("e", "drive");
-    expect(bench.ends.at(-1)).toBe("e: UNKNOWN_TASK");
+    expect(bench.ends.at(-1)).toBe("e: UNAVAILABLE");
     bench.passWith([], 60_000);
     expect(bench.ends).toHaveLength(5);
     expect(bench.status.workers).toHaveLength(0);

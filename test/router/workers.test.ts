@@ -102,7 +102,7 @@ test("credit comes back with what is released, and the first that is held is the
 test("of a worker that has gone nothing stays", () => {
   const worker = add("w1", ["count"]);
   workers.learn("task count", 0.01);
-  workers.remove(worker);
+  workers.remove(worker, "it has left", 0);
   expect([workers.size, workers.serving("task count").length]).toEqual([0, 0]);
   add("w2", ["count"]);
   expect(fill("count")).toBe(1);

@@ -29,7 +29,7 @@ test("a worker joins an engine from outside, serves its tasks, and leaves when i
   expect(await asker.outcome(running)).toEqual({ result: "open" });
   expect(await worker.ended()).toBe(0);
   expect(worker.errorLines).toEqual([]);
-  expect(await asker.ask("pid")).toEqual({ code: "UNKNOWN_TASK" });
+  expect(await asker.ask("pid")).toEqual({ code: "UNAVAILABLE" });
   expect(engine.errorLines).toEqual([]);
 });
 
@@ -89,4 +89,35 @@ test("a worker that cannot start says why", async () => {
   );
   expect(without.exitCode).toBe(2);
   expect(without.stderr).toStartWith("task-engine: --router is required; see task-engine worker --help");
+});
+
+test("a worker from outside whose policy of a task is another than the engine's own is refused on both sides by name", async () => {
+  const drive = (timeoutMs: number): string =>
+    `export const task_drive = { run: () => "driven", timeoutMs: ${timeoutMs} };`;
+  using folder = tempFolder({
+    "tasks/drive.ts": drive(5000),
+    "same/drive.ts": `${drive(5000)} export const task_grip = () => "gripped";`,
+    "other/drive.ts": drive(3000),
+  });
+  await using engine = await startEngine({ cwd: folder.path });
+  const backend = `tcp://127.0.0.1:${engine.ports.backend}`;
+  const join = (tasks: string) => runProgram(["worker", "--router", backend, "--tasks", folder.at(tasks)]);
+  await using same = join("same");
+  await using other = join("other");
+  await same.line(/Joined/);
+  const what = "READY.tasks: drive has timeoutMs 3000 here and 5000 in force \\(set by the engine's own tasks\\)";
+  await other.line(new RegExp(`Not admitted by the router: ${what}`));
+  await engine.line(new RegExp(`worker TASK-${other.pid} is not admitted: ${what}`));
+
+  using asker = new Asker(engine.endpoint);
+  expect(await asker.ask("grip")).toEqual({ result: "gripped" });
+  same.signal("SIGKILL");
+  await same.ended();
+  let outcome = await asker.ask("grip");
+  for (; "result" in outcome; outcome = await asker.ask("grip")) await Bun.sleep(5);
+  expect(["UNAVAILABLE", "INTERRUPTED"]).toContain(outcome.code);
+  const send = await engine.run("send", "grip", "--router", engine.endpoint);
+  expect(send.stderr).toStartWith(
+    `task-engine: UNAVAILABLE: no worker serves grip at present: the last, TASK-${same.pid}, is gone`,
+  );
 });
