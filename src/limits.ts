@@ -153,6 +153,10 @@ export const allPrefixBytesMax = 4 * subscriptionPrefixBytesMax;
 export const topicsMax = 4096;
 export const topicBytesMax = 64 * 1024 * 1024;
 
+/** topics of which a worker keeps the newest value for a router that does not read, and ms between two tries to send them. */
+export const unsentTopicsMax = 64;
+export const publishRetryMs = 10;
+
 /** workers of all kinds that the router knows at a time. */
 export const workersMax = 256;
 

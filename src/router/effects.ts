@@ -31,3 +31,9 @@ export const toWorker = (key: string, header: RouterHeader, bodies: readonly Fra
   header,
   bodies,
 });
+
+/** Nobody waits for what a task publishes, and so nobody else is told. Said once for each kind of loss. */
+export const publicationLost = (publisher: string, topic: string, why: string): Effect => ({
+  to: "log",
+  line: `Lost a publication of ${publisher} to topic ${JSON.stringify(topic)}: ${why}; further ones are only counted`,
+});

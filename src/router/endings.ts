@@ -5,10 +5,10 @@
 import type { Quarantined } from "../lifecycle.ts";
 import { beatSilenceMs, killsMax, onStopTriesMax, retryBackoffMs, retryBackoffMsMax } from "../limits.ts";
 import { Clearing } from "./clearing.ts";
-import type { Effect } from "./effects.ts";
+import { type Effect, publicationLost } from "./effects.ts";
 import { type Draft, type Job, resourcesOf, type Stop } from "./job.ts";
 import { Latest, superseded } from "./latest.ts";
-import { failure, type Idempotence, idempotence, type Outcome } from "./outcome.ts";
+import { failure, type Idempotence, idempotence, messageIn, type Outcome } from "./outcome.ts";
 import { Quarantine } from "./quarantine.ts";
 import { JobQueues } from "./queue.ts";
 import type { Requests } from "./requests.ts";
@@ -198,8 +198,15 @@ export class Endings {
     if (final === null) throw new Error(`job ${job.id} has neither an outcome nor a reason to stop`);
     if (job.kind === "safe") return this.safings.ended(job, final);
     if (final.code === null) this.statistics.done++;
+    else if (job.publisher !== undefined) return this.#publicationLost(job, job.publisher, final);
     else this.statistics.fail(final.code);
     return this.requests.settle(job, final, now);
+  }
+
+  /** What is lost unseen by those who wait for nothing is counted, and said once. */
+  #publicationLost({ name }: Job, publisher: string, { code, body }: Outcome): Effect[] {
+    const times = this.statistics.drop(code === "SUPERSEDED" ? "publicationReplaced" : "publicationRefused");
+    return times > 1 ? [] : [publicationLost(publisher, name, messageIn(body))];
   }
 
   /* ── Within ────────────────────────────────────────────────────────────────────────────────────────────────────── */

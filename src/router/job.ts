@@ -62,6 +62,8 @@ export interface Draft {
   readonly options: TaskOptions;
   /** What its task's definition says: of two limits the tighter one holds. */
   readonly policy: Policy;
+  /** Of a `put` that nobody waits for: what has published it, for people. */
+  readonly publisher?: string | undefined;
   /** Of `safe`: how the job has ended that it is for. */
   readonly why?: Stop | undefined;
 }
@@ -117,6 +119,7 @@ export const createJob = (
   options: draft.options,
   policy: draft.policy,
   why: draft.why,
+  publisher: draft.publisher,
   id,
   priority: draft.options.priority ?? priorityDefault,
   acceptedAt: now,

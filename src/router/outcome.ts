@@ -31,6 +31,13 @@ export const failureBy = (by: string, body: Frame): Outcome => {
   return failure(by, known ?? "TASK_ERROR", typeof message === "string" ? message : `worker ${by} gave no reason`);
 };
 
+/** Of an ERR. */
+export const messageIn = (body: Frame): string => {
+  const frame = decodeObject(body, "DATA");
+  const data = frame instanceof ProtocolError ? null : frame.data;
+  return typeof data === "object" && data !== null && "message" in data ? String(data.message) : "it gave no reason";
+};
+
 /** What a worker of the engine's own says: it has been encoded by the very code that would check it here. */
 export const success = (by: string, body: Frame): Outcome => ({ type: "ACK", by, code: null, body });
 

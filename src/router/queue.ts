@@ -73,6 +73,8 @@ class PriorityQueue {
 export class JobQueues {
   readonly #queues = new Map<string, PriorityQueue>();
   readonly #jobs = new Set<Job>();
+  /** The newest publication of each topic, of those that wait. */
+  readonly #publications = new Map<string, Job>();
   #bytes = 0;
 
   get jobs(): number {
@@ -95,6 +97,7 @@ export class JobQueues {
   push(job: Job): void {
     this.#add(job, "queued");
     this.#queue(job).push(job);
+    if (job.publisher !== undefined) this.#publications.set(job.name, job);
   }
 
   /** Puts a job to a place that was there before, its own or the one that it has taken, so the bounds do not turn it away. */
@@ -113,6 +116,11 @@ export class JobQueues {
     yield* this.#queues.keys();
   }
 
+  /** The newest one of a topic that waits; undefined for none. */
+  publicationOf(topic: string): Job | undefined {
+    return this.#publications.get(topic);
+  }
+
   first(name: string): Job | undefined {
     return this.#queues.get(name)?.first;
   }
@@ -122,6 +130,7 @@ export class JobQueues {
     // What a worker has, and what has ended, is not here.
     if (job.state === "held" || job.state === "ended" || !this.#jobs.delete(job)) return false;
     this.#bytes -= job.bytes;
+    if (job.publisher !== undefined && this.#publications.get(job.name) === job) this.#publications.delete(job.name);
     const queue = job.state === "queued" ? this.#queues.get(job.queue) : undefined;
     queue?.remove(job);
     // An empty queue must not stay: names come from workers, and workers come and go.

@@ -11,13 +11,14 @@ import { refusalOfRequest } from "../wire/rights.ts";
 import { stoppedMessage } from "../wire/stopped.ts";
 import type { Catalogue } from "./catalogue.ts";
 import { DeadMen } from "./deadman.ts";
-import type { Effect } from "./effects.ts";
+import { type Effect, publicationLost } from "./effects.ts";
 import { Emergency } from "./emergency.ts";
 import { isStoppable } from "./endings.ts";
 import { createJob, type Draft, deadmanOf, type Job, openJobs, type Stop } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
+import { superseded } from "./latest.ts";
 import type { Asked, Requests } from "./requests.ts";
-import type { Statistics } from "./statistics.ts";
+import type { DropReason, Statistics } from "./statistics.ts";
 import { reportStatus, reportTasks, type SecurityKind } from "./status.ts";
 import type { Workers } from "./workers.ts";
 
@@ -196,18 +197,27 @@ export class Reception {
     return this.jobs.accept(createJob(draft, this.jobs.endings.nextId(), { request, part }, now), now);
   }
 
-  /** A task's own publication: a job that nobody waits for. @param user its worker's */
-  publish(user: string | null, topic: string, body: Frame, now: number): Effect[] {
+  /**
+   * A task's own publication: a job that nobody waits for. Where there is no room for it, it takes that of an older one of its topic.
+   * @param user its worker's
+   * @param publisher for people
+   */
+  publish(user: string | null, publisher: string, topic: string, body: Frame, now: number): Effect[] {
+    const lose = (reason: DropReason, why: string): Effect[] =>
+      this.statistics.drop(reason) === 1 ? [publicationLost(publisher, topic, why)] : [];
     const queue = this.catalogue.topicQueue(topic);
-    if (this.access.missing(user, "write", topic) !== null) this.statistics.drop("publicationUnauthorized");
-    else if (queue === undefined) this.statistics.drop("publicationWithoutDataWorker");
-    else if (this.isClosed) this.statistics.drop("publicationWhileStopping");
-    else {
-      const draft = dataDraft("put", topic, queue, body);
-      if (this.jobs.queues.hasRoom(1, draft.bytes)) return this.#acceptJob(draft, null, 0, now);
-      this.statistics.drop("publicationQueueFull");
+    const missing = this.access.missing(user, "write", topic);
+    if (missing !== null) return lose("publicationUnauthorized", "its worker has no right to write it");
+    if (queue === undefined) return lose("publicationWithoutDataWorker", "there is no data worker");
+    if (this.isClosed) return lose("publicationWhileStopping", "the engine is stopping");
+    const draft = { ...dataDraft("put", topic, queue, body), publisher };
+    const { queues } = this.jobs;
+    if (queues.hasRoom(1, draft.bytes)) return this.#acceptJob(draft, null, 0, now);
+    const older = queues.publicationOf(topic);
+    if (older === undefined || !queues.hasRoom(0, draft.bytes - older.bytes)) {
+      return lose("publicationQueueFull", `${queues.jobs} jobs (${queues.bytes} bytes) are waiting already`);
     }
-    return [];
+    return [...this.jobs.stop(older, superseded, now), ...this.#acceptJob(draft, null, 0, now)];
   }
 }
 

@@ -21,7 +21,11 @@ export class Relay {
     // A worker of the engine's own has encoded it by the very code that would check it here.
     const mistake = worker.ready.supervised === true ? null : mistakeInData(body);
     if (mistake !== null) return this.#drop(worker, header, mistake);
-    if (header.type === "PUBLISH") return this.reception.publish(worker.user, header.topic, body, now);
+    if (header.type === "PUBLISH") {
+      const { topic, task } = header;
+      const publisher = `${task === undefined ? "" : `task ${task} of `}worker ${worker.ready.id}`;
+      return this.reception.publish(worker.user, publisher, topic, body, now);
+    }
     const held = worker.held.get(header.job);
     if (held !== undefined) return this.requests.progress(held.job, worker.ready.id, body);
     this.statistics.drop("progressOfNoJob");

@@ -11,6 +11,10 @@ export type DropReason =
   | "workersMessage"
   | "publicationWithoutDataWorker"
   | "publicationQueueFull"
+  /** a newer one of its topic has come while it waited, and there was no room for both */
+  | "publicationReplaced"
+  /** by the data worker: there are too many topics, or bytes of them */
+  | "publicationRefused"
   | "publicationWhileStopping"
   /** of a client, for want of a right */
   | "unauthorized"

@@ -54,8 +54,8 @@ export const doneSchema = v.object({ type: v.literal("DONE"), ...answer });
 const failSchema = v.object({ type: v.literal("FAIL"), ...answer });
 /** The job has let go, and its task's `onStop` begins. */
 const safingSchema = v.object({ type: v.literal("SAFING"), job: jobId });
-/** One DATA frame follows, which the router gives to the data worker. */
-const publishSchema = v.object({ type: v.literal("PUBLISH"), topic: name });
+/** One DATA frame follows, which the router gives to the data worker. `task`: which has published it, for people. */
+const publishSchema = v.object({ type: v.literal("PUBLISH"), topic: name, task: v.optional(name) });
 /** One DATA frame follows: how far the job is. */
 const progressSchema = v.object({ type: v.literal("PROGRESS"), job: jobId });
 /** These jobs have not begun and will not: somebody else may have them. */

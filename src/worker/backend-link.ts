@@ -11,6 +11,8 @@ import {
   lingerMs,
   messageJobsMax,
   peerQueueMessagesMax,
+  publishRetryMs,
+  unsentTopicsMax,
 } from "../limits.ts";
 import { LocalDealer } from "../local/dealer.ts";
 import { canShareMemory } from "../local/memory.ts";
@@ -66,6 +68,12 @@ interface Answers {
   readonly sinceMs: number;
 }
 
+interface Publication {
+  readonly topic: string;
+  readonly body: string;
+  readonly task: string;
+}
+
 export class BackendLink {
   readonly #options: BackendLinkOptions;
   readonly #socket: Dealer | LocalDealer;
@@ -74,6 +82,10 @@ export class BackendLink {
   readonly #goodbye = Promise.withResolvers<void>();
   readonly #lateness = new Lateness();
   #garbageSeen = false;
+  /** Publications that the router has not taken yet, by topic. */
+  readonly #unsent = new Map<string, Publication>();
+  #resend: Timer | null = null;
+  #hasLost = false;
   /** What the router has said last of why it does not admit us. */
   #refusal: string | null = null;
 
@@ -132,13 +144,42 @@ export class BackendLink {
     await Promise.race([this.#goodbye.promise, Bun.sleep(goodbyeMs)]);
   }
 
-  publish(topic: string, body: string): void {
-    this.#send({ type: "PUBLISH", topic }, [body]);
+  /** False where it is lost. What the router does not take yet waits, the newest of each topic. */
+  publish(topic: string, body: string, task: string): boolean {
+    const publication: Publication = { topic, body, task };
+    if (this.#unsent.size === 0 && this.#tryPublish(publication)) return true;
+    const isLost = this.#socket.closed || (this.#unsent.size >= unsentTopicsMax && !this.#unsent.has(topic));
+    if (!this.#hasLost && (isLost || this.#unsent.has(topic))) {
+      this.#hasLost = true;
+      const what = isLost ? "is lost" : "is replaced by a newer one before the router has read it";
+      warn(`${this.#options.tag} A publication of task ${task} to ${topic} ${what}; further ones are so in silence`);
+    }
+    if (isLost) return false;
+    this.#unsent.set(topic, publication);
+    this.#resend ??= setTimeout(() => this.#publishUnsent(), publishRetryMs);
+    return true;
+  }
+
+  #publishUnsent(): void {
+    this.#resend = null;
+    for (const [topic, publication] of this.#unsent) {
+      if (!this.#tryPublish(publication)) break;
+      this.#unsent.delete(topic);
+    }
+    if (this.#unsent.size > 0 && !this.#socket.closed)
+      this.#resend = setTimeout(() => this.#publishUnsent(), publishRetryMs);
+  }
+
+  #tryPublish({ topic, body, task }: Publication): boolean {
+    if (this.#socket.closed) return false;
+    return this.#socket.trySend(encodeBackend({ type: "PUBLISH", topic, task }, [body])) === "sent";
   }
 
   close(): void {
     this.#beats[Symbol.dispose]();
     this.flush();
+    if (this.#resend !== null) clearTimeout(this.#resend);
+    this.#publishUnsent();
     this.#socket.close();
   }
 

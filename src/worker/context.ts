@@ -16,7 +16,8 @@ export interface ContextHooks<Job> {
   /** Who speaks, in each line for people: `[WORKER-7758(TASK)]`. */
   readonly tag: string;
   progress(job: Job, dataFrame: string): void;
-  publish(topic: string, dataFrame: string): void;
+  /** False where it is lost. */
+  publish(topic: string, dataFrame: string, task: string): boolean;
 }
 
 export class JobContext<Job extends Named> implements TaskContext {
@@ -55,10 +56,10 @@ export class JobContext<Job extends Named> implements TaskContext {
     return (line) => say(`${this.hooks.tag} ${this.job.name}: ${line}`);
   }
 
-  get publish(): (topic: string, data: Json) => void {
+  get publish(): (topic: string, data: Json) => boolean {
     return (topic, data) => {
       checkTopic(topic);
-      this.hooks.publish(topic, dataFrame(data, "data"));
+      return this.hooks.publish(topic, dataFrame(data, "data"), this.job.name);
     };
   }
 

@@ -76,7 +76,7 @@ const attempt = async (what: string, deed: Deed): Promise<boolean> => {
 
 /** As `withinTime`, but when the time is over it is left behind, be it that it goes on. */
 const once = (task: RegisteredTask, work: (context: TaskContext) => unknown): Promise<SafingFailure | null> => {
-  const context = new JobContext({ name: task.name, serial: "" }, { tag, progress: ignore, publish: ignore });
+  const context = new JobContext({ name: task.name, serial: "" }, { tag, progress: ignore, publish: () => false });
   const msMax = onStopMsOf(task);
   const { promise: isOver, resolve } = Promise.withResolvers<SafingFailure>();
   context.signal.addEventListener("abort", () => resolve(overtime(msMax)));

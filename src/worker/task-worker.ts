@@ -78,7 +78,7 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
   const hooks: ExecutorHooks = {
     tag,
     progress: (job, frame) => jobs.progress(job, frame),
-    publish: (topic, body) => link.publish(topic, body),
+    publish: (topic, body, task) => link.publish(topic, body, task),
     // What comes next may be here already, and is soon waited for here.
     idle: () => reactor.lookAgain(),
     ...(begun !== null && { begins: (task) => begun.task(task), ends: () => begun.ended() }),

@@ -71,8 +71,12 @@ export interface TaskContext {
   progress(data: Json): void;
   /** Writes one line to the engine's output, marked with the worker and the task. */
   log(line: string): void;
-  /** Gives `data` to the subscribers of `topic`. Throws for a topic that cannot be one and for data that is not JSON. */
-  publish(topic: string, data: Json): void;
+  /**
+   * Gives `data` to the subscribers of `topic`. Throws for a topic that cannot be one and for data that is not JSON. False where it is lost
+   * already, as the engine's router takes no more. After that it can still be lost on its way, where there are too many topics or jobs:
+   * that is said once in the log, and counted in `status`. In a burst a newer value takes the place of an older one of its topic.
+   */
+  publish(topic: string, data: Json): boolean;
 }
 
 /** A task as the worker knows it: found, checked, ready to run. */

@@ -30,7 +30,7 @@ export const executorFor = (tasks: Record<string, TestTask>, schemas: ArgumentSc
   const hooks = {
     tag: "[WORKER-7(TASK)]",
     progress: ({ serial }: Job, frame: string) => progress.push([serial, JSON.parse(frame).data]),
-    publish: (topic: string, frame: string) => published.push([topic, JSON.parse(frame).data]),
+    publish: (topic: string, frame: string) => published.push([topic, JSON.parse(frame).data]) > 0,
   };
   const executor = new Executor(registry, hooks, emergency);
   const job = (name: string, done: Job["done"], args: Json[] = [], kwargs: JsonObject = {}, serial = "s-1"): Job => ({

@@ -34,7 +34,7 @@ const startPort = (authorized: string) => {
   const registry = registryOf(tasks);
   const emergency = new EmergencyStop();
   const quarantine = new Quarantine();
-  const hooks = { tag: "[TEST]", progress: () => undefined, publish: () => undefined };
+  const hooks = { tag: "[TEST]", progress: () => undefined, publish: () => true };
   const executor = new Executor(registry, hooks, emergency);
   const gate = new Gate({ engine, authorized });
   const port = new DirectPort({
