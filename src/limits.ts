@@ -229,6 +229,13 @@ export const keepAlivesPerDeadman = 4;
 /** ms that a router which was held up reads what has come meanwhile at the most, before it looks at limits of time. */
 export const stallReadMsMax = 250;
 
+/**
+ * ms without a look at what has come, after which all of it is read before a job begins, the ends of connections and cancellations
+ * included; and ms that this may take.
+ */
+export const catchUpAfterMs = 50;
+export const catchUpMsMax = 1_000;
+
 /** resources of one task. */
 export const resourcesMax = 16;
 

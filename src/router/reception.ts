@@ -105,12 +105,12 @@ export class Reception {
     }
   }
 
-  /** Its connection is gone: what it had to stand by ends. @param peer key of that */
+  /** Its connection is gone: what it had to stand by ends, and what has not begun never does. @param peer key of that */
   lost(peer: string, now: number): Effect[] {
     const guarded = this.requests
       .guardedOf(peer)
       .flatMap((request) => this.#deadMen.end(request, "the connection of its requestor is gone", now));
-    return [...guarded, ...this.emergency.lost(peer)];
+    return [...guarded, ...this.jobs.stopAll(this.jobs.unbegunOf(peer), deserted, now), ...this.emergency.lost(peer)];
   }
 
   #keepAlive(asked: Asked, serial: string, now: number): Effect[] {
@@ -222,6 +222,8 @@ export class Reception {
 }
 
 const cancelledBy = (who: string): Stop => ({ code: "CANCELLED", message: `${who} cancelled it` });
+
+const deserted: Stop = { code: "CANCELLED", message: "the connection of its requestor ended before it began" };
 
 const noOptions: Draft["options"] = {};
 

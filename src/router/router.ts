@@ -4,6 +4,7 @@
  */
 
 import { isLoopback } from "../exposure.ts";
+import { catchUp } from "../frontend/catch-up.ts";
 import { Frontend } from "../frontend/frontend.ts";
 import {
   hasSupervisor,
@@ -16,6 +17,7 @@ import {
 } from "../lifecycle.ts";
 import {
   beatIntervalMs,
+  catchUpAfterMs,
   drainMessagesMax,
   envelopeFramesMax,
   messageFramesMax,
@@ -106,7 +108,24 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
     dispatch();
   };
 
+  let isCatchingUp = false;
+  let dispatchedAt = performance.now();
+
+  /** After a while without it, be it that this process was halted, all that has come is read before anything begins. */
   const dispatch = (): void => {
+    if (isCatchingUp) return;
+    if (performance.now() - dispatchedAt >= catchUpAfterMs) {
+      isCatchingUp = true;
+      performAll();
+      queueMicrotask(() => {
+        catchUp(gate);
+        isCatchingUp = false;
+        dispatchedAt = performance.now();
+        dispatch();
+      });
+      return;
+    }
+    dispatchedAt = performance.now();
     wanted.push(...broker.dispatch(performance.now()));
     performAll();
     alarm.set(broker.nextAt);

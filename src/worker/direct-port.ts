@@ -49,6 +49,8 @@ interface Asked {
 }
 
 interface Held {
+  /** Key of the connection that it came by. */
+  readonly peer: string;
   readonly user: string | null;
   /** Takes its outcome, the first that there is; that may come before it has let go. */
   readonly settle: (outcome: Outcome) => void;
@@ -89,6 +91,7 @@ export class DirectPort {
       const arrival = next();
       if (arrival === null) break;
       if (arrival.type === "request") this.#receive(arrival);
+      else this.#desert(arrival.peer);
     }
     this.#frontend.flush();
   }
@@ -147,7 +150,7 @@ export class DirectPort {
         outcomes[index] = outcome;
         if (--left === 0) answer();
       };
-      this.#held.set(job, { user: asked.user, settle });
+      this.#held.set(job, { peer: asked.requestor.peer, user: asked.user, settle });
       // There is room by the limits; should they ever differ, its requestor must not wait for nothing.
       if (executor.submit(job) === "full")
         job.done({ ok: false, code: "QUEUE_FULL", message: "the worker's queue is full", ms: 0 });
@@ -162,6 +165,15 @@ export class DirectPort {
     const share = this.#shares.take(requestor.peer, user, jobs, bytes);
     if (typeof share !== "string") this.#heldBytes += bytes;
     return share;
+  }
+
+  /** The connection has ended: what it has asked for and has not begun never does. */
+  #desert(peer: string): void {
+    const { executor } = this.#options;
+    for (const [job, held] of this.#held) {
+      if (held.peer !== peer || executor.runs(job)) continue;
+      executor.stop(job, "CANCELLED", "the connection of its requestor ended before it began");
+    }
   }
 
   /** Who may what has changed: what may not be any more ends, and is answered before its requestor's connection is cut. */

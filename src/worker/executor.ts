@@ -6,7 +6,7 @@
  * anything else begins. An `onStop` alone, for a job of another process, goes before all jobs that wait. Nothing ends an
  * `onStop` early: the emergency stop and the stop of the engine wait for it.
  */
-import { taskSliceMs, workerQueueJobsMax } from "../limits.ts";
+import { catchUpAfterMs, taskSliceMs, workerQueueJobsMax } from "../limits.ts";
 import type { ErrorCode } from "../wire/errors.ts";
 import { shorten } from "../wire/frames.ts";
 import type { Json, JsonObject } from "../wire/json.ts";
@@ -27,6 +27,8 @@ export interface ExecutorHooks extends ContextHooks<Job> {
   readonly ends?: () => void;
   /** Nothing runs and nothing waits any more. */
   readonly idle?: () => void;
+  /** Work begins after a while in which none did, or one took long: what has come meanwhile should be heard first. */
+  readonly catchUp?: () => void;
 }
 
 /** When something ended, a time of performance.now(); or it goes on and will call `#resume`. */
@@ -134,6 +136,7 @@ export class Executor {
   }
 
   readonly #turn = (): void => {
+    if (performance.now() - this.#sliceEndMs >= catchUpAfterMs) this.hooks.catchUp?.();
     this.#sliceEndMs = performance.now() + taskSliceMs;
     this.#runWaiting();
   };

@@ -2,7 +2,9 @@
  * The task worker process: takes jobs from the router, and from requestors that come straight to its own port, and gives
  * them to the executor one after the other.
  */
+
 import { mapBegunRecord } from "../begun.ts";
+import { catchUp } from "../frontend/catch-up.ts";
 import { StartError, tellSupervisor } from "../lifecycle.ts";
 import { abortGraceMs, routerAbsentMs } from "../limits.ts";
 import { say, warn } from "../log.ts";
@@ -82,6 +84,7 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
     // What comes next may be here already, and is soon waited for here.
     idle: () => reactor.lookAgain(),
     ...(begun !== null && { begins: (task) => begun.task(task), ends: () => begun.ended() }),
+    catchUp: () => catchUp(gate),
   };
   const executor = new Executor(registry, hooks, emergency);
   current = executor;

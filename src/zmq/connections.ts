@@ -5,7 +5,7 @@
  */
 import { readdirSync } from "node:fs";
 import { endlessBytesMin } from "../limits.ts";
-import { libc, nameOf, pinnedBytes } from "./libc.ts";
+import { libc, nameOf, pinnedBytes, pollEntries, pollEntrySize, pollReadable, pollReturnedOffset } from "./libc.ts";
 import type { Peer } from "./peer.ts";
 
 const size = new Uint32Array(pinnedBytes(4).buffer);
@@ -46,6 +46,20 @@ export class Connections {
     const known = this.#known.get(descriptor);
     // Of the same user, too, it may be another connection: all of the engine's own workers are one user.
     if (peer !== null && (known?.user !== user || known.peer !== peer)) this.#known.set(descriptor, { user, peer });
+  }
+
+  /** Whether there is something, be it its end, of a connection that has just spoken, which libzmq has not read yet. */
+  hasUnread(port: number): boolean {
+    const descriptors = [...this.#spoke];
+    const entries = pollEntries(descriptors, pollReadable);
+    if (descriptors.length === 0 || libc.poll(entries, descriptors.length, 0) <= 0) return false;
+    const view = new DataView(entries.buffer);
+    return descriptors.some(
+      (descriptor, index) =>
+        (view.getInt16(index * pollEntrySize + pollReturnedOffset, true) & pollReadable) !== 0 &&
+        // It may be another file's descriptor by now.
+        portOf(nameOf(libc.getsockname, descriptor)) === port,
+    );
   }
 
   /**

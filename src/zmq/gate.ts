@@ -126,6 +126,12 @@ export class Gate implements Disposable {
     return (peer.user === null ? null : this.#access.nameOf(peer.user)) ?? formerUser;
   }
 
+  /** Whether a connection that has just spoken has said more, or has ended, and libzmq has not read that yet. */
+  get hasUnread(): boolean {
+    for (const [port, { connections }] of this.#ports()) if (connections.hasUnread(port)) return true;
+    return false;
+  }
+
   /**
    * Takes another text of authorized clients, by which every message is judged from now on. Who has lost a right by it loses every
    * connection as well, once the answers that say so can have left.

@@ -125,6 +125,19 @@ export class Reactor {
     } while (performance.now() < endAt && this.#comesWithin(ms / 10));
   }
 
+  /** Gives each source that has something one call of its handler, and waits for nothing. False where none has. */
+  readNow(): boolean {
+    if (this.#inTurn) return true;
+    for (const source of this.#watches.keys()) if (source.rest === undefined) source.expect();
+    this.#comesWithin(0);
+    this.#inTurn = true;
+    try {
+      return this.#pass();
+    } finally {
+      this.#inTurn = false;
+    }
+  }
+
   /** False where nothing was there at all. */
   #turn(): boolean {
     if (this.#inTurn) return true;

@@ -126,11 +126,24 @@ describe("a job that its requestor has to stand by", () => {
     bench.lose("requestor");
     bench.lose("nobody");
     expect(bench.abortsOf("w1")).toEqual(["1: DEADMAN"]);
-    expect(bench.ends).toEqual(["b: DEADMAN"]);
+    expect(bench.ends).toEqual(["b: DEADMAN", "c: CANCELLED"]);
+    bench.done("w1", 1);
+    bench.done("w1", 4);
+    expect(bench.ends).toEqual(["b: DEADMAN", "c: CANCELLED", "a: DEADMAN", "d: ACK"]);
+    expect(bench.leftovers).toEqual(nothing);
+  });
+
+  test("goes on without a dead man when its requestor's connection is lost, if it has begun; what waits never begins", () => {
+    bench.ask("a", "free");
+    bench.ask("b", "free");
+    bench.ask("c", "free", {}, "other");
+    bench.lose("requestor");
+    expect(bench.abortsOf("w1")).toEqual([]);
+    expect(bench.ends).toEqual(["b: CANCELLED"]);
     bench.done("w1", 1);
     bench.done("w1", 3);
-    bench.done("w1", 4);
-    expect(bench.ends).toEqual(["b: DEADMAN", "a: DEADMAN", "c: ACK", "d: ACK"]);
+    expect(bench.jobsOf("w1")).toEqual([1, 3]);
+    expect(bench.ends).toEqual(["b: CANCELLED", "a: ACK", "c: ACK"]);
     expect(bench.leftovers).toEqual(nothing);
   });
 

@@ -1,10 +1,22 @@
 /** A router that has not been running for a while: what has come meanwhile counts before the time that has passed. */
 import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { connect } from "task-engine";
+import { LocalLink } from "../../src/client/local-link.ts";
+import { ZmqLink } from "../../src/client/zmq-link.ts";
+import { encodeCancel, encodePing, encodeTaskRequest } from "../../src/wire/asking.ts";
+import { until } from "../support/connections.ts";
 import { startEngine } from "../support/engine.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
 const tasks = `
+  import { appendFileSync } from "node:fs";
+  const note = (word) => appendFileSync(import.meta.dir + "/notes", word + "\\n");
+  export const task_note = ([word]) => note(word);
+  export const task_toil = ([ms]) => {
+    note("toils");
+    Bun.sleepSync(Number(ms));
+  };
   export const task_nap = ([ms]) => Bun.sleep(Number(ms));
 `;
 
@@ -22,4 +34,61 @@ test("a router that was halted for longer than a dead man's time, and than a job
   process.kill(router, "SIGCONT");
   expect(await limited).toBeNull();
   expect(await guarded).toBeNull();
+}, 60_000);
+
+const ways = ["a local connection", "ZeroMQ"] as const;
+const jobs = 200;
+
+/** Asks who serves at a port for many jobs, once that has answered and was kept from reading, and gives them up. */
+const askAndGiveUp = async (way: (typeof ways)[number], port: number, hinder: () => void, isCancelled: boolean) => {
+  const link = way === "ZeroMQ" ? new ZmqLink(`tcp://127.0.0.1:${port}`, {}) : LocalLink.to("127.0.0.1", port);
+  if (link === null) throw new Error("there is no local socket");
+  link.send(encodePing({ id: "tester", serial: "ping" }));
+  await until("it answers", () => link.receive() !== null);
+  hinder();
+  const serials = Array.from({ length: jobs }, (_, index) => `s${index}`);
+  for (const serial of serials) link.send(encodeTaskRequest({ id: "tester", serial }, "note", ["begun"], {}, {}));
+  if (isCancelled) for (const serial of serials) link.send(encodeCancel({ id: "tester", serial }));
+  else link.close(200);
+  // What libzmq has to send is on its way then.
+  await Bun.sleep(200);
+  return {
+    [Symbol.dispose]: () => {
+      if (!link.closed) link.close(0);
+    },
+  };
+};
+
+test("what a halted router reads after its requestor has closed the connection, or has cancelled it, does not begin", async () => {
+  using folder = tempFolder({ "tasks/note.ts": tasks, "tasks/notes": "" });
+  await using engine = await startEngine({ cwd: folder.path });
+  await using client = connect(engine.endpoint);
+  const [router = 0] = engine.pidsOf("router");
+  for (const way of ways) {
+    for (const isCancelled of [false, true]) {
+      using _ = await askAndGiveUp(way, engine.ports.frontend, () => process.kill(router, "SIGSTOP"), isCancelled);
+      process.kill(router, "SIGCONT");
+      await client.call("note", ["after"]);
+    }
+  }
+  expect(readFileSync(folder.at("tasks/notes"), "utf8")).toBe("after\n".repeat(2 * ways.length));
+  const { jobs: counts } = await client.status();
+  expect(counts).toMatchObject({ waiting: 0, held: 0, failed: { CANCELLED: jobs * 2 * ways.length } });
+}, 60_000);
+
+test("what a worker reads at its own port after its requestor has closed the connection does not begin, be it that it was halted or busy", async () => {
+  using folder = tempFolder({ "tasks/note.ts": tasks, "tasks/notes": "" });
+  await using engine = await startEngine({ cwd: folder.path, workers: 2, flags: ["--task-workers", "1"] });
+  await using client = connect(`tcp://127.0.0.1:${engine.ports.worker}`);
+  const [worker = 0] = engine.pidsOf("task worker");
+  const halt = (): void => void process.kill(worker, "SIGSTOP");
+  const toil = (): void => void client.call("toil", [400]);
+  for (const way of ways) {
+    for (const hinder of [halt, toil]) {
+      using _ = await askAndGiveUp(way, engine.ports.worker, hinder, false);
+      process.kill(worker, "SIGCONT");
+      await client.call("note", ["after"]);
+    }
+  }
+  expect(readFileSync(folder.at("tasks/notes"), "utf8")).toBe(`after\ntoils\nafter\n`.repeat(ways.length));
 }, 60_000);

@@ -100,11 +100,14 @@ export class Emergencies {
     });
   }
 
-  /** A requestor's connection breaks: its guarded jobs end. It goes on under the same name, as if by another. */
+  /** A requestor's connection breaks: its guarded jobs end, and those that have not begun. It goes on under the same name, as if by another. */
   loseRequestor(requestor: string): void {
     const { ledger, router, agenda } = this.world;
     if (router.isDown) return;
-    for (const ask of ledger.openOf(requestor)) ledger.goQuiet(ask, agenda.now);
+    for (const ask of ledger.openOf(requestor)) {
+      ledger.goQuiet(ask, agenda.now);
+      for (const part of ask.parts) part.isCancelled = true;
+    }
     router.handle({ type: "lost", peer: requestor });
   }
 }
