@@ -130,12 +130,6 @@ export class Jobs {
     return [abort(worker, job, stop)];
   }
 
-  /** Jobs of tasks, asked for by one connection, that by what the router knows do not run. @param peer key of that */
-  unbegunOf(peer: string): Job[] {
-    const held = [...this.workers].flatMap((worker) => jobsOf(worker).filter((job) => worker.head?.job !== job));
-    return [...this.queues, ...held].filter(({ kind, request }) => kind === "task" && request?.requestor.peer === peer);
-  }
-
   stopAll(jobs: Iterable<Job>, stop: Stop, now: number): Effect[] {
     return [...jobs].flatMap((job) => this.stop(job, stop, now));
   }

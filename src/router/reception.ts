@@ -20,7 +20,7 @@ import { superseded } from "./latest.ts";
 import type { Asked, Requests } from "./requests.ts";
 import type { DropReason, Statistics } from "./statistics.ts";
 import { reportStatus, reportTasks, type SecurityKind } from "./status.ts";
-import type { Workers } from "./workers.ts";
+import { jobsOf, type Workers } from "./workers.ts";
 
 export class Reception {
   /** Set when the engine stops: nothing is taken in any more. */
@@ -110,7 +110,15 @@ export class Reception {
     const guarded = this.requests
       .guardedOf(peer)
       .flatMap((request) => this.#deadMen.end(request, "the connection of its requestor is gone", now));
-    return [...guarded, ...this.jobs.stopAll(this.jobs.unbegunOf(peer), deserted, now), ...this.emergency.lost(peer)];
+    return [...guarded, ...this.jobs.stopAll(this.#unbegunOf(peer), deserted, now), ...this.emergency.lost(peer)];
+  }
+
+  /** Jobs of tasks, asked for by one connection, that by what the router knows do not run. @param peer key of that */
+  #unbegunOf(peer: string): Job[] {
+    const held = [...this.workers].flatMap((worker) => jobsOf(worker).filter((job) => worker.head?.job !== job));
+    return [...this.jobs.queues, ...held].filter(
+      ({ kind, request }) => kind === "task" && request?.requestor.peer === peer,
+    );
   }
 
   #keepAlive(asked: Asked, serial: string, now: number): Effect[] {
