@@ -100,25 +100,25 @@ describe("a verb", () => {
     cwd: folder.path,
   });
 
-  /** Every verb that prints a result, with what it prints besides on stderr. */
-  const verbs: readonly (readonly [args: readonly string[], said?: string])[] = [
-    [["--version"]],
-    [["--help"]],
-    [["send", "count", "2", "3"]],
-    [["send", "big", "1000000"]],
-    [["send", "count", "2", "3", "--json"]],
-    [["send", "count", "--batch", "list.jsonl"]],
-    [["tasks"]],
-    [["status"]],
-    [["status", "--json"]],
-    [["status", "--watch"]],
-    [["data", "get", "camera"]],
-    [["data", "watch", "camera"]],
-    [["bench", "--samples", "10"]],
-    [["service"]],
-    [["keygen", "arm", "--dir", "keys", "--force"], "Made "],
-    [["estop"]],
-    [["reset"]],
+  /** Every verb that prints a result. */
+  const verbs: readonly (readonly string[])[] = [
+    ["--version"],
+    ["--help"],
+    ["send", "count", "2", "3"],
+    ["send", "big", "1000000"],
+    ["send", "count", "2", "3", "--json"],
+    ["send", "count", "--batch", "list.jsonl"],
+    ["tasks"],
+    ["status"],
+    ["status", "--json"],
+    ["status", "--watch"],
+    ["data", "get", "camera"],
+    ["data", "watch", "camera"],
+    ["bench", "--samples", "10"],
+    ["service"],
+    ["keygen", "arm", "--dir", "keys", "--force"],
+    ["estop"],
+    ["reset"],
   ];
 
   test("is in this table if it prints", async () => {
@@ -127,16 +127,19 @@ describe("a verb", () => {
     const named = [...commands.matchAll(/^ +([a-z]+) {2}/gm)].map(([, name = ""]) => name);
     const others = ["serve", "worker", "cancel"]; // The first two log, and the last has its own test.
     expect(named.length).toBeGreaterThan(10);
-    expect(named.filter((name) => !others.includes(name) && !verbs.some(([[verb]]) => verb === name))).toEqual([]);
+    expect(named.filter((name) => !others.includes(name) && !verbs.some(([verb]) => verb === name))).toEqual([]);
   });
 
-  const expectNoOutput = async (args: readonly string[], said: string): Promise<void> => {
+  const expectNoOutput = async (args: readonly string[]): Promise<void> => {
     const run = (stdout: "pipe" | Bun.BunFile) =>
       Bun.spawn([...fromSource, ...args], { ...surroundings(), stdout, stderr: "pipe" });
     const [full, unread] = [run(Bun.file("/dev/full")), run("pipe")];
     if (unread.stdout instanceof ReadableStream) await unread.stdout.cancel();
     const linesOf = async ({ stderr }: typeof full): Promise<string[]> =>
-      (await stderr.text()).split("\n").filter((line) => line !== "" && !(said !== "" && line.startsWith(said)));
+      // What keygen says of the files that it has made goes to stderr in any case.
+      (await stderr.text())
+        .split("\n")
+        .filter((line) => line !== "" && (args[0] !== "keygen" || /^task-engine|^ +at /.test(line)));
     expect(await linesOf(full)).toEqual(["task-engine: cannot write to stdout: ENOSPC: no space left on device"]);
     expect(await full.exited).toBe(1);
     expect(await linesOf(unread)).toEqual([]);
@@ -144,14 +147,14 @@ describe("a verb", () => {
   };
 
   const howItEnds = "exits with 1 and one line if the disk is full, and silently with 0 if its reader has gone";
-  for (const [args, said = ""] of verbs) {
-    test(`${args.join(" ")} ${howItEnds}`, () => expectNoOutput(args, said));
+  for (const args of verbs) {
+    test(`${args.join(" ")} ${howItEnds}`, () => expectNoOutput(args));
   }
 
   test(`cancel ${howItEnds}`, async () => {
     using router = handRouter();
     router.serve((arrived) => arrived.ack({ cancelled: 1 }));
-    await expectNoOutput(["cancel", "s-1", "--router", router.endpoint], "");
+    await expectNoOutput(["cancel", "s-1", "--router", router.endpoint]);
   });
 
   /** Runs a verb in a shell: `"$@"` is the verb. Gives what the shell prints, and what the verb said and ended with. */
