@@ -229,8 +229,10 @@ class Client implements AsyncDisposable {
    * CLOSED.
    */
   async close(): Promise<void> {
-    this.#exchange.close();
-    await Promise.all([...this.#subscriptions].map((subscription) => subscription.return()));
+    await Promise.all([
+      this.#exchange.close(),
+      ...[...this.#subscriptions].map((subscription) => subscription.return()),
+    ]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -97,11 +97,11 @@ export class Connection {
   }
 
   /** What has been handed over still goes out, if that takes no longer than `clientLingerMs`. */
-  close(): void {
+  close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#reopening);
     clearTimeout(this.#look);
-    this.#drop(this.#stands ? clientLingerMs : 0);
+    return this.#drop(this.#stands ? clientLingerMs : 0);
   }
 
   #open(): void {
@@ -139,10 +139,11 @@ export class Connection {
     link.send(this.#options.ping());
   }
 
-  #drop(lingerMs: number): void {
+  async #drop(lingerMs: number): Promise<void> {
     this.#stands = false;
-    this.#link?.close(lingerMs);
+    const link = this.#link;
     this.#link = null;
+    await link?.close(lingerMs);
   }
 
   #receive(link: Link): void {
@@ -168,13 +169,13 @@ export class Connection {
     this.#trouble = null;
     this.#hasStood = true;
     this.#stands = link instanceof LocalLink || !this.#useLocal();
-    if (!this.#stands) link.close(0);
+    if (!this.#stands) void link.close(0);
     return this.#stands;
   }
 
   #lose(link: Link): void {
     this.#isLocalRefused = link instanceof LocalLink && !this.#stands;
-    this.#drop(0);
+    void this.#drop(0);
     // Not at once: an engine that takes connections and drops them would else be met by a storm of them.
     this.#openLater(reconnectMs);
     this.#options.onLost();

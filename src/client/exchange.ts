@@ -119,15 +119,16 @@ export class Exchange {
   }
 
   /** Rejects all that wait, and cancels it. Nothing that has not gone out yet goes out. */
-  close(): void {
+  async close(): Promise<void> {
     if (this.#connection.closed) return;
     for (const [serial, pending] of this.#pending) if (pending.unsent === null) this.#sendCancel(serial, pending);
-    this.#connection.close();
+    const closed = this.#connection.close();
     this.#deadlines.stop();
     if (this.#retryTimer !== null) clearTimeout(this.#retryTimer);
     for (const serial of [...this.#pending.keys()]) {
       this.#take(serial)?.reject(new TaskEngineError("CLOSED", "the client was closed before the answer was there"));
     }
+    await closed;
   }
 
   /** What has gone out ends by the engine's answer: that it is cancelled, or its result, where that was quicker. */

@@ -21,5 +21,5 @@ export interface Link {
   /** The next message, or null where there is none. */
   receive(): readonly Frame[] | null | typeof lost;
   /** Ends it. What was sent still goes out, if that takes no longer than so many ms. */
-  close(lingerMs: number): void;
+  close(lingerMs: number): Promise<void>;
 }

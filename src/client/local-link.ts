@@ -1,17 +1,19 @@
 /** The way to whoever serves on the same machine, past libzmq: see `frontend`. */
 import { messageFramesMax, requestorBeatMs, requestorSilenceMs } from "../limits.ts";
-import { closeAll, LocalConnection } from "../local/connection.ts";
+import { LocalConnection } from "../local/connection.ts";
 import { localName } from "../local/name.ts";
 import { portOwner } from "../local/port-owner.ts";
 import { closeLine, dial, peerUid } from "../local/unix.ts";
 import { Pulse } from "../pulse.ts";
 import type { Frame } from "../wire/frame.ts";
 import { saysLost } from "../zmq/lost.ts";
+import { reactor } from "../zmq/reactor.ts";
 import { type Link, lookMs, lost } from "./link.ts";
 
 export class LocalLink implements Link {
   readonly #connection: LocalConnection;
   readonly #looks: Pulse;
+  #isClosed = false;
   /** When it was there last, on the clock of performance.now(). */
   #stoodAt = Number.NEGATIVE_INFINITY;
 
@@ -35,7 +37,7 @@ export class LocalLink implements Link {
   }
 
   get closed(): boolean {
-    return this.#connection.closed;
+    return this.#isClosed || this.#connection.closed;
   }
 
   /** There is no other connection that it could go by, but what is sent after the end of this one would count as sent. */
@@ -61,8 +63,13 @@ export class LocalLink implements Link {
     return message !== null && saysLost(message) ? lost : message;
   }
 
-  close(lingerMs: number): void {
+  async close(lingerMs: number): Promise<void> {
     this.#looks[Symbol.dispose]();
-    closeAll([this.#connection], lingerMs);
+    this.#isClosed = true;
+    // Nothing more is read.
+    reactor.pause(this.#connection);
+    const untilMs = performance.now() + lingerMs;
+    while (!this.#connection.flush() && performance.now() < untilMs) await Bun.sleep(1);
+    this.#connection.drop();
   }
 }

@@ -55,7 +55,7 @@ export class ZmqLink implements Link {
     return message[0]?.length === 0 ? message.slice(1) : [];
   }
 
-  close(lingerMs: number): void {
+  async close(lingerMs: number): Promise<void> {
     this.#dealer.set({ linger: lingerMs });
     this.#dealer.close();
   }

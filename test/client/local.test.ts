@@ -6,8 +6,11 @@ import { localRequestorsMax } from "../../src/limits.ts";
 import { localName } from "../../src/local/name.ts";
 import { portOwner } from "../../src/local/port-owner.ts";
 import { closeLine, dial } from "../../src/local/unix.ts";
+import { encodeReplyMeta } from "../../src/wire/replies.ts";
+import { reactor } from "../../src/zmq/reactor.ts";
 import { startEngine } from "../support/engine.ts";
 import { handRouter } from "../support/hand-router.ts";
+import { KeepingPort } from "../support/local-router.ts";
 import { socketsOf } from "../support/local-sockets.ts";
 import { freePorts } from "../support/ports.ts";
 import { until } from "../support/stoppable.ts";
@@ -156,6 +159,26 @@ test("a client that has no descriptor left for a connection says so to who asks,
   const shell = ["sh", "-c", 'ulimit -n 64; exec "$0" "$1"', process.execPath, folder.at("short.ts")];
   const text = await Bun.spawn(shell, { stdout: "pipe" }).stdout.text();
   expect(text.split("\n")).toEqual(["zmq_socket(dealer): Too many open files", "there", ""]);
+});
+
+test("a client that is closed while its router does not read lets its program go on, and ends soon", async () => {
+  const port = freePorts(1);
+  using router = new KeepingPort(localName("127.0.0.1", port));
+  router.onMessage = (connection) => {
+    connection.trySend([encodeReplyMeta("ROUTER-1", "ACK", 0.2, "ping")]);
+    reactor.pause(connection);
+  };
+  const client = connect(`tcp://127.0.0.1:${port}`, { key: "none", waitMs: 20_000 });
+  const picture = "x".repeat(100_000);
+  const calls = Array.from({ length: 10 }, () => client.call("count", [picture]).catch(({ code }) => code));
+  await until("the router has been asked", () => router.received.length > 0);
+  await Bun.sleep(50);
+  let turns = 0;
+  const timer = setInterval(() => turns++, 1);
+  await client.close();
+  clearInterval(timer);
+  expect(turns).toBeGreaterThan(3);
+  expect(new Set(await Promise.all(calls))).toEqual(new Set(["CLOSED"]));
 });
 
 test("a port's owner is who listens there, on that address or on all", () => {
