@@ -19,6 +19,7 @@ const verbs: SubCommandsDef = {
   cancel: async () => (await import("./commands/cancel.ts")).cancelCommand,
   estop: async () => (await import("./commands/estop.ts")).estopCommand,
   reset: async () => (await import("./commands/reset.ts")).resetCommand,
+  reload: async () => (await import("./commands/reload.ts")).reloadCommand,
   status: async () => (await import("./commands/status.ts")).statusCommand,
   tasks: async () => (await import("./commands/tasks.ts")).tasksCommand,
   data: async () => (await import("./commands/data.ts")).dataCommand,

@@ -12,6 +12,8 @@ export class Keyring {
   readonly #engine: KeyPair;
   readonly #path: string;
   #authorized: string;
+  /** What was wrong with the file when it was read last, in one line. */
+  trouble: string | null = null;
 
   /**
    * Throws CertificateError where the engine's own key cannot be used.
@@ -38,12 +40,14 @@ export class Keyring {
     try {
       const text = readOwn(this.#path, "public", authorizedTextLengthMax);
       const access = Access.parse(text);
+      this.trouble = null;
       if (access instanceof Access) return text;
-      warn(`Nobody is let in: ${this.#path}, ${access}; mend it, then send SIGHUP`);
+      this.trouble = `Nobody is let in: ${this.#path}, ${access}; mend it, then task-engine reload`;
     } catch (error) {
       if (!(error instanceof CertificateError)) throw error;
-      warn(`Nobody is let in: ${error.message}; mend it, then send SIGHUP`);
+      this.trouble = `Nobody is let in: ${error.message}; mend it, then task-engine reload`;
     }
+    warn(this.trouble);
     return "";
   }
 }

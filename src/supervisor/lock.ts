@@ -61,6 +61,13 @@ const waitForLock = async (path: string, descriptor: number, gaveUp: Promise<unk
   }
 };
 
+/** The process id of the engine that has this state folder; null where none has. Throws what the file system says. */
+export const engineOf = (folder: string): number | null => {
+  const path = join(folder, "lock");
+  const pid = Number.parseInt(readFileSync(path, "latin1"), 10);
+  return holdersOf(path).includes(pid) ? pid : null;
+};
+
 const describeEngine = (pid: number): string => {
   const isHalted = /^State:\s*[Tt]/m.test(textOf(`/proc/${pid}/status`));
   const remedy = isHalted

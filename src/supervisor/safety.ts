@@ -13,7 +13,7 @@ import { Hook } from "./hook.ts";
 import type { SafetyOptions } from "./options.ts";
 import type { Roles } from "./roles.ts";
 import { type Found, StateFolder } from "./state-folder.ts";
-import { StopSocket } from "./stop-socket.ts";
+import { type ReloadResult, StopSocket } from "./stop-socket.ts";
 import { within } from "./within.ts";
 
 export class Safety {
@@ -33,12 +33,14 @@ export class Safety {
   /**
    * Rejects with StateFolderError or StopSocketError. From then on the engine can be stopped past its router.
    * @param gaveUp resolves when the engine is told to stop, while what a dead engine has left is waited for
+   * @param reloaded resolves when the next reload has ended
    */
   static async open(
     options: SafetyOptions,
     children: Children,
     roles: Roles,
     gaveUp: Promise<unknown>,
+    reloaded: () => Promise<ReloadResult>,
   ): Promise<Safety> {
     const { folder, isPrivate } = options;
     const state = await StateFolder.open(folder, isPrivate, gaveUp);
@@ -46,7 +48,7 @@ export class Safety {
     const stop = async (reason: string) => (await ready).emergency.stopPastRouter(reason);
     let socket: StopSocket | null = null;
     try {
-      socket = StopSocket.open(state.socketPath, isPrivate, stop);
+      socket = StopSocket.open(state.socketPath, isPrivate, stop, reloaded);
       const safety = new Safety(options, children, new Hook(roles, children), state, socket, await state.enter());
       resolve(safety);
       return safety;

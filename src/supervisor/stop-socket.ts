@@ -1,7 +1,9 @@
 /**
  * The second way to stop a robot, past the router: a Unix socket of the supervisor's. Who connects says one line,
  * `estop REASON` (the reason may be missing), and hears one when nothing runs any more and the stop is on the disk or cannot be put there:
- * the emergency stop that holds, as JSON `{"reason", "since", "durable"}`, with `why` where it is not durable. Any other line is answered with one that begins with `error`.
+ * the emergency stop that holds, as JSON `{"reason", "since", "durable"}`, with `why` where it is not durable. Whoever says `reloaded` hears `waiting`, and, when the
+ * next reload has ended, how: JSON `{"tasks"}` or `{"failure"}`. (To ask for the reload takes SIGHUP, which the system lets but the engine's own user and root send.)
+ * Any other line is answered with one that begins with `error`.
  *
  * Who can open the file may stop the robot: without keys that is every user of the machine, who could by loopback anyway, with
  * keys its own user and root. This is both ends, the supervisor's and that of `task-engine estop`.
@@ -13,12 +15,23 @@ import type { StopResult } from "../lifecycle.ts";
 import { stopConnectionsMax, stopLineBytesMax, stopReasonLengthMax, stopSilenceSeconds } from "../limits.ts";
 
 const command = "estop";
+const reloadCommand = "reloaded";
+const waiting = "waiting\n";
 const answerSchema = v.object({
   reason: v.string(),
   since: v.number(),
   durable: v.optional(v.boolean(), false),
   why: v.exactOptional(v.string()),
 });
+
+/** What a reload has come to. */
+export type ReloadResult =
+  /** How many tasks there are now. */
+  | { readonly tasks: number }
+  /** One line for a person: what is wrong. */
+  | { readonly failure: string };
+
+const reloadSchema = v.union([v.object({ failure: v.string() }), v.object({ tasks: v.number() })]);
 
 /** A socket that cannot be had; `message` is one line for a person. */
 export class StopSocketError extends Error {
@@ -33,20 +46,27 @@ interface Connection {
 export class StopSocket {
   readonly #connections = new Set<Socket<Connection>>();
   readonly #stop: (reason: string) => Promise<StopResult>;
+  readonly #reloaded: () => Promise<ReloadResult>;
   readonly #listener: UnixSocketListener<Connection>;
 
   /**
    * Takes the place of one that an engine has left behind, which is for the holder of the folder's lock alone. Throws StopSocketError.
    * @param isPrivate for this user alone
    * @param stop resolves when nothing runs any more, and it is known whether the stop is on the disk
+   * @param reloaded resolves when the next reload has ended
    */
-  static open(path: string, isPrivate: boolean, stop: (reason: string) => Promise<StopResult>): StopSocket {
+  static open(
+    path: string,
+    isPrivate: boolean,
+    stop: (reason: string) => Promise<StopResult>,
+    reloaded: () => Promise<ReloadResult>,
+  ): StopSocket {
     if (Buffer.byteLength(path) > pathBytesMax) {
       throw new StopSocketError(`the path ${path} is too long for a socket; name a shorter folder with --state`);
     }
     try {
       rmSync(path, { force: true });
-      return new StopSocket(path, isPrivate, stop);
+      return new StopSocket(path, isPrivate, stop, reloaded);
     } catch (failure) {
       const why = (failure as Error).message;
       throw new StopSocketError(
@@ -55,8 +75,14 @@ export class StopSocket {
     }
   }
 
-  private constructor(path: string, isPrivate: boolean, stop: (reason: string) => Promise<StopResult>) {
+  private constructor(
+    path: string,
+    isPrivate: boolean,
+    stop: (reason: string) => Promise<StopResult>,
+    reloaded: () => Promise<ReloadResult>,
+  ) {
     this.#stop = stop;
+    this.#reloaded = reloaded;
     this.#listener = Bun.listen<Connection>({
       unix: path,
       socket: {
@@ -96,6 +122,13 @@ export class StopSocket {
 
   async #obey(socket: Socket<Connection>, line: string): Promise<void> {
     const [word, ...reason] = line.trim().split(" ");
+    if (word === reloadCommand) {
+      const result = this.#reloaded();
+      socket.timeout(0);
+      socket.write(waiting);
+      socket.end(`${JSON.stringify(await result)}\n`);
+      return;
+    }
     if (word !== command) {
       socket.end(`error: say \`${command} REASON\`\n`);
       return;
@@ -117,13 +150,55 @@ const newline = Buffer.from("\n");
  * line if nobody listens there, or nothing comes of it.
  */
 export const stopBySocket = async (path: string, reason: string, signal: AbortSignal): Promise<StopResult> => {
+  const text = await ask(path, `${command} ${reason.replaceAll(/\s+/g, " ")}`, signal);
+  return understood(path, text, answerSchema);
+};
+
+/**
+ * Waits for the end of the next reload of the engine that listens at `path`. Rejects as `stopBySocket`.
+ * @param begin asks for it, once the engine knows that somebody waits; what it throws is thrown on
+ */
+export const reloadBySocket = async (path: string, begin: () => void, signal: AbortSignal): Promise<ReloadResult> => {
+  let failure: unknown = null;
+  const text = await ask(path, reloadCommand, signal, (said, giveUp) => {
+    if (said !== waiting) return;
+    try {
+      begin();
+    } catch (error) {
+      failure = error;
+      giveUp();
+    }
+  });
+  if (failure !== null) throw failure;
+  if (text === waiting) throw new Error(`the engine at ${path} has ended during the reload`);
+  return understood(path, text.replace(waiting, ""), reloadSchema);
+};
+
+const understood = <Schema extends v.GenericSchema>(
+  path: string,
+  text: string,
+  schema: Schema,
+): v.InferOutput<Schema> => {
+  const answer = v.safeParse(v.pipe(v.string(), v.parseJson(), schema), text);
+  if (answer.success) return answer.output;
+  throw new Error(`no sense in the answer at ${path}: ${JSON.stringify(text.slice(0, 200))}`);
+};
+
+/** Says a line, and gives all that is said until the end. @param onSaid is told what has been said so far, each time there is more */
+const ask = async (
+  path: string,
+  line: string,
+  signal: AbortSignal,
+  onSaid: (said: string, giveUp: () => void) => void = () => undefined,
+): Promise<string> => {
   const { promise: answer, resolve, reject } = Promise.withResolvers<string>();
   let said = "";
   const socket = await Bun.connect({
     unix: path,
     socket: {
-      data: (_, bytes) => {
+      data: (connection, bytes) => {
         said += Buffer.from(bytes).toString();
+        onSaid(said, () => connection.terminate());
       },
       close: () => resolve(said),
       error: (_, error) => reject(error),
@@ -137,12 +212,9 @@ export const stopBySocket = async (path: string, reason: string, signal: AbortSi
     socket.terminate();
   };
   signal.addEventListener("abort", give, { once: true });
-  socket.write(`${command} ${reason.replaceAll(/\s+/g, " ")}\n`);
+  socket.write(`${line}\n`);
   try {
-    const text = await answer;
-    const stopped = v.safeParse(v.pipe(v.string(), v.parseJson(), answerSchema), text);
-    if (stopped.success) return stopped.output;
-    throw new Error(`no sense in the answer at ${path}: ${JSON.stringify(text.slice(0, 200))}`);
+    return await answer;
   } finally {
     signal.removeEventListener("abort", give);
   }

@@ -17,7 +17,7 @@ import { isErrand, type Role } from "./roles.ts";
 import { Safety } from "./safety.ts";
 import { readScan, scanLines } from "./scan.ts";
 import { StateFolderError } from "./state-folder.ts";
-import { StopSocketError } from "./stop-socket.ts";
+import { type ReloadResult, StopSocketError } from "./stop-socket.ts";
 import { late, within } from "./within.ts";
 
 export class Supervisor {
@@ -36,6 +36,8 @@ export class Supervisor {
   #isKilling = false;
   #isReloading = false;
   #isReloadWanted = false;
+  /** Are told how the next reload ends. */
+  readonly #reloadWaiters: ((result: ReloadResult) => void)[] = [];
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
@@ -47,7 +49,8 @@ export class Supervisor {
   async run(): Promise<Outcome> {
     const { safety, roles } = this.#options;
     try {
-      this.#safety = await Safety.open(safety, this.#children, roles, this.#outcome.promise);
+      const reloaded = (): Promise<ReloadResult> => new Promise((tell) => this.#reloadWaiters.push(tell));
+      this.#safety = await Safety.open(safety, this.#children, roles, this.#outcome.promise, reloaded);
       await this.#children.endAll();
       await Promise.race([this.#start(this.#safety), this.#outcome.promise]);
       const outcome = await this.#outcome.promise;
@@ -226,16 +229,23 @@ export class Supervisor {
     this.#options.onState?.("reloading");
     while (this.#isReloadWanted && !this.#isStopping) {
       this.#isReloadWanted = false;
-      await this.#reloadOnce();
+      const waiters = this.#reloadWaiters.splice(0);
+      const result = await this.#reloadOnce();
+      if (result !== null) for (const tell of waiters) tell(result);
     }
     this.#isReloading = false;
     if (!this.#isStopping) this.#options.onState?.("ready");
   }
 
-  async #reloadOnce(): Promise<void> {
+  /** null where the engine stops meanwhile. */
+  async #reloadOnce(): Promise<ReloadResult | null> {
     const tasks = await this.#scan();
-    if (this.#isStopping) return;
-    if (typeof tasks === "string") return warn(`Task workers stay as they are: ${tasks}`);
+    if (this.#isStopping) return null;
+    if (typeof tasks === "string") {
+      const failure = `Task workers stay as they are: ${tasks}`;
+      warn(failure);
+      return { failure };
+    }
 
     for (const line of scanLines(tasks)) say(line);
     const gone = this.#tasks.map(({ name }) => name).filter((name) => !tasks.some((task) => task.name === name));
@@ -246,9 +256,11 @@ export class Supervisor {
     this.#children.router?.send({ type: "tasks", tasks });
     for (const post of this.#posts) {
       if (post.role.kind === "task worker") await this.#replace(post);
-      if (this.#isStopping) return;
+      if (this.#isStopping) return null;
     }
     say(`[ENGINE] Task workers are replaced${gone.length === 0 ? "" : `; no task any more: ${gone.join(", ")}`}`);
+    const failure = this.#options.keyring?.trouble ?? null;
+    return failure === null ? { tasks: tasks.length } : { failure };
   }
 
   /** Lets a worker finish its job and leave; waits until its successor serves. */

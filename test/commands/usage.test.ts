@@ -17,7 +17,19 @@ test("without arguments the usage goes to stderr, and the exit code is 2", async
 test("the usage names every verb, and none of the roles that serve starts", async () => {
   const { exitCode, stdout, stderr } = await run("--help");
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
-  for (const verb of ["serve", "send", "cancel", "estop", "reset", "tasks", "status", "data", "bench", "--version"])
+  for (const verb of [
+    "serve",
+    "send",
+    "cancel",
+    "estop",
+    "reset",
+    "reload",
+    "tasks",
+    "status",
+    "data",
+    "bench",
+    "--version",
+  ])
     expect(stdout).toContain(verb);
   for (const role of ["task-worker", "data-worker", "scan", "safe"]) expect(stdout).not.toContain(role);
   // biome-ignore lint/suspicious/noControlCharactersInRegex: colours would be these

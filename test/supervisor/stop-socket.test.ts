@@ -8,10 +8,11 @@ const patience = (): AbortSignal => AbortSignal.timeout(10_000);
 /** A socket that notes the reasons it hears. */
 const openSocket = (path: string) => {
   const reasons: string[] = [];
-  const socket = StopSocket.open(path, false, async (reason) => {
+  const stop = async (reason: string) => {
     reasons.push(reason);
     return { reason, since: 1, durable: true };
-  });
+  };
+  const socket = StopSocket.open(path, false, stop, async () => ({ tasks: 1 }));
   return { reasons, [Symbol.dispose]: () => socket.close() };
 };
 

@@ -107,6 +107,16 @@ asRoot(
   },
 );
 
+asRoot("`reload` is for the engine's own user and root", async () => {
+  await using engine = await startNobodysEngine("reloaded");
+  const other = ["setpriv", "--reuid", `${uid + 1}`, "--regid", `${uid}`, "--clear-groups"];
+  const refused = await run({ TASK_ENGINE_ROUTER: engine.endpoint }, ["reload"], other);
+  expect(expectOneLine(refused, 1)).toContain("run reload as its user or as root (sudo)");
+  expect(engine.lines.filter((line) => line.includes("are replaced"))).toEqual([]);
+  expect(await run({ TASK_ENGINE_ROUTER: engine.endpoint }, ["reload"])).toMatchObject({ exitCode: 0 });
+  expect(await run({ TASK_ENGINE_ROUTER: engine.endpoint }, ["reload"], [])).toMatchObject({ exitCode: 0 });
+});
+
 asRoot("`estop` believes no socket that another user has made in place of the engine's", async () => {
   const port = freePorts(1);
   const folder = folderFor(uid, `${port}`);

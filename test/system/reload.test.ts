@@ -1,85 +1,54 @@
-/** SIGHUP, as a person who works on the task files uses it. */
+/** `task-engine reload`: the engine reads anew, and who asked for it is told how that went. */
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import { connect } from "task-engine";
-import { type Engine, startEngine } from "../support/engine.ts";
+import { rmSync, writeFileSync } from "node:fs";
+import { fromSource, runCommand, startEngine } from "../support/engine.ts";
+import { freePorts } from "../support/ports.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
-setDefaultTimeout(30_000); // many processes on a busy machine
+setDefaultTimeout(60_000);
 
-const few = ["--task-workers", "1", "--data-workers", "0"];
+const reload = (env: Record<string, string>, ...args: string[]) =>
+  runCommand(fromSource, ["reload", ...args], { env: { PATH: process.env.PATH ?? "", ...env } });
 
-const taskFile = (folder: string, name: string): void => {
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, `${name}.ts`), `export const task_${name} = () => ${JSON.stringify(folder)};`);
-};
+test("`reload` waits until the new task files are served, and names the file that is wrong", async () => {
+  using folder = tempFolder({ "tasks/a.ts": "export const task_a = () => 1;" });
+  await using engine = await startEngine({ cwd: folder.path });
+  // Its state folder is found by the engine's port alone.
+  const where = { TASK_ENGINE_ROUTER: engine.endpoint };
+  writeFileSync(folder.at("tasks/a.ts"), "export const task_a = () => 2; export const task_b = () => 3;");
+  expect(await reload(where)).toEqual({ exitCode: 0, stdout: "reloaded: 3 tasks\n", stderr: "" });
+  expect(await engine.run("send", "a", "--router", engine.endpoint)).toMatchObject({ stdout: "2\n" });
 
-/** Reloads, and gives what the engine makes of it in the end. */
-const reload = async (engine: Engine): Promise<string | undefined> => {
-  const outcomes = (): string[] =>
-    [...engine.lines, ...engine.errorLines].filter((line) => /Task workers (are replaced|stay)/.test(line));
-  const before = outcomes().filter((line) => line.startsWith("[ENGINE]")).length;
-  const stayed = outcomes().length - before;
-  engine.signal("SIGHUP");
-  for (;;) {
-    const replaced = outcomes().filter((line) => line.startsWith("[ENGINE]"));
-    const stays = outcomes().filter((line) => !line.startsWith("[ENGINE]"));
-    if (replaced.length > before) return replaced.at(-1);
-    if (stays.length > stayed) return stays.at(-1);
-    await Bun.sleep(10);
-  }
-};
+  writeFileSync(folder.at("tasks/b.ts"), "export const task_c = (");
+  const { exitCode, stdout, stderr } = await reload(where);
+  expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: "" });
+  expect(stderr).toStartWith(`task-engine: Task workers stay as they are: ${folder.at("tasks/b.ts")}:1:`);
+  expect(stderr.trimEnd().split("\n")).toHaveLength(1);
+  expect(await engine.run("send", "b", "--router", engine.endpoint)).toMatchObject({ stdout: "3\n" });
 
-test("the default folder of tasks is looked for at each reload, and what is gone with it is named", async () => {
-  using folder = tempFolder();
-  const tasks = folder.at("tasks");
-  await using engine = await startEngine({ cwd: folder.path, flags: few });
-  await using client = connect(engine.endpoint);
-  expect(await client.call("wave").catch(({ code }) => code)).toBe("UNKNOWN_TASK");
-  taskFile(tasks, "wave");
-  expect(await reload(engine)).toBe("[ENGINE] Task workers are replaced");
-  expect(await client.call("wave")).toBe(tasks);
-  expect(engine.errorLines).toEqual([]);
-  taskFile(tasks, "turn");
-  rmSync(join(tasks, "wave.ts"));
-  expect(await reload(engine)).toBe("[ENGINE] Task workers are replaced; no task any more: wave");
-  expect(await client.call("turn")).toBe(tasks);
-  rmSync(tasks, { recursive: true });
-  expect(await reload(engine)).toBe("[ENGINE] Task workers are replaced; no task any more: turn");
-  expect(await client.call("count", [2, 3])).toBe(5);
+  // Those who ask while one is under way are told of the one that follows.
+  rmSync(folder.at("tasks/b.ts"));
+  const both = await Promise.all([reload(where), reload({}, "--state", engine.state, "--router", engine.endpoint)]);
+  for (const result of both) expect(result).toEqual({ exitCode: 0, stdout: "reloaded: 3 tasks\n", stderr: "" });
 });
 
-test("a folder that was there at the start, or was named, and is gone is named, and everything stays as it was", async () => {
-  for (const flags of [[], ["--tasks", "tasks"]]) {
-    using folder = tempFolder();
-    const tasks = folder.at("tasks");
-    taskFile(tasks, "wave");
-    await using engine = await startEngine({ cwd: folder.path, flags: [...few, ...flags] });
-    await using client = connect(engine.endpoint);
-    renameSync(tasks, `${tasks}.old`);
-    expect(await reload(engine)).toBe(
-      `Task workers stay as they are: ${tasks} cannot be read: there is no such file or folder`,
-    );
-    expect(await client.call("wave")).toBe(tasks);
-  }
+test("`reload` names what is wrong with the file of authorized clients, by which nobody is let in", async () => {
+  using home = tempFolder();
+  const env = { PATH: process.env.PATH ?? "", HOME: home.path };
+  await runCommand(fromSource, ["keygen", "engine", "--dir", home.path], { env });
+  writeFileSync(home.at("authorized"), "", { mode: 0o600 });
+  await using engine = await startEngine({ env, flags: ["--key", home.at("engine.key_secret")] });
+  writeFileSync(home.at("authorized"), "no line at all\n");
+  const { exitCode, stderr } = await reload({ TASK_ENGINE_ROUTER: engine.endpoint });
+  expect({ exitCode, stderr }).toEqual({
+    exitCode: 1,
+    stderr: expect.stringContaining(`Nobody is let in: ${home.at("authorized")}, line 1: `),
+  });
 });
 
-test("a link to the folder of tasks is followed anew at each reload, and a changed file of settings is said to wait", async () => {
-  using folder = tempFolder({ "task-engine.toml": "" });
-  for (const release of ["one", "two"]) taskFile(folder.at(release), "release");
-  symlinkSync(folder.at("one"), folder.at("tasks"));
-  await using engine = await startEngine({ cwd: folder.path, flags: few });
-  await using client = connect(engine.endpoint);
-  expect(await client.call("release")).toBe(folder.at("one"));
-  rmSync(folder.at("tasks"));
-  symlinkSync(folder.at("two"), folder.at("tasks"));
-  expect(await reload(engine)).toBe("[ENGINE] Task workers are replaced");
-  expect(await client.call("release")).toBe(folder.at("two"));
-  expect(engine.errorLines).toEqual([]);
-  writeFileSync(folder.at("task-engine.toml"), "grace-ms = 1\n");
-  await reload(engine);
-  expect(engine.errorLines).toEqual([
-    "[ENGINE] The file of settings has changed: it is read at a start alone; restart the engine for that",
-  ]);
+test("`reload` where no engine is ends with 3, and is refused for another machine", async () => {
+  const nobody = await reload({}, "--router", `tcp://127.0.0.1:${freePorts(1)}`);
+  expect(nobody).toMatchObject({ exitCode: 3, stderr: expect.stringContaining("no engine listens at ") });
+  const elsewhere = await reload({}, "--router", "tcp://192.0.2.1:9000");
+  expect(elsewhere).toMatchObject({ exitCode: 2, stderr: expect.stringContaining("run reload there") });
 });
