@@ -127,7 +127,7 @@ asRoot("`estop` believes no socket that another user has made in place of the en
     ["estop", "--wait", "300", "--router", `tcp://127.0.0.1:${port}`],
     [...["setpriv", "--reuid", `${uid + 1}`, "--regid", `${uid}`, "--clear-groups"]],
   );
-  expect(expectOneLine(stopped, 3)).toContain("NOT stopped");
+  expect(expectOneLine(stopped, 3)).toContain("NOT known to be stopped");
 });
 
 /** Another user's program that confirms every stop. */
