@@ -237,7 +237,7 @@ test("SIGHUP tells the router the new tasks, and then replaces the task workers 
     "------------------",
     `Process [${taskWorker}]: task worker ended with exit code 0, for the task files are read anew; starting another`,
     `Starting process [${pidOf(host, "task worker")}]: task worker`,
-    reloaded,
+    `${reloaded}; no task any more: count`,
   ]);
   expect([pidOf(host, "router"), pidOf(host, "data worker")]).toEqual([router ?? 0, dataWorker ?? 0]);
   expect(host.errorLines).toEqual([]);
