@@ -84,6 +84,15 @@ export const connectionLookMs = 500;
 /** bytes without the end of a message, of a connection that is cut for it: twice what the largest message has. */
 export const endlessBytesMin = 2 * messageBytesMax;
 
+/**
+ * bytes of all unfinished messages of requestors past libzmq, over all of their connections, beyond 64 KiB that each has anyway: one of
+ * the longest kind finds room beside others. The connection whose message finds none is ended.
+ */
+export const unfinishedBytesMax = 2 * endlessBytesMin;
+
+/** ms that such a message may take from its first byte to its last: memory carries the longest in a tenth of a second. */
+export const unfinishedMsMax = 10_000;
+
 /** messages that wait in libzmq for one peer that does not read: a requestor with 10,000 replies to come fits. */
 export const peerQueueMessagesMax = 16_384;
 
@@ -476,10 +485,13 @@ export const jobBytes = 2_048;
 
 /**
  * bytes that all of this can cost the router at most, at the worst mix of everything at once: what waits, the jobs' own
- * bookkeeping, what the workers hold, the results of batches, and the log of one frame in each direction.
+ * bookkeeping, what the workers hold, the results of batches, what is unfinished of messages past libzmq with the rings and buffers of
+ * their connections, and the log of one frame in each direction. What libzmq keeps of messages that are on their way is not in it.
  */
 export const memoryBytesMax =
   queueBytesMax +
   (queueJobsMax + workersMax * workerCreditMax) * jobBytes +
   batchResultBytesMax +
+  unfinishedBytesMax +
+  localRequestorsMax * (2 * localRingBytes + 2 * 64 * 1024) +
   2 * frameBytesHardMax;

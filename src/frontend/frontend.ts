@@ -7,7 +7,14 @@
  * as long as its process lives. A client takes it for the port's if it is of the same user, or of its own.
  */
 import { isLoopback } from "../exposure.ts";
-import { endlessBytesMin, envelopeFramesMax, localRequestorsMax, messageFramesMax, partingMs } from "../limits.ts";
+import {
+  endlessBytesMin,
+  envelopeFramesMax,
+  localRequestorsMax,
+  messageFramesMax,
+  partingMs,
+  unfinishedBytesMax,
+} from "../limits.ts";
 import type { LocalConnection } from "../local/connection.ts";
 import { localName } from "../local/name.ts";
 import { LocalPort } from "../local/port.ts";
@@ -55,6 +62,7 @@ export class Frontend {
       },
       connectionsMax: localRequestorsMax,
       messageBytesMax: endlessBytesMin,
+      unfinishedBytesMax,
     });
   }
 

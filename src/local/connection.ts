@@ -12,6 +12,7 @@ import { libc, pinnedBytes, receiveWithoutWaiting, sendWithoutWaiting } from "..
 import { lostConnection } from "../zmq/lost.ts";
 import { type Alert, reactor, type Source } from "../zmq/reactor.ts";
 import type { SendResult } from "../zmq/socket.ts";
+import type { Budget } from "./budget.ts";
 import { MessageReader, MessageWriter } from "./framing.ts";
 import { type RingReader, type RingWriter, ringsOf } from "./ring.ts";
 import { isDead, isHalted, type Line, peerPid } from "./unix.ts";
@@ -31,6 +32,8 @@ export class LocalConnection implements Source {
   /** When it was looked last whether its peer is at work, and when that was found so last. */
   #lookedAt = Number.NEGATIVE_INFINITY;
   #ranAt = performance.now();
+  /** When a long message was found unfinished first, which at each look since has been so. */
+  #unfinishedAt = Number.POSITIVE_INFINITY;
   readonly #line: Line;
   readonly #incoming: RingReader;
   readonly #outgoing: RingWriter;
@@ -49,13 +52,14 @@ export class LocalConnection implements Source {
   /**
    * Owns the line from now on.
    * @param messageBytesMax of one that comes; a longer one ends the connection
+   * @param budget of long messages that are not whole, which other connections share
    */
-  constructor(line: Line, messageBytesMax = localBytesMax) {
+  constructor(line: Line, messageBytesMax = localBytesMax, budget?: Budget) {
     this.#line = line;
     const { reader, writer } = ringsOf(line.memory, line.isMaker);
     this.#incoming = reader;
     this.#outgoing = writer;
-    this.#reader = new MessageReader(messageBytesMax);
+    this.#reader = new MessageReader(messageBytesMax, budget);
   }
 
   get descriptor(): number {
@@ -188,6 +192,14 @@ export class LocalConnection implements Source {
     else if (now - this.#ranAt >= silenceMs) this.end();
   }
 
+  /** Ends it if a long message has been unfinished at each look of so many ms. To be called now and then. */
+  endIfUnfinished(ms: number): void {
+    const now = performance.now();
+    if (this.#closed || this.#reader.kept === 0) this.#unfinishedAt = Number.POSITIVE_INFINITY;
+    else if (now - this.#unfinishedAt >= ms) this.end();
+    else this.#unfinishedAt = Math.min(this.#unfinishedAt, now);
+  }
+
   /** Ends it as if its peer had: who reads it is told. */
   end(): void {
     this.#hasEnded = true;
@@ -199,6 +211,7 @@ export class LocalConnection implements Source {
     if (this.#closed) return;
     this.#closed = true;
     this.#writer.clear();
+    this.#reader.close();
     reactor.unwatch(this);
     this.#incoming.close();
     this.#outgoing.close();

@@ -3,6 +3,7 @@
  * frame before that one, each as four bytes, the lowest first.
  */
 import { charBytesMax } from "../limits.ts";
+import { Budget } from "./budget.ts";
 
 const sizeBytes = 4;
 /** bytes: most messages fit, and what a reader or a writer keeps when there is nothing to read or write. */
@@ -112,9 +113,25 @@ export class MessageReader {
   #start = 0;
   #end = 0;
 
-  /** @param messageBytesMax a message of more is none */
-  constructor(messageBytesMax: number) {
+  readonly #budget: Budget;
+
+  /**
+   * @param messageBytesMax a message of more is none
+   * @param budget of what is kept of long messages until they are whole; one that finds no room in it is none
+   */
+  constructor(messageBytesMax: number, budget = new Budget(Number.POSITIVE_INFINITY)) {
     this.#messageBytesMax = messageBytesMax;
+    this.#budget = budget;
+  }
+
+  /** bytes that a message takes of the budget. */
+  get kept(): number {
+    return this.#bytes.length - usualBytes;
+  }
+
+  /** Nothing comes any more. */
+  close(): void {
+    this.#break();
   }
 
   /** bytes that have come and not been given. */
@@ -131,7 +148,7 @@ export class MessageReader {
    * read. There is room for one at least.
    */
   fill(read: (into: Buffer, at: number) => number): number {
-    this.#makeRoom();
+    if (!this.#makeRoom()) return 0;
     const size = read(this.#bytes, this.#end);
     if (size < 0) this.#break();
     else if (!this.isBroken) {
@@ -191,19 +208,26 @@ export class MessageReader {
   #reset(): void {
     this.#start = 0;
     this.#end = 0;
-    if (this.#bytes.length > usualBytes) this.#bytes = Buffer.allocUnsafeSlow(usualBytes);
+    if (this.kept === 0) return;
+    this.#budget.take(-this.kept);
+    this.#bytes = Buffer.allocUnsafeSlow(usualBytes);
   }
 
-  /** For the rest of the message that is begun; of a long one it comes to that step by step, as its bytes come. */
-  #makeRoom(): void {
+  /** For the rest of the message that is begun; of a long one it comes to that step by step, as its bytes come. False where there is none. */
+  #makeRoom(): boolean {
     const { unread } = this;
     const begun = unread < sizeBytes ? 0 : sizeBytes + this.#size;
     const wanted = Math.max(unread + 1, Math.min(begun, 2 * this.#bytes.length));
-    if (this.#start + wanted <= this.#bytes.length) return;
+    if (this.#start + wanted <= this.#bytes.length) return true;
+    if (wanted > this.#bytes.length && !this.#budget.take(wanted - this.#bytes.length)) {
+      this.#break();
+      return false;
+    }
     const bytes = wanted <= this.#bytes.length ? this.#bytes : Buffer.allocUnsafeSlow(wanted);
     this.#bytes.copy(bytes, 0, this.#start, this.#end);
     this.#bytes = bytes;
     this.#start = 0;
     this.#end = unread;
+    return true;
   }
 }

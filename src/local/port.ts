@@ -1,10 +1,11 @@
 /** The end of who listens at a Unix socket, for processes of the same machine. */
 import { rmSync } from "node:fs";
 import type { Socket, UnixSocketListener } from "bun";
-import { beatIntervalMs, beatSilenceMs, localBytesMax, localStallPauseMs } from "../limits.ts";
+import { beatIntervalMs, beatSilenceMs, localBytesMax, localStallPauseMs, unfinishedMsMax } from "../limits.ts";
 import { Pulse } from "../pulse.ts";
 import { duplicateOf, libc } from "../zmq/libc.ts";
 import type { SendResult } from "../zmq/socket.ts";
+import { Budget } from "./budget.ts";
 import { closeAll, LocalConnection } from "./connection.ts";
 import { answer, isDead, partOf } from "./unix.ts";
 
@@ -26,6 +27,8 @@ export interface LocalPortOptions {
   readonly connectionsMax: number;
   /** bytes of one message that comes. */
   readonly messageBytesMax?: number;
+  /** bytes of long messages that are not whole, of all connections. */
+  readonly unfinishedBytesMax?: number;
   /** ms after which it is looked whether a peer was halted. */
   readonly silenceMs?: number;
 }
@@ -38,14 +41,21 @@ export class LocalPort {
   readonly #halves = new Map<string, Half>();
   /** Those that have something to send since the last `flush`. */
   readonly #gathering = new Set<LocalConnection>();
+  readonly #budget: Budget;
   readonly #looks: Pulse;
   /** From when on somebody is waited for again. */
   #patientAt = Number.NEGATIVE_INFINITY;
   #count = 0;
 
   /** Takes the place of a file that somebody has left behind. Throws what the system says. */
-  constructor({ messageBytesMax = localBytesMax, silenceMs = beatSilenceMs, ...options }: LocalPortOptions) {
-    this.#options = { messageBytesMax, silenceMs, ...options };
+  constructor({
+    messageBytesMax = localBytesMax,
+    unfinishedBytesMax = Number.POSITIVE_INFINITY,
+    silenceMs = beatSilenceMs,
+    ...options
+  }: LocalPortOptions) {
+    this.#options = { messageBytesMax, unfinishedBytesMax, silenceMs, ...options };
+    this.#budget = new Budget(unfinishedBytesMax);
     const { path } = options;
     if (!path.startsWith("\0")) rmSync(path, { force: true });
     const mask = process.umask(0o177);
@@ -58,7 +68,10 @@ export class LocalPort {
     this.#looks = new Pulse(Math.min(beatIntervalMs, silenceMs), () => {
       this.#forgetClosed();
       this.#endHalves();
-      for (const connection of this.#connections.values()) connection.endIfHalted(silenceMs);
+      for (const connection of this.#connections.values()) {
+        connection.endIfHalted(silenceMs);
+        if (unfinishedBytesMax < Number.POSITIVE_INFINITY) connection.endIfUnfinished(unfinishedMsMax);
+      }
     });
   }
 
@@ -124,7 +137,7 @@ export class LocalPort {
     libc.close(half.descriptor);
     if (line === null) return false;
     const { messageBytesMax, joined } = this.#options;
-    const connection = new LocalConnection(line, messageBytesMax);
+    const connection = new LocalConnection(line, messageBytesMax, this.#budget);
     const key = `${keyPrefix}${++this.#count}`;
     this.#connections.set(key, connection);
     joined(connection, key);

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { localBytesMax } from "../../src/limits.ts";
+import { Budget } from "../../src/local/budget.ts";
 import { MessageReader, MessageWriter } from "../../src/local/framing.ts";
 import { encodeMessage } from "../support/local-router.ts";
 
@@ -156,4 +157,27 @@ test("a size alone makes the reader take hardly more memory, and after a long me
   feed(long, encodeMessage([Buffer.alloc(8 * 1024 * 1024)]));
   expect(long.next()?.[0]?.length).toBe(8 * 1024 * 1024);
   expect(roomOf(long)).toBe(room);
+});
+
+test("unfinished long messages of several readers share one budget: the one that finds no room in it is broken, and what it had is given back", () => {
+  const budget = new Budget(4 * 1024 * 1024);
+  const size = 3 * 1024 * 1024;
+  const readers = [0, 1, 2].map(() => new MessageReader(size, budget));
+  /** Gives all of a message but its last byte, as far as the reader takes it. */
+  const begin = (reader: MessageReader): boolean => {
+    const message = Buffer.alloc(4 + size - 1);
+    message.writeUInt32LE(size, 0);
+    for (let at = 0; at < message.length && !reader.isBroken; ) {
+      at += reader.fill((into, start) => message.copy(into, start, at));
+    }
+    return !reader.isBroken;
+  };
+  const [first, second, third] = readers;
+  expect(first && begin(first)).toBe(true);
+  expect(second && begin(second)).toBe(false);
+  expect(third && begin(third)).toBe(false);
+  first?.close();
+  const next = new MessageReader(size, budget);
+  expect(begin(next)).toBe(true);
+  expect(next.kept).toBeLessThanOrEqual(4 * 1024 * 1024);
 });
