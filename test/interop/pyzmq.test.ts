@@ -127,7 +127,7 @@ test.skipIf(!hasPyzmq && process.env.CI === undefined)(
     expect(await result).toBe("rested");
     expect(await worker.child.exited).toBe(0);
     expect((await worker.heard()).trimEnd().split("\n").at(-1)).toBe("GOODBYE");
-    expect((await rejection(client.call("nap", [1]))).code).toBe("UNKNOWN_TASK");
+    expect((await rejection(client.call("nap", [1]))).code).toBe("UNAVAILABLE");
   },
   limitMs,
 );

@@ -106,7 +106,7 @@ test("a start ends with one line that names a task file that cannot be loaded", 
 });
 
 test("where the system lets nobody share memory the engine says so, and ends", async () => {
-  const limited = ["bash", "-c", 'ulimit -f 100; exec "$@"', "-", ...fromSource];
+  const limited = ["bash", "-c", 'ulimit -f 550; exec "$@"', "-", ...fromSource];
   await using engine = serve([], { command: limited });
   expect(await engine.ended()).toBe(1);
   expect(engine.errorLines.at(-1)).toMatch(/cannot share memory with its router: .*ulimit -f/);
@@ -143,7 +143,7 @@ test("a router that is killed is started again, and its workers come back to it"
   await using engine = await startEngine();
   process.kill(onlyPid(engine, "router"), "SIGKILL");
   await engine.line(/router ended by SIGKILL; starting another/);
-  await using client = connect(engine.endpoint);
+  await using client = connect(engine.endpoint, { waitMs: 10_000 });
   await client.tasks();
   const sum = await engine.run("send", "count", "2", "3", "--router", engine.endpoint);
   expect(sum).toEqual({ exitCode: 0, stdout: "5\n", stderr: "" });
