@@ -358,6 +358,9 @@ export const watchIntervalMs = 1_000;
 /** ms that a person who has pressed Ctrl-C waits for the engine's word that the job has ended: its grace, and some. */
 export const cancelAnswerMs = 2_000;
 
+/** ms that a client waits, when its time is over, for the engine's word whether what it cancels then had begun. */
+export const cancelVerdictMs = 250;
+
 /** ms that a worker waits for the router before it says that none answers; it goes on waiting. */
 export const routerAbsentMs = 3_000;
 

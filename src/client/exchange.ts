@@ -4,7 +4,7 @@
  * What cannot go out yet waits here and is forgotten at its deadline: an engine that starts an hour later must not be met by
  * an hour-old "drive forward". What had gone out when the connection was lost is INTERRUPTED, and never sent again.
  */
-import { clientBytesMax, clientRequestsMax, requestTimeoutMs, sendRetryMsMax } from "../limits.ts";
+import { cancelVerdictMs, clientBytesMax, clientRequestsMax, requestTimeoutMs, sendRetryMsMax } from "../limits.ts";
 import { type Asking, encodeCancel, encodeKeepAlive, encodePing } from "../wire/asking.ts";
 import { ProtocolError } from "../wire/errors.ts";
 import { type Frame, textOf } from "../wire/frame.ts";
@@ -15,7 +15,7 @@ import { Deadlines } from "./deadlines.ts";
 import { TaskEngineError } from "./errors.ts";
 import { KeepAlives } from "./keep-alive.ts";
 import type { ClientKeys } from "./keys.ts";
-import { type Answer, type Pending, resolveBy, type Waiting } from "./pending.ts";
+import { type Answer, gaveUp, isCancellation, type Pending, resolveBy, type Waiting } from "./pending.ts";
 import { bytesOfRequest } from "./sayable.ts";
 import type { Trouble } from "./trouble.ts";
 
@@ -95,6 +95,7 @@ export class Exchange {
       bytes,
       unsent: frames,
       isCancelled: false,
+      verdictMs: 0,
     };
     // What waits for the connection goes first.
     if (this.#unsent.size > 0 || !this.#transmit(serial, pending)) {
@@ -224,6 +225,8 @@ export class Exchange {
     if (pending === undefined) this.dropped.unknown++;
     else if (reply.kind === "progress") pending.onProgress?.(reply.data);
     else if (reply.kind === "keepAlive") this.#keepAlive(serial, pending, reply.deadmanMs);
+    else if (pending.verdictMs > 0 && isCancellation(reply))
+      pending.reject(this.#noAnswer(pending, reply.kind === "error" ? reply.error.message : gaveUp));
     else if (reply.kind === "error") pending.reject(new TaskEngineError(reply.error.code, reply.error.message));
     else resolveBy(pending, reply);
   }
@@ -261,7 +264,7 @@ export class Exchange {
   }
 
   #deadlineOf(pending: Pending): number {
-    return pending.startedMs + this.#limitOf(pending);
+    return pending.startedMs + this.#limitOf(pending) + pending.verdictMs;
   }
 
   #sweep(nowMs: number): number {
@@ -272,18 +275,25 @@ export class Exchange {
         nextMs = Math.min(nextMs, deadlineMs);
         continue;
       }
+      // The engine says whether what it cancels had begun, and what kept it.
+      if (pending.unsent === null && !pending.isCancelled && this.#sendCancel(serial, pending)) {
+        pending.verdictMs = cancelVerdictMs;
+        nextMs = Math.min(nextMs, this.#deadlineOf(pending));
+        continue;
+      }
       this.#take(serial);
-      const message = `no answer from ${this.endpoint} within ${this.#limitOf(pending)} ms: ${this.#giveUp(serial, pending)}`;
-      pending.reject(new TaskEngineError("NO_ANSWER", message));
+      pending.reject(this.#noAnswer(pending, this.#ifSilent(pending)));
     }
     return nextMs;
   }
 
-  /** Cancels what nobody waits for any more. Says what a person should know. */
-  #giveUp(serial: string, pending: Pending): string {
+  #noAnswer(pending: Pending, why: string): TaskEngineError {
+    const limit = `${this.#limitOf(pending)} ms`;
+    return new TaskEngineError("NO_ANSWER", `no answer from ${this.endpoint} within ${limit}: ${why}`);
+  }
+
+  #ifSilent(pending: Pending): string {
     if (pending.unsent !== null) return this.#connection.trouble ?? this.keys.ifSilent;
-    return this.#sendCancel(serial, pending)
-      ? "it was told to cancel the request, but may have been at work on it"
-      : "it may still be at work on the request";
+    return pending.isCancelled ? gaveUp : "it may still be at work on the request";
   }
 }

@@ -32,6 +32,8 @@ export interface Pending {
   /** null once it has been handed to a connection */
   unsent: readonly string[] | null;
   isCancelled: boolean;
+  /** ms that the engine has, beyond its time, to say what became of it when it was cancelled for that. */
+  verdictMs: number;
 }
 
 /** What is wanted of the answer may not be there: it may be another than was asked for. */
@@ -42,3 +44,9 @@ export const resolveBy = ({ pick, resolve, reject }: Pending, answer: Answer): v
     reject(error);
   }
 };
+
+/** Of what has gone out and nobody waits for any more. */
+export const gaveUp = "it was told to cancel the request, but may have been at work on it";
+/** Whether it says that a request was cancelled. Of a batch the parts are; some may have run. */
+export const isCancellation = (reply: Reply): boolean =>
+  reply.kind === "batch" || (reply.kind === "error" && reply.error.code === "CANCELLED");

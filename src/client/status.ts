@@ -76,6 +76,22 @@ export const statusSchema = lazily(() => {
         state: v.string(),
       }),
     ),
+    /** What is held until a person has looked. An older engine says nothing of them. */
+    locks: v.optional(
+      v.array(
+        v.object({
+          /** Which; none where it is only the task's own jobs that do not begin. */
+          resources: v.array(v.string()),
+          task: v.string(),
+          /** seconds since 1970 */
+          since: v.number(),
+          why: v.string(),
+          /** What to do. */
+          remedy: v.string(),
+        }),
+      ),
+      [],
+    ),
     /** Tasks that are closed until the next reload, since their jobs have killed workers. An older engine says nothing of them. */
     quarantined: v.optional(
       v.array(

@@ -8,7 +8,7 @@ export const describeStatus = (endpoint: string, status: EngineStatus): string[]
   const lines = [
     `engine ${endpoint}: ${status.draining ? "stopping" : "serving"}, ${securityWords[status.security]}`,
     ...describeStop(status.stopped),
-    ...safings.filter(({ state }) => state === "failed").map(describeUnsafe),
+    ...status.locks.map(describeLock),
     ...status.quarantined.map(describeQuarantined),
     `jobs: ${jobs.accepted} accepted, ${jobs.done} done, ${sum(jobs.failed)} failed, ${jobs.retried} retried; ` +
       `${jobs.waiting} waiting (${bytes(queue.bytes)}), ${jobs.held} with workers`,
@@ -74,8 +74,8 @@ const describeStop = (stopped: EngineStatus["stopped"]): string[] => {
   ];
 };
 
-const describeUnsafe = ({ task, why }: EngineStatus["safings"][number]): string =>
-  `NOT SAFE: ${task}: its onStop has failed, after ${why.code} (${why.message}); make it safe by hand, then \`task-engine reset\``;
+const describeLock = ({ resources, task, since, why, remedy }: EngineStatus["locks"][number]): string =>
+  `LOCKED: ${resources.length === 0 ? task : `${resources.join(", ")} by ${task}`} since ${utc(since)}: ${why}; ${remedy}`;
 
 const describeQuarantined = ({ task, since, deaths, how }: EngineStatus["quarantined"][number]): string =>
   `QUARANTINED: ${task} since ${utc(since)}: ${deaths} workers died of its jobs, the last of which ${how}; mend it, then \`task-engine reload\``;

@@ -47,7 +47,8 @@ export class Broker {
 
   constructor({ id, random, security = "none", stopGraceMs = stopGraceMsDefault, firstJob = 1 }: BrokerOptions) {
     this.#requests = new Requests(id);
-    this.#jobs = new Jobs(this.#workers, this.#requests, this.#statistics, { random, stopGraceMs, firstJob });
+    const isOwn = (task: string): boolean => this.#catalogue.expects(task);
+    this.#jobs = new Jobs(this.#workers, this.#requests, this.#statistics, { random, stopGraceMs, firstJob }, isOwn);
     this.#losses = new Losses(this.#workers, this.#jobs);
     this.#reception = new Reception(this.#requests, this.#catalogue, this.#workers, this.#jobs, this.#statistics);
     this.#reception.security = security;

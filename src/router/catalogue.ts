@@ -27,6 +27,11 @@ export class Catalogue {
     for (const { name, ...policy } of tasks) this.#expected.set(name, entryOf(name, policy));
   }
 
+  /** Whether it is one of the engine's own, by the supervisor's word. */
+  expects(task: string): boolean {
+    return this.#expected.has(task);
+  }
+
   /** False where there are too many. */
   addDataEndpoint(endpoint: string): boolean {
     if (this.#dataEndpoints.size >= dataEndpointsMax && !this.#dataEndpoints.has(endpoint)) return false;

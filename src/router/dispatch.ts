@@ -3,6 +3,8 @@ import type { Effect } from "./effects.ts";
 import { handOver, runsOfOneKind } from "./handover.ts";
 import { type Job, resourcesOf } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
+import { lockedStop } from "./locks.ts";
+import { preempt } from "./preempt.ts";
 import { type JobQueues, rankOf } from "./queue.ts";
 import { runsAlone, type Worker, type Workers } from "./workers.ts";
 
@@ -42,10 +44,15 @@ export const dispatch = (jobs: Jobs, workers: Workers, now: number): Effect[] =>
     const isBlocked = endings.isBlocked(job, claimed);
     const worker = isBlocked ? undefined : workers.freeFor(job, kept);
     if (worker === undefined) {
+      const lock = isBlocked ? endings.locks.before(job) : null;
+      if (lock !== null && !lock.mayPass) {
+        effects.push(...endings.stop(job, lockedStop(lock), now));
+        continue;
+      }
       names.delete(name);
       // What could not be run anyway takes nothing from others, and keeps nothing from them.
-      if (!workers.canServe(job.queue) || endings.isLocked(job)) continue;
-      if (isBlocked) aborts.push(...jobs.preempt(job, now));
+      if (!workers.canServe(job.queue)) continue;
+      if (isBlocked) aborts.push(...preempt(jobs, job, now));
       const next = isBlocked || !runsAlone(job) ? undefined : workers.nearestFor(job, kept);
       if (next !== undefined) kept.add(next);
       for (const resource of resourcesOf(job)) claimed.add(resource);

@@ -8,6 +8,7 @@ import { Clearing } from "./clearing.ts";
 import { type Effect, publicationLost } from "./effects.ts";
 import { type Draft, type Job, resourcesOf, type Stop } from "./job.ts";
 import { Latest, superseded } from "./latest.ts";
+import { Locks, lockedStop } from "./locks.ts";
 import { failure, type Idempotence, idempotence, messageIn, type Outcome } from "./outcome.ts";
 import { Quarantine } from "./quarantine.ts";
 import { JobQueues } from "./queue.ts";
@@ -30,8 +31,7 @@ export class Endings {
   closed: Stop | null = null;
   /** Set in emergency stop: what then comes back ends by it, but for what is allowed when stopped. */
   stopped: Stop | null = null;
-  /** Jobs that nobody here can end or hear of any more, with why: only a person knows when what they held is free. */
-  readonly #abandoned = new Map<Job, Stop>();
+  readonly locks: Locks;
 
   constructor(
     private readonly requests: Requests,
@@ -39,7 +39,11 @@ export class Endings {
     /** 0 ≤ random() < 1: spreads the retries. */
     private readonly random: () => number,
     private nextJob: number,
-  ) {}
+    /** Whether somebody serves a task, or will as soon as it is there: then its `onStop` is run. */
+    isServed: (task: string) => boolean,
+  ) {
+    this.locks = new Locks(this.resources, this.safings, isServed);
+  }
 
   nextId(): number {
     return this.nextJob++;
@@ -68,20 +72,12 @@ export class Endings {
     return resourcesOf(job).some((resource) => claimed.has(resource) || this.resources.holdersOf(resource).size > 0);
   }
 
-  /** Whether it needs what only a person can free. */
-  isLocked(job: Job): boolean {
-    return resourcesOf(job).some((resource) => [...this.resources.holdersOf(resource)].some((it) => this.isUnsafe(it)));
-  }
-
-  /** Whether it holds what it holds until somebody has looked. */
-  isUnsafe(holder: Job): boolean {
-    return this.#abandoned.has(holder) || (holder.kind === "safe" && holder.state === "ended");
-  }
-
   /** Ends a job that no worker has. */
   stop(job: Job, stop: Stop, now: number): Effect[] {
     if (job.state === "ended" || job.kind === "safe") return [];
-    job.stop ??= stop;
+    // Who cancels it for want of an answer is told that nothing has happened, and why.
+    const isUnbegun = stop.code === "CANCELLED" && job.tries === 0;
+    job.stop ??= isUnbegun ? { ...stop, message: `${stop.message} before it had begun${this.#waitsFor(job)}` } : stop;
     return this.end(job, null, now);
   }
 
@@ -96,8 +92,8 @@ export class Endings {
 
   /** Ends a job that no worker has and that may not begin any more. */
   expire(job: Job, now: number): Effect[] {
-    const message = job.tries === 0 ? "it was not started within its ttlMs" : "its ttlMs left no time for another try";
-    return this.stop(job, { code: "EXPIRED", message }, now);
+    const what = job.tries === 0 ? "it was not started within its ttlMs" : "its ttlMs left no time for another try";
+    return this.stop(job, { code: "EXPIRED", message: `${what}${this.#waitsFor(job)}` }, now);
   }
 
   /** Takes a worker's answer. @param isUnsafe it says that the task's `onStop` has failed there */
@@ -113,6 +109,7 @@ export class Endings {
 
   /** It runs no more. */
   letGo(job: Job, isUnsafe: boolean, now: number): void {
+    this.locks.forget(job);
     if (isUnsafe) this.#makeSafe(job, failedThere, now);
     this.resources.release(job);
   }
@@ -131,22 +128,29 @@ export class Endings {
   }
 
   /** Ends a job that its worker does not let go of, and that keeps what it holds; but what it drives is made safe from elsewhere. */
-  giveUp(job: Job, why: string, now: number): Effect[] {
+  giveUp(worker: Worker, job: Job, why: string, now: number): Effect[] {
     const lost: Stop = { code: "INTERRUPTED", message: `${job.name} was given up: ${why}` };
+    this.locks.note(job, "stuck", worker.ready.id, { code: lost.code, message: why });
     this.#makeSafe(job, lost, now);
     return this.end(job, failure(this.requests.routerId, lost.code, lost.message), now);
   }
 
   /** Sees to it that what a job held, whose worker is lost, is held until it is known to be safe. */
   secure(worker: Worker, job: Job, lost: Stop, now: number): void {
-    if (job.kind !== "task" || this.#abandoned.has(job)) return;
+    if (job.kind !== "task" || this.locks.isAbandoned(job)) return;
     this.#makeSafe(job, lost, now);
-    if (worker.ready.supervised === true || resourcesOf(job).length === 0) return this.resources.release(job);
+    if (worker.ready.supervised === true || resourcesOf(job).length === 0) {
+      this.locks.forget(job);
+      return this.resources.release(job);
+    }
+    this.locks.note(job, "lost", worker.ready.id, lost);
     // A worker that nobody here can kill lets go by itself, as the protocol wants it, when it notices that it is lost.
     this.timers.add({
       at: now + beatSilenceMs + graceOf(worker, job),
       isAlive: always,
       fire: (at) => {
+        // Somebody has looked meanwhile.
+        if (!this.locks.forget(job)) return [];
         // What was made safe at once may have been driven on until now.
         this.#makeSafe(job, lost, at);
         this.resources.release(job);
@@ -159,19 +163,18 @@ export class Endings {
   abandon(worker: Worker, job: Job, why: string): Effect[] {
     const held = resourcesOf(job);
     if (worker.ready.supervised === true || job.kind !== "task" || held.length === 0) return [];
-    this.#abandoned.set(job, { code: "INTERRUPTED", message: why });
+    this.locks.note(job, "abandoned", worker.ready.id, { code: "INTERRUPTED", message: why });
     const line = `${held.join(", ")} stay locked: ${why}, and worker ${worker.ready.id} may go on with ${job.name}; end it where it runs, then run task-engine reset`;
     return [{ to: "log", line }];
   }
 
-  /** Somebody has looked: what could not be made safe is tried again. */
-  retry(now: number): void {
-    for (const [job, why] of this.#abandoned) {
+  /** Somebody has looked: what could not be made safe is tried again, and free where nobody serves the task that could. */
+  retry(now: number, isServed: (task: string) => boolean): void {
+    for (const [job, why] of this.locks.takeUnheard()) {
       this.#makeSafe(job, why, now);
       this.resources.release(job);
     }
-    this.#abandoned.clear();
-    this.safings.retry();
+    this.safings.retry(isServed);
   }
 
   /** To their places in the queue: they have not begun. */
@@ -214,6 +217,17 @@ export class Endings {
   /** Where its task has an `onStop`. @param why what has ended it, unless it was told to end */
   #makeSafe(job: Job, why: Stop, now: number): void {
     if (job.policy.onStop === true) this.safings.start(job.name, job.policy, job.stop ?? why, now);
+  }
+
+  /** What keeps it waiting, as words that go on; empty where that is no more than its turn. */
+  #waitsFor(job: Job): string {
+    const lock = this.locks.before(job);
+    if (lock !== null) return `: ${lockedStop(lock).message}`;
+    const held = resourcesOf(job).flatMap((resource) => {
+      const [holder] = this.resources.holdersOf(resource);
+      return holder === undefined ? [] : [`${resource} is held by ${holder.name}`];
+    });
+    return held.length === 0 ? "" : `: ${held.join(", ")}`;
   }
 
   /** How a job that has begun may be tried again; null where it may not. */

@@ -5,7 +5,7 @@
 import { abortGraceMs, killMs, onStopMs, verdictMs } from "../limits.ts";
 import { type Effect, toWorker } from "./effects.ts";
 import { Endings, isStoppable } from "./endings.ts";
-import { type Draft, type Job, resourcesOf, type Stop, tighter } from "./job.ts";
+import { type Draft, type Job, resourcesOf, type Stop, safeQueue, tighter } from "./job.ts";
 import { superseded } from "./latest.ts";
 import type { Outcome } from "./outcome.ts";
 import type { JobQueues } from "./queue.ts";
@@ -33,8 +33,11 @@ export class Jobs {
     requests: Requests,
     private readonly statistics: Statistics,
     private readonly options: JobsOptions,
+    /** Whether it is one of the engine's own tasks. */
+    private readonly isOwn: (task: string) => boolean,
   ) {
-    this.endings = new Endings(requests, statistics, options.random, options.firstJob);
+    const isServed = (task: string): boolean => workers.canServe(safeQueue(task)) || isOwn(task);
+    this.endings = new Endings(requests, statistics, options.random, options.firstJob, isServed);
   }
 
   get queues(): JobQueues {
@@ -159,20 +162,10 @@ export class Jobs {
   resume(now: number): Effect[] {
     const effects = this.endings.clearing.finish(now);
     this.endings.stopped = null;
-    this.endings.retry(now);
+    const { workers, isOwn } = this;
+    // Own tasks may have no workers of the engine's own, where it was told to start none.
+    this.endings.retry(now, (task) => workers.canServe(safeQueue(task)) || (workers.hasOwn && isOwn(task)));
     return effects;
-  }
-
-  /** Takes what a waiting job needs from those that hold it, where it asks for that, and their tasks allow it. */
-  preempt(job: Job, now: number): Effect[] {
-    if (job.options.preempt !== true) return [];
-    const { resources } = this.endings;
-    const holders = new Set(resourcesOf(job).flatMap((resource) => [...resources.holdersOf(resource)]));
-    const canBeTaken = (holder: Job): boolean =>
-      holder.kind === "task" && holder.policy.preemptible === true && holder.priority < job.priority;
-    if (![...holders].every(canBeTaken)) return [];
-    const message = `${job.name} of priority ${job.priority} needed what it held`;
-    return this.stopAll(holders, { code: "PREEMPTED", message }, now);
   }
 
   /** The first job that the worker holds runs now: its limits begin to count. */
@@ -286,7 +279,7 @@ export class Jobs {
   #giveUp(worker: Worker, job: Job, isStuck: boolean, why: string, now: number): Effect[] {
     if (isStuck || resourcesOf(job).length > 0) worker.givenUp.set(job.id, job);
     const keepsNothing = job.kind === "safe" || !worker.givenUp.has(job.id);
-    return keepsNothing ? this.endings.cutOff(worker, job, why, now) : this.endings.giveUp(job, why, now);
+    return keepsNothing ? this.endings.cutOff(worker, job, why, now) : this.endings.giveUp(worker, job, why, now);
   }
 }
 

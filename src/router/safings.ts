@@ -2,6 +2,8 @@
  * What makes the hardware of cut-off jobs safe: runs of their tasks' `onStop`, each a job of its own kind. Until one has succeeded
  * no job of its task begins, and what the task's jobs hold is held by it. One that has failed too often stays so until `retry`.
  */
+
+import { packNow } from "../wire/frames.ts";
 import type { Policy } from "../wire/policy.ts";
 import type { KnownTask } from "./catalogue.ts";
 import type { Effect } from "./effects.ts";
@@ -22,6 +24,8 @@ export interface Safing {
 export class Safings {
   /** Those that have not succeeded, by their task. */
   readonly #byTask = new Multimap<string, Job>();
+  /** seconds since 1970 */
+  readonly #since = new WeakMap<Job, number>();
 
   constructor(
     private readonly queues: JobQueues,
@@ -36,7 +40,7 @@ export class Safings {
 
   /** Those that are in a queue, or wait for their next try. */
   get waiting(): number {
-    return [...this.#all()].filter(isWaiting).length;
+    return [...this.all()].filter(isWaiting).length;
   }
 
   isPending(task: string): boolean {
@@ -61,6 +65,7 @@ export class Safings {
     };
     const job = createJob(draft, this.nextId(), { request: null, part: 0 }, now);
     this.#byTask.add(task, job);
+    this.#since.set(job, packNow());
     this.resources.take(job);
     this.queues.push(job);
   }
@@ -86,17 +91,33 @@ export class Safings {
     return [];
   }
 
-  /** Begins anew with those that have failed. */
-  retry(): void {
-    for (const job of [...this.#all()].filter(({ state }) => state === "ended")) {
-      job.tries = 0;
-      job.kills = 0;
-      this.queues.push(job);
+  /** Begins anew with those that have failed; frees what nobody serves that could run it, for somebody has looked. */
+  retry(isServed: (task: string) => boolean): void {
+    for (const job of [...this.all()].filter(({ state }) => state !== "held")) {
+      if (!isServed(job.name)) {
+        this.queues.remove(job);
+        job.state = "ended";
+        this.#byTask.delete(job.name, job);
+        this.resources.release(job);
+      } else if (job.state === "ended") {
+        job.tries = 0;
+        job.kills = 0;
+        this.queues.push(job);
+      }
     }
   }
 
+  of(task: string): ReadonlySet<Job> {
+    return this.#byTask.get(task);
+  }
+
+  /** seconds since 1970 */
+  sinceOf(job: Job): number {
+    return this.#since.get(job) ?? 0;
+  }
+
   report(): Safing[] {
-    return [...this.#all()].map((job) => ({
+    return [...this.all()].map((job) => ({
       task: job.name,
       state: job.state === "ended" ? "failed" : job.state === "held" ? "running" : "waiting",
       tries: job.tries,
@@ -104,7 +125,7 @@ export class Safings {
     }));
   }
 
-  *#all(): Generator<Job, void, undefined> {
+  *all(): Generator<Job, void, undefined> {
     for (const [, its] of this.#byTask) yield* its;
   }
 }

@@ -54,6 +54,10 @@ export const reportStatus = (
     waiting: jobs.queues.depth(taskQueue(name)),
     ...statistics.runsOf(name),
   })),
+  locks: [...jobs.endings.locks.all()].map(({ mayPass: _, resources, ...it }) => ({
+    resources: [...resources],
+    ...it,
+  })),
   quarantined: jobs.endings.quarantine.tasks.map((it) => ({ ...it })),
   resources: resourcesReport(jobs),
   safings: jobs.endings.safings.report().map(({ why, ...safing }) => ({ ...safing, why: { ...why } })),
@@ -87,8 +91,9 @@ const resourcesReport = (jobs: Jobs): Json[] => {
 /** What makes it safe says more than the job that it is made safe for, and that nothing does says most. */
 const holderReport = ({ endings }: Jobs, holders: Iterable<Job> = []): Json => {
   const all = [...holders];
-  const holder = all.find((it) => endings.isUnsafe(it)) ?? all.find(({ kind }) => kind === "safe") ?? all[0];
+  const isUnsafe = (it: Job): boolean => endings.locks.by(it)?.mayPass === false;
+  const holder = all.find(isUnsafe) ?? all.find(({ kind }) => kind === "safe") ?? all[0];
   if (holder === undefined) return null;
-  const state = endings.isUnsafe(holder) ? "unsafe" : holder.kind === "safe" ? "safing" : "held";
+  const state = isUnsafe(holder) ? "unsafe" : holder.kind === "safe" ? "safing" : "held";
   return { task: holder.name, serial: holder.request?.meta.serial ?? "", state };
 };

@@ -65,6 +65,9 @@ export class Workers {
   /** Tasks that nobody serves any more, those first that were lost first. */
   readonly #gone = new Map<string, Gone>();
 
+  /** There was one that the engine has started, and starts again where it dies. */
+  hasOwn = false;
+
   get size(): number {
     return this.#byKey.size;
   }
@@ -97,6 +100,7 @@ export class Workers {
       begun: null,
     };
     this.#byKey.set(key, worker);
+    this.hasOwn ||= ready.supervised === true && ready.role === "task";
     for (const task of policies.keys()) this.#gone.delete(task);
     for (const queue of worker.queues) {
       const serving = this.#byQueue.get(queue);

@@ -125,9 +125,18 @@ export class Safety {
   /**
    * All that could run anything is gone.
    * @param unsafe tasks of which jobs were cut off; null if that is not known
+   * @param own the engine's own, as opposed to those of workers from elsewhere
    */
-  async leave(unsafe: readonly string[] | null): Promise<void> {
-    const isSafe = this.#hasServed ? (await this.#makeSafe(unsafe ?? [])) && unsafe !== null : !this.#hasCrashed;
+  async leave(unsafe: readonly string[] | null, own: readonly KnownTask[]): Promise<void> {
+    const names = new Set(own.map(({ name }) => name));
+    const others = (unsafe ?? []).filter((task) => !names.has(task));
+    // As after a reset: what nobody here can make safe is held no longer, and whoever ends the engine has to look.
+    if (others.length > 0) {
+      const line = `it cannot be known here whether ${others.join(", ")} is safe, whose onStop only workers from elsewhere can run; look, before anything moves`;
+      warn(`[ENGINE] ${line}`);
+    }
+    const mine = (unsafe ?? []).filter((task) => names.has(task));
+    const isSafe = this.#hasServed ? (await this.#makeSafe(mine)) && unsafe !== null : !this.#hasCrashed;
     if (!isSafe) return;
     await this.#state
       .leave()

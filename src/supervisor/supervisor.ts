@@ -294,6 +294,6 @@ export class Supervisor {
     }
     await this.#children.terminate(({ role }) => role.kind === "router");
     if (this.#isKilling) return;
-    await safety.leave(present?.hasEnded === true ? (await present.ended).unsafe : null);
+    await safety.leave(present?.hasEnded === true ? (await present.ended).unsafe : null, this.#tasks);
   }
 }

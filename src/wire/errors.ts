@@ -21,7 +21,7 @@ export const errorCodes = {
   INTERRUPTED: "the worker died while the job may have been running",
   POISONOUS: "the job has killed its worker too often to be tried again",
   TASK_ERROR: "the task threw, or its result cannot be sent",
-  UNAVAILABLE: "there is no worker for that, or the task is in quarantine",
+  UNAVAILABLE: "no worker for that, or it is in quarantine, or locked",
   SHUTTING_DOWN: "the engine is stopping",
 } as const;
 

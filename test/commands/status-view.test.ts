@@ -10,6 +10,7 @@ const quiet: EngineStatus = {
   queue: { jobs: 0, bytes: 0 },
   tasks: [],
   workers: [],
+  locks: [],
   quarantined: [],
   resources: [],
   safings: [],
@@ -27,13 +28,22 @@ test("an emergency stop is the second line: since when, why, and what ends it", 
 
 test("what is not safe is said above everything else, and what is being made safe in a table", () => {
   const lines = shown({
+    locks: [
+      {
+        resources: ["motors", "arm"],
+        task: "drive",
+        since: 1_700_000_000.5,
+        why: "onStop of drive has failed 3 times, after TIMEOUT (it ran longer than 100 ms)",
+        remedy: "make it safe by hand, mend it, then run task-engine reset",
+      },
+    ],
     safings: [
       { task: "drive", state: "failed", tries: 2, why: { code: "TIMEOUT", message: "it ran longer than 100 ms" } },
       { task: "grip", state: "running", tries: 1, why: { code: "DEADMAN", message: "its requestor was quiet" } },
     ],
   });
   expect(lines[1]).toBe(
-    "NOT SAFE: drive: its onStop has failed, after TIMEOUT (it ran longer than 100 ms); make it safe by hand, then `task-engine reset`",
+    "LOCKED: motors, arm by drive since 2023-11-14 22:13:20 UTC: onStop of drive has failed 3 times, after TIMEOUT (it ran longer than 100 ms); make it safe by hand, mend it, then run task-engine reset",
   );
   expect(lines[2]).toStartWith("jobs: ");
   const head = lines.indexOf("SAFING  STATE    TRIES  AFTER");
@@ -60,7 +70,7 @@ test("resources show who holds them and how many wait", () => {
 });
 
 test("an engine at peace has none of it", () => {
-  expect(shown({}).join("\n")).not.toMatch(/EMERGENCY|SAFE|SAFING|RESOURCE/);
+  expect(shown({}).join("\n")).not.toMatch(/EMERGENCY|SAFE|SAFING|RESOURCE|LOCKED|QUARANTINED/);
 });
 
 test("a reason from anywhere moves no cursor and forges no line", () => {

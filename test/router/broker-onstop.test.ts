@@ -104,6 +104,7 @@ describe("a run of onStop", () => {
   test("in the job's own worker has its time too, be it that the job threw or was told to end", () => {
     for (const isTold of [true, false]) {
       bench = new SafetyBench();
+      bench.handle({ type: "tasks", tasks: [{ ...drive, onStopMs: 3000 }] });
       bench.ready("w1", [{ ...drive, onStopMs: 3000 }]);
       bench.ask("a", "drive", { timeoutMs: 50 });
       if (isTold) bench.pass(50);
@@ -200,6 +201,7 @@ describe("a run of onStop", () => {
   });
 
   test("whose worker dies before it has begun holds what it held, and that is no try", () => {
+    bench.handle({ type: "tasks", tasks: [drive] });
     bench.cutOff();
     bench.die("w2", 0);
     expect(bench.safings).toEqual(["drive waiting 0 INTERRUPTED"]);

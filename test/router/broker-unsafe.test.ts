@@ -41,18 +41,19 @@ describe("what could not be made safe", () => {
     expect(bench.jobsOf("w1").at(-1)).toBe(5);
     expect(bench.logs).toHaveLength(1);
     expect(bench.logs[0]).toContain("onStop of drive has failed 3 times (TASK_ERROR), and motors stay locked");
-    expect(bench.resources).toEqual(["motors: drive unsafe +2"]);
+    expect(bench.resources).toEqual(["motors: drive unsafe"]);
+    expect(bench.ends.slice(1)).toEqual(["b: UNAVAILABLE", "c: UNAVAILABLE"]);
     expect(bench.safings).toEqual(["drive failed 2 TASK_ERROR"]);
     expect(bench.status.safings).toMatchObject([{ why: { code: "TASK_ERROR", message: expect.any(String) } }]);
   });
 
   test("is tried anew after a reset, and free when that succeeds", () => {
     bench.failAll("w1");
-    bench.ask("b", "push");
     bench.control({ command: "reset" });
     expect(bench.wishes).toEqual(["reset"]);
     bench.resume();
     expect(bench.safings).toEqual(["drive running 0 TASK_ERROR"]);
+    bench.ask("b", "push");
     expect(bench.jobsOf("w1")).toEqual([1]);
     bench.made("w1", "safe");
     expect(bench.jobsOf("w1")).toEqual([1, 3]);
@@ -69,13 +70,16 @@ describe("what could not be made safe", () => {
     expect(bench.resources).toEqual(["motors: drive unsafe"]);
   });
 
-  test("ends jobs that wait for it by their own limits, and by whoever cancels them", () => {
+  test("ends jobs that wait for it at once, be it that they came before, and says what to do", () => {
+    bench.ask("b", "push", { ttlMs: 60_000 });
     bench.failAll("w1");
-    bench.ask("b", "push", { ttlMs: 100 });
     bench.ask("c", "drive");
-    bench.pass(100);
-    bench.cancel("c");
-    expect(bench.ends.slice(1)).toEqual(["b: EXPIRED", "c: CANCELLED"]);
+    const message =
+      "resource motors is locked: onStop of drive has failed 3 times, after TASK_ERROR (its onStop failed where it had run); " +
+      "make it safe by hand, mend it, then run task-engine reset";
+    for (const { reply } of bench.answers.slice(1))
+      expect(reply).toMatchObject({ error: { code: "UNAVAILABLE", message } });
+    expect(bench.ends.slice(1)).toEqual(["b: UNAVAILABLE", "c: UNAVAILABLE"]);
     expect(bench.resources).toEqual(["motors: drive unsafe"]);
   });
 
@@ -95,7 +99,8 @@ describe("what could not be made safe", () => {
     bench.ask("b", "push", { priority: 9, preempt: true });
     bench.failAll("w1");
     expect(bench.abortsOf("w1")).toEqual([]);
-    expect(bench.resources).toEqual(["motors: drive unsafe +1"]);
+    expect(bench.ends.at(-1)).toBe("b: UNAVAILABLE");
+    expect(bench.resources).toEqual(["motors: drive unsafe"]);
   });
 });
 
@@ -189,16 +194,17 @@ describe("a job of a worker that nobody can kill, whose rights are taken back,",
     bench.handle({ type: "disconnected", key: "f1" });
     bench.ask("b", "push");
     bench.passWith(["w2"], 10 * beatSilenceMs);
-    expect(bench.ends).toEqual(["a: INTERRUPTED"]);
-    expect(bench.resources).toEqual(["motors: drive unsafe +1"]);
+    expect(bench.ends).toEqual(["a: INTERRUPTED", "b: UNAVAILABLE"]);
+    expect(bench.resources).toEqual(["motors: drive unsafe"]);
     const told = bench.logs.filter((line) => line.startsWith("motors stay locked: client arm lacks the right worker"));
     expect(told).toEqual([expect.stringContaining("may go on with drive; end it where it runs, then run task-engine")]);
     bench.reset();
+    bench.ask("c", "push");
     expect(bench.safesOf("w2")).toEqual(["drive"]);
     expect(bench.jobsOf("w2")).toEqual([]);
     bench.made("w2", "safe");
-    expect(bench.jobsOf("w2")).toEqual([2]);
-    bench.done("w2", 2);
+    expect(bench.jobsOf("w2")).toEqual([4]);
+    bench.done("w2", 4);
     expect(bench.leftovers).toEqual(nothing);
   });
 

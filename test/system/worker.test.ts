@@ -2,7 +2,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { Asker } from "../support/asker.ts";
-import { fromSource, runCommand, startEngine } from "../support/engine.ts";
+import { type Engine, fromSource, runCommand, startEngine } from "../support/engine.ts";
 import { freePorts } from "../support/ports.ts";
 import { runProgram } from "../support/program.ts";
 import { robotTasks } from "../support/robot-tasks.ts";
@@ -120,4 +120,46 @@ test("a worker from outside whose policy of a task is another than the engine's 
   expect(send.stderr).toStartWith(
     `task-engine: UNAVAILABLE: no worker serves grip at present: the last, TASK-${same.pid}, is gone`,
   );
+});
+
+test("what a worker from outside held that overran and was killed is locked; status says so, and a reset frees it, as a restart does", async () => {
+  const hang = `export const task_hang = {
+    run: () => new Promise(() => undefined), timeoutMs: 100, graceMs: 50, resources: ["motors"], onStop: () => undefined,
+  };`;
+  using folder = tempFolder({
+    "tasks/drive.ts": `export const task_drive = { run: () => "driven", resources: ["motors"] };`,
+    "outside/hang.ts": hang,
+  });
+  using state = tempFolder();
+  const start = () => startEngine({ cwd: folder.path, state: state.path });
+  const locked = async (engine: Engine): Promise<void> => {
+    const backend = `tcp://127.0.0.1:${engine.ports.backend}`;
+    await using worker = runProgram(["worker", "--router", backend, "--tasks", folder.at("outside")]);
+    await worker.line(/Joined/);
+    using asker = new Asker(engine.endpoint);
+    const cut = asker.send("hang");
+    expect(await asker.outcome(cut)).toEqual({ code: "TIMEOUT" });
+    worker.signal("SIGKILL");
+    await worker.ended();
+  };
+  const router = (engine: Engine) => ["--router", engine.endpoint];
+  const drive = (engine: Engine) => engine.run("send", "drive", ...router(engine));
+  const why =
+    /resource motors is locked: onStop of hang is to be run, after TIMEOUT .*; start one, or look whether all is safe and run task-engine reset/;
+  {
+    await using engine = await start();
+    await locked(engine);
+    let sent = await drive(engine);
+    for (; sent.exitCode === 0 || !why.test(sent.stderr); sent = await drive(engine)) await Bun.sleep(20);
+    expect(sent.stderr).toStartWith("task-engine: UNAVAILABLE: ");
+    const { stdout } = await engine.run("status", ...router(engine));
+    expect(stdout).toMatch(
+      /^LOCKED: motors by hang since 20.* UTC: onStop of hang is to be run, .*run task-engine reset$/m,
+    );
+    expect((await engine.run("reset", ...router(engine))).exitCode).toBe(0);
+    expect(await drive(engine)).toMatchObject({ exitCode: 0, stdout: "driven\n" });
+    await locked(engine);
+  }
+  await using engine = await start();
+  expect(await drive(engine)).toMatchObject({ exitCode: 0, stdout: "driven\n" });
 });

@@ -277,7 +277,7 @@ export class Ledger {
       QUEUE_FULL: this.flooded,
       UNKNOWN_TASK: true,
       UNKNOWN_TOPIC: true,
-      UNAVAILABLE: task === null || ask.parts.some(({ name }) => this.closed.has(name)),
+      UNAVAILABLE: task === null || isLockable(task) || ask.parts.some(({ name }) => this.closed.has(name)),
       SHUTTING_DOWN: this.stopping,
       BAD_FRAME: true,
       UNAUTHORIZED: ask.isForbidden || ask.revokedAt < Number.POSITIVE_INFINITY,
@@ -295,6 +295,9 @@ export class Ledger {
     check(plausible[code] === true, `${name}: ended as ${code}, for which there was no cause`);
   }
 }
+
+/** Whether it may need what only a person can free. */
+const isLockable = ({ policy }: SimulatedTask): boolean => policy.resources !== undefined || policy.onStop === true;
 
 export class Violation extends Error {
   override readonly name = "Violation";
