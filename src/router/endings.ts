@@ -201,8 +201,8 @@ export class Endings {
     if (final === null) throw new Error(`job ${job.id} has neither an outcome nor a reason to stop`);
     if (job.kind === "safe") return this.safings.ended(job, final);
     if (final.code === null) this.statistics.done++;
-    else if (job.publisher !== undefined) return this.#publicationLost(job, job.publisher, final);
     else this.statistics.fail(final.code);
+    if (final.code !== null && job.publisher !== undefined) return this.#publicationLost(job, job.publisher, final);
     return this.requests.settle(job, final, now);
   }
 
