@@ -7,9 +7,10 @@ import { resetsMax, stopAnswerMs, stopAnswersMax } from "../limits.ts";
 import type { ErrorCode } from "../wire/errors.ts";
 import { encodeData, packNow } from "../wire/frames.ts";
 import { stoppedMessage } from "../wire/stopped.ts";
-import type { Effect } from "./effects.ts";
+import { type Effect, toWorker } from "./effects.ts";
 import type { Jobs } from "./jobs.ts";
 import type { Asked, Requests } from "./requests.ts";
+import type { Worker, Workers } from "./workers.ts";
 
 /** An `estop` that is not answered yet. */
 interface Unconfirmed {
@@ -34,6 +35,7 @@ export class Emergency {
   constructor(
     private readonly requests: Requests,
     private readonly jobs: Jobs,
+    private readonly workers: Workers,
   ) {}
 
   get stopped(): Stopped | null {
@@ -120,14 +122,23 @@ export class Emergency {
     }
     if (this.#isAhead) return [];
     this.#stopped = null;
-    const ended = this.jobs.resume(now);
+    // Before its end is confirmed, so that what is sent to workers' own ports then is not refused.
+    const ended = [...this.tell(this.workers), ...this.jobs.resume(now)];
     const body = encodeData({ stopped: null });
     return [...ended, ...this.#takeResets().map((asked) => this.requests.acknowledge(asked, body))];
   }
 
+  /** What workers need to know of what comes by their own ports: the supervisor tells them, too, but may hang. */
+  tell(workers: Iterable<Worker>): Effect[] {
+    const stopped = this.#stopped && { ...this.#stopped };
+    const hearing = [...workers].filter(({ ready }) => ready.stops === true);
+    return hearing.map(({ key }) => toWorker(key, { type: "STOPPED", stopped }));
+  }
+
   #begin(stopped: Stopped, now: number): Effect[] {
     this.#stopped = stopped;
-    return this.jobs.emergencyStop({ code: "STOPPED", message: stoppedMessage(stopped) }, now);
+    const aborts = this.jobs.emergencyStop({ code: "STOPPED", message: stoppedMessage(stopped) }, now);
+    return [...aborts, ...this.tell(this.workers)];
   }
 
   #tellStop(stopped: Stopped): Effect[] {
@@ -174,7 +185,7 @@ export class Emergency {
   }
 }
 
-const silence = `the supervisor has not said within ${stopAnswerMs} ms that it is on the disk; what was sent to workers' own ports may go on`;
+const silence = `the supervisor has not said within ${stopAnswerMs} ms that it is on the disk, and may not kill what does not let go`;
 
 const isSame = (one: Asked["requestor"], other: Asked["requestor"]): boolean =>
   one === other || (one.peer === other.peer && String(one.envelope) === String(other.envelope));

@@ -22,7 +22,7 @@ export class Enlistment {
     private readonly jobs: Jobs,
     private readonly losses: Losses,
     private readonly catalogue: Catalogue,
-    private readonly reception: Pick<Reception, "access">,
+    private readonly reception: Pick<Reception, "access" | "emergency">,
     private readonly statistics: Statistics,
   ) {}
 
@@ -33,8 +33,7 @@ export class Enlistment {
     const ready = isStrange(user) ? { ...said, supervised: false } : said;
     const known = this.workers.get(key);
     // Two WHO that crossed its READY bring a second one; it holds what it holds.
-    if (known !== undefined && known.user === user && known.ready.pid === ready.pid)
-      return [toWorker(key, { type: "WELCOME", at: now })];
+    if (known !== undefined && known.user === user && known.ready.pid === ready.pid) return this.#welcome(known, now);
     const effects: Effect[] = [];
     // A process has one connection: the other one of a supervised worker is gone, whether we have heard so or not.
     for (const other of [...this.workers].filter(({ ready: its }) => isSameProcess(its, ready))) {
@@ -55,11 +54,15 @@ export class Enlistment {
       return [...effects, ...this.refuse(key, ready, "BAD_FRAME", conflict)];
     if (conflict !== null) effects.push(...this.#say(`worker ${ready.id} has read other task files: ${conflict}`));
     const isBack = ready.tasks.some((task) => this.workers.goneOf(nameOf(task)) !== undefined);
-    this.workers.add(key, user, ready, now);
+    const worker = this.workers.add(key, user, ready, now);
     // What waits for tasks that nobody served is held to what they are now.
     if (isBack) this.jobs.queues.revise((task) => this.catalogue.find(task)?.policy);
-    effects.push(toWorker(key, { type: "WELCOME", at: now }));
-    return effects;
+    return [...effects, ...this.#welcome(worker, now)];
+  }
+
+  /** A worker that joins may still hold what another router has told it of an emergency stop. */
+  #welcome(worker: Worker, now: number): Effect[] {
+    return [...this.reception.emergency.tell([worker]), toWorker(worker.key, { type: "WELCOME", at: now })];
   }
 
   refuse(key: string, { id }: ReadyHeader, code: ErrorCode, message: string): Effect[] {

@@ -38,7 +38,7 @@ export class Reception {
     private readonly jobs: Jobs,
     private readonly statistics: Statistics,
   ) {
-    this.emergency = new Emergency(requests, jobs);
+    this.emergency = new Emergency(requests, jobs, workers);
     this.#deadMen = new DeadMen(jobs.endings.timers, (its, stop, now) => jobs.stopAll(its, stop, now));
   }
 

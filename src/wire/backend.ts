@@ -41,6 +41,8 @@ const readySchema = v.object({
   endpoint: v.pipe(v.string(), v.maxLength(256)),
   /** Its supervisor will say, when it dies, which of its jobs it had begun last, and can kill it. */
   supervised: v.optional(v.boolean()),
+  /** It has a port of its own, or another source of jobs, and ends these at STOPPED: it is told of emergency stops. */
+  stops: v.optional(v.boolean()),
 });
 /** ms, on a clock of the router's that never goes back: when this was sent. What comes late then shows by how much it is later than others. */
 const at = v.optional(v.number());
@@ -100,6 +102,14 @@ export const jobsSchema = v.object({
 const abortSchema = v.object({ type: v.literal("ABORT"), job: jobId, code: v.string(), message: v.string() });
 /** Run this task's `onStop`, for a job of it has ended so, and answer as for a job. */
 const safeSchema = v.object({ type: v.literal("SAFE"), job: jobId, task: name, code: v.string(), message: v.string() });
+/**
+ * To a worker that says `stops`: the emergency stop that holds, or null. It is sent at each change, and before each WELCOME.
+ * Jobs of the router's are ended by ABORT all the same.
+ */
+const stoppedSchema = v.object({
+  type: v.literal("STOPPED"),
+  stopped: v.nullable(v.object({ reason: v.string(), since: v.number() })),
+});
 /** The answer to LEAVE: nothing is held, and nothing will come. */
 const goodbyeSchema = v.object({ type: v.literal("GOODBYE") });
 /** One DATA frame a job follows. */
@@ -113,6 +123,7 @@ const fromRouter = byType([
   jobsSchema,
   abortSchema,
   safeSchema,
+  stoppedSchema,
   putSchema,
   getSchema,
   goodbyeSchema,

@@ -35,6 +35,7 @@ import { Lateness } from "./lateness.ts";
 export type WorkHeader = Extract<RouterHeader, { jobs: number[] }>;
 export type AbortHeader = Extract<RouterHeader, { type: "ABORT" }>;
 export type SafeHeader = Extract<RouterHeader, { type: "SAFE" }>;
+export type StoppedHeader = Extract<RouterHeader, { type: "STOPPED" }>;
 
 export interface BackendLinkOptions {
   /** The router's backend, `tcp://HOST:PORT`; for one of the engine's own workers its socket, `unix://PATH`. */
@@ -53,6 +54,8 @@ export interface BackendLinkOptions {
   readonly onAbort?: (header: AbortHeader) => void;
   /** A task's `onStop` is to be run. */
   readonly onSafe?: (header: SafeHeader) => void;
+  /** An emergency stop, or that there is none. */
+  readonly onStopped?: (header: StoppedHeader) => void;
   /** The connection is lost, or this worker is not admitted any more: the router has given up what is held here. */
   readonly onLost?: () => void;
 }
@@ -212,6 +215,7 @@ export class BackendLink {
       else if (header.type === "GOODBYE") this.#goodbye.resolve();
       else if (header.type === "ABORT") this.#options.onAbort?.(header);
       else if (header.type === "SAFE") this.#options.onSafe?.(header);
+      else if (header.type === "STOPPED") this.#options.onStopped?.(header);
       else if (header.type !== "BEAT") this.#options.onWork(header, bodies, lateMs);
     }
   }

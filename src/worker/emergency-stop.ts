@@ -1,15 +1,24 @@
-/** The emergency stop as a task worker knows it, by its supervisor's word: while it holds, few tasks may begin. */
+/** The emergency stop as a task worker knows it: while it holds, few tasks may begin. */
 import type { Stopped } from "../lifecycle.ts";
 import { stoppedMessage } from "../wire/stopped.ts";
 import type { RegisteredTask } from "./task.ts";
 
 export class EmergencyStop {
+  /**
+   * What the supervisor and the router said last; null for no stop. Either may hang or be gone, and the messages of one say nothing of
+   * those of the other: so each of them ends only its own stop.
+   */
+  bySupervisor: Stopped | null = null;
+  byRouter: Stopped | null = null;
+
   /** The one that holds; null for none. */
-  stopped: Stopped | null = null;
+  get stopped(): Stopped | null {
+    return this.bySupervisor ?? this.byRouter;
+  }
 
   /** Why this task must not begin now, in one line; null where it may. */
   refusal(task: RegisteredTask): string | null {
-    if (this.stopped === null || task.policy.allowedWhenStopped === true) return null;
-    return stoppedMessage(this.stopped);
+    const { stopped } = this;
+    return stopped === null || task.policy.allowedWhenStopped === true ? null : stoppedMessage(stopped);
   }
 }

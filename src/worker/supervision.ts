@@ -11,7 +11,7 @@ export const obeySupervisor = (
   executor: () => Executor | null,
 ): void =>
   onSupervisorMessage((message) => {
-    if (message.type === "stopped") emergency.stopped = message.stopped;
+    if (message.type === "stopped") emergency.bySupervisor = message.stopped;
     else if (message.type === "quarantined") quarantine.close(message.tasks);
     else if (message.type === "halt") void halt(message, executor());
   });

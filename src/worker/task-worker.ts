@@ -8,6 +8,7 @@ import { catchUp } from "../frontend/catch-up.ts";
 import { StartError, tellSupervisor } from "../lifecycle.ts";
 import { abortGraceMs, routerAbsentMs } from "../limits.ts";
 import { say, warn } from "../log.ts";
+import { stoppedMessage } from "../wire/stopped.ts";
 import { terminateContext } from "../zmq/context.ts";
 import { Gate } from "../zmq/gate.ts";
 import type { SocketOptions } from "../zmq/options.ts";
@@ -137,6 +138,7 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
       tasks: [...registry.values()].map(({ name, policy }) => ({ name, ...policy })),
       endpoint: address === null ? "" : `tcp://${address}`,
       ...(options.supervised && { supervised: true }),
+      stops: true,
     },
     onWelcome: () => {
       clearTimeout(unanswered);
@@ -147,6 +149,10 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
     onLost: () => jobs.drop(),
     onAbort: ({ job, code, message }) => jobs.abort(job, code, message),
     onSafe: (header) => jobs.safe(header),
+    onStopped: ({ stopped }) => {
+      emergency.byRouter = stopped;
+      if (stopped !== null) void executor.halt({ code: "STOPPED", message: stoppedMessage(stopped) }, true);
+    },
   });
 
   // A task's own timers may have to wait a little for that, but only while jobs come one after the other.

@@ -356,6 +356,45 @@ describe("an emergency stop", () => {
     expect(bench.leftovers).toEqual(nothing);
   });
 
+  describe("is told to workers that hear of it", () => {
+    const since = expect.any(Number);
+    const stopsOf = (key: string) =>
+      bench.headersOf(key).flatMap((header) => (header.type === "STOPPED" ? [header.stopped] : []));
+
+    test("with its end, after the aborts and before anything is confirmed, and to no other", () => {
+      bench.ready("w1", ["spin"], { stops: true });
+      bench.ready("f2", ["spin"], { supervised: false });
+      bench.dataWorker("d9");
+      bench.ask("runs", "spin");
+      bench.ask("runs too", "spin");
+      bench.estop("smoke");
+      expect(bench.headersOf("w1").slice(-2)).toMatchObject([{ type: "ABORT" }, { type: "STOPPED" }]);
+      bench.reset();
+      expect(stopsOf("w1")).toEqual([null, { reason: "smoke", since }, null]);
+      expect([...stopsOf("f2"), ...stopsOf("d9")]).toEqual([]);
+    });
+
+    test("by the supervisor's word, too; a word of before that it is over is passed on to nobody", () => {
+      bench.ready("w1", ["spin"], { stops: true });
+      bench.handle({ type: "stopped", stopped: { reason: "button", since: 1 } });
+      expect(stopsOf("w1")).toEqual([null, { reason: "button", since: 1 }]);
+      bench.estop();
+      bench.resume();
+      expect(stopsOf("w1").at(-1)).toEqual({ reason: "button", since: 1 });
+    });
+
+    test("before they are welcome, be it that there is none: another router may have told them of one", () => {
+      bench.ready("w1", ["spin"], { stops: true });
+      expect(bench.headersOf("w1")).toMatchObject([{ type: "STOPPED", stopped: null }, { type: "WELCOME" }]);
+      bench.estop("smoke");
+      bench.ready("w2", ["spin"], { stops: true });
+      const told = [{ type: "STOPPED", stopped: { reason: "smoke", since } }, { type: "WELCOME" }];
+      expect(bench.headersOf("w2")).toMatchObject(told);
+      bench.ready("w2", ["spin"], { stops: true });
+      expect(bench.headersOf("w2").slice(2)).toMatchObject(told);
+    });
+  });
+
   test("by the supervisor's word does the same, and the supervisor is not told what it knows", () => {
     bench.ready("w1", ["spin"]);
     bench.ask("a", "spin");

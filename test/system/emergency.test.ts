@@ -43,6 +43,10 @@ export const task_jammed = {
   },
   onStop: (context, { code }) => note("jammed off for " + code),
 };
+export const task_turn = async (args, kwargs, { signal }) => {
+  note("turns");
+  await new Promise((resolve) => signal.addEventListener("abort", resolve));
+};
 export const task_look = { allowedWhenStopped: true, run: () => "seen" };
 `;
 
@@ -189,6 +193,29 @@ test("`estop` says so, and exits with 1, where the stop is not known to be on th
   );
   // It has been heard meanwhile.
   expect(await robot.run("estop")).toMatchObject({ exitCode: 0, stdout: expect.stringContaining(": smoke;") });
+});
+
+test("a stop reaches what came by a worker's own port although the supervisor hangs, and its end opens that port again", async () => {
+  await using robot = await startRobot();
+  const { engine } = robot;
+  await using client = connect(engine.endpoint);
+  using direct = new Asker(`tcp://127.0.0.1:${engine.ports.worker}`);
+  const turning = direct.send("turn");
+  await robot.noted(/^turns$/);
+  engine.signal("SIGSTOP");
+  const stopped = await client.estop("smoke");
+  expect(await direct.outcome(turning)).toEqual({ code: "STOPPED" });
+  expect(await direct.ask("count")).toEqual({ code: "STOPPED" });
+  expect(await direct.ask("look")).toEqual({ result: "seen" });
+  expect(stopped).toMatchObject({ durable: false, why: expect.stringContaining("the supervisor has not said") });
+  engine.signal("SIGCONT");
+  // From here on the worker hears of each stop and of its end in two ways.
+  for (let round = 0; round < 5; round++) {
+    await client.reset();
+    while ("code" in (await direct.ask("count", [1, 2]))) await Bun.sleep(5);
+    expect(await client.estop("fire")).toMatchObject({ durable: true });
+    expect(await direct.ask("count")).toEqual({ code: "STOPPED" });
+  }
 });
 
 test("`reset` says what it waits for, and one that is given up does not end the stop later", async () => {

@@ -265,7 +265,7 @@ describe("halt", () => {
     await Promise.resolve();
     start("look");
     safe();
-    emergency.stopped = { reason: "", since: 1 };
+    emergency.bySupervisor = { reason: "", since: 1 };
     await executor.halt(stopped, true);
     expect([events, executor.running]).toEqual([["look STOPPED"], 1]);
     await executor.halt(stopped, false);
@@ -286,7 +286,7 @@ test("in an emergency stop only what is allowed begins, with reason and time to 
     drive: () => "drives",
     lamp: { run: () => "lit", policy: { allowedWhenStopped: true } },
   });
-  emergency.stopped = { reason: "child on the track", since: 1_700_000_000 };
+  emergency.bySupervisor = { reason: "child on the track", since: 1_700_000_000 };
   expect(await run("drive")).toEqual({
     ok: false,
     code: "STOPPED",
@@ -294,7 +294,7 @@ test("in an emergency stop only what is allowed begins, with reason and time to 
     ms: 0,
   });
   expect(resultOf(await run("lamp"))).toBe("lit");
-  emergency.stopped = null;
+  emergency.bySupervisor = null;
   expect(resultOf(await run("drive"))).toBe("drives");
 });
 

@@ -112,4 +112,5 @@ export class Emergencies {
   }
 }
 
-const isSpared = (name: string): boolean => simulatedTasks[name]?.policy.allowedWhenStopped === true;
+/** It goes on in an emergency stop. */
+export const isSpared = (name: string): boolean => simulatedTasks[name]?.policy.allowedWhenStopped === true;

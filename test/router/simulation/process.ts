@@ -4,6 +4,7 @@ import type { BackendMessage, ReadyHeader, RouterHeader } from "../../../src/wir
 import { type Frame, textOf } from "../../../src/wire/frame.ts";
 import { encodeError } from "../../../src/wire/frames.ts";
 import { Answers } from "./answers.ts";
+import { isSpared } from "./emergencies.ts";
 import { Hands, type QueuedJob, readTask } from "./hands.ts";
 import { check, Violation } from "./ledger.ts";
 import { Link } from "./link.ts";
@@ -20,6 +21,8 @@ export class Process {
   /** Since when it cannot hear what comes. */
   deafSince: number | null = null;
   readonly answers: Answers;
+  /** By the router's last word on it. */
+  #isStopped = false;
   readonly #hands: Hands;
   #unread: BackendMessage<RouterHeader>[] = [];
   readonly #topics = new Map<string, Frame>();
@@ -138,6 +141,10 @@ export class Process {
       case "WHO":
         this.link.send(this.ready);
         break;
+      case "STOPPED":
+        check(this.ready.stops === true, `worker ${this.ready.id} is sent STOPPED, which it does not know`);
+        this.#isStopped = header.stopped !== null;
+        break;
       case "REFUSED":
         this.#hands.drop();
         if (this.#hands.areBusy) this.die();
@@ -177,6 +184,7 @@ export class Process {
   #take(job: QueuedJob): void {
     if (!this.ready.tasks.some((task) => (typeof task === "string" ? task : task.name) === job.name))
       throw new Violation(`worker ${this.ready.id} was given ${job.name}, which it does not serve`);
+    check(!this.#isStopped || isSpared(job.name), `worker ${this.ready.id} was given ${job.name} while it is stopped`);
     if (this.isLeaving && this.world.random.chance(0.7)) this.link.send({ type: "RETURN", jobs: [job.id] });
     else this.#hands.take(job);
   }

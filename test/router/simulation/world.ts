@@ -191,7 +191,7 @@ export class World {
   }
 
   #startTaskWorker(supervised: boolean, tasks: ReadyHeader["tasks"]): void {
-    this.#start({ type: "READY", role: "task", tasks, endpoint: "", ...(supervised && { supervised }) });
+    this.#start({ type: "READY", role: "task", tasks, endpoint: "", ...(supervised && { supervised, stops: true }) });
   }
 
   #startDataWorker(): void {
