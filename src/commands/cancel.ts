@@ -9,7 +9,7 @@ import { serialLengthMax } from "../limits.ts";
 import { defineCommand } from "./command.ts";
 import { connectionFrom, endpointFrom, engineArgs, withEngine } from "./engine.ts";
 import { UsageError } from "./exit.ts";
-import { printResult } from "./output.ts";
+import { printDone } from "./output.ts";
 
 export const cancelCommand = defineCommand({
   meta: { name: "cancel", description: "Cancel a request by its serial" },
@@ -24,6 +24,6 @@ export const cancelCommand = defineCommand({
     const cancelled = await withEngine(await endpointFrom(flags), connectionFrom(flags), (engine) =>
       engine.cancel(serial),
     );
-    await printResult(`cancelled ${cancelled}`);
+    await printDone(`cancelled ${cancelled}`);
   },
 });

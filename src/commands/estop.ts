@@ -15,7 +15,7 @@ import { stopBySocket } from "../supervisor/stop-socket.ts";
 import { defineCommand } from "./command.ts";
 import { connectionFrom, engineArgs, waitFrom, withEngine } from "./engine.ts";
 import { type ExitCode, ExitError, UsageError } from "./exit.ts";
-import { printResult } from "./output.ts";
+import { printDone } from "./output.ts";
 import { stateFlag, stopSocketPaths, whereabouts } from "./whereabouts.ts";
 
 export const estopCommand = defineCommand({
@@ -36,7 +36,7 @@ export const estopCommand = defineCommand({
     const ways: Way[] = [["router", withEngine(where.endpoint, connection, (engine) => engine.estop(reason))]];
     const sockets = stopSocketPaths(where, state);
     if (sockets.length > 0) ways.push(["supervisor", stopByOneOf(sockets, reason, silence)]);
-    await printResult(await bestOf(ways));
+    await printDone(await bestOf(ways));
     // The other way may still wait for an answer that never comes.
     process.exit(0);
   },

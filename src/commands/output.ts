@@ -1,5 +1,5 @@
 /** Results on stdout, which may be a terminal, a file, or a pipe whose reader is slow or goes at any time. */
-import { isTerminal, OutputError, stdout } from "../streams.ts";
+import { isTerminal, OutputError, printable, stdout } from "../streams.ts";
 import { ExitError } from "./exit.ts";
 
 const closed = Promise.withResolvers<void>();
@@ -14,6 +14,15 @@ const controls = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u
 /** Writes a line and waits until it is out: to a program as it is, to a person without what a terminal would obey. */
 export const printResult = (text: string): Promise<void> =>
   writeOut(`${hasControls(text) && isTerminal(1) ? text.replace(controls, "\ufffd") : text}\n`);
+
+/** The same of what the engine has done: where the line cannot be written, the error says that it is done all the same. */
+export const printDone = async (text: string): Promise<void> => {
+  try {
+    await printResult(text);
+  } catch (failure) {
+    throw failure instanceof ExitError ? new ExitError(`${printable(text)} (${failure.message})`, 1) : failure;
+  }
+};
 
 const hasControls = (text: string): boolean => text.search(controls) >= 0;
 

@@ -13,7 +13,7 @@ import { type ReloadResult, reloadBySocket } from "../supervisor/stop-socket.ts"
 import { defineCommand } from "./command.ts";
 import { waitFlag, waitFrom } from "./engine.ts";
 import { ExitError, UsageError } from "./exit.ts";
-import { printResult } from "./output.ts";
+import { printDone } from "./output.ts";
 import { engineFlags, stateFlag, stopSocketPaths, whereabouts } from "./whereabouts.ts";
 
 export const reloadCommand = defineCommand({
@@ -26,7 +26,7 @@ export const reloadCommand = defineCommand({
     const silence = AbortSignal.timeout(waitFrom(flags, callTimeoutMs));
     const result = await firstOf(paths.map((path) => reloadBySocket(path, () => hangUp(path), silence)));
     if ("failure" in result) throw new ExitError(printable(result.failure), 1);
-    await printResult(`reloaded: ${result.tasks} ${result.tasks === 1 ? "task" : "tasks"}`);
+    await printDone(`reloaded: ${result.tasks} ${result.tasks === 1 ? "task" : "tasks"}`);
   },
 });
 

@@ -10,7 +10,7 @@ import { stderr } from "../streams.ts";
 import { defineCommand } from "./command.ts";
 import { connectionFrom, endpointFrom, engineArgs, waitFlag, waitFrom, withEngine } from "./engine.ts";
 import { interruptible } from "./interrupt.ts";
-import { printResult } from "./output.ts";
+import { printDone } from "./output.ts";
 
 const notice =
   "waiting until the engine has made the robot safe, for which on-stop may take " +
@@ -29,6 +29,6 @@ export const resetCommand = defineCommand({
       } finally {
         clearTimeout(timer);
       }
-      await printResult("reset: the engine takes jobs again");
+      await printDone("reset: the engine takes jobs again");
     }),
 });

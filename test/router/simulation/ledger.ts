@@ -197,8 +197,10 @@ export class Ledger {
     check(part.begins <= tries, `${name}: begun ${part.begins} times, ${tries} allowed`);
     const ttlMs = Math.min(...[part.options.ttlMs, part.task?.policy.ttlMs].filter((limit) => limit !== undefined));
     check(now <= ask.acceptedAt + ttlMs + delayMsMax, `${name}: begun after its ttlMs`);
-    // One whose worker was given up may live on without a connection; its jobs were answered as interrupted.
-    const mayBegin = part.end === null || part.end === "INTERRUPTED" || tries > 1;
+    // One whose worker was given up may live on without a connection; its jobs were answered as interrupted. One whose right was taken
+    // back is answered at once, and the ABORT is on its way, for which there is a limit above.
+    const isEarly = part.end === "INTERRUPTED" || (part.end === "UNAUTHORIZED" && ask.revokedAt <= now);
+    const mayBegin = part.end === null || isEarly || tries > 1;
     check(mayBegin, `${name}: begun after its end as ${part.end}`);
     const limits = [part.options.timeoutMs, part.task?.policy.timeoutMs].filter((limit) => limit !== undefined);
     const graceMs = part.task?.policy.graceMs ?? abortGraceMs;
