@@ -80,7 +80,10 @@ export type SupervisorMessage =
   | { readonly type: "stopped"; readonly stopped: Stopped | null }
   /** To the router and to task workers, before the tasks and at each change: tasks that are closed since their jobs kill workers. */
   | { readonly type: "quarantined"; readonly tasks: readonly Quarantined[] }
-  /** To the router: why this emergency stop will not outlive the engine; null if it is on the disk. */
+  /**
+   * To the router: why the emergency stop will not outlive the engine; null if it is on the disk. `request`: the `estop` that this
+   * answers; 0 where it is said unasked.
+   */
   | { readonly type: "latched"; readonly request: number; readonly failure: string | null }
   /** To the router: this reset does not come, and the emergency stop stays. */
   | { readonly type: "resetRefused"; readonly request: number; readonly why: string }

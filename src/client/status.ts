@@ -29,7 +29,14 @@ export const statusSchema = lazily(() => {
     /** It is stopping: nothing new is taken. */
     draining: v.boolean(),
     /** The emergency stop that holds, or null. */
-    stopped: v.nullable(stoppedSchema()),
+    stopped: v.nullable(
+      v.object({
+        ...stoppedSchema().entries,
+        /** It is on the engine's disk; `why` not, if it is not. An engine of an earlier version says neither. */
+        durable: v.exactOptional(v.boolean()),
+        why: v.exactOptional(v.string()),
+      }),
+    ),
     /** `curve`: with keys. `none`: without, at an address of its own machine alone. `insecure`: without, reached by others. */
     security: v.picklist(["curve", "none", "insecure"]),
     /** Since the engine's start, but for `waiting` and `held`, which are as of now. */

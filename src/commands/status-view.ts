@@ -69,9 +69,10 @@ const holderWords = { held: "held", safing: "being made safe", unsafe: "NOT SAFE
 /** What nobody may overlook, and what to do about it. */
 const describeStop = (stopped: EngineStatus["stopped"]): string[] => {
   if (stopped === null) return [];
-  return [
-    `EMERGENCY STOP since ${utc(stopped.since)}: ${stopped.reason || "no reason given"}; \`task-engine reset\` ends it`,
-  ];
+  const { since, reason, durable, why = "the engine does not say why" } = stopped;
+  const lines = [`EMERGENCY STOP since ${utc(since)}: ${reason || "no reason given"}; \`task-engine reset\` ends it`];
+  if (durable === false) lines.push(`NOT ON DISK: the emergency stop will not outlast this engine: ${why}`);
+  return lines;
 };
 
 const describeLock = ({ resources, task, since, why, remedy }: EngineStatus["locks"][number]): string =>

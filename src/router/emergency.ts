@@ -2,7 +2,7 @@
  * The emergency stop as the router keeps it: it begins here at once, and ends by the supervisor's word alone. The answer to `estop`
  * waits for the supervisor, too, which says whether the stop is on the disk; the stop itself waits for nothing.
  */
-import type { Stopped } from "../lifecycle.ts";
+import type { Stopped, StopResult } from "../lifecycle.ts";
 import { resetsMax, stopAnswerMs, stopAnswersMax } from "../limits.ts";
 import type { ErrorCode } from "../wire/errors.ts";
 import { encodeData, packNow } from "../wire/frames.ts";
@@ -22,6 +22,8 @@ interface Unconfirmed {
 export class Emergency {
   /** The one that holds. */
   #stopped: Stopped | null = null;
+  /** Why that is not on the disk; null if it is. */
+  #failure: string | null = notYet;
   readonly #unconfirmed = new Map<Asked, Unconfirmed>();
   /** Those that wait for the stop's end, with the numbers under which the supervisor was told. */
   readonly #resets = new Map<Asked, number>();
@@ -40,6 +42,11 @@ export class Emergency {
 
   get stopped(): Stopped | null {
     return this.#stopped;
+  }
+
+  /** The same as `status` has it. */
+  report(): StopResult | null {
+    return this.#stopped && resultOf(this.#stopped, this.#failure);
   }
 
   /** One that holds already keeps its reason. What is done comes before what is said of it. */
@@ -62,6 +69,7 @@ export class Emergency {
 
   /** The supervisor's word on whether the stop is on the disk. @param failure why not; null if it is */
   latched(request: number, failure: string | null): Effect[] {
+    this.#failure = failure;
     if (request === this.#lastRequest) this.#isLatching = false;
     return this.#confirm(failure, (unconfirmed) => unconfirmed.request <= request);
   }
@@ -120,6 +128,7 @@ export class Emergency {
       this.#isAhead = false;
       return this.#begin(stopped, now);
     }
+    this.#failure = notYet;
     if (this.#isAhead) return [];
     this.#stopped = null;
     // Before its end is confirmed, so that what is sent to workers' own ports then is not refused.
@@ -165,8 +174,8 @@ export class Emergency {
     for (const [asked, unconfirmed] of this.#unconfirmed) {
       if (!isMeant(unconfirmed, asked)) continue;
       this.#unconfirmed.delete(asked);
-      const onDisk = failure === null ? { durable: true } : { durable: false, why: failure };
-      answers.push(this.requests.acknowledge(asked, encodeData({ stopped: { ...unconfirmed.stopped }, ...onDisk })));
+      const { reason, since, ...onDisk } = resultOf(unconfirmed.stopped, failure);
+      answers.push(this.requests.acknowledge(asked, encodeData({ stopped: { reason, since }, ...onDisk })));
     }
     return answers;
   }
@@ -185,6 +194,10 @@ export class Emergency {
   }
 }
 
+const resultOf = ({ reason, since }: Stopped, failure: string | null): StopResult =>
+  failure === null ? { reason, since, durable: true } : { reason, since, durable: false, why: failure };
+
+const notYet = "the supervisor has not said yet that it is on the disk";
 const silence = `the supervisor has not said within ${stopAnswerMs} ms that it is on the disk, and may not kill what does not let go`;
 
 const isSame = (one: Asked["requestor"], other: Asked["requestor"]): boolean =>

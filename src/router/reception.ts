@@ -85,7 +85,7 @@ export class Reception {
           reportStatus(this.catalogue, this.workers, this.jobs, this.statistics, {
             draining: this.isClosed,
             security: this.security,
-            stopped: this.emergency.stopped && { ...this.emergency.stopped },
+            stopped: this.emergency.report(),
           }),
         );
       case "get":

@@ -1,4 +1,5 @@
 /** What the router tells of itself: the answers to CONTROL `tasks` and `status`. */
+import type { StopResult } from "../lifecycle.ts";
 import {
   batchTasksMax,
   frameBytesMax,
@@ -27,7 +28,7 @@ export type SecurityKind = "curve" | "none" | "insecure";
 export interface EngineState {
   readonly draining: boolean;
   readonly security: SecurityKind;
-  readonly stopped: { readonly reason: string; readonly since: number } | null;
+  readonly stopped: StopResult | null;
 }
 
 // Nobody has asked for what makes something safe.
@@ -42,6 +43,7 @@ export const reportStatus = (
   engine: EngineState,
 ): Json => ({
   ...engine,
+  stopped: engine.stopped && { ...engine.stopped },
   jobs: {
     ...statistics.report(),
     waiting: waitingIn(jobs),

@@ -28,22 +28,27 @@ export class Emergency {
   #disk = Promise.resolve();
   /** The attempt to put the stop on the disk that has not ended: it does for all who ask meanwhile. */
   #latching: Promise<string | null> | null = null;
-
-  /** What came of the last one. */
-  #lastFailure: string | null = null;
+  /** Why the stop that holds is not on the disk; null if it is, undefined while that is not known. */
+  #failure: string | null | undefined;
 
   constructor(parts: EmergencyParts) {
     this.#parts = parts;
   }
 
-  get stopped(): Stopped | null {
-    return this.#stopped;
-  }
-
   /** It holds from the start, as the last engine has left it. */
   resume(stopped: Stopped | null): void {
     this.#stopped = stopped;
-    if (stopped !== null) warn(`[ENGINE] ${lineOf(stopped)}, since before this start; \`task-engine reset\` ends it`);
+    if (stopped === null) return;
+    this.#failure = null;
+    warn(`[ENGINE] ${lineOf(stopped)}, since before this start; \`task-engine reset\` ends it`);
+  }
+
+  /** Tells a child that has just been started, before anything else. */
+  brief(child: Child): void {
+    const { kind } = child.role;
+    if (kind !== "router" && kind !== "task worker") return;
+    child.send({ type: "stopped", stopped: this.#stopped });
+    if (kind === "router" && this.#stopped !== null && this.#failure !== undefined) this.#report(child, this.#failure);
   }
 
   /** It begins before anything runs. */
@@ -115,6 +120,7 @@ export class Emergency {
   #note(stopped: Stopped): Stopped {
     if (this.#stopped !== null) return this.#stopped;
     this.#stopped = { ...stopped, reason: stopped.reason.slice(0, stopReasonLengthMax) };
+    this.#failure = undefined;
     warn(`[ENGINE] ${lineOf(this.#stopped)}; \`task-engine reset\` ends it`);
     return this.#stopped;
   }
@@ -143,10 +149,12 @@ export class Emergency {
   async #latchAnew(stopped: Stopped): Promise<string | null> {
     const failure = await this.#onDisk((latch) => latch.set(stopped));
     // Said once, however often it is tried.
-    if (failure !== null && failure !== this.#lastFailure) {
+    if (failure !== null && failure !== this.#failure) {
       error(`[ENGINE] The emergency stop will not outlive this engine, for it cannot be put on the disk: ${failure}`);
     }
-    this.#lastFailure = failure;
+    this.#failure = failure;
+    const { router } = this.#parts.children;
+    if (router !== undefined) this.#report(router, failure);
     return failure;
   }
 
@@ -158,6 +166,10 @@ export class Emergency {
     if (router?.isOnline !== true || (await within(router.soundness(), routerAnswerMs)) !== late) return;
     const why = `the router has not answered an emergency stop in ${routerAnswerMs} ms`;
     await Promise.all([router, ...taskWorkers].map((child) => killWorker(child, why)));
+  }
+
+  #report(router: Child, failure: string | null): void {
+    router.send({ type: "latched", request: 0, failure });
   }
 
   #tellAll(): void {

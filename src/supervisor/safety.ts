@@ -92,14 +92,6 @@ export class Safety {
     this.emergency.hold({ reason, since: Date.now() / 1000 });
   }
 
-  /** Tells a child what must be known to it before anything else can be. */
-  brief(child: Child): void {
-    const { kind } = child.role;
-    if (kind === "router" || kind === "task worker") {
-      child.send({ type: "stopped", stopped: this.emergency.stopped });
-    }
-  }
-
   /**
    * Lets a router begin, once the workers that another one has left are at rest.
    * @param tasks those that are known by then

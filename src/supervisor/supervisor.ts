@@ -172,7 +172,7 @@ export class Supervisor {
     post.fill(child);
     say(`Starting process [${child.pid}]: ${role.kind}`);
     child.send({ type: "security", security: this.#options.keyring?.security ?? null });
-    safety.brief(child);
+    safety.emergency.brief(child);
     this.#deaths.brief(child);
     if (role.kind === "router") this.#released = safety.release(child, () => this.#tasks);
     const ending = await this.#children.endOf(child);

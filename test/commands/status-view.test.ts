@@ -24,6 +24,10 @@ test("an emergency stop is the second line: since when, why, and what ends it", 
     "EMERGENCY STOP since 2023-11-14 22:13:20 UTC: a hand is in the arm; `task-engine reset` ends it",
   );
   expect(shown({ stopped: { reason: "", since: 0 } })[1]).toContain(": no reason given; ");
+  expect(shown({ stopped: { reason: "", since: 0, durable: true } })[2]).toBe(shown({ stopped: null })[1]);
+  expect(shown({ stopped: { reason: "", since: 0, durable: false, why: "it is full" } })[2]).toBe(
+    "NOT ON DISK: the emergency stop will not outlast this engine: it is full",
+  );
 });
 
 test("what is not safe is said above everything else, and what is being made safe in a table", () => {

@@ -68,6 +68,22 @@ describe("an emergency stop", () => {
     expect(Number(bench.status.stopped?.since)).toBeGreaterThan(before);
   });
 
+  test("is on the disk, says status, by the supervisor's last word; until there is one, it is not known to be", () => {
+    bench.latchFailure = undefined;
+    const shown = () => bench.status.stopped;
+    bench.estop("smoke");
+    expect(shown()).toMatchObject({ durable: false, why: expect.stringContaining("has not said yet") });
+    bench.latched(bench.lastRequest, "it is full");
+    expect(shown()).toEqual({ reason: "smoke", since: expect.any(Number), durable: false, why: "it is full" });
+    // Unasked, since it has been stopped past this router, or has freed the disk.
+    bench.latched(0, null);
+    expect(shown()).toEqual({ reason: "smoke", since: expect.any(Number), durable: true });
+    bench.reset();
+    expect(shown()).toBeNull();
+    bench.handle({ type: "stopped", stopped: { reason: "button", since: 1 } });
+    expect(shown()).toMatchObject({ reason: "button", durable: false });
+  });
+
   describe("is answered", () => {
     const answer = () => {
       const reply = bench.answers.at(-1)?.reply;

@@ -208,12 +208,14 @@ test("a stop reaches what came by a worker's own port although the supervisor ha
   expect(await direct.ask("count")).toEqual({ code: "STOPPED" });
   expect(await direct.ask("look")).toEqual({ result: "seen" });
   expect(stopped).toMatchObject({ durable: false, why: expect.stringContaining("the supervisor has not said") });
+  expect((await client.status()).stopped).toMatchObject({ reason: "smoke", durable: false });
   engine.signal("SIGCONT");
   // From here on the worker hears of each stop and of its end in two ways.
   for (let round = 0; round < 5; round++) {
     await client.reset();
     while ("code" in (await direct.ask("count", [1, 2]))) await Bun.sleep(5);
     expect(await client.estop("fire")).toMatchObject({ durable: true });
+    expect((await client.status()).stopped).toMatchObject({ reason: "fire", durable: true });
     expect(await direct.ask("count")).toEqual({ code: "STOPPED" });
   }
 });
