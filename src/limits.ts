@@ -239,11 +239,11 @@ export const keepAlivesPerDeadman = 4;
 export const stallReadMsMax = 250;
 
 /**
- * ms without a look at what has come, after which all of it is read before a job begins, the ends of connections and cancellations
- * included; and ms that this may take.
+ * ms without work after which a process reads what has come before anything begins, and how long that may take: no longer than
+ * it was away, so that a flood cannot keep it reading, and less than `routerAnswerMs`, since it answers nothing meanwhile.
  */
-export const catchUpAfterMs = 50;
-export const catchUpMsMax = 1_000;
+export const catchUpAfterMs = 100;
+export const catchUpMsMax = 250;
 
 /** resources of one task. */
 export const resourcesMax = 16;

@@ -9,9 +9,9 @@ import { catchUpMsMax } from "../limits.ts";
 import type { Gate } from "../zmq/gate.ts";
 import { reactor } from "../zmq/reactor.ts";
 
-/** Blocks the thread. Not to be called by a handler of the reactor's. */
-export const catchUp = (gate: Gate): void => {
-  const endAt = performance.now() + catchUpMsMax;
+/** Blocks the thread. Not to be called by a handler of the reactor's. @param awayMs since this process has last looked */
+export const catchUp = (gate: Gate, awayMs: number): void => {
+  const endAt = performance.now() + Math.min(awayMs, catchUpMsMax);
   for (let isMore = true; isMore && performance.now() < endAt; ) {
     // Asked first: what is read meanwhile is there to be received then.
     const isUnread = gate.hasUnread;

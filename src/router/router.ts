@@ -114,21 +114,23 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   /** After a while without it, be it that this process was halted, all that has come is read before anything begins. */
   const dispatch = (): void => {
     if (isCatchingUp) return;
-    if (performance.now() - dispatchedAt >= catchUpAfterMs) {
+    const awayMs = performance.now() - dispatchedAt;
+    if (awayMs >= catchUpAfterMs) {
       isCatchingUp = true;
       performAll();
       queueMicrotask(() => {
-        catchUp(gate);
+        catchUp(gate, awayMs);
         isCatchingUp = false;
         dispatchedAt = performance.now();
         dispatch();
       });
       return;
     }
-    dispatchedAt = performance.now();
     wanted.push(...broker.dispatch(performance.now()));
     performAll();
     alarm.set(broker.nextAt);
+    // What this has taken itself, it was not away.
+    dispatchedAt = performance.now();
   };
 
   /** What is done may bring what is to be done: a worker that cannot be reached. */

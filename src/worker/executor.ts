@@ -28,7 +28,7 @@ export interface ExecutorHooks extends ContextHooks<Job> {
   /** Nothing runs and nothing waits any more. */
   readonly idle?: () => void;
   /** Work begins after a while in which none did, or one took long: what has come meanwhile should be heard first. */
-  readonly catchUp?: () => void;
+  readonly catchUp?: (awayMs: number) => void;
 }
 
 /** When something ended, a time of performance.now(); or it goes on and will call `#resume`. */
@@ -136,7 +136,8 @@ export class Executor {
   }
 
   readonly #turn = (): void => {
-    if (performance.now() - this.#sliceEndMs >= catchUpAfterMs) this.hooks.catchUp?.();
+    const awayMs = performance.now() - this.#sliceEndMs;
+    if (awayMs >= catchUpAfterMs) this.hooks.catchUp?.(awayMs);
     this.#sliceEndMs = performance.now() + taskSliceMs;
     this.#runWaiting();
   };

@@ -85,7 +85,7 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
     // What comes next may be here already, and is soon waited for here.
     idle: () => reactor.lookAgain(),
     ...(begun !== null && { begins: (task) => begun.task(task), ends: () => begun.ended() }),
-    catchUp: () => catchUp(gate),
+    catchUp: (awayMs) => catchUp(gate, awayMs),
   };
   const executor = new Executor(registry, hooks, emergency);
   current = executor;
