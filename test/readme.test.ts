@@ -1,10 +1,10 @@
 /**
- * What the README shows is run as it stands there, but for the ports, which are free ones here. `BINARY=path` names the executable that
- * the engine and the commands are; else they are the source.
+ * What the README and the pages that it links to show is run as it stands there, but for the ports, which are free ones here.
+ * `BINARY=path` names the executable that the engine and the commands are; else they are the source.
  */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { connect } from "task-engine";
 import { type Engine, fromSource, runCommand, startEngine } from "./support/engine.ts";
 import { freePorts } from "./support/ports.ts";
@@ -14,15 +14,25 @@ import { tempFolder } from "./support/temp-folder.ts";
 setDefaultTimeout(120_000); // emulation is slow
 
 const root = join(import.meta.dir, "..");
-const readme = readFileSync(join(root, "README.md"), "utf8");
-const blocks = [...readme.matchAll(/^```(\w+) ?(\S*)\n(.*?)^```$/gms)].map(([, language, name, text]) => ({
+const textOf = (page: string): string => readFileSync(join(root, page), "utf8");
+const readme = textOf("README.md");
+/** Where a page's links to other files lead, from the root. */
+const linksOf = (page: string): string[] =>
+  [...textOf(page).matchAll(/\]\((?!https?:|#)([^)#\s]+)/g)].map(([, path = ""]) => join(dirname(page), path));
+const pages = ["README.md", ...linksOf("README.md").filter((path) => path.endsWith(".md"))];
+const blocks = [
+  ...pages
+    .map(textOf)
+    .join("\n")
+    .matchAll(/^```(\w+) ?(\S*)\n(.*?)^```$/gms),
+].map(([, language, name, text]) => ({
   language,
   name,
   text: text ?? "",
 }));
 const block = (language: string, name: string): string => {
   const found = blocks.find((each) => each.language === language && each.name === name);
-  if (found === undefined) throw new Error(`the README has no block "${language} ${name}"`);
+  if (found === undefined) throw new Error(`no page has a block "${language} ${name}"`);
   return found.text;
 };
 
@@ -53,7 +63,7 @@ const here = (text: string): string =>
 
 const environment = { PATH: process.env.PATH ?? "" };
 
-test.each(["send.ts", "watch.ts"])("%s prints what the README says", async (name) => {
+test.each(["send.ts", "watch.ts"])("%s prints what the page says", async (name) => {
   writeFileSync(folder.at(name), here(block("ts", name)));
   const { stdout, stderr } = await runCommand([process.execPath], [name], { env: environment, cwd: folder.path });
   expect(stderr).toBe("");
@@ -62,7 +72,7 @@ test.each(["send.ts", "watch.ts"])("%s prints what the README says", async (name
 
 const python = "/usr/bin/python3";
 const hasPyzmq = existsSync(python) && Bun.spawnSync([python, "-c", "import zmq"]).success;
-test.skipIf(!hasPyzmq && process.env.CI === undefined)("send.py prints what the README says", async () => {
+test.skipIf(!hasPyzmq && process.env.CI === undefined)("send.py prints what the page says", async () => {
   writeFileSync(folder.at("send.py"), here(block("python", "send.py")));
   const { stdout } = await runCommand([python], ["send.py"], { env: environment, cwd: folder.path });
   expect(stdout).toBe(block("text", "send.py"));
@@ -80,7 +90,7 @@ const sessions = blocks
 /** A moment is another each time. */
 const timeless = (text: string): string => text.trim().replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, "(then)");
 
-test("each command that the README shows prints what is shown", async () => {
+test("each command that the pages show prints what is shown", async () => {
   const asked = sessions.filter(({ command }) => /^task-engine (send|data|tasks|estop|reset)/.test(command));
   expect(asked.length).toBeGreaterThanOrEqual(4);
   for (const { command, output } of asked) {
@@ -90,7 +100,7 @@ test("each command that the README shows prints what is shown", async () => {
   }
 });
 
-test("the README's own tasks refuse what they cannot mean, and move nothing", async () => {
+test("the tasks that the pages show refuse what they cannot mean, and move nothing", async () => {
   await using client = connect(engine.endpoint);
   const wrong: readonly [task: string, args: unknown[], kwargs?: object][] = [
     ...[[], [1], [1, "x"], [1, null], ["x", 0.1], [1, -1], [9, 0.1], [1, 1e9], [1, 0.1, 2]].map(
@@ -146,9 +156,16 @@ test("the command that the README starts the engine with starts it", async () =>
   expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
 });
 
-test("every verb that the README names is there, and every verb that is there is named", async () => {
+test("every verb that is there is on the page of the commands", async () => {
   const { stdout } = await runCommand(command, ["--help"], { env: environment });
   const verbs = /USAGE.* ([a-z|]+)$/m.exec(stdout)?.[1]?.split("|") ?? [];
   expect(verbs).toContain("serve");
-  for (const verb of verbs) expect(readme).toMatch(new RegExp(`\`(task-engine )?${verb}\\b`));
+  const commands = textOf("src/commands/COMMANDS.md");
+  for (const verb of verbs) expect(commands).toMatch(new RegExp(`\`(task-engine )?${verb}\\b`));
+});
+
+test("the README links to every page, is short, and no link of any page leads nowhere", () => {
+  expect(pages.length).toBeGreaterThanOrEqual(9);
+  expect(readme.trimEnd().split("\n").length).toBeLessThanOrEqual(250);
+  for (const page of pages) expect(linksOf(page).filter((path) => !existsSync(join(root, path)))).toEqual([]);
 });

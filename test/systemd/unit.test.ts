@@ -9,7 +9,7 @@ import { tempFolder } from "../support/temp-folder.ts";
 
 const withSystemd = test.skipIf(Bun.which("systemd-analyze") === null && process.env.CI === undefined);
 const asRoot = test.skipIf(process.geteuid?.() !== 0);
-const readme = readFileSync(join(import.meta.dir, "../../README.md"), "utf8");
+const page = readFileSync(join(import.meta.dir, "../../src/systemd/SERVICE.md"), "utf8");
 const allDevices = Object.keys(devices) as Device[];
 const plain: UnitOptions = { executable: "/bin/true", tasks: null, user: "task-engine", devices: [] };
 
@@ -34,8 +34,8 @@ withSystemd("systemd understands every line of it, whatever it was asked for", a
   }
 });
 
-withSystemd("it is exposed no more than the README says", async () => {
-  const said = /exposure of (\d+\.\d) .*?, (\d+\.\d) with all devices/s.exec(readme);
+withSystemd("it is exposed no more than its page says", async () => {
+  const said = /exposure of (\d+\.\d) .*?, (\d+\.\d) with all devices/s.exec(page);
   const [without = 0, withAll = 0] = said?.slice(1).map(Number) ?? [];
   const exposure = await exposureOf(plain);
   expect(exposure).toBeGreaterThan(0);
