@@ -1,11 +1,14 @@
 /**
- * `estop` stops the robot: every job ends, whatever does not let go is killed, and nothing begins until `task-engine reset`, be
- * it that the engine or the machine is started anew meanwhile.
+ * `estop` stops the robot: every job ends, a worker that does not let go is killed, and nothing
+ * begins until `task-engine reset`, also after a restart of the engine or of the machine.
  *
- * Sends CONTROL `estop` to the router and, to an engine on this machine, the same to its supervisor by a socket in the engine's
- * state folder, both at once: neither a router that hangs nor a dead one is in the way. Prints one line as soon as one of
- * them has confirmed that the stop is on the disk, so that it holds whatever is started anew. Exits with 0 then; 1 when the engine
- * said no, or has stopped but cannot put the stop on the disk, 2 for wrong usage, 3 when nobody answered in time.
+ * Sends CONTROL `estop` to the router and, to an engine on this machine, the same to its supervisor
+ * by a socket in the state folder, both at once: so neither a hanging router nor a dead one is in
+ * the way. Prints one line as soon as one of them has confirmed that the stop is on the disk.
+ *
+ * Exits with 0 then; with 1 when the engine refused, or has stopped but cannot put the stop on the
+ * disk, or when stdout cannot be written (the error says that the robot is stopped); with 2 for
+ * wrong usage; with 3 when nothing answered in time.
  */
 import type { StopResult } from "../lifecycle.ts";
 import { requestTimeoutMs, stopAnswerMs, stopReasonLengthMax } from "../limits.ts";
@@ -55,8 +58,8 @@ interface Failure {
 }
 
 /**
- * The first word that it is stopped and on the disk. One that it is only stopped waits for a better one by the other way, within the time
- * that the engine itself may take. Throws what the ways have said if none has stopped it for good.
+ * The first answer with `durable` true. One without waits for a better one by the other way, within
+ * the time that the engine itself may take. Throws the failures of both if there is no answer.
  */
 const bestOf = async (ways: readonly Way[]): Promise<string> => {
   const overAtMs = performance.now() + stopAnswerMs;
@@ -97,7 +100,7 @@ const describe = ({ name, stop }: Answer, failures: readonly Failure[]): string 
 
 const phrase = ({ failure }: Failure): string => (failure instanceof Error ? failure.message : String(failure));
 
-/** Wrong usage is that alone; what the engine refuses counts more than that somebody else has not answered. */
+/** Wrong usage comes first; a refusal of the engine counts more than a missing answer. */
 const summary = (failures: readonly Failure[]): ExitError => {
   const codes = failures.map(({ failure }) => (failure instanceof ExitError ? failure.exitCode : 3));
   const usage = failures.find(({ failure }) => failure instanceof UsageError);

@@ -1,9 +1,13 @@
 /**
- * `reset` ends an emergency stop: jobs are taken and run again. Before that, somebody has looked at the robot.
+ * `reset` ends an emergency stop: jobs are accepted and run again. Look at the robot first.
  *
- * Sends CONTROL `reset`, and waits until what the stop has begun is over, the task of `on-stop` above all; after a second it says so on
- * stderr. Prints one line. Exits with 0, also where there was no emergency stop; 1 when the engine said no, 2 for wrong usage, 3 when
- * there is no engine or no answer in time, 130 after Ctrl-C. A reset that is given up does not end the stop later.
+ * Sends CONTROL `reset`, and waits until the stop has done its work, the task of `on-stop` above all;
+ * after a second it says so on stderr. Prints one line. A reset that is given up does not end the
+ * stop later.
+ *
+ * Exits with 0, also where there was no emergency stop; with 1 when the engine refused, or when
+ * stdout cannot be written (the error says that the stop is ended); with 2 for wrong usage; with 3
+ * when there is no engine or no answer in time; with 130 after Ctrl-C.
  */
 import { resetNoticeMs, resetTimeoutMs, safeMs } from "../limits.ts";
 import { stderr } from "../streams.ts";

@@ -1,6 +1,7 @@
 /**
- * The emergency stop as the router keeps it: it begins here at once, and ends by the supervisor's word alone. The answer to `estop`
- * waits for the supervisor, too, which says whether the stop is on the disk; the stop itself waits for nothing.
+ * The emergency stop in the router: it begins at once, and only the supervisor ends it. The answer
+ * to `estop` waits until the supervisor has reported whether the stop is on the disk; the stop
+ * itself waits for nothing.
  */
 import type { Stopped, StopResult } from "../lifecycle.ts";
 import { resetsMax, stopAnswerMs, stopAnswersMax } from "../limits.ts";
@@ -31,7 +32,7 @@ export class Emergency {
   #lastRequest = 0;
   /** The last one was an `estop` that it has not answered: it does for all that come meanwhile. */
   #isLatching = false;
-  /** It was asked for here, and nobody waits for its end since: a word that it is over is of before. */
+  /** The last request was an `estop`: a message that the stop has ended is older than it. */
   #isAhead = false;
 
   constructor(
@@ -67,7 +68,7 @@ export class Emergency {
     ];
   }
 
-  /** The supervisor's word on whether the stop is on the disk. @param failure why not; null if it is */
+  /** The supervisor reports on the disk. @param failure why the stop is not on it; null if it is */
   latched(request: number, failure: string | null): Effect[] {
     this.#failure = failure;
     if (request === this.#lastRequest) this.#isLatching = false;
@@ -137,7 +138,7 @@ export class Emergency {
     return [...ended, ...this.#takeResets().map((asked) => this.requests.acknowledge(asked, body))];
   }
 
-  /** What workers need to know of what comes by their own ports: the supervisor tells them, too, but may hang. */
+  /** Workers need it for jobs of their own ports. The supervisor tells them, too, but may hang. */
   tell(workers: Iterable<Worker>): Effect[] {
     const stopped = this.#stopped && { ...this.#stopped };
     const hearing = [...workers].filter(({ ready }) => ready.stops === true);
@@ -180,7 +181,7 @@ export class Emergency {
     return answers;
   }
 
-  /** What the supervisor was told before may be carried out as long as another waits for the same. */
+  /** A reset that another requestor still waits for goes on. */
   #withdraw(): Effect[] {
     if (this.#resets.size > 0) return [];
     this.#isAhead = this.#stopped !== null;

@@ -20,15 +20,15 @@ export interface EmergencyParts {
 export class Emergency {
   readonly #parts: EmergencyParts;
   #stopped: Stopped | null = null;
-  /** Grows with all that makes the resets so far void: a newer stop, and that nobody waits for them any more. */
+  /** A newer stop, or a withdrawal, voids all earlier resets: each increments this. */
   #voided = 0;
-  /** What a stop brings with it, up to the end of the hook. */
+  /** The stop that is being carried out, up to the end of the hook. */
   #underway: { readonly still: Promise<void>; readonly done: Promise<void> } | null = null;
-  /** The disk's turn: one thing after the other. */
+  /** Serializes the work on the disk. */
   #disk = Promise.resolve();
-  /** The attempt to put the stop on the disk that has not ended: it does for all who ask meanwhile. */
+  /** The pending attempt to put the stop on the disk, which concurrent stops share. */
   #latching: Promise<string | null> | null = null;
-  /** Why the stop that holds is not on the disk; null if it is, undefined while that is not known. */
+  /** Why the stop is not on the disk; null if it is, undefined while that is not known. */
   #failure: string | null | undefined;
 
   constructor(parts: EmergencyParts) {
@@ -58,8 +58,8 @@ export class Emergency {
   }
 
   /**
-   * Stops everything. While it holds it can be asked for again: what was asked for first is its reason, and everything is done once more,
-   * but not twice at the same time.
+   * Stops everything. A repeated stop keeps the first reason and does everything once more, but
+   * not twice at the same time.
    * @returns null as soon as it is on the disk, or why it is not, after `latchMs` at most
    */
   stop(stopped: Stopped): Promise<string | null> {
@@ -67,8 +67,8 @@ export class Emergency {
   }
 
   /**
-   * The same for who asks the supervisor: then the router may be what is wrong, and is not relied on. Resolves when nothing runs any
-   * more that is to end, and it is known what the disk says.
+   * Stops everything without relying on the router, which may be what is wrong. Resolves when
+   * nothing runs that is to end, and the state of the disk is known.
    */
   async stopPastRouter(reason: string): Promise<StopResult> {
     const routerSound = this.#endDeafRouter();
@@ -77,7 +77,10 @@ export class Emergency {
     return failure === null ? { ...first, durable: true } : { ...first, durable: false, why: failure };
   }
 
-  /** Ends it, unless it is asked for again meanwhile, or nobody waits for that any more. @param router which has passed it on */
+  /**
+   * Ends the stop, unless a newer stop or a withdrawal comes first.
+   * @param router the sender of the request, which gets the answer
+   */
   async reset(request: number, router: Child): Promise<void> {
     const voided = this.#voided;
     const isVoid = (): boolean => this.#voided !== voided || router.hasEnded;
@@ -99,7 +102,10 @@ export class Emergency {
     this.#tellAll();
   }
 
-  /** Nobody waits for the resets so far. @param stopped the stop that holds again, if one of them has just ended it */
+  /**
+   * Voids all resets so far, since no requestor waits for them.
+   * @param stopped the stop that holds again if one of them has just ended it
+   */
   withdrawReset(stopped: Stopped | null): void {
     this.#voided++;
     if (stopped !== null && this.#stopped === null) this.#stop(stopped);
@@ -158,11 +164,14 @@ export class Emergency {
     return failure;
   }
 
-  /** A router that does not answer can neither end jobs nor see to what they leave: with all task workers it is begun anew. */
+  /**
+   * A router that does not answer can neither end jobs nor run safe stops: it is restarted with all
+   * task workers.
+   */
   async #endDeafRouter(): Promise<void> {
     const { children } = this.#parts;
     const { router, taskWorkers } = children;
-    // One that is still starting is told of the stop before anything else; and a dead one brings its workers to rest anyway.
+    // A starting router learns of the stop first of all; the death of a router halts its workers.
     if (router?.isOnline !== true || (await within(router.soundness(), routerAnswerMs)) !== late) return;
     const why = `the router has not answered an emergency stop in ${routerAnswerMs} ms`;
     await Promise.all([router, ...taskWorkers].map((child) => killWorker(child, why)));

@@ -1,9 +1,10 @@
 /**
- * The emergency stop on the disk: the file `stopped` in the engine's folder, from the stop until its reset. A start takes every name
- * that begins so for a stop, whatever has that name and whatever is in it.
+ * The emergency stop on the disk: the file `stopped` in the state folder, from the stop until its
+ * reset. At a start every name that begins with `stopped` counts as a stop, whatever it is.
  *
- * A full disk has no room for a new file. So `stop.spare` is reserved at each start and renamed to latch the stop, which needs no free
- * block; a reset renames it back. The reason is written over what is in it, and is only for a person: a stop without it is one, too.
+ * A full disk has no room for a new file. So each start reserves `stop.spare`; its rename latches
+ * the stop, which needs no free block, and a reset renames it back. The reason is written in place
+ * and only informs a person: a file without one is a stop, too.
  */
 import { constants } from "node:fs";
 import { lstat, open, readdir, readFile, rename, rmdir, stat, unlink } from "node:fs/promises";
@@ -50,7 +51,7 @@ export class Latch {
     return this.#read(join(this.#folder, name));
   }
 
-  /** From now on a start finds the engine stopped. May be called again; what failed before is tried anew then. */
+  /** From now on a start finds the engine stopped. A repeated call retries what failed before. */
   async set(stopped: Stopped): Promise<void> {
     try {
       if (this.#isOnDisk && (await isThere(this.#latch))) return await this.#mustBeSame();
@@ -85,7 +86,7 @@ export class Latch {
 
   async #name(stopped: Stopped): Promise<void> {
     if (await isThere(this.#latch)) {
-      // A sync has failed before. One of a disk that can no longer be written does not fail a second time; to rename does.
+      // A sync failed before. On a read-only disk a second sync succeeds all the same; a rename fails.
       const other = `${this.#latch}.again`;
       await rename(this.#latch, other);
       await rename(other, this.#latch);
@@ -129,7 +130,7 @@ export class Latch {
     await this.#mustBeSame();
   }
 
-  /** A start looks into whatever has the folder's name then: what is in a folder that was renamed is not found. */
+  /** A start looks up the folder by name: it does not find what is in a folder that was renamed. */
   async #mustBeSame(): Promise<void> {
     const identity = await stat(this.#folder).then(identityOf, () => null);
     if (identity === this.#identity) return;

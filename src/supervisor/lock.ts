@@ -1,7 +1,8 @@
 /**
- * One engine has a state folder at a time: whoever has locked the file `lock` in it, by flock(2). The kernel frees it when the last
- * process ends that has the descriptor, however that comes. The supervisor hands its own on to the router, which outlives it for
- * what has to be made safe: so a start finds the folder locked until all of the engine before it is gone.
+ * One engine has a state folder at a time: the one that has locked the file `lock` in it, by
+ * flock(2). The kernel frees the lock when the last process that has the descriptor ends, however
+ * it ends. The router inherits the descriptor from the supervisor and outlives it for safe stops:
+ * so a start finds the folder locked until the engine before it is gone as a whole.
  */
 import { closeSync, constants, openSync, readdirSync, readFileSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
@@ -16,7 +17,8 @@ export class LockError extends Error {
 }
 
 /**
- * Gives the descriptor, which no child inherits unasked. What a dead engine has left is waited for, for `predecessorMs` at most.
+ * Resolves with the descriptor, which is closed on exec. Waits for the rest of a dead engine, for
+ * `predecessorMs` at most.
  * Rejects with LockError, and with what the file system says.
  * @param gaveUp resolves when it is not wanted any more
  */
@@ -61,7 +63,7 @@ const waitForLock = async (path: string, descriptor: number, gaveUp: Promise<unk
   }
 };
 
-/** The process id of the engine that has this state folder; null where none has. Throws what the file system says. */
+/** The process id of the engine that has this folder, or null. Throws errors of the file system. */
 export const engineOf = (folder: string): number | null => {
   const path = join(folder, "lock");
   const pid = Number.parseInt(readFileSync(path, "latin1"), 10);
@@ -76,7 +78,10 @@ const describeEngine = (pid: number): string => {
   return `an engine with this port and state folder runs already, as process ${pid}; ${remedy}`;
 };
 
-/** In place, which a full disk allows. Without it a second start takes the engine for one that is ending, and waits. */
+/**
+ * Writes in place, which a full disk allows. Without the pid a second start takes this engine for one
+ * that is ending, and waits.
+ */
 const notePid = (path: string): void => {
   try {
     const file = openSync(path, "r+");
@@ -87,7 +92,7 @@ const notePid = (path: string): void => {
   }
 };
 
-/** Process ids of those who have locked the file, as far as the system shows them. proc_pid_fdinfo(5) */
+/** Processes that have locked the file, as far as the system shows them. proc_pid_fdinfo(5) */
 const holdersOf = (path: string): number[] => {
   const { dev, ino } = statSync(path);
   const isLocked = (pid: string, descriptor: string): boolean => {

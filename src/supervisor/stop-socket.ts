@@ -1,12 +1,18 @@
 /**
- * The second way to stop a robot, past the router: a Unix socket of the supervisor's. Who connects says one line,
- * `estop REASON` (the reason may be missing), and hears one when nothing runs any more and the stop is on the disk or cannot be put there:
- * the emergency stop that holds, as JSON `{"reason", "since", "durable"}`, with `why` where it is not durable. Whoever says `reloaded` hears `waiting`, and, when the
- * next reload has ended, how: JSON `{"tasks"}` or `{"failure"}`. (To ask for the reload takes SIGHUP, which the system lets but the engine's own user and root send.)
- * Any other line is answered with one that begins with `error`.
+ * The second way to stop a robot, past the router: a Unix socket of the supervisor. A connection
+ * sends one line:
  *
- * Who can open the file may stop the robot: without keys that is every user of the machine, who could by loopback anyway, with
- * keys its own user and root. This is both ends, the supervisor's and that of `task-engine estop`.
+ * - `estop REASON` (the reason may be missing) stops the robot. The reply comes when nothing runs
+ *   any more and the state of the disk is known: the stop as JSON `{"reason", "since", "durable"}`,
+ *   with `why` where it is not durable.
+ * - `reloaded` gets `waiting` at once and, when the next reload has ended, JSON `{"tasks"}` or
+ *   `{"failure"}`. The reload itself is requested by SIGHUP, which only the engine's user and root
+ *   may send.
+ * - Any other line gets a reply that begins with `error`.
+ *
+ * Every user who can open the file may stop the robot: without keys all users of the machine, who
+ * could do so by loopback anyway; with keys the engine's user and root. This module has both ends,
+ * the supervisor's and that of `task-engine estop`.
  */
 import { chmodSync, rmSync } from "node:fs";
 import type { Socket, UnixSocketListener } from "bun";
@@ -50,9 +56,10 @@ export class StopSocket {
   readonly #listener: UnixSocketListener<Connection>;
 
   /**
-   * Takes the place of one that an engine has left behind, which is for the holder of the folder's lock alone. Throws StopSocketError.
+   * Replaces a socket file of an earlier engine, so the caller must hold the folder's lock. Throws
+   * StopSocketError.
    * @param isPrivate for this user alone
-   * @param stop resolves when nothing runs any more, and it is known whether the stop is on the disk
+   * @param stop resolves when nothing runs any more and the state of the disk is known
    * @param reloaded resolves when the next reload has ended
    */
   static open(
@@ -146,8 +153,8 @@ const pathBytesMax = 107;
 const newline = Buffer.from("\n");
 
 /**
- * Asks the engine that listens at `path` for an emergency stop, and waits until nothing runs any more. Rejects with an error of one
- * line if nobody listens there, or nothing comes of it.
+ * Asks the engine that listens at `path` for an emergency stop, and waits until nothing runs any
+ * more. Rejects with an error of one line if no engine listens there or it does not answer.
  */
 export const stopBySocket = async (path: string, reason: string, signal: AbortSignal): Promise<StopResult> => {
   const text = await ask(path, `${command} ${reason.replaceAll(/\s+/g, " ")}`, signal);
@@ -155,7 +162,7 @@ export const stopBySocket = async (path: string, reason: string, signal: AbortSi
 };
 
 /**
- * Waits for the end of the next reload of the engine that listens at `path`. Rejects as `stopBySocket`.
+ * Waits for the end of the next reload of the engine at `path`. Rejects as `stopBySocket` does.
  * @param begin asks for it, once the engine knows that somebody waits; what it throws is thrown on
  */
 export const reloadBySocket = async (path: string, begin: () => void, signal: AbortSignal): Promise<ReloadResult> => {
@@ -184,7 +191,10 @@ const understood = <Schema extends v.GenericSchema>(
   throw new Error(`no sense in the answer at ${path}: ${JSON.stringify(text.slice(0, 200))}`);
 };
 
-/** Says a line, and gives all that is said until the end. @param onSaid is told what has been said so far, each time there is more */
+/**
+ * Sends a line, and resolves with all that is received until EOF.
+ * @param onSaid is called with all received so far, whenever there is more
+ */
 const ask = async (
   path: string,
   line: string,
@@ -207,15 +217,15 @@ const ask = async (
     const isAbsent = code === "ENOENT" || code === "ECONNREFUSED";
     throw new Error(`${isAbsent ? "no engine listens at" : "no connection to"} ${path} (${code ?? message})`);
   });
-  const give = (): void => {
+  const onAbort = (): void => {
     reject(new Error(`no answer at ${path} in time`));
     socket.terminate();
   };
-  signal.addEventListener("abort", give, { once: true });
+  signal.addEventListener("abort", onAbort, { once: true });
   socket.write(`${line}\n`);
   try {
     return await answer;
   } finally {
-    signal.removeEventListener("abort", give);
+    signal.removeEventListener("abort", onAbort);
   }
 };

@@ -5,8 +5,8 @@ import type { RegisteredTask } from "./task.ts";
 
 export class EmergencyStop {
   /**
-   * What the supervisor and the router said last; null for no stop. Either may hang or be gone, and the messages of one say nothing of
-   * those of the other: so each of them ends only its own stop.
+   * The last message of the supervisor and that of the router; null for no stop. Either of them may
+   * hang or be gone, and their messages have no common order: so each ends only its own stop.
    */
   bySupervisor: Stopped | null = null;
   byRouter: Stopped | null = null;

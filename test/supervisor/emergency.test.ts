@@ -202,6 +202,7 @@ test("a reset for which nobody waits any more does not end the stop, which can b
   await host.line(/The emergency stop is ended/);
   // One that has been carried out at this very moment is taken back.
   await wish(host, folder, withdraw);
+  await lines(host, /^router hears {"type":"stopped","stopped":{/, 2);
   while (!existsSync(join(host.state, "stopped"))) await Bun.sleep(5);
   expect(heard(host, "router").findLast(({ type }) => type === "stopped")).toEqual({ type: "stopped", stopped });
 });
