@@ -93,6 +93,16 @@ export const unfinishedBytesMax = 2 * endlessBytesMin;
 /** ms that such a message may take from its first byte to its last: memory carries the longest in a tenth of a second. */
 export const unfinishedMsMax = 10_000;
 
+/**
+ * messages of one connection that libzmq takes in before they are read; the rest waits in the kernel's buffers and at the sender. They
+ * are counted, not their bytes: each may have the largest size. Fewer would be better for that, but what waits behind a full queue is
+ * not seen by a router that catches up after a halt: it must not begin a job of which the cancellation is there already.
+ */
+export const arrivalsMax = 1024;
+
+/** bytes by which a process grows before it gives back what it has no more use for. */
+export const freedBytesMax = 32 * 1024 * 1024;
+
 /** messages that wait in libzmq for one peer that does not read: a requestor with 10,000 replies to come fits. */
 export const peerQueueMessagesMax = 16_384;
 
@@ -489,7 +499,9 @@ export const jobBytes = 2_048;
 /**
  * bytes that all of this can cost the router at most, at the worst mix of everything at once: what waits, the jobs' own
  * bookkeeping, what the workers hold, the results of batches, what is unfinished of messages past libzmq with the rings and buffers of
- * their connections, and the log of one frame in each direction. What libzmq keeps of messages that are on their way is not in it.
+ * their connections, and the log of one frame in each direction. What libzmq keeps is not in it, for it counts
+ * messages of each connection, not bytes: `arrivalsMax` that are not read yet, and `peerQueueMessagesMax` for a peer that does not read.
+ * What bounds that in all is the number of connections and, in the unit, `MemoryMax=`.
  */
 export const memoryBytesMax =
   queueBytesMax +

@@ -5,6 +5,7 @@
 import { Access, engineUser, formerUser } from "../access/access.ts";
 import { onAuthorized, type Security, StartError, toldSecurity } from "../lifecycle.ts";
 import {
+  arrivalsMax,
   backlogConnectionsMax,
   beatIntervalMs,
   beatSilenceMs,
@@ -17,6 +18,7 @@ import {
 import { Pulse } from "../pulse.ts";
 import { Connections } from "./connections.ts";
 import { curveServer, zapDomain } from "./curve.ts";
+import { FreedMemory } from "./freed-memory.ts";
 import { publicKeyOf } from "./keys.ts";
 import { lostConnection } from "./lost.ts";
 import type { SocketOptions } from "./options.ts";
@@ -33,6 +35,7 @@ export class Gate implements Disposable {
   readonly #zap: Disposable | null;
   readonly #guarded = new Map<Socket, Guarded>();
   #access: Access;
+  readonly #memory = new FreedMemory();
   #looks: Pulse | null = null;
   #soon: Timer | undefined;
   #hearAccess: (access: Access) => void = () => undefined;
@@ -98,7 +101,7 @@ export class Gate implements Disposable {
       linger: lingerMs,
       maxMessageSize: frameBytesHardMax,
       sendHighWaterMark: peerQueueMessagesMax,
-      receiveHighWaterMark: peerQueueMessagesMax,
+      receiveHighWaterMark: arrivalsMax,
       disconnectMessage: lostConnection,
     };
   }
@@ -115,7 +118,10 @@ export class Gate implements Disposable {
   guard(socket: Socket, partingMs: number): void {
     socket.askForPeers();
     this.#guarded.set(socket, { connections: new Connections(), partingMs });
-    this.#looks ??= new Pulse(beatIntervalMs, () => this.#cutEndless());
+    this.#looks ??= new Pulse(beatIntervalMs, () => {
+      this.#cutEndless();
+      this.#memory.look();
+    });
   }
 
   /** The name of whoever sent the message that the socket has received last; null in an engine without keys. */

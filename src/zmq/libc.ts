@@ -2,6 +2,8 @@
 import { dlopen, type Pointer, ptr } from "bun:ffi";
 
 const { symbols: libc } = dlopen("libc.so.6", {
+  mallopt: { args: ["int", "int"], returns: "int" },
+  malloc_trim: { args: ["usize"], returns: "int" },
   memcpy: { args: ["ptr", "ptr", "usize"], returns: "ptr" },
   memcmp: { args: ["ptr", "ptr", "usize"], returns: "int" },
   epoll_ctl: { args: ["int", "int", "int", "ptr"], returns: "int" },
