@@ -226,7 +226,7 @@ export class Exchange {
     else if (reply.kind === "progress") pending.onProgress?.(reply.data);
     else if (reply.kind === "keepAlive") this.#keepAlive(serial, pending, reply.deadmanMs);
     else if (pending.verdictMs > 0 && isCancellation(reply))
-      pending.reject(this.#noAnswer(pending, reply.kind === "error" ? reply.error.message : gaveUp));
+      pending.reject(this.#noAnswer(pending, reply.kind === "error" ? `cancelled: ${reply.error.message}` : gaveUp));
     else if (reply.kind === "error") pending.reject(new TaskEngineError(reply.error.code, reply.error.message));
     else resolveBy(pending, reply);
   }

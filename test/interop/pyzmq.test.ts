@@ -217,7 +217,7 @@ test.skipIf(!hasPyzmq && process.env.CI === undefined)(
     expect(await running).toMatchObject({ code: "STOPPED", message: expect.stringContaining("a hand is in the arm") });
     expect((await rejection(client.call("rest"))).code).toBe("STOPPED");
     const { stopped } = await client.status();
-    expect(stopped).toEqual({ reason: "a hand is in the arm", since: expect.any(Number) });
+    expect(stopped).toEqual({ reason: "a hand is in the arm", since: expect.any(Number), durable: true });
     expect(await client.estop("again")).toMatchObject({ ...stopped, durable: true });
     await client.reset();
     expect((await client.status()).stopped).toBeNull();

@@ -196,7 +196,7 @@ test("cancel of what does not wait or run ends with 1", async () => {
 test("a job is cancelled when send's own time is over", async () => {
   const { exitCode, stderr } = await run("send", "slow", "overdue", "--wait", "700");
   expect(exitCode).toBe(3);
-  expect(stderr).toContain("within 700 ms: it was told to cancel the request");
+  expect(stderr).toContain("within 700 ms: cancelled: its requestor cancelled it");
   await engine.line(/slow: ends overdue: CANCELLED/);
 });
 
