@@ -93,6 +93,9 @@ export const unfinishedBytesMax = 2 * endlessBytesMin;
 /** ms that such a message may take from its first byte to its last: memory carries the longest in a tenth of a second. */
 export const unfinishedMsMax = 10_000;
 
+/** bytes of replies to all requestors past libzmq that have not read what they were sent before; what is beyond is dropped and counted. */
+export const unsentBytesMax = 64 * 1024 * 1024;
+
 /**
  * messages of one connection that libzmq takes in before they are read; the rest waits in the kernel's buffers and at the sender. They
  * are counted, not their bytes: each may have the largest size. Fewer would be better for that, but what waits behind a full queue is
@@ -498,8 +501,8 @@ export const jobBytes = 2_048;
 
 /**
  * bytes that all of this can cost the router at most, at the worst mix of everything at once: what waits, the jobs' own
- * bookkeeping, what the workers hold, the results of batches, what is unfinished of messages past libzmq with the rings and buffers of
- * their connections, and the log of one frame in each direction. What libzmq keeps is not in it, for it counts
+ * bookkeeping, what the workers hold, the results of batches, what is unfinished or unsent of messages past libzmq with the rings and buffers
+ * of their connections, and the log of one frame in each direction. What libzmq keeps is not in it, for it counts
  * messages of each connection, not bytes: `arrivalsMax` that are not read yet, and `peerQueueMessagesMax` for a peer that does not read.
  * What bounds that in all is the number of connections and, in the unit, `MemoryMax=`.
  */
@@ -508,5 +511,6 @@ export const memoryBytesMax =
   (queueJobsMax + workersMax * workerCreditMax) * jobBytes +
   batchResultBytesMax +
   unfinishedBytesMax +
+  unsentBytesMax +
   localRequestorsMax * (2 * localRingBytes + 2 * 64 * 1024) +
   2 * frameBytesHardMax;

@@ -14,6 +14,7 @@ import {
   messageFramesMax,
   partingMs,
   unfinishedBytesMax,
+  unsentBytesMax,
 } from "../limits.ts";
 import type { LocalConnection } from "../local/connection.ts";
 import { localName } from "../local/name.ts";
@@ -63,6 +64,7 @@ export class Frontend {
       connectionsMax: localRequestorsMax,
       messageBytesMax: endlessBytesMin,
       unfinishedBytesMax,
+      unsentBytesMax,
     });
   }
 
@@ -87,7 +89,7 @@ export class Frontend {
     const message = this.#socket.tryReceive(envelopeFramesMax + messageFramesMax + 1);
     if (message === null) return null;
     const [id = noBytes, ...rest] = message;
-    if (saysLost(rest)) return { type: "lost", peer: routingKey(id) };
+    if (saysLost(rest)) return { type: "lost", peer: routingKey(id), cutReason: null };
     const { requestor, frames, error } = openEnvelope(message);
     const request = error === undefined ? decodeRequest(frames) : badEnvelope(frames, error);
     return { type: "request", requestor, user: this.#gate.userOf(this.#socket), request };
@@ -97,7 +99,7 @@ export class Frontend {
 const nextOf = (connection: LocalConnection, requestor: Requestor): Arrival | null => {
   const frames = connection.tryReceive(messageFramesMax + 1);
   if (frames === null) return null;
-  if (saysLost(frames)) return { type: "lost", peer: requestor.peer };
+  if (saysLost(frames)) return { type: "lost", peer: requestor.peer, cutReason: connection.cutReason };
   return { type: "request", requestor, user: null, request: decodeRequest(frames) };
 };
 

@@ -49,17 +49,33 @@ export class LocalConnection implements Source {
   #hasEnded = false;
   #closed = false;
 
+  readonly #mayKeep: () => boolean;
+  #isOvertime = false;
+
   /**
    * Owns the line from now on.
    * @param messageBytesMax of one that comes; a longer one ends the connection
    * @param budget of long messages that are not whole, which other connections share
+   * @param mayKeep whether there is room for one more message that the peer has not read yet
    */
-  constructor(line: Line, messageBytesMax = localBytesMax, budget?: Budget) {
+  constructor(line: Line, messageBytesMax = localBytesMax, budget?: Budget, mayKeep = (): boolean => true) {
     this.#line = line;
+    this.#mayKeep = mayKeep;
     const { reader, writer } = ringsOf(line.memory, line.isMaker);
     this.#incoming = reader;
     this.#outgoing = writer;
     this.#reader = new MessageReader(messageBytesMax, budget);
+  }
+
+  /** bytes that wait for the peer to read. */
+  get unsentBytes(): number {
+    return this.#writer.size;
+  }
+
+  /** Why this end has ended it, in a few words; null where it has not. */
+  get cutReason(): string | null {
+    if (this.#isOvertime) return "a message of it was not whole in time";
+    return this.#reader.isOverBudget ? "unfinished messages take all the memory that there is for them" : null;
   }
 
   get descriptor(): number {
@@ -123,7 +139,9 @@ export class LocalConnection implements Source {
   gather(frames: readonly (Uint8Array | string)[]): SendResult {
     if (!this.#isOpen) return "unreachable";
     if (this.#writer.size > localBytesMax) return "full";
-    if (this.#writer.size > 0 || !this.#outgoing.add(frames)) this.#writer.add(frames);
+    if (this.#writer.size === 0 && this.#outgoing.add(frames)) return "sent";
+    if (!this.#mayKeep()) return "full";
+    this.#writer.add(frames);
     return "sent";
   }
 
@@ -196,8 +214,10 @@ export class LocalConnection implements Source {
   endIfUnfinished(ms: number): void {
     const now = performance.now();
     if (this.#closed || this.#reader.kept === 0) this.#unfinishedAt = Number.POSITIVE_INFINITY;
-    else if (now - this.#unfinishedAt >= ms) this.end();
-    else this.#unfinishedAt = Math.min(this.#unfinishedAt, now);
+    else if (now - this.#unfinishedAt >= ms) {
+      this.#isOvertime = true;
+      this.end();
+    } else this.#unfinishedAt = Math.min(this.#unfinishedAt, now);
   }
 
   /** Ends it as if its peer had: who reads it is told. */

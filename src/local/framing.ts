@@ -109,6 +109,8 @@ export class MessageReader {
   readonly #messageBytesMax: number;
   /** What has come is no message: what follows cannot be told apart any more. */
   isBroken = false;
+  /** It is broken for want of memory alone. */
+  isOverBudget = false;
   #bytes = Buffer.allocUnsafeSlow(usualBytes);
   #start = 0;
   #end = 0;
@@ -220,6 +222,7 @@ export class MessageReader {
     const wanted = Math.max(unread + 1, Math.min(begun, 2 * this.#bytes.length));
     if (this.#start + wanted <= this.#bytes.length) return true;
     if (wanted > this.#bytes.length && !this.#budget.take(wanted - this.#bytes.length)) {
+      this.isOverBudget = true;
       this.#break();
       return false;
     }

@@ -29,6 +29,10 @@ export interface LocalPortOptions {
   readonly messageBytesMax?: number;
   /** bytes of long messages that are not whole, of all connections. */
   readonly unfinishedBytesMax?: number;
+  /** ms that such a message may take. */
+  readonly unfinishedMs?: number;
+  /** bytes that wait for peers to read, of all connections. */
+  readonly unsentBytesMax?: number;
   /** ms after which it is looked whether a peer was halted. */
   readonly silenceMs?: number;
 }
@@ -51,10 +55,12 @@ export class LocalPort {
   constructor({
     messageBytesMax = localBytesMax,
     unfinishedBytesMax = Number.POSITIVE_INFINITY,
+    unfinishedMs = unfinishedMsMax,
+    unsentBytesMax = Number.POSITIVE_INFINITY,
     silenceMs = beatSilenceMs,
     ...options
   }: LocalPortOptions) {
-    this.#options = { messageBytesMax, unfinishedBytesMax, silenceMs, ...options };
+    this.#options = { messageBytesMax, unfinishedBytesMax, unfinishedMs, unsentBytesMax, silenceMs, ...options };
     this.#budget = new Budget(unfinishedBytesMax);
     const { path } = options;
     if (!path.startsWith("\0")) rmSync(path, { force: true });
@@ -70,7 +76,7 @@ export class LocalPort {
       this.#endHalves();
       for (const connection of this.#connections.values()) {
         connection.endIfHalted(silenceMs);
-        if (unfinishedBytesMax < Number.POSITIVE_INFINITY) connection.endIfUnfinished(unfinishedMsMax);
+        if (unfinishedBytesMax < Number.POSITIVE_INFINITY) connection.endIfUnfinished(unfinishedMs);
       }
     });
   }
@@ -137,12 +143,19 @@ export class LocalPort {
     libc.close(half.descriptor);
     if (line === null) return false;
     const { messageBytesMax, joined } = this.#options;
-    const connection = new LocalConnection(line, messageBytesMax, this.#budget);
+    const connection = new LocalConnection(line, messageBytesMax, this.#budget, this.#mayKeep);
     const key = `${keyPrefix}${++this.#count}`;
     this.#connections.set(key, connection);
     joined(connection, key);
     return true;
   }
+
+  /** Added up only for a peer that is behind. */
+  readonly #mayKeep = (): boolean => {
+    let bytes = 0;
+    for (const { unsentBytes } of this.#connections.values()) bytes += unsentBytes;
+    return bytes < this.#options.unsentBytesMax;
+  };
 
   #forgetClosed(): void {
     for (const [key, { closed }] of this.#connections) if (closed) this.#connections.delete(key);

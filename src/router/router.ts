@@ -190,7 +190,10 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
 
   const fromRequestor = (arrival: Arrival): void => {
     happen(arrival);
-    if (arrival.type === "lost") return;
+    if (arrival.type === "lost") {
+      if (arrival.cutReason !== null) drop("requestorCut", `${front} Ended a connection: ${arrival.cutReason}`);
+      return;
+    }
     const { request } = arrival;
     // It waits for nothing, be it what else has come with it.
     if (request.kind === "control" && request.control.command === "estop") performAll();

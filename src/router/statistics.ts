@@ -24,6 +24,8 @@ export type DropReason =
   | "workerNotAdmitted"
   /** KEEPALIVE of a request that is answered, or never was */
   | "keepAliveOfNoRequest"
+  /** its connection was ended for what was not whole of its messages */
+  | "requestorCut"
   | "requestorGone"
   | "requestorNotReading";
 

@@ -10,5 +10,5 @@ export type Arrival =
       readonly user: string | null;
       readonly request: Request | BadRequest;
     }
-  /** The connection is gone. `peer`: its key. */
-  | { readonly type: "lost"; readonly peer: string };
+  /** The connection is gone. `peer`: its key. `cutReason`: why this end has ended it; null where it has not. */
+  | { readonly type: "lost"; readonly peer: string; readonly cutReason: string | null };

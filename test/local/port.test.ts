@@ -4,6 +4,7 @@ import { workersMax } from "../../src/limits.ts";
 import { LocalDealer } from "../../src/local/dealer.ts";
 import { makeMemory, mapMemory } from "../../src/local/memory.ts";
 import { sendDescriptor } from "../../src/local/passing.ts";
+import { LocalPort } from "../../src/local/port.ts";
 import { ringsOf } from "../../src/local/ring.ts";
 import { closeLine, connectTo, isDead } from "../../src/local/unix.ts";
 import { libc, nameOf } from "../../src/zmq/libc.ts";
@@ -195,4 +196,55 @@ test("a peer that is halted is lost once it has been silent, and one that is onl
   await router.until((all) => all.some(isLost));
   await Bun.sleep(500);
   expect(router.received.filter(isLost).length).toBe(1);
+});
+
+test("a long message that is not whole in time ends its connection, and the reason is known", async () => {
+  using folder = tempFolder();
+  const reasons: (string | null)[] = [];
+  const port = new LocalPort({
+    path: folder.at("s"),
+    connectionsMax: 4,
+    silenceMs: 20,
+    unfinishedBytesMax: 1024 * 1024,
+    unfinishedMs: 50,
+    joined: (connection) =>
+      connection.onReadable(() => {
+        if (connection.tryReceive()?.[0] === "\0lost") reasons.push(connection.cutReason);
+      }),
+  });
+  const line = dialled(folder.at("s"));
+  const { writer } = ringsOf(line.memory, line.isMaker);
+  const begun = Buffer.alloc(128 * 1024);
+  begun.writeUInt32LE(200 * 1024);
+  writer.write(begun);
+  writer.show();
+  ring(line);
+  while (reasons.length === 0) await Bun.sleep(1);
+  expect(reasons).toEqual(["a message of it was not whole in time"]);
+  closeLine(line);
+  port.close();
+});
+
+test("what peers have not read takes no more than all of them may, and one that reads is served on", async () => {
+  using folder = tempFolder();
+  const keys: string[] = [];
+  const port = new LocalPort({
+    path: folder.at("s"),
+    connectionsMax: 4,
+    unsentBytesMax: 2 * 1024 * 1024,
+    joined: (connection, key) => {
+      keys.push(key);
+      connection.onReadable(() => void connection.tryReceive());
+    },
+  });
+  const lines = [dialled(folder.at("s")), dialled(folder.at("s"))];
+  while (keys.length < 2) await Bun.sleep(1);
+  const [deaf = "", other = ""] = keys;
+  const large = Buffer.alloc(1024 * 1024);
+  const results = Array.from({ length: 5 }, () => port.gather(deaf, [large]));
+  expect(results).toEqual(["sent", "sent", "full", "full", "full"]);
+  expect(port.gather(other, [large])).toBe("full");
+  expect(port.gather(other, ["what there is room for in its memory"])).toBe("sent");
+  for (const line of lines) closeLine(line);
+  port.close();
 });

@@ -108,7 +108,7 @@ export class Emergencies {
       ledger.goQuiet(ask, agenda.now);
       for (const part of ask.parts) part.isCancelled = true;
     }
-    router.handle({ type: "lost", peer: requestor });
+    router.handle({ type: "lost", peer: requestor, cutReason: null });
   }
 }
 
