@@ -5,9 +5,21 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { connect } from "../../src/client/client.ts";
-import { arrivalsMax, beatIntervalMs, frameBytesMax, memoryBytesMax } from "../../src/limits.ts";
+import {
+  arrivalsMax,
+  beatIntervalMs,
+  endlessBytesMin,
+  frameBytesMax,
+  localRequestorsMax,
+  localRingBytes,
+  memoryBytesMax,
+} from "../../src/limits.ts";
+import { localName } from "../../src/local/name.ts";
+import { ringsOf } from "../../src/local/ring.ts";
+import { closeLine } from "../../src/local/unix.ts";
 import { until } from "../support/connections.ts";
 import { startEngine } from "../support/engine.ts";
+import { dialled, ring } from "../support/local-router.ts";
 import { memoryMib } from "../support/proc.ts";
 
 const clients = 12;
@@ -80,3 +92,34 @@ test.each([
   },
   120_000,
 );
+
+test("256 connections of its machine with a long message each that never ends cost a router no more than its bound, and the others are served", async () => {
+  await using engine = await startEngine();
+  const [router = 0] = engine.pidsOf("router");
+  const before = memoryMib(router);
+  const name = localName("127.0.0.1", engine.ports.frontend);
+  const lines = Array.from({ length: localRequestorsMax - 1 }, () => dialled(name));
+  const writers = lines.map((line) => ringsOf(line.memory, line.isMaker).writer);
+  const piece = Buffer.alloc(localRingBytes / 2);
+  const peak = await peakMibDuring(router, async () => {
+    const begun = Buffer.alloc(4);
+    begun.writeUInt32LE(endlessBytesMin - 4);
+    for (const writer of writers) writer.write(begun);
+    for (let count = 0; count < 40; count++) {
+      for (const [index, writer] of writers.entries()) {
+        writer.write(piece);
+        const line = lines[index];
+        if (writer.show() && line !== undefined) ring(line);
+      }
+      await Bun.sleep(5);
+    }
+  });
+  const sum = await engine.run("send", "count", "2", "3", "--router", engine.endpoint);
+  expect(sum.stdout).toBe("5\n");
+  await using client = connect(engine.endpoint);
+  const { dropped } = (await client.status()).jobs;
+  expect(dropped).toHaveProperty("requestorCut");
+  expect(peak - before).toBeLessThan(mib(memoryBytesMax));
+  process.stdout.write(`unfinished: MiB ${before.toFixed()} before, ${peak.toFixed()} at the most\n`);
+  for (const line of lines) closeLine(line);
+}, 120_000);
