@@ -129,8 +129,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
     wanted.push(...broker.dispatch(performance.now()));
     performAll();
     alarm.set(broker.nextAt);
-    // What this has taken itself, it was not away.
-    dispatchedAt = performance.now();
+    dispatchedAt = performance.now(); // What this has taken itself, it was not away.
   };
 
   /** What is done may bring what is to be done: a worker that cannot be reached. */
@@ -188,12 +187,11 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
     if (count > 0) dispatch();
   };
 
+  const dropCut = (why: string): void => drop("requestorCut", `${front} Ended a connection: ${why}`);
+
   const fromRequestor = (arrival: Arrival): void => {
     happen(arrival);
-    if (arrival.type === "lost") {
-      if (arrival.cutReason !== null) drop("requestorCut", `${front} Ended a connection: ${arrival.cutReason}`);
-      return;
-    }
+    if (arrival.type === "lost") return arrival.cutReason === null ? undefined : dropCut(arrival.cutReason);
     const { request } = arrival;
     // It waits for nothing, be it what else has come with it.
     if (request.kind === "control" && request.control.command === "estop") performAll();
