@@ -353,8 +353,11 @@ export const outputRetryMsMax = 32;
 export const localRetryMs = 10;
 export const localRetryMsMax = 1_000;
 
-/** ms without that a router reads after which a worker waits no longer until what it has said is out, and goes on with its tasks. */
-export const localStallMs = 20;
+/**
+ * ms without a read of the router after which a worker waits no longer until what it has said is out, and goes on with its tasks: a busy
+ * machine may keep the processor from the router for some of them.
+ */
+export const localStallMs = 100;
 
 /** ms that it waits at the most, be it that the other reads a little at a time. */
 export const localStallMsMax = 200;
