@@ -93,7 +93,8 @@ export class Hands {
     this.#queue = [];
     this.#safes.length = 0;
     const run = this.#running;
-    if (run === null || run.behaviour.obeysAbort !== true || run.isSafing) return;
+    // One that blocks its worker has not heard of it.
+    if (run === null || this.areBlocked || run.behaviour.obeysAbort !== true || run.isSafing) return;
     this.world.hardware.end(run);
     this.#running = null;
   }

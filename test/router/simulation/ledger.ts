@@ -45,6 +45,8 @@ export interface Ask {
   revokedAt: number;
   /** Since when nobody says any more that its requestor is there; Infinity: somebody does. */
   quietAt: number;
+  /** Infinity: it is open. */
+  answeredAt: number;
 }
 
 /** ms that whoever asked for it may be quiet; Infinity for ever. */
@@ -149,7 +151,7 @@ export class Ledger {
   }
 
   /** Takes what leaves for a requestor. Says whether it was the last word on a request. */
-  reply(requestor: string, reply: Reply): boolean {
+  reply(requestor: string, reply: Reply, now: number): boolean {
     const key = `${requestor} ${reply.meta.serial ?? ""}`;
     const asks = this.#open.get(key) ?? [];
     const [oldest] = asks;
@@ -175,6 +177,7 @@ export class Ledger {
     const left = asks.filter((other) => other !== ask);
     if (left.length === 0) this.#open.delete(key);
     else this.#open.set(key, left);
+    ask.answeredAt = now;
     this.#settle(ask, reply);
     this.#answered++;
     return true;
@@ -198,8 +201,9 @@ export class Ledger {
     const ttlMs = Math.min(...[part.options.ttlMs, part.task?.policy.ttlMs].filter((limit) => limit !== undefined));
     check(now <= ask.acceptedAt + ttlMs + delayMsMax, `${name}: begun after its ttlMs`);
     // One whose worker was given up may live on without a connection; its jobs were answered as interrupted. One whose right was taken
-    // back is answered at once, and the ABORT is on its way, for which there is a limit above.
-    const isEarly = part.end === "INTERRUPTED" || (part.end === "UNAUTHORIZED" && ask.revokedAt <= now);
+    // back is answered at that moment, by what it was told to end by before if it was; its ABORT is on its way, for which there is a
+    // limit above.
+    const isEarly = part.end === "INTERRUPTED" || ask.answeredAt === ask.revokedAt;
     const mayBegin = part.end === null || isEarly || tries > 1;
     check(mayBegin, `${name}: begun after its end as ${part.end}`);
     const limits = [part.options.timeoutMs, part.task?.policy.timeoutMs].filter((limit) => limit !== undefined);

@@ -120,6 +120,7 @@ export class Requestors {
       isForbidden: !rights.may(user, need),
       revokedAt: Number.POSITIVE_INFINITY,
       quietAt: Number.POSITIVE_INFINITY,
+      answeredAt: Number.POSITIVE_INFINITY,
     };
     if (ask.parts.some(({ options: { preempt } }) => preempt === true)) ledger.preempts = true;
     ledger.ask(ask, agenda.now, () => router.fromRequestor(ask.requestor, frames));

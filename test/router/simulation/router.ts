@@ -194,7 +194,8 @@ export class SimulatedRouter {
     const reply = decodeReply(frames);
     if (reply instanceof ProtocolError) throw new Violation(`a reply that nobody understands: ${reply.message}`);
     if (requestor === operator) this.#told(reply);
-    else if (this.world.ledger.reply(requestor, reply)) this.world.requestors.answered(requestor, reply.meta.serial);
+    else if (this.world.ledger.reply(requestor, reply, this.world.agenda.now))
+      this.world.requestors.answered(requestor, reply.meta.serial);
   }
 
   #told(reply: Reply): void {
