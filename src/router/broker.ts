@@ -218,7 +218,7 @@ export class Broker {
             continue;
           }
           this.#statistics.drop("lateAnswer");
-          this.#jobs.letGo(worker, id, isUnsafe, now);
+          this.#jobs.letGo(worker, id, isUnsafe, header.type === "FAIL", now);
         }
         return effects;
       }

@@ -3,7 +3,7 @@
  * dies; what it held is free once it is known to be safe.
  */
 import type { Quarantined } from "../lifecycle.ts";
-import { beatSilenceMs, killsMax, onStopTriesMax, retryBackoffMs, retryBackoffMsMax } from "../limits.ts";
+import { beatSilenceMs, killsMax, onStopMs, onStopTriesMax, retryBackoffMs, retryBackoffMsMax } from "../limits.ts";
 import { Clearing } from "./clearing.ts";
 import { type Effect, publicationLost } from "./effects.ts";
 import { type Draft, type Job, resourcesOf, type Stop } from "./job.ts";
@@ -68,7 +68,7 @@ export class Endings {
   /** Whether it must wait for what others hold, or for its own task to be safe. @param claimed what others wait for that were before it */
   isBlocked(job: Job, claimed: ReadonlySet<string>): boolean {
     if (job.kind !== "task") return false;
-    if (this.safings.isPending(job.name)) return true;
+    if (this.safings.isPending(job.name) || this.locks.isAwaited(job.name)) return true;
     return resourcesOf(job).some((resource) => claimed.has(resource) || this.resources.holdersOf(resource).size > 0);
   }
 
@@ -135,18 +135,30 @@ export class Endings {
     return this.end(job, failure(this.requests.routerId, lost.code, lost.message), now);
   }
 
+  /**
+   * A run of `onStop` that its worker does not let go of is tried elsewhere; but this one may still come, and must not meet a job. Gives
+   * what holds the same in its place until its worker has let go.
+   */
+  leaveBehind(worker: Worker, safing: Job, why: string): Job {
+    const left: Job = { ...safing };
+    this.locks.note(left, "stuck", worker.ready.id, { code: "INTERRUPTED", message: why });
+    this.resources.take(left);
+    return left;
+  }
+
   /** Sees to it that what a job held, whose worker is lost, is held until it is known to be safe. */
   secure(worker: Worker, job: Job, lost: Stop, now: number): void {
-    if (job.kind !== "task" || this.locks.isAbandoned(job)) return;
+    const isLeftBehind = job.kind === "safe" && this.locks.has(job);
+    if ((job.kind !== "task" && !isLeftBehind) || this.locks.isAbandoned(job)) return;
     this.#makeSafe(job, lost, now);
-    if (worker.ready.supervised === true || resourcesOf(job).length === 0) {
+    if (worker.ready.supervised === true || (resourcesOf(job).length === 0 && !isLeftBehind)) {
       this.locks.forget(job);
       return this.resources.release(job);
     }
     this.locks.note(job, "lost", worker.ready.id, lost);
     // A worker that nobody here can kill lets go by itself, as the protocol wants it, when it notices that it is lost.
     this.timers.add({
-      at: now + beatSilenceMs + graceOf(worker, job),
+      at: now + beatSilenceMs + (isLeftBehind ? (job.policy.onStopMs ?? onStopMs) : 0) + graceOf(worker, job),
       isAlive: always,
       fire: (at) => {
         // Somebody has looked meanwhile.

@@ -100,11 +100,12 @@ export class Jobs {
     return this.endings.answered(worker, job, outcome, isUnsafe, now);
   }
 
-  /** A worker that was given up with a job has let go of it after all. */
-  letGo(worker: Worker, id: number, isUnsafe: boolean, now: number): void {
+  /** A worker that was given up with a job has let go of it after all. @param hasFailed an `onStop` that has is unsafe */
+  letGo(worker: Worker, id: number, isUnsafe: boolean, hasFailed: boolean, now: number): void {
     const job = worker.givenUp.get(id);
     worker.givenUp.delete(id);
-    if (job?.kind === "task") this.endings.letGo(job, isUnsafe, now);
+    if (job === undefined) return;
+    this.endings.letGo(job, isUnsafe || (job.kind === "safe" && hasFailed), now);
   }
 
   /** A job has let go, and its task's `onStop` runs in its worker: it has the time for that from now on. */
@@ -117,7 +118,7 @@ export class Jobs {
 
   /** A worker gives back what it has not begun. */
   returned(worker: Worker, ids: readonly number[], now: number): Effect[] {
-    for (const id of ids) this.letGo(worker, id, false, now);
+    for (const id of ids) this.letGo(worker, id, false, false, now);
     const jobs = ids.map((id) => this.workers.release(worker, id)).filter((job) => job !== undefined);
     this.startHead(worker, now);
     return this.endings.putBack(jobs, now);
@@ -277,9 +278,12 @@ export class Jobs {
 
   /** Answers a job in the place of its worker, which may go on with it: then it keeps what it holds. */
   #giveUp(worker: Worker, job: Job, isStuck: boolean, why: string, now: number): Effect[] {
-    if (isStuck || resourcesOf(job).length > 0) worker.givenUp.set(job.id, job);
-    const keepsNothing = job.kind === "safe" || !worker.givenUp.has(job.id);
-    return keepsNothing ? this.endings.cutOff(worker, job, why, now) : this.endings.giveUp(worker, job, why, now);
+    const isSafe = job.kind === "safe";
+    if (isSafe) worker.givenUp.set(job.id, this.endings.leaveBehind(worker, job, why));
+    else if (isStuck || resourcesOf(job).length > 0) worker.givenUp.set(job.id, job);
+    return isSafe || !worker.givenUp.has(job.id)
+      ? this.endings.cutOff(worker, job, why, now)
+      : this.endings.giveUp(worker, job, why, now);
   }
 }
 

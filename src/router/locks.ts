@@ -45,6 +45,17 @@ export class Locks {
     this.#outOfReach.set(job, { state, worker, why, since });
   }
 
+  /** Whether this is out of reach. */
+  has(job: Job): boolean {
+    return this.#outOfReach.has(job);
+  }
+
+  /** Whether a run of this task's `onStop` is out of reach, and may still come. */
+  isAwaited(task: string): boolean {
+    for (const { kind, name } of this.#outOfReach.keys()) if (kind === "safe" && name === task) return true;
+    return false;
+  }
+
   /** It has let go. */
   forget(job: Job): boolean {
     return this.#outOfReach.delete(job);

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from "bun:test";
 import { abortGraceMs, beatSilenceMs, killMs, onStopMs, retryBackoffMs, verdictMs } from "../../src/limits.ts";
 import { nothing } from "../support/broker-bench.ts";
-import { drive, push, SafetyBench, tasks } from "../support/safety-bench.ts";
+import { blink, drive, push, SafetyBench, tasks } from "../support/safety-bench.ts";
 
 let bench: SafetyBench;
 beforeEach(() => {
@@ -139,6 +139,60 @@ test("a killed worker's job is made safe also where its end is never told", () =
   bench.passWith(["w2"], abortGraceMs + killMs + verdictMs);
   expect(bench.ends).toEqual(["a: CANCELLED"]);
   expect(bench.safesOf("w2")).toEqual(["drive"]);
+});
+
+describe("a run of onStop that nobody can kill and that does not end", () => {
+  /** It is tried elsewhere with success, and somebody asks for the task again. */
+  const giveUp = (): void => {
+    bench.ready("w1", [drive]);
+    bench.ask("a", "drive");
+    bench.ready("f2", [drive], { supervised: false });
+    bench.die("w1", 1);
+    bench.passWith(["f2"], onStopMs + abortGraceMs + retryBackoffMs);
+    bench.ready("w3", tasks);
+    bench.made("w3", "safe");
+    bench.ask("b", "drive");
+  };
+
+  test("keeps what it holds though another has succeeded: it may still come, and no job may run then", () => {
+    giveUp();
+    expect(bench.resources).toEqual(["motors: drive safing +1"]);
+    expect(bench.jobsOf("w3")).toEqual([]);
+    expect(bench.status.locks).toMatchObject([{ task: "drive", resources: ["motors"] }]);
+    bench.done("f2", 2);
+    expect(bench.jobsOf("f2")).toEqual([3]);
+  });
+
+  test("keeps jobs of its task from beginning where there is no resource to be held", () => {
+    bench.ready("w1", [blink]);
+    bench.ask("a", "blink");
+    bench.ready("f2", [blink], { supervised: false });
+    bench.die("w1", 1);
+    bench.passWith(["f2"], onStopMs + abortGraceMs + retryBackoffMs);
+    bench.ready("w3", tasks);
+    bench.made("w3", "safe");
+    bench.ask("b", "blink");
+    expect(bench.jobsOf("w3")).toEqual([]);
+    bench.done("f2", 2);
+    expect(bench.jobsOf("f2")).toEqual([3]);
+  });
+
+  test("is followed by another if it fails late", () => {
+    giveUp();
+    bench.fail("f2", 2);
+    expect(bench.safings).toEqual(["drive running 0 TASK_ERROR"]);
+  });
+
+  test("keeps it for as long as a worker that is lost may go on, and is followed by another then", () => {
+    giveUp();
+    bench.handle({ type: "disconnected", key: "f2" });
+    bench.made("w3", "safe");
+    expect(bench.jobsOf("w3")).toEqual([]);
+    bench.passWith(["w3"], beatSilenceMs + onStopMs + abortGraceMs);
+    expect(bench.safings).toEqual(["drive running 0 INTERRUPTED"]);
+    bench.made("w3", "safe");
+    expect(bench.jobsOf("w3")).toHaveLength(1);
+  });
 });
 
 test("a run of onStop that nobody can kill and that does not end is tried elsewhere", () => {
