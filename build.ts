@@ -5,8 +5,8 @@
  */
 import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { addonInPackage } from "./src/zmq/addon.ts";
-import { digestOf } from "./src/zmq/addon-embedded.ts";
+import { addonInPackage } from "./src/transport/zmq/addon.ts";
+import { digestOf } from "./src/transport/zmq/addon-embedded.ts";
 
 const architectures = { "linux-arm64": "arm64", "linux-x64": "x64" } as const;
 export type BuildTarget = keyof typeof architectures;
@@ -61,7 +61,7 @@ const bundle = async (target: BuildTarget, outfile: string): Promise<void> => {
   if (!result.success) throw new Error(result.logs.map(String).join("\n") || "the bundler gave no reason");
 };
 
-/** What stands in the executable in place of `src/zmq/addon.ts`, and the addon, in a third of its size. */
+/** What stands in the executable in place of `src/transport/zmq/addon.ts`, and the addon, in a third of its size. */
 const embeddedAddon = (target: BuildTarget): Record<string, string | Uint8Array> => {
   const addon = join(root, "node_modules/zeromq", addonInPackage(architectures[target]));
   const descriptor = openSync(addon, "r");
@@ -70,9 +70,9 @@ const embeddedAddon = (target: BuildTarget): Record<string, string | Uint8Array>
   const compressed = join(root, "src/zmq/addon.node.zst");
   return {
     [compressed]: Bun.zstdCompressSync(readFileSync(addon), { level: 19 }),
-    [join(root, "src/zmq/addon.ts")]: `
+    [join(root, "src/transport/zmq/addon.ts")]: `
       import embedded from ${JSON.stringify(compressed)} with { type: "file" };
-      import { unpackedAddon } from ${JSON.stringify(join(root, "src/zmq/addon-embedded.ts"))};
+      import { unpackedAddon } from ${JSON.stringify(join(root, "src/transport/zmq/addon-embedded.ts"))};
       export const addonPath = unpackedAddon({ path: embedded, digest: ${JSON.stringify(digest)} });
     `,
   };

@@ -5,12 +5,12 @@
 import { isIPv4 } from "node:net";
 import { dirname, resolve } from "node:path";
 import * as v from "valibot";
-import { type ConfigFile, configFileDefault, readConfigFile } from "./config-file.ts";
-import { exposureMistakes, portMistakes } from "./exposure.ts";
-import { stateFolder, tasksDefault, tasksFolder } from "./folders.ts";
 import * as limits from "./limits.ts";
-import { didYouMean } from "./nearest.ts";
-import { noHome } from "./node.ts";
+import { type ConfigFile, configFileDefault, readConfigFile } from "./process/config-file.ts";
+import { stateFolder, tasksDefault, tasksFolder } from "./process/folders.ts";
+import { didYouMean } from "./process/nearest.ts";
+import { noHome } from "./process/node.ts";
+import { exposureMistakes, portMistakes } from "./security/exposure.ts";
 
 /* ── The settings ────────────────────────────────────────────────────────────────────────────────────────────────── */
 

@@ -9,7 +9,7 @@ import { type ExitCode, ExitError } from "./commands/exit.ts";
 import { printResult } from "./commands/output.ts";
 import { run } from "./commands/run.ts";
 import { lastOutputMs } from "./limits.ts";
-import { stderr, stdout } from "./streams.ts";
+import { stderr, stdout } from "./process/streams.ts";
 
 const verbs: SubCommandsDef = {
   serve: async () => (await import("./commands/serve.ts")).serveCommand,
@@ -51,8 +51,8 @@ const main = async (argv: readonly string[]): Promise<void> => {
 
 /** Says on stderr what went wrong. An error that no command has thought of is our own fault, and comes with its stack. */
 const explain = async (failure: unknown): Promise<ExitCode> => {
-  const { error } = await import("./log.ts");
-  const { StartError } = await import("./lifecycle.ts");
+  const { error } = await import("./process/log.ts");
+  const { StartError } = await import("./process/lifecycle.ts");
   if (failure instanceof StartError) {
     error(`task-engine: ${failure.message}`);
     return 1;

@@ -1,8 +1,8 @@
 /** What a client makes of an answer, and what the engine answers to CONTROL, but for its `status`. */
 import * as v from "valibot";
-import type { Meta } from "../wire/frames.ts";
-import type { Json } from "../wire/json.ts";
-import { lazily } from "../wire/lazily.ts";
+import type { Meta } from "../protocol/frames.ts";
+import type { Json } from "../protocol/json.ts";
+import { lazily } from "../protocol/lazily.ts";
 import { TaskEngineError } from "./errors.ts";
 import type { Answer } from "./pending.ts";
 import { stoppedSchema } from "./status.ts";

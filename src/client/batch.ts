@@ -3,7 +3,7 @@
  * It does not matter how many there are: what is held is bounded, and a source is asked for more only as results are read.
  */
 import { batchTasksMax, clientBatchBytesMax, clientBatchesMax, clientBatchGatherMs, frameBytesMax } from "../limits.ts";
-import type { Json } from "../wire/json.ts";
+import type { Json } from "../protocol/json.ts";
 import { TaskEngineError } from "./errors.ts";
 import type { Answer, Waiting } from "./pending.ts";
 import { bytesOfFrame } from "./sayable.ts";

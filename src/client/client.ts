@@ -17,11 +17,11 @@ import {
   encodeDataRequest,
   encodeTaskPart,
   encodeTaskRequest,
-} from "../wire/asking.ts";
-import { ProtocolError } from "../wire/errors.ts";
-import { checkFrame, type Meta, type PackSeconds } from "../wire/frames.ts";
-import { type Json, JsonError, type JsonObject } from "../wire/json.ts";
-import type { Control } from "../wire/requests.ts";
+} from "../protocol/asking.ts";
+import { ProtocolError } from "../protocol/errors.ts";
+import { checkFrame, type Meta, type PackSeconds } from "../protocol/frames.ts";
+import { type Json, JsonError, type JsonObject } from "../protocol/json.ts";
+import type { Control } from "../protocol/requests.ts";
 import {
   acknowledged,
   cancelledSchema,
@@ -46,7 +46,7 @@ import { partOf, unsayable } from "./sayable.ts";
 import { type EngineStatus, type Stopped, type StopResult, statusSchema } from "./status.ts";
 import { Subscription, type TopicValue } from "./subscription.ts";
 
-export type { ErrorCode } from "../wire/errors.ts";
+export type { ErrorCode } from "../protocol/errors.ts";
 export type {
   RegisteredTask,
   Schema,
@@ -55,7 +55,7 @@ export type {
   TaskContext,
   TaskDefinition,
   TaskFunction,
-} from "../worker/task.ts";
+} from "../tasks/task.ts";
 export type { ClientErrorCode } from "./errors.ts";
 export type {
   ArgsSource,

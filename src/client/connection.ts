@@ -10,7 +10,7 @@
  * To an engine without keys on this machine the way past libzmq is tried first. Where nobody is there, ZeroMQ waits for the engine, and
  * once that is found to be there it is tried again: an engine of before, or one behind a tunnel, has no other.
  */
-import { isLoopback } from "../exposure.ts";
+
 import {
   clientLingerMs,
   drainMessagesMax,
@@ -20,9 +20,10 @@ import {
   reconnectMs,
   reconnectMsMax,
 } from "../limits.ts";
-import type { Frame } from "../wire/frame.ts";
-import type { SocketOptions } from "../zmq/options.ts";
-import { probe } from "../zmq/probe.ts";
+import type { Frame } from "../protocol/frame.ts";
+import { isLoopback } from "../security/exposure.ts";
+import type { SocketOptions } from "../transport/zmq/options.ts";
+import { probe } from "../transport/zmq/probe.ts";
 import { addressIn } from "./endpoint.ts";
 import { libzmq } from "./libzmq.ts";
 import { type Link, lost } from "./link.ts";

@@ -1,4 +1,4 @@
-import type { ErrorCode } from "../wire/errors.ts";
+import type { ErrorCode } from "../protocol/errors.ts";
 
 /**
  * The engine's own codes, and what only a client can tell:

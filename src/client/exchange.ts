@@ -5,11 +5,11 @@
  * an hour-old "drive forward". What had gone out when the connection was lost is INTERRUPTED, and never sent again.
  */
 import { cancelVerdictMs, clientBytesMax, clientRequestsMax, requestTimeoutMs, sendRetryMsMax } from "../limits.ts";
-import { type Asking, encodeCancel, encodeKeepAlive, encodePing } from "../wire/asking.ts";
-import { ProtocolError } from "../wire/errors.ts";
-import { type Frame, textOf } from "../wire/frame.ts";
-import { decodeMeta } from "../wire/frames.ts";
-import { decodeReply, type Reply } from "../wire/replies.ts";
+import { type Asking, encodeCancel, encodeKeepAlive, encodePing } from "../protocol/asking.ts";
+import { ProtocolError } from "../protocol/errors.ts";
+import { type Frame, textOf } from "../protocol/frame.ts";
+import { decodeMeta } from "../protocol/frames.ts";
+import { decodeReply, type Reply } from "../protocol/replies.ts";
 import { Connection } from "./connection.ts";
 import { Deadlines } from "./deadlines.ts";
 import { TaskEngineError } from "./errors.ts";

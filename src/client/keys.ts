@@ -2,11 +2,19 @@
  * Whose keys a client uses: those it is given, else those of the environment, else those of `~/.config/task-engine` if both
  * are there; else none, for an engine without.
  */
-import { CertificateError, keysFolder, publicFile, readKeyPair, readPublicKey, secretFile } from "../certificate.ts";
-import { noHome } from "../node.ts";
-import { curveClient } from "../zmq/curve.ts";
-import { isThere } from "../zmq/libc.ts";
-import type { SocketOptions } from "../zmq/options.ts";
+
+import { noHome } from "../process/node.ts";
+import {
+  CertificateError,
+  keysFolder,
+  publicFile,
+  readKeyPair,
+  readPublicKey,
+  secretFile,
+} from "../security/certificate.ts";
+import { curveClient } from "../security/curve.ts";
+import { isThere } from "../transport/libc.ts";
+import type { SocketOptions } from "../transport/zmq/options.ts";
 import { TaskEngineError } from "./errors.ts";
 
 export const serverKeyVariable = "TASK_ENGINE_SERVER_KEY";

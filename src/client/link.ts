@@ -1,5 +1,5 @@
 /** One way from a client to whoever serves at its endpoint, for as long as that connection lasts. */
-import type { Frame } from "../wire/frame.ts";
+import type { Frame } from "../protocol/frame.ts";
 
 /** What `receive` gives behind the last message: the connection is gone. */
 export const lost = Symbol("lost");

@@ -1,13 +1,13 @@
 /** The way to whoever serves on the same machine, past libzmq: see `frontend`. */
 import { messageFramesMax, requestorBeatMs, requestorSilenceMs } from "../limits.ts";
-import { LocalConnection } from "../local/connection.ts";
-import { localName } from "../local/name.ts";
-import { portOwner } from "../local/port-owner.ts";
-import { closeLine, dial, peerUid } from "../local/unix.ts";
-import { Pulse } from "../pulse.ts";
-import type { Frame } from "../wire/frame.ts";
-import { saysLost } from "../zmq/lost.ts";
-import { reactor } from "../zmq/reactor.ts";
+import { Pulse } from "../process/pulse.ts";
+import type { Frame } from "../protocol/frame.ts";
+import { saysLost } from "../transport/lost.ts";
+import { reactor } from "../transport/reactor.ts";
+import { LocalConnection } from "../transport/shm/connection.ts";
+import { localName } from "../transport/shm/name.ts";
+import { portOwner } from "../transport/shm/port-owner.ts";
+import { closeLine, dial, peerUid } from "../transport/shm/unix.ts";
 import { type Link, lookMs, lost } from "./link.ts";
 
 export class LocalLink implements Link {

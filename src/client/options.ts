@@ -1,6 +1,6 @@
 /** What can be asked of the client beside the request itself. Times are in ms. */
-import type { Json } from "../wire/json.ts";
-import type { TaskOptions } from "../wire/policy.ts";
+import type { Json } from "../protocol/json.ts";
+import type { TaskOptions } from "../protocol/policy.ts";
 import type { BatchProgress } from "./batch.ts";
 import type { Trace } from "./exchange.ts";
 import type { KeyFiles } from "./keys.ts";

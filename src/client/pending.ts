@@ -1,6 +1,6 @@
 /** Requests that wait for their answers. */
-import type { Json } from "../wire/json.ts";
-import type { Reply } from "../wire/replies.ts";
+import type { Json } from "../protocol/json.ts";
+import type { Reply } from "../protocol/replies.ts";
 
 /** What a request can come to, if it is not refused. */
 export type Answer = Extract<Reply, { kind: "ack" | "batch" }>;

@@ -1,7 +1,7 @@
 /** Whether what a program wants to say can be said, and how that is told where it cannot. */
 import { frameBytesMax } from "../limits.ts";
-import { JsonError } from "../wire/json.ts";
-import { TooLongError } from "../wire/json-encode.ts";
+import { JsonError } from "../protocol/json.ts";
+import { TooLongError } from "../protocol/json-encode.ts";
 import { TaskEngineError } from "./errors.ts";
 
 const uncountedLengthMax = 1024;

@@ -7,7 +7,7 @@ import {
   requestorBeatMs,
   requestorSilenceMs,
 } from "../limits.ts";
-import type { SocketOptions } from "../zmq/options.ts";
+import type { SocketOptions } from "../transport/zmq/options.ts";
 
 export const socketOptions: SocketOptions = {
   linger: 0,

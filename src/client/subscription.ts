@@ -11,12 +11,12 @@ import {
   subscriptionValuesMax,
   topicsMax,
 } from "../limits.ts";
-import { ProtocolError } from "../wire/errors.ts";
-import { checkFrame, type Data, dataSchema, decodeMeta, decodeObject, type PackSeconds } from "../wire/frames.ts";
-import type { Json } from "../wire/json.ts";
-import { decodeReply } from "../wire/replies.ts";
-import type { SocketOptions } from "../zmq/options.ts";
-import type { Frame, Subscriber } from "../zmq/socket.ts";
+import { ProtocolError } from "../protocol/errors.ts";
+import { checkFrame, type Data, dataSchema, decodeMeta, decodeObject, type PackSeconds } from "../protocol/frames.ts";
+import type { Json } from "../protocol/json.ts";
+import { decodeReply } from "../protocol/replies.ts";
+import type { SocketOptions } from "../transport/zmq/options.ts";
+import type { Frame, Subscriber } from "../transport/zmq/socket.ts";
 import { TaskEngineError } from "./errors.ts";
 import { libzmq } from "./libzmq.ts";
 import { socketOptions } from "./socket-options.ts";

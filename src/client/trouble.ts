@@ -1,5 +1,5 @@
 /** Why a client has no connection, as far as a look at the port can tell, in words for a person. */
-import type { Finding } from "../zmq/probe.ts";
+import type { Finding } from "../transport/zmq/probe.ts";
 
 export interface Trouble {
   /** Completes a line that has named the endpoint. */

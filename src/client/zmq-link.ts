@@ -5,10 +5,10 @@
  * already. So who hears it throws the socket away, with what it has not sent yet.
  */
 import { messageFramesMax, peerQueueMessagesMax } from "../limits.ts";
-import { lostConnection, saysLost } from "../zmq/lost.ts";
-import type { SocketOptions } from "../zmq/options.ts";
-import { reactor } from "../zmq/reactor.ts";
-import { Dealer } from "../zmq/socket.ts";
+import { lostConnection, saysLost } from "../transport/lost.ts";
+import { reactor } from "../transport/reactor.ts";
+import type { SocketOptions } from "../transport/zmq/options.ts";
+import { Dealer } from "../transport/zmq/socket.ts";
 import { type Link, lookMs, lost } from "./link.ts";
 import { socketOptions } from "./socket-options.ts";
 

@@ -10,7 +10,7 @@
  * 2 for wrong usage, 3 when there is no engine or no answer in time.
  */
 import type { ConnectOptions, TopicValue } from "../client/client.ts";
-import { printable } from "../streams.ts";
+import { printable } from "../process/streams.ts";
 import { defineCommand } from "./command.ts";
 import { connectionFrom, type EngineFlags, endpointFrom, engineArgs, withEngine } from "./engine.ts";
 import { toldToEnd } from "./interrupt.ts";

@@ -4,7 +4,7 @@ import { TaskEngineError } from "../client/errors.ts";
 import { type KeyFiles, keyVariable, serverKeyVariable } from "../client/keys.ts";
 import { endLibzmq, isLibzmqLoaded, isLibzmqUnusable } from "../client/libzmq.ts";
 import { callTimeoutMs, requestTimeoutMs } from "../limits.ts";
-import { reactor } from "../zmq/reactor.ts";
+import { reactor } from "../transport/reactor.ts";
 import { ExitError, UsageError } from "./exit.ts";
 import { engineFlags, type WhereFlags, whereabouts } from "./whereabouts.ts";
 

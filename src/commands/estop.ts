@@ -10,10 +10,11 @@
  * disk, or when stdout cannot be written (the error says that the robot is stopped); with 2 for
  * wrong usage; with 3 when nothing answered in time.
  */
-import type { StopResult } from "../lifecycle.ts";
+
 import { requestTimeoutMs, stopAnswerMs, stopReasonLengthMax } from "../limits.ts";
-import { warn } from "../log.ts";
-import { printable } from "../streams.ts";
+import type { StopResult } from "../process/lifecycle.ts";
+import { warn } from "../process/log.ts";
+import { printable } from "../process/streams.ts";
 import { stopBySocket } from "../supervisor/stop-socket.ts";
 import { defineCommand } from "./command.ts";
 import { connectionFrom, engineArgs, waitFrom, withEngine } from "./engine.ts";

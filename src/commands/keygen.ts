@@ -6,10 +6,11 @@
  * `send read`, or those of `--rights`. On stderr it says what the two files are for, and which rights there are. The engine need not run.
  * Exits with 0; 1 if a file cannot be written, or is there already and `--force` is not given; 2 for wrong usage.
  */
-import { Access, rightMeanings } from "../access/access.ts";
-import { CertificateError, keysFolder, publicFile, secretFile, writeCertificate } from "../certificate.ts";
-import { warn } from "../log.ts";
-import { noHome } from "../node.ts";
+
+import { warn } from "../process/log.ts";
+import { noHome } from "../process/node.ts";
+import { Access, rightMeanings } from "../security/access.ts";
+import { CertificateError, keysFolder, publicFile, secretFile, writeCertificate } from "../security/certificate.ts";
 import { defineCommand } from "./command.ts";
 import { ExitError, UsageError } from "./exit.ts";
 import { printResult } from "./output.ts";
@@ -30,7 +31,7 @@ export const keygenCommand = defineCommand({
     const dir = named ?? keysFolder();
     if (dir === null) throw new UsageError(`${noHome()}; name a folder for the keys by --dir`);
     // Names of users on the wire and of files at once: what the file of authorized clients takes is fit for both.
-    const { makeKeyPair } = await import("../zmq/keys.ts");
+    const { makeKeyPair } = await import("../security/keys.ts");
     const pair = makeKeyPair();
     const line = `${pair.publicKey} ${name} ${rights}`;
     const access = Access.parse(line);

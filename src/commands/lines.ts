@@ -2,7 +2,7 @@
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { frameBytesMax } from "../limits.ts";
-import { type Json, JsonError, parseJson } from "../wire/json.ts";
+import { type Json, JsonError, parseJson } from "../protocol/json.ts";
 import { UsageError } from "./exit.ts";
 
 const lineFeed = 10;

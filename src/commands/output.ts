@@ -1,5 +1,5 @@
 /** Results on stdout, which may be a terminal, a file, or a pipe whose reader is slow or goes at any time. */
-import { isTerminal, OutputError, printable, stdout } from "../streams.ts";
+import { isTerminal, OutputError, printable, stdout } from "../process/streams.ts";
 import { ExitError } from "./exit.ts";
 
 const closed = Promise.withResolvers<void>();

@@ -7,7 +7,7 @@
  */
 import { dirname } from "node:path";
 import { callTimeoutMs } from "../limits.ts";
-import { printable } from "../streams.ts";
+import { printable } from "../process/streams.ts";
 import { engineOf } from "../supervisor/lock.ts";
 import { type ReloadResult, reloadBySocket } from "../supervisor/stop-socket.ts";
 import { defineCommand } from "./command.ts";

@@ -10,7 +10,7 @@
  * when there is no engine or no answer in time; with 130 after Ctrl-C.
  */
 import { resetNoticeMs, resetTimeoutMs, safeMs } from "../limits.ts";
-import { stderr } from "../streams.ts";
+import { stderr } from "../process/streams.ts";
 import { defineCommand } from "./command.ts";
 import { connectionFrom, endpointFrom, engineArgs, waitFlag, waitFrom, withEngine } from "./engine.ts";
 import { interruptible } from "./interrupt.ts";

@@ -3,8 +3,8 @@
  * cannot start tells its supervisor why and exits with 1; one that a person started by hand says so on stderr.
  */
 import type { ArgsDef } from "citty";
-import { isLoopback } from "../exposure.ts";
-import { isFolder } from "../folders.ts";
+import { stopGraceMs } from "../limits.ts";
+import { isFolder } from "../process/folders.ts";
 import {
   dieWithSupervisor,
   hasSupervisor,
@@ -12,9 +12,9 @@ import {
   outliveSupervisor,
   StartError,
   tellSupervisor,
-} from "../lifecycle.ts";
-import { stopGraceMs } from "../limits.ts";
-import type { ErrorCode } from "../wire/errors.ts";
+} from "../process/lifecycle.ts";
+import type { ErrorCode } from "../protocol/errors.ts";
+import { isLoopback } from "../security/exposure.ts";
 import { defineCommand } from "./command.ts";
 import { ExitError, UsageError } from "./exit.ts";
 import { listOf } from "./strict.ts";
@@ -122,7 +122,7 @@ export const dataWorkerCommand = defineCommand({
   args: { host, port: portFlag, backend, verbose } satisfies ArgsDef,
   run: ({ args }) =>
     asRole(async () => {
-      const { runDataWorker } = await import("../worker/data-worker.ts");
+      const { runDataWorker } = await import("../data/data-worker.ts");
       const { host, backend } = args;
       mustBeSafe(host);
       return () => runDataWorker({ host, port: portOf("--port", args.port), backend, verbose: args.verbose === true });
@@ -135,8 +135,8 @@ export const scanCommand = defineCommand({
   run: ({ args }) =>
     asRole(async () => {
       // What the other roles need is found out before anything of the engine runs, and in a process that keeps none of it.
-      if (hasSupervisor()) await import("../zmq/library.ts");
-      const { scanTasks } = await import("../worker/scan.ts");
+      if (hasSupervisor()) await import("../transport/zmq/library.ts");
+      const { scanTasks } = await import("../tasks/scan.ts");
       return () => scanTasks(tasksDirFrom(args));
     }),
 });

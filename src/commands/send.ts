@@ -14,9 +14,9 @@ import type { Client, Meta, Trace } from "../client/client.ts";
 import { TaskEngineError } from "../client/errors.ts";
 import type { JobOptions } from "../client/options.ts";
 import { callTimeoutMs, deadmanMsMin, durationMsMax, nameLengthMax, priorityDefault, priorityMax } from "../limits.ts";
-import { didYouMean } from "../nearest.ts";
-import { taskName } from "../wire/frames.ts";
-import type { Json } from "../wire/json.ts";
+import { didYouMean } from "../process/nearest.ts";
+import { taskName } from "../protocol/frames.ts";
+import type { Json } from "../protocol/json.ts";
 import { defineCommand } from "./command.ts";
 import {
   callArgs,
@@ -153,7 +153,7 @@ const keyFrom = (text: string): string => {
 
 /** Prints each message; after one that asks for something, by which serial an operator can cancel it. */
 const tracer = async (): Promise<Trace> => {
-  const { warn } = await import("../log.ts");
+  const { warn } = await import("../process/log.ts");
   const verbs = { sending: "Sending", received: "Received" };
   return (direction, frames) => {
     warn(`[CLIENT] ${verbs[direction]}: ${frames.join(" ")}`);

@@ -6,11 +6,12 @@
  * It prints the tasks it has found, each process it starts, and one line when all of them serve.
  * Exit: 0 after a clean stop, 1 if it could not start or go on, 2 for wrong flags, 130 if it was told twice to stop.
  */
-import { CertificateError } from "../certificate.ts";
+
 import { type Config, ConfigError, configFlags, configText, loadConfig } from "../config.ts";
-import { engineFolder } from "../folders.ts";
 import { stopMsMax } from "../limits.ts";
-import { warn } from "../log.ts";
+import { engineFolder } from "../process/folders.ts";
+import { warn } from "../process/log.ts";
+import { CertificateError } from "../security/certificate.ts";
 import { Keyring } from "../supervisor/keyring.ts";
 import { reachable, rolesOf } from "../supervisor/roles.ts";
 import { onSignals } from "../supervisor/signals.ts";

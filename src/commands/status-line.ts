@@ -3,7 +3,7 @@
  * no terminal nothing is written.
  */
 import { progressIntervalMs } from "../limits.ts";
-import { isTerminal, printable, stderr } from "../streams.ts";
+import { isTerminal, printable, stderr } from "../process/streams.ts";
 
 const eraseLine = "\r\u001b[K";
 const columnsDefault = 80;

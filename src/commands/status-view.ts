@@ -1,6 +1,6 @@
 /** What the engine says of itself, as a person wants to read it. */
 import type { EngineStatus } from "../client/client.ts";
-import { printable } from "../streams.ts";
+import { printable } from "../process/streams.ts";
 
 /** Lines, without what a terminal would obey: names come from workers anywhere. */
 export const describeStatus = (endpoint: string, status: EngineStatus): string[] => {

@@ -8,7 +8,7 @@
  */
 import type { EngineStatus } from "../client/client.ts";
 import { watchIntervalMs } from "../limits.ts";
-import { isTerminal } from "../streams.ts";
+import { isTerminal } from "../process/streams.ts";
 import { defineCommand } from "./command.ts";
 import { connectionFrom, endpointFrom, engineArgs, withEngine } from "./engine.ts";
 import { toldToEnd } from "./interrupt.ts";

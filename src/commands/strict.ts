@@ -3,7 +3,7 @@
  * flag given twice, a value for a switch, too many or too few arguments. `send count -2 3` needs no `--`.
  */
 import type { ArgDef, ArgsDef, ParsedArgs } from "citty";
-import { didYouMean } from "../nearest.ts";
+import { didYouMean } from "../process/nearest.ts";
 import { UsageError } from "./exit.ts";
 
 /**

@@ -4,7 +4,7 @@
  * Sends CONTROL `tasks`. With `--json` prints a list of `{"name": …, "workers": …}`, `workers` being how many serve it now.
  * Exits with 0; 1 when the engine said no, 2 for wrong usage, 3 when there is no engine or no answer in time.
  */
-import { printable } from "../streams.ts";
+import { printable } from "../process/streams.ts";
 import { defineCommand } from "./command.ts";
 import { connectionFrom, endpointFrom, engineArgs, withEngine } from "./engine.ts";
 import { printResult } from "./output.ts";

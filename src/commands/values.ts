@@ -1,6 +1,6 @@
 /** From what is typed to JSON, by the engine's own rules, and back to what is printed. */
 import { nameLengthMax } from "../limits.ts";
-import { type Json, JsonError, type JsonObject, parseJson } from "../wire/json.ts";
+import { type Json, JsonError, type JsonObject, parseJson } from "../protocol/json.ts";
 import { UsageError } from "./exit.ts";
 
 /** A list, an object or a text between quotes. */

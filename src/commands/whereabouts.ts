@@ -3,11 +3,11 @@
  * `serve` would have in this folder and environment, then the default.
  */
 import { addressIn, defaultEndpoint, endpointVariable, isEndpoint } from "../client/endpoint.ts";
-import { isLoopback } from "../exposure.ts";
-import { engineFolder, stateFolders, stopSocketPath } from "../folders.ts";
-import { portOwner } from "../local/port-owner.ts";
-import { fs } from "../node.ts";
-import { isThere } from "../zmq/libc.ts";
+import { engineFolder, stateFolders, stopSocketPath } from "../process/folders.ts";
+import { fs } from "../process/node.ts";
+import { isLoopback } from "../security/exposure.ts";
+import { isThere } from "../transport/libc.ts";
+import { portOwner } from "../transport/shm/port-owner.ts";
 import { UsageError } from "./exit.ts";
 
 /** Flags of every verb that looks for an engine. */

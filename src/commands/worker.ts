@@ -11,11 +11,11 @@
 import { isEndpoint } from "../client/endpoint.ts";
 import { TaskEngineError } from "../client/errors.ts";
 import { readClientKeys } from "../client/keys.ts";
-import { takeAlongAtExit } from "../descendants.ts";
-import { StartError } from "../lifecycle.ts";
-import { error, say } from "../log.ts";
+import { takeAlongAtExit } from "../process/descendants.ts";
+import { StartError } from "../process/lifecycle.ts";
+import { error, say } from "../process/log.ts";
 import { onInterrupt } from "../supervisor/signals.ts";
-import type { SocketOptions } from "../zmq/options.ts";
+import type { SocketOptions } from "../transport/zmq/options.ts";
 import { defineCommand } from "./command.ts";
 import { type EngineFlags, keyArgs, keysFrom } from "./engine.ts";
 import { ExitError, UsageError } from "./exit.ts";

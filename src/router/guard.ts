@@ -2,8 +2,10 @@
  * What the router does in place of a supervisor that has died. The kernel kills the workers then, and this process what they have
  * started: nothing that ran can bring its own hardware to rest. That is done here, in a process made for it, which dies with this one.
  */
-import { withChannel } from "../channel.ts";
-import { endEngine, ownEngineNumber } from "../descendants.ts";
+
+import { safeMs } from "../limits.ts";
+import { withChannel } from "../process/channel.ts";
+import { endEngine, ownEngineNumber } from "../process/descendants.ts";
 import {
   type ChildMessage,
   ownProgram,
@@ -11,9 +13,8 @@ import {
   safeVerb,
   supervisorVariable,
   type TasksFolder,
-} from "../lifecycle.ts";
-import { safeMs } from "../limits.ts";
-import { warn } from "../log.ts";
+} from "../process/lifecycle.ts";
+import { warn } from "../process/log.ts";
 
 export interface Unsafe {
   readonly folder: TasksFolder;

@@ -3,18 +3,10 @@
  * does what the broker says.
  */
 
-import { isLoopback } from "../exposure.ts";
-import { catchUp } from "../frontend/catch-up.ts";
-import { Frontend } from "../frontend/frontend.ts";
-import {
-  hasSupervisor,
-  onStop,
-  onSupervisorLost,
-  onSupervisorMessage,
-  StartError,
-  type TasksFolder,
-  tellSupervisor,
-} from "../lifecycle.ts";
+import { Broker } from "../broker/broker.ts";
+import type { Effect } from "../broker/effects.ts";
+import type { BrokerEvent } from "../broker/events.ts";
+import type { DropReason } from "../broker/statistics.ts";
 import {
   beatIntervalMs,
   catchUpAfterMs,
@@ -25,26 +17,34 @@ import {
   stallReadMsMax,
   workersMax,
 } from "../limits.ts";
-import { LocalPort, type LocalPortOptions } from "../local/port.ts";
-import { say, warn } from "../log.ts";
-import { Pulse } from "../pulse.ts";
-import type { Arrival } from "../wire/arrival.ts";
-import { decodeFromWorker, encodeBackend } from "../wire/backend.ts";
-import { routingKey } from "../wire/envelope.ts";
-import { ProtocolError } from "../wire/errors.ts";
-import { type Frame, textOf } from "../wire/frame.ts";
-import { terminateContext } from "../zmq/context.ts";
-import { Gate } from "../zmq/gate.ts";
-import { saysLost } from "../zmq/lost.ts";
-import { reactor, waitHereMs } from "../zmq/reactor.ts";
-import { Router } from "../zmq/socket.ts";
-import { describeBindError } from "../zmq/start.ts";
+import {
+  hasSupervisor,
+  onStop,
+  onSupervisorLost,
+  onSupervisorMessage,
+  StartError,
+  type TasksFolder,
+  tellSupervisor,
+} from "../process/lifecycle.ts";
+import { say, warn } from "../process/log.ts";
+import { Pulse } from "../process/pulse.ts";
+import type { Arrival } from "../protocol/arrival.ts";
+import { decodeFromWorker, encodeBackend } from "../protocol/backend.ts";
+import { routingKey } from "../protocol/envelope.ts";
+import { ProtocolError } from "../protocol/errors.ts";
+import { type Frame, textOf } from "../protocol/frame.ts";
+import { catchUp } from "../security/catch-up.ts";
+import { isLoopback } from "../security/exposure.ts";
+import { Frontend } from "../security/frontend.ts";
+import { Gate } from "../security/gate.ts";
+import { saysLost } from "../transport/lost.ts";
+import { reactor, waitHereMs } from "../transport/reactor.ts";
+import { LocalPort, type LocalPortOptions } from "../transport/shm/port.ts";
+import { terminateContext } from "../transport/zmq/context.ts";
+import { Router } from "../transport/zmq/socket.ts";
+import { describeBindError } from "../transport/zmq/start.ts";
 import { Alarm } from "./alarm.ts";
-import { Broker } from "./broker.ts";
-import type { Effect } from "./effects.ts";
-import type { BrokerEvent } from "./events.ts";
 import { takeOver } from "./guard.ts";
-import type { DropReason } from "./statistics.ts";
 
 export interface RouterOptions {
   readonly host: string;

@@ -1,9 +1,10 @@
 /** One child process, from its start to its end: what it says of itself, what it is told, how it ended. */
-import { type Channel, withChannel } from "../channel.ts";
-import { endDescendantsOf, kill, mark } from "../descendants.ts";
-import { type ChildMessage, type SupervisorMessage, supervisorVariable } from "../lifecycle.ts";
+
 import { lastWordsMs, scanOutputBytesMax } from "../limits.ts";
-import { warn } from "../log.ts";
+import { type Channel, withChannel } from "../process/channel.ts";
+import { endDescendantsOf, kill, mark } from "../process/descendants.ts";
+import { type ChildMessage, type SupervisorMessage, supervisorVariable } from "../process/lifecycle.ts";
+import { warn } from "../process/log.ts";
 import { isErrand, type Role } from "./roles.ts";
 import { late, within } from "./within.ts";
 

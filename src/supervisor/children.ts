@@ -1,7 +1,8 @@
 /** The processes that there are at present, each from its start until it is gone. */
-import { endEngine, engineNumber } from "../descendants.ts";
+
 import * as limits from "../limits.ts";
-import { warn } from "../log.ts";
+import { endEngine, engineNumber } from "../process/descendants.ts";
+import { warn } from "../process/log.ts";
 import { Child, type Ending, type Wish } from "./child.ts";
 import { childEnvironment } from "./environment.ts";
 import type { SupervisorOptions } from "./options.ts";

@@ -1,8 +1,8 @@
 /** What comes of the death of a process: whose doing it was, whether another is started and when, and which tasks are closed for it. */
 import { readFileSync } from "node:fs";
-import type { Begun } from "../begun.ts";
 import { quarantineDeaths, quarantineWindowMs } from "../limits.ts";
-import { error } from "../log.ts";
+import type { Begun } from "../process/begun.ts";
+import { error } from "../process/log.ts";
 import type { Child, Ending } from "./child.ts";
 import type { Children } from "./children.ts";
 import { afterDeath, noDeaths, type RestartDecision, type RestartRules } from "./policy.ts";

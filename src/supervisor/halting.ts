@@ -1,6 +1,6 @@
 /** How task workers are brought to rest: told first, and killed where that does not help. */
 import { killMs } from "../limits.ts";
-import { warn } from "../log.ts";
+import { warn } from "../process/log.ts";
 import type { Child, HaltOrder } from "./child.ts";
 import { late, within } from "./within.ts";
 

@@ -2,11 +2,12 @@
  * The engine's keys and the file of authorized clients, as the supervisor reads them and hands them to its children. Whatever
  * is wrong with that file, a person is told, and nobody is let in but the engine's own workers.
  */
-import { Access } from "../access/access.ts";
-import { CertificateError, type KeyPair, readKeyPair, readOwn } from "../certificate.ts";
-import type { Security } from "../lifecycle.ts";
+
 import { authorizedTextLengthMax } from "../limits.ts";
-import { warn } from "../log.ts";
+import type { Security } from "../process/lifecycle.ts";
+import { warn } from "../process/log.ts";
+import { Access } from "../security/access.ts";
+import { CertificateError, type KeyPair, readKeyPair, readOwn } from "../security/certificate.ts";
 
 export class Keyring {
   readonly #engine: KeyPair;

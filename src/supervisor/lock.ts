@@ -7,8 +7,8 @@
 import { closeSync, constants, openSync, readdirSync, readFileSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { lastWordsMs, predecessorLookMs, predecessorMs } from "../limits.ts";
-import { warn } from "../log.ts";
-import { lockFile } from "../zmq/libc.ts";
+import { warn } from "../process/log.ts";
+import { lockFile } from "../transport/libc.ts";
 import { late, within } from "./within.ts";
 
 /** Somebody else has it; `message` is one line for a person. */

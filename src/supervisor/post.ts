@@ -1,5 +1,5 @@
 /** A place in the engine that is always filled: a role, and the process that has it at present. */
-import { BegunRecord } from "../begun.ts";
+import { BegunRecord } from "../process/begun.ts";
 import type { Child } from "./child.ts";
 import type { Role } from "./roles.ts";
 

@@ -2,9 +2,10 @@
  * Tasks whose jobs kill their workers. A few such deaths close a task until the task files are read anew, so that whoever may send
  * it cannot take the workers from everybody else. Pure: what has happened and the time go in.
  */
-import type { Begun } from "../begun.ts";
-import type { Quarantined } from "../lifecycle.ts";
+
 import { quarantineDeaths, quarantineWindowMs } from "../limits.ts";
+import type { Begun } from "../process/begun.ts";
+import type { Quarantined } from "../process/lifecycle.ts";
 
 /** Why a worker has died. */
 export interface Cause {

@@ -2,9 +2,10 @@
  * What keeps the robot safe whatever happens to the engine: the emergency stop and what it leaves on the disk, the second way to
  * it, the task of `on-stop`, and that nothing runs on which nobody has an eye any more.
  */
-import type { KnownTask, SupervisorMessage } from "../lifecycle.ts";
+
 import { abortGraceMs, killMs } from "../limits.ts";
-import { error, warn } from "../log.ts";
+import type { KnownTask, SupervisorMessage } from "../process/lifecycle.ts";
+import { error, warn } from "../process/log.ts";
 import type { Child } from "./child.ts";
 import type { Children } from "./children.ts";
 import { Emergency } from "./emergency.ts";

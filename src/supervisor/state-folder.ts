@@ -6,8 +6,8 @@
 import { chmodSync, closeSync, mkdirSync, openSync, statSync } from "node:fs";
 import { open, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { stopSocketPath } from "../folders.ts";
-import type { Stopped } from "../lifecycle.ts";
+import { stopSocketPath } from "../process/folders.ts";
+import type { Stopped } from "../process/lifecycle.ts";
 import { Latch } from "./latch.ts";
 import { LockError, lockFolder } from "./lock.ts";
 

@@ -17,8 +17,8 @@
 import { chmodSync, rmSync } from "node:fs";
 import type { Socket, UnixSocketListener } from "bun";
 import * as v from "valibot";
-import type { StopResult } from "../lifecycle.ts";
 import { stopConnectionsMax, stopLineBytesMax, stopReasonLengthMax, stopSilenceSeconds } from "../limits.ts";
+import type { StopResult } from "../process/lifecycle.ts";
 
 const command = "estop";
 const reloadCommand = "reloaded";

@@ -3,9 +3,10 @@
  * left behind, nor what a task has started there; and should this process be killed, the kernel kills them (`dieWithSupervisor` in
  * lifecycle.ts), and the router the rest.
  */
-import type { KnownTask } from "../lifecycle.ts";
+
 import * as limits from "../limits.ts";
-import { say, warn } from "../log.ts";
+import type { KnownTask } from "../process/lifecycle.ts";
+import { say, warn } from "../process/log.ts";
 import { type Child, type Ending, farewell, type Wish } from "./child.ts";
 import { Children } from "./children.ts";
 import { Deaths } from "./deaths.ts";

@@ -3,7 +3,7 @@
  * is still sound. Source: sd_notify(3), sd_watchdog_enabled(3), systemd.service(5).
  */
 import { notifyRetryMs, notifyTriesMax } from "../limits.ts";
-import { warn } from "../log.ts";
+import { warn } from "../process/log.ts";
 import { DatagramSocket, monotonicUs } from "./libc.ts";
 
 export type EngineState = "ready" | "reloading" | "stopping";

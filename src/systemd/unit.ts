@@ -3,7 +3,7 @@
  * /etc/systemd/system. Source: systemd.service(5), systemd.exec(5), systemd.resource-control(5). Pure.
  */
 
-import { systemStateFolder } from "../folders.ts";
+import { systemStateFolder } from "../process/folders.ts";
 
 export interface UnitOptions {
   /** Absolute path of the program. */

@@ -1,4 +1,4 @@
-import type { TaskFunction } from "../worker/task.ts";
+import type { TaskFunction } from "./task.ts";
 
 /**
  * Adds its arguments, which must be numbers; none at all make 0. It takes no keyword arguments: to pass over one in silence

@@ -2,7 +2,7 @@
  * A worker's connection to the router: it says READY whenever the connection stands (again), beats, takes work, and sends
  * answers, several in one message where they are ready together.
  */
-import { StartError } from "../lifecycle.ts";
+
 import {
   answerDelayMs,
   beatIntervalMs,
@@ -14,22 +14,23 @@ import {
   publishRetryMs,
   unsentTopicsMax,
 } from "../limits.ts";
-import { LocalDealer } from "../local/dealer.ts";
-import { canShareMemory } from "../local/memory.ts";
-import { warn } from "../log.ts";
-import { Pulse } from "../pulse.ts";
+import { StartError } from "../process/lifecycle.ts";
+import { warn } from "../process/log.ts";
+import { Pulse } from "../process/pulse.ts";
 import {
   decodeFromRouter,
   encodeBackend,
   type ReadyHeader,
   type RouterHeader,
   type WorkerHeader,
-} from "../wire/backend.ts";
-import { ProtocolError } from "../wire/errors.ts";
-import type { Frame } from "../wire/frame.ts";
-import { lostConnection, saysLost } from "../zmq/lost.ts";
-import type { SocketOptions } from "../zmq/options.ts";
-import { Dealer } from "../zmq/socket.ts";
+} from "../protocol/backend.ts";
+import { ProtocolError } from "../protocol/errors.ts";
+import type { Frame } from "../protocol/frame.ts";
+import { lostConnection, saysLost } from "../transport/lost.ts";
+import { LocalDealer } from "../transport/shm/dealer.ts";
+import { canShareMemory } from "../transport/shm/memory.ts";
+import type { SocketOptions } from "../transport/zmq/options.ts";
+import { Dealer } from "../transport/zmq/socket.ts";
 import { Lateness } from "./lateness.ts";
 
 export type WorkHeader = Extract<RouterHeader, { jobs: number[] }>;

@@ -1,9 +1,9 @@
 /** What a running task can reach of the engine. */
 import { nameLengthMax } from "../limits.ts";
-import { say } from "../log.ts";
-import type { Json } from "../wire/json.ts";
+import { say } from "../process/log.ts";
+import type { Json } from "../protocol/json.ts";
+import type { StopReason, TaskContext } from "../tasks/task.ts";
 import { dataFrame } from "./result.ts";
-import type { StopReason, TaskContext } from "./task.ts";
 
 /** What a context belongs to. `name`: the task's, without the prefix `task_`. `serial`: the requestor's; may be empty. */
 export interface Named {

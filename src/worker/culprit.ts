@@ -5,9 +5,9 @@
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { readFileSync } from "node:fs";
-import type { BegunMarks } from "../begun.ts";
-import { taskName } from "../wire/frames.ts";
-import type { RegisteredTask, Registry } from "./task.ts";
+import type { BegunMarks } from "../process/begun.ts";
+import { taskName } from "../protocol/frames.ts";
+import type { RegisteredTask, Registry } from "../tasks/task.ts";
 
 /** Timers and callbacks keep it; a rejection that nobody handles is told without it. */
 const running = new AsyncLocalStorage<RegisteredTask>();

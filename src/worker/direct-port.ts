@@ -1,7 +1,5 @@
 /** A task worker's own port: requestors that skip the router send it the same frames and get the same answers. */
-import { Access } from "../access/access.ts";
-import { type Share, Shares } from "../access/shares.ts";
-import { Frontend, type Inbox } from "../frontend/frontend.ts";
+
 import {
   answerDelayMs,
   directBytesMax,
@@ -10,22 +8,25 @@ import {
   directJobsPerClientMax,
   drainMessagesMax,
 } from "../limits.ts";
-import type { Arrival } from "../wire/arrival.ts";
-import type { Requestor } from "../wire/envelope.ts";
-import type { ErrorBody, ErrorCode } from "../wire/errors.ts";
-import { bytesOf, type Frame } from "../wire/frame.ts";
-import { encodeError, type Meta } from "../wire/frames.ts";
-import type { TaskOptions } from "../wire/policy.ts";
-import { encodeReplyMeta, partFromError } from "../wire/replies.ts";
-import { type TaskPart, taskOf } from "../wire/requests.ts";
-import { refusalOfRequest } from "../wire/rights.ts";
-import type { Gate } from "../zmq/gate.ts";
+import type { Arrival } from "../protocol/arrival.ts";
+import type { Requestor } from "../protocol/envelope.ts";
+import type { ErrorBody, ErrorCode } from "../protocol/errors.ts";
+import { bytesOf, type Frame } from "../protocol/frame.ts";
+import { encodeError, type Meta } from "../protocol/frames.ts";
+import type { TaskOptions } from "../protocol/policy.ts";
+import { encodeReplyMeta, partFromError } from "../protocol/replies.ts";
+import { type TaskPart, taskOf } from "../protocol/requests.ts";
+import { Access } from "../security/access.ts";
+import { Frontend, type Inbox } from "../security/frontend.ts";
+import type { Gate } from "../security/gate.ts";
+import { refusalOfRequest } from "../security/rights.ts";
+import { type Share, Shares } from "../security/shares.ts";
+import type { RegisteredTask, Registry } from "../tasks/task.ts";
 import type { EmergencyStop } from "./emergency-stop.ts";
 import type { Executor } from "./executor.ts";
 import type { Job, Outcome } from "./job.ts";
 import type { Quarantine } from "./quarantine.ts";
 import { QuickTasks } from "./quick-tasks.ts";
-import type { RegisteredTask, Registry } from "./task.ts";
 
 export interface DirectPortOptions {
   /** `TASK-<pid>`: who answers. */

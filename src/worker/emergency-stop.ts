@@ -1,7 +1,7 @@
 /** The emergency stop as a task worker knows it: while it holds, few tasks may begin. */
-import type { Stopped } from "../lifecycle.ts";
-import { stoppedMessage } from "../wire/stopped.ts";
-import type { RegisteredTask } from "./task.ts";
+import type { Stopped } from "../process/lifecycle.ts";
+import { stoppedMessage } from "../protocol/stopped.ts";
+import type { RegisteredTask } from "../tasks/task.ts";
 
 export class EmergencyStop {
   /**

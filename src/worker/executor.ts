@@ -7,10 +7,12 @@
  * `onStop` early: the emergency stop and the stop of the engine wait for it.
  */
 import { catchUpAfterMs, taskSliceMs, workerQueueJobsMax } from "../limits.ts";
-import type { ErrorCode } from "../wire/errors.ts";
-import { shorten } from "../wire/frames.ts";
-import type { Json, JsonObject } from "../wire/json.ts";
-import { BadArgs, type Checked } from "./arguments.ts";
+import type { ErrorCode } from "../protocol/errors.ts";
+import { shorten } from "../protocol/frames.ts";
+import type { Json, JsonObject } from "../protocol/json.ts";
+import { BadArgs, type Checked } from "../tasks/arguments.ts";
+import type { RegisteredTask, Registry, StopReason } from "../tasks/task.ts";
+import { isA, thrownLines, thrownMessage } from "../tasks/thrown.ts";
 import { type ContextHooks, JobContext } from "./context.ts";
 import { within } from "./culprit.ts";
 import { EmergencyStop } from "./emergency-stop.ts";
@@ -18,8 +20,6 @@ import { FailureLog } from "./failure-log.ts";
 import { isSafeJob, type Job, leftUnbegun, type Outcome, type SafeJob, type Work } from "./job.ts";
 import { dataFrame } from "./result.ts";
 import { Safing } from "./safing.ts";
-import type { RegisteredTask, Registry, StopReason } from "./task.ts";
-import { isA, thrownLines, thrownMessage } from "./thrown.ts";
 
 export interface ExecutorHooks extends ContextHooks<Job> {
   /** A job of this task is about to begin, or its `onStop` alone; and that has ended, with all that belongs to it. */

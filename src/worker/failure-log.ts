@@ -1,6 +1,6 @@
 /** Says what went wrong in tasks, in the engine's log alone, and never so often that the log becomes the robot's main work. */
 import { failureLogsPerSecondMax } from "../limits.ts";
-import { error } from "../log.ts";
+import { error } from "../process/log.ts";
 
 export class FailureLog {
   #secondStartMs = Number.NEGATIVE_INFINITY;

@@ -1,7 +1,7 @@
 /** What an executor is given to do, and what it makes of it. */
-import type { ErrorCode } from "../wire/errors.ts";
-import type { Task } from "../wire/frames.ts";
-import type { StopReason } from "./task.ts";
+import type { ErrorCode } from "../protocol/errors.ts";
+import type { Task } from "../protocol/frames.ts";
+import type { StopReason } from "../tasks/task.ts";
 
 interface Asked {
   /** The task's, without the prefix `task_`. */

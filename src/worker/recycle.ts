@@ -7,8 +7,8 @@
  * runs is never ended for it: the worker takes no further one, and is replaced when that job has ended.
  */
 import { beatIntervalMs, recycleLookMs } from "../limits.ts";
-import { warn } from "../log.ts";
-import { Pulse } from "../pulse.ts";
+import { warn } from "../process/log.ts";
+import { Pulse } from "../process/pulse.ts";
 
 export interface RecycleLimits {
   /** jobs; null for no limit */

@@ -1,8 +1,8 @@
 /** What leaves a task, as the text of DATA frames: its result, its progress, what it publishes. */
 import { frameBytesMax } from "../limits.ts";
-import { isLonger, sizeOf } from "../wire/frame.ts";
-import { encodeValue } from "../wire/frames.ts";
-import { JsonError } from "../wire/json.ts";
+import { isLonger, sizeOf } from "../protocol/frame.ts";
+import { encodeValue } from "../protocol/frames.ts";
+import { JsonError } from "../protocol/json.ts";
 
 /**
  * The DATA frame `{data, pack}` of a value from user code. `name` is what the value is called in an error: `result` makes

@@ -1,9 +1,9 @@
 /** The jobs that a task worker holds for the router: from its message to the executor, and from there to the answer. */
 import { performance } from "node:perf_hooks";
-import { type ErrorCode, ProtocolError } from "../wire/errors.ts";
-import { type Frame, textOf } from "../wire/frame.ts";
-import { encodeError, type Task } from "../wire/frames.ts";
-import { decodeTaskFrame } from "../wire/requests.ts";
+import { type ErrorCode, ProtocolError } from "../protocol/errors.ts";
+import { type Frame, textOf } from "../protocol/frame.ts";
+import { encodeError, type Task } from "../protocol/frames.ts";
+import { decodeTaskFrame } from "../protocol/requests.ts";
 import type { BackendLink, SafeHeader, WorkHeader } from "./backend-link.ts";
 import type { Executor } from "./executor.ts";
 import { type Job, leftUnbegun, type Outcome, type SafeJob, type Work } from "./job.ts";

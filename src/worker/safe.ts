@@ -3,13 +3,13 @@
  * the engine has died. Nothing of the engine is needed for it, neither router nor port, and what tasks publish goes nowhere.
  */
 import { onStopTriesMax, retryBackoffMs, taskLoadMs } from "../limits.ts";
-import { error } from "../log.ts";
-import type { Json, JsonObject } from "../wire/json.ts";
+import { error } from "../process/log.ts";
+import type { Json, JsonObject } from "../protocol/json.ts";
+import { loadRegistry } from "../tasks/registry.ts";
+import type { RegisteredTask, StopReason, TaskContext } from "../tasks/task.ts";
+import { thrownLines } from "../tasks/thrown.ts";
 import { JobContext } from "./context.ts";
-import { loadRegistry } from "./registry.ts";
 import { onStopMsOf, overtime, type SafingFailure, withinTime } from "./safing.ts";
-import type { RegisteredTask, StopReason, TaskContext } from "./task.ts";
-import { thrownLines } from "./thrown.ts";
 
 export interface SafeOptions {
   /** The folder of task files, or null for the built-in tasks alone. */

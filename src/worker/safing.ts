@@ -3,12 +3,12 @@
  * own signal does not reach it; only its own time limit does.
  */
 import { onStopMs } from "../limits.ts";
-import { shorten } from "../wire/frames.ts";
+import { shorten } from "../protocol/frames.ts";
+import type { RegisteredTask, StopReason } from "../tasks/task.ts";
+import { thrownLines, thrownMessage } from "../tasks/thrown.ts";
 import { type ContextHooks, JobContext, type Named } from "./context.ts";
 import { within } from "./culprit.ts";
 import type { FailureLog } from "./failure-log.ts";
-import type { RegisteredTask, StopReason } from "./task.ts";
-import { thrownLines, thrownMessage } from "./thrown.ts";
 
 /** Why hardware is not known to be safe. */
 export interface SafingFailure extends StopReason {

@@ -3,9 +3,9 @@
  * and the state they leave behind is unknown, so the worker says so and ends; the supervisor starts a clean one. Jobs that
  * were answered stay answered, and the one that runs ends as INTERRUPTED.
  */
-import { error } from "../log.ts";
+import { error } from "../process/log.ts";
+import { thrownLines } from "../tasks/thrown.ts";
 import type { FindCulprit } from "./culprit.ts";
-import { thrownLines } from "./thrown.ts";
 
 /** EX_SOFTWARE of sysexits(3): apart from 1, which says that another start would go no better. */
 export const strayErrorExitCode = 70;

@@ -3,17 +3,19 @@
  * them to the executor one after the other.
  */
 
-import { mapBegunRecord } from "../begun.ts";
-import { catchUp } from "../frontend/catch-up.ts";
-import { StartError, tellSupervisor } from "../lifecycle.ts";
 import { abortGraceMs, routerAbsentMs } from "../limits.ts";
-import { say, warn } from "../log.ts";
-import { stoppedMessage } from "../wire/stopped.ts";
-import { terminateContext } from "../zmq/context.ts";
-import { Gate } from "../zmq/gate.ts";
-import type { SocketOptions } from "../zmq/options.ts";
-import { reactor, waitHereMs } from "../zmq/reactor.ts";
-import { describeBindError } from "../zmq/start.ts";
+import { mapBegunRecord } from "../process/begun.ts";
+import { StartError, tellSupervisor } from "../process/lifecycle.ts";
+import { say, warn } from "../process/log.ts";
+import { stoppedMessage } from "../protocol/stopped.ts";
+import { catchUp } from "../security/catch-up.ts";
+import { Gate } from "../security/gate.ts";
+import { loadRegistry } from "../tasks/registry.ts";
+import type { Registry } from "../tasks/task.ts";
+import { reactor, waitHereMs } from "../transport/reactor.ts";
+import { terminateContext } from "../transport/zmq/context.ts";
+import type { SocketOptions } from "../transport/zmq/options.ts";
+import { describeBindError } from "../transport/zmq/start.ts";
 import { BackendLink } from "./backend-link.ts";
 import { noteCulprits } from "./culprit.ts";
 import { DirectPort } from "./direct-port.ts";
@@ -21,12 +23,10 @@ import { EmergencyStop } from "./emergency-stop.ts";
 import { Executor, type ExecutorHooks } from "./executor.ts";
 import { Quarantine } from "./quarantine.ts";
 import { type RecycleLimits, RecycleRule } from "./recycle.ts";
-import { loadRegistry } from "./registry.ts";
 import { RouterJobs } from "./router-jobs.ts";
 import { onStopMsOf } from "./safing.ts";
 import { exitOnStrayErrors } from "./stray.ts";
 import { obeySupervisor } from "./supervision.ts";
-import type { Registry } from "./task.ts";
 
 export interface TaskWorkerOptions extends RecycleLimits {
   readonly host: string;

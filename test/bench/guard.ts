@@ -4,7 +4,7 @@
  * measured by turns, and the best of all rounds is taken of each, so a machine that is busy with something else does not matter.
  * Exit codes: 0 within the limits, 1 beyond.
  */
-import { say } from "../../src/log.ts";
+import { say } from "../../src/process/log.ts";
 import { increase, measure, processorMs } from "./measure.ts";
 import { type Candidate, echo, engine, type System } from "./systems.ts";
 

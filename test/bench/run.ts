@@ -6,7 +6,7 @@
  * In full it takes a quarter of an hour, and wants a machine that does nothing else.
  */
 import { parseArgs } from "node:util";
-import { say, warn } from "../../src/log.ts";
+import { say, warn } from "../../src/process/log.ts";
 import { command, type Figure, sections } from "./figures.ts";
 import { type Ask, measure, median, quantile } from "./measure.ts";
 import { type Candidate, candidates } from "./systems.ts";

@@ -7,7 +7,7 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { connect, TaskEngineError } from "task-engine";
-import { Dealer } from "../../src/zmq/socket.ts";
+import { Dealer } from "../../src/transport/zmq/socket.ts";
 import { type Engine, startEngine } from "../support/engine.ts";
 import { freePorts } from "../support/ports.ts";
 import { json, metaFrame, taskFrame } from "../support/raw-requestor.ts";

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { type CallOptions, connect, type EngineStatus, TaskEngineError } from "task-engine";
 import { clientBytesMax, clientRequestsMax, frameBytesMax } from "../../src/limits.ts";
-import { encodeMeta, packNow } from "../../src/wire/frames.ts";
+import { encodeMeta, packNow } from "../../src/protocol/frames.ts";
 import { argsOf, cancelOf, commandOf, handRouter, untilFree } from "../support/hand-router.ts";
 import { freePorts } from "../support/ports.ts";
 import { rejection } from "../support/rejection.ts";

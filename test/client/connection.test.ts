@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { connect, type Json } from "task-engine";
 import { batchTasksMax, clientBatchesMax, drainMessagesMax } from "../../src/limits.ts";
-import { errno, ZmqError } from "../../src/zmq/library.ts";
+import { errno, ZmqError } from "../../src/transport/zmq/library.ts";
 import { argsOf, argsOfAll, type HandRouter, handRouter, untilFree } from "../support/hand-router.ts";
 import { rejection } from "../support/rejection.ts";
 

@@ -1,7 +1,7 @@
 /** A client of an engine that speaks version 0.1 only: whatever it is asked, it answers with META alone, and without a serial. */
 import { afterAll, expect, test } from "bun:test";
 import { connect } from "task-engine";
-import { Router } from "../../src/zmq/socket.ts";
+import { Router } from "../../src/transport/zmq/socket.ts";
 import { fromSource, runCommand } from "../support/engine.ts";
 import { rejection } from "../support/rejection.ts";
 

@@ -1,10 +1,10 @@
 import { expect, test } from "bun:test";
 import { type Client, connect, type Subscription, type TopicValue } from "task-engine";
+import { Publisher } from "../../src/data/publisher.ts";
 import { subscriptionValuesMax, topicsMax } from "../../src/limits.ts";
-import type { Json } from "../../src/wire/json.ts";
-import { Publisher } from "../../src/worker/publisher.ts";
-import { Gate } from "../../src/zmq/gate.ts";
-import { XPublisher } from "../../src/zmq/socket.ts";
+import type { Json } from "../../src/protocol/json.ts";
+import { Gate } from "../../src/security/gate.ts";
+import { XPublisher } from "../../src/transport/zmq/socket.ts";
 import { handRouter, untilFree } from "../support/hand-router.ts";
 import { freePorts } from "../support/ports.ts";
 import { rejection } from "../support/rejection.ts";

@@ -1,9 +1,9 @@
 /** What a request comes to where there is no engine, or something else in its place. */
 import { afterAll, describe, expect, test } from "bun:test";
 import { connect, type TaskEngineError } from "task-engine";
-import { writeCertificate } from "../../src/certificate.ts";
-import { Gate } from "../../src/zmq/gate.ts";
-import { Router } from "../../src/zmq/socket.ts";
+import { writeCertificate } from "../../src/security/certificate.ts";
+import { Gate } from "../../src/security/gate.ts";
+import { Router } from "../../src/transport/zmq/socket.ts";
 import { handRouter, untilFree } from "../support/hand-router.ts";
 import { makeKeys } from "../support/keys.ts";
 import { freePorts } from "../support/ports.ts";

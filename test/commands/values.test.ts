@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { UsageError } from "../../src/commands/exit.ts";
 import { nameFrom, objectFrom, plain, valueFrom } from "../../src/commands/values.ts";
-import type { Json } from "../../src/wire/json.ts";
+import type { Json } from "../../src/protocol/json.ts";
 
 test.each<[string, Json]>([
   ["3", 3],

@@ -2,8 +2,8 @@
 import { expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { readKeyPair, readPublicKey, writeCertificate } from "../../src/certificate.ts";
-import { makeKeyPair } from "../../src/zmq/keys.ts";
+import { readKeyPair, readPublicKey, writeCertificate } from "../../src/security/certificate.ts";
+import { makeKeyPair } from "../../src/security/keys.ts";
 import { startEngine } from "../support/engine.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 

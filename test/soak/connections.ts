@@ -4,11 +4,11 @@
  */
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
-import { writeCertificate } from "../../src/certificate.ts";
 import { handshakeMs } from "../../src/limits.ts";
-import { curveClient } from "../../src/zmq/curve.ts";
-import type { SocketOptions } from "../../src/zmq/options.ts";
-import { Dealer } from "../../src/zmq/socket.ts";
+import { writeCertificate } from "../../src/security/certificate.ts";
+import { curveClient } from "../../src/security/curve.ts";
+import type { SocketOptions } from "../../src/transport/zmq/options.ts";
+import { Dealer } from "../../src/transport/zmq/socket.ts";
 import { Asker } from "../support/asker.ts";
 import { connectMany, until } from "../support/connections.ts";
 import { type Engine, fromSource, startEngine } from "../support/engine.ts";

@@ -7,8 +7,8 @@
  * has to keep the bounds always, and 99 of 100 in the full run, which wants a machine of its own. Both are printed.
  */
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { engineFolder, stopSocketPath } from "../../src/folders.ts";
 import { stopGraceMs } from "../../src/limits.ts";
+import { engineFolder, stopSocketPath } from "../../src/process/folders.ts";
 import { stopBySocket } from "../../src/supervisor/stop-socket.ts";
 import { monotonicMs } from "../support/clock.ts";
 import { Deaths } from "../support/deaths.ts";

@@ -14,9 +14,9 @@ import {
   localRingBytes,
   memoryBytesMax,
 } from "../../src/limits.ts";
-import { localName } from "../../src/local/name.ts";
-import { ringsOf } from "../../src/local/ring.ts";
-import { closeLine } from "../../src/local/unix.ts";
+import { localName } from "../../src/transport/shm/name.ts";
+import { ringsOf } from "../../src/transport/shm/ring.ts";
+import { closeLine } from "../../src/transport/shm/unix.ts";
 import { until } from "../support/connections.ts";
 import { startEngine } from "../support/engine.ts";
 import { dialled, ring } from "../support/local-router.ts";

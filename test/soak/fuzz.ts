@@ -4,10 +4,10 @@
  * that time (the gate does that), SEED=7 the same ones again.
  */
 import { expect, test } from "bun:test";
-import { decodeFromRouter, decodeFromWorker } from "../../src/wire/backend.ts";
-import { decodeReply } from "../../src/wire/replies.ts";
-import { decodeRequest } from "../../src/wire/requests.ts";
-import { Random } from "../router/simulation/random.ts";
+import { decodeFromRouter, decodeFromWorker } from "../../src/protocol/backend.ts";
+import { decodeReply } from "../../src/protocol/replies.ts";
+import { decodeRequest } from "../../src/protocol/requests.ts";
+import { Random } from "../broker/simulation/random.ts";
 import { Asker } from "../support/asker.ts";
 import { Attacker } from "../support/attacker.ts";
 import { startEngine } from "../support/engine.ts";

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import type { Begun } from "../../src/begun.ts";
 import { quarantineWindowMs } from "../../src/limits.ts";
+import type { Begun } from "../../src/process/begun.ts";
 import { causeOf, Quarantine } from "../../src/supervisor/quarantine.ts";
 
 const begun = (more: Partial<Begun> = {}): Begun => ({

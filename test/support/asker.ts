@@ -1,13 +1,13 @@
 /** A requestor for tests that count: it keeps every reply that it ever gets, so that one too many is seen. */
 
-import { encodeControlRequest, encodeTaskRequest } from "../../src/wire/asking.ts";
-import { ProtocolError } from "../../src/wire/errors.ts";
-import type { Json } from "../../src/wire/json.ts";
-import type { TaskOptions } from "../../src/wire/policy.ts";
-import { decodeReply, type Reply } from "../../src/wire/replies.ts";
-import type { Control } from "../../src/wire/requests.ts";
-import type { SocketOptions } from "../../src/zmq/options.ts";
-import { Dealer } from "../../src/zmq/socket.ts";
+import { encodeControlRequest, encodeTaskRequest } from "../../src/protocol/asking.ts";
+import { ProtocolError } from "../../src/protocol/errors.ts";
+import type { Json } from "../../src/protocol/json.ts";
+import type { TaskOptions } from "../../src/protocol/policy.ts";
+import { decodeReply, type Reply } from "../../src/protocol/replies.ts";
+import type { Control } from "../../src/protocol/requests.ts";
+import type { SocketOptions } from "../../src/transport/zmq/options.ts";
+import { Dealer } from "../../src/transport/zmq/socket.ts";
 
 /** ms. A test that waits as long has failed. */
 const patienceMs = 120_000;

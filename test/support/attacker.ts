@@ -1,7 +1,7 @@
 /** One who sends mutated messages to every port of an engine, and waits now and then until all has been read. */
-import { encodeBackend } from "../../src/wire/backend.ts";
-import { Dealer, Socket } from "../../src/zmq/socket.ts";
-import type { Random } from "../router/simulation/random.ts";
+import { encodeBackend } from "../../src/protocol/backend.ts";
+import { Dealer, Socket } from "../../src/transport/zmq/socket.ts";
+import type { Random } from "../broker/simulation/random.ts";
 import { fromRequestors, fromSubscribers, fromWorkers, type Message } from "./messages.ts";
 import { mutate } from "./mutation.ts";
 import { metaFrame } from "./raw-requestor.ts";

@@ -1,8 +1,8 @@
 /** A broker on a bench: told what happens in few words, with all that it does noted in the order in which it does it. */
-import { Access } from "../../src/access/access.ts";
+
+import { Broker } from "../../src/broker/broker.ts";
+import type { Effect } from "../../src/broker/effects.ts";
 import { beatIntervalMs } from "../../src/limits.ts";
-import { Broker } from "../../src/router/broker.ts";
-import type { Effect } from "../../src/router/effects.ts";
 import {
   encodeBatchRequest,
   encodeCancel,
@@ -10,15 +10,16 @@ import {
   encodeDataRequest,
   encodeKeepAlive,
   encodeTaskPart,
-} from "../../src/wire/asking.ts";
-import type { ReadyHeader, RouterHeader, WorkerHeader } from "../../src/wire/backend.ts";
-import type { Requestor } from "../../src/wire/envelope.ts";
-import { ProtocolError } from "../../src/wire/errors.ts";
-import type { Frame } from "../../src/wire/frame.ts";
-import { encodeError, encodeMeta } from "../../src/wire/frames.ts";
-import type { TaskOptions } from "../../src/wire/policy.ts";
-import { decodeReply, type Reply } from "../../src/wire/replies.ts";
-import { type Control, decodeRequest } from "../../src/wire/requests.ts";
+} from "../../src/protocol/asking.ts";
+import type { ReadyHeader, RouterHeader, WorkerHeader } from "../../src/protocol/backend.ts";
+import type { Requestor } from "../../src/protocol/envelope.ts";
+import { ProtocolError } from "../../src/protocol/errors.ts";
+import type { Frame } from "../../src/protocol/frame.ts";
+import { encodeError, encodeMeta } from "../../src/protocol/frames.ts";
+import type { TaskOptions } from "../../src/protocol/policy.ts";
+import { decodeReply, type Reply } from "../../src/protocol/replies.ts";
+import { type Control, decodeRequest } from "../../src/protocol/requests.ts";
+import { Access } from "../../src/security/access.ts";
 import { asReceived } from "./frames.ts";
 
 export interface Answer {

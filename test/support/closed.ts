@@ -1,13 +1,13 @@
 /** Fail closed: whatever is wrong or missing on either side, not one message gets through. */
 import { describe, expect, test } from "bun:test";
 import { chmodSync } from "node:fs";
-import { writeCertificate } from "../../src/certificate.ts";
+import { writeCertificate } from "../../src/security/certificate.ts";
+import { curveClient, curveServer } from "../../src/security/curve.ts";
+import { Gate } from "../../src/security/gate.ts";
+import { makeKeyPair } from "../../src/security/keys.ts";
+import { startZap } from "../../src/security/zap.ts";
 import { Keyring } from "../../src/supervisor/keyring.ts";
-import { curveClient, curveServer } from "../../src/zmq/curve.ts";
-import { Gate } from "../../src/zmq/gate.ts";
-import { makeKeyPair } from "../../src/zmq/keys.ts";
-import { Dealer, type Frame, Router, XPublisher } from "../../src/zmq/socket.ts";
-import { startZap } from "../../src/zmq/zap.ts";
+import { Dealer, type Frame, Router, XPublisher } from "../../src/transport/zmq/socket.ts";
 import { makeKeys } from "./keys.ts";
 import { countArrivals, deliveredOf } from "./strangers.ts";
 import { tempFolder } from "./temp-folder.ts";

@@ -1,11 +1,11 @@
 /** A real executor with tasks of a test's own. */
 import { expect } from "bun:test";
-import type { Json, JsonObject } from "../../src/wire/json.ts";
-import { type ArgumentSchemas, argumentCheck } from "../../src/worker/arguments.ts";
+import type { Json, JsonObject } from "../../src/protocol/json.ts";
+import { type ArgumentSchemas, argumentCheck } from "../../src/tasks/arguments.ts";
+import type { RegisteredTask, TaskFunction } from "../../src/tasks/task.ts";
 import { EmergencyStop } from "../../src/worker/emergency-stop.ts";
 import { Executor } from "../../src/worker/executor.ts";
 import type { Job, Outcome } from "../../src/worker/job.ts";
-import type { RegisteredTask, TaskFunction } from "../../src/worker/task.ts";
 
 /** A task as the registry has it, from its function alone, or from what of it matters to the test. */
 export type TestTask = TaskFunction | Partial<RegisteredTask>;

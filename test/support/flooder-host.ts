@@ -4,9 +4,9 @@
  * `calm` when the engine has read all that it has sent.
  */
 import { createInterface } from "node:readline";
-import { encodePing, encodeTaskRequest } from "../../src/wire/asking.ts";
-import { decodeReply } from "../../src/wire/replies.ts";
-import { Dealer } from "../../src/zmq/socket.ts";
+import { encodePing, encodeTaskRequest } from "../../src/protocol/asking.ts";
+import { decodeReply } from "../../src/protocol/replies.ts";
+import { Dealer } from "../../src/transport/zmq/socket.ts";
 
 const [, , endpoint = "", task = ""] = process.argv;
 const socket = new Dealer();

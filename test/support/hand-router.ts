@@ -1,17 +1,17 @@
 /** Real sockets of a router that a test answers by hand: `using router = handRouter()`. */
 import { addressIn } from "../../src/client/endpoint.ts";
-import type { LocalConnection } from "../../src/local/connection.ts";
-import { localName } from "../../src/local/name.ts";
-import { LocalPort } from "../../src/local/port.ts";
-import type { ErrorCode } from "../../src/wire/errors.ts";
-import type { Frame } from "../../src/wire/frame.ts";
-import { encodeData, encodeError, packNow } from "../../src/wire/frames.ts";
-import type { Json } from "../../src/wire/json.ts";
-import { encodeReplyMeta, type PartResult, type ReplyType } from "../../src/wire/replies.ts";
-import { type Control, decodeRequest, type Request, taskOf } from "../../src/wire/requests.ts";
-import { errno, ZmqError } from "../../src/zmq/library.ts";
-import { saysLost } from "../../src/zmq/lost.ts";
-import { Router } from "../../src/zmq/socket.ts";
+import type { ErrorCode } from "../../src/protocol/errors.ts";
+import type { Frame } from "../../src/protocol/frame.ts";
+import { encodeData, encodeError, packNow } from "../../src/protocol/frames.ts";
+import type { Json } from "../../src/protocol/json.ts";
+import { encodeReplyMeta, type PartResult, type ReplyType } from "../../src/protocol/replies.ts";
+import { type Control, decodeRequest, type Request, taskOf } from "../../src/protocol/requests.ts";
+import { saysLost } from "../../src/transport/lost.ts";
+import type { LocalConnection } from "../../src/transport/shm/connection.ts";
+import { localName } from "../../src/transport/shm/name.ts";
+import { LocalPort } from "../../src/transport/shm/port.ts";
+import { errno, ZmqError } from "../../src/transport/zmq/library.ts";
+import { Router } from "../../src/transport/zmq/socket.ts";
 
 export interface Arrived {
   readonly request: Request;

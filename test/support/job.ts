@@ -1,6 +1,6 @@
 /** Jobs as the broker keeps them, for tests of its parts. */
-import { createJob, type Job, taskQueue } from "../../src/router/job.ts";
-import type { TaskOptions } from "../../src/wire/policy.ts";
+import { createJob, type Job, taskQueue } from "../../src/broker/job.ts";
+import type { TaskOptions } from "../../src/protocol/policy.ts";
 
 let nextId = 1;
 

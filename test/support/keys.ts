@@ -1,7 +1,8 @@
 /** Keys for a test: an engine's, and those of whoever wants in. */
-import type { KeyPair } from "../../src/certificate.ts";
-import type { Security } from "../../src/lifecycle.ts";
-import { makeKeyPair } from "../../src/zmq/keys.ts";
+
+import type { Security } from "../../src/process/lifecycle.ts";
+import type { KeyPair } from "../../src/security/certificate.ts";
+import { makeKeyPair } from "../../src/security/keys.ts";
 
 export interface TestKeys {
   readonly engine: KeyPair;

@@ -3,8 +3,8 @@
  * their sockets take them. Prints how many requests they have sent.
  */
 import { frameBytesMax } from "../../src/limits.ts";
-import { encodeTaskRequest } from "../../src/wire/asking.ts";
-import { Dealer } from "../../src/zmq/socket.ts";
+import { encodeTaskRequest } from "../../src/protocol/asking.ts";
+import { Dealer } from "../../src/transport/zmq/socket.ts";
 
 const [endpoint = "", clients = "1", ms = "0"] = process.argv.slice(2);
 const argument = "x".repeat(frameBytesMax - 1024);

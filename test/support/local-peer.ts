@@ -2,8 +2,9 @@
  * A process at the other end of a local socket, which behaves as its second argument says: one of the engine's own workers as the
  * kernel shows it, be it dead or halted.
  */
-import { LocalDealer } from "../../src/local/dealer.ts";
-import { lostConnection } from "../../src/zmq/lost.ts";
+
+import { lostConnection } from "../../src/transport/lost.ts";
+import { LocalDealer } from "../../src/transport/shm/dealer.ts";
 
 const [path = "", behaviour = ""] = process.argv.slice(2);
 const dealer = new LocalDealer(path, "hello");

@@ -1,13 +1,13 @@
 /** Both ends of local sockets for tests: a port that keeps what comes, what a dealer hears, and workers in processes of their own. */
 import { join } from "node:path";
 import { workersMax } from "../../src/limits.ts";
-import type { LocalConnection } from "../../src/local/connection.ts";
-import type { LocalDealer } from "../../src/local/dealer.ts";
-import { MessageWriter } from "../../src/local/framing.ts";
-import { LocalPort } from "../../src/local/port.ts";
-import { dial, type Line } from "../../src/local/unix.ts";
-import { libc } from "../../src/zmq/libc.ts";
-import type { SendResult } from "../../src/zmq/socket.ts";
+import { libc } from "../../src/transport/libc.ts";
+import type { LocalConnection } from "../../src/transport/shm/connection.ts";
+import type { LocalDealer } from "../../src/transport/shm/dealer.ts";
+import { MessageWriter } from "../../src/transport/shm/framing.ts";
+import { LocalPort } from "../../src/transport/shm/port.ts";
+import { dial, type Line } from "../../src/transport/shm/unix.ts";
+import type { SendResult } from "../../src/transport/zmq/socket.ts";
 
 export type Received = readonly [key: string, ...frames: string[]];
 

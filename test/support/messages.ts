@@ -1,5 +1,5 @@
 /** Every kind of message that the engine knows, valid, with chance in its fields: what mutations begin with. */
-import type { Random } from "../router/simulation/random.ts";
+import type { Random } from "../broker/simulation/random.ts";
 import { json, metaFrame, taskFrame } from "./raw-requestor.ts";
 
 export type Message = Uint8Array[];

@@ -1,5 +1,5 @@
 /** Spoils messages: whole frames, their text, their fields. All chance comes from one seeded generator. */
-import type { Random } from "../router/simulation/random.ts";
+import type { Random } from "../broker/simulation/random.ts";
 import type { Message } from "./messages.ts";
 
 /** messages in a hundred that are left as they are: without them the engine would never get to its deeper states. */

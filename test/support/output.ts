@@ -1,6 +1,6 @@
 /** What the code under test writes to stdout and stderr while a test has `using output = captureOutput()`. */
 import { spyOn } from "bun:test";
-import { stderr, stdout } from "../../src/streams.ts";
+import { stderr, stdout } from "../../src/process/streams.ts";
 
 export interface Output extends Disposable {
   /** whole text so far */

@@ -1,5 +1,5 @@
 /** A requestor on a bare socket: what it sends and gets are frames, so that it can also be wrong on purpose. */
-import { Dealer, type Frame, Request } from "../../src/zmq/socket.ts";
+import { Dealer, type Frame, Request } from "../../src/transport/zmq/socket.ts";
 
 /** ms. A test that waits as long has failed. */
 const patienceMs = 30_000;

@@ -1,5 +1,5 @@
 /** A process that binds a ROUTER and reads it: prints its endpoint, and each frame that comes. For tests of what it costs. */
-import { Router } from "../../src/zmq/socket.ts";
+import { Router } from "../../src/transport/zmq/socket.ts";
 
 const socket = new Router();
 socket.bind("tcp://127.0.0.1:*");

@@ -3,8 +3,8 @@
  * It begins as every role does, and says on stdout what it hears.
  */
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { mapBegunRecord } from "../../src/begun.ts";
-import { dieWithSupervisor, onStop, onSupervisorMessage, tellSupervisor } from "../../src/lifecycle.ts";
+import { mapBegunRecord } from "../../src/process/begun.ts";
+import { dieWithSupervisor, onStop, onSupervisorMessage, tellSupervisor } from "../../src/process/lifecycle.ts";
 
 const [behaviour = "", kind = "", marker = ""] = process.argv.slice(2);
 

@@ -1,6 +1,6 @@
 /** Two Unix sockets that are each other's peers: `using pair = socketPair()`. */
 import { closeSync } from "node:fs";
-import { openChannelPair } from "../../src/channel.ts";
+import { openChannelPair } from "../../src/process/channel.ts";
 
 export const socketPair = () => {
   const { ours: one, theirs: other } = openChannelPair();

@@ -1,6 +1,6 @@
 /** Those who must not come in, with real sockets: how many of their messages does a port that binds with keys deliver? */
-import type { SocketOptions } from "../../src/zmq/options.ts";
-import { Dealer, type Socket } from "../../src/zmq/socket.ts";
+import type { SocketOptions } from "../../src/transport/zmq/options.ts";
+import { Dealer, type Socket } from "../../src/transport/zmq/socket.ts";
 
 /**
  * Lets that many sockets connect with these options and send, and gives how many messages have come out at the port.

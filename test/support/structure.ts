@@ -7,69 +7,63 @@ export interface SourceFile {
   readonly text: string;
 }
 
-/** Each room and the rooms that it may import from, besides itself. What belongs to no folder is a room by its name. */
-const base = [
-  "config.ts",
-  "config-file.ts",
-  "limits.ts",
-  "log.ts",
-  "node.ts",
-  "nearest.ts",
-  "streams.ts",
-  "pulse.ts",
-  "channel.ts",
-  "descendants.ts",
-  "lifecycle.ts",
-  "begun.ts",
-  "certificate.ts",
-  "exposure.ts",
-  "folders.ts",
-  "opened.ts",
-] as const;
-const below = ["access", "wire", "zmq", "local", ...base];
-const serving = ["frontend", ...below];
+/**
+ * Each room and the rooms that it may import from, besides itself: from top to bottom, never up. A file of no folder is a room
+ * of its own.
+ */
 const arrows: Readonly<Record<string, readonly string[]>> = {
-  "main.ts": ["commands", ...base],
-  commands: ["client", "router", "worker", "supervisor", "systemd", ...below],
-  client: below,
-  router: serving,
-  worker: ["tasks", ...serving],
-  // How requestors come in, at the router and at a worker's own port.
-  frontend: below,
-  // What the system that starts the engine must know and be told; of the engine it knows nothing.
-  systemd: base,
-  // It knows roles, argv and exit codes, and no frame.
-  supervisor: ["access", "zmq", ...base],
-  access: ["limits.ts"],
-  wire: ["access", ...base],
-  zmq: ["access", ...base],
-  // The same as libzmq's sockets, for processes of one engine; like those, it knows no frame.
-  local: ["zmq", ...base],
-  tasks: ["worker"],
-  ...Object.fromEntries(base.map((file) => [file, base])),
+  "main.ts": ["commands", "process", "limits.ts"],
+  commands: [
+    "config.ts",
+    "client",
+    "router",
+    "worker",
+    "tasks",
+    "data",
+    "supervisor",
+    "systemd",
+    "process",
+    "security",
+    "protocol",
+    "transport",
+    "limits.ts",
+  ],
+  "config.ts": ["process", "security", "limits.ts"],
+  client: ["security", "protocol", "transport", "limits.ts"],
+  router: ["broker", "process", "security", "protocol", "transport", "limits.ts"],
+  // Pure: it knows no socket, clock, file or log.
+  broker: ["security", "protocol", "limits.ts"],
+  // A data worker joins the router as a task worker does.
+  data: ["worker", "process", "security", "protocol", "transport", "limits.ts"],
+  worker: ["tasks", "process", "security", "protocol", "transport", "limits.ts"],
+  tasks: ["process", "protocol", "transport", "limits.ts"],
+  // It knows roles, argv and exit codes, and no message of the public protocol.
+  supervisor: ["config.ts", "process", "security", "transport", "limits.ts"],
+  // It knows what starts the engine, and nothing of the engine.
+  systemd: ["process", "transport", "limits.ts"],
+  process: ["security", "protocol", "transport", "limits.ts"],
+  security: ["protocol", "transport", "limits.ts"],
+  protocol: ["limits.ts"],
+  transport: ["limits.ts"],
+  "limits.ts": [],
 };
 
-/** The pure parts: of the router all but its shell, which is its sockets and its clock. */
+/** The pure parts. */
 const isPure = (path: string): boolean =>
-  path.startsWith("wire/") ||
-  path.startsWith("access/") ||
-  path === "supervisor/policy.ts" ||
-  (path.startsWith("router/") && !["router/router.ts", "router/alarm.ts", "router/guard.ts"].includes(path));
+  path.startsWith("protocol/") ||
+  path.startsWith("broker/") ||
+  ["supervisor/policy.ts", "security/access.ts", "security/shares.ts", "security/rights.ts"].includes(path);
 
 /** Beside each other, all that pure parts may import. */
 const pureImports = ["limits.ts", "valibot"];
 
-/** What a pure part that decides may not ask for; it is told. (`wire` stamps its frames with the time, and decides nothing.) */
+/** What a pure part that decides may not ask for; it is told. (`protocol` stamps its frames with the time, and decides nothing.) */
 const surroundings =
   /\b(?:Date\.now|new Date(?!\([^)])|performance\.|setTimeout|setInterval|setImmediate|Math\.random|crypto\.|process\.|Bun\.(?!hash)|fetch\()/;
 
 /** The package's entry hands on the types of a task, for those who write one; types alone, so nothing is loaded. */
 const isPublicType = ({ path, text }: SourceFile, imported: string): boolean =>
-  path === "client/client.ts" && imported === "worker/task.ts" && !loadsOf({ path, text }).includes(imported);
-
-/** How the router and its supervisor call things; types alone, so nothing is loaded. */
-const isSharedWord = (file: SourceFile, imported: string): boolean =>
-  imported === "lifecycle.ts" && !loadsOf(file).includes(imported);
+  path === "client/client.ts" && imported === "tasks/task.ts" && !loadsOf({ path, text }).includes(imported);
 
 const importPatterns = [
   /^\s*(?:import|export)\s[^"';]*?\bfrom\s*"([^"]+)"/gm,
@@ -114,22 +108,22 @@ export const violationsIn = (file: SourceFile): string[] => {
     } else if (imported.startsWith("..") && !(imported === "../package.json" && path === "main.ts")) {
       violations.push(`${path} imports ${imported}, which is outside src`);
     }
-    if (isPure(path) && !isPure(imported) && !pureImports.includes(imported) && !isSharedWord(file, imported)) {
+    if (isPure(path) && !isPure(imported) && !pureImports.includes(imported)) {
       violations.push(`${path} imports ${imported}: a pure part knows only what is pure`);
     }
   }
   const code = transpiler.transformSync(text); // without comments and types
-  const asked = isPure(path) && room !== "wire" ? surroundings.exec(code) : null;
+  const asked = isPure(path) && room !== "protocol" ? surroundings.exec(code) : null;
   if (asked !== null) violations.push(`${path} uses ${asked[0]}: a pure part is told what it needs to know`);
-  if (room === "tasks" && path !== "tasks/index.ts" && loadsOf(file).length > 0) {
+  if (path === "tasks/count.ts" && loadsOf(file).length > 0) {
     violations.push(`${path} imports more than types: a task must load from any folder, like a user's own`);
   }
   return violations;
 };
 
-/** The first circle of imports that are there when the program runs, as a list of paths, or null. */
+/** The first circle of imports, types included, as a list of paths, or null. */
 export const circleIn = (files: readonly SourceFile[]): string[] | null => {
-  const edges = new Map(files.map((file) => [file.path, loadsOf(file)]));
+  const edges = new Map(files.map((file) => [file.path, importsOf(file)]));
   const done = new Set<string>();
   const visit = (path: string, trail: readonly string[]): string[] | null => {
     if (trail.includes(path)) return [...trail.slice(trail.indexOf(path)), path];

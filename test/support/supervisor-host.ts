@@ -1,6 +1,6 @@
 /** A program that runs a Supervisor whose roles are those of role.ts. Its one argument is a `Plan` as JSON. */
 import { join } from "node:path";
-import { say } from "../../src/log.ts";
+import { say } from "../../src/process/log.ts";
 import type { Role } from "../../src/supervisor/roles.ts";
 import { onSignals } from "../../src/supervisor/signals.ts";
 import { Supervisor } from "../../src/supervisor/supervisor.ts";

@@ -1,12 +1,12 @@
 /** A real task worker process, and its router and its supervisor, both played by the test: `await using worker = await startTaskWorker({…})`. */
-import { type Begun, BegunRecord } from "../../src/begun.ts";
-import { type Channel, withChannel } from "../../src/channel.ts";
-import { type ChildMessage, type SupervisorMessage, supervisorVariable } from "../../src/lifecycle.ts";
-import { decodeFromWorker, encodeBackend, type RouterHeader, type WorkerHeader } from "../../src/wire/backend.ts";
-import { ProtocolError } from "../../src/wire/errors.ts";
-import { type Frame, textOf } from "../../src/wire/frame.ts";
-import type { Json } from "../../src/wire/json.ts";
-import { Router } from "../../src/zmq/socket.ts";
+import { type Begun, BegunRecord } from "../../src/process/begun.ts";
+import { type Channel, withChannel } from "../../src/process/channel.ts";
+import { type ChildMessage, type SupervisorMessage, supervisorVariable } from "../../src/process/lifecycle.ts";
+import { decodeFromWorker, encodeBackend, type RouterHeader, type WorkerHeader } from "../../src/protocol/backend.ts";
+import { ProtocolError } from "../../src/protocol/errors.ts";
+import { type Frame, textOf } from "../../src/protocol/frame.ts";
+import type { Json } from "../../src/protocol/json.ts";
+import { Router } from "../../src/transport/zmq/socket.ts";
 import { fromSource } from "./engine.ts";
 import { untilFree } from "./hand-router.ts";
 import { freePorts } from "./ports.ts";

@@ -1,7 +1,7 @@
 /** Nonsense between router and workers: whoever gets it survives, and says so once, not once a message. */
 import { expect, test } from "bun:test";
-import { encodeBackend } from "../../src/wire/backend.ts";
-import { Dealer, type Frame, Router } from "../../src/zmq/socket.ts";
+import { encodeBackend } from "../../src/protocol/backend.ts";
+import { Dealer, type Frame, Router } from "../../src/transport/zmq/socket.ts";
 import { startEngine } from "../support/engine.ts";
 import { runProgram } from "../support/program.ts";
 import { taskFrame } from "../support/raw-requestor.ts";

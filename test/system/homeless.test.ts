@@ -16,7 +16,7 @@ import {
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { buildExecutable } from "../../build.ts";
-import { addonPath } from "../../src/zmq/addon.ts";
+import { addonPath } from "../../src/transport/zmq/addon.ts";
 import { type CommandResult, type Engine, runCommand, startEngine } from "../support/engine.ts";
 import { freePorts } from "../support/ports.ts";
 

@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { appendFileSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "task-engine";
-import { keyPattern, readKeyPair } from "../../src/certificate.ts";
+import { keyPattern, readKeyPair } from "../../src/security/certificate.ts";
 import { until } from "../support/connections.ts";
 import { type Engine, fromSource, runCommand, startEngine } from "../support/engine.ts";
 import { socketsOf } from "../support/local-sockets.ts";

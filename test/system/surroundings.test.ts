@@ -23,7 +23,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { buildExecutable } from "../../build.ts";
 import { unitText } from "../../src/systemd/unit.ts";
-import { addonPath } from "../../src/zmq/addon.ts";
+import { addonPath } from "../../src/transport/zmq/addon.ts";
 import { type Engine, runCommand, startEngine } from "../support/engine.ts";
 import { freePorts } from "../support/ports.ts";
 

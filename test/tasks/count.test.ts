@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { task_count } from "../../src/tasks/count.ts";
-import type { Json, JsonObject, TaskContext } from "../../src/worker/task.ts";
+import type { Json, JsonObject, TaskContext } from "../../src/tasks/task.ts";
 
 const context: TaskContext = {
   signal: new AbortController().signal,

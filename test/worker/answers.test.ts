@@ -2,9 +2,9 @@
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { quickRunMs, quickRunsMin } from "../../src/limits.ts";
-import { encodeBackend } from "../../src/wire/backend.ts";
+import { encodeBackend } from "../../src/protocol/backend.ts";
+import { type Frame, Router } from "../../src/transport/zmq/socket.ts";
 import { QuickTasks } from "../../src/worker/quick-tasks.ts";
-import { type Frame, Router } from "../../src/zmq/socket.ts";
 import { runProgram } from "../support/program.ts";
 import { json, taskFrame } from "../support/raw-requestor.ts";
 import { tempFolder } from "../support/temp-folder.ts";

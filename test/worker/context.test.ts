@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import type { Json } from "../../src/wire/json.ts";
-import type { TaskContext } from "../../src/worker/task.ts";
+import type { Json } from "../../src/protocol/json.ts";
+import type { TaskContext } from "../../src/tasks/task.ts";
 import { errorOf, executorFor, resultOf } from "../support/executor.ts";
 import { captureOutput } from "../support/output.ts";
 

@@ -1,15 +1,15 @@
 /** A task worker's own port with keys, on real sockets: who may run what there. */
 import { expect, test } from "bun:test";
-import type { KeyPair } from "../../src/certificate.ts";
 import { directJobsPerClientMax } from "../../src/limits.ts";
+import type { KeyPair } from "../../src/security/certificate.ts";
+import { curveClient } from "../../src/security/curve.ts";
+import { Gate } from "../../src/security/gate.ts";
+import { makeKeyPair } from "../../src/security/keys.ts";
+import { Dealer } from "../../src/transport/zmq/socket.ts";
 import { DirectPort } from "../../src/worker/direct-port.ts";
 import { EmergencyStop } from "../../src/worker/emergency-stop.ts";
 import { Executor } from "../../src/worker/executor.ts";
 import { Quarantine } from "../../src/worker/quarantine.ts";
-import { curveClient } from "../../src/zmq/curve.ts";
-import { Gate } from "../../src/zmq/gate.ts";
-import { makeKeyPair } from "../../src/zmq/keys.ts";
-import { Dealer } from "../../src/zmq/socket.ts";
 import { registryOf, type TestTask } from "../support/executor.ts";
 import { freePorts } from "../support/ports.ts";
 import { metaFrame, type RawReply, readReply, taskFrame } from "../support/raw-requestor.ts";

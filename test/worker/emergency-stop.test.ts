@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
+import type { RegisteredTask } from "../../src/tasks/task.ts";
 import { EmergencyStop } from "../../src/worker/emergency-stop.ts";
-import type { RegisteredTask } from "../../src/worker/task.ts";
 
 const task: RegisteredTask = {
   name: "drive",

@@ -1,9 +1,9 @@
 /** A worker that a person has started, and ends by Ctrl-C while its task moves something. */
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { decodeFromWorker, encodeBackend, type RouterHeader } from "../../src/wire/backend.ts";
-import { ProtocolError } from "../../src/wire/errors.ts";
+import { decodeFromWorker, encodeBackend, type RouterHeader } from "../../src/protocol/backend.ts";
+import { ProtocolError } from "../../src/protocol/errors.ts";
+import { Router } from "../../src/transport/zmq/socket.ts";
 import { strayErrorExitCode } from "../../src/worker/stray.ts";
-import { Router } from "../../src/zmq/socket.ts";
 import { type Program, runProgram } from "../support/program.ts";
 import { json } from "../support/raw-requestor.ts";
 import { until } from "../support/stoppable.ts";

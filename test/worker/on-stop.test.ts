@@ -1,8 +1,8 @@
 /** What follows a job that has not ended by itself, by the executor. */
 import { describe, expect, test } from "bun:test";
 import * as v from "valibot";
+import type { RegisteredTask, StopReason, TaskContext } from "../../src/tasks/task.ts";
 import type { Job, Outcome, SafeJob } from "../../src/worker/job.ts";
-import type { RegisteredTask, StopReason, TaskContext } from "../../src/worker/task.ts";
 import { executorFor, resultOf } from "../support/executor.ts";
 import { captureOutput } from "../support/output.ts";
 

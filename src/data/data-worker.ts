@@ -1,0 +1,79 @@
+/** The data worker process: the shell of sockets around the topics and their subscribers. */
+import { onStop, StartError, tellSupervisor } from "../process/lifecycle.ts";
+import { say } from "../process/log.ts";
+import { type Frame, textOf } from "../protocol/frame.ts";
+import { encodeData, encodeError } from "../protocol/frames.ts";
+import { Gate } from "../security/gate.ts";
+import { terminateContext } from "../transport/zmq/context.ts";
+import { describeBindError } from "../transport/zmq/start.ts";
+import { BackendLink, type WorkHeader } from "../worker/backend-link.ts";
+import { Publisher } from "./publisher.ts";
+
+export interface DataWorkerOptions {
+  readonly host: string;
+  /** Where subscribers connect. */
+  readonly port: number;
+  /** The router's backend, `tcp://HOST:PORT`, or its socket, `unix://PATH`. */
+  readonly backend: string;
+  /** Print each value that is received. */
+  readonly verbose: boolean;
+}
+
+/** Runs until it is told to stop. Throws StartError where the port cannot be had. */
+export const runDataWorker = async (options: DataWorkerOptions): Promise<void> => {
+  const tag = `[WORKER-${process.pid}(DATA)]`;
+  const address = `${options.host}:${options.port}`;
+  const endpoint = `tcp://${address}`;
+  const gate = await Gate.open();
+  const publisher = new Publisher(gate);
+
+  say(`Starting worker[DATA] on socket: ${address}`);
+  try {
+    publisher.bind(endpoint);
+  } catch (error) {
+    throw new StartError(describeBindError(error, "the data worker", address));
+  }
+  say(`${tag} Listener online`);
+
+  const onWork = (header: WorkHeader, bodies: readonly Frame[]): void => {
+    for (const [index, job] of header.jobs.entries()) {
+      if (header.type === "JOBS")
+        link.answer("FAIL", job, 0, encodeError("UNKNOWN_TASK", "a data worker runs no tasks"));
+      else if (header.type === "GET") get(job, header.topics[index] ?? "");
+      else put(job, header.topics[index] ?? "", bodies[index] ?? "");
+    }
+    link.flush();
+  };
+
+  const put = (job: number, topic: string, data: Frame): void => {
+    if (options.verbose) say(`${tag} Received data: ${topic} ${textOf(data)}`);
+    const refused = publisher.put(topic, data);
+    if (refused === null) link.answer("DONE", job, 0, encodeData(null));
+    else link.answer("FAIL", job, 0, encodeError(refused.code, refused.message));
+  };
+
+  const get = (job: number, topic: string): void => {
+    const last = publisher.get(topic);
+    if (last === undefined) {
+      link.answer("FAIL", job, 0, encodeError("UNKNOWN_TOPIC", `topic ${JSON.stringify(topic)} has no value yet`));
+    } else {
+      const data = { topic, value: last.data, pack: last.pack };
+      link.answer("DONE", job, 0, encodeData(data));
+    }
+  };
+
+  const link = new BackendLink({
+    endpoint: options.backend,
+    keys: {},
+    tag,
+    ready: { type: "READY", role: "data", id: `TASK-${process.pid}`, pid: process.pid, tasks: [], endpoint },
+    onWelcome: () => tellSupervisor({ type: "online" }),
+    onWork,
+  });
+
+  await new Promise<void>((resolve) => onStop(resolve));
+  tellSupervisor({ type: "recycle", why: "it was told to end" });
+  link.close();
+  publisher.close();
+  terminateContext();
+};

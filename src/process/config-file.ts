@@ -1,0 +1,47 @@
+/** The file of settings: looked for, held to who may write it, read. */
+import { type Stats, statSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import { configBytesMax } from "../limits.ts";
+import { OpenedFile } from "./opened.ts";
+
+export const configFileDefault = "task-engine.toml";
+
+export interface ConfigFile {
+  readonly table: Readonly<Record<string, unknown>>;
+  /** As it was named, for people. */
+  readonly path: string;
+  /** That relative paths in it start at. */
+  readonly folder: string;
+  /** Null where there is none. */
+  readonly text: string | null;
+}
+
+/**
+ * Reads it; what is wrong with it is added to `mistakes`.
+ * @param named null if nobody named a file: then there need not be one
+ */
+export const readConfigFile = (named: string | null, base: string, mistakes: string[]): ConfigFile => {
+  const path = named ?? configFileDefault;
+  const full = resolve(base, path);
+  const file: ConfigFile = { path, folder: dirname(full), table: {}, text: null };
+  try {
+    if (named === null && statSync(full, { throwIfNoEntry: false }) === undefined) return file;
+    using opened = new OpenedFile(full);
+    const stat = opened.stats;
+    if (!stat.isFile()) mistakes.push(`${path}: is not a file`);
+    else if (stat.size > configBytesMax) mistakes.push(`${path}: is larger than ${configBytesMax} bytes`);
+    else if (!isOwn(stat)) {
+      mistakes.push(`${path}: another user can write it, and what it says is obeyed; chown it to yourself, chmod go-w`);
+    } else {
+      const text = opened.text();
+      return { ...file, text, table: Bun.TOML.parse(text) as Record<string, unknown> };
+    }
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    mistakes.push(`${path}: ${code === "ENOENT" ? "there is no such file" : message}`);
+  }
+  return file;
+};
+
+/** The engine may be started in a folder of somebody else's. */
+const isOwn = ({ uid, mode }: Stats): boolean => (uid === 0 || uid === process.geteuid?.()) && (mode & 0o022) === 0;

@@ -1,0 +1,50 @@
+/** Which right each message needs: PROTOCOL.md has it as a table. A refusal is the line for whoever asked; null is none. */
+
+import type { ReadyHeader } from "../protocol/backend.ts";
+import type { BadRequest, Request } from "../protocol/requests.ts";
+import type { Access } from "./access.ts";
+
+/** @param user the authenticated name of who sent it; never what the message says of itself */
+export const refusalOfRequest = (access: Access, user: string | null, request: Request | BadRequest): string | null => {
+  // Only ever of one's own request, which it may always end, and keep.
+  if (request.kind === "cancel" || request.kind === "keepAlive") return null;
+  if (!access.knows(user)) return access.refusalOfStranger(user);
+  switch (request.kind) {
+    case "task":
+      return firstOf(request.parts, ({ name }) => access.refusal(user, "send", name));
+    case "data":
+      return access.refusal(user, "write", request.topic);
+    case "control":
+      switch (request.control.command) {
+        case "get":
+          return access.refusal(user, "read", request.control.topic);
+        case "status":
+        case "cancel":
+        case "reset":
+          return access.refusal(user, "control");
+        // Who can move the robot can stop it.
+        case "estop":
+          return access.hasSome(user, "send") ? null : access.refusal(user, "control");
+        case "tasks":
+          return null;
+      }
+      break;
+    case "ping":
+    case "bad":
+      return null;
+  }
+};
+
+/** Whether that user may join as this worker. Whoever keeps data could be given any topic's. */
+export const refusalOfWorker = (access: Access, user: string | null, ready: ReadyHeader): string | null => {
+  if (ready.role === "data" || ready.tasks.length === 0) return access.refusal(user, "worker");
+  return firstOf(ready.tasks, (task) => access.refusal(user, "worker", typeof task === "string" ? task : task.name));
+};
+
+const firstOf = <Item>(items: readonly Item[], refusalOf: (item: Item) => string | null): string | null => {
+  for (const item of items) {
+    const refusal = refusalOf(item);
+    if (refusal !== null) return refusal;
+  }
+  return null;
+};

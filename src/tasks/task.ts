@@ -1,0 +1,98 @@
+/**
+ * What a task is: the types a robot programmer writes against. There is nothing here but types, so that a task file that
+ * imports them imports nothing at run time.
+ *
+ * A task is an export whose name begins with `task_`, in a TypeScript or JavaScript file of the tasks folder, in one of two forms:
+ * ```ts
+ * export const task_beep: TaskFunction = async ([times], kwargs, { signal, log }) => { … };
+ * export const task_drive: TaskDefinition = { run: async ([metres], kwargs, context) => { … } };
+ * ```
+ */
+import type { ErrorCode } from "../protocol/errors.ts";
+import type { Json, JsonObject } from "../protocol/json.ts";
+import type { ArgumentCheck } from "./arguments.ts";
+import type { TaskPolicy } from "./policy.ts";
+import type { Schema } from "./schema.ts";
+
+export type { Json, JsonObject, Schema, TaskPolicy };
+
+/**
+ * The work itself. `args` and `kwargs` are what the requestor sent, decoded anew for each job, so they may be changed.
+ * What it returns, or what its promise gives, is the requestor's result and must be plain JSON; `undefined` arrives as
+ * null. What it throws, or what its promise rejects with, ends the job as TASK_ERROR with the message of that error, and those of
+ * its causes and of the `errors` of an AggregateError, in one line; the log has the stacks.
+ *
+ * One worker process runs one job at a time, but a task that computes without `await` also keeps the worker from hearing
+ * anything, its own stop included: long work should wait for something now and then.
+ */
+export type TaskFunction = (args: Json[], kwargs: JsonObject, context: TaskContext) => unknown;
+
+/**
+ * A task with its policy: what the engine should see to besides calling it. A key that is not known is an error at start.
+ *
+ * `args` and `kwargs` are checked before it runs, each by any Standard Schema (valibot's and zod's are), which may be async. What
+ * they do not take is answered BAD_ARGS, with the path of what is wrong, and the task is not run; what they make of it is
+ * what the task is given: `TaskDefinition<[number, string]>` where that is not plain JSON.
+ */
+export interface TaskDefinition<Args = Json[], Kwargs = JsonObject> extends Omit<TaskPolicy, "onStop"> {
+  readonly run: (args: Args, kwargs: Kwargs, context: TaskContext) => unknown;
+  readonly onStop?: StopFunction;
+  readonly args?: Schema<Args>;
+  readonly kwargs?: Schema<Kwargs>;
+}
+
+/**
+ * Brings the task's hardware into its safe state. It is called after a job of the task that has begun and has not ended by
+ * itself: it threw, it was told to end (whatever it did then), or its process died; in the process that ran it as soon as the
+ * job has let go, or else in another one, which knows nothing of the job. It may be called again, also where all is safe already, so
+ * it must not depend on what was before.
+ *
+ * `context` is not the job's: its signal is aborted when `onStopMs` (1000 unless it says another time) are over. What it throws,
+ * and what takes longer, counts as not safe: it is tried again elsewhere, and what the task holds is held until then.
+ */
+export type StopFunction = (context: TaskContext, why: StopReason) => unknown;
+
+/**
+ * Why a job has ended other than by itself. `code`: `STOPPED`, `TIMEOUT`, `CANCELLED`, `DEADMAN`, `PREEMPTED`, `SUPERSEDED`, `INTERRUPTED`
+ * (a process died, or lost its connection), `TASK_ERROR` (the task threw), or another of the engine's codes. `message`: for a person.
+ */
+export interface StopReason {
+  readonly code: ErrorCode;
+  readonly message: string;
+}
+
+/** What a task is given besides its arguments. Everything here may be taken out of it: `({ signal, log }) => …`. */
+export interface TaskContext {
+  /** Aborted when the job should end early: its time is over, it was cancelled, the engine stops; `signal.reason` is an Error that says why. */
+  readonly signal: AbortSignal;
+  /** The requestor's name for this job; empty if it gave none. */
+  readonly jobSerial: string;
+  /** Says how far the job is. Throws for data that is not JSON; does nothing once the job has ended. */
+  progress(data: Json): void;
+  /** Writes one line to the engine's output, marked with the worker and the task. */
+  log(line: string): void;
+  /**
+   * Gives `data` to the subscribers of `topic`. Throws for a topic that cannot be one and for data that is not JSON. False where it is lost
+   * already, as the engine's router takes no more. After that it can still be lost on its way, where there are too many topics or jobs:
+   * that is said once in the log, and counted in `status`. In a burst a newer value takes the place of an older one of its topic.
+   */
+  publish(topic: string, data: Json): boolean;
+}
+
+/** A task as the worker knows it: found, checked, ready to run. */
+export interface RegisteredTask {
+  /** without the prefix `task_` */
+  readonly name: string;
+  /** Where it was found, for people: the path of its file, or `built-in count.ts`. */
+  readonly file: string;
+  readonly run: TaskFunction;
+  /** null: it takes whatever it is given. */
+  readonly check: ArgumentCheck | null;
+  /** null: there is nothing to be made safe. */
+  readonly onStop: StopFunction | null;
+  /** As it goes over the wire: its `onStop` says whether there is one. */
+  readonly policy: TaskPolicy;
+}
+
+/** Every task that this engine can run, by its name without prefix. A name that is not in it can never be run. */
+export type Registry = ReadonlyMap<string, RegisteredTask>;

@@ -1,0 +1,293 @@
+/**
+ * One connection between two processes of an engine that carries messages of frames, with the API of a ZeroMQ socket as far as both
+ * ends need it. No thread stands between the ends, and no call to the system: messages go by rings in memory that both have.
+ *
+ * Beside them there is a Unix socket, a bell: who sleeps is woken by a byte over it, and learns by its end that the other is gone. The
+ * event loop listens to it. (Not over Bun's own sockets, which have two timers that wake both ends 1.25 times a second for as long as
+ * they are open.)
+ */
+import { localBytesMax, localLingerMs, localReadsMax, localStallMs, localStallMsMax } from "../../limits.ts";
+import { DescriptorAlert } from "../alert.ts";
+import { libc, pinnedBytes, receiveWithoutWaiting, sendWithoutWaiting } from "../libc.ts";
+import { lostConnection } from "../lost.ts";
+import { type Alert, reactor, type Source } from "../reactor.ts";
+import type { SendResult } from "../zmq/socket.ts";
+import type { Budget } from "./budget.ts";
+import { MessageReader, MessageWriter } from "./framing.ts";
+import { type RingReader, type RingWriter, ringsOf } from "./ring.ts";
+import { isDead, isHalted, type Line, peerPid } from "./unix.ts";
+
+/** The last message of every connection. */
+const lost: readonly string[] = [lostConnection];
+
+const word = new Uint8Array(1);
+const bothWays = 2; // SHUT_RDWR, shutdown(2)
+
+/** What has been said over a bell, which is the same each time. */
+const words = pinnedBytes(16);
+
+export class LocalConnection implements Source {
+  /** When something came last, on the clock of performance.now(). */
+  heardAt = performance.now();
+  /** When it was looked last whether its peer is at work, and when that was found so last. */
+  #lookedAt = Number.NEGATIVE_INFINITY;
+  #ranAt = performance.now();
+  /** When a long message was found unfinished first, which at each look since has been so. */
+  #unfinishedAt = Number.POSITIVE_INFINITY;
+  readonly #line: Line;
+  readonly #incoming: RingReader;
+  readonly #outgoing: RingWriter;
+  readonly #reader: MessageReader;
+  /** What the ring has no room for yet. */
+  readonly #writer = new MessageWriter();
+  #isListening = false;
+  /** The peer had not read enough that all could be sent when that was tried last. */
+  #isBehind = false;
+  /** The bell is closed: what is not in the ring now never comes, and nobody hears what is sent. */
+  #isLast = false;
+  /** The other end is closed, and all that it has sent is read. */
+  #hasEnded = false;
+  #closed = false;
+
+  readonly #mayKeep: () => boolean;
+  #isOvertime = false;
+
+  /**
+   * Owns the line from now on.
+   * @param messageBytesMax of one that comes; a longer one ends the connection
+   * @param budget of long messages that are not whole, which other connections share
+   * @param mayKeep whether there is room for one more message that the peer has not read yet
+   */
+  constructor(line: Line, messageBytesMax = localBytesMax, budget?: Budget, mayKeep = (): boolean => true) {
+    this.#line = line;
+    this.#mayKeep = mayKeep;
+    const { reader, writer } = ringsOf(line.memory, line.isMaker);
+    this.#incoming = reader;
+    this.#outgoing = writer;
+    this.#reader = new MessageReader(messageBytesMax, budget);
+  }
+
+  /** bytes that wait for the peer to read. */
+  get unsentBytes(): number {
+    return this.#writer.size;
+  }
+
+  /** Why this end has ended it, in a few words; null where it has not. */
+  get cutReason(): string | null {
+    if (this.#isOvertime) return "a message of it was not whole in time";
+    return this.#reader.isOverBudget ? "unfinished messages take all the memory that there is for them" : null;
+  }
+
+  get descriptor(): number {
+    return this.#line.bell;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  get isKnownEmpty(): boolean {
+    return this.#incoming.isEmpty && !this.#isLast && !this.#isOver && !this.#reader.hasMessage;
+  }
+
+  get readable(): boolean {
+    if (this.#closed) return false;
+    this.#receive();
+    return this.#isOver || this.#reader.hasMessage;
+  }
+
+  /** There is something that it could not be sent yet: it has to read first. */
+  get isBehind(): boolean {
+    return this.#isBehind;
+  }
+
+  rest(): boolean {
+    return this.#closed || this.#incoming.sleep();
+  }
+
+  expect(): void {
+    if (this.#closed) return;
+    const size = libc.recv(this.#line.bell, words, words.length, receiveWithoutWaiting);
+    this.#heed(size === 0);
+  }
+
+  listen(onAlert: () => void): Alert {
+    this.#isListening = true;
+    const heed = (isLast: boolean): void => {
+      this.#heed(isLast);
+      onAlert();
+    };
+    return new DescriptorAlert({ descriptor: this.#line.bell, givesBack: false, onAlert: heed });
+  }
+
+  /**
+   * Calls `handler` whenever there is something to receive, until the connection is closed. The handler must take at least one message.
+   * Only so it is heard as well that there is room for what is unsent.
+   */
+  onReadable(handler: () => void): void {
+    reactor.watch(this, handler);
+  }
+
+  /** Sends a whole message or nothing; never waits. The bytes are copied. */
+  trySend(frames: readonly (Uint8Array | string)[]): SendResult {
+    const result = this.gather(frames);
+    if (result === "sent") this.flush();
+    return result;
+  }
+
+  /** As `trySend`, but nobody sees it before `flush`: several messages wake who sleeps once. */
+  gather(frames: readonly (Uint8Array | string)[]): SendResult {
+    if (!this.#isOpen) return "unreachable";
+    if (this.#writer.size > localBytesMax) return "full";
+    if (this.#writer.size === 0 && this.#outgoing.add(frames)) return "sent";
+    if (!this.#mayKeep()) return "full";
+    this.#writer.add(frames);
+    return "sent";
+  }
+
+  /** The next whole message, or null where there is none; never waits. The last one of a connection that has ended is `\0lost`. */
+  tryReceive(framesMax?: number): readonly (string | Buffer)[] | null {
+    if (this.#closed) return null;
+    this.#receive();
+    const message = this.#reader.next(framesMax);
+    if (message !== null || !this.#isOver) return message;
+    this.drop();
+    return lost;
+  }
+
+  /** Sends what is unsent, as far as there is room; the rest goes out by and by, as the peer reads. False where there is one. */
+  flush(): boolean {
+    if (!this.#isOpen) return true;
+    while (this.#writer.size > 0) {
+      const bytes = this.#writer.first();
+      const sent = this.#outgoing.write(bytes);
+      this.#writer.took(sent);
+      if (sent < bytes.length) break;
+    }
+    if (this.#outgoing.show()) this.#ring();
+    this.#isBehind = this.#writer.size > 0;
+    return !this.#isBehind;
+  }
+
+  /**
+   * As `flush`, but waits for as long as the peer reads, and blocks the thread meanwhile: what comes next may let nothing else run. A
+   * peer that was behind already is not waited for. False where it has waited in vain.
+   */
+  flushOut(): boolean {
+    if (this.#isBehind) {
+      this.flush();
+      return true;
+    }
+    let left = this.#writer.size;
+    let readAt = performance.now();
+    const untilMs = readAt + localStallMsMax;
+    while (!this.flush()) {
+      // Who reads byte by byte is not waited for either.
+      if (performance.now() >= Math.min(readAt + localStallMs, untilMs)) return false;
+      if (this.#writer.size < left) readAt = performance.now();
+      left = this.#writer.size;
+      Bun.sleepSync(1);
+    }
+    return true;
+  }
+
+  /** Whether the other end has been closed, be there something to read yet. */
+  get isDead(): boolean {
+    return this.#closed || this.#isOver || this.#isLast || isDead(this.#line.bell);
+  }
+
+  /**
+   * Ends it if the process at its other end was found halted at each look of so many ms, and has said nothing. The kernel tells of one
+   * that has died, but not of one that was halted, and may be holding what drives the robot. To be called now and then.
+   */
+  endIfHalted(silenceMs: number): void {
+    if (this.#closed) return;
+    const now = performance.now();
+    const hasSpoken = this.heardAt > this.#lookedAt;
+    this.#lookedAt = now;
+    if (hasSpoken) this.#ranAt = this.heardAt;
+    else if (!this.#isPeerHalted) this.#ranAt = now;
+    else if (now - this.#ranAt >= silenceMs) this.end();
+  }
+
+  /** Ends it if a long message has been unfinished at each look of so many ms. To be called now and then. */
+  endIfUnfinished(ms: number): void {
+    const now = performance.now();
+    if (this.#closed || this.#reader.kept === 0) this.#unfinishedAt = Number.POSITIVE_INFINITY;
+    else if (now - this.#unfinishedAt >= ms) {
+      this.#isOvertime = true;
+      this.end();
+    } else this.#unfinishedAt = Math.min(this.#unfinishedAt, now);
+  }
+
+  /** Ends it as if its peer had: who reads it is told. */
+  end(): void {
+    this.#hasEnded = true;
+    reactor.lookAgain();
+  }
+
+  /** Ends it at once. A second call does nothing. */
+  drop(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#writer.clear();
+    this.#reader.close();
+    reactor.unwatch(this);
+    this.#incoming.close();
+    this.#outgoing.close();
+    this.#line.memory.unmap();
+    // The peer is told at once; who listens to the bell closes it by and by.
+    libc.shutdown(this.#line.bell, bothWays);
+    if (!this.#isListening) libc.close(this.#line.bell);
+  }
+
+  get #isPeerHalted(): boolean {
+    const pid = peerPid(this.#line.bell);
+    return pid !== null && isHalted(pid);
+  }
+
+  get #isOpen(): boolean {
+    return !this.#closed && !this.#isOver && !this.#isLast;
+  }
+
+  /** Nothing comes any more: what is no message has no end. */
+  get #isOver(): boolean {
+    return this.#hasEnded || this.#reader.isBroken;
+  }
+
+  /** The peer has woken us: there is something to read, or room for what is unsent, or it is gone. */
+  #heed(isLast: boolean): void {
+    this.#incoming.wake();
+    if (isLast) this.#isLast = true;
+    if (this.#writer.size > 0) this.flush();
+  }
+
+  /** Until a message is whole or there is no more; but who writes as fast as it is read must not keep us from all others. */
+  #receive(): void {
+    for (let reads = 0; reads < localReadsMax && !this.#isOver && !this.#reader.hasMessage; reads++) {
+      const size = this.#reader.fill(this.#read);
+      if (size > 0) this.heardAt = performance.now();
+      else if (this.#isLast) this.#hasEnded = true;
+      else return;
+    }
+  }
+
+  readonly #read = (into: Buffer, at: number): number => {
+    const size = this.#incoming.read(into, at);
+    if (size > 0 && this.#incoming.isAwaited) this.#ring();
+    return size;
+  };
+
+  /** Of a connection that is gone nobody hears it: that it is, its own bell tells. */
+  #ring(): void {
+    libc.send(this.#line.bell, word, word.length, sendWithoutWaiting);
+  }
+}
+
+/** Ends all of them, once what is unsent is out, or `ms` are over. Blocks the thread. */
+export const closeAll = (connections: readonly LocalConnection[], ms = localLingerMs): void => {
+  const untilMs = performance.now() + ms;
+  const isAllSent = (): boolean => connections.map((connection) => connection.flush()).every(Boolean);
+  while (!isAllSent() && performance.now() < untilMs) Bun.sleepSync(1);
+  for (const connection of connections) connection.drop();
+};

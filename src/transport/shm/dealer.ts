@@ -1,0 +1,123 @@
+/**
+ * The end of one of the engine's own workers. It connects, says hello, and does both again whenever the connection is lost; what it
+ * is given to send meanwhile goes out once it stands again.
+ */
+import {
+  beatIntervalMs,
+  localBytesMax,
+  localRetryMs,
+  localRetryMsMax,
+  peerQueueMessagesMax,
+  unansweredBeatsMax,
+} from "../../limits.ts";
+import { Pulse } from "../../process/pulse.ts";
+import type { SendResult } from "../zmq/socket.ts";
+import { closeAll, LocalConnection } from "./connection.ts";
+import { dial } from "./unix.ts";
+
+export class LocalDealer {
+  readonly #path: string;
+  readonly #hello: string;
+  readonly #beats: Pulse;
+  #connection: LocalConnection | null = null;
+  #onReadable: (() => void) | null = null;
+  /** What waits for a connection: not more than that takes at once. */
+  #waiting: (readonly (Uint8Array | string)[])[] = [];
+  #waitingBytes = 0;
+  #retryMs = localRetryMs;
+  #retry: Timer | undefined;
+  #beatAt = performance.now();
+  #unansweredBeats = 0;
+  #closed = false;
+
+  /**
+   * @param path where the router listens, or will
+   * @param hello the first message of each connection
+   * @param beatMs how often its owner speaks to the router, which answers each time
+   */
+  constructor(path: string, hello: string, beatMs = beatIntervalMs) {
+    this.#path = path;
+    this.#hello = hello;
+    this.#beats = new Pulse(beatMs, () => this.#beat());
+    this.#connect();
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Calls `handler` whenever there is something to receive. The handler must take all that there is. */
+  onReadable(handler: () => void): void {
+    this.#onReadable = handler;
+    this.#connection?.onReadable(handler);
+  }
+
+  /**
+   * Sends a whole message or nothing. It is out when this returns, if the router reads: a task that comes next may let nothing else
+   * run. A router that did not read is not waited for again until it has.
+   */
+  trySend(frames: readonly (Uint8Array | string)[]): SendResult {
+    const connection = this.#connection;
+    if (connection !== null) {
+      const result = connection.gather(frames);
+      if (result === "sent") connection.flushOut();
+      return result;
+    }
+    if (this.#closed) return "unreachable";
+    const bytes = frames.reduce((sum, frame) => sum + Buffer.byteLength(frame), 0);
+    if (this.#waiting.length >= peerQueueMessagesMax || this.#waitingBytes + bytes > localBytesMax) return "full";
+    this.#waiting.push(frames);
+    this.#waitingBytes += bytes;
+    return "sent";
+  }
+
+  /** The next whole message, or null where there is none; `\0lost` where the connection is. */
+  tryReceive(): readonly (string | Buffer)[] | null {
+    const message = this.#connection?.tryReceive() ?? null;
+    if (this.#connection?.closed === true) {
+      this.#connection = null;
+      this.#connectLater();
+    } else if (message !== null) this.#retryMs = localRetryMs;
+    return message;
+  }
+
+  /** What is unsent goes out within the lingering time. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#beats[Symbol.dispose]();
+    clearTimeout(this.#retry);
+    if (this.#connection !== null) closeAll([this.#connection]);
+    this.#connection = null;
+  }
+
+  #connect(): void {
+    const line = dial(this.#path);
+    // Whoever waits for it says that nobody answers; here it is tried on.
+    if (line === null) this.#connectLater();
+    else this.#opened(new LocalConnection(line));
+  }
+
+  #connectLater(): void {
+    this.#retry = setTimeout(() => this.#connect(), this.#retryMs);
+    this.#retryMs = Math.min(2 * this.#retryMs, localRetryMsMax);
+  }
+
+  #opened(connection: LocalConnection): void {
+    this.#connection = connection;
+    this.#unansweredBeats = 0;
+    connection.trySend([this.#hello]);
+    for (const frames of this.#waiting.splice(0)) connection.trySend(frames);
+    this.#waitingBytes = 0;
+    if (this.#onReadable !== null) connection.onReadable(this.#onReadable);
+  }
+
+  /** A router that is halted keeps its connections. One that is not answers whoever speaks to it, and a worker does at each beat. */
+  #beat(): void {
+    const connection = this.#connection;
+    if (connection === null) return;
+    this.#unansweredBeats = connection.heardAt > this.#beatAt ? 0 : this.#unansweredBeats + 1;
+    this.#beatAt = performance.now();
+    if (this.#unansweredBeats === unansweredBeatsMax) connection.end();
+  }
+}

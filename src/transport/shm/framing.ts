@@ -1,0 +1,236 @@
+/**
+ * Messages of frames in a stream of bytes, which has no ends of its own: the bytes of a message are told before it, and those of a
+ * frame before that one, each as four bytes, the lowest first.
+ */
+import { charBytesMax } from "../../limits.ts";
+import { Budget } from "./budget.ts";
+
+const sizeBytes = 4;
+/** bytes: most messages fit, and what a reader or a writer keeps when there is nothing to read or write. */
+const usualBytes = 64 * 1024;
+
+/** A part of a stream: what has been written to it from `start` to `end`. */
+interface Piece {
+  readonly bytes: Buffer;
+  start: number;
+  end: number;
+}
+
+/** Keeps messages as bytes, in few pieces, until they are taken. */
+export class MessageWriter {
+  /** bytes that wait. */
+  size = 0;
+  /** None before there is something to keep: most connections never have that. */
+  readonly #pieces: Piece[] = [];
+
+  add(frames: readonly (Uint8Array | string)[]): void {
+    const piece = this.#pieceFor(encodedBytesMax(frames));
+    const begun = piece.end;
+    piece.end = encodeInto(piece.bytes, begun, frames);
+    this.size += piece.end - begun;
+  }
+
+  /** Some of the bytes that wait, the first ones; they are good until the next call. */
+  first(): Uint8Array {
+    const [piece] = this.#pieces;
+    return piece === undefined ? noBytes : piece.bytes.subarray(piece.start, piece.end);
+  }
+
+  /** So many of the first ones wait no more. */
+  took(size: number): void {
+    const [piece] = this.#pieces;
+    if (piece === undefined) return;
+    this.size -= size;
+    piece.start += size;
+    if (piece.start < piece.end) return;
+    if (this.#pieces.length > 1) this.#pieces.shift();
+    else if (piece.bytes.length > usualBytes) this.clear();
+    else {
+      piece.start = 0;
+      piece.end = 0;
+    }
+  }
+
+  clear(): void {
+    this.size = 0;
+    this.#pieces.length = 0;
+  }
+
+  /** The last one if the message fits there, or else another. */
+  #pieceFor(bytesMax: number): Piece {
+    const last = this.#pieces.at(-1);
+    if (last !== undefined && last.end + bytesMax <= last.bytes.length) return last;
+    const piece = { bytes: Buffer.allocUnsafeSlow(Math.max(usualBytes, bytesMax)), start: 0, end: 0 };
+    // One that holds nothing is in the way.
+    if (this.size === 0) this.#pieces.length = 0;
+    this.#pieces.push(piece);
+    return piece;
+  }
+}
+
+/** Writes a message to where there is room for `encodedBytesMax` of it. Gives where it ends. */
+export const encodeInto = (bytes: Buffer, begun: number, frames: readonly (Uint8Array | string)[]): number => {
+  let at = begun + sizeBytes;
+  for (const frame of frames) {
+    const start = at + sizeBytes;
+    let size = frame.length;
+    if (typeof frame === "string") size = bytes.write(frame, start);
+    else bytes.set(frame, start);
+    bytes.writeUInt32LE(size, at);
+    at = start + size;
+  }
+  bytes.writeUInt32LE(at - begun - sizeBytes, begun);
+  return at;
+};
+
+/** bytes: no message of these frames takes more. */
+export const encodedBytesMax = (frames: readonly (Uint8Array | string)[]): number => {
+  let bytes = sizeBytes;
+  for (const frame of frames) bytes += sizeBytes + bytesMaxOf(frame);
+  return bytes;
+};
+
+/** Of a short text without asking how many it takes, which costs more than the room. */
+const bytesMaxOf = (frame: Uint8Array | string): number => {
+  if (typeof frame !== "string") return frame.length;
+  return frame.length * charBytesMax <= usualBytes / 8 ? frame.length * charBytesMax : Buffer.byteLength(frame);
+};
+
+const noBytes = new Uint8Array(0);
+
+/** bytes of a frame that is kept as text although it is not ASCII. */
+const wideBytesMax = 1024;
+
+/** Stands in a text for what was no UTF-8; or it was sent. */
+const replacement = "\ufffd";
+
+/** Takes bytes as they come, and gives the messages that are whole. */
+export class MessageReader {
+  readonly #messageBytesMax: number;
+  /** What has come is no message: what follows cannot be told apart any more. */
+  isBroken = false;
+  /** It is broken for want of memory alone. */
+  isOverBudget = false;
+  #bytes = Buffer.allocUnsafeSlow(usualBytes);
+  #start = 0;
+  #end = 0;
+
+  readonly #budget: Budget;
+
+  /**
+   * @param messageBytesMax a message of more is none
+   * @param budget of what is kept of long messages until they are whole; one that finds no room in it is none
+   */
+  constructor(messageBytesMax: number, budget = new Budget(Number.POSITIVE_INFINITY)) {
+    this.#messageBytesMax = messageBytesMax;
+    this.#budget = budget;
+  }
+
+  /** bytes that a message takes of the budget. */
+  get kept(): number {
+    return this.#bytes.length - usualBytes;
+  }
+
+  /** Nothing comes any more. */
+  close(): void {
+    this.#break();
+  }
+
+  /** bytes that have come and not been given. */
+  get unread(): number {
+    return this.#end - this.#start;
+  }
+
+  get hasMessage(): boolean {
+    return this.unread >= sizeBytes && this.unread >= sizeBytes + this.#size;
+  }
+
+  /**
+   * Takes what comes. @param read copies bytes into these, from there on as far as they go, and gives how many; -1 for what cannot be
+   * read. There is room for one at least.
+   */
+  fill(read: (into: Buffer, at: number) => number): number {
+    if (!this.#makeRoom()) return 0;
+    const size = read(this.#bytes, this.#end);
+    if (size < 0) this.#break();
+    else if (!this.isBroken) {
+      this.#end += size;
+      this.#check();
+    }
+    return size;
+  }
+
+  /**
+   * The next message, each frame as text, or in bytes of its own where it may be no UTF-8; null where none is whole. Of one with more
+   * than `framesMax` frames only so many are kept.
+   */
+  next(framesMax = Number.POSITIVE_INFINITY): (string | Buffer)[] | null {
+    if (!this.hasMessage) return null;
+    const end = this.#start + sizeBytes + this.#size;
+    const frames: (string | Buffer)[] = [];
+    for (let at = this.#start + sizeBytes; at < end; ) {
+      const start = at + sizeBytes;
+      at = start + (start <= end ? this.#bytes.readUInt32LE(at) : 0);
+      if (at > end) return this.#break();
+      if (frames.length === framesMax) continue;
+      frames.push(this.#frame(start, at));
+    }
+    this.#start = end;
+    if (this.#start === this.#end) this.#reset();
+    else this.#check();
+    return frames;
+  }
+
+  /** As text it takes neither memory of its own beside the string, nor a finalizer: frames are small, and many. */
+  #frame(start: number, end: number): string | Buffer {
+    const text = this.#bytes.toString("utf8", start, end);
+    // A character beyond Latin-1 makes each of a text's take two bytes of memory, and what waits is counted by those on its way.
+    const mayBeWide = text.length < end - start && end - start > wideBytesMax;
+    if (!mayBeWide && !text.includes(replacement)) return text;
+    const bytes = Buffer.allocUnsafeSlow(end - start);
+    this.#bytes.copy(bytes, 0, start, end);
+    return bytes;
+  }
+
+  /** Of the message that is begun. */
+  get #size(): number {
+    return this.#bytes.readUInt32LE(this.#start);
+  }
+
+  #check(): void {
+    if (this.unread >= sizeBytes && this.#size > this.#messageBytesMax) this.#break();
+  }
+
+  #break(): null {
+    this.isBroken = true;
+    this.#reset();
+    return null;
+  }
+
+  #reset(): void {
+    this.#start = 0;
+    this.#end = 0;
+    if (this.kept === 0) return;
+    this.#budget.take(-this.kept);
+    this.#bytes = Buffer.allocUnsafeSlow(usualBytes);
+  }
+
+  /** For the rest of the message that is begun; of a long one it comes to that step by step, as its bytes come. False where there is none. */
+  #makeRoom(): boolean {
+    const { unread } = this;
+    const begun = unread < sizeBytes ? 0 : sizeBytes + this.#size;
+    const wanted = Math.max(unread + 1, Math.min(begun, 2 * this.#bytes.length));
+    if (this.#start + wanted <= this.#bytes.length) return true;
+    if (wanted > this.#bytes.length && !this.#budget.take(wanted - this.#bytes.length)) {
+      this.isOverBudget = true;
+      this.#break();
+      return false;
+    }
+    const bytes = wanted <= this.#bytes.length ? this.#bytes : Buffer.allocUnsafeSlow(wanted);
+    this.#bytes.copy(bytes, 0, this.#start, this.#end);
+    this.#bytes = bytes;
+    this.#start = 0;
+    this.#end = unread;
+    return true;
+  }
+}

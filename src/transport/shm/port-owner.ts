@@ -1,0 +1,32 @@
+/** Who listens at a TCP port of this machine. */
+import { fs } from "../../process/node.ts";
+
+const listening = "0A"; // TCP_LISTEN, as /proc/net/tcp has it, proc(5)
+const anyAddress = "00000000";
+
+/** The user; null where nobody listens there, or the system does not say. @param host an IPv4 address */
+export const portOwner = (host: string, port: number): number | null => {
+  const suffix = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+  const places = [hexOf(host), anyAddress].map((address) => `${address}${suffix}`);
+  for (const line of linesOf("/proc/net/tcp")) {
+    const [, place = "", , state, , , , uid] = line.trim().split(/\s+/);
+    if (state === listening && places.includes(place)) return Number(uid);
+  }
+  return null;
+};
+
+const linesOf = (path: string): string[] => {
+  try {
+    return fs().readFileSync(path, "latin1").split("\n");
+  } catch {
+    return [];
+  }
+};
+
+/** As the kernel prints it: the four bytes as a number of this machine, which has the lowest first. */
+const hexOf = (host: string): string =>
+  host
+    .split(".")
+    .toReversed()
+    .map((part) => Number(part).toString(16).toUpperCase().padStart(2, "0"))
+    .join("");

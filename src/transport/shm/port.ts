@@ -1,0 +1,182 @@
+/** The end of who listens at a Unix socket, for processes of the same machine. */
+import { rmSync } from "node:fs";
+import type { Socket, UnixSocketListener } from "bun";
+import { beatIntervalMs, beatSilenceMs, localBytesMax, localStallPauseMs, unfinishedMsMax } from "../../limits.ts";
+import { Pulse } from "../../process/pulse.ts";
+import { duplicateOf, libc } from "../libc.ts";
+import type { SendResult } from "../zmq/socket.ts";
+import { Budget } from "./budget.ts";
+import { closeAll, LocalConnection } from "./connection.ts";
+import { answer, isDead, partOf } from "./unix.ts";
+
+/** No key of a libzmq peer begins with it: each of their characters is a byte. */
+const keyPrefix = "→";
+
+/** The first socket of a line of which the second has not come yet. */
+interface Half {
+  readonly descriptor: number;
+  /** It was there at the last look already. */
+  isOld: boolean;
+}
+
+export interface LocalPortOptions {
+  /** Of a file, which is for its user alone; or a name without one, behind NUL, which is for everybody. */
+  readonly path: string;
+  /** Is given each connection and the key by which it is sent to; who reads it is to be set then. */
+  readonly joined: (connection: LocalConnection, key: string) => void;
+  readonly connectionsMax: number;
+  /** bytes of one message that comes. */
+  readonly messageBytesMax?: number;
+  /** bytes of long messages that are not whole, of all connections. */
+  readonly unfinishedBytesMax?: number;
+  /** ms that such a message may take. */
+  readonly unfinishedMs?: number;
+  /** bytes that wait for peers to read, of all connections. */
+  readonly unsentBytesMax?: number;
+  /** ms after which it is looked whether a peer was halted. */
+  readonly silenceMs?: number;
+}
+
+export class LocalPort {
+  readonly #options: Required<LocalPortOptions>;
+  readonly #listener: UnixSocketListener<undefined>;
+  readonly #connections = new Map<string, LocalConnection>();
+  /** By the lines that they are of. */
+  readonly #halves = new Map<string, Half>();
+  /** Those that have something to send since the last `flush`. */
+  readonly #gathering = new Set<LocalConnection>();
+  readonly #budget: Budget;
+  readonly #looks: Pulse;
+  /** From when on somebody is waited for again. */
+  #patientAt = Number.NEGATIVE_INFINITY;
+  #count = 0;
+
+  /** Takes the place of a file that somebody has left behind. Throws what the system says. */
+  constructor({
+    messageBytesMax = localBytesMax,
+    unfinishedBytesMax = Number.POSITIVE_INFINITY,
+    unfinishedMs = unfinishedMsMax,
+    unsentBytesMax = Number.POSITIVE_INFINITY,
+    silenceMs = beatSilenceMs,
+    ...options
+  }: LocalPortOptions) {
+    this.#options = { messageBytesMax, unfinishedBytesMax, unfinishedMs, unsentBytesMax, silenceMs, ...options };
+    this.#budget = new Budget(unfinishedBytesMax);
+    const { path } = options;
+    if (!path.startsWith("\0")) rmSync(path, { force: true });
+    const mask = process.umask(0o177);
+    try {
+      const socket = { open: (stranger: Socket<undefined>) => this.#open(stranger), data: () => undefined };
+      this.#listener = Bun.listen({ unix: path, socket });
+    } finally {
+      process.umask(mask);
+    }
+    this.#looks = new Pulse(Math.min(beatIntervalMs, silenceMs), () => {
+      this.#forgetClosed();
+      this.#endHalves();
+      for (const connection of this.#connections.values()) {
+        connection.endIfHalted(silenceMs);
+        if (unfinishedBytesMax < Number.POSITIVE_INFINITY) connection.endIfUnfinished(unfinishedMs);
+      }
+    });
+  }
+
+  /** Whether the key is one of ours, be its connection gone. */
+  has(key: string): boolean {
+    return key.startsWith(keyPrefix);
+  }
+
+  /** Takes a whole message or nothing, to be sent by the next `flush`. */
+  gather(key: string, frames: readonly (Uint8Array | string)[]): SendResult {
+    const connection = this.#connections.get(key);
+    if (connection === undefined) return "unreachable";
+    const result = connection.gather(frames);
+    if (result === "sent") this.#gathering.add(connection);
+    return result;
+  }
+
+  /**
+   * Sends what was gathered, as far as it is read; the rest goes out by and by.
+   * @param isUrgent who reads is waited for a little, unless that was in vain of late: who does not read must not keep all others
+   */
+  flush(isUrgent = false): void {
+    for (const connection of this.#gathering) {
+      if (!isUrgent || performance.now() < this.#patientAt) connection.flush();
+      else if (!connection.flushOut()) this.#patientAt = performance.now() + localStallPauseMs;
+    }
+    this.#gathering.clear();
+  }
+
+  /** What is unsent goes out within the lingering time. */
+  close(): void {
+    this.#looks[Symbol.dispose]();
+    closeAll([...this.#connections.values()]);
+    for (const { descriptor } of this.#halves.values()) libc.close(descriptor);
+    this.#halves.clear();
+    this.#listener.stop(true);
+  }
+
+  /** Takes the socket from Bun before anything is read from it. */
+  #open(stranger: Socket<undefined>): void {
+    // Bun's types leave it out.
+    const descriptor = duplicateOf((stranger as Socket<undefined> & { readonly fd: number }).fd);
+    stranger.terminate();
+    if (descriptor !== null && !this.#take(descriptor)) libc.close(descriptor);
+  }
+
+  /** Whether it is wanted: as the first of a line, or as the second of one that is there. */
+  #take(descriptor: number): boolean {
+    const part = partOf(descriptor);
+    if (part === null) return false;
+    if (!part.isBell) {
+      // Of one of the same name nobody has the other end any more.
+      this.#dropHalf(part.line);
+      if (!this.#makeRoom()) return false;
+      this.#halves.set(part.line, { descriptor, isOld: false });
+      return true;
+    }
+    const half = this.#halves.get(part.line);
+    if (half === undefined) return false;
+    this.#halves.delete(part.line);
+    // Its owner has given it up: whoever halts a router finds it with one after the other in its backlog.
+    const line = isDead(descriptor) ? null : answer(half.descriptor, descriptor);
+    libc.close(half.descriptor);
+    if (line === null) return false;
+    const { messageBytesMax, joined } = this.#options;
+    const connection = new LocalConnection(line, messageBytesMax, this.#budget, this.#mayKeep);
+    const key = `${keyPrefix}${++this.#count}`;
+    this.#connections.set(key, connection);
+    joined(connection, key);
+    return true;
+  }
+
+  /** Added up only for a peer that is behind. */
+  readonly #mayKeep = (): boolean => {
+    let bytes = 0;
+    for (const { unsentBytes } of this.#connections.values()) bytes += unsentBytes;
+    return bytes < this.#options.unsentBytesMax;
+  };
+
+  #forgetClosed(): void {
+    for (const [key, { closed }] of this.#connections) if (closed) this.#connections.delete(key);
+  }
+
+  #makeRoom(): boolean {
+    this.#forgetClosed();
+    return this.#connections.size + this.#halves.size < this.#options.connectionsMax;
+  }
+
+  /** Of somebody who does not know how to connect, or has died in between. */
+  #endHalves(): void {
+    for (const [line, half] of this.#halves) {
+      if (half.isOld) this.#dropHalf(line);
+      half.isOld = true;
+    }
+  }
+
+  #dropHalf(line: string): void {
+    const half = this.#halves.get(line);
+    if (half !== undefined) libc.close(half.descriptor);
+    this.#halves.delete(line);
+  }
+}

@@ -1,0 +1,148 @@
+/**
+ * A stream of bytes from one process to another through memory that both have: one writes, the other reads, and neither calls the
+ * system. Each of them keeps a count of its own bytes in its own memory and shows it in the shared memory; the other's is looked at
+ * there, and believed no further than it can be true.
+ *
+ * Who has nothing more to read says that it sleeps, and looks once more; who writes shows its count, and looks whether the other
+ * sleeps. One of both sees the other's mark, whatever the order, since Atomics have one for all.
+ */
+import { localRingBytes } from "../../limits.ts";
+import { encodedBytesMax, encodeInto } from "./framing.ts";
+import type { Memory } from "./memory.ts";
+
+/** Places of a ring's marks in its part of the control block, as int32; each has a cache line for itself. */
+const writtenMark = 0;
+const readMark = 16;
+const sleepsMark = 32;
+const waitsMark = 48;
+const marks = 64;
+
+const inRing = localRingBytes - 1;
+
+/** The ends of a connection. @param isMaker of the memory: it writes by the first ring */
+export const ringsOf = ({ control, rings }: Memory, isMaker: boolean): { reader: RingReader; writer: RingWriter } => {
+  const [out, incoming] = isMaker ? [0, 1] : [1, 0];
+  const marksOf = (ring: number): Int32Array => control.subarray(ring * marks, (ring + 1) * marks);
+  return {
+    writer: new RingWriter(marksOf(out), rings[out as 0 | 1]),
+    reader: new RingReader(marksOf(incoming), rings[incoming as 0 | 1]),
+  };
+};
+
+/** How far one count is before another: both go round at 2³². */
+const ahead = (first: number, second: number): number => (first - second) >>> 0;
+
+export class RingWriter {
+  #marks: Int32Array;
+  #bytes: Buffer;
+  /** bytes that were written ever, and so many of them as the reader may see. */
+  #written = 0;
+  #shown = 0;
+
+  constructor(marks: Int32Array, bytes: Buffer) {
+    this.#marks = marks;
+    this.#bytes = bytes;
+  }
+
+  /** Writes a whole message, which the reader does not see yet. False where there is no room for it. */
+  add(frames: readonly (Uint8Array | string)[]): boolean {
+    if (encodedBytesMax(frames) > this.#room) return false;
+    const at = this.#written & inRing;
+    this.#written = (this.#written + encodeInto(this.#bytes, at, frames) - at) | 0;
+    return true;
+  }
+
+  /** Writes as many of the bytes as there is room for, and gives how many. Where that is not all, the reader will tell of room. */
+  write(bytes: Uint8Array): number {
+    let size = Math.min(bytes.length, this.#room);
+    if (size < bytes.length) {
+      Atomics.store(this.#marks, waitsMark, 1);
+      // Who has read since has not seen the mark.
+      size = Math.min(bytes.length, this.#room);
+    }
+    this.#bytes.set(size === bytes.length ? bytes : bytes.subarray(0, size), this.#written & inRing);
+    this.#written = (this.#written + size) | 0;
+    return size;
+  }
+
+  /** Shows the reader what was written. True where it sleeps, and is to be woken: that is said once for each time. */
+  show(): boolean {
+    if (this.#shown !== this.#written) {
+      this.#shown = this.#written;
+      Atomics.store(this.#marks, writtenMark, this.#written);
+    }
+    return take(this.#marks, sleepsMark);
+  }
+
+  close(): void {
+    this.#marks = noMarks;
+    this.#bytes = noBytes;
+  }
+
+  get #room(): number {
+    // A reader that says that it has read more than was written gets nothing any more.
+    return Math.max(0, this.#bytes.length / 2 - ahead(this.#written, Atomics.load(this.#marks, readMark)));
+  }
+}
+
+export class RingReader {
+  #marks: Int32Array;
+  #bytes: Buffer;
+  #read = 0;
+  /** The mark that we sleep stands, or somebody has taken it and is about to wake us. */
+  #isToBeWoken = false;
+
+  constructor(marks: Int32Array, bytes: Buffer) {
+    this.#marks = marks;
+    this.#bytes = bytes;
+  }
+
+  get isEmpty(): boolean {
+    return Atomics.load(this.#marks, writtenMark) === this.#read;
+  }
+
+  /** Copies what there is, as far as there is room behind `at`. Gives how many bytes; -1 where that cannot be: it is no ring. */
+  read(into: Buffer, at: number): number {
+    const unread = ahead(Atomics.load(this.#marks, writtenMark), this.#read);
+    if (unread > this.#bytes.length / 2) return -1;
+    const start = this.#read & inRing;
+    const size = this.#bytes.copy(into, at, start, start + Math.min(unread, into.length - at));
+    if (size > 0) {
+      this.#read = (this.#read + size) | 0;
+      Atomics.store(this.#marks, readMark, this.#read);
+    }
+    return size;
+  }
+
+  /** Whether the writer waits for room, and is to be told that there is some: that is said once for each time. */
+  get isAwaited(): boolean {
+    return take(this.#marks, waitsMark);
+  }
+
+  /** To be said before waiting to be woken. False where there is something already. */
+  sleep(): boolean {
+    if (!this.#isToBeWoken) Atomics.store(this.#marks, sleepsMark, 1);
+    this.#isToBeWoken = true;
+    if (this.isEmpty) return true;
+    if (take(this.#marks, sleepsMark)) this.#isToBeWoken = false;
+    return false;
+  }
+
+  /** Somebody has. */
+  wake(): void {
+    this.#isToBeWoken = false;
+  }
+
+  close(): void {
+    this.#marks = noMarks;
+    this.#bytes = noBytes;
+  }
+}
+
+/** Whether a mark stood; it does not any more. Most often it does not, and a look costs less. */
+const take = (all: Int32Array, mark: number): boolean =>
+  Atomics.load(all, mark) === 1 && Atomics.exchange(all, mark, 0) === 1;
+
+/** In the place of memory that is unmapped: nothing can be reached by them. */
+const noBytes = Buffer.alloc(0);
+const noMarks = new Int32Array(marks);

@@ -1,0 +1,129 @@
+/** Unix sockets by their descriptors, unix(7). */
+import { fs } from "../../process/node.ts";
+import { cString, libc, nameOf, pollEntries, pollHangUp, pollReturnedOffset, socketOption } from "../libc.ts";
+import { type Memory, makeMemory, mapMemory } from "./memory.ts";
+import { receiveDescriptor, sendDescriptor } from "./passing.ts";
+
+const unixFamily = 1; // AF_UNIX
+const familyBytes = 2; // sa_family_t
+const stream = 1 | 0o2004000; // SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, socket(2)
+
+const credentialsOption = 17; // SO_PEERCRED, getsockopt(2)
+const credentialsCount = 3; // struct ucred: pid, uid, gid
+
+/** What a connection is made of. */
+export interface Line {
+  /** Of the socket over which each end wakes the other, and learns of its end. */
+  readonly bell: number;
+  readonly memory: Memory;
+  /** Whether we have made the memory, who have connected. */
+  readonly isMaker: boolean;
+}
+
+/** Behind the name of the socket over which the memory is handed over it is that of the bell. */
+const bellSuffix = "/bell";
+
+/** Of this process, whatever other processes of its number there are in other containers. */
+const ownNames = `\0task-engine/${process.pid}/${Math.random().toString(36).slice(2)}`;
+let dialled = 0;
+
+/**
+ * A line to who listens at the path; null where nobody does, or has no time. A path that begins with NUL is a name without a file, of
+ * the network namespace.
+ *
+ * The memory goes by a socket of its own, which has served its purpose then: so it is there when the bell comes. Both are bound to names
+ * by which who listens knows that they belong together.
+ */
+export const dial = (path: string): Line | null => {
+  // Not one that the kernel gives, which may be that of an earlier line whose bell still has its own.
+  const name = `${ownNames}/${++dialled}`;
+  const handover = connectTo(path, name);
+  const memory = handover === null ? null : makeMemory();
+  if (handover === null || memory === null) return closed(handover);
+  const bell = sendDescriptor(handover, memory) ? connectTo(path, `${name}${bellSuffix}`) : null;
+  const mapped = bell === null ? null : mapMemory(memory);
+  closed(handover, memory);
+  if (bell === null || mapped === null) return closed(bell);
+  return { bell, memory: mapped, isMaker: true };
+};
+
+/** Closes those that there are; null in the place of what they were for. */
+const closed = (...descriptors: readonly (number | null)[]): null => {
+  for (const descriptor of descriptors) if (descriptor !== null) libc.close(descriptor);
+  return null;
+};
+
+/** The line of a bell that has come, and of the socket that has come before it; null where there is no memory to be had by that. */
+export const answer = (handover: number, bell: number): Line | null => {
+  const descriptor = receiveDescriptor(handover);
+  if (descriptor === null) return null;
+  const memory = mapMemory(descriptor);
+  libc.close(descriptor);
+  return memory === null ? null : { bell, memory, isMaker: false };
+};
+
+/** Of a line that no connection was made of. */
+export const closeLine = ({ bell, memory }: Line): void => {
+  libc.close(bell);
+  memory.unmap();
+};
+
+/** One socket of a line. @param ownName of this end; the kernel gives one that nobody has where it is empty */
+export const connectTo = (path: string, ownName: string): number | null => {
+  const descriptor = libc.socket(unixFamily, stream, 0);
+  if (descriptor < 0) return null;
+  const own = addressOf(ownName);
+  const address = addressOf(path);
+  // At a Unix socket that is done at once, or not at all.
+  const isConnected =
+    libc.bind(descriptor, own, own.length) === 0 && libc.connect(descriptor, address, address.length) === 0;
+  if (isConnected) return descriptor;
+  libc.close(descriptor);
+  return null;
+};
+
+/** struct sockaddr_un: a path ends with NUL, a name without a file begins so and ends where the address does. */
+const addressOf = (path: string): Buffer => {
+  const name = path === "" ? Buffer.alloc(0) : path.startsWith("\0") ? Buffer.from(path, "latin1") : cString(path);
+  const family = Buffer.alloc(familyBytes);
+  family.writeUInt16LE(unixFamily, 0);
+  return Buffer.concat([family, name]);
+};
+
+/** Which line a socket belongs to that somebody has connected by `dial`, and as which of its two; null for any other. */
+export const partOf = (descriptor: number): { readonly line: string; readonly isBell: boolean } | null => {
+  const name = nameOf(libc.getpeername, descriptor)?.slice(familyBytes) ?? "";
+  const pid = peerPid(descriptor);
+  if (!name.startsWith("\0") || pid === null) return null;
+  const isBell = name.endsWith(bellSuffix);
+  // Names are free for all: one of another's line does not do.
+  return { line: `${pid} ${isBell ? name.slice(0, -bellSuffix.length) : name}`, isBell };
+};
+
+const polled = pollEntries([0], 0);
+const polledDescriptor = new Int32Array(polled.buffer, 0, 1);
+
+/** Whether the other end has been closed, be there something to read yet. */
+export const isDead = (descriptor: number): boolean => {
+  polledDescriptor[0] = descriptor;
+  return libc.poll(polled, 1, 0) > 0 && ((polled[pollReturnedOffset] ?? 0) & pollHangUp) !== 0;
+};
+
+const credentialsOf = (descriptor: number): Int32Array | null =>
+  socketOption(descriptor, credentialsOption, credentialsCount);
+
+/** Of the process that has connected, or that listens; null where the system does not say. */
+export const peerPid = (descriptor: number): number | null => credentialsOf(descriptor)?.[0] ?? null;
+
+/** The user that it had then; null where the system does not say. */
+export const peerUid = (descriptor: number): number | null => credentialsOf(descriptor)?.[1] ?? null;
+
+/** Whether a process was stopped by a signal or a debugger, proc(5). The name before its state may have any character. */
+export const isHalted = (pid: number): boolean => {
+  try {
+    const stat = fs().readFileSync(`/proc/${pid}/stat`, "latin1");
+    return /^[Tt]/.test(stat.slice(stat.lastIndexOf(")") + 2));
+  } catch {
+    return false; // It has ended: of that the connection tells.
+  }
+};

@@ -1,0 +1,163 @@
+/**
+ * Stops taking connections in before the process is out of file descriptors. libzmq cannot: its accept(2) then fails, the
+ * listening socket stays readable, and its I/O thread tries again at once and for ever, with a whole core.
+ *
+ * libzmq has no switch for it either. So its epoll is told, behind its back, not to report the listening sockets for a while:
+ * who connects waits in the kernel's backlog, and those that are connected are served on. What must be known for that
+ * (which descriptor is in which epoll, and under what mark) the kernel tells in /proc/self/fdinfo.
+ *
+ * A robot that idles is not to be woken twice a second for it: it is looked soon after somebody has connected, as often as that
+ * while many are connected, and else along with the beats.
+ */
+import { openSync, readdirSync, readlinkSync, readSync } from "node:fs";
+import { beatIntervalMs, connectionLookMs, descriptorsMax, descriptorsReserve } from "../../limits.ts";
+import { warn } from "../../process/log.ts";
+import { untilPulse } from "../../process/pulse.ts";
+import { epollDataOffset, epollEventSize, epollIn, epollModify, libc, socketOption } from "../libc.ts";
+import { reactor } from "../reactor.ts";
+
+interface Epoll {
+  readonly descriptor: number;
+  /** Its /proc/self/fdinfo, open from the start: at the limit nothing can be opened any more. */
+  readonly info: number;
+}
+
+/** A listening socket in an epoll; `mark` is the pointer that epoll_wait gives back for it. */
+interface Listener {
+  readonly descriptor: number;
+  readonly mark: bigint;
+}
+
+const openFilesLimit = 7; // RLIMIT_NOFILE, getrlimit(2)
+const isListeningOption = 30; // SO_ACCEPTCONN, socket(7)
+
+class Admission {
+  #timer: Timer | null = null;
+  /** Of performance.now(). */
+  #lookAt = Number.POSITIVE_INFINITY;
+  #epolls: readonly Epoll[] = [];
+  #isPaused = false;
+  #hasWarned = false;
+
+  /** To be called when a socket has been bound. */
+  start(): void {
+    if (this.#timer !== null) return;
+    this.#epolls = openEpolls();
+    reactor.onOther = () => this.#lookIn(connectionLookMs);
+    this.#lookIn(connectionLookMs);
+  }
+
+  /** Unless there is to be a look before that. */
+  #lookIn(delayMs: number): void {
+    const at = performance.now() + delayMs;
+    if (at >= this.#lookAt) return;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#lookAt = at;
+    this.#timer = setTimeout(() => {
+      this.#lookAt = Number.POSITIVE_INFINITY;
+      this.#lookIn(this.#look() ? connectionLookMs : untilPulse(Date.now(), beatIntervalMs));
+    }, delayMs).unref();
+  }
+
+  /** Whether there might soon be none left. */
+  #look(): boolean {
+    const limit = descriptorsLimit();
+    const reserve = Math.min(descriptorsReserve, limit / 4);
+    if (this.#isPaused) {
+      this.#pause(openDescriptors() > limit - 2 * reserve);
+      return true;
+    }
+    const lowestFree = lowestFreeDescriptor();
+    if (lowestFree >= limit - reserve) {
+      this.#pause(true);
+      this.#warn(limit);
+    }
+    return lowestFree > limit / 2;
+  }
+
+  /** Said anew at each look: a socket may have been bound since. */
+  #pause(isPaused: boolean): void {
+    this.#isPaused = isPaused;
+    const event = new DataView(new ArrayBuffer(epollEventSize));
+    event.setUint32(0, isPaused ? 0 : epollIn, true);
+    for (const epoll of this.#epolls) {
+      for (const { descriptor, mark } of listenersOf(epoll)) {
+        event.setBigUint64(epollDataOffset, mark, true);
+        libc.epoll_ctl(epoll.descriptor, epollModify, descriptor, new Uint8Array(event.buffer));
+      }
+    }
+  }
+
+  /** Once: whoever opens connections by the thousand should not write the log as well. */
+  #warn(limit: number): void {
+    if (this.#hasWarned) return;
+    this.#hasWarned = true;
+    warn(
+      `Process [${process.pid}] has almost ${limit} files and connections open: new connections wait until others close; ` +
+        "look for a program that opens many (`ss -tn`); said once",
+    );
+  }
+}
+
+export const admission = new Admission();
+
+/** What the system allows this process, and not more than it is meant to use. */
+const descriptorsLimit = (): number => {
+  const limits = new BigUint64Array(2);
+  if (libc.getrlimit(openFilesLimit, limits) !== 0) return descriptorsMax;
+  return Math.min(Number(limits[0]), descriptorsMax);
+};
+
+/** The kernel gives the lowest free number: so many are in use at least. Infinity where there is none. */
+const lowestFreeDescriptor = (): number => {
+  const descriptor = libc.dup(0);
+  if (descriptor < 0) return Number.POSITIVE_INFINITY;
+  libc.close(descriptor);
+  return descriptor;
+};
+
+/** Infinity where there are so many that they cannot be counted. */
+const openDescriptors = (): number => {
+  try {
+    return readdirSync("/proc/self/fd").length;
+  } catch {
+    return Number.POSITIVE_INFINITY;
+  }
+};
+
+/** All of this process; those of libzmq's I/O threads are there from its first socket on. */
+const openEpolls = (): Epoll[] =>
+  readdirSync("/proc/self/fd")
+    .filter(isEpoll)
+    .map((name) => ({ descriptor: Number(name), info: openSync(`/proc/self/fdinfo/${name}`, "r") }));
+
+const isEpoll = (name: string): boolean => {
+  try {
+    return readlinkSync(`/proc/self/fd/${name}`) === "anon_inode:[eventpoll]";
+  } catch {
+    return false; // Closed since: the one by which the folder was read.
+  }
+};
+
+const listenersOf = ({ info }: Epoll): Listener[] =>
+  [...readAll(info).matchAll(/^tfd:\s*(\d+) events:\s*[0-9a-f]+ data:\s*([0-9a-f]+)/gm)]
+    .map(([, descriptor, mark]) => ({ descriptor: Number(descriptor), mark: BigInt(`0x${mark}`) }))
+    .filter(({ descriptor }) => isListening(descriptor));
+
+/** A file of /proc has no size: it is read until it gives no more. Empty where its subject is gone. */
+const readAll = (file: number): string => {
+  const chunks: string[] = [];
+  const chunk = Buffer.alloc(64 * 1024);
+  try {
+    for (let at = 0; ; ) {
+      const length = readSync(file, chunk, 0, chunk.length, at);
+      if (length === 0) return chunks.join("");
+      chunks.push(chunk.toString("latin1", 0, length));
+      at += length;
+    }
+  } catch {
+    return "";
+  }
+};
+
+const isListening = (descriptor: number): boolean => socketOption(descriptor, isListeningOption, 1)?.[0] === 1;

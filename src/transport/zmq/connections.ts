@@ -1,0 +1,133 @@
+/**
+ * The connections of a port that binds, and how to cut some of them. libzmq can close a port with all its connections, but
+ * not one connection of it: that would interrupt every worker and lose every answer that is on its way to others. So
+ * the connection's own descriptor is shut down (shutdown(2)); libzmq then does what it does when a peer goes away.
+ */
+import { readdirSync } from "node:fs";
+import { endlessBytesMin } from "../../limits.ts";
+import { libc, nameOf, pinnedBytes, pollEntries, pollEntrySize, pollReadable, pollReturnedOffset } from "../libc.ts";
+import type { Peer } from "./peer.ts";
+
+const size = new Uint32Array(pinnedBytes(4).buffer);
+const bothWays = 2; // SHUT_RDWR
+const tcpLevel = 6; // IPPROTO_TCP, getsockopt(2)
+const infoOption = 11; // TCP_INFO, tcp(7)
+const infoSize = 256;
+const receivedOffset = 128; // of tcpi_bytes_received in struct tcp_info, linux/tcp.h
+const info = pinnedBytes(infoSize);
+const infoView = new DataView(info.buffer);
+
+interface Known {
+  readonly user: string;
+  /** The peer's address: the descriptor may be another connection's by now. */
+  readonly peer: string;
+}
+
+/** What a connection has sent since its last whole message. */
+interface Unfinished {
+  readonly peer: string;
+  /** Of all that it has sent, so much is not counted. */
+  readonly from: number;
+  /** It was too much at the last look already: then it is not just that we had no time to read. */
+  readonly isSuspect: boolean;
+}
+
+export class Connections {
+  readonly #known = new Map<number, Known>();
+  /** Descriptors of which a message came since the last look. */
+  readonly #spoke = new Set<number>();
+  #unfinished = new Map<number, Unfinished>();
+
+  /** Remembers whose connection a message came from; to be told of every message. */
+  note({ user, descriptor }: Peer): void {
+    this.#spoke.add(descriptor);
+    if (user === null) return;
+    const peer = nameOf(libc.getpeername, descriptor);
+    const known = this.#known.get(descriptor);
+    // Of the same user, too, it may be another connection: all of the engine's own workers are one user.
+    if (peer !== null && (known?.user !== user || known.peer !== peer)) this.#known.set(descriptor, { user, peer });
+  }
+
+  /** Whether there is something, be it its end, of a connection that has just spoken, which libzmq has not read yet. */
+  hasUnread(port: number): boolean {
+    const descriptors = [...this.#spoke];
+    const entries = pollEntries(descriptors, pollReadable);
+    if (descriptors.length === 0 || libc.poll(entries, descriptors.length, 0) <= 0) return false;
+    const view = new DataView(entries.buffer);
+    return descriptors.some(
+      (descriptor, index) =>
+        (view.getInt16(index * pollEntrySize + pollReturnedOffset, true) & pollReadable) !== 0 &&
+        // It may be another file's descriptor by now.
+        portOf(nameOf(libc.getsockname, descriptor)) === port,
+    );
+  }
+
+  /**
+   * Cuts every connection of the port but those that are known to be of a user who may stay. Who has never said
+   * anything loses nothing, and comes back by himself, if he is let in.
+   */
+  cut(port: number, mayStay: (user: string) => boolean): void {
+    const open = new Set<number>();
+    for (const { descriptor, peer } of connectionsOf(port)) {
+      open.add(descriptor);
+      const known = this.#known.get(descriptor);
+      if (known === undefined || known.peer !== peer || !mayStay(known.user)) libc.shutdown(descriptor, bothWays);
+    }
+    for (const descriptor of this.#known.keys()) if (!open.has(descriptor)) this.#known.delete(descriptor);
+  }
+
+  /**
+   * Cuts every connection of the port that sends frame after frame of one message and never the last: libzmq keeps them all, and
+   * shows none before it has the whole. To be called now and then, and soon again where it says so: only who is found at it twice
+   * is cut.
+   */
+  cutEndless(port: number): boolean {
+    const unfinished = new Map<number, Unfinished>();
+    for (const { descriptor, peer } of connectionsOf(port)) {
+      const before = this.#unfinished.get(descriptor);
+      const received = receivedBy(descriptor);
+      const isOther = before === undefined || before.peer !== peer;
+      const from = isOther || this.#spoke.has(descriptor) ? received : before.from;
+      const isSuspect = received - from > endlessBytesMin;
+      if (isSuspect && before?.isSuspect === true) cutConnection(descriptor);
+      unfinished.set(descriptor, { peer, from, isSuspect });
+    }
+    this.#unfinished = unfinished;
+    this.#spoke.clear();
+    return [...unfinished.values()].some(({ isSuspect }) => isSuspect);
+  }
+}
+
+/** The connections that have come in at a port. */
+function* connectionsOf(port: number): Generator<{ descriptor: number; peer: string }, void, undefined> {
+  // A descriptor that is closed in the meantime is no socket any more, or one of another port: the calls say so.
+  for (const descriptor of readdirSync("/proc/self/fd").map(Number)) {
+    if (portOf(nameOf(libc.getsockname, descriptor)) !== port) continue;
+    const peer = nameOf(libc.getpeername, descriptor);
+    if (peer !== null) yield { descriptor, peer };
+  }
+}
+
+/** bytes that have come by a connection so far; 0 where the kernel does not say. */
+const receivedBy = (descriptor: number): number => {
+  size[0] = infoSize;
+  if (libc.getsockopt(descriptor, tcpLevel, infoOption, info, size) !== 0) return 0;
+  return size[0] >= receivedOffset + 8 ? Number(infoView.getBigUint64(receivedOffset, true)) : 0;
+};
+
+/** The address of whoever is at the other end of a descriptor; null where it is no connection (any more). */
+export const peerAddressOf = (descriptor: number): string | null => nameOf(libc.getpeername, descriptor);
+
+/** Cuts one connection, if it still stands; its peer may come back. */
+export const cutConnection = (descriptor: number): void => {
+  // Never a listening socket, which a descriptor may have become: libzmq would abort the process.
+  if (peerAddressOf(descriptor) !== null) libc.shutdown(descriptor, bothWays);
+};
+
+/** ip(7), ipv6(7): after the family (AF_INET 2, AF_INET6 10) the port, in the network's order; −1 for other families. */
+const portOf = (name: string | null): number => {
+  if (name === null || name.length < 4) return -1;
+  const bytes = Buffer.from(name, "latin1");
+  const family = bytes.readUInt16LE(0);
+  return family === 2 || family === 10 ? bytes.readUInt16BE(2) : -1;
+};

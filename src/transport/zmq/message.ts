@@ -1,0 +1,57 @@
+/**
+ * The one message part that is received into, and the one place where text is encoded on its way out: libzmq's calls are made on
+ * one thread, and none of them nests.
+ */
+import type { Pointer } from "bun:ffi";
+import { charBytesMax } from "../../limits.ts";
+import { addressOf, libc, pinnedBytes } from "../libc.ts";
+import { zmq } from "./library.ts";
+
+/** One part of a message as it came: bytes of our own, not libzmq's. */
+export type Frame = Buffer;
+
+export const messageAddress = addressOf(pinnedBytes(64));
+zmq.zmq_msg_init(messageAddress);
+
+const noBytes = Buffer.alloc(0);
+/** bun:ffi has no address for an empty array. */
+export const placeholder = new Uint8Array(1);
+
+/** The bytes of the part just received. Not of Buffer's pool: a frame that waits long would hold the pool's other bytes with it. */
+export const copyOfPart = (size: number): Frame => {
+  if (size === 0) return noBytes;
+  const frame = Buffer.allocUnsafeSlow(size);
+  libc.memcpy(frame, zmq.zmq_msg_data(messageAddress), size);
+  return frame;
+};
+
+/** The longest routing id that a peer can choose. */
+const routingIdBytesMax = 255;
+
+/** First frames. Messages of one peer come in rows, and begin with its routing id: the same bytes are the same frame. */
+export class FirstFrames {
+  #last: Frame = noBytes;
+
+  /** Of the part just received. */
+  copyOfPart(size: number): Frame {
+    const last = this.#last;
+    const isSame = size > 0 && size === last.length;
+    if (isSame && libc.memcmp(last, zmq.zmq_msg_data(messageAddress), size) === 0) return last;
+    const frame = copyOfPart(size);
+    if (size <= routingIdBytesMax) this.#last = frame;
+    return frame;
+  }
+}
+
+// Text that is sent is mostly a META or a HEADER: what is longer than fits here is encoded apart.
+const textBytes = Buffer.from(pinnedBytes(64 * 1024).buffer);
+const textAddress = addressOf(textBytes);
+
+/** Where the bytes of a frame begin, and how many they are; of text they stay there until the next call. */
+export const locate = (frame: Uint8Array | string): readonly [start: Uint8Array | Pointer, size: number] => {
+  if (typeof frame === "string") {
+    if (frame.length * charBytesMax <= textBytes.length) return [textAddress, textBytes.write(frame)];
+    return locate(Buffer.from(frame));
+  }
+  return [frame.length === 0 ? placeholder : frame, frame.length];
+};

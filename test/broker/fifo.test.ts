@@ -1,0 +1,63 @@
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { Fifo } from "../../src/broker/fifo.ts";
+
+interface Item {
+  readonly id: number;
+}
+
+const takeAll = (fifo: Fifo<Item>): number[] => {
+  const ids: number[] = [];
+  for (let { first } = fifo; first !== undefined; first = fifo.first) {
+    ids.push(first.id);
+    fifo.remove(first);
+  }
+  return ids;
+};
+
+test("what comes first goes first", () => {
+  const fifo = new Fifo<Item>();
+  for (let id = 0; id < 5000; id++) fifo.push({ id });
+  expect(fifo.length).toBe(5000);
+  expect(takeAll(fifo)).toEqual(Array.from({ length: 5000 }, (_, id) => id));
+  expect(fifo.length).toBe(0);
+  expect(fifo.first).toBeUndefined();
+});
+
+test("what is not there cannot be removed", () => {
+  const fifo = new Fifo<Item>();
+  const item = { id: 1 };
+  expect(fifo.remove(item)).toBe(false);
+  fifo.push(item);
+  expect(fifo.remove(item)).toBe(true);
+  expect(fifo.remove(item)).toBe(false);
+});
+
+test("whatever is done to it, it is what a plain list would be", () => {
+  const step = fc.record({ what: fc.constantFrom("push", "insert", "remove", "take"), at: fc.nat(40) });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
+      const fifo = new Fifo<Item>();
+      const list: Item[] = [];
+      for (const [index, { what, at }] of steps.entries()) {
+        // Odd ones are inserted later, between the even ones.
+        const item = { id: what === "insert" ? 2 * at + 1 : 2 * index };
+        const chosen = what === "take" ? list[0] : list[at % Math.max(list.length, 1)];
+        if (what === "push") {
+          fifo.push(item);
+          list.push(item);
+        } else if (what === "insert") {
+          fifo.insert(item, ({ id }) => id > item.id);
+          const place = list.findIndex(({ id }) => id > item.id);
+          list.splice(place < 0 ? list.length : place, 0, item);
+        } else if (chosen !== undefined) {
+          expect(fifo.remove(chosen)).toBe(true);
+          list.splice(list.indexOf(chosen), 1);
+        }
+        expect(fifo.length).toBe(list.length);
+        expect(fifo.first).toBe(list[0]);
+      }
+      expect(takeAll(fifo)).toEqual(list.map(({ id }) => id));
+    }),
+  );
+});

@@ -1,0 +1,262 @@
+/**
+ * A whole engine around the real broker: clock, network, workers, their supervisor and those who ask, all simulated and all
+ * from one seed. It throws a Violation as soon as anything is seen that must not be.
+ */
+
+import type { ReadyHeader } from "../../../src/protocol/backend.ts";
+import { Quarantine } from "../../../src/supervisor/quarantine.ts";
+import { Agenda } from "./agenda.ts";
+import { Emergencies } from "./emergencies.ts";
+import { Hardware } from "./hardware.ts";
+import { check, Ledger } from "./ledger.ts";
+import type { Link } from "./link.ts";
+import { Process } from "./process.ts";
+import { Random } from "./random.ts";
+import { Requestors } from "./requestors.ts";
+import { Rights } from "./rights.ts";
+import { SimulatedRouter } from "./router.ts";
+import { simulatedTasks, taskNames } from "./tasks.ts";
+
+/** How rough it is: shares of messages, and of faults a second. */
+interface Weather {
+  readonly duplicates: number;
+  readonly garbage: number;
+  readonly deaths: number;
+  readonly cuts: number;
+  readonly hangs: number;
+  readonly leaves: number;
+  readonly stops: number;
+  readonly reloads: number;
+  readonly routerDeaths: number;
+  readonly requestorLosses: number;
+  /** Shares of the runs of `onStop`. */
+  readonly onStopFailures: number;
+  readonly onStopDeaths: number;
+}
+
+/** What a simulation has come to. */
+export interface Tally {
+  readonly events: number;
+  readonly answered: number;
+}
+
+const fair: Weather = {
+  ...{ duplicates: 0, garbage: 0, deaths: 0, cuts: 0, hangs: 0, leaves: 0 },
+  ...{ stops: 0, reloads: 0, routerDeaths: 0, requestorLosses: 0, onStopFailures: 0, onStopDeaths: 0 },
+};
+
+/** ms: the longest that all that was asked for may take once nothing goes wrong any more. */
+const calmMs = 600_000;
+
+/** ms after which a person kills a worker program that does not let go. */
+export const stuckMs = 10_000;
+
+/** ms after which an operator resets once more, for what could not be made safe before the weather turned. */
+const resetMs = 30_000;
+
+export class World {
+  readonly random: Random;
+  readonly policies = taskNames.map((name) => ({ name, ...simulatedTasks[name]?.policy }));
+  readonly agenda = new Agenda();
+  readonly hardware = new Hardware();
+  readonly emergencies = new Emergencies(this);
+  readonly ledger = new Ledger(() => this.emergencies);
+  readonly links = new Map<string, Link>();
+  readonly router: SimulatedRouter;
+  readonly requestors: Requestors;
+  readonly rights: Rights;
+  /** The task that is asked for most in this world. */
+  readonly favourite: string;
+  weather: Weather;
+  #processes: Process[] = [];
+  /** All that have ever been. */
+  readonly #supervised = new Map<number, Process>();
+  readonly #quarantine = new Quarantine();
+  #nextPid = 100;
+  #nextKey = 1;
+  #isEnding = false;
+
+  constructor(seed: number) {
+    this.random = new Random(seed);
+    const { random } = this;
+    this.favourite = random.pick(taskNames);
+    const rough = (most: number): number => (random.chance(0.5) ? random.between(0, most) : 0);
+    this.weather = {
+      duplicates: rough(0.2),
+      garbage: rough(0.1),
+      deaths: rough(1),
+      cuts: rough(0.5),
+      hangs: rough(0.3),
+      leaves: rough(0.3),
+      stops: random.chance(0.3) ? random.between(0, 0.7) : 0,
+      reloads: rough(0.2),
+      routerDeaths: random.chance(0.2) ? random.between(0, 0.3) : 0,
+      requestorLosses: rough(0.5),
+      onStopFailures: rough(0.5),
+      onStopDeaths: rough(0.3),
+    };
+    this.rights = new Rights(this);
+    this.router = new SimulatedRouter(this);
+    this.requestors = new Requestors(this);
+  }
+
+  run(): Tally {
+    const { random, agenda, policies } = this;
+    this.rights.change();
+    this.router.handle({ type: "tasks", tasks: policies, isUnsafe: random.chance(0.3) });
+    for (let count = random.whole(1, 3); count > 0; count--) this.#startTaskWorker(true, policies);
+    for (let count = random.whole(0, 2); count > 0; count--) this.#startTaskWorker(false, this.#someTasks());
+    if (random.chance(0.8)) this.#startDataWorker();
+    const activeMs = random.between(500, 10_000);
+    this.requestors.askFor(random.whole(5, 80), activeMs);
+    if (random.chance(0.001)) agenda.after(random.between(0, activeMs), () => this.requestors.flood());
+    for (let at = 1000; at < activeMs; at += 1000) if (random.chance(0.3)) agenda.at(at, () => this.rights.change());
+    for (let at = 100; at < activeMs; at += 100) agenda.at(at, () => this.#misfortune(0.1));
+    agenda.runUntil(activeMs);
+    if (random.chance(0.5)) this.#calmDown();
+    this.#stop();
+    return { events: this.router.events, answered: this.ledger.answered };
+  }
+
+  get processes(): readonly Process[] {
+    return this.#processes.filter(({ isAlive }) => isAlive);
+  }
+
+  nextKey(): string {
+    return `key-${this.#nextKey++}`;
+  }
+
+  /** What nobody should send; `jobs`: some that it has just answered. */
+  garbage(jobs: readonly number[]): Uint8Array[] {
+    const { random } = this;
+    const far = (jobs[0] ?? 0) + 1_000_000;
+    const header = random.pick<unknown>([
+      { type: "DONE", jobs: [far], ms: [1] },
+      { type: "FAIL", jobs: [far], ms: [-1] },
+      { type: "RETURN", jobs: [far, far + 1] },
+      { type: "PROGRESS", job: far },
+      { type: "DONE", jobs: [] },
+      { type: "PROGRESS" },
+      { type: "NONSENSE" },
+      17,
+    ]);
+    const frame = random.chance(0.8) ? Buffer.from(JSON.stringify(header)) : Buffer.from([random.whole(0, 255), 0xff]);
+    return random.chance(0.5) ? [frame, Buffer.from("{")] : [frame];
+  }
+
+  /** The supervisor is told to. */
+  kill(pid: number): void {
+    check(this.#supervised.has(pid), `process ${pid} is to be killed, which is not the supervisor's`);
+    this.agenda.after(this.random.between(0, 30), () => this.#supervised.get(pid)?.die());
+  }
+
+  /** A process has: the supervisor hears of it, and starts another. @param culprit the task whose job has caused it */
+  died(process: Process, culprit: string | null): void {
+    const { agenda, random } = this;
+    if (process.isSupervised) {
+      const { pid } = process.ready;
+      agenda.after(random.between(0, 60), () => {
+        if (culprit !== null && this.#quarantine.blame(culprit, "died", agenda.now, agenda.now / 1000)) {
+          this.ledger.closed.add(culprit);
+          this.tellClosed();
+        }
+        this.router.handle({ type: "gone", pid, begun: process.begun });
+      });
+    }
+    if (this.#isEnding) return;
+    agenda.after(random.between(50, 1000), () => {
+      if (!this.#isEnding) this.#start({ ...process.ready });
+    });
+  }
+
+  /** The task files are read anew: nothing is closed any more. */
+  #reload(): void {
+    this.#quarantine.reopen();
+    this.tellClosed();
+    this.router.handle({ type: "tasks", tasks: this.policies });
+  }
+
+  tellClosed(): void {
+    this.router.handle({ type: "quarantined", tasks: this.#quarantine.tasks });
+  }
+
+  isClosed(task: string): boolean {
+    return this.#quarantine.tasks.some((it) => it.task === task);
+  }
+
+  #start(ready: Omit<ReadyHeader, "pid" | "id">): void {
+    const pid = this.#nextPid++;
+    const process = new Process(this, { ...ready, pid, id: `${ready.role.toUpperCase()}-${pid}` });
+    if (process.isSupervised) this.#supervised.set(pid, process);
+    this.#processes = [...this.#processes.filter(({ isAlive }) => isAlive), process];
+  }
+
+  #startTaskWorker(supervised: boolean, tasks: ReadyHeader["tasks"]): void {
+    this.#start({ type: "READY", role: "task", tasks, endpoint: "", ...(supervised && { supervised, stops: true }) });
+  }
+
+  #startDataWorker(): void {
+    this.#start({ type: "READY", role: "data", tasks: [], endpoint: "tcp://127.0.0.1:10002", supervised: true });
+  }
+
+  #someTasks(): ReadyHeader["tasks"] {
+    return this.policies.filter(() => this.random.chance(0.4));
+  }
+
+  /** @param seconds that have passed since it was last asked */
+  #misfortune(seconds: number): void {
+    const { random, weather } = this;
+    const alive = this.processes;
+    if (alive.length === 0) return;
+    const strikes = (perSecond: number): boolean => random.chance(perSecond * seconds);
+    if (strikes(weather.deaths)) random.pick(alive).die();
+    if (strikes(weather.cuts)) random.pick(alive).loseConnection();
+    if (strikes(weather.hangs)) random.pick(alive).hang(random.between(10, 9000));
+    if (strikes(weather.leaves)) random.pick(alive).leave();
+    if (strikes(weather.stops)) this.emergencies.stop();
+    if (strikes(weather.routerDeaths)) this.emergencies.loseRouter();
+    if (strikes(weather.reloads)) this.#reload();
+    if (strikes(weather.requestorLosses)) this.emergencies.loseRequestor(`requestor-${random.whole(1, 4)}`);
+  }
+
+  /** Nothing goes wrong any more but by the tasks themselves: all that was asked for must be answered now. */
+  #calmDown(): void {
+    this.weather = fair;
+    for (const ms of [3000, resetMs]) this.agenda.after(ms, () => this.emergencies.reset());
+    // What nobody can kill holds what it holds until somebody does.
+    const killStuck = (): void => {
+      for (const process of this.processes) if (process.isStuck) process.die();
+      this.agenda.after(stuckMs, killStuck);
+    };
+    killStuck();
+    const end = this.agenda.now + calmMs;
+    this.agenda.runUntil(end, () => this.ledger.open.length === 0);
+    check(this.ledger.open.length === 0, `not answered, with all workers sound: ${this.ledger.open}`);
+  }
+
+  /** As the supervisor stops an engine: it drains, waits a while, and ends what is left. */
+  #stop(): void {
+    const { agenda, random, router, ledger } = this;
+    agenda.runUntil(agenda.now + 1000, () => !router.isDown);
+    ledger.stopping = true;
+    router.handle({ type: "drain" });
+    this.requestors.askFor(random.whole(0, 10), 3000);
+    agenda.runUntil(agenda.now + random.between(3000, 8000));
+    this.#isEnding = true;
+    for (const process of this.#processes) process.die();
+    agenda.runUntil(agenda.now + 20_000);
+    check(ledger.open.length === 0, `not answered at the end: ${ledger.open}`);
+    check(router.drainedSaid === 1, `the supervisor was told ${router.drainedSaid} times that nothing runs`);
+    const { jobs, queue, workers } = router.status();
+    check(jobs.waiting + jobs.held + queue.jobs + queue.bytes + workers.length === 0, "something is left at the end");
+    this.#fireAll();
+  }
+
+  #fireAll(): void {
+    const { broker } = this.router;
+    for (let count = 0; broker.nextAt !== null; count++) {
+      check(count < 10_000, "a timer sets itself again for ever");
+      check(broker.handle({ type: "tick" }, broker.nextAt).length === 0, "a timer does something after the end");
+    }
+  }
+}

@@ -1,0 +1,88 @@
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { envelopeBytesMax } from "../../src/limits.ts";
+import {
+  decodeFromRouter,
+  decodeFromWorker,
+  encodeBackend,
+  type RouterHeader,
+  type WorkerHeader,
+} from "../../src/protocol/backend.ts";
+import { openEnvelope } from "../../src/protocol/envelope.ts";
+import { ProtocolError } from "../../src/protocol/errors.ts";
+
+const bytes = (frames: readonly (Uint8Array | string)[]): Uint8Array[] => frames.map((frame) => Buffer.from(frame));
+const body = Buffer.from('{"data":1,"pack":1}');
+
+test.each<[WorkerHeader, Uint8Array[]]>([
+  [{ type: "READY", role: "task", id: "TASK-1", pid: 1, tasks: ["count"], endpoint: "tcp://127.0.0.1:10000" }, []],
+  [{ type: "BEAT" }, []],
+  [{ type: "DONE", jobs: [1, 2], ms: [0.1, 0.2] }, [body, body]],
+  [{ type: "FAIL", jobs: [3], ms: [0] }, [body]],
+  [{ type: "PUBLISH", topic: "t" }, [body]],
+])("what a worker sends comes out as it went in: %o", (header, bodies) => {
+  expect(decodeFromWorker(bytes(encodeBackend(header, bodies)))).toEqual({ header, bodies });
+});
+
+test.each<[RouterHeader, Uint8Array[]]>([
+  [{ type: "WELCOME" }, []],
+  [{ type: "WHO" }, []],
+  [{ type: "JOBS", jobs: [1], serials: ["a"] }, [body]],
+  [{ type: "PUT", jobs: [1, 2], topics: ["a", "b"] }, [body, body]],
+  [{ type: "GET", jobs: [1], topics: ["a"] }, []],
+])("what the router sends comes out as it went in: %o", (header, bodies) => {
+  expect(decodeFromRouter(bytes(encodeBackend(header, bodies)))).toEqual({ header, bodies });
+});
+
+test("a message whose lists or frames do not match in number is refused", () => {
+  const refused = [
+    decodeFromWorker(bytes(encodeBackend({ type: "DONE", jobs: [1, 2], ms: [0.1, 0.2] }, [body]))),
+    decodeFromWorker(bytes(encodeBackend({ type: "DONE", jobs: [1, 2], ms: [0.1] }, [body, body]))),
+    decodeFromRouter(bytes(encodeBackend({ type: "JOBS", jobs: [1], serials: [] }, [body]))),
+    decodeFromRouter(bytes(encodeBackend({ type: "WHO" }, [body]))),
+  ];
+  for (const result of refused) expect(result).toBeInstanceOf(ProtocolError);
+});
+
+test("any frames at the backend give a message or a ProtocolError, and never an exception", () => {
+  const frame = fc.oneof(
+    fc.uint8Array({ maxLength: 40 }),
+    fc.jsonValue().map((value) => Buffer.from(JSON.stringify(value))),
+  );
+  fc.assert(
+    fc.property(fc.array(frame, { maxLength: 4 }), (frames) => {
+      expect(decodeFromWorker(frames)).toBeDefined();
+      expect(decodeFromRouter(frames)).toBeDefined();
+    }),
+    { numRuns: 2000 },
+  );
+});
+
+test("an envelope is all up to the empty frame, proxies' ids included", () => {
+  const [id, hop, empty, meta] = [Buffer.from("id"), Buffer.from("hop"), Buffer.alloc(0), Buffer.from("{}")];
+  expect(openEnvelope([id, empty, meta])).toEqual({ requestor: { peer: "id", envelope: [id, empty] }, frames: [meta] });
+  expect(openEnvelope([id, hop, empty, meta])).toEqual({
+    requestor: { peer: "id", envelope: [id, hop, empty] },
+    frames: [meta],
+  });
+});
+
+test("an envelope of more bytes than can be kept with every job is refused, and the peer itself can be answered", () => {
+  const [id, empty] = [Buffer.from("id"), Buffer.alloc(0)];
+  expect(openEnvelope([id, Buffer.alloc(envelopeBytesMax - 2), empty]).error).toBeUndefined();
+  const opened = openEnvelope([id, Buffer.alloc(envelopeBytesMax - 1), empty, Buffer.from("{}")]);
+  expect(opened.error?.code).toBe("TOO_LARGE");
+  expect(opened.requestor.envelope.map((frame) => frame.length)).toEqual([2, 0]);
+});
+
+test("a message without the delimiter is an error, and can be answered", () => {
+  const opened = openEnvelope([Buffer.from("id"), Buffer.from("{}")]);
+  expect(opened.error?.message).toContain("delimiter");
+  expect(opened.requestor.envelope).toEqual([Buffer.from("id"), new Uint8Array(0)]);
+});
+
+test("a type that is no text is refused, even one that cannot be made to text", () => {
+  for (const type of ["7", "null", '{"toString":1,"valueOf":1}', '[{"toString":1}]']) {
+    expect(decodeFromWorker([Buffer.from(`{"type":${type}}`)])).toMatchObject({ code: "BAD_FRAME" });
+  }
+});
