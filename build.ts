@@ -67,7 +67,7 @@ const embeddedAddon = (target: BuildTarget): Record<string, string | Uint8Array>
   const descriptor = openSync(addon, "r");
   const digest = digestOf(descriptor);
   closeSync(descriptor);
-  const compressed = join(root, "src/zmq/addon.node.zst");
+  const compressed = join(root, "src/transport/zmq/addon.node.zst");
   return {
     [compressed]: Bun.zstdCompressSync(readFileSync(addon), { level: 19 }),
     [join(root, "src/transport/zmq/addon.ts")]: `

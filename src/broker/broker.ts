@@ -10,20 +10,20 @@ import type { BackendMessage, ReadyHeader, WorkerHeader } from "../protocol/back
 import type { Frame } from "../protocol/frame.ts";
 import type { Access } from "../security/access.ts";
 import { refusalOfWorker } from "../security/rights.ts";
-import { Catalogue } from "./catalogue.ts";
 import { dispatch } from "./dispatch.ts";
 import { type Effect, toWorker } from "./effects.ts";
-import { Enlistment } from "./enlistment.ts";
 import type { BrokerEvent } from "./events.ts";
 import type { Stop } from "./job.ts";
 import { Jobs, type JobsOptions } from "./jobs.ts";
-import { Losses } from "./losses.ts";
 import { failureBy, success, successOfStranger } from "./outcome.ts";
-import { Reception } from "./reception.ts";
 import { Relay } from "./relay.ts";
+import { RequestHandler } from "./request-handler.ts";
 import { Requests } from "./requests.ts";
 import { type DropReason, Statistics } from "./statistics.ts";
 import type { SecurityKind } from "./status.ts";
+import { TaskDirectory } from "./task-directory.ts";
+import { WorkerLoss } from "./worker-loss.ts";
+import { WorkerRegistration } from "./worker-registration.ts";
 import { jobsOf, type Worker, Workers } from "./workers.ts";
 
 /** Left out: the limit of `stopGraceMs`, and 1 for `firstJob`. */
@@ -39,27 +39,33 @@ export class Broker {
   readonly #statistics = new Statistics();
   readonly #requests: Requests;
   readonly #jobs: Jobs;
-  readonly #losses: Losses;
-  readonly #catalogue = new Catalogue(this.#workers);
-  readonly #reception: Reception;
-  readonly #enlistment: Enlistment;
+  readonly #workerLoss: WorkerLoss;
+  readonly #taskDirectory = new TaskDirectory(this.#workers);
+  readonly #requestHandler: RequestHandler;
+  readonly #workerRegistration: WorkerRegistration;
   readonly #relay: Relay;
   #drainedSaid = false;
 
   constructor({ id, random, security = "none", stopGraceMs = stopGraceMsDefault, firstJob = 1 }: BrokerOptions) {
     this.#requests = new Requests(id);
-    const isOwn = (task: string): boolean => this.#catalogue.expects(task);
+    const isOwn = (task: string): boolean => this.#taskDirectory.expects(task);
     this.#jobs = new Jobs(this.#workers, this.#requests, this.#statistics, { random, stopGraceMs, firstJob }, isOwn);
-    this.#losses = new Losses(this.#workers, this.#jobs);
-    this.#reception = new Reception(this.#requests, this.#catalogue, this.#workers, this.#jobs, this.#statistics);
-    this.#reception.security = security;
-    this.#relay = new Relay(this.#requests, this.#reception, this.#statistics);
-    this.#enlistment = new Enlistment(
+    this.#workerLoss = new WorkerLoss(this.#workers, this.#jobs);
+    this.#requestHandler = new RequestHandler(
+      this.#requests,
+      this.#taskDirectory,
       this.#workers,
       this.#jobs,
-      this.#losses,
-      this.#catalogue,
-      this.#reception,
+      this.#statistics,
+    );
+    this.#requestHandler.security = security;
+    this.#relay = new Relay(this.#requests, this.#requestHandler, this.#statistics);
+    this.#workerRegistration = new WorkerRegistration(
+      this.#workers,
+      this.#jobs,
+      this.#workerLoss,
+      this.#taskDirectory,
+      this.#requestHandler,
       this.#statistics,
     );
   }
@@ -72,7 +78,7 @@ export class Broker {
   /** Tasks with an `onStop` of which a job may be running, or which are not known to be safe. */
   get tasksAtRisk(): readonly string[] {
     const running = [...this.#workers].flatMap(jobsOf).filter(({ policy }) => policy.onStop === true);
-    return [...new Set([...running.map(({ name }) => name), ...this.#jobs.endings.safings.tasks])];
+    return [...new Set([...running.map(({ name }) => name), ...this.#jobs.lifecycle.safeStops.tasks])];
   }
 
   /** A message came to nothing outside the broker. Says how often that was so. */
@@ -83,52 +89,52 @@ export class Broker {
   handle(event: BrokerEvent, now: number): Effect[] {
     switch (event.type) {
       case "request":
-        return this.#reception.receive(event.requestor, event.user, event.request, now);
+        return this.#requestHandler.receive(event.requestor, event.user, event.request, now);
       case "worker":
         return this.#fromWorker(event.key, event.user, event.message, now);
       case "access":
         return this.#revoke(event.access, now);
       case "disconnected": {
         const worker = this.#workers.get(event.key);
-        return worker === undefined ? [] : this.#losses.disconnected(worker, now);
+        return worker === undefined ? [] : this.#workerLoss.disconnected(worker, now);
       }
       case "gone":
         return [...this.#workers]
           .filter(({ ready }) => ready.supervised === true && ready.pid === event.pid)
-          .flatMap((worker) => this.#losses.died(worker, event.begun, now));
+          .flatMap((worker) => this.#workerLoss.died(worker, event.begun, now));
       case "tasks":
-        this.#catalogue.expect(event.tasks);
-        this.#jobs.queues.revise((task) => this.#catalogue.find(task)?.policy);
-        if (event.isUnsafe === true) this.#jobs.endings.safings.startAll(event.tasks, now);
-        this.#enlistment.dismissConflicting();
+        this.#taskDirectory.expect(event.tasks);
+        this.#jobs.queues.revise((task) => this.#taskDirectory.find(task)?.policy);
+        if (event.isUnsafe === true) this.#jobs.lifecycle.safeStops.startAll(event.tasks, now);
+        this.#workerRegistration.dismissConflicting();
         return [
-          ...[...this.#workers].flatMap((worker) => this.#enlistment.release(worker, now)),
+          ...[...this.#workers].flatMap((worker) => this.#workerRegistration.release(worker, now)),
           ...this.#endOrphans(now),
         ];
       case "stopped":
-        return this.#reception.emergency.hear(event.stopped, now);
+        return this.#requestHandler.emergency.hear(event.stopped, now);
       case "latched":
-        return this.#reception.emergency.latched(event.request, event.failure);
+        return this.#requestHandler.emergency.latched(event.request, event.failure);
       case "quarantined":
-        return this.#jobs.endings.quarantineTasks(event.tasks, now);
+        return this.#jobs.lifecycle.quarantineTasks(event.tasks, now);
       case "resetRefused":
-        return this.#reception.emergency.resetRefused(event.request, event.why);
+        return this.#requestHandler.emergency.resetRefused(event.request, event.why);
       case "lost":
-        return this.#reception.lost(event.peer, now);
+        return this.#requestHandler.lost(event.peer, now);
       case "orphaned": {
         const message = "the engine's supervisor has died";
-        this.#reception.isClosed = true;
+        this.#requestHandler.isClosed = true;
         return [
           ...this.#jobs.close({ code: "INTERRUPTED", message }, now),
           ...[...this.#workers].flatMap((worker) => this.#jobs.lose(worker, message, now)),
-          ...this.#reception.emergency.orphaned(message),
+          ...this.#requestHandler.emergency.orphaned(message),
         ];
       }
       case "drain":
-        this.#reception.isClosed = true;
+        this.#requestHandler.isClosed = true;
         return [
           ...this.#jobs.close({ code: "SHUTTING_DOWN", message: "the engine stopped before the job began" }, now),
-          ...this.#reception.emergency.refuseResets(
+          ...this.#requestHandler.emergency.refuseResets(
             "SHUTTING_DOWN",
             "the engine is stopping; the emergency stop stays",
           ),
@@ -142,8 +148,8 @@ export class Broker {
 
   /** Hands out what workers can take. */
   dispatch(now: number): Effect[] {
-    const effects = [...this.#jobs.endings.clearing.goOn(now), ...dispatch(this.#jobs, this.#workers, now)];
-    if (this.#reception.isClosed && !this.#drainedSaid && this.#isDone) {
+    const effects = [...this.#jobs.lifecycle.clearing.goOn(now), ...dispatch(this.#jobs, this.#workers, now)];
+    if (this.#requestHandler.isClosed && !this.#drainedSaid && this.#isDone) {
       this.#drainedSaid = true;
       effects.push({ to: "supervisor", type: "drained" });
     }
@@ -164,7 +170,7 @@ export class Broker {
     { header, bodies }: BackendMessage<WorkerHeader>,
     now: number,
   ): Effect[] {
-    if (header.type === "READY") return this.#enlistment.join(key, user, header, now);
+    if (header.type === "READY") return this.#workerRegistration.join(key, user, header, now);
     const worker = this.#workers.get(key);
     // A routing id is chosen by its owner, and may have been another's.
     if (worker === undefined || worker.user !== user) {
@@ -173,7 +179,7 @@ export class Broker {
     }
     worker.heardAt = now;
     const effects = this.#hear(worker, header, bodies, now);
-    const left = this.#enlistment.release(worker, now);
+    const left = this.#workerRegistration.release(worker, now);
     return left.length === 0 ? effects : [...effects, ...left, ...this.#endOrphans(now)];
   }
 
@@ -185,8 +191,8 @@ export class Broker {
     if (absentMs > 0 && !this.#workers.hasGone) return [];
     const isAbsent = (name: string): boolean => (this.#workers.goneOf(name)?.at ?? 0) <= now - absentMs;
     return [...this.#jobs.queues]
-      .filter(({ kind, name }) => kind === "task" && this.#catalogue.find(name) === undefined && isAbsent(name))
-      .flatMap((job) => this.#jobs.stop(job, this.#catalogue.whyMissing(job.name), now));
+      .filter(({ kind, name }) => kind === "task" && this.#taskDirectory.find(name) === undefined && isAbsent(name))
+      .flatMap((job) => this.#jobs.stop(job, this.#taskDirectory.whyMissing(job.name), now));
   }
 
   #hear(worker: Worker, header: Exclude<WorkerHeader, ReadyHeader>, bodies: readonly Frame[], now: number): Effect[] {
@@ -228,16 +234,16 @@ export class Broker {
 
   /** Who may what has changed: what may not be any more ends, be it a job that runs. */
   #revoke(access: Access, now: number): Effect[] {
-    const before = this.#reception.access;
-    this.#reception.access = access;
+    const before = this.#requestHandler.access;
+    this.#requestHandler.access = access;
     const effects: Effect[] = [];
     for (const worker of this.#workers) {
       const refusal = access.isAnotherSince(before, worker.user)
         ? access.refusalOfStranger(worker.user)
         : refusalOfWorker(access, worker.user, worker.ready);
       if (refusal === null) continue;
-      effects.push(...this.#enlistment.refuse(worker.key, worker.ready, "UNAUTHORIZED", refusal));
-      effects.push(...this.#losses.banished(worker, refusal, now));
+      effects.push(...this.#workerRegistration.refuse(worker.key, worker.ready, "UNAUTHORIZED", refusal));
+      effects.push(...this.#workerLoss.revoked(worker, refusal, now));
     }
     const jobs = [...this.#jobs.queues, ...[...this.#workers].flatMap(jobsOf)];
     for (const job of jobs) {
@@ -246,7 +252,7 @@ export class Broker {
       if (refusal === null) continue;
       effects.push(...this.#jobs.stop(job, { code: "UNAUTHORIZED", message: refusal }, now));
       // The connection of its requestor is about to be cut.
-      effects.push(...this.#jobs.endings.answerEarly(job, now));
+      effects.push(...this.#jobs.lifecycle.answerEarly(job, now));
     }
     return [...effects, ...this.#endOrphans(now)];
   }

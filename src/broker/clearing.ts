@@ -4,14 +4,14 @@
  */
 import { clearingJobsMax } from "../limits.ts";
 import type { Effect } from "./effects.ts";
-import type { Endings } from "./endings.ts";
 import type { Job } from "./job.ts";
+import type { JobLifecycle } from "./lifecycle.ts";
 
 export class Clearing {
   /** Goes over the queues while they change; null where nothing is to be ended. */
   #waiting: Iterator<Job, void> | null = null;
 
-  constructor(private readonly endings: Endings) {}
+  constructor(private readonly endings: JobLifecycle) {}
 
   get isUnderway(): boolean {
     return this.#waiting !== null;
@@ -37,7 +37,7 @@ export class Clearing {
         this.#waiting = null;
         continue;
       }
-      const barred = this.endings.barred(job);
+      const barred = this.endings.blockedReason(job);
       if (barred !== null) effects.push(...this.endings.stop(job, barred, now));
     }
     return effects;

@@ -9,7 +9,7 @@ import { type JobQueues, rankOf } from "./queue.ts";
 import { runsAlone, type Worker, type Workers } from "./workers.ts";
 
 export const dispatch = (jobs: Jobs, workers: Workers, now: number): Effect[] => {
-  const { queues, endings } = jobs;
+  const { queues, lifecycle: endings } = jobs;
   const effects: Effect[] = [];
   const aborts: Effect[] = [];
   const handed = new Map<Worker, Job[]>();
@@ -37,7 +37,7 @@ export const dispatch = (jobs: Jobs, workers: Workers, now: number): Effect[] =>
       continue;
     }
     // It waits for its end, and claims nothing.
-    if (endings.barred(job) !== null) {
+    if (endings.blockedReason(job) !== null) {
       names.delete(name);
       continue;
     }

@@ -163,7 +163,7 @@ export class Emergency {
     if (this.#unconfirmed.size > stopAnswersMax) {
       return this.#confirm(`${stopAnswersMax} others wait for the answer already`, (_, other) => other === asked);
     }
-    this.jobs.endings.timers.add({
+    this.jobs.lifecycle.timers.add({
       at: now + stopAnswerMs,
       isAlive: () => this.#unconfirmed.has(asked),
       fire: () => this.#confirm(silence, (_, other) => other === asked),

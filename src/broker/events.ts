@@ -4,7 +4,7 @@ import type { Quarantined, Stopped } from "../process/lifecycle.ts";
 import type { Arrival } from "../protocol/arrival.ts";
 import type { BackendMessage, WorkerHeader } from "../protocol/backend.ts";
 import type { Access } from "../security/access.ts";
-import type { KnownTask } from "./catalogue.ts";
+import type { KnownTask } from "./task-directory.ts";
 
 export type BrokerEvent =
   | Arrival

@@ -4,9 +4,9 @@
  */
 import { abortGraceMs, killMs, onStopMs, verdictMs } from "../limits.ts";
 import { type Effect, toWorker } from "./effects.ts";
-import { Endings, isStoppable } from "./endings.ts";
 import { type Draft, type Job, resourcesOf, type Stop, safeQueue, tighter } from "./job.ts";
 import { superseded } from "./latest.ts";
+import { isStoppable, JobLifecycle } from "./lifecycle.ts";
 import type { Outcome } from "./outcome.ts";
 import type { JobQueues } from "./queue.ts";
 import type { Requests } from "./requests.ts";
@@ -26,7 +26,7 @@ export interface JobsOptions {
 }
 
 export class Jobs {
-  readonly endings: Endings;
+  readonly lifecycle: JobLifecycle;
 
   constructor(
     private readonly workers: Workers,
@@ -37,16 +37,16 @@ export class Jobs {
     private readonly isOwn: (task: string) => boolean,
   ) {
     const isServed = (task: string): boolean => workers.canServe(safeQueue(task)) || isOwn(task);
-    this.endings = new Endings(requests, statistics, options.random, options.firstJob, isServed);
+    this.lifecycle = new JobLifecycle(requests, statistics, options.random, options.firstJob, isServed);
   }
 
   get queues(): JobQueues {
-    return this.endings.queues;
+    return this.lifecycle.queues;
   }
 
   /** ms on the clock of `now`: when `tick` should be called next; null for no need. */
   get nextAt(): number | null {
-    const { clearing, timers } = this.endings;
+    const { clearing, timers } = this.lifecycle;
     return clearing.isUnderway ? Number.NEGATIVE_INFINITY : timers.nextAt;
   }
 
@@ -54,15 +54,15 @@ export class Jobs {
     this.statistics.accepted++;
     if (job.request !== null) job.request.jobs[job.part] = job;
     const effects = job.options.latest === undefined ? [] : this.#supersede(job, now);
-    this.endings.latest.note(job);
+    this.lifecycle.latest.note(job);
     if (job.place.id === job.id) this.queues.push(job);
     else this.queues.putBack(job);
     if (job.expiresAt < Number.POSITIVE_INFINITY) {
-      this.endings.timers.add({
+      this.lifecycle.timers.add({
         at: job.expiresAt,
         isAlive: () => job.state !== "ended",
         // While a worker has it, that one sees to it that it does not begin too late.
-        fire: (at) => (job.state === "held" ? [] : this.endings.expire(job, at)),
+        fire: (at) => (job.state === "held" ? [] : this.lifecycle.expire(job, at)),
       });
     }
     return effects;
@@ -70,18 +70,18 @@ export class Jobs {
 
   /** The waiting job whose place this one would take; undefined for none. */
   replacedBy(draft: Pick<Draft, "name" | "options">): Job | undefined {
-    return this.endings.latest.before(draft).find(({ worker }) => worker === null);
+    return this.lifecycle.latest.before(draft).find(({ worker }) => worker === null);
   }
 
   tick(now: number): Effect[] {
-    return this.endings.timers.fireDue(now);
+    return this.lifecycle.timers.fireDue(now);
   }
 
   /** Hands a queued job to a worker, with all that it needs. */
   assign(worker: Worker, job: Job, now: number): void {
     this.queues.remove(job);
     // What makes something safe holds it already.
-    if (job.kind === "task") this.endings.resources.take(job);
+    if (job.kind === "task") this.lifecycle.resources.take(job);
     this.workers.assign(worker, job);
     this.startHead(worker, now);
   }
@@ -97,7 +97,7 @@ export class Jobs {
     if (ms > 0) this.workers.learn(job.queue, ms);
     if (ms > 0 && job.kind === "task") this.statistics.ran(job.name, ms);
     this.startHead(worker, now);
-    return this.endings.answered(worker, job, outcome, isUnsafe, now);
+    return this.lifecycle.answered(worker, job, outcome, isUnsafe, now);
   }
 
   /** A worker that was given up with a job has let go of it after all. @param hasFailed an `onStop` that has is unsafe */
@@ -105,7 +105,7 @@ export class Jobs {
     const job = worker.givenUp.get(id);
     worker.givenUp.delete(id);
     if (job === undefined) return;
-    this.endings.letGo(job, isUnsafe || (job.kind === "safe" && hasFailed), now);
+    this.lifecycle.letGo(job, isUnsafe || (job.kind === "safe" && hasFailed), now);
   }
 
   /** A job has let go, and its task's `onStop` runs in its worker: it has the time for that from now on. */
@@ -121,13 +121,13 @@ export class Jobs {
     for (const id of ids) this.letGo(worker, id, false, false, now);
     const jobs = ids.map((id) => this.workers.release(worker, id)).filter((job) => job !== undefined);
     this.startHead(worker, now);
-    return this.endings.putBack(jobs, now);
+    return this.lifecycle.putBack(jobs, now);
   }
 
   /** Ends a job before its time: at once where nobody has it, else by telling its worker, and killing that if need be. */
   stop(job: Job, stop: Stop, now: number): Effect[] {
     const { worker } = job;
-    if (worker === null) return this.endings.stop(job, stop, now);
+    if (worker === null) return this.lifecycle.stop(job, stop, now);
     if (job.state === "ended" || job.stop !== null || job.kind === "safe") return [];
     job.stop = stop;
     if (worker.head?.job === job) this.#startGrace(worker, worker.head, now);
@@ -140,14 +140,14 @@ export class Jobs {
 
   /** Ends everything that no worker has, now and from now on. */
   close(stop: Stop, now: number): Effect[] {
-    const effects = this.endings.clearing.finish(now);
-    this.endings.closed = stop;
+    const effects = this.lifecycle.clearing.finish(now);
+    this.lifecycle.closed = stop;
     return [...effects, ...this.stopAll(this.queues, stop, now)];
   }
 
   /** From now on nothing begins that is not allowed when stopped, until `resume`. What runs ends first: that is what moves. */
   emergencyStop(stop: Stop, now: number): Effect[] {
-    this.endings.stopped = stop;
+    this.lifecycle.stopped = stop;
     const effects: Effect[] = [];
     for (const worker of this.workers) {
       const { head } = worker;
@@ -155,17 +155,17 @@ export class Jobs {
       if (head !== undefined && head.job.stop !== null && isStoppable(head.job)) this.#startGrace(worker, head, now);
       effects.push(...this.stopAll(jobsOf(worker).filter(isStoppable), stop, now));
     }
-    this.endings.clearing.start();
+    this.lifecycle.clearing.start();
     return effects;
   }
 
   /** Ends the emergency stop, and tries again to make safe what could not be made safe. */
   resume(now: number): Effect[] {
-    const effects = this.endings.clearing.finish(now);
-    this.endings.stopped = null;
+    const effects = this.lifecycle.clearing.finish(now);
+    this.lifecycle.stopped = null;
     const { workers, isOwn } = this;
     // Own tasks may have no workers of the engine's own, where it was told to start none.
-    this.endings.retry(now, (task) => workers.canServe(safeQueue(task)) || (workers.hasOwn && isOwn(task)));
+    this.lifecycle.retry(now, (task) => workers.canServe(safeQueue(task)) || (workers.hasOwn && isOwn(task)));
     return effects;
   }
 
@@ -180,7 +180,7 @@ export class Jobs {
     if (job.stop !== null) return this.#startGrace(worker, head, now);
     const limit = tighter(worker.policies.get(job.name)?.timeoutMs, job.options.timeoutMs);
     if (limit === Number.POSITIVE_INFINITY) return;
-    this.endings.timers.add({
+    this.lifecycle.timers.add({
       at: now + limit,
       isAlive: () => worker.head === head && job.stop === null && !head.isSafing,
       fire: (at) => this.stop(job, { code: "TIMEOUT", message: `it ran longer than ${limit} ms` }, at),
@@ -197,7 +197,7 @@ export class Jobs {
 
   /** Gives a worker up at that time, unless that has been done by then. */
   loseAt(worker: Worker, at: number, why: string): void {
-    this.endings.timers.add({
+    this.lifecycle.timers.add({
       at,
       isAlive: () => this.workers.get(worker.key) === worker,
       fire: (now) => this.lose(worker, why, now),
@@ -211,7 +211,7 @@ export class Jobs {
   lose(worker: Worker, why: string, now: number): Effect[] {
     this.workers.remove(worker, why, now);
     for (const job of worker.givenUp.values()) {
-      this.endings.secure(worker, job, { code: "INTERRUPTED", message: why }, now);
+      this.lifecycle.secure(worker, job, { code: "INTERRUPTED", message: why }, now);
     }
     const jobs = jobsOf(worker);
     const last = jobs.findIndex((job) => job.id === worker.begun);
@@ -222,9 +222,9 @@ export class Jobs {
     for (const [index, job] of jobs.slice(0, begunCount).entries()) {
       const isKiller = worker.begun === null ? begunCount === 1 : index === last;
       if (isKiller) job.kills++;
-      effects.push(...this.endings.cutOff(worker, job, why, now));
+      effects.push(...this.lifecycle.cutOff(worker, job, why, now));
     }
-    return [...effects, ...this.endings.putBack(jobs.slice(begunCount), now)];
+    return [...effects, ...this.lifecycle.putBack(jobs.slice(begunCount), now)];
   }
 
   /* ── Within ────────────────────────────────────────────────────────────────────────────────────────────────────── */
@@ -233,7 +233,7 @@ export class Jobs {
   #supersede(job: Job, now: number): Effect[] {
     const { latest } = job.options;
     const endsRunning = typeof latest === "object" && latest.abort === true;
-    return this.endings.latest.before(job).flatMap((older) => {
+    return this.lifecycle.latest.before(job).flatMap((older) => {
       if (older.worker !== null) older.isReplaced = true;
       else if (older.priority === job.priority) job.place = older.place;
       return older.worker === null || endsRunning ? this.stop(older, superseded, now) : [];
@@ -244,8 +244,8 @@ export class Jobs {
   #startGrace(worker: Worker, head: Held, now: number): void {
     const { job } = head;
     const graceMs = graceOf(worker, job);
-    const stop = (isStoppable(job) ? this.endings.stopped : null) ?? job.stop;
-    this.endings.timers.add({
+    const stop = (isStoppable(job) ? this.lifecycle.stopped : null) ?? job.stop;
+    this.lifecycle.timers.add({
       at: now + (stop?.code === "STOPPED" ? Math.min(graceMs, this.options.stopGraceMs) : graceMs),
       isAlive: () => !head.isSafing && isWatched(worker, head),
       fire: (at) => this.#overrun(worker, job, `did not let go after ${stop?.code ?? "its abort signal"}`, at),
@@ -254,7 +254,7 @@ export class Jobs {
 
   #limitSafing(worker: Worker, head: Held, now: number): void {
     const limit = head.job.policy.onStopMs ?? onStopMs;
-    this.endings.timers.add({
+    this.lifecycle.timers.add({
       // Its worker aborts its signal at the limit.
       at: now + limit + abortGraceMs,
       isAlive: () => isWatched(worker, head),
@@ -279,11 +279,11 @@ export class Jobs {
   /** Answers a job in the place of its worker, which may go on with it: then it keeps what it holds. */
   #giveUp(worker: Worker, job: Job, isStuck: boolean, why: string, now: number): Effect[] {
     const isSafe = job.kind === "safe";
-    if (isSafe) worker.givenUp.set(job.id, this.endings.leaveBehind(worker, job, why));
+    if (isSafe) worker.givenUp.set(job.id, this.lifecycle.leaveBehind(worker, job, why));
     else if (isStuck || resourcesOf(job).length > 0) worker.givenUp.set(job.id, job);
     return isSafe || !worker.givenUp.has(job.id)
-      ? this.endings.cutOff(worker, job, why, now)
-      : this.endings.giveUp(worker, job, why, now);
+      ? this.lifecycle.cutOff(worker, job, why, now)
+      : this.lifecycle.giveUp(worker, job, why, now);
   }
 }
 

@@ -6,7 +6,7 @@ import { onStopTriesMax } from "../limits.ts";
 import { packNow } from "../protocol/frames.ts";
 import { type Job, resourcesOf, type Stop } from "./job.ts";
 import type { Resources } from "./resources.ts";
-import type { Safings } from "./safings.ts";
+import type { SafeStops } from "./safe-stops.ts";
 
 export interface Lock {
   /** May be none: then no job of its task begins, and nothing else is held. */
@@ -36,7 +36,7 @@ export class Locks {
   /** @param isServed whether a worker serves that task, or will: its `onStop` is run then */
   constructor(
     private readonly resources: Resources,
-    private readonly safings: Safings,
+    private readonly safings: SafeStops,
     private readonly isServed: (task: string) => boolean,
   ) {}
 

@@ -3,7 +3,7 @@ import type { WorkerHeader } from "../protocol/backend.ts";
 import type { Frame } from "../protocol/frame.ts";
 import type { Effect } from "./effects.ts";
 import { mistakeInData } from "./outcome.ts";
-import type { Reception } from "./reception.ts";
+import type { RequestHandler } from "./request-handler.ts";
 import type { Requests } from "./requests.ts";
 import type { Statistics } from "./statistics.ts";
 import type { Worker } from "./workers.ts";
@@ -13,7 +13,7 @@ type RelayedHeader = Extract<WorkerHeader, { type: "PROGRESS" | "PUBLISH" }>;
 export class Relay {
   constructor(
     private readonly requests: Pick<Requests, "progress">,
-    private readonly reception: Pick<Reception, "publish">,
+    private readonly reception: Pick<RequestHandler, "publish">,
     private readonly statistics: Statistics,
   ) {}
 

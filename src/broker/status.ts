@@ -11,13 +11,13 @@ import {
 } from "../limits.ts";
 import type { StopResult } from "../process/lifecycle.ts";
 import type { Json } from "../protocol/json.ts";
-import type { Catalogue } from "./catalogue.ts";
 import { type Job, resourcesOf, taskQueue } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
 import type { Statistics } from "./statistics.ts";
+import type { TaskDirectory } from "./task-directory.ts";
 import type { Held, Workers } from "./workers.ts";
 
-export const reportTasks = (catalogue: Catalogue, workers: Workers): Json => ({
+export const reportTasks = (catalogue: TaskDirectory, workers: Workers): Json => ({
   tasks: catalogue.taskNames.map((name) => ({ name, workers: workers.serving(taskQueue(name)).length })),
   data: [...catalogue.dataEndpoints],
 });
@@ -33,11 +33,11 @@ export interface EngineState {
 }
 
 // Nobody has asked for what makes something safe.
-const waitingIn = ({ queues, endings }: Jobs): number => queues.jobs - endings.safings.waiting;
+const waitingIn = ({ queues, lifecycle: endings }: Jobs): number => queues.jobs - endings.safeStops.waiting;
 const isAskedFor = ({ job }: Held): boolean => job.kind !== "safe";
 
 export const reportStatus = (
-  catalogue: Catalogue,
+  catalogue: TaskDirectory,
   workers: Workers,
   jobs: Jobs,
   statistics: Statistics,
@@ -57,13 +57,13 @@ export const reportStatus = (
     waiting: jobs.queues.depth(taskQueue(name)),
     ...statistics.runsOf(name),
   })),
-  locks: [...jobs.endings.locks.all()].map(({ mayPass: _, resources, ...it }) => ({
+  locks: [...jobs.lifecycle.locks.all()].map(({ mayPass: _, resources, ...it }) => ({
     resources: [...resources],
     ...it,
   })),
-  quarantined: jobs.endings.quarantine.tasks.map((it) => ({ ...it })),
+  quarantined: jobs.lifecycle.quarantine.tasks.map((it) => ({ ...it })),
   resources: resourcesReport(jobs),
-  safings: jobs.endings.safings.report().map(({ why, ...safing }) => ({ ...safing, why: { ...why } })),
+  safings: jobs.lifecycle.safeStops.report().map(({ why, ...safing }) => ({ ...safing, why: { ...why } })),
   workers: [...workers].map(({ ready: { id, role, pid, endpoint, supervised = false }, held, retired, givenUp }) => ({
     id,
     role,
@@ -83,7 +83,7 @@ const resourcesReport = (jobs: Jobs): Json[] => {
     if (job.kind !== "task") continue;
     for (const resource of resourcesOf(job)) waiting.set(resource, (waiting.get(resource) ?? 0) + 1);
   }
-  const held = new Map(jobs.endings.resources);
+  const held = new Map(jobs.lifecycle.resources);
   return [...new Set([...held.keys(), ...waiting.keys()])].sort().map((name) => ({
     name,
     holder: holderReport(jobs, held.get(name)),
@@ -92,7 +92,7 @@ const resourcesReport = (jobs: Jobs): Json[] => {
 };
 
 /** What makes it safe says more than the job that it is made safe for, and that nothing does says most. */
-const holderReport = ({ endings }: Jobs, holders: Iterable<Job> = []): Json => {
+const holderReport = ({ lifecycle: endings }: Jobs, holders: Iterable<Job> = []): Json => {
   const all = [...holders];
   const isUnsafe = (it: Job): boolean => endings.locks.by(it)?.mayPass === false;
   const holder = all.find(isUnsafe) ?? all.find(({ kind }) => kind === "safe") ?? all[0];

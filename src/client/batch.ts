@@ -5,8 +5,8 @@
 import { batchTasksMax, clientBatchBytesMax, clientBatchesMax, clientBatchGatherMs, frameBytesMax } from "../limits.ts";
 import type { Json } from "../protocol/json.ts";
 import { TaskEngineError } from "./errors.ts";
+import { bytesOfFrame } from "./frame-limits.ts";
 import type { Answer, Waiting } from "./pending.ts";
-import { bytesOfFrame } from "./sayable.ts";
 
 /** How one part of a batch ended. */
 export type PartResult =

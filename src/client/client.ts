@@ -11,13 +11,13 @@
 import type * as v from "valibot";
 import { callTimeoutMs, requestTimeoutMs, resetTimeoutMs, stopReasonLengthMax } from "../limits.ts";
 import {
-  type Asking,
   encodeBatchRequest,
   encodeControlRequest,
   encodeDataRequest,
   encodeTaskPart,
   encodeTaskRequest,
-} from "../protocol/asking.ts";
+  type RequestOrigin,
+} from "../protocol/encode-request.ts";
 import { ProtocolError } from "../protocol/errors.ts";
 import { checkFrame, type Meta, type PackSeconds } from "../protocol/frames.ts";
 import { type Json, JsonError, type JsonObject } from "../protocol/json.ts";
@@ -39,10 +39,10 @@ import { type ArgsSource, type BatchProgress, type PartResult, runBatch } from "
 import { checkedEndpoint, defaultEndpoint, reachableFrom } from "./endpoint.ts";
 import { TaskEngineError } from "./errors.ts";
 import { Exchange, type Trace } from "./exchange.ts";
+import { partOf, unsayable } from "./frame-limits.ts";
 import { type ClientKeys, readClientKeys } from "./keys.ts";
 import type { BatchOptions, CallOptions, ConnectOptions, JobOptions, ResetOptions } from "./options.ts";
 import type { Answer, Waiting } from "./pending.ts";
-import { partOf, unsayable } from "./sayable.ts";
 import { type EngineStatus, type Stopped, type StopResult, statusSchema } from "./status.ts";
 import { Subscription, type TopicValue } from "./subscription.ts";
 
@@ -247,7 +247,7 @@ class Client implements AsyncDisposable {
     { waitMs = callTimeoutMs, signal, onProgress, ...limits }: CallOptions,
     pick: (answer: Answer) => Result,
   ): Promise<Result> {
-    const encode = (asking: Asking): string[] => encodeTaskRequest(asking, task, args, kwargs, limits);
+    const encode = (asking: RequestOrigin): string[] => encodeTaskRequest(asking, task, args, kwargs, limits);
     return this.#send(encode, pick, { waitMs, deadmanMs: limits.deadmanMs, signal, onProgress });
   }
 
@@ -277,7 +277,7 @@ class Client implements AsyncDisposable {
 
   /** A request that has one answer, and no parts. */
   #single<Result>(
-    encode: (asking: Asking) => readonly string[],
+    encode: (asking: RequestOrigin) => readonly string[],
     pick: (answer: Answer) => Result,
     waiting: Waiting = { waitMs: this.#waitMs },
   ): Promise<Result> {
@@ -285,7 +285,7 @@ class Client implements AsyncDisposable {
   }
 
   #send<Result>(
-    encode: (asking: Asking) => readonly string[],
+    encode: (asking: RequestOrigin) => readonly string[],
     pick: (answer: Answer) => Result,
     waiting: Waiting,
   ): Promise<Result> {

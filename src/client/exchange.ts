@@ -5,7 +5,7 @@
  * an hour-old "drive forward". What had gone out when the connection was lost is INTERRUPTED, and never sent again.
  */
 import { cancelVerdictMs, clientBytesMax, clientRequestsMax, requestTimeoutMs, sendRetryMsMax } from "../limits.ts";
-import { type Asking, encodeCancel, encodeKeepAlive, encodePing } from "../protocol/asking.ts";
+import { encodeCancel, encodeKeepAlive, encodePing, type RequestOrigin } from "../protocol/encode-request.ts";
 import { ProtocolError } from "../protocol/errors.ts";
 import { type Frame, textOf } from "../protocol/frame.ts";
 import { decodeMeta } from "../protocol/frames.ts";
@@ -13,10 +13,10 @@ import { decodeReply, type Reply } from "../protocol/replies.ts";
 import { Connection } from "./connection.ts";
 import { Deadlines } from "./deadlines.ts";
 import { TaskEngineError } from "./errors.ts";
+import { bytesOfRequest } from "./frame-limits.ts";
 import { KeepAlives } from "./keep-alive.ts";
 import type { ClientKeys } from "./keys.ts";
 import { type Answer, gaveUp, isCancellation, type Pending, resolveBy, type Waiting } from "./pending.ts";
-import { bytesOfRequest } from "./sayable.ts";
 import type { Trouble } from "./trouble.ts";
 
 /** Told of every message but the connection's own pings, without the empty delimiter. */
@@ -71,7 +71,7 @@ export class Exchange {
    * @param pick what of the answer is wanted; the promise rejects with what it throws
    */
   request<Result>(
-    encode: (asking: Asking) => readonly string[],
+    encode: (asking: RequestOrigin) => readonly string[],
     { waitMs, deadmanMs, signal, onProgress }: Waiting,
     pick: (answer: Answer) => Result,
   ): Promise<Result> {
@@ -88,7 +88,7 @@ export class Exchange {
       resolve,
       reject,
       onProgress,
-      release: signal === undefined ? null : this.#heed(signal, serial),
+      release: signal === undefined ? null : this.#onAbort(signal, serial),
       startedMs: performance.now(),
       waitMs,
       deadmanMs,
@@ -113,7 +113,7 @@ export class Exchange {
   }
 
   /** Gives what forgets it. */
-  #heed(signal: AbortSignal, serial: string): () => void {
+  #onAbort(signal: AbortSignal, serial: string): () => void {
     const cancel = (): void => this.#cancel(serial);
     signal.addEventListener("abort", cancel);
     return () => signal.removeEventListener("abort", cancel);

@@ -5,10 +5,10 @@
 import * as v from "valibot";
 import { messageJobsMax, nameLengthMax, workerTasksMax } from "../limits.ts";
 import { ProtocolError } from "./errors.ts";
+import { plainAnswer, plainJobs } from "./fast-validate.ts";
 import type { Frame } from "./frame.ts";
 import { badFrame, checkFrame, decodeObject } from "./frames.ts";
 import type { JsonObject } from "./json.ts";
-import { plainAnswer, plainJobs } from "./plain.ts";
 import { policyRows } from "./policy.ts";
 
 const jobId = v.pipe(v.number(), v.safeInteger(), v.minValue(1));

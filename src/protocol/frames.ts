@@ -5,12 +5,12 @@
 import * as v from "valibot";
 import { errorMessageLengthMax, frameBytesMax, nameLengthMax, serialLengthMax } from "../limits.ts";
 import { type ErrorBody, type ErrorCode, ProtocolError } from "./errors.ts";
-import { familiarMeta, learnMeta } from "./familiar.ts";
+import { isText, plainMeta, plainTask, plainTaskWithoutOptions } from "./fast-validate.ts";
 import { type Frame, isLonger, sizeOf, textOf } from "./frame.ts";
 import { type Json, JsonError, type JsonObject, parseJson } from "./json.ts";
 import { jsonText, quoted } from "./json-encode.ts";
 import { lazily } from "./lazily.ts";
-import { isText, plainMeta, plainTask, plainTaskWithoutOptions } from "./plain.ts";
+import { familiarMeta, learnMeta } from "./meta-cache.ts";
 import { optionsSchema, type TaskOptions } from "./policy.ts";
 
 export const protocolVersions = [0.1, 0.2] as const;

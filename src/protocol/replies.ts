@@ -1,11 +1,11 @@
 /** What an engine answers: how it is encoded, and what a requestor makes of it. Frames here are without the envelope. */
 import * as v from "valibot";
 import { type ErrorBody, type ErrorCode, ProtocolError } from "./errors.ts";
+import { plainResult } from "./fast-validate.ts";
 import { type Frame, textOf } from "./frame.ts";
 import { badFrame, checkFrame, decodeMeta, decodeObject, type Meta, metaText } from "./frames.ts";
 import type { Json } from "./json.ts";
 import { lazily } from "./lazily.ts";
-import { plainResult } from "./plain.ts";
 
 /** One part of a batch's answer. */
 export type PartResult = { readonly data: Json } | { readonly error: ErrorBody };

@@ -9,7 +9,6 @@ import {
   stopReasonLengthMax,
 } from "../limits.ts";
 import { ProtocolError } from "./errors.ts";
-import { familiarTaskName } from "./familiar.ts";
 import { areLonger, bytesOf, type Frame, textOf } from "./frame.ts";
 import {
   type Addressing,
@@ -26,6 +25,7 @@ import {
   taskSchemaWithOptions,
 } from "./frames.ts";
 import { lazily } from "./lazily.ts";
+import { familiarTaskName } from "./meta-cache.ts";
 
 /** One TASK frame of a request: what it says, and the frame to hand on as it came. */
 export interface TaskPart {

@@ -5,7 +5,7 @@ import { type Channel, withChannel } from "../process/channel.ts";
 import { endDescendantsOf, kill, mark } from "../process/descendants.ts";
 import { type ChildMessage, type SupervisorMessage, supervisorVariable } from "../process/lifecycle.ts";
 import { warn } from "../process/log.ts";
-import { isErrand, type Role } from "./roles.ts";
+import { isOneShot, type Role } from "./roles.ts";
 import { late, within } from "./within.ts";
 
 export interface ChildOptions {
@@ -17,7 +17,7 @@ export interface ChildOptions {
   /** An open file that it finds as the descriptor after its channel's. */
   readonly record: number | null;
   /** What the router asks its supervisor to do. */
-  readonly onWish: (wish: Wish, router: Child) => void;
+  readonly onWish: (wish: RouterRequest, router: Child) => void;
   /** ms until a child that has not said that it is online is killed; an errand, that has not ended. */
   readonly onlineMs: number;
   /** ms from the word that it stop to SIGKILL, and from SIGKILL until it is given up as one that cannot be killed. */
@@ -26,7 +26,7 @@ export interface ChildOptions {
 }
 
 /** To kill a worker, to stop the engine, to end that stop, or to leave it as it is after all. */
-export type Wish = Extract<ChildMessage, { readonly type: "kill" | "estop" | "reset" | "withdrawReset" }>;
+export type RouterRequest = Extract<ChildMessage, { readonly type: "kill" | "estop" | "reset" | "withdrawReset" }>;
 
 /** What a task worker is told to end, and how: see `halt` in lifecycle.ts. */
 export type HaltOrder = Omit<Extract<SupervisorMessage, { readonly type: "halt" }>, "type" | "halt">;
@@ -41,7 +41,7 @@ export interface Ending {
   /** How it ended, as the words that follow its name in a sentence. */
   readonly words: string;
   /** Why this is no death to be counted, as the words that follow `for`; null where it is one. */
-  readonly excuse: string | null;
+  readonly plannedReason: string | null;
 }
 
 type Process = Bun.Subprocess<"ignore", "pipe" | "inherit", "inherit">;
@@ -195,16 +195,16 @@ export class Child {
     // Its last words may still be in the channel, and they say more than its exit code.
     await within(this.#channel.ended, lastWordsMs);
     const { exitCode, signalCode: signal } = this.#process;
-    const excuse = this.#dismissal ?? (exitCode === 0 ? this.#farewell : null);
+    const plannedReason = this.#dismissal ?? (exitCode === 0 ? this.#farewell : null);
     const words = this.#endingWords(exitCode, signal);
-    return { exitCode, signal, fatal: this.#fatal, unsafe: this.#unsafe, words, excuse };
+    return { exitCode, signal, fatal: this.#fatal, unsafe: this.#unsafe, words, plannedReason: plannedReason };
   }
 
   #endingWords(exitCode: number | null, signal: string | number | null): string {
     if (this.#fatal !== null) return `cannot start: ${this.#fatal}`;
     const { role, onlineMs } = this.#options;
-    if (this.#isLate) return `was not ${isErrand(role) ? "done" : "online"} after ${onlineMs} ms and was killed`;
-    const before = this.#isOnline || isErrand(role) ? "" : " before it was online";
+    if (this.#isLate) return `was not ${isOneShot(role) ? "done" : "online"} after ${onlineMs} ms and was killed`;
+    const before = this.#isOnline || isOneShot(role) ? "" : " before it was online";
     return signal === null
       ? `ended with exit code ${exitCode}${before}`
       : `ended by ${typeof signal === "number" ? "signal " : ""}${signal}${before}`;

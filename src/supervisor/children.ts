@@ -3,7 +3,7 @@
 import * as limits from "../limits.ts";
 import { endEngine, engineNumber } from "../process/descendants.ts";
 import { warn } from "../process/log.ts";
-import { Child, type Ending, type Wish } from "./child.ts";
+import { Child, type Ending, type RouterRequest } from "./child.ts";
 import { childEnvironment } from "./environment.ts";
 import type { SupervisorOptions } from "./options.ts";
 import { ownCommand, type Role } from "./roles.ts";
@@ -12,13 +12,13 @@ type Options = Pick<SupervisorOptions, "env" | "commandOf" | "onlineMs" | "termi
 
 export class Children implements Iterable<Child> {
   readonly #options: Options;
-  readonly #onWish: (wish: Wish, router: Child) => void;
+  readonly #onWish: (wish: RouterRequest, router: Child) => void;
   readonly #all = new Set<Child>();
   #isOver = false;
   #engine: bigint | null = null;
 
   /** @param onWish what the router wishes */
-  constructor(options: Options, onWish: (wish: Wish, router: Child) => void) {
+  constructor(options: Options, onWish: (wish: RouterRequest, router: Child) => void) {
     this.#options = options;
     this.#onWish = onWish;
   }

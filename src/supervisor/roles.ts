@@ -26,7 +26,7 @@ export interface Roles {
 }
 
 /** Of a role that does one thing and ends, and is never online. */
-export const isErrand = ({ kind }: Role): boolean => kind === "scan" || kind === "safe";
+export const isOneShot = ({ kind }: Role): boolean => kind === "scan" || kind === "safe";
 
 export const rolesOf = (config: Config): Roles => {
   const tasks = tasksFlags(config);

@@ -7,16 +7,16 @@
 import * as limits from "../limits.ts";
 import type { KnownTask } from "../process/lifecycle.ts";
 import { say, warn } from "../process/log.ts";
-import { type Child, type Ending, farewell, type Wish } from "./child.ts";
+import { type Child, type Ending, farewell, type RouterRequest } from "./child.ts";
 import { Children } from "./children.ts";
 import { Deaths } from "./deaths.ts";
 import { killWorker } from "./halting.ts";
 import type { Outcome, SupervisorOptions } from "./options.ts";
-import { Post } from "./post.ts";
 import { type Cause, noJob } from "./quarantine.ts";
-import { isErrand, type Role } from "./roles.ts";
+import { isOneShot, type Role } from "./roles.ts";
 import { Safety } from "./safety.ts";
 import { readScan, scanLines } from "./scan.ts";
+import { Slot } from "./slot.ts";
 import { StateFolderError } from "./state-folder.ts";
 import { type ReloadResult, StopSocketError } from "./stop-socket.ts";
 import { late, within } from "./within.ts";
@@ -26,7 +26,7 @@ export class Supervisor {
   readonly #children: Children;
   readonly #outcome = Promise.withResolvers<Outcome>();
   #safety: Safety | null = null;
-  #posts: readonly Post[] = [];
+  #posts: readonly Slot[] = [];
   #tasks: readonly KnownTask[] = [];
   /** When the present router has been told what it begins with. */
   #released = Promise.resolve();
@@ -120,7 +120,7 @@ export class Supervisor {
     this.#tasks = tasks;
     const { router, workers } = this.#options.roles;
     try {
-      this.#posts = [router, ...workers].map((role) => new Post(role));
+      this.#posts = [router, ...workers].map((role) => new Slot(role));
     } catch (failure) {
       return this.#fail(`there is no room for the record of begun jobs: ${(failure as Error).message}`);
     }
@@ -149,13 +149,13 @@ export class Supervisor {
   /* ── Keep alive ────────────────────────────────────────────────────────────────────────────────────────────────── */
 
   /** Keeps a post filled until the engine stops. */
-  async #keep(post: Post, safety: Safety): Promise<void> {
+  async #keep(post: Slot, safety: Safety): Promise<void> {
     try {
       while (!this.#isStopping) {
-        const { words, excuse, cause } = await this.#runOnce(post, safety);
+        const { words, plannedReason, cause } = await this.#runOnce(post, safety);
         if (this.#isStopping) return;
         // What clients send must not be able to bring the engine down: neither this is counted, nor what a job has caused.
-        if (excuse !== null) say(`${words}, for ${excuse}; starting another`);
+        if (plannedReason !== null) say(`${words}, for ${plannedReason}; starting another`);
         else if (!this.#isReady && !cause.isJob) return this.#fail(words);
         else await this.#backOff(post.role, words, cause);
       }
@@ -165,11 +165,14 @@ export class Supervisor {
   }
 
   /** Runs a role until its process ends; returns how that came, in one line, whether it is no death, and whose doing it is else. */
-  async #runOnce(post: Post, safety: Safety): Promise<Pick<Ending, "words" | "excuse"> & { readonly cause: Cause }> {
+  async #runOnce(
+    post: Slot,
+    safety: Safety,
+  ): Promise<Pick<Ending, "words" | "plannedReason"> & { readonly cause: Cause }> {
     const { role, record } = post;
     record?.clear();
     const child = this.#children.spawn(role, role.kind === "router" ? safety.lock : record?.descriptor);
-    if (typeof child === "string") return { words: child, excuse: null, cause: noJob };
+    if (typeof child === "string") return { words: child, plannedReason: null, cause: noJob };
     post.fill(child);
     say(`Starting process [${child.pid}]: ${role.kind}`);
     child.send({ type: "security", security: this.#options.keyring?.security ?? null });
@@ -180,14 +183,14 @@ export class Supervisor {
     if (role.kind === "router" && !this.#isStopping) safety.routerDied();
     const begun = record?.read() ?? null;
     // First: what it had not begun comes back to the router at its death, and is closed by then if need be.
-    const cause = this.#isStopping || ending.excuse !== null ? noJob : this.#deaths.causeOf(begun, ending);
+    const cause = this.#isStopping || ending.plannedReason !== null ? noJob : this.#deaths.causeOf(begun, ending);
     if (role.kind !== "router") this.#children.router?.send({ type: "gone", pid: child.pid, begun: begun?.job ?? 0 });
     if (this.#isStopping) say(farewell(child, ending));
-    const who = this.#isReady || ending.excuse !== null ? `Process [${child.pid}]: ${role.kind}` : role.kind;
-    return { words: `${who} ${ending.words}`, excuse: ending.excuse, cause };
+    const who = this.#isReady || ending.plannedReason !== null ? `Process [${child.pid}]: ${role.kind}` : role.kind;
+    return { words: `${who} ${ending.words}`, plannedReason: ending.plannedReason, cause };
   }
 
-  #grant(wish: Wish, router: Child): void {
+  #grant(wish: RouterRequest, router: Child): void {
     const emergency = this.#safety?.emergency;
     if (wish.type === "estop") {
       const { request, stopped } = wish;
@@ -222,7 +225,7 @@ export class Supervisor {
     const { keyring } = this.#options;
     if (keyring === null || keyring === undefined) return;
     const text = keyring.readAgain();
-    for (const child of this.#children) if (!isErrand(child.role)) child.send({ type: "authorized", text });
+    for (const child of this.#children) if (!isOneShot(child.role)) child.send({ type: "authorized", text });
   }
 
   async #reloadWhileWanted(): Promise<void> {
@@ -265,7 +268,7 @@ export class Supervisor {
   }
 
   /** Lets a worker finish its job and leave; waits until its successor serves. */
-  async #replace(post: Post): Promise<void> {
+  async #replace(post: Slot): Promise<void> {
     const { child } = post;
     const successor = post.vacate();
     child?.dismiss("the task files are read anew");

@@ -40,15 +40,15 @@ export const makeSafe = async ({ tasksDir, run, onStop, why }: SafeOptions): Pro
 };
 
 /** What is to be done; or why it cannot be, in words that go on from its name. */
-type Deed = { readonly task: RegisteredTask; readonly work: (context: TaskContext) => unknown } | string;
+type SafeStopAction = { readonly task: RegisteredTask; readonly work: (context: TaskContext) => unknown } | string;
 
-const onStopOf = (task: RegisteredTask | undefined, why: StopReason): Deed => {
+const onStopOf = (task: RegisteredTask | undefined, why: StopReason): SafeStopAction => {
   if (task === undefined) return "cannot be run: there is no such task";
   const { onStop } = task;
   return onStop === null ? "cannot be run: the task has none" : { task, work: (context) => onStop(context, why) };
 };
 
-const hookOf = (task: RegisteredTask | undefined, { code, message }: StopReason): Deed => {
+const hookOf = (task: RegisteredTask | undefined, { code, message }: StopReason): SafeStopAction => {
   if (task === undefined) return "cannot be run: there is no such task";
   return { task, work: async (context) => task.run(...(await checked(task, { code, message })), context) };
 };
@@ -60,7 +60,7 @@ const checked = async ({ check }: RegisteredTask, kwargs: JsonObject): Promise<[
   return [output.args as Json[], output.kwargs as JsonObject];
 };
 
-const attempt = async (what: string, deed: Deed): Promise<boolean> => {
+const attempt = async (what: string, deed: SafeStopAction): Promise<boolean> => {
   if (typeof deed === "string") {
     error(`${tag} ${what} ${deed}`);
     return false;

@@ -52,7 +52,7 @@ test("what a process says right before its end is heard", async () => {
   const heard: Message[] = [];
   const channel = new Channel<Message, Message>(ours, (message) => heard.push(message));
   const script = `
-    import { Channel, channelDescriptor } from ${JSON.stringify(`${import.meta.dir}/../src/channel.ts`)};
+    import { Channel, channelDescriptor } from ${JSON.stringify(`${import.meta.dir}/../../src/process/channel.ts`)};
     const channel = new Channel(channelDescriptor, () => undefined);
     channel.send({ text: "online" });
     channel.send({ text: "fatal" });

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { batchTasksMax, frameBytesMax, messageBytesMax, messageFramesMax, serialLengthMax } from "../../src/limits.ts";
-import { encodeTaskRequest } from "../../src/protocol/asking.ts";
+import { encodeTaskRequest } from "../../src/protocol/encode-request.ts";
 import { encodeMeta } from "../../src/protocol/frames.ts";
 import { decodeReply, encodeReplyMeta } from "../../src/protocol/replies.ts";
 import { type BadRequest, decodeRequest, type Request, taskOf } from "../../src/protocol/requests.ts";

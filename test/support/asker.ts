@@ -1,6 +1,6 @@
 /** A requestor for tests that count: it keeps every reply that it ever gets, so that one too many is seen. */
 
-import { encodeControlRequest, encodeTaskRequest } from "../../src/protocol/asking.ts";
+import { encodeControlRequest, encodeTaskRequest } from "../../src/protocol/encode-request.ts";
 import { ProtocolError } from "../../src/protocol/errors.ts";
 import type { Json } from "../../src/protocol/json.ts";
 import type { TaskOptions } from "../../src/protocol/policy.ts";

@@ -3,6 +3,7 @@
 import { Broker } from "../../src/broker/broker.ts";
 import type { Effect } from "../../src/broker/effects.ts";
 import { beatIntervalMs } from "../../src/limits.ts";
+import type { ReadyHeader, RouterHeader, WorkerHeader } from "../../src/protocol/backend.ts";
 import {
   encodeBatchRequest,
   encodeCancel,
@@ -10,8 +11,7 @@ import {
   encodeDataRequest,
   encodeKeepAlive,
   encodeTaskPart,
-} from "../../src/protocol/asking.ts";
-import type { ReadyHeader, RouterHeader, WorkerHeader } from "../../src/protocol/backend.ts";
+} from "../../src/protocol/encode-request.ts";
 import type { Requestor } from "../../src/protocol/envelope.ts";
 import { ProtocolError } from "../../src/protocol/errors.ts";
 import type { Frame } from "../../src/protocol/frame.ts";

@@ -4,7 +4,7 @@
  * `calm` when the engine has read all that it has sent.
  */
 import { createInterface } from "node:readline";
-import { encodePing, encodeTaskRequest } from "../../src/protocol/asking.ts";
+import { encodePing, encodeTaskRequest } from "../../src/protocol/encode-request.ts";
 import { decodeReply } from "../../src/protocol/replies.ts";
 import { Dealer } from "../../src/transport/zmq/socket.ts";
 

@@ -3,7 +3,7 @@
  * their sockets take them. Prints how many requests they have sent.
  */
 import { frameBytesMax } from "../../src/limits.ts";
-import { encodeTaskRequest } from "../../src/protocol/asking.ts";
+import { encodeTaskRequest } from "../../src/protocol/encode-request.ts";
 import { Dealer } from "../../src/transport/zmq/socket.ts";
 
 const [endpoint = "", clients = "1", ms = "0"] = process.argv.slice(2);

@@ -67,7 +67,7 @@ describe("an engine", () => {
 
   test("counts the lines that its log has no room for, and says so once there is room", async () => {
     const talker = `
-      import { say } from ${JSON.stringify(`${import.meta.dir}/../../src/log.ts`)};
+      import { say } from ${JSON.stringify(`${import.meta.dir}/../../src/process/log.ts`)};
       import { truncateSync } from "node:fs";
       for (let index = 0; index < 5; index++) say(index + " " + "x".repeat(300));
       await Bun.sleep(1);

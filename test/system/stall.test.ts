@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { connect } from "task-engine";
 import { LocalLink } from "../../src/client/local-link.ts";
 import { ZmqLink } from "../../src/client/zmq-link.ts";
-import { encodeCancel, encodePing, encodeTaskRequest } from "../../src/protocol/asking.ts";
+import { encodeCancel, encodePing, encodeTaskRequest } from "../../src/protocol/encode-request.ts";
 import { until } from "../support/connections.ts";
 import { startEngine } from "../support/engine.ts";
 import { tempFolder } from "../support/temp-folder.ts";

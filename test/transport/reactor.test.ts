@@ -119,7 +119,7 @@ test("a socket that nobody receives from leaves its messages to libzmq, and give
 
 test("a process ends by itself once its last socket is closed", async () => {
   const script = `
-    import { Dealer, Router } from ${JSON.stringify(`${import.meta.dir}/../../src/zmq/socket.ts`)};
+    import { Dealer, Router } from ${JSON.stringify(`${import.meta.dir}/../../src/transport/zmq/socket.ts`)};
     const router = new Router(); router.bind("tcp://127.0.0.1:*");
     const dealer = new Dealer(); dealer.connect(router.lastEndpoint);
     dealer.trySend(["", "hello"]);
@@ -132,7 +132,7 @@ test("a process ends by itself once its last socket is closed", async () => {
 
 test("what a handler throws ends the process, and is not swallowed", async () => {
   const script = `
-    import { Dealer, Router } from ${JSON.stringify(`${import.meta.dir}/../../src/zmq/socket.ts`)};
+    import { Dealer, Router } from ${JSON.stringify(`${import.meta.dir}/../../src/transport/zmq/socket.ts`)};
     const router = new Router(); router.bind("tcp://127.0.0.1:*");
     router.onReadable(() => { router.tryReceive(); throw new Error("a bug of ours"); });
     const dealer = new Dealer(); dealer.connect(router.lastEndpoint);

@@ -108,13 +108,13 @@ export class LocalConnection implements Source {
   expect(): void {
     if (this.#closed) return;
     const size = libc.recv(this.#line.bell, words, words.length, receiveWithoutWaiting);
-    this.#heed(size === 0);
+    this.#deliver(size === 0);
   }
 
   listen(onAlert: () => void): Alert {
     this.#isListening = true;
     const heed = (isLast: boolean): void => {
-      this.#heed(isLast);
+      this.#deliver(isLast);
       onAlert();
     };
     return new DescriptorAlert({ descriptor: this.#line.bell, givesBack: false, onAlert: heed });
@@ -256,7 +256,7 @@ export class LocalConnection implements Source {
   }
 
   /** The peer has woken us: there is something to read, or room for what is unsent, or it is gone. */
-  #heed(isLast: boolean): void {
+  #deliver(isLast: boolean): void {
     this.#incoming.wake();
     if (isLast) this.#isLast = true;
     if (this.#writer.size > 0) this.flush();

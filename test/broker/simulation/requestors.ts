@@ -8,7 +8,7 @@ import {
   encodeDataRequest,
   encodeKeepAlive,
   encodeTaskPart,
-} from "../../../src/protocol/asking.ts";
+} from "../../../src/protocol/encode-request.ts";
 import type { Frame } from "../../../src/protocol/frame.ts";
 import { encodeMeta } from "../../../src/protocol/frames.ts";
 import type { TaskOptions } from "../../../src/protocol/policy.ts";

@@ -13,7 +13,7 @@ export type Entry = Pick<Draft, "name" | "queue" | "policy">;
 
 const entryOf = (name: string, policy: Policy): Entry => ({ name, queue: taskQueue(name), policy });
 
-export class Catalogue {
+export class TaskDirectory {
   readonly #expected = new Map<string, Entry>();
   /** Every data worker's endpoint since the start: its topics stay its own while it is being restarted. */
   readonly #dataEndpoints = new Set<string>();

@@ -5,25 +5,25 @@ import type { ReadyHeader } from "../protocol/backend.ts";
 import type { ErrorCode } from "../protocol/errors.ts";
 import { engineUser } from "../security/access.ts";
 import { refusalOfWorker } from "../security/rights.ts";
-import type { Catalogue } from "./catalogue.ts";
 import { type Effect, toWorker } from "./effects.ts";
 import type { Jobs } from "./jobs.ts";
-import type { Losses } from "./losses.ts";
 import { conflictOf } from "./policies.ts";
-import type { Reception } from "./reception.ts";
+import type { RequestHandler } from "./request-handler.ts";
 import type { Statistics } from "./statistics.ts";
+import type { TaskDirectory } from "./task-directory.ts";
+import type { WorkerLoss } from "./worker-loss.ts";
 import type { Worker, Workers } from "./workers.ts";
 
-export class Enlistment {
+export class WorkerRegistration {
   /** What the log has of it. */
   readonly #said = new Set<string>();
 
   constructor(
     private readonly workers: Workers,
     private readonly jobs: Jobs,
-    private readonly losses: Losses,
-    private readonly catalogue: Catalogue,
-    private readonly reception: Pick<Reception, "access" | "emergency">,
+    private readonly losses: WorkerLoss,
+    private readonly catalogue: TaskDirectory,
+    private readonly reception: Pick<RequestHandler, "access" | "emergency">,
     private readonly statistics: Statistics,
   ) {}
 

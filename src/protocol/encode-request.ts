@@ -5,18 +5,18 @@ import { jsonText } from "./json-encode.ts";
 import type { TaskOptions } from "./policy.ts";
 import type { Control } from "./requests.ts";
 
-export interface Asking {
+export interface RequestOrigin {
   /** META's `id`: who asks. */
   readonly id: string;
   /** What every answer to it will carry. */
   readonly serial: string;
 }
 
-const askingMeta = ({ id, serial }: Asking, type: "REQ" | "CONTROL" | "CANCEL" | "KEEPALIVE"): string =>
+const askingMeta = ({ id, serial }: RequestOrigin, type: "REQ" | "CONTROL" | "CANCEL" | "KEEPALIVE"): string =>
   metaText(id, "requestor", 0.2, type, serial);
 
 /** Answered by whoever reads it, a router or a worker's own port. */
-export const encodePing = (asking: Asking): string[] => [askingMeta(asking, "REQ")];
+export const encodePing = (asking: RequestOrigin): string[] => [askingMeta(asking, "REQ")];
 
 /** A limit that is undefined is one that is not asked for. */
 const said = (options: object): object =>
@@ -40,7 +40,7 @@ export const encodeTaskPart = (
 
 /** Throws JsonError for arguments that cannot travel. */
 export const encodeTaskRequest = (
-  asking: Asking,
+  asking: RequestOrigin,
   task: string,
   args: readonly unknown[],
   kwargs: object,
@@ -48,24 +48,24 @@ export const encodeTaskRequest = (
 ): string[] => [askingMeta(asking, "REQ"), encodeTaskPart(task, args, kwargs, options)];
 
 /** @param parts what `encodeTaskPart` gave */
-export const encodeBatchRequest = (asking: Asking, parts: readonly string[]): string[] => [
+export const encodeBatchRequest = (asking: RequestOrigin, parts: readonly string[]): string[] => [
   askingMeta(asking, "REQ"),
   ...parts,
 ];
 
 /** Throws JsonError for data that cannot travel. */
-export const encodeDataRequest = (asking: Asking, topic: string, data: unknown): string[] => {
+export const encodeDataRequest = (asking: RequestOrigin, topic: string, data: unknown): string[] => {
   const frame: Data = { topic, data: data as Json, pack: packNow() };
   return [askingMeta(asking, "REQ"), jsonText(frame, "DATA")];
 };
 
-export const encodeControlRequest = (asking: Asking, control: Control): string[] => [
+export const encodeControlRequest = (asking: RequestOrigin, control: Control): string[] => [
   askingMeta(asking, "CONTROL"),
   encodeValue(control, "DATA.data"),
 ];
 
 /** Cancels the request that went out under this serial. What is answered is that request, not this message. */
-export const encodeCancel = (asking: Asking): string[] => [askingMeta(asking, "CANCEL")];
+export const encodeCancel = (asking: RequestOrigin): string[] => [askingMeta(asking, "CANCEL")];
 
 /** Shows that who sent the request of this serial is there. Has no answer. */
-export const encodeKeepAlive = (asking: Asking): string[] => [askingMeta(asking, "KEEPALIVE")];
+export const encodeKeepAlive = (asking: RequestOrigin): string[] => [askingMeta(asking, "KEEPALIVE")];

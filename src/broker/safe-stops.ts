@@ -5,13 +5,13 @@
 
 import { packNow } from "../protocol/frames.ts";
 import type { Policy } from "../protocol/policy.ts";
-import type { KnownTask } from "./catalogue.ts";
 import type { Effect } from "./effects.ts";
 import { createJob, type Draft, type Job, resourcesOf, type Stop, safeQueue } from "./job.ts";
 import { Multimap } from "./multimap.ts";
 import type { Outcome } from "./outcome.ts";
 import type { JobQueues } from "./queue.ts";
 import type { Resources } from "./resources.ts";
+import type { KnownTask } from "./task-directory.ts";
 
 /** What one came to that is not done: `waiting` for a worker or its next try. */
 export interface Safing {
@@ -21,7 +21,7 @@ export interface Safing {
   readonly why: Stop;
 }
 
-export class Safings {
+export class SafeStops {
   /** Those that have not succeeded, by their task. */
   readonly #byTask = new Multimap<string, Job>();
   /** seconds since 1970 */

@@ -4,7 +4,7 @@ import type { Effect } from "./effects.ts";
 import type { Jobs } from "./jobs.ts";
 import { jobsOf, type Worker, type Workers } from "./workers.ts";
 
-export class Losses {
+export class WorkerLoss {
   constructor(
     private readonly workers: Workers,
     private readonly jobs: Jobs,
@@ -21,7 +21,7 @@ export class Losses {
       return this.jobs.lose(worker, "its connection is gone", now);
     if (worker.retired === "killed") return [];
     worker.retired = "lost";
-    this.jobs.endings.timers.add({
+    this.jobs.lifecycle.timers.add({
       at: now + verdictMs,
       isAlive: () => worker.retired === "lost" && this.workers.get(worker.key) === worker,
       fire: (at) => this.jobs.kill(worker, "it has lost its connection", at),
@@ -46,9 +46,9 @@ export class Losses {
   }
 
   /** Its rights were taken back: whether and when it lets go of what it runs, nobody will hear. */
-  banished(worker: Worker, why: string, now: number): Effect[] {
+  revoked(worker: Worker, why: string, now: number): Effect[] {
     const jobs = [...worker.givenUp.values(), ...jobsOf(worker)];
-    const effects = jobs.flatMap((job) => this.jobs.endings.abandon(worker, job, why));
+    const effects = jobs.flatMap((job) => this.jobs.lifecycle.abandon(worker, job, why));
     return [...effects, ...this.jobs.lose(worker, why, now)];
   }
 }

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { encodeTaskPart } from "../../src/protocol/asking.ts";
-import { familiarMeta, familiarTaskName, learnMeta } from "../../src/protocol/familiar.ts";
+import { encodeTaskPart } from "../../src/protocol/encode-request.ts";
 import { decodeMeta, metaText } from "../../src/protocol/frames.ts";
+import { familiarMeta, familiarTaskName, learnMeta } from "../../src/protocol/meta-cache.ts";
 import { decodeRequest, decodeTaskFrame } from "../../src/protocol/requests.ts";
 
 /** As bytes it is parsed, whatever is familiar. */

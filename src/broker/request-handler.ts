@@ -10,20 +10,20 @@ import type { BadRequest, Control, Request, TaskPart } from "../protocol/request
 import { stoppedMessage } from "../protocol/stopped.ts";
 import { Access } from "../security/access.ts";
 import { refusalOfRequest } from "../security/rights.ts";
-import type { Catalogue } from "./catalogue.ts";
 import { DeadMen } from "./deadman.ts";
 import { type Effect, publicationLost } from "./effects.ts";
 import { Emergency } from "./emergency.ts";
-import { isStoppable } from "./endings.ts";
 import { createJob, type Draft, deadmanOf, type Job, openJobs, type Stop } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
 import { superseded } from "./latest.ts";
+import { isStoppable } from "./lifecycle.ts";
 import type { Asked, Requests } from "./requests.ts";
 import type { DropReason, Statistics } from "./statistics.ts";
 import { reportStatus, reportTasks, type SecurityKind } from "./status.ts";
+import type { TaskDirectory } from "./task-directory.ts";
 import { jobsOf, type Workers } from "./workers.ts";
 
-export class Reception {
+export class RequestHandler {
   /** Set when the engine stops: nothing is taken in any more. */
   isClosed = false;
   security: SecurityKind = "none";
@@ -34,13 +34,13 @@ export class Reception {
 
   constructor(
     private readonly requests: Requests,
-    private readonly catalogue: Catalogue,
+    private readonly catalogue: TaskDirectory,
     private readonly workers: Workers,
     private readonly jobs: Jobs,
     private readonly statistics: Statistics,
   ) {
     this.emergency = new Emergency(requests, jobs, workers);
-    this.#deadMen = new DeadMen(jobs.endings.timers, (its, stop, now) => jobs.stopAll(its, stop, now));
+    this.#deadMen = new DeadMen(jobs.lifecycle.timers, (its, stop, now) => jobs.stopAll(its, stop, now));
   }
 
   /** @param user the authenticated name of who asks; null where nobody is known */
@@ -152,7 +152,7 @@ export class Reception {
       drafts.push({ kind: "task", name: known.name, queue, body: frame, bytes: sizeOf(frame), options, policy });
     }
     for (const draft of drafts) {
-      const closed = this.jobs.endings.quarantine.stopOf(draft);
+      const closed = this.jobs.lifecycle.quarantine.stopOf(draft);
       if (closed !== null) return [this.requests.refuse(asked, closed.code, closed.message)];
     }
     const { stopped } = this.emergency;
@@ -203,7 +203,7 @@ export class Reception {
   }
 
   #acceptJob(draft: Draft, request: Job["request"], part: number, now: number): Effect[] {
-    return this.jobs.accept(createJob(draft, this.jobs.endings.nextId(), { request, part }, now), now);
+    return this.jobs.accept(createJob(draft, this.jobs.lifecycle.nextId(), { request, part }, now), now);
   }
 
   /**

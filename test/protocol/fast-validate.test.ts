@@ -3,8 +3,6 @@ import fc from "fast-check";
 import * as v from "valibot";
 import { messageJobsMax } from "../../src/limits.ts";
 import { doneSchema, jobsSchema } from "../../src/protocol/backend.ts";
-import { metaSchema, taskSchema, taskSchemaWithOptions } from "../../src/protocol/frames.ts";
-import type { JsonObject } from "../../src/protocol/json.ts";
 import {
   plainAnswer,
   plainJobs,
@@ -12,7 +10,9 @@ import {
   plainResult,
   plainTask,
   plainTaskWithoutOptions,
-} from "../../src/protocol/plain.ts";
+} from "../../src/protocol/fast-validate.ts";
+import { metaSchema, taskSchema, taskSchemaWithOptions } from "../../src/protocol/frames.ts";
+import type { JsonObject } from "../../src/protocol/json.ts";
 import { replyDataSchema } from "../../src/protocol/replies.ts";
 
 const text = fc.oneof(

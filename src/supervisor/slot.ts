@@ -3,7 +3,7 @@ import { BegunRecord } from "../process/begun.ts";
 import type { Child } from "./child.ts";
 import type { Role } from "./roles.ts";
 
-export class Post {
+export class Slot {
   readonly role: Role;
   /** Which job the present child has begun last; task workers alone have such a record. */
   readonly record: BegunRecord | null;

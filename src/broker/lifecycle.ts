@@ -15,17 +15,17 @@ import { Quarantine } from "./quarantine.ts";
 import { JobQueues } from "./queue.ts";
 import type { Requests } from "./requests.ts";
 import { Resources } from "./resources.ts";
-import { Safings } from "./safings.ts";
+import { SafeStops } from "./safe-stops.ts";
 import type { Statistics } from "./statistics.ts";
 import { Timers } from "./timers.ts";
 import { graceOf, type Worker } from "./workers.ts";
 
-export class Endings {
+export class JobLifecycle {
   readonly queues = new JobQueues();
   readonly timers = new Timers();
   readonly resources = new Resources();
   readonly latest = new Latest();
-  readonly safings = new Safings(this.queues, this.resources, () => this.nextId());
+  readonly safeStops = new SafeStops(this.queues, this.resources, () => this.nextId());
   readonly clearing = new Clearing(this);
   readonly quarantine = new Quarantine();
   /** Set once nothing is to begin any more: what then comes back ends by it. */
@@ -43,7 +43,7 @@ export class Endings {
     /** Whether somebody serves a task, or will as soon as it is there: then its `onStop` is run. */
     isServed: (task: string) => boolean,
   ) {
-    this.locks = new Locks(this.resources, this.safings, isServed);
+    this.locks = new Locks(this.resources, this.safeStops, isServed);
   }
 
   nextId(): number {
@@ -51,7 +51,7 @@ export class Endings {
   }
 
   /** Why a job must not begin now, whatever its turn; null where it may. */
-  barred(job: Job): Stop | null {
+  blockedReason(job: Job): Stop | null {
     if (job.kind === "safe") return null;
     if (job.isReplaced) return superseded;
     return this.closed ?? (isStoppable(job) ? this.stopped : null) ?? this.quarantine.stopOf(job);
@@ -69,7 +69,7 @@ export class Endings {
   /** Whether it must wait for what others hold, or for its own task to be safe. @param claimed what others wait for that were before it */
   isBlocked(job: Job, claimed: ReadonlySet<string>): boolean {
     if (job.kind !== "task") return false;
-    if (this.safings.isPending(job.name) || this.locks.isAwaited(job.name)) return true;
+    if (this.safeStops.isPending(job.name) || this.locks.isAwaited(job.name)) return true;
     return resourcesOf(job).some((resource) => claimed.has(resource) || this.resources.holdersOf(resource).size > 0);
   }
 
@@ -187,7 +187,7 @@ export class Endings {
       this.#makeSafe(job, why, now);
       this.resources.release(job);
     }
-    this.safings.retry(isServed);
+    this.safeStops.retry(isServed);
   }
 
   /** To their places in the queue: they have not begun. */
@@ -196,7 +196,7 @@ export class Endings {
     for (const job of jobs) {
       // What makes something safe holds it until it has.
       if (job.kind !== "safe") this.resources.release(job);
-      const barred = job.stop ?? this.barred(job);
+      const barred = job.stop ?? this.blockedReason(job);
       if (barred !== null) effects.push(...this.stop(job, barred, now));
       else if (job.expiresAt <= now) effects.push(...this.expire(job, now));
       else this.queues.putBack(job);
@@ -212,7 +212,7 @@ export class Endings {
     const final =
       job.stop === null ? outcome : failure(outcome?.by ?? this.requests.routerId, job.stop.code, job.stop.message);
     if (final === null) throw new Error(`job ${job.id} has neither an outcome nor a reason to stop`);
-    if (job.kind === "safe") return this.safings.ended(job, final);
+    if (job.kind === "safe") return this.safeStops.ended(job, final);
     if (final.code === null) this.statistics.done++;
     else this.statistics.fail(final.code);
     if (final.code !== null && job.publisher !== undefined) return this.#publicationLost(job, job.publisher, final);
@@ -229,7 +229,7 @@ export class Endings {
 
   /** Where its task has an `onStop`. @param why what has ended it, unless it was told to end */
   #makeSafe(job: Job, why: Stop, now: number): void {
-    if (job.policy.onStop === true) this.safings.start(job.name, job.policy, job.stop ?? why, now);
+    if (job.policy.onStop === true) this.safeStops.start(job.name, job.policy, job.stop ?? why, now);
   }
 
   /** What keeps it waiting, as words that go on; empty where that is no more than its turn. */
@@ -245,7 +245,7 @@ export class Endings {
 
   /** How a job that has begun may be tried again; null where it may not. */
   #nextTry(worker: Worker, job: Job): Idempotence | null {
-    if (job.stop !== null || this.barred(job) !== null) return null;
+    if (job.stop !== null || this.blockedReason(job) !== null) return null;
     const again = job.kind === "safe" ? safingTries : idempotence(worker.policies.get(job.name));
     return again !== null && job.tries + 1 < again.tries ? again : null;
   }
