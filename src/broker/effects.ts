@@ -1,6 +1,7 @@
 /** What the broker wants done. It does nothing itself: router.ts sends, and prints what it is told to print. */
-import type { Stopped } from "../process/lifecycle.ts";
+
 import type { RouterHeader } from "../protocol/backend.ts";
+import type { Stopped } from "../protocol/blocked.ts";
 import type { Requestor } from "../protocol/envelope.ts";
 import type { Frame } from "../protocol/frame.ts";
 

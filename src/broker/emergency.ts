@@ -5,10 +5,10 @@
  */
 
 import { resetsMax, stopAnswerMs, stopAnswersMax } from "../limits.ts";
-import type { Stopped, StopResult } from "../process/lifecycle.ts";
+import type { Stopped, StopResult } from "../protocol/blocked.ts";
+import { stoppedMessage } from "../protocol/blocked.ts";
 import type { ErrorCode } from "../protocol/errors.ts";
 import { encodeData, packNow } from "../protocol/frames.ts";
-import { stoppedMessage } from "../protocol/stopped.ts";
 import { type Effect, toWorker } from "./effects.ts";
 import type { Jobs } from "./jobs.ts";
 import type { Asked, Requests } from "./requests.ts";

@@ -1,8 +1,8 @@
 /** What the broker is told. */
 
-import type { Quarantined, Stopped } from "../process/lifecycle.ts";
 import type { Arrival } from "../protocol/arrival.ts";
 import type { BackendMessage, WorkerHeader } from "../protocol/backend.ts";
+import type { Quarantined, Stopped } from "../protocol/blocked.ts";
 import type { Access } from "../security/access.ts";
 import type { KnownTask } from "./task-directory.ts";
 

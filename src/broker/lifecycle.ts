@@ -4,7 +4,7 @@
  */
 
 import { beatSilenceMs, killsMax, onStopMs, onStopTriesMax, retryBackoffMs, retryBackoffMsMax } from "../limits.ts";
-import type { Quarantined } from "../process/lifecycle.ts";
+import type { Quarantined } from "../protocol/blocked.ts";
 import { Clearing } from "./clearing.ts";
 import { type Effect, publicationLost } from "./effects.ts";
 import { type Draft, type Job, resourcesOf, type Stop } from "./job.ts";

@@ -1,6 +1,6 @@
 /** Tasks that the supervisor has closed, since their jobs kill their workers. What makes hardware safe goes on. */
-import type { Quarantined } from "../process/lifecycle.ts";
-import { quarantinedMessage } from "../protocol/quarantined.ts";
+import type { Quarantined } from "../protocol/blocked.ts";
+import { quarantinedMessage } from "../protocol/blocked.ts";
 import type { Job, Stop } from "./job.ts";
 
 export class Quarantine {

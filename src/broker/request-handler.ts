@@ -2,12 +2,12 @@
  * What requestors ask for, taken in: answered at once, refused, or made to jobs that wait.
  */
 
+import { stoppedMessage } from "../protocol/blocked.ts";
 import type { Requestor } from "../protocol/envelope.ts";
 import { type Frame, sizeOf } from "../protocol/frame.ts";
 import { encodeData } from "../protocol/frames.ts";
 import type { Json } from "../protocol/json.ts";
 import type { BadRequest, Control, Request, TaskPart } from "../protocol/requests.ts";
-import { stoppedMessage } from "../protocol/stopped.ts";
 import { Access } from "../security/access.ts";
 import { refusalOfRequest } from "../security/rights.ts";
 import { DeadMen } from "./deadman.ts";

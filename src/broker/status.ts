@@ -9,7 +9,7 @@ import {
   workerCreditMax,
   workersMax,
 } from "../limits.ts";
-import type { StopResult } from "../process/lifecycle.ts";
+import type { StopResult } from "../protocol/blocked.ts";
 import type { Json } from "../protocol/json.ts";
 import { type Job, resourcesOf, taskQueue } from "./job.ts";
 import type { Jobs } from "./jobs.ts";

@@ -12,9 +12,9 @@
  */
 
 import { requestTimeoutMs, stopAnswerMs, stopReasonLengthMax } from "../limits.ts";
-import type { StopResult } from "../process/lifecycle.ts";
 import { warn } from "../process/log.ts";
 import { printable } from "../process/streams.ts";
+import type { StopResult } from "../protocol/blocked.ts";
 import { stopBySocket } from "../supervisor/stop-socket.ts";
 import { defineCommand } from "./command.ts";
 import { connectionFrom, engineArgs, waitFrom, withEngine } from "./engine.ts";

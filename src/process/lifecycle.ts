@@ -4,8 +4,12 @@
  */
 import { dlopen } from "bun:ffi";
 import { readlinkSync } from "node:fs";
+import type { Quarantined, Stopped, StopResult } from "../protocol/blocked.ts";
 import type { KeyPair } from "../security/certificate.ts";
 import { Channel, channelDescriptor } from "./channel.ts";
+
+// The supervisor knows these, and no message of the public protocol.
+export type { Quarantined, Stopped, StopResult };
 
 /** What a child tells its supervisor. */
 export type ChildMessage =
@@ -37,33 +41,6 @@ export type ChildMessage =
    * moment, the stop holds again that the router knows of.
    */
   | { readonly type: "withdrawReset"; readonly stopped: Stopped | null };
-
-/** A task that is closed, for its jobs have killed their workers, until the task files are read anew. */
-export interface Quarantined {
-  readonly task: string;
-  /** seconds since 1970 */
-  readonly since: number;
-  /** workers that have died of it */
-  readonly deaths: number;
-  /** How the last of them has ended, as words that follow its name: `ended by SIGSEGV`. */
-  readonly how: string;
-}
-
-/** An emergency stop that holds. */
-export interface Stopped {
-  /** What whoever has asked for it gave as the reason; may be empty. */
-  readonly reason: string;
-  /** seconds since 1970 */
-  readonly since: number;
-}
-
-/** What comes of an emergency stop: the one that holds, and whether it will be found by the next start of the engine. */
-export interface StopResult extends Stopped {
-  /** It is on the disk. */
-  readonly durable: boolean;
-  /** Why it is not known to be; only where it is not. */
-  readonly why?: string;
-}
 
 /** What a supervisor tells its child. */
 export type SupervisorMessage =

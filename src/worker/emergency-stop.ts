@@ -1,6 +1,6 @@
 /** The emergency stop as a task worker knows it: while it holds, few tasks may begin. */
-import type { Stopped } from "../process/lifecycle.ts";
-import { stoppedMessage } from "../protocol/stopped.ts";
+import type { Stopped } from "../protocol/blocked.ts";
+import { stoppedMessage } from "../protocol/blocked.ts";
 import type { RegisteredTask } from "../tasks/task.ts";
 
 export class EmergencyStop {

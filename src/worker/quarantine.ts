@@ -1,6 +1,6 @@
 /** Tasks that are closed, by the supervisor's word: at a worker's own port, too, none of their jobs begins. */
-import type { Quarantined } from "../process/lifecycle.ts";
-import { quarantinedMessage } from "../protocol/quarantined.ts";
+import type { Quarantined } from "../protocol/blocked.ts";
+import { quarantinedMessage } from "../protocol/blocked.ts";
 
 export class Quarantine {
   readonly #messages = new Map<string, string>();

@@ -7,7 +7,7 @@ import { abortGraceMs, routerAbsentMs } from "../limits.ts";
 import { mapBegunRecord } from "../process/begun.ts";
 import { StartError, tellSupervisor } from "../process/lifecycle.ts";
 import { say, warn } from "../process/log.ts";
-import { stoppedMessage } from "../protocol/stopped.ts";
+import { stoppedMessage } from "../protocol/blocked.ts";
 import { catchUp } from "../security/catch-up.ts";
 import { Gate } from "../security/gate.ts";
 import { loadRegistry } from "../tasks/registry.ts";

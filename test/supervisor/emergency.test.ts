@@ -12,7 +12,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import type { Stopped, StopResult } from "../../src/process/lifecycle.ts";
+import type { Stopped, StopResult } from "../../src/protocol/blocked.ts";
 import { stopBySocket } from "../../src/supervisor/stop-socket.ts";
 import { isAlive } from "../support/engine.ts";
 import { type Host, type Plan, supervise } from "../support/supervise.ts";

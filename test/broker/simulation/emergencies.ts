@@ -4,7 +4,7 @@
  */
 
 import { abortGraceMs, stopAnswerMs } from "../../../src/limits.ts";
-import type { Stopped } from "../../../src/process/lifecycle.ts";
+import type { Stopped } from "../../../src/protocol/blocked.ts";
 import { check, echoMs } from "./ledger.ts";
 import { simulatedTasks } from "./tasks.ts";
 import type { World } from "./world.ts";
