@@ -7,7 +7,7 @@ import type { Requestor } from "../protocol/envelope.ts";
 import { type Frame, sizeOf } from "../protocol/frame.ts";
 import { encodeData } from "../protocol/frames.ts";
 import type { Json } from "../protocol/json.ts";
-import type { BadRequest, Control, Request, TaskPart } from "../protocol/requests.ts";
+import type { BadRequest, Control, RequestMessage, TaskPart } from "../protocol/requests.ts";
 import { Access } from "../security/access.ts";
 import { refusalOfRequest } from "../security/rights.ts";
 import { DeadMen } from "./deadman.ts";
@@ -44,7 +44,7 @@ export class RequestHandler {
   }
 
   /** @param user the authenticated name of who asks; null where nobody is known */
-  receive(requestor: Requestor, user: string | null, request: Request | BadRequest, now: number): Effect[] {
+  receive(requestor: Requestor, user: string | null, request: RequestMessage | BadRequest, now: number): Effect[] {
     // v0.1 knows no serial: what it sends under that name means nothing.
     const asked: Asked = { requestor, user, meta: request.meta?.version === 0.2 ? request.meta : { version: 0.1 } };
     // Before anything else: who may not run a task is not told whether there is one of that name.

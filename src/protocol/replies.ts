@@ -8,12 +8,12 @@ import type { Json } from "./json.ts";
 import { lazily } from "./lazily.ts";
 
 /** One part of a batch's answer. */
-export type PartResult = { readonly data: Json } | { readonly error: ErrorBody };
+export type ReplyPart = { readonly data: Json } | { readonly error: ErrorBody };
 
 export type Reply =
   | { readonly kind: "ack"; readonly meta: Meta; readonly data: Json | undefined }
   /** The answer to a batch, in the order asked. */
-  | { readonly kind: "batch"; readonly meta: Meta; readonly parts: readonly PartResult[] }
+  | { readonly kind: "batch"; readonly meta: Meta; readonly parts: readonly ReplyPart[] }
   /** Not the last word: more is to come for this serial. */
   | { readonly kind: "progress"; readonly meta: Meta; readonly data: Json }
   /** Nor this: the job ends as DEADMAN unless its requestor says KEEPALIVE more often than each `deadmanMs`. */
@@ -36,7 +36,7 @@ export const decodeReply = (frames: readonly Frame[]): Reply | ProtocolError => 
   if (metaBytes === undefined) return badFrame("META", "missing");
   const meta = decodeMeta(metaBytes);
   if (meta instanceof ProtocolError) return meta;
-  const parts: PartResult[] = [];
+  const parts: ReplyPart[] = [];
   for (const [index, bytes] of rest.entries()) {
     const part = decodePart(bytes, `frame ${index + 2}`);
     if (part instanceof ProtocolError) return part;
@@ -45,7 +45,7 @@ export const decodeReply = (frames: readonly Frame[]): Reply | ProtocolError => 
   return replyOf(meta, parts);
 };
 
-const replyOf = (meta: Meta, parts: readonly PartResult[]): Reply | ProtocolError => {
+const replyOf = (meta: Meta, parts: readonly ReplyPart[]): Reply | ProtocolError => {
   const [first] = parts;
   const data = first !== undefined && "data" in first ? first.data : undefined;
   switch (meta.type) {
@@ -72,7 +72,7 @@ const replyOf = (meta: Meta, parts: readonly PartResult[]): Reply | ProtocolErro
   }
 };
 
-const decodePart = (frame: Frame, label: string): PartResult | ProtocolError => {
+const decodePart = (frame: Frame, label: string): ReplyPart | ProtocolError => {
   const value = decodeObject(frame, label);
   if (value instanceof ProtocolError) return value;
   const part = plainResult(value) ?? checkFrame(replyDataSchema, value, label);

@@ -39,7 +39,7 @@ export interface TaskPart {
 /** What a TASK of a request says. */
 export const taskOf = ({ task, frame }: TaskPart): Task => task ?? (JSON.parse(textOf(frame)) as Task);
 
-export type Request =
+export type RequestMessage =
   | { readonly kind: "ping"; readonly meta: Meta }
   | { readonly kind: "task"; readonly meta: Meta; readonly parts: readonly TaskPart[] }
   | { readonly kind: "data"; readonly meta: Meta; readonly topic: string; readonly frame: Frame }
@@ -72,7 +72,7 @@ export interface BadRequest {
 }
 
 /** Any frames in, a request or the reason why it is none out; never an exception. */
-export const decodeRequest = (frames: readonly Frame[]): Request | BadRequest => {
+export const decodeRequest = (frames: readonly Frame[]): RequestMessage | BadRequest => {
   const [metaBytes, ...rest] = frames;
   if (metaBytes === undefined) return bad(null, badFrame("META", "missing; a message begins with a META frame"));
   const meta = decodeMeta(metaBytes);
@@ -107,7 +107,7 @@ export const badEnvelope = (frames: readonly Frame[], error: ProtocolError): Bad
   return bad(null, error);
 };
 
-const decodeBody = (meta: Meta, frames: readonly Frame[]): Request | BadRequest => {
+const decodeBody = (meta: Meta, frames: readonly Frame[]): RequestMessage | BadRequest => {
   if (meta.version === 0.1 && frames.length > 1) {
     return bad(meta, badFrame("frame 3", `one too many: version 0.1 has META and one TASK or DATA`));
   }
@@ -169,7 +169,11 @@ export const decodeTaskFrame = (frame: Frame): (TaskPart & { readonly task: Task
   return { name: taskName(task.task), task: task as Task, frame };
 };
 
-const decodeBySerial = (kind: "cancel" | "keepAlive", meta: Meta, frames: readonly Frame[]): Request | BadRequest => {
+const decodeBySerial = (
+  kind: "cancel" | "keepAlive",
+  meta: Meta,
+  frames: readonly Frame[],
+): RequestMessage | BadRequest => {
   if (frames.length > 0)
     return bad(meta, badFrame(meta.type, `needs META alone, got ${frames.length} frames after it`));
   const { serial } = meta;
@@ -177,7 +181,7 @@ const decodeBySerial = (kind: "cancel" | "keepAlive", meta: Meta, frames: readon
   return { kind, meta: { ...meta, serial } };
 };
 
-const decodeControl = (meta: Meta, frames: readonly Frame[]): Request | BadRequest => {
+const decodeControl = (meta: Meta, frames: readonly Frame[]): RequestMessage | BadRequest => {
   const [bytes] = frames;
   if (bytes === undefined || frames.length > 1) {
     return bad(meta, badFrame("CONTROL", `needs META and one DATA frame, got ${frames.length} after META`));

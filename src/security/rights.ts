@@ -1,11 +1,15 @@
 /** Which right each message needs: PROTOCOL.md has it as a table. A refusal is the line for whoever asked; null is none. */
 
 import type { ReadyHeader } from "../protocol/backend.ts";
-import type { BadRequest, Request } from "../protocol/requests.ts";
+import type { BadRequest, RequestMessage } from "../protocol/requests.ts";
 import type { Access } from "./access.ts";
 
 /** @param user the authenticated name of who sent it; never what the message says of itself */
-export const refusalOfRequest = (access: Access, user: string | null, request: Request | BadRequest): string | null => {
+export const refusalOfRequest = (
+  access: Access,
+  user: string | null,
+  request: RequestMessage | BadRequest,
+): string | null => {
   // Only ever of one's own request, which it may always end, and keep.
   if (request.kind === "cancel" || request.kind === "keepAlive") return null;
   if (!access.knows(user)) return access.refusalOfStranger(user);

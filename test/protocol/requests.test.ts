@@ -4,7 +4,7 @@ import { batchTasksMax, frameBytesMax, messageBytesMax, messageFramesMax, serial
 import { encodeTaskRequest } from "../../src/protocol/encode-request.ts";
 import { encodeMeta } from "../../src/protocol/frames.ts";
 import { decodeReply, encodeReplyMeta } from "../../src/protocol/replies.ts";
-import { type BadRequest, decodeRequest, type Request, taskOf } from "../../src/protocol/requests.ts";
+import { type BadRequest, decodeRequest, type RequestMessage, taskOf } from "../../src/protocol/requests.ts";
 import { asReceived } from "../support/frames.ts";
 
 const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
@@ -13,7 +13,7 @@ const meta2 = { ...meta, version: 0.2, serial: "s-1" };
 const task = { task: "count", args: [2, 3], kwargs: {}, pack: 1700000000.5 };
 const data = { data: { x: 1 }, pack: 1700000000.5 };
 
-const kindOf = (...frames: Buffer[]): Request["kind"] | "bad" => decodeRequest(frames).kind;
+const kindOf = (...frames: Buffer[]): RequestMessage["kind"] | "bad" => decodeRequest(frames).kind;
 const errorOf = (...frames: Buffer[]): string => {
   const request = decodeRequest(frames);
   return request.kind === "bad" ? `${request.error.code} ${request.error.message}` : `no error, but ${request.kind}`;

@@ -4,8 +4,8 @@ import type { ErrorCode } from "../../src/protocol/errors.ts";
 import type { Frame } from "../../src/protocol/frame.ts";
 import { encodeData, encodeError, packNow } from "../../src/protocol/frames.ts";
 import type { Json } from "../../src/protocol/json.ts";
-import { encodeReplyMeta, type PartResult, type ReplyType } from "../../src/protocol/replies.ts";
-import { type Control, decodeRequest, type Request, taskOf } from "../../src/protocol/requests.ts";
+import { encodeReplyMeta, type ReplyPart, type ReplyType } from "../../src/protocol/replies.ts";
+import { type Control, decodeRequest, type RequestMessage, taskOf } from "../../src/protocol/requests.ts";
 import { saysLost } from "../../src/transport/lost.ts";
 import type { LocalConnection } from "../../src/transport/shm/connection.ts";
 import { localName } from "../../src/transport/shm/name.ts";
@@ -14,7 +14,7 @@ import { errno, ZmqError } from "../../src/transport/zmq/library.ts";
 import { Router } from "../../src/transport/zmq/socket.ts";
 
 export interface Arrived {
-  readonly request: Request;
+  readonly request: RequestMessage;
   readonly serial: string;
   /** Sends frames back, without envelope, as they are. */
   send(...frames: Frame[]): void;
@@ -22,7 +22,7 @@ export interface Arrived {
   acknowledge(): void;
   ack(data: Json): void;
   /** The answer to a batch. */
-  ackAll(parts: readonly PartResult[]): void;
+  ackAll(parts: readonly ReplyPart[]): void;
   progress(data: Json): void;
   /** Wishes for KEEPALIVEs. */
   wish(deadmanMs: number): void;

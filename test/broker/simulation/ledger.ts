@@ -4,7 +4,7 @@ import { deadmanOf } from "../../../src/broker/job.ts";
 import { abortGraceMs, killMs, taskSliceMs, verdictMs } from "../../../src/limits.ts";
 import type { ErrorCode } from "../../../src/protocol/errors.ts";
 import type { TaskOptions } from "../../../src/protocol/policy.ts";
-import type { PartResult, Reply } from "../../../src/protocol/replies.ts";
+import type { Reply, ReplyPart } from "../../../src/protocol/replies.ts";
 import type { Emergencies } from "./emergencies.ts";
 import type { Need } from "./rights.ts";
 import { type SimulatedTask, triesOf } from "./tasks.ts";
@@ -259,7 +259,7 @@ export class Ledger {
     name: string,
     ask: Ask,
     part: Part,
-    result: Pick<Reply & { kind: "error" }, "error"> | PartResult | undefined,
+    result: Pick<Reply & { kind: "error" }, "error"> | ReplyPart | undefined,
   ): void {
     check(part.end === null, `${name}: part ${part.uid} ended twice`);
     if (result !== undefined && "error" in result) {
