@@ -2,9 +2,9 @@
  * How the supervisor and its children speak: lines of JSON over a pair of connected sockets. Not over Bun's own IPC, whose
  * sockets have two timers that wake both ends 1.25 times a second for as long as they are open, be there anything to say or not.
  */
-import { dlopen, ptr } from "bun:ffi";
 import { closeSync } from "node:fs";
 import { channelLineLengthMax } from "../limits.ts";
+import { libc } from "../transport/libc.ts";
 
 /** Under which descriptor a child finds its end: the first after stdin, stdout and stderr. */
 export const channelDescriptor = 3;
@@ -29,11 +29,8 @@ export const withChannel = <Heard, Said, Started>(
 
 /** Both ends of a new channel, as descriptors. No child inherits them unasked. */
 export const openChannelPair = (): { readonly ours: number; readonly theirs: number } => {
-  const { symbols: libc } = dlopen("libc.so.6", {
-    socketpair: { args: ["int", "int", "int", "ptr"], returns: "int" },
-  });
   const pair = new Int32Array(2);
-  if (libc.socketpair(unixFamily, stream | closeOnExec, 0, ptr(pair)) !== 0) {
+  if (libc.socketpair(unixFamily, stream | closeOnExec, 0, pair) !== 0) {
     throw new Error("there is no file descriptor left for a channel to a child");
   }
   return { ours: pair[0] ?? -1, theirs: pair[1] ?? -1 };

@@ -7,9 +7,9 @@
  * A mark is the engine's number and the process's id. Unlike a child subreaper, which has to be the parent of orphans and to live,
  * it serves whoever is left: the supervisor, the router after the supervisor's death, and the next start after a crash.
  */
-import { dlopen, ptr } from "bun:ffi";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { killMs } from "../limits.ts";
+import { libc } from "../transport/libc.ts";
 import { warn } from "./log.ts";
 
 const locksLimit = 10; // RLIMIT_LOCKS
@@ -23,8 +23,6 @@ const lookMs = 1;
 /** looks in a row that find none, while others come and go: of these one that was missed would not be missed each time. */
 const vainLooksMax = 8;
 
-const libc = () => dlopen("libc.so.6", { prlimit: { args: ["int", "int", "ptr", "ptr"], returns: "int" } }).symbols;
-
 /** An engine's number, by which a later one over the same state folder finds what it has left. Throws what stat(2) throws. */
 export const engineNumber = (stateFolder: string): bigint => {
   const { dev, ino } = statSync(stateFolder, { bigint: true });
@@ -36,7 +34,7 @@ const numberOf = (text: string): bigint => BigInt.asUintN(engineBits, BigInt(Bun
 /** The number of the engine that this process was marked for; null for none. */
 export const ownEngineNumber = (): bigint | null => {
   const limit = new BigUint64Array(new ArrayBuffer(limitBytes));
-  if (libc().prlimit(0, locksLimit, null, ptr(limit)) !== 0) return null;
+  if (libc.prlimit(0, locksLimit, null, limit) !== 0) return null;
   const number = (limit[0] ?? 0n) >> pidBits;
   return number < 1n << BigInt(engineBits) ? number : null;
 };
@@ -44,9 +42,9 @@ export const ownEngineNumber = (): bigint | null => {
 /** Marks a process that has started nothing yet. False where the system does not let it: then what leaves its group is not found. */
 export const mark = (pid: number, engine: bigint): boolean => {
   const limit = new BigUint64Array(new ArrayBuffer(limitBytes));
-  if (libc().prlimit(pid, locksLimit, null, ptr(limit)) !== 0) return false;
+  if (libc.prlimit(pid, locksLimit, null, limit) !== 0) return false;
   limit[0] = (engine << pidBits) | BigInt(pid);
-  return libc().prlimit(pid, locksLimit, ptr(limit), null) === 0;
+  return libc.prlimit(pid, locksLimit, limit, null) === 0;
 };
 
 /** Kills what a dead process has started. Resolves when all of it is gone, after `killMs` at the most; what is left then is said. */

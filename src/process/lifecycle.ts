@@ -2,10 +2,10 @@
  * What a process of the engine and its supervisor say to each other of life and death, and never about what travels through
  * the engine. This is the child's end and the words; the supervisor's end is in `supervisor/`.
  */
-import { dlopen } from "bun:ffi";
 import { readlinkSync } from "node:fs";
 import type { Quarantined, Stopped, StopResult } from "../protocol/blocked.ts";
 import type { KeyPair } from "../security/certificate.ts";
+import { libc } from "../transport/libc.ts";
 import { Channel, channelDescriptor } from "./channel.ts";
 
 // The supervisor knows these, and no message of the public protocol.
@@ -143,10 +143,6 @@ export const outliveSupervisor = (): void => liveUnderSupervisor(sigcont);
 
 const liveUnderSupervisor = (deathSignal: number): void => {
   if (!hasSupervisor()) return;
-  const { symbols: libc } = dlopen("libc.so.6", {
-    prctl: { args: ["int", "u64", "u64", "u64", "u64"], returns: "int" },
-    getppid: { args: [], returns: "int" },
-  });
   libc.prctl(deathSignalOption, deathSignal, 0, 0, 0);
   // It may have died before the kernel knew of our wish; then another process, one that adopts orphans, is our parent by now.
   if (process.env[supervisorVariable] !== String(libc.getppid())) process.exit(1);

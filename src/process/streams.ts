@@ -6,25 +6,9 @@
  * than its log, and there is nobody to tell. Nor does a reader that has stopped reading hold it up: what is written waits in memory,
  * within a bound.
  */
-import { dlopen, read } from "bun:ffi";
+import { read } from "bun:ffi";
 import { outputRetryMs, outputRetryMsMax, unreadLogLengthMax } from "../limits.ts";
-
-const openLibc = () =>
-  dlopen("libc.so.6", {
-    isatty: { args: ["int"], returns: "int" },
-    lseek: { args: ["int", "i64", "int"], returns: "i64" },
-    open: { args: ["ptr", "int"], returns: "int" },
-    poll: { args: ["ptr", "usize", "int"], returns: "int" },
-    write: { args: ["int", "ptr", "usize"], returns: "int" },
-    __errno_location: { args: [], returns: "ptr" },
-  }).symbols;
-
-let loaded: ReturnType<typeof openLibc> | undefined;
-/** When it is first needed: a verb that prints nothing does not pay for it. */
-const libc = (): ReturnType<typeof openLibc> => {
-  loaded ??= openLibc();
-  return loaded;
-};
+import { cString, libc, pollEntries, pollWritable } from "../transport/libc.ts";
 
 /** errno(3) */
 const interrupted = 4; // EINTR
@@ -33,7 +17,6 @@ const wouldBlock = 11; // EAGAIN
 /** open(2): O_WRONLY, O_NOCTTY, O_NONBLOCK, O_CLOEXEC */
 const writeWithoutWaiting = 0o1 | 0o400 | 0o4000 | 0o2000000;
 const seekCurrent = 1; // SEEK_CUR, lseek(2)
-const pollWritable = 4; // POLLOUT, poll(2)
 
 /** PIPE_BUF, pipe(7): as much fits into a pipe, or a socket, that says that it can be written. */
 const writableBytes = 4096;
@@ -143,13 +126,12 @@ class Output {
 
   /** Writes what goes out without waiting; how many bytes that is. Throws OutputError. */
   #put(bytes: Uint8Array): number {
-    const { write, __errno_location } = libc();
     this.#own ??= this.#open();
     let count = 0;
     while (count < bytes.length && !(this.#mayBlock && !isWritable(this.#own))) {
       const part = bytes.subarray(count, count + (this.#mayBlock ? writableBytes : writeBytesMax));
-      const written = write(this.#own, part, part.length);
-      const errno = written < 0 ? read.i32(__errno_location() ?? 0, 0) : 0;
+      const written = libc.write(this.#own, part, part.length);
+      const errno = written < 0 ? read.i32(libc.__errno_location() ?? 0, 0) : 0;
       if (errno === wouldBlock) break;
       if (errno !== 0 && errno !== interrupted) {
         this.#isTorn ||= count > 0;
@@ -166,27 +148,21 @@ class Output {
    * programs. A socket (systemd's journal), and what another user has made, cannot be.
    */
   #open(): number {
-    const { lseek, open } = libc();
     // A file takes what there is room for at once.
-    if (lseek(this.#descriptor, 0, seekCurrent) >= 0) return this.#descriptor;
-    const own = open(Buffer.from(`/proc/self/fd/${this.#descriptor}\0`), writeWithoutWaiting);
+    if (libc.lseek(this.#descriptor, 0, seekCurrent) >= 0) return this.#descriptor;
+    const own = libc.open(cString(`/proc/self/fd/${this.#descriptor}`), writeWithoutWaiting);
     this.#mayBlock = own < 0;
     return this.#mayBlock ? this.#descriptor : own;
   }
 }
 
-const isWritable = (descriptor: number): boolean => {
-  const entry = new DataView(new ArrayBuffer(8)); // struct pollfd
-  entry.setInt32(0, descriptor, true);
-  entry.setInt16(4, pollWritable, true);
-  return libc().poll(new Uint8Array(entry.buffer), 1, 0) > 0;
-};
+const isWritable = (descriptor: number): boolean => libc.poll(pollEntries([descriptor], pollWritable), 1, 0) > 0;
 
 export const stdout = new Output(1);
 export const stderr = new Output(2);
 
 /** Whether a person is at the other end. @param descriptor 0 is stdin, 1 stdout, 2 stderr */
-export const isTerminal = (descriptor: 0 | 1 | 2): boolean => libc().isatty(descriptor) === 1;
+export const isTerminal = (descriptor: 0 | 1 | 2): boolean => libc.isatty(descriptor) === 1;
 
 /** Control characters (of a stranger's making, in a log or on a terminal) as escapes: no forged lines, no moved cursor, nothing backwards. */
 export const printable = (text: string): string =>

@@ -2,7 +2,7 @@
  * What speaking to systemd takes and Bun has no API for, as calls of the C library: datagrams to a unix socket, and the clock
  * that systemd compares by (Bun's own begin at zero with the process).
  */
-import { dlopen } from "bun:ffi";
+import { cString, libc } from "../transport/libc.ts";
 
 const monotonicClock = 1; // CLOCK_MONOTONIC, clock_gettime(2)
 const unixFamily = 1; // AF_UNIX
@@ -10,29 +10,21 @@ const datagramCloseOnExec = 2 | 0o2000000; // SOCK_DGRAM | SOCK_CLOEXEC
 const neverWaitNorSignal = 0x40 | 0x4000; // MSG_DONTWAIT | MSG_NOSIGNAL
 const pathBytesMax = 107; // of sun_path's 108 in unix(7), without the NUL at the end
 
-const libcCalls = {
-  socket: { args: ["int", "int", "int"], returns: "int" },
-  sendto: { args: ["int", "ptr", "usize", "int", "ptr", "u32"], returns: "i64" },
-  close: { args: ["int"], returns: "int" },
-  clock_gettime: { args: ["int", "ptr"], returns: "int" },
-} as const;
-
 export class DatagramSocket implements Disposable {
-  readonly #libc = dlopen("libc.so.6", libcCalls).symbols;
   readonly #address: Buffer;
   readonly #descriptor: number;
 
   /** @param address of the receiver: an absolute path, or a name of the abstract namespace with `@` in front. Throws Error */
   constructor(address: string) {
     this.#address = socketAddress(address);
-    this.#descriptor = this.#libc.socket(unixFamily, datagramCloseOnExec, 0);
+    this.#descriptor = libc.socket(unixFamily, datagramCloseOnExec, 0);
     if (this.#descriptor < 0) throw new Error("the system has no socket to give");
   }
 
   /** Sends at once; false if the receiver has no room for it at present, or is not there. */
   send(text: string): boolean {
     const bytes = Buffer.from(text);
-    const sent = this.#libc.sendto(
+    const sent = libc.sendto(
       this.#descriptor,
       bytes,
       bytes.length,
@@ -44,13 +36,12 @@ export class DatagramSocket implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#libc.close(this.#descriptor);
+    libc.close(this.#descriptor);
   }
 }
 
 /** µs of CLOCK_MONOTONIC */
 export const monotonicUs = (): bigint => {
-  const { symbols: libc } = dlopen("libc.so.6", libcCalls);
   const time = new BigInt64Array(2); // struct timespec: seconds and nanoseconds
   libc.clock_gettime(monotonicClock, time);
   const [seconds = 0n, nanoseconds = 0n] = time;
@@ -61,7 +52,7 @@ export const monotonicUs = (): bigint => {
 const socketAddress = (address: string): Buffer => {
   const isAbstract = address.startsWith("@");
   if (!isAbstract && !address.startsWith("/")) throw new Error(`${address} is neither an absolute path nor @NAME`);
-  const path = Buffer.from(isAbstract ? `\0${address.slice(1)}` : `${address}\0`);
+  const path = isAbstract ? Buffer.from(`\0${address.slice(1)}`) : cString(address);
   if (path.length > pathBytesMax + 1) throw new Error(`${address} is longer than a socket's path can be`);
   const family = Buffer.alloc(2);
   family.writeUInt16LE(unixFamily); // in the order of the machine, which on x64 and arm64 is this one

@@ -3,10 +3,10 @@
  * Prints them as a JSON list of `{name, …policy}`, names without the prefix `task_`, on stdout and nothing else there; on stderr a
  * line for each thing in the folder that may be taken for a task and is none.
  */
-import { dlopen } from "bun:ffi";
 import { closeSync, writeSync } from "node:fs";
 import { taskLoadMs } from "../limits.ts";
 import { warn } from "../process/log.ts";
+import { libc } from "../transport/libc.ts";
 import { loadRegistry } from "./registry.ts";
 
 const stdoutFd = 1;
@@ -30,10 +30,6 @@ export const scanTasks = async (tasksDir: string | null): Promise<void> => {
  * means, even from a program that it starts, and must not write into the answer.
  */
 const divertStdout = (): number => {
-  const { symbols: libc } = dlopen("libc.so.6", {
-    dup: { args: ["int"], returns: "int" },
-    dup2: { args: ["int", "int"], returns: "int" },
-  });
   const answerFd = libc.dup(stdoutFd);
   if (answerFd < 0 || libc.dup2(stderrFd, stdoutFd) < 0) throw new Error("stdout cannot be set aside: dup(2) failed");
   return answerFd;

@@ -1,4 +1,4 @@
-/** The few calls of the C library that sockets need, through bun:ffi, and memory for them. Everything unsafe is in this folder and in `local`. */
+/** All calls of the C library that Bun has no API for, and memory for them. One table, for each dlopen(3) costs every start. */
 import { dlopen, type Pointer, ptr } from "bun:ffi";
 
 const { symbols: libc } = dlopen("libc.so.6", {
@@ -16,10 +16,19 @@ const { symbols: libc } = dlopen("libc.so.6", {
   socket: { args: ["int", "int", "int"], returns: "int" },
   bind: { args: ["int", "ptr", "u32"], returns: "int" },
   connect: { args: ["int", "ptr", "u32"], returns: "int" },
+  sendto: { args: ["int", "ptr", "usize", "int", "ptr", "u32"], returns: "i64" },
+  socketpair: { args: ["int", "int", "int", "ptr"], returns: "int" },
   __errno_location: { args: [], returns: "ptr" },
+  open: { args: ["ptr", "int"], returns: "int" },
+  isatty: { args: ["int"], returns: "int" },
   dup: { args: ["int"], returns: "int" },
+  dup2: { args: ["int", "int"], returns: "int" },
   fcntl: { args: ["int", "int", "int"], returns: "int" },
   flock: { args: ["int", "int"], returns: "int" },
+  clock_gettime: { args: ["int", "ptr"], returns: "int" },
+  getppid: { args: [], returns: "int" },
+  prctl: { args: ["int", "u64", "u64", "u64", "u64"], returns: "int" },
+  prlimit: { args: ["int", "int", "ptr", "ptr"], returns: "int" },
   getrlimit: { args: ["int", "ptr"], returns: "int" },
   getsockopt: { args: ["int", "int", "int", "ptr", "ptr"], returns: "int" },
   getsockname: { args: ["int", "ptr", "ptr"], returns: "int" },

@@ -1,7 +1,7 @@
 /** One clock for all processes of a test: those of JavaScript begin at each process's own start. */
-import { dlopen, ptr } from "bun:ffi";
+import { ptr } from "bun:ffi";
+import { libc } from "../../src/transport/libc.ts";
 
-const { symbols: libc } = dlopen("libc.so.6", { clock_gettime: { args: ["int", "ptr"], returns: "int" } });
 const monotonicClock = 1; // CLOCK_MONOTONIC, clock_gettime(2)
 const time = new BigInt64Array(new ArrayBuffer(16)); // struct timespec: seconds and nanoseconds
 

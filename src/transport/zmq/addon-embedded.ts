@@ -10,7 +10,7 @@
  * temporary folder that is full, read-only, mounted noexec or not there at all, or whose place in it somebody else has taken),
  * each has a sealed file in memory of its own, which costs it 2 MB.
  */
-import { dlopen, ptr } from "bun:ffi";
+import { dlopen } from "bun:ffi";
 import {
   closeSync,
   constants,
@@ -29,6 +29,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { StartError } from "../../process/lifecycle.ts";
+import { cString, libc } from "../libc.ts";
 
 const othersBits = 0o077;
 
@@ -135,12 +136,7 @@ const addSeals = 1033; // F_ADD_SEALS, fcntl(2)
 const allSeals = 1 | 2 | 4 | 8; // F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE
 
 const fileInMemory = ({ path }: EmbeddedLibrary): string => {
-  const { symbols: libc } = dlopen("libc.so.6", {
-    memfd_create: { args: ["ptr", "u32"], returns: "int" },
-    fcntl: { args: ["int", "int", "int"], returns: "int" },
-  });
-  const name = Buffer.from("libzmq\0");
-  const descriptor = libc.memfd_create(ptr(name), memfdFlags);
+  const descriptor = libc.memfd_create(cString("libzmq"), memfdFlags);
   if (descriptor < 0) {
     throw new StartError(
       "libzmq cannot be unpacked to the temporary folder, nor into memory; set TMPDIR to a usable folder",
