@@ -9,8 +9,8 @@ import * as limits from "./limits.ts";
 import { type ConfigFile, configFileDefault, readConfigFile } from "./process/config-file.ts";
 import { stateFolder, tasksDefault, tasksFolder } from "./process/folders.ts";
 import { didYouMean } from "./process/nearest.ts";
-import { noHome } from "./process/node.ts";
 import { exposureMistakes, portMistakes } from "./security/exposure.ts";
+import { noHome } from "./security/files.ts";
 
 /* ── The settings ────────────────────────────────────────────────────────────────────────────────────────────────── */
 

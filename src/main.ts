@@ -52,7 +52,7 @@ const main = async (argv: readonly string[]): Promise<void> => {
 /** Says on stderr what went wrong. An error that no command has thought of is our own fault, and comes with its stack. */
 const explain = async (failure: unknown): Promise<ExitCode> => {
   const { error } = await import("./process/log.ts");
-  const { StartError } = await import("./process/lifecycle.ts");
+  const { StartError } = await import("./transport/start-error.ts");
   if (failure instanceof StartError) {
     error(`task-engine: ${failure.message}`);
     return 1;

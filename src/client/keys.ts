@@ -3,7 +3,6 @@
  * are there; else none, for an engine without.
  */
 
-import { noHome } from "../process/node.ts";
 import {
   CertificateError,
   keysFolder,
@@ -13,6 +12,7 @@ import {
   secretFile,
 } from "../security/certificate.ts";
 import { curveClient } from "../security/curve.ts";
+import { noHome } from "../security/files.ts";
 import { isThere } from "../transport/libc.ts";
 import type { SocketOptions } from "../transport/zmq/options.ts";
 import { TaskEngineError } from "./errors.ts";

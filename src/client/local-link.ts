@@ -1,8 +1,8 @@
 /** The way to whoever serves on the same machine, past libzmq: see `frontend`. */
 import { messageFramesMax, requestorBeatMs, requestorSilenceMs } from "../limits.ts";
-import { Pulse } from "../process/pulse.ts";
 import type { Frame } from "../protocol/frame.ts";
 import { saysLost } from "../transport/lost.ts";
+import { Pulse } from "../transport/pulse.ts";
 import { reactor } from "../transport/reactor.ts";
 import { LocalConnection } from "../transport/shm/connection.ts";
 import { localName } from "../transport/shm/name.ts";

@@ -8,9 +8,9 @@
  */
 
 import { warn } from "../process/log.ts";
-import { noHome } from "../process/node.ts";
 import { Access, rightMeanings } from "../security/access.ts";
 import { CertificateError, keysFolder, publicFile, secretFile, writeCertificate } from "../security/certificate.ts";
+import { noHome } from "../security/files.ts";
 import { defineCommand } from "./command.ts";
 import { ExitError, UsageError } from "./exit.ts";
 import { printResult } from "./output.ts";

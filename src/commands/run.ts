@@ -1,8 +1,8 @@
 /** From what was typed to the command that does it: finds the verb in the tree, prints usages, checks strictly, runs. */
 import type { ArgsDef, CommandDef, CommandMeta, SubCommandsDef } from "citty";
 import { didYouMean } from "../process/nearest.ts";
-import { fs } from "../process/node.ts";
 import { isTerminal, stderr } from "../process/streams.ts";
+import { fs } from "../transport/fs.ts";
 import { ExitError, UsageError } from "./exit.ts";
 import { writeOut } from "./output.ts";
 import { asksForHelp, parseArgs } from "./strict.ts";

@@ -4,8 +4,8 @@
  */
 import { addressIn, defaultEndpoint, endpointVariable, isEndpoint } from "../client/endpoint.ts";
 import { engineFolder, stateFolders, stopSocketPath } from "../process/folders.ts";
-import { fs } from "../process/node.ts";
 import { isLoopback } from "../security/exposure.ts";
+import { fs } from "../transport/fs.ts";
 import { isThere } from "../transport/libc.ts";
 import { portOwner } from "../transport/shm/port-owner.ts";
 import { UsageError } from "./exit.ts";

@@ -1,9 +1,10 @@
 /** The data worker process: the shell of sockets around the topics and their subscribers. */
-import { onStop, StartError, tellSupervisor } from "../process/lifecycle.ts";
+import { onStop, tellSupervisor } from "../process/lifecycle.ts";
 import { say } from "../process/log.ts";
+import { openGate } from "../process/open-gate.ts";
 import { type Frame, textOf } from "../protocol/frame.ts";
 import { encodeData, encodeError } from "../protocol/frames.ts";
-import { Gate } from "../security/gate.ts";
+import { StartError } from "../transport/start-error.ts";
 import { terminateContext } from "../transport/zmq/context.ts";
 import { describeBindError } from "../transport/zmq/start.ts";
 import { BackendLink, type WorkHeader } from "../worker/backend-link.ts";
@@ -24,7 +25,7 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
   const tag = `[WORKER-${process.pid}(DATA)]`;
   const address = `${options.host}:${options.port}`;
   const endpoint = `tcp://${address}`;
-  const gate = await Gate.open();
+  const gate = await openGate();
   const publisher = new Publisher(gate);
 
   say(`Starting worker[DATA] on socket: ${address}`);

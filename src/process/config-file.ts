@@ -2,7 +2,7 @@
 import { type Stats, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { configBytesMax } from "../limits.ts";
-import { OpenedFile } from "./opened.ts";
+import { OpenedFile } from "../security/files.ts";
 
 export const configFileDefault = "task-engine.toml";
 

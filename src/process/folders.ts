@@ -1,7 +1,7 @@
 /** The folders that settings name: that of the task files, and that of what the engine must remember when it is off. */
 import { statSync } from "node:fs";
 import { isAbsolute, join, resolve } from "node:path";
-import { homeFolder } from "./node.ts";
+import { homeFolder } from "../security/files.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 

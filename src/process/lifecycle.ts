@@ -4,7 +4,7 @@
  */
 import { readlinkSync } from "node:fs";
 import type { Quarantined, Stopped, StopResult } from "../protocol/blocked.ts";
-import type { KeyPair } from "../security/certificate.ts";
+import type { Security } from "../security/gate.ts";
 import { libc } from "../transport/libc.ts";
 import { Channel, channelDescriptor } from "./channel.ts";
 
@@ -91,14 +91,6 @@ export type SupervisorMessage =
       readonly begun: number;
     };
 
-/** What a role needs to bind with CURVE; null for an engine without keys. */
-export interface Security {
-  /** Of everything that binds. */
-  readonly engine: KeyPair;
-  /** The text of the file of authorized clients; empty where that cannot be used. */
-  readonly authorized: string;
-}
-
 /** A task and its policy. What a policy is only router and workers know. */
 export type KnownTask = { readonly name: string } & Readonly<Record<string, unknown>>;
 
@@ -116,11 +108,6 @@ export const onStop = (stop: () => void): void => {
 let end = (): void => process.exit(0);
 
 const ignoreSignal = (): void => undefined;
-
-/** A start that failed for a reason that a person can mend; `message` is the one line for that person. */
-export class StartError extends Error {
-  override readonly name = "StartError";
-}
 
 const deathSignalOption = 1; // PR_SET_PDEATHSIG, prctl(2)
 const sigkill = 9;

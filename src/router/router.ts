@@ -22,12 +22,11 @@ import {
   onStop,
   onSupervisorLost,
   onSupervisorMessage,
-  StartError,
   type TasksFolder,
   tellSupervisor,
 } from "../process/lifecycle.ts";
 import { say, warn } from "../process/log.ts";
-import { Pulse } from "../process/pulse.ts";
+import { openGate } from "../process/open-gate.ts";
 import type { Arrival } from "../protocol/arrival.ts";
 import { decodeFromWorker, encodeBackend } from "../protocol/backend.ts";
 import { routingKey } from "../protocol/envelope.ts";
@@ -36,10 +35,11 @@ import { type Frame, textOf } from "../protocol/frame.ts";
 import { catchUp } from "../security/catch-up.ts";
 import { isLoopback } from "../security/exposure.ts";
 import { Frontend } from "../security/frontend.ts";
-import { Gate } from "../security/gate.ts";
 import { saysLost } from "../transport/lost.ts";
+import { Pulse } from "../transport/pulse.ts";
 import { reactor, waitHereMs } from "../transport/reactor.ts";
 import { LocalPort, type LocalPortOptions } from "../transport/shm/port.ts";
+import { StartError } from "../transport/start-error.ts";
 import { terminateContext } from "../transport/zmq/context.ts";
 import { Router } from "../transport/zmq/socket.ts";
 import { describeBindError } from "../transport/zmq/start.ts";
@@ -67,7 +67,7 @@ export interface RouterOptions {
  * process with code 1. Throws StartError where a port cannot be had.
  */
 export const runRouter = async (options: RouterOptions): Promise<void> => {
-  const gate = await Gate.open();
+  const gate = await openGate();
   const frontend = new Frontend(gate, (inbox) => drain(inbox, fromRequestor));
   const backend = new Router(gate.routerOptions);
   /** For the engine's own workers, once they may join. */

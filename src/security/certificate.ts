@@ -4,8 +4,8 @@
  * that others can write is theirs.
  */
 import { certificateBytesMax } from "../limits.ts";
-import { fs, homeFolder } from "../process/node.ts";
-import { OpenedFile } from "../process/opened.ts";
+import { fs } from "../transport/fs.ts";
+import { homeFolder, OpenedFile } from "./files.ts";
 
 /** Keys of 32 bytes, in Z85. */
 export interface KeyPair {

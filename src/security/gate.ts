@@ -14,17 +14,27 @@ import {
   lingerMs,
   peerQueueMessagesMax,
 } from "../limits.ts";
-import { onAuthorized, type Security, StartError, toldSecurity } from "../process/lifecycle.ts";
-import { Pulse } from "../process/pulse.ts";
 import { lostConnection } from "../transport/lost.ts";
+import { Pulse } from "../transport/pulse.ts";
+import { StartError } from "../transport/start-error.ts";
+import { admission } from "../transport/zmq/admission.ts";
 import { Connections } from "../transport/zmq/connections.ts";
 import { FreedMemory } from "../transport/zmq/freed-memory.ts";
 import type { SocketOptions } from "../transport/zmq/options.ts";
 import type { Socket } from "../transport/zmq/socket.ts";
 import { Access, engineUser, formerUser } from "./access.ts";
+import type { KeyPair } from "./certificate.ts";
 import { curveServer, zapDomain } from "./curve.ts";
 import { publicKeyOf } from "./keys.ts";
 import { startZap } from "./zap.ts";
+
+/** What a process needs to bind with CURVE. */
+export interface Security {
+  /** Of everything that binds. */
+  readonly engine: KeyPair;
+  /** The text of the file of authorized clients; empty where that cannot be used. */
+  readonly authorized: string;
+}
 
 interface Guarded {
   readonly connections: Connections;
@@ -33,6 +43,7 @@ interface Guarded {
 
 export class Gate implements Disposable {
   readonly #security: Security | null;
+  readonly #warn: (line: string) => void;
   readonly #zap: Disposable | null;
   readonly #guarded = new Map<Socket, Guarded>();
   #access: Access;
@@ -41,15 +52,14 @@ export class Gate implements Disposable {
   #soon: Timer | undefined;
   #hearAccess: (access: Access) => void = () => undefined;
 
-  /** Waits for the supervisor's word on keys. Throws StartError for keys that are none. */
-  static async open(): Promise<Gate> {
-    const gate = new Gate(await toldSecurity());
-    onAuthorized((text) => gate.admit(text));
-    return gate;
-  }
-
-  constructor(security: Security | null) {
+  /**
+   * Throws StartError for keys that do not belong together.
+   * @param security null for an engine without keys
+   * @param warn writes a line to the log
+   */
+  constructor(security: Security | null, warn: (line: string) => void) {
     this.#security = security;
+    this.#warn = warn;
     this.#access = this.#read(security?.authorized ?? "");
     if (security === null) {
       this.#zap = null;
@@ -117,6 +127,7 @@ export class Gate implements Disposable {
    * @param partingMs ms that a connection whose key is revoked stands on, for the answers that say so; 0 for a socket that owes none
    */
   guard(socket: Socket, partingMs: number): void {
+    admission.start(this.#warn);
     socket.askForPeers();
     this.#guarded.set(socket, { connections: new Connections(), partingMs });
     this.#looks ??= new Pulse(beatIntervalMs, () => {

@@ -4,10 +4,10 @@
  */
 
 import { authorizedTextLengthMax } from "../limits.ts";
-import type { Security } from "../process/lifecycle.ts";
 import { warn } from "../process/log.ts";
 import { Access } from "../security/access.ts";
 import { CertificateError, type KeyPair, readKeyPair, readOwn } from "../security/certificate.ts";
+import type { Security } from "../security/gate.ts";
 
 export class Keyring {
   readonly #engine: KeyPair;

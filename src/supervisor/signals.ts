@@ -1,8 +1,8 @@
 /** The signals that stop the engine, and the one that renews its task workers. */
 import { interruptEchoMs } from "../limits.ts";
 import { warn } from "../process/log.ts";
-import { fs } from "../process/node.ts";
 import { isTerminal } from "../process/streams.ts";
+import { fs } from "../transport/fs.ts";
 
 /**
  * For the rest of the process's life: calls `stop` for each SIGINT and SIGTERM that is meant, and `reload` for SIGHUP.

@@ -1,7 +1,7 @@
 /** What a task file brings along: the files that it imports, and those that these import. */
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, extname, isAbsolute, join } from "node:path";
-import { StartError } from "../process/lifecycle.ts";
+import { StartError } from "../transport/start-error.ts";
 import { trustedRealPath } from "./trust.ts";
 
 const loaders: Readonly<Record<string, Bun.JavaScriptLoader>> = {

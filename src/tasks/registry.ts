@@ -4,8 +4,8 @@
  */
 import { realpathSync } from "node:fs";
 import { nameLengthMax, taskLoadMs, workerTasksMax } from "../limits.ts";
-import { StartError } from "../process/lifecycle.ts";
 import { shorten, taskName } from "../protocol/frames.ts";
+import { StartError } from "../transport/start-error.ts";
 import { outliveOutput } from "../worker/stray.ts";
 import { trustWithImports } from "./imports.ts";
 import { builtInModules } from "./index.ts";

@@ -4,7 +4,7 @@
  */
 import { lstatSync, readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { StartError } from "../process/lifecycle.ts";
+import { StartError } from "../transport/start-error.ts";
 import { trustedRealPath } from "./trust.ts";
 
 /** What Bun runs; JSX is no more than another way to write it. */

@@ -4,7 +4,7 @@
  */
 import { realpathSync, type Stats, statSync } from "node:fs";
 import { dirname } from "node:path";
-import { StartError } from "../process/lifecycle.ts";
+import { StartError } from "../transport/start-error.ts";
 
 const rootUid = 0;
 const othersWriteBits = 0o022;

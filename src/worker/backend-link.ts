@@ -14,9 +14,7 @@ import {
   publishRetryMs,
   unsentTopicsMax,
 } from "../limits.ts";
-import { StartError } from "../process/lifecycle.ts";
 import { warn } from "../process/log.ts";
-import { Pulse } from "../process/pulse.ts";
 import {
   decodeFromRouter,
   encodeBackend,
@@ -27,8 +25,10 @@ import {
 import { ProtocolError } from "../protocol/errors.ts";
 import type { Frame } from "../protocol/frame.ts";
 import { lostConnection, saysLost } from "../transport/lost.ts";
+import { Pulse } from "../transport/pulse.ts";
 import { LocalDealer } from "../transport/shm/dealer.ts";
 import { canShareMemory } from "../transport/shm/memory.ts";
+import { StartError } from "../transport/start-error.ts";
 import type { SocketOptions } from "../transport/zmq/options.ts";
 import { Dealer } from "../transport/zmq/socket.ts";
 import { Lateness } from "./lateness.ts";

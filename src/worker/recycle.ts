@@ -8,7 +8,7 @@
  */
 import { beatIntervalMs, recycleLookMs } from "../limits.ts";
 import { warn } from "../process/log.ts";
-import { Pulse } from "../process/pulse.ts";
+import { Pulse } from "../transport/pulse.ts";
 
 export interface RecycleLimits {
   /** jobs; null for no limit */

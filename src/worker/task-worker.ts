@@ -5,14 +5,15 @@
 
 import { abortGraceMs, routerAbsentMs } from "../limits.ts";
 import { mapBegunRecord } from "../process/begun.ts";
-import { StartError, tellSupervisor } from "../process/lifecycle.ts";
+import { tellSupervisor } from "../process/lifecycle.ts";
 import { say, warn } from "../process/log.ts";
+import { openGate } from "../process/open-gate.ts";
 import { stoppedMessage } from "../protocol/blocked.ts";
 import { catchUp } from "../security/catch-up.ts";
-import { Gate } from "../security/gate.ts";
 import { loadRegistry } from "../tasks/registry.ts";
 import type { Registry } from "../tasks/task.ts";
 import { reactor, waitHereMs } from "../transport/reactor.ts";
+import { StartError } from "../transport/start-error.ts";
 import { terminateContext } from "../transport/zmq/context.ts";
 import type { SocketOptions } from "../transport/zmq/options.ts";
 import { describeBindError } from "../transport/zmq/start.ts";
@@ -67,7 +68,7 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
   // Here already: a supervisor that halts its workers kills those that do not say that they are still.
   obeySupervisor(emergency, quarantine, () => current);
   // Before any file of tasks is loaded, which could else listen to what is said of keys.
-  const gate = await Gate.open();
+  const gate = await openGate();
   registry = await loadRegistry(options.tasksDir);
   begun?.list(registry.keys());
   const log = options.verbose ? (line: string) => say(`${tag} ${line}`) : null;

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { type Client, connect, type Subscription, type TopicValue } from "task-engine";
 import { Publisher } from "../../src/data/publisher.ts";
 import { subscriptionValuesMax, topicsMax } from "../../src/limits.ts";
+import { warn } from "../../src/process/log.ts";
 import type { Json } from "../../src/protocol/json.ts";
 import { Gate } from "../../src/security/gate.ts";
 import { XPublisher } from "../../src/transport/zmq/socket.ts";
@@ -14,7 +15,7 @@ const startData = () => {
   const endpoint = `tcp://127.0.0.1:${freePorts(1)}`;
   const router = handRouter();
   router.serve((arrived) => arrived.ack({ tasks: [], data: [endpoint] }));
-  const publisher = new Publisher(new Gate(null));
+  const publisher = new Publisher(new Gate(null, warn));
   publisher.bind(endpoint);
   return {
     router: router.endpoint,
@@ -159,7 +160,7 @@ test("a data worker that comes back on its port is followed again", async () => 
   await using client = connect(router.endpoint);
   const subscription = client.subscribe("pose");
   for (const value of [1, 2]) {
-    const publisher = new Publisher(new Gate(null));
+    const publisher = new Publisher(new Gate(null, warn));
     await untilFree(() => publisher.bind(endpoint));
     publisher.put("pose", JSON.stringify({ data: value, pack: value }));
     expect(await read(subscription)).toMatchObject({ data: value });

@@ -1,6 +1,7 @@
 /** What a request comes to where there is no engine, or something else in its place. */
 import { afterAll, describe, expect, test } from "bun:test";
 import { connect, type TaskEngineError } from "task-engine";
+import { warn } from "../../src/process/log.ts";
 import { writeCertificate } from "../../src/security/certificate.ts";
 import { Gate } from "../../src/security/gate.ts";
 import { Router } from "../../src/transport/zmq/socket.ts";
@@ -114,7 +115,7 @@ describe("in an engine's place", () => {
 
   test("an engine with keys where the client has none, and one without where it has, is told at once", async () => {
     const { engine, laptop, security } = makeKeys();
-    using gate = new Gate(security);
+    using gate = new Gate(security, warn);
     using keyed = new Router(gate.serverOptions);
     keyed.bind("tcp://127.0.0.1:*");
     expect(await troubleAt(keyed.lastEndpoint)).toContain("the engine there has keys; name its own and yours by");

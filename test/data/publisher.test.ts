@@ -4,9 +4,10 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { Publisher } from "../../src/data/publisher.ts";
 import { subscriptionPrefixBytesMax, subscriptionsMax } from "../../src/limits.ts";
-import type { Security } from "../../src/process/lifecycle.ts";
+import { warn } from "../../src/process/log.ts";
 import type { KeyPair } from "../../src/security/certificate.ts";
 import { curveClient } from "../../src/security/curve.ts";
+import type { Security } from "../../src/security/gate.ts";
 import { Gate } from "../../src/security/gate.ts";
 import { makeKeyPair } from "../../src/security/keys.ts";
 import { Socket, Subscriber } from "../../src/transport/zmq/socket.ts";
@@ -21,7 +22,7 @@ const [engine, arm, cam] = [makeKeyPair(), makeKeyPair(), makeKeyPair()];
 const authorized = `${arm.publicKey} arm read:arm/\n${cam.publicKey} cam read:cam/\n`;
 
 const startPublisher = (security: Security | null = { engine, authorized }) => {
-  const gate = new Gate(security);
+  const gate = new Gate(security, warn);
   const publisher = new Publisher(gate);
   publisher.bind("tcp://127.0.0.1:*");
   const endpoint = publisher.endpoint;

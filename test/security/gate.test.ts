@@ -1,6 +1,7 @@
 /** Who loses a connection: whose key is revoked, who sends without end, and nobody else. */
 import { expect, test } from "bun:test";
 import { frameBytesHardMax, handshakeMs } from "../../src/limits.ts";
+import { warn } from "../../src/process/log.ts";
 import { curveClient } from "../../src/security/curve.ts";
 import { Gate } from "../../src/security/gate.ts";
 import { makeKeyPair } from "../../src/security/keys.ts";
@@ -13,7 +14,7 @@ import { rawFrame, rawPeer } from "../support/raw-peer.ts";
 test("who has connected anew, under the descriptor of its last connection, stays when another's key is revoked", async () => {
   const { engine, laptop, security } = makeKeys();
   const phoneLine = `${makeKeyPair().publicKey} phone send\n`;
-  using gate = new Gate({ ...security, authorized: security.authorized + phoneLine });
+  using gate = new Gate({ ...security, authorized: security.authorized + phoneLine }, warn);
   using port = new Router(gate.serverOptions);
   port.bind("tcp://127.0.0.1:*");
   gate.guard(port, 0);
@@ -54,7 +55,7 @@ test.each([
 ] as const)(
   "a connection that begins with %s is closed at once: libzmq would keep memory of it",
   async (_, greeting) => {
-    using gate = new Gate(null);
+    using gate = new Gate(null, warn);
     using port = new Router(gate.routerOptions);
     port.bind("tcp://127.0.0.1:*");
     gate.guard(port, 0);
@@ -64,7 +65,7 @@ test.each([
 );
 
 test("who sends a message that never ends is cut off, and who sends many long ones is not", async () => {
-  using gate = new Gate(null);
+  using gate = new Gate(null, warn);
   using port = new Router({ maxMessageSize: frameBytesHardMax });
   port.bind("tcp://127.0.0.1:*");
   gate.guard(port, 0);

@@ -1,6 +1,7 @@
 /** Fail closed: whatever is wrong or missing on either side, not one message gets through. */
 import { describe, expect, test } from "bun:test";
 import { chmodSync } from "node:fs";
+import { warn } from "../../src/process/log.ts";
 import { writeCertificate } from "../../src/security/certificate.ts";
 import { curveClient, curveServer } from "../../src/security/curve.ts";
 import { Gate } from "../../src/security/gate.ts";
@@ -30,7 +31,7 @@ const bound = (options = curveServer(engine)): Router => {
 /** @param settleMs ms in which a message would come, if it were to come */
 export const closedSuite = (tries: number, settleMs: number): void => {
   test("whoever is authorized comes in, each time", async () => {
-    using gate = new Gate(security);
+    using gate = new Gate(security, warn);
     using port = bound(gate.serverOptions);
     expect(await deliveredOf(port, patienceMs, () => asLaptop, tries)).toBe(tries);
     expect(gate.userOf(port)).toBe("laptop");
@@ -46,14 +47,14 @@ export const closedSuite = (tries: number, settleMs: number): void => {
         curveClient(engine.publicKey, { publicKey: laptop.publicKey, secretKey: makeKeyPair().secretKey }),
     };
     test.each(Object.entries(strangers))("%s", async (_, options) => {
-      using gate = new Gate(security);
+      using gate = new Gate(security, warn);
       using port = bound(gate.serverOptions);
       expect(await deliveredOf(port, settleMs, options, tries)).toBe(0);
       expect(await deliveredOf(port, patienceMs, () => asLaptop, 1)).toBe(1);
     });
 
     test("where there is no ZAP handler (any more)", async () => {
-      const gate = new Gate(security);
+      const gate = new Gate(security, warn);
       using port = bound(gate.serverOptions);
       expect(await deliveredOf(port, patienceMs, () => asLaptop, 1)).toBe(1);
       gate[Symbol.dispose]();
@@ -95,7 +96,7 @@ export const closedSuite = (tries: number, settleMs: number): void => {
     test("whose key is revoked, over a connection from before or a new one; the others stay connected", async () => {
       const other = makeKeyPair();
       const others = `${other.publicKey} phone send\n`;
-      using gate = new Gate({ ...security, authorized: security.authorized + others });
+      using gate = new Gate({ ...security, authorized: security.authorized + others }, warn);
       using port = bound(gate.serverOptions);
       gate.guard(port, 0);
       const connect = (options: object): Dealer => {
@@ -135,7 +136,7 @@ export const closedSuite = (tries: number, settleMs: number): void => {
         if (text !== null) await Bun.write(folder.at("authorized"), text);
         if (text === security.authorized) chmodSync(folder.at("authorized"), 0o666);
         const keyring = new Keyring(folder.at("engine.key_secret"), folder.at("authorized"));
-        using gate = new Gate(keyring.security);
+        using gate = new Gate(keyring.security, warn);
         using port = bound(gate.serverOptions);
         expect(await deliveredOf(port, settleMs, () => asLaptop, tries)).toBe(0);
         if (text !== security.authorized) continue;
@@ -146,7 +147,7 @@ export const closedSuite = (tries: number, settleMs: number): void => {
     });
 
     test("at a port of publications, for which a subscription is a message too", async () => {
-      using gate = new Gate(security);
+      using gate = new Gate(security, warn);
       using port = new XPublisher(gate.serverOptions);
       port.bind("tcp://127.0.0.1:*");
       expect(await deliveredOf(port, settleMs, () => ({}), tries)).toBe(0);

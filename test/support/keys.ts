@@ -1,7 +1,7 @@
 /** Keys for a test: an engine's, and those of whoever wants in. */
 
-import type { Security } from "../../src/process/lifecycle.ts";
 import type { KeyPair } from "../../src/security/certificate.ts";
+import type { Security } from "../../src/security/gate.ts";
 import { makeKeyPair } from "../../src/security/keys.ts";
 
 export interface TestKeys {

@@ -1,4 +1,4 @@
-import { StartError } from "../../src/process/lifecycle.ts";
+import { StartError } from "../../src/transport/start-error.ts";
 
 /** The one line with which `start` failed, as a person reads it; anything but a StartError of one line fails the test. */
 export const startErrorOf = async (start: () => unknown): Promise<string> => {

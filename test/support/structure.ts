@@ -12,7 +12,7 @@ export interface SourceFile {
  * of its own.
  */
 const arrows: Readonly<Record<string, readonly string[]>> = {
-  "main.ts": ["commands", "process", "limits.ts"],
+  "main.ts": ["commands", "process", "transport", "limits.ts"],
   commands: [
     "config.ts",
     "client",

@@ -1,6 +1,7 @@
 /** A task worker's own port with keys, on real sockets: who may run what there. */
 import { expect, test } from "bun:test";
 import { directJobsPerClientMax } from "../../src/limits.ts";
+import { warn } from "../../src/process/log.ts";
 import type { KeyPair } from "../../src/security/certificate.ts";
 import { curveClient } from "../../src/security/curve.ts";
 import { Gate } from "../../src/security/gate.ts";
@@ -36,7 +37,7 @@ const startPort = (authorized: string) => {
   const quarantine = new Quarantine();
   const hooks = { tag: "[TEST]", progress: () => undefined, publish: () => true };
   const executor = new Executor(registry, hooks, emergency);
-  const gate = new Gate({ engine, authorized });
+  const gate = new Gate({ engine, authorized }, warn);
   const port = new DirectPort({
     id: "TASK-1",
     gate,

@@ -10,7 +10,7 @@ import {
   peerQueueMessagesMax,
   unansweredBeatsMax,
 } from "../../limits.ts";
-import { Pulse } from "../../process/pulse.ts";
+import { Pulse } from "../pulse.ts";
 import type { SendResult } from "../zmq/socket.ts";
 import { closeAll, LocalConnection } from "./connection.ts";
 import { dial } from "./unix.ts";

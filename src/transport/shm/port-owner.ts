@@ -1,5 +1,5 @@
 /** Who listens at a TCP port of this machine. */
-import { fs } from "../../process/node.ts";
+import { fs } from "../fs.ts";
 
 const listening = "0A"; // TCP_LISTEN, as /proc/net/tcp has it, proc(5)
 const anyAddress = "00000000";

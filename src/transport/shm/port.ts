@@ -2,8 +2,8 @@
 import { rmSync } from "node:fs";
 import type { Socket, UnixSocketListener } from "bun";
 import { beatIntervalMs, beatSilenceMs, localBytesMax, localStallPauseMs, unfinishedMsMax } from "../../limits.ts";
-import { Pulse } from "../../process/pulse.ts";
 import { duplicateOf, libc } from "../libc.ts";
+import { Pulse } from "../pulse.ts";
 import type { SendResult } from "../zmq/socket.ts";
 import { Budget } from "./budget.ts";
 import { closeAll, LocalConnection } from "./connection.ts";

@@ -1,5 +1,5 @@
 /** Unix sockets by their descriptors, unix(7). */
-import { fs } from "../../process/node.ts";
+import { fs } from "../fs.ts";
 import { cString, libc, nameOf, pollEntries, pollHangUp, pollReturnedOffset, socketOption } from "../libc.ts";
 import { type Memory, makeMemory, mapMemory } from "./memory.ts";
 import { receiveDescriptor, sendDescriptor } from "./passing.ts";

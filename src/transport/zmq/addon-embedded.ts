@@ -28,7 +28,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { StartError } from "../../process/lifecycle.ts";
+import { StartError } from "../../transport/start-error.ts";
 import { cString, libc } from "../libc.ts";
 
 const othersBits = 0o077;

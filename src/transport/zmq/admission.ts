@@ -11,9 +11,8 @@
  */
 import { openSync, readdirSync, readlinkSync, readSync } from "node:fs";
 import { beatIntervalMs, connectionLookMs, descriptorsMax, descriptorsReserve } from "../../limits.ts";
-import { warn } from "../../process/log.ts";
-import { untilPulse } from "../../process/pulse.ts";
 import { epollDataOffset, epollEventSize, epollIn, epollModify, libc, socketOption } from "../libc.ts";
+import { untilPulse } from "../pulse.ts";
 import { reactor } from "../reactor.ts";
 
 interface Epoll {
@@ -38,10 +37,12 @@ class Admission {
   #epolls: readonly Epoll[] = [];
   #isPaused = false;
   #hasWarned = false;
+  #warn: (line: string) => void = () => undefined;
 
-  /** To be called when a socket has been bound. */
-  start(): void {
+  /** To be called when a socket has been bound. @param warn writes a line to the log */
+  start(warn: (line: string) => void): void {
     if (this.#timer !== null) return;
+    this.#warn = warn;
     this.#epolls = openEpolls();
     reactor.onOther = () => this.#lookIn(connectionLookMs);
     this.#lookIn(connectionLookMs);
@@ -70,7 +71,7 @@ class Admission {
     const lowestFree = lowestFreeDescriptor();
     if (lowestFree >= limit - reserve) {
       this.#pause(true);
-      this.#warn(limit);
+      this.#warnOnce(limit);
     }
     return lowestFree > limit / 2;
   }
@@ -89,10 +90,10 @@ class Admission {
   }
 
   /** Once: whoever opens connections by the thousand should not write the log as well. */
-  #warn(limit: number): void {
+  #warnOnce(limit: number): void {
     if (this.#hasWarned) return;
     this.#hasWarned = true;
-    warn(
+    this.#warn(
       `Process [${process.pid}] has almost ${limit} files and connections open: new connections wait until others close; ` +
         "look for a program that opens many (`ss -tn`); said once",
     );

@@ -1,5 +1,5 @@
 /** What libzmq needs of the system beside the C library, and how that is said where it is not there. */
-import { StartError } from "../../process/lifecycle.ts";
+import { StartError } from "../../transport/start-error.ts";
 
 /** Each with the package that has it on Debian and Raspberry Pi OS. */
 const packages: Readonly<Record<string, string>> = { "libgcc_s.so.1": "libgcc-s1", "libstdc++.so.6": "libstdc++6" };

@@ -6,7 +6,6 @@
 import type { Pointer } from "bun:ffi";
 import { cString } from "../libc.ts";
 import { type Alert, reactor, type Source } from "../reactor.ts";
-import { admission } from "./admission.ts";
 import { openSockets, sharedContext } from "./context.ts";
 import { readIntOption } from "./int-option.ts";
 import { errno, lastError, ZmqError, zmq } from "./library.ts";
@@ -79,7 +78,6 @@ export class Socket implements AsyncIterable<Frame[]>, Source {
   bind(endpoint: string): void {
     const text = cString(endpoint);
     if (zmq.zmq_bind(this.#handle, text) !== 0) throw lastError(`cannot bind ${endpoint}`);
-    admission.start();
   }
 
   /** Starts to connect, and to connect again whenever the connection is lost; never waits. */

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { Pulse, untilPulse } from "../../src/process/pulse.ts";
+import { Pulse, untilPulse } from "../../src/transport/pulse.ts";
 
 test("a pulse falls on the multiples of its interval, wherever it is begun", () => {
   for (const now of [0, 1, 1_499, 1_501, 2_999, 1_700_000_000_123]) {

@@ -1,6 +1,6 @@
-/** Files that somebody else may swap: what a path leads to may be another file a moment later, so it is opened once. */
+/** Files of this user: where they are, and how they are read where others may swap them. */
 import type { Stats } from "node:fs";
-import { fs } from "./node.ts";
+import { fs } from "../transport/fs.ts";
 
 export class OpenedFile implements Disposable {
   readonly #descriptor: number;
@@ -43,4 +43,28 @@ const firstLineNotUtf8 = (bytes: Uint8Array): number => {
     }
   }
   return number;
+};
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** The user's own. null where HOME is no absolute path, or is not set and the system does not know the user. */
+export const homeFolder = ({ HOME }: Environment = process.env): string | null => {
+  const home = HOME || knownHome();
+  return home?.startsWith("/") ? home : null;
+};
+
+/** That of the passwd(5) entry. */
+const knownHome = (): string | null => {
+  try {
+    return process.getBuiltinModule("node:os").homedir();
+  } catch {
+    return null;
+  }
+};
+
+/** Why there is none, in words that go on with what to do instead. */
+export const noHome = (): string => {
+  const { HOME } = process.env;
+  if (HOME) return `HOME is ${JSON.stringify(HOME)}, which is not an absolute path`;
+  return `there is no home folder: HOME is not set, and the system does not know user ${process.geteuid?.()}`;
 };
