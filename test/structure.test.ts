@@ -75,7 +75,7 @@ describe("the checker", () => {
     ["broker/queue.ts", "export const now = () => new Date();", "uses new Date"],
     [
       "broker/queue.ts",
-      'import { onStop } from "../process/lifecycle.ts";\nonStop(() => {});',
+      'import { onStop } from "../process/supervised.ts";\nonStop(() => {});',
       "knows only what is pure",
     ],
     ["supervisor/policy.ts", "setTimeout(() => 1, 2);", "uses setTimeout"],

@@ -5,7 +5,7 @@
 import type { ArgsDef } from "citty";
 import { stopGraceMs } from "../limits.ts";
 import { isFolder } from "../process/folders.ts";
-import { dieWithSupervisor, hasSupervisor, onStop, outliveSupervisor, tellSupervisor } from "../process/lifecycle.ts";
+import { dieWithSupervisor, hasSupervisor, onStop, outliveSupervisor, tellSupervisor } from "../process/supervised.ts";
 import type { ErrorCode } from "../protocol/errors.ts";
 import { isLoopback } from "../security/exposure.ts";
 import { StartError } from "../transport/start-error.ts";

@@ -1,7 +1,8 @@
 /** The data worker process: the shell of sockets around the topics and their subscribers. */
-import { onStop, tellSupervisor } from "../process/lifecycle.ts";
+
 import { say } from "../process/log.ts";
 import { openGate } from "../process/open-gate.ts";
+import { onStop, tellSupervisor } from "../process/supervised.ts";
 import { type Frame, textOf } from "../protocol/frame.ts";
 import { encodeData, encodeError } from "../protocol/frames.ts";
 import { StartError } from "../transport/start-error.ts";

@@ -1,7 +1,7 @@
 /** A file of its own: it loads libzmq, which a process without sockets does not need. */
 import { Gate } from "../security/gate.ts";
-import { onAuthorized, toldSecurity } from "./lifecycle.ts";
 import { warn } from "./log.ts";
+import { onAuthorized, toldSecurity } from "./supervised.ts";
 
 /** Waits for the keys from the supervisor, and follows its updates of the authorized clients. Rejects with StartError. */
 export const openGate = async (): Promise<Gate> => {

@@ -6,15 +6,10 @@
 import { safeMs } from "../limits.ts";
 import { withChannel } from "../process/channel.ts";
 import { endEngine, ownEngineNumber } from "../process/descendants.ts";
-import {
-  type ChildMessage,
-  ownProgram,
-  safeFlags,
-  safeVerb,
-  supervisorVariable,
-  type TasksFolder,
-} from "../process/lifecycle.ts";
 import { warn } from "../process/log.ts";
+import type { ChildMessage } from "../process/messages.ts";
+import { ownProgram, safeFlags, safeVerb, type TasksFolder } from "../process/program.ts";
+import { supervisorVariable } from "../process/supervised.ts";
 
 export interface Unsafe {
   readonly folder: TasksFolder;

@@ -17,16 +17,10 @@ import {
   stallReadMsMax,
   workersMax,
 } from "../limits.ts";
-import {
-  hasSupervisor,
-  onStop,
-  onSupervisorLost,
-  onSupervisorMessage,
-  type TasksFolder,
-  tellSupervisor,
-} from "../process/lifecycle.ts";
 import { say, warn } from "../process/log.ts";
 import { openGate } from "../process/open-gate.ts";
+import type { TasksFolder } from "../process/program.ts";
+import { hasSupervisor, onStop, onSupervisorLost, onSupervisorMessage, tellSupervisor } from "../process/supervised.ts";
 import type { Arrival } from "../protocol/arrival.ts";
 import { decodeFromWorker, encodeBackend } from "../protocol/backend.ts";
 import { routingKey } from "../protocol/envelope.ts";

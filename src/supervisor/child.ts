@@ -3,8 +3,9 @@
 import { lastWordsMs, scanOutputBytesMax } from "../limits.ts";
 import { type Channel, withChannel } from "../process/channel.ts";
 import { endDescendantsOf, kill, mark } from "../process/descendants.ts";
-import { type ChildMessage, type SupervisorMessage, supervisorVariable } from "../process/lifecycle.ts";
 import { warn } from "../process/log.ts";
+import type { ChildMessage, SupervisorMessage } from "../process/messages.ts";
+import { supervisorVariable } from "../process/supervised.ts";
 import { isOneShot, type Role } from "./roles.ts";
 import { late, within } from "./within.ts";
 
@@ -28,7 +29,7 @@ export interface ChildOptions {
 /** To kill a worker, to stop the engine, to end that stop, or to leave it as it is after all. */
 export type RouterRequest = Extract<ChildMessage, { readonly type: "kill" | "estop" | "reset" | "withdrawReset" }>;
 
-/** What a task worker is told to end, and how: see `halt` in lifecycle.ts. */
+/** What a task worker is told to end, and how: see `halt` in messages.ts. */
 export type HaltOrder = Omit<Extract<SupervisorMessage, { readonly type: "halt" }>, "type" | "halt">;
 
 export interface Ending {

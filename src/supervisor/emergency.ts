@@ -1,8 +1,8 @@
 /** The emergency stop: what it does, in which order, and that it holds until it is reset. */
 
 import { latchMs, routerAnswerMs, stopReasonLengthMax } from "../limits.ts";
-import type { Stopped, StopResult } from "../process/lifecycle.ts";
 import { error, say, warn } from "../process/log.ts";
+import type { Stopped, StopResult } from "../process/messages.ts";
 import type { Child } from "./child.ts";
 import type { Children } from "./children.ts";
 import { haltAll, killWorker } from "./halting.ts";

@@ -1,7 +1,7 @@
 /** What makes the robot safe: the task of `on-stop`, and the `onStop` of tasks. It runs in a process made for it: workers may be what is unsafe. */
 
 import { onStopTriesMax, safeMs } from "../limits.ts";
-import { type SafeReason, safeFlags } from "../process/lifecycle.ts";
+import { type SafeReason, safeFlags } from "../process/program.ts";
 import type { Children } from "./children.ts";
 import type { Role, Roles } from "./roles.ts";
 

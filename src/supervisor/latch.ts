@@ -10,7 +10,7 @@ import { constants } from "node:fs";
 import { lstat, open, readdir, readFile, rename, rmdir, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
-import type { Stopped } from "../process/lifecycle.ts";
+import type { Stopped } from "../process/messages.ts";
 
 const latchName = "stopped";
 const spareName = "stop.spare";

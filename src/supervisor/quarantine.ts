@@ -5,7 +5,7 @@
 
 import { quarantineDeaths, quarantineWindowMs } from "../limits.ts";
 import type { Begun } from "../process/begun.ts";
-import type { Quarantined } from "../process/lifecycle.ts";
+import type { Quarantined } from "../process/messages.ts";
 
 /** Why a worker has died. */
 export interface Cause {

@@ -1,7 +1,7 @@
 /** What should run: one process a role, each of them this program with another verb. */
 import type { Config } from "../config.ts";
 import { engineFolder, workSocketPath } from "../process/folders.ts";
-import { ownProgram, safeVerb, tasksFlags } from "../process/lifecycle.ts";
+import { ownProgram, safeVerb, tasksFlags } from "../process/program.ts";
 
 export interface Role {
   /** As printed. */

@@ -4,8 +4,8 @@
  */
 
 import { abortGraceMs, killMs } from "../limits.ts";
-import type { KnownTask, SupervisorMessage } from "../process/lifecycle.ts";
 import { error, warn } from "../process/log.ts";
+import type { KnownTask, SupervisorMessage } from "../process/messages.ts";
 import type { Child } from "./child.ts";
 import type { Children } from "./children.ts";
 import { Emergency } from "./emergency.ts";

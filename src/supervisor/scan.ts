@@ -1,7 +1,7 @@
 /** What the scan of the task files has found. It runs as a child, so that a person's code never runs in the supervisor. */
 import * as v from "valibot";
 import { workerTasksMax } from "../limits.ts";
-import type { KnownTask } from "../process/lifecycle.ts";
+import type { KnownTask } from "../process/messages.ts";
 import type { Ending } from "./child.ts";
 
 /** What a policy is the supervisor does not know: it hands on what it is given. */

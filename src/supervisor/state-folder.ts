@@ -7,7 +7,7 @@ import { chmodSync, closeSync, mkdirSync, openSync, statSync } from "node:fs";
 import { open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { stopSocketPath } from "../process/folders.ts";
-import type { Stopped } from "../process/lifecycle.ts";
+import type { Stopped } from "../process/messages.ts";
 import { Latch } from "./latch.ts";
 import { LockError, lockFolder } from "./lock.ts";
 

@@ -18,7 +18,7 @@ import { chmodSync, rmSync } from "node:fs";
 import type { Socket, UnixSocketListener } from "bun";
 import * as v from "valibot";
 import { stopConnectionsMax, stopLineBytesMax, stopReasonLengthMax, stopSilenceSeconds } from "../limits.ts";
-import type { StopResult } from "../process/lifecycle.ts";
+import type { StopResult } from "../process/messages.ts";
 
 const command = "estop";
 const reloadCommand = "reloaded";

@@ -1,12 +1,12 @@
 /**
  * Runs the engine's processes: starts them, starts again what dies, stops them all. Whatever happens here, none of them is
  * left behind, nor what a task has started there; and should this process be killed, the kernel kills them (`dieWithSupervisor` in
- * lifecycle.ts), and the router the rest.
+ * process/supervised.ts), and the router the rest.
  */
 
 import * as limits from "../limits.ts";
-import type { KnownTask } from "../process/lifecycle.ts";
 import { say, warn } from "../process/log.ts";
+import type { KnownTask } from "../process/messages.ts";
 import { type Child, type Ending, farewell, type RouterRequest } from "./child.ts";
 import { Children } from "./children.ts";
 import { Deaths } from "./deaths.ts";

@@ -1,5 +1,6 @@
 /** What a task worker does at its supervisor's word, from its first moment on: also while its task files are being loaded. */
-import { onSupervisorMessage, type SupervisorMessage, tellSupervisor } from "../process/lifecycle.ts";
+import type { SupervisorMessage } from "../process/messages.ts";
+import { onSupervisorMessage, tellSupervisor } from "../process/supervised.ts";
 import type { EmergencyStop } from "./emergency-stop.ts";
 import type { Executor } from "./executor.ts";
 import type { Quarantine } from "./quarantine.ts";

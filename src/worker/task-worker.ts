@@ -5,9 +5,9 @@
 
 import { abortGraceMs, routerAbsentMs } from "../limits.ts";
 import { mapBegunRecord } from "../process/begun.ts";
-import { tellSupervisor } from "../process/lifecycle.ts";
 import { say, warn } from "../process/log.ts";
 import { openGate } from "../process/open-gate.ts";
+import { tellSupervisor } from "../process/supervised.ts";
 import { stoppedMessage } from "../protocol/blocked.ts";
 import { catchUp } from "../security/catch-up.ts";
 import { loadRegistry } from "../tasks/registry.ts";

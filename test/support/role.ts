@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { mapBegunRecord } from "../../src/process/begun.ts";
-import { dieWithSupervisor, onStop, onSupervisorMessage, tellSupervisor } from "../../src/process/lifecycle.ts";
+import { dieWithSupervisor, onStop, onSupervisorMessage, tellSupervisor } from "../../src/process/supervised.ts";
 
 const [behaviour = "", kind = "", marker = ""] = process.argv.slice(2);
 

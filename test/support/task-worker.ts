@@ -1,7 +1,8 @@
 /** A real task worker process, and its router and its supervisor, both played by the test: `await using worker = await startTaskWorker({…})`. */
 import { type Begun, BegunRecord } from "../../src/process/begun.ts";
 import { type Channel, withChannel } from "../../src/process/channel.ts";
-import { type ChildMessage, type SupervisorMessage, supervisorVariable } from "../../src/process/lifecycle.ts";
+import type { ChildMessage, SupervisorMessage } from "../../src/process/messages.ts";
+import { supervisorVariable } from "../../src/process/supervised.ts";
 import { decodeFromWorker, encodeBackend, type RouterHeader, type WorkerHeader } from "../../src/protocol/backend.ts";
 import { ProtocolError } from "../../src/protocol/errors.ts";
 import { type Frame, textOf } from "../../src/protocol/frame.ts";

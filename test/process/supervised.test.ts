@@ -2,7 +2,8 @@ import { expect, test } from "bun:test";
 import { closeSync } from "node:fs";
 import { join } from "node:path";
 import { Channel, openChannelPair } from "../../src/process/channel.ts";
-import { type ChildMessage, type SupervisorMessage, supervisorVariable } from "../../src/process/lifecycle.ts";
+import type { ChildMessage, SupervisorMessage } from "../../src/process/messages.ts";
+import { supervisorVariable } from "../../src/process/supervised.ts";
 
 const startChild = (script: string, supervisor: number) => {
   const { ours, theirs } = openChannelPair();
@@ -16,7 +17,7 @@ const startChild = (script: string, supervisor: number) => {
 
 test("what the supervisor says before a role listens is heard when it does", async () => {
   const script = `
-    import { dieWithSupervisor, onSupervisorMessage } from ${JSON.stringify(join(import.meta.dir, "../../src/process/lifecycle.ts"))};
+    import { dieWithSupervisor, onSupervisorMessage } from ${JSON.stringify(join(import.meta.dir, "../../src/process/supervised.ts"))};
     dieWithSupervisor();
     await Bun.sleep(100);
     const heard = [];
@@ -33,7 +34,7 @@ test("what the supervisor says before a role listens is heard when it does", asy
 
 test("a role whose supervisor is not its parent any more ends at once", async () => {
   const script = `
-    import { dieWithSupervisor } from ${JSON.stringify(join(import.meta.dir, "../../src/process/lifecycle.ts"))};
+    import { dieWithSupervisor } from ${JSON.stringify(join(import.meta.dir, "../../src/process/supervised.ts"))};
     dieWithSupervisor();
     console.log("lives on");`;
   const { child } = startChild(script, process.pid + 1);
