@@ -1,180 +1,174 @@
 /**
- * The heart of the router: what is asked, what waits, who works on what, and what is answered. Pure: it is told what
- * happened and at what time, and says what to do; it knows no socket, clock, file or log.
- *
- * After events, `dispatch` hands what waits to the workers that can take it. `nextAt` says when to call again at the latest.
+ * The broker: the pure core of the router. It is told events and the time, and returns effects; it
+ * knows no socket, clock, file or log. After events, `dispatch` hands waiting jobs to workers.
+ * `nextAt` is the time of the next call at the latest. The whole state is in state.ts.
  */
-
 import { beatSilenceMs, stopGraceMs as stopGraceMsDefault } from "../limits.ts";
 import type { BackendMessage, ReadyHeader, WorkerHeader } from "../protocol/backend.ts";
 import type { Frame } from "../protocol/frame.ts";
 import type { Access } from "../security/access.ts";
 import { refusalOfWorker } from "../security/rights.ts";
 import { dispatch } from "./dispatch.ts";
-import { type Effect, toWorker } from "./effects.ts";
-import type { BrokerEvent } from "./events.ts";
-import type { Stop } from "./job.ts";
-import { Jobs, type JobsOptions } from "./jobs.ts";
-import { failureBy, success, successOfStranger } from "./outcome.ts";
-import { Relay } from "./relay.ts";
+import { EmergencyHandler } from "./emergency.ts";
+import { type BrokerEvent, type Effect, toWorker } from "./events.ts";
+import { jobsOf } from "./job.ts";
+import { JobLifecycle } from "./lifecycle.ts";
+import { checkedSuccess, failureBy, success } from "./outcome.ts";
+import { relay } from "./relay.ts";
 import { RequestHandler } from "./request-handler.ts";
-import { Requests } from "./requests.ts";
-import { type DropReason, Statistics } from "./statistics.ts";
+import type { StopReason, Worker } from "./state.ts";
+import type { DropReason } from "./statistics.ts";
 import type { SecurityKind } from "./status.ts";
-import { TaskDirectory } from "./task-directory.ts";
+import { Tables } from "./tables.ts";
 import { WorkerLoss } from "./worker-loss.ts";
 import { WorkerRegistration } from "./worker-registration.ts";
-import { jobsOf, type Worker, Workers } from "./workers.ts";
 
-/** Left out: the limit of `stopGraceMs`, and 1 for `firstJob`. */
-export interface BrokerOptions extends Pick<JobsOptions, "random">, Partial<Omit<JobsOptions, "random">> {
-  /** META's `id` of what the router itself answers. */
+export interface BrokerOptions {
+  /** META's `id` of the router's own answers. */
   readonly id: string;
-  /** What `status` says of it; `none`, if nothing is said. */
+  /** 0 ≤ random() < 1, spreads the retries. */
+  readonly random: () => number;
+  /** For `status`; `none` by default. */
   readonly security?: SecurityKind;
+  /** ms from the abort signal of an emergency stop to the kill. */
+  readonly stopGraceMs?: number;
+  /**
+   * The id of the first job, 1 by default. A router must not repeat the ids of an earlier one,
+   * whose jobs a worker may still answer.
+   */
+  readonly firstJob?: number;
 }
 
 export class Broker {
-  readonly #workers = new Workers();
-  readonly #statistics = new Statistics();
-  readonly #requests: Requests;
-  readonly #jobs: Jobs;
+  readonly #tables: Tables;
+  readonly #lifecycle: JobLifecycle;
   readonly #workerLoss: WorkerLoss;
-  readonly #taskDirectory = new TaskDirectory(this.#workers);
+  readonly #emergency: EmergencyHandler;
   readonly #requestHandler: RequestHandler;
   readonly #workerRegistration: WorkerRegistration;
-  readonly #relay: Relay;
   #drainedSaid = false;
 
   constructor({ id, random, security = "none", stopGraceMs = stopGraceMsDefault, firstJob = 1 }: BrokerOptions) {
-    this.#requests = new Requests(id);
-    const isOwn = (task: string): boolean => this.#taskDirectory.expects(task);
-    this.#jobs = new Jobs(this.#workers, this.#requests, this.#statistics, { random, stopGraceMs, firstJob }, isOwn);
-    this.#workerLoss = new WorkerLoss(this.#workers, this.#jobs);
-    this.#requestHandler = new RequestHandler(
-      this.#requests,
-      this.#taskDirectory,
-      this.#workers,
-      this.#jobs,
-      this.#statistics,
+    this.#tables = new Tables(id, firstJob);
+    this.#lifecycle = new JobLifecycle(this.#tables, { random, stopGraceMs }, (worker, job, what, now) =>
+      this.#workerLoss.overrun(worker, job, what, now),
     );
-    this.#requestHandler.security = security;
-    this.#relay = new Relay(this.#requests, this.#requestHandler, this.#statistics);
-    this.#workerRegistration = new WorkerRegistration(
-      this.#workers,
-      this.#jobs,
-      this.#workerLoss,
-      this.#taskDirectory,
-      this.#requestHandler,
-      this.#statistics,
-    );
+    this.#workerLoss = new WorkerLoss(this.#tables, this.#lifecycle);
+    this.#emergency = new EmergencyHandler(this.#tables, this.#lifecycle);
+    this.#requestHandler = new RequestHandler(this.#tables, this.#lifecycle, this.#emergency, security);
+    this.#workerRegistration = new WorkerRegistration(this.#tables, this.#workerLoss, this.#emergency);
   }
 
-  /** ms on the clock of `now`: an event (a tick, if there is no other) is wanted then; null for no need. */
+  /** ms on the clock of `now`: an event, at least a tick, is wanted then; null for no need. */
   get nextAt(): number | null {
-    return this.#jobs.nextAt;
+    return this.#emergency.isClearing ? Number.NEGATIVE_INFINITY : this.#tables.timers.nextAt;
   }
 
   /** Tasks with an `onStop` of which a job may be running, or which are not known to be safe. */
   get tasksAtRisk(): readonly string[] {
-    const running = [...this.#workers].flatMap(jobsOf).filter(({ policy }) => policy.onStop === true);
-    return [...new Set([...running.map(({ name }) => name), ...this.#jobs.lifecycle.safeStops.tasks])];
+    const running = [...this.#tables.workers].flatMap(jobsOf).filter(({ policy }) => policy.onStop === true);
+    return [...new Set([...running.map(({ name }) => name), ...this.#tables.safeStops.tasks])];
   }
 
-  /** A message came to nothing outside the broker. Says how often that was so. */
+  /** Counts a message that came to nothing outside the broker. Returns the count. */
   drop(reason: DropReason): number {
-    return this.#statistics.drop(reason);
+    return this.#tables.statistics.drop(reason);
   }
 
   handle(event: BrokerEvent, now: number): Effect[] {
+    const { blocks, directory, queues, safeStops, workers } = this.#tables;
     switch (event.type) {
       case "request":
         return this.#requestHandler.receive(event.requestor, event.user, event.request, now);
       case "worker":
         return this.#fromWorker(event.key, event.user, event.message, now);
       case "access":
-        return this.#revoke(event.access, now);
+        return this.#changeAccess(event.access, now);
       case "disconnected": {
-        const worker = this.#workers.get(event.key);
+        const worker = workers.get(event.key);
         return worker === undefined ? [] : this.#workerLoss.disconnected(worker, now);
       }
       case "gone":
-        return [...this.#workers]
+        return [...workers]
           .filter(({ ready }) => ready.supervised === true && ready.pid === event.pid)
           .flatMap((worker) => this.#workerLoss.died(worker, event.begun, now));
       case "tasks":
-        this.#taskDirectory.expect(event.tasks);
-        this.#jobs.queues.revise((task) => this.#taskDirectory.find(task)?.policy);
-        if (event.isUnsafe === true) this.#jobs.lifecycle.safeStops.startAll(event.tasks, now);
+        directory.setOwn(event.tasks);
+        queues.revise((task) => directory.find(task)?.policy);
+        if (event.isUnsafe === true) safeStops.startAll(event.tasks, now);
         this.#workerRegistration.dismissConflicting();
         return [
-          ...[...this.#workers].flatMap((worker) => this.#workerRegistration.release(worker, now)),
+          ...[...workers].flatMap((worker) => this.#workerRegistration.release(worker, now)),
           ...this.#endOrphans(now),
         ];
       case "stopped":
-        return this.#requestHandler.emergency.hear(event.stopped, now);
+        return this.#emergency.hear(event.stopped, now);
       case "latched":
-        return this.#requestHandler.emergency.latched(event.request, event.failure);
+        return this.#emergency.latched(event.request, event.failure);
       case "quarantined":
-        return this.#jobs.lifecycle.quarantineTasks(event.tasks, now);
+        blocks.setQuarantine(event.tasks);
+        return [...queues].flatMap((job) => {
+          const reason = blocks.quarantineOf(job);
+          return reason === null ? [] : this.#lifecycle.stop(job, reason, now);
+        });
       case "resetRefused":
-        return this.#requestHandler.emergency.resetRefused(event.request, event.why);
+        return this.#emergency.resetRefused(event.request, event.why);
       case "lost":
         return this.#requestHandler.lost(event.peer, now);
       case "orphaned": {
         const message = "the engine's supervisor has died";
-        this.#requestHandler.isClosed = true;
         return [
-          ...this.#jobs.close({ code: "INTERRUPTED", message }, now),
-          ...[...this.#workers].flatMap((worker) => this.#jobs.lose(worker, message, now)),
-          ...this.#requestHandler.emergency.orphaned(message),
+          ...this.#close({ code: "INTERRUPTED", message }, now),
+          ...[...workers].flatMap((worker) => this.#workerLoss.lose(worker, message, now)),
+          ...this.#emergency.orphaned(message),
         ];
       }
       case "drain":
-        this.#requestHandler.isClosed = true;
         return [
-          ...this.#jobs.close({ code: "SHUTTING_DOWN", message: "the engine stopped before the job began" }, now),
-          ...this.#requestHandler.emergency.refuseResets(
-            "SHUTTING_DOWN",
-            "the engine is stopping; the emergency stop stays",
-          ),
+          ...this.#close({ code: "SHUTTING_DOWN", message: "the engine stopped before the job began" }, now),
+          ...this.#emergency.refuseResets("SHUTTING_DOWN", "the engine is stopping; the emergency stop stays"),
         ];
       case "abort":
-        return [...this.#workers].flatMap((worker) => this.#jobs.stopAll(jobsOf(worker), stoppedByEngine, now));
+        return [...workers].flatMap((worker) => this.#lifecycle.stopAll(jobsOf(worker), stoppedByEngine, now));
       case "tick":
-        return [...this.#jobs.tick(now), ...this.#giveUpSilent(now), ...this.#endOrphans(now, beatSilenceMs)];
+        return [...this.#tables.timers.fireDue(now), ...this.#loseSilent(now), ...this.#endOrphans(now, beatSilenceMs)];
     }
   }
 
-  /** Hands out what workers can take. */
+  /** Hands waiting jobs to the workers that can take them. */
   dispatch(now: number): Effect[] {
-    const effects = [...this.#jobs.lifecycle.clearing.goOn(now), ...dispatch(this.#jobs, this.#workers, now)];
-    if (this.#requestHandler.isClosed && !this.#drainedSaid && this.#isDone) {
+    const effects = [...this.#emergency.clear(now), ...dispatch(this.#tables, this.#lifecycle, now)];
+    if (this.#tables.blocks.closed !== null && !this.#drainedSaid && this.#isDone) {
       this.#drainedSaid = true;
       effects.push({ to: "supervisor", type: "drained" });
     }
     return effects;
   }
 
-  /** Nothing runs, and what waits (when the engine stops, that is what makes something safe) can be run by nobody. */
+  /** Nothing runs, and no worker can take the jobs that still wait, which are safe stops. */
   get #isDone(): boolean {
-    const isRunning = [...this.#workers].some(({ held }) => held.size > 0);
-    return !isRunning && ![...this.#jobs.queues].some(({ queue }) => this.#workers.canServe(queue));
+    const { queues, workers } = this.#tables;
+    const isRunning = [...workers].some(({ held }) => held.size > 0);
+    return !isRunning && ![...queues].some(({ queue }) => workers.canServe(queue));
   }
 
-  /* ── Workers ───────────────────────────────────────────────────────────────────────────────────────────────────── */
+  /** From now on nothing is accepted and nothing begins. Ends the jobs that no worker has. */
+  #close(reason: StopReason, now: number): Effect[] {
+    const cleared = this.#emergency.clear(now, Number.POSITIVE_INFINITY);
+    this.#tables.blocks.closed = reason;
+    return [...cleared, ...this.#lifecycle.stopAll(this.#tables.queues, reason, now)];
+  }
 
-  #fromWorker(
-    key: string,
-    user: string | null,
-    { header, bodies }: BackendMessage<WorkerHeader>,
-    now: number,
-  ): Effect[] {
+  /* ── Workers ───────────────────────────────────────────────────────────────────────────────── */
+
+  #fromWorker(key: string, user: string | null, message: BackendMessage<WorkerHeader>, now: number): Effect[] {
+    const { header, bodies } = message;
     if (header.type === "READY") return this.#workerRegistration.join(key, user, header, now);
-    const worker = this.#workers.get(key);
-    // A routing id is chosen by its owner, and may have been another's.
+    const { statistics, workers } = this.#tables;
+    const worker = workers.get(key);
+    // A peer chooses its routing id, which another peer may have had.
     if (worker === undefined || worker.user !== user) {
-      if (header.type === "DONE" || header.type === "FAIL") this.#statistics.drop("lateAnswer", header.jobs.length);
+      if (header.type === "DONE" || header.type === "FAIL") statistics.drop("lateAnswer", header.jobs.length);
       return [toWorker(key, { type: "WHO" })];
     }
     worker.heardAt = now;
@@ -183,20 +177,7 @@ export class Broker {
     return left.length === 0 ? effects : [...effects, ...left, ...this.#endOrphans(now)];
   }
 
-  /**
-   * Jobs whose task is neither served nor to be expected any more (its file has gone at a reload, its worker has left) would wait for ever.
-   * @param absentMs only where nobody has served it for so long: a worker that was lost may come back
-   */
-  #endOrphans(now: number, absentMs = 0): Effect[] {
-    if (absentMs > 0 && !this.#workers.hasGone) return [];
-    const isAbsent = (name: string): boolean => (this.#workers.goneOf(name)?.at ?? 0) <= now - absentMs;
-    return [...this.#jobs.queues]
-      .filter(({ kind, name }) => kind === "task" && this.#taskDirectory.find(name) === undefined && isAbsent(name))
-      .flatMap((job) => this.#jobs.stop(job, this.#taskDirectory.whyMissing(job.name), now));
-  }
-
   #hear(worker: Worker, header: Exclude<WorkerHeader, ReadyHeader>, bodies: readonly Frame[], now: number): Effect[] {
-    const body = bodies[0] ?? noBytes;
     switch (header.type) {
       case "BEAT":
         return [toWorker(worker.key, { type: "BEAT", at: now })];
@@ -204,40 +185,77 @@ export class Broker {
         worker.retired ??= "leaving";
         return [];
       case "SAFING":
-        this.#jobs.safing(worker, header.job, now);
+        this.#lifecycle.runLimits.safing(worker, header.job, now);
         return [];
       case "RETURN":
-        return this.#jobs.returned(worker, header.jobs, now);
+        for (const id of header.jobs) this.#letGo(worker, id, false, now);
+        return this.#lifecycle.returned(worker, header.jobs, now);
       case "PUBLISH":
       case "PROGRESS":
-        return this.#relay.passOn(worker, header, body, now);
+        return relay(this.#tables, this.#lifecycle, worker, header, bodies[0] ?? noBytes, now);
       case "DONE":
       case "FAIL": {
-        const successBy = worker.ready.supervised === true ? success : successOfStranger;
+        const successBy = worker.ready.supervised === true ? success : checkedSuccess;
         const outcomeBy = header.type === "DONE" ? successBy : failureBy;
         const effects: Effect[] = [];
         for (const [index, id] of header.jobs.entries()) {
           const outcome = outcomeBy(worker.ready.id, bodies[index] ?? noBytes);
           const isUnsafe = header.unsafe?.includes(id) === true;
-          const ended = this.#jobs.answered(worker, id, outcome, header.ms[index] ?? 0, isUnsafe, now);
+          const ended = this.#lifecycle.answered(worker, id, outcome, header.ms[index] ?? 0, isUnsafe, now);
           if (ended !== false) {
             effects.push(...ended);
             continue;
           }
-          this.#statistics.drop("lateAnswer");
-          this.#jobs.letGo(worker, id, isUnsafe, header.type === "FAIL", now);
+          this.#tables.statistics.drop("lateAnswer");
+          const hasFailed = header.type === "FAIL" && worker.givenUp.get(id)?.kind === "safe";
+          this.#letGo(worker, id, isUnsafe || hasFailed, now);
         }
         return effects;
       }
     }
   }
 
-  /** Who may what has changed: what may not be any more ends, be it a job that runs. */
-  #revoke(access: Access, now: number): Effect[] {
-    const before = this.#requestHandler.access;
-    this.#requestHandler.access = access;
+  /** A worker has let go of a job that was answered without it. */
+  #letGo(worker: Worker, id: number, isUnsafe: boolean, now: number): void {
+    const job = worker.givenUp.get(id);
+    worker.givenUp.delete(id);
+    if (job !== undefined) this.#lifecycle.letGo(job, isUnsafe, now);
+  }
+
+  /**
+   * Ends jobs whose task no worker serves and that is no task of the engine (any more): they would
+   * wait for ever.
+   * @param absentMs only tasks that no worker has served for so long, because a lost worker may
+   * come back
+   */
+  #endOrphans(now: number, absentMs = 0): Effect[] {
+    const { directory, queues, workers } = this.#tables;
+    if (absentMs > 0 && !workers.hasGone) return [];
+    const isAbsent = (name: string): boolean => (workers.goneOf(name)?.at ?? 0) <= now - absentMs;
+    return [...queues]
+      .filter(({ kind, name }) => kind === "task" && directory.find(name) === undefined && isAbsent(name))
+      .flatMap((job) => this.#lifecycle.stop(job, directory.whyMissing(job.name), now));
+  }
+
+  /**
+   * Loses silent workers that hold no job. A worker with a job, also with one that was given up,
+   * may be too busy to beat; if it is dead, its connection tells.
+   */
+  #loseSilent(now: number): Effect[] {
+    return [...this.#tables.workers]
+      .filter(({ held, givenUp, heardAt }) => held.size === 0 && givenUp.size === 0 && now - heardAt > beatSilenceMs)
+      .flatMap((worker) => this.#workerLoss.lose(worker, "it is silent", now));
+  }
+
+  /**
+   * The rights have changed: workers and jobs that may not be any more end, also those that run.
+   */
+  #changeAccess(access: Access, now: number): Effect[] {
+    const before = this.#tables.access;
+    this.#tables.access = access;
+    const { queues, workers } = this.#tables;
     const effects: Effect[] = [];
-    for (const worker of this.#workers) {
+    for (const worker of workers) {
       const refusal = access.isAnotherSince(before, worker.user)
         ? access.refusalOfStranger(worker.user)
         : refusalOfWorker(access, worker.user, worker.ready);
@@ -245,32 +263,21 @@ export class Broker {
       effects.push(...this.#workerRegistration.refuse(worker.key, worker.ready, "UNAUTHORIZED", refusal));
       effects.push(...this.#workerLoss.revoked(worker, refusal, now));
     }
-    const jobs = [...this.#jobs.queues, ...[...this.#workers].flatMap(jobsOf)];
-    for (const job of jobs) {
+    for (const job of [...queues, ...[...workers].flatMap(jobsOf)]) {
       const user = job.request?.user ?? null;
       const refusal = access.refusalSince(before, user, rightOf[job.kind], job.name);
       if (refusal === null) continue;
-      effects.push(...this.#jobs.stop(job, { code: "UNAUTHORIZED", message: refusal }, now));
-      // The connection of its requestor is about to be cut.
-      effects.push(...this.#jobs.lifecycle.answerEarly(job, now));
+      effects.push(...this.#lifecycle.stop(job, { code: "UNAUTHORIZED", message: refusal }, now));
+      // At once, because the connection of its requestor will be cut.
+      effects.push(...this.#lifecycle.answerEarly(job, now));
     }
     return [...effects, ...this.#endOrphans(now)];
   }
-
-  /**
-   * One with a job may be busy beyond hearing, be it one that was given up; one without has no excuse. Dead peers are found by the
-   * connection.
-   */
-  #giveUpSilent(now: number): Effect[] {
-    return [...this.#workers]
-      .filter(({ held, givenUp, heardAt }) => held.size === 0 && givenUp.size === 0 && now - heardAt > beatSilenceMs)
-      .flatMap((worker) => this.#jobs.lose(worker, "it is silent", now));
-  }
 }
 
-/** What makes hardware safe is nobody's wish, and nobody's right is looked at. */
+/** A safe stop has no requestor, so its right is not looked at. */
 const rightOf = { task: "send", put: "write", get: "read", safe: "send" } as const;
 
-const stoppedByEngine: Stop = { code: "SHUTTING_DOWN", message: "the engine stopped before the job had ended" };
+const stoppedByEngine: StopReason = { code: "SHUTTING_DOWN", message: "the engine stopped before the job had ended" };
 
 const noBytes = new Uint8Array(0);

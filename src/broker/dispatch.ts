@@ -1,29 +1,33 @@
-/** Who gets what next: hands out, best rank first, what workers can take. */
-import type { Effect } from "./effects.ts";
-import { handOver, runsOfOneKind } from "./handover.ts";
-import { type Job, resourcesOf } from "./job.ts";
-import type { Jobs } from "./jobs.ts";
-import { lockedStop } from "./locks.ts";
-import { preempt } from "./preempt.ts";
+/** Dispatch: hands the waiting jobs, best rank first, to the workers that can take them. */
+import { messageJobsMax } from "../limits.ts";
+import type { RouterHeader } from "../protocol/backend.ts";
+import { type Effect, toWorker } from "./events.ts";
+import { resourcesOf, runsAlone } from "./job.ts";
+import type { JobLifecycle } from "./lifecycle.ts";
 import { type JobQueues, rankOf } from "./queue.ts";
-import { runsAlone, type Worker, type Workers } from "./workers.ts";
+import { lockedReason } from "./runaways.ts";
+import type { Job, Worker } from "./state.ts";
+import type { Tables } from "./tables.ts";
 
-export const dispatch = (jobs: Jobs, workers: Workers, now: number): Effect[] => {
-  const { queues, lifecycle: endings } = jobs;
+export const dispatch = (tables: Tables, lifecycle: JobLifecycle, now: number): Effect[] => {
+  const { blocks, queues, runaways, workers } = tables;
   const effects: Effect[] = [];
   const aborts: Effect[] = [];
   const handed = new Map<Worker, Job[]>();
-  // What waiting jobs need that were before those that come now: none of them is overtaken for ever.
+  // Resources that earlier jobs wait for: later jobs must not take them, or those would wait for
+  // ever.
   const claimed = new Set<string>();
-  // Workers that are to get idle for what takes a whole one; short jobs that stream to them would keep them busy for ever.
+  // Workers that must get idle for a job that runs alone; streams of short jobs would keep them
+  // busy for ever.
   const kept = new Set<Worker>();
   const canMove = (name: string): boolean => {
     const job = queues.first(name);
     if (job === undefined) return false;
-    return job.expiresAt <= now || needsMore(job) || workers.freeFor(job) !== undefined;
+    return job.expiresAt <= now || resourcesOf(job).length > 0 || runsAlone(job) || workers.freeFor(job) !== undefined;
   };
-  // A queue leaves this set once it is empty or its first job has to wait; no worker gets freer meanwhile. Those that
-  // nobody can take from do not even enter it: a thousand of them would be compared with each other a million times.
+  // A queue leaves this set once it is empty or its first job has to wait, since no worker gets
+  // freer meanwhile. Queues that no worker can take from do not enter it: the search for the best
+  // of a thousand of them would take a million steps.
   const names = new Set([...queues.names()].filter(canMove));
   while (names.size > 0) {
     const name = bestOf(names, queues);
@@ -33,45 +37,49 @@ export const dispatch = (jobs: Jobs, workers: Workers, now: number): Effect[] =>
       continue;
     }
     if (job.expiresAt <= now) {
-      effects.push(...endings.expire(job, now));
+      effects.push(...lifecycle.expire(job, now));
       continue;
     }
-    // It waits for its end, and claims nothing.
-    if (endings.blockedReason(job) !== null) {
+    // A blocked job waits for its end, and claims nothing.
+    if (blocks.reasonFor(job) !== null) {
       names.delete(name);
       continue;
     }
-    const isBlocked = endings.isBlocked(job, claimed);
-    const worker = isBlocked ? undefined : workers.freeFor(job, kept);
-    if (worker === undefined) {
-      const lock = isBlocked ? endings.locks.before(job) : null;
-      if (lock !== null && !lock.mayPass) {
-        effects.push(...endings.stop(job, lockedStop(lock), now));
-        continue;
-      }
-      names.delete(name);
-      // What could not be run anyway takes nothing from others, and keeps nothing from them.
-      if (!workers.canServe(job.queue)) continue;
-      if (isBlocked) aborts.push(...preempt(jobs, job, now));
-      const next = isBlocked || !runsAlone(job) ? undefined : workers.nearestFor(job, kept);
-      if (next !== undefined) kept.add(next);
-      for (const resource of resourcesOf(job)) claimed.add(resource);
+    const mustWait = job.kind === "task" && isHeldUp(tables, job, claimed);
+    const worker = mustWait ? undefined : workers.freeFor(job, kept);
+    if (worker !== undefined) {
+      lifecycle.assign(worker, job, now);
+      const others = handed.get(worker);
+      if (others === undefined) handed.set(worker, [job]);
+      else others.push(job);
       continue;
     }
-    jobs.assign(worker, job, now);
-    const others = handed.get(worker);
-    if (others === undefined) handed.set(worker, [job]);
-    else others.push(job);
+    const lock = mustWait ? runaways.before(job) : null;
+    if (lock !== null && !lock.mayPass) {
+      effects.push(...lifecycle.stop(job, lockedReason(lock), now));
+      continue;
+    }
+    names.delete(name);
+    // A job that could not run anyway takes nothing from others, and keeps nothing from them.
+    if (!workers.canServe(job.queue)) continue;
+    if (mustWait) aborts.push(...preempt(tables, lifecycle, job, now));
+    const next = mustWait || !runsAlone(job) ? undefined : workers.nearestFor(job, kept);
+    if (next !== undefined) kept.add(next);
+    for (const resource of resourcesOf(job)) claimed.add(resource);
   }
-  for (const [worker, its] of handed) for (const run of runsOfOneKind(its)) effects.push(handOver(worker, run, now));
-  // Last: what is to end may have been handed over just now, and a worker heeds no signal for what it does not know yet.
+  for (const [worker, jobs] of handed) for (const run of messagesOf(jobs)) effects.push(handOver(worker, run, now));
+  // Last: a job that is aborted may have been handed over just now, and a worker ignores an abort
+  // of a job that it does not know.
   return [...effects, ...aborts];
 };
 
-/** Where such a job has to wait, it has a say in what others get. */
-const needsMore = (job: Job): boolean => resourcesOf(job).length > 0 || runsAlone(job);
+/** Other jobs hold or claim its resources, or its own task is not safe. */
+const isHeldUp = ({ resources, runaways, safeStops }: Tables, job: Job, claimed: ReadonlySet<string>): boolean =>
+  safeStops.of(job.name).size > 0 ||
+  runaways.hasSafeStopOf(job.name) ||
+  resourcesOf(job).some((resource) => claimed.has(resource) || resources.holdersOf(resource).size > 0);
 
-/** The queue whose first job is the first of all; an empty one before all others. */
+/** The queue whose first job is the first of all; an empty queue comes before all others. */
 const bestOf = (names: ReadonlySet<string>, queues: JobQueues): string => {
   let best = "";
   let bestRank = Number.POSITIVE_INFINITY;
@@ -83,4 +91,49 @@ const bestOf = (names: ReadonlySet<string>, queues: JobQueues): string => {
     bestRank = rank;
   }
   return best;
+};
+
+/**
+ * Ends the holders of the resources that a waiting job needs, if it asks for that and all of them
+ * are preemptible.
+ */
+const preempt = ({ resources }: Tables, lifecycle: JobLifecycle, job: Job, now: number): Effect[] => {
+  if (job.options.preempt !== true) return [];
+  const holders = new Set(resourcesOf(job).flatMap((resource) => [...resources.holdersOf(resource)]));
+  const isPreemptible = ({ kind, policy, priority }: Job): boolean =>
+    kind === "task" && policy.preemptible === true && priority < job.priority;
+  if (![...holders].every(isPreemptible)) return [];
+  const message = `${job.name} of priority ${job.priority} needed what it held`;
+  return lifecycle.stopAll(holders, { code: "PREEMPTED", message }, now);
+};
+
+/**
+ * Splits the jobs of a worker, in their order: a message has jobs of one kind, or one safe stop.
+ */
+const messagesOf = (jobs: readonly Job[]): Job[][] => {
+  const messages: Job[][] = [];
+  for (const job of jobs) {
+    const last = messages.at(-1);
+    if (last?.[0]?.kind === job.kind && job.kind !== "safe" && last.length < messageJobsMax) last.push(job);
+    else messages.push([job]);
+  }
+  return messages;
+};
+
+const handOver = ({ key }: Worker, jobs: readonly Job[], now: number): Effect => {
+  const ids = jobs.map((job) => job.id);
+  const bodies = jobs.map((job) => job.body);
+  const topics = jobs.map((job) => job.name);
+  const [first] = jobs;
+  if (first?.why !== undefined) {
+    const { code, message } = first.why;
+    return toWorker(key, { type: "SAFE", job: first.id, task: first.name, code, message });
+  }
+  if (first?.kind === "get") return toWorker(key, { type: "GET", jobs: ids, topics });
+  if (first?.kind === "put") return toWorker(key, { type: "PUT", jobs: ids, topics }, bodies);
+  const hasTtl = jobs.some((job) => job.expiresAt < Number.POSITIVE_INFINITY);
+  const serials = jobs.map((job) => job.request?.meta.serial ?? "");
+  const ttlMs = (job: Job): number | null => (job.expiresAt < Number.POSITIVE_INFINITY ? job.expiresAt - now : null);
+  const header: RouterHeader = { type: "JOBS", jobs: ids, serials };
+  return toWorker(key, hasTtl ? { ...header, ttlMs: jobs.map(ttlMs), at: now } : header, bodies);
 };

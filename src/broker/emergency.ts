@@ -3,193 +3,244 @@
  * to `estop` waits until the supervisor has reported whether the stop is on the disk; the stop
  * itself waits for nothing.
  */
-
-import { resetsMax, stopAnswerMs, stopAnswersMax } from "../limits.ts";
+import { clearingJobsMax, resetsMax, stopAnswerMs, stopAnswersMax } from "../limits.ts";
 import type { Stopped, StopResult } from "../protocol/blocked.ts";
-import { stoppedMessage } from "../protocol/blocked.ts";
 import type { ErrorCode } from "../protocol/errors.ts";
 import { encodeData, packNow } from "../protocol/frames.ts";
-import { type Effect, toWorker } from "./effects.ts";
-import type { Jobs } from "./jobs.ts";
-import type { Asked, Requests } from "./requests.ts";
-import type { Worker, Workers } from "./workers.ts";
+import { stopReasonOf } from "./blocks.ts";
+import { type Effect, toWorker } from "./events.ts";
+import { safeQueue } from "./job.ts";
+import type { JobLifecycle } from "./lifecycle.ts";
+import type { BrokerState, Job, RequestOrigin, StopReason, Worker } from "./state.ts";
+import type { Tables } from "./tables.ts";
 
-/** An `estop` that is not answered yet. */
-interface Unconfirmed {
-  readonly stopped: Stopped;
-  /** The number under which the supervisor was told. */
-  readonly request: number;
-}
-
-export class Emergency {
-  /** The one that holds. */
-  #stopped: Stopped | null = null;
-  /** Why that is not on the disk; null if it is. */
-  #failure: string | null = notYet;
-  readonly #unconfirmed = new Map<Asked, Unconfirmed>();
-  /** Those that wait for the stop's end, with the numbers under which the supervisor was told. */
-  readonly #resets = new Map<Asked, number>();
-  /** Of the last `estop` or `reset` that the supervisor was told. */
+export class EmergencyHandler {
+  /**
+   * The requests for a stop that are not answered yet, by the number under which the supervisor was
+   * told.
+   */
+  readonly #estops: BrokerState["estops"] = new Map();
+  /** The requests for a reset. */
+  readonly #resets: BrokerState["resets"] = new Map();
+  /** The number of the last `estop` or `reset` that the supervisor was told. */
   #lastRequest = 0;
-  /** The last one was an `estop` that it has not answered: it does for all that come meanwhile. */
+  /**
+   * The last request was an `estop` that the supervisor has not answered: its answer is for all
+   * that come meanwhile.
+   */
   #isLatching = false;
-  /** The last request was an `estop`: a message that the stop has ended is older than it. */
+  /** The last request was an `estop`: the news that a stop has ended is older than it. */
   #isAhead = false;
+  /** Why the stop that holds is not known to be on the disk; null if it is. */
+  #failure: string | null = notYet;
+  /** The waiting jobs that the stop has yet to end. */
+  #toClear: Iterator<Job, void> | null = null;
 
   constructor(
-    private readonly requests: Requests,
-    private readonly jobs: Jobs,
-    private readonly workers: Workers,
+    private readonly tables: Tables,
+    private readonly lifecycle: JobLifecycle,
   ) {}
 
-  get stopped(): Stopped | null {
-    return this.#stopped;
-  }
-
-  /** The same as `status` has it. */
+  /** The stop that holds, as `status` reports it. */
   report(): StopResult | null {
-    return this.#stopped && resultOf(this.#stopped, this.#failure);
+    const { stopped } = this.tables.blocks;
+    return stopped && resultOf(stopped, this.#failure);
   }
 
-  /** One that holds already keeps its reason. What is done comes before what is said of it. */
-  ask(asked: Asked, reason: string, now: number): Effect[] {
-    const isNew = this.#stopped === null;
-    const stopped = this.#stopped ?? { reason, since: packNow() };
+  /* ── Stop ──────────────────────────────────────────────────────────────────────────────────── */
+
+  /**
+   * `estop`: a stop that holds already keeps its reason. The effects that stop come before the log
+   * and the answers.
+   */
+  estop(origin: RequestOrigin, reason: string, now: number): Effect[] {
+    const { blocks, requests } = this.tables;
+    const isNew = blocks.stopped === null;
+    const stopped = blocks.stopped ?? { reason, since: packNow() };
     const effects = this.#begin(stopped, now);
     this.#isAhead = true;
-    effects.push(...this.#tellStop(stopped));
+    if (!this.#isLatching) {
+      this.#isLatching = true;
+      effects.push({ to: "supervisor", type: "estop", stopped, request: ++this.#lastRequest });
+    }
     if (isNew) {
-      const line = `EMERGENCY STOP by ${asked.user ?? "a requestor"}: ${reason || "no reason given"}`;
+      const line = `EMERGENCY STOP by ${origin.user ?? "a requestor"}: ${reason || "no reason given"}`;
       effects.push({ to: "log", line });
     }
-    return [
-      ...effects,
-      ...this.#takeResets().map((reset) => this.requests.refuse(reset, "STOPPED", stoppedMessage(stopped))),
-      ...this.#awaitLatch(asked, stopped, now),
-    ];
+    effects.push(...this.#takeResets().map((reset) => requests.refuse(reset, stopReasonOf(stopped))));
+    return [...effects, ...this.#awaitLatch(origin, stopped, now)];
   }
 
   /** The supervisor reports on the disk. @param failure why the stop is not on it; null if it is */
   latched(request: number, failure: string | null): Effect[] {
     this.#failure = failure;
     if (request === this.#lastRequest) this.#isLatching = false;
-    return this.#confirm(failure, (unconfirmed) => unconfirmed.request <= request);
+    return this.#confirm(failure, (estop) => estop.request <= request);
   }
 
-  askReset(asked: Asked): Effect[] {
-    if (this.#resets.size >= resetsMax) {
-      return [this.requests.refuse(asked, "QUEUE_FULL", `${resetsMax} others wait for the same already`)];
-    }
-    const request = ++this.#lastRequest;
-    this.#resets.set(asked, request);
-    this.#isAhead = false;
-    this.#isLatching = false;
-    return [{ to: "supervisor", type: "reset", request }];
-  }
-
-  /** The supervisor's word that this reset does not come. */
-  resetRefused(request: number, why: string): Effect[] {
-    const refused = [...this.#resets].filter(([, number]) => number === request).map(([asked]) => asked);
-    for (const asked of refused) this.#resets.delete(asked);
-    return refused.map((asked) => this.requests.refuse(asked, "STOPPED", why));
-  }
-
-  /** Whether this requestor waits for a reset of that serial, which is refused then. */
-  cancelReset({ requestor, user }: Asked, serial: string): Effect[] | null {
-    const asked = [...this.#resets.keys()].find(
-      (reset) => reset.meta.serial === serial && reset.user === user && isSame(reset.requestor, requestor),
-    );
-    if (asked === undefined) return null;
-    this.#resets.delete(asked);
-    return [...this.#withdraw(), this.requests.refuse(asked, "CANCELLED", "its requestor cancelled it")];
-  }
-
-  /** A connection is gone, and with it those that wait for an answer. @param peer key of that */
-  lost(peer: string): Effect[] {
-    const isOfPeer = ({ requestor }: Asked): boolean => requestor.peer === peer;
-    for (const asked of this.#unconfirmed.keys()) if (isOfPeer(asked)) this.#unconfirmed.delete(asked);
-    const resets = [...this.#resets.keys()].filter(isOfPeer);
-    for (const asked of resets) this.#resets.delete(asked);
-    return resets.length === 0 ? [] : this.#withdraw();
-  }
-
-  /** No reset comes any more. */
-  refuseResets(code: ErrorCode, message: string): Effect[] {
-    const refused = this.#takeResets().map((asked) => this.requests.refuse(asked, code, message));
-    return refused.length === 0 ? [] : [...this.#withdraw(), ...refused];
-  }
-
-  /** The supervisor is dead, which could put it on the disk or take it from there. */
-  orphaned(message: string): Effect[] {
-    return [...this.#confirm(message, () => true), ...this.refuseResets("INTERRUPTED", message)];
-  }
-
-  /** The supervisor's word on whether the engine is in emergency stop. */
+  /** The supervisor says whether the engine is in emergency stop. */
   hear(stopped: Stopped | null, now: number): Effect[] {
     if (stopped !== null) {
       this.#isAhead = false;
       return this.#begin(stopped, now);
     }
     this.#failure = notYet;
-    if (this.#isAhead) return [];
-    this.#stopped = null;
-    // Before its end is confirmed, so that what is sent to workers' own ports then is not refused.
-    const ended = [...this.tell(this.workers), ...this.jobs.resume(now)];
-    const body = encodeData({ stopped: null });
-    return [...ended, ...this.#takeResets().map((asked) => this.requests.acknowledge(asked, body))];
+    return this.#isAhead ? [] : this.#end(now);
   }
 
-  /** Workers need it for jobs of their own ports. The supervisor tells them, too, but may hang. */
+  /**
+   * Workers refuse the jobs of their own ports while a stop holds. The supervisor tells its
+   * workers, too, but it may hang.
+   */
   tell(workers: Iterable<Worker>): Effect[] {
-    const stopped = this.#stopped && { ...this.#stopped };
+    const { stopped } = this.tables.blocks;
     const hearing = [...workers].filter(({ ready }) => ready.stops === true);
-    return hearing.map(({ key }) => toWorker(key, { type: "STOPPED", stopped }));
+    return hearing.map(({ key }) => toWorker(key, { type: "STOPPED", stopped: stopped && { ...stopped } }));
+  }
+
+  /** The waiting jobs that the stop ends: some have not ended yet. */
+  get isClearing(): boolean {
+    return this.#toClear !== null;
+  }
+
+  /**
+   * Ends some of the waiting jobs. Thousands of answers in a row would hold up more urgent
+   * messages: abort signals, the answers of workers that have let go, safe stops.
+   */
+  clear(now: number, jobsMax = clearingJobsMax): Effect[] {
+    const effects: Effect[] = [];
+    for (let count = 0; this.#toClear !== null && count < jobsMax; count++) {
+      const { done, value: job } = this.#toClear.next();
+      if (done === true) {
+        this.#toClear = null;
+        continue;
+      }
+      const reason = this.tables.blocks.reasonFor(job);
+      if (reason !== null) effects.push(...this.lifecycle.stop(job, reason, now));
+    }
+    return effects;
   }
 
   #begin(stopped: Stopped, now: number): Effect[] {
-    this.#stopped = stopped;
-    const aborts = this.jobs.emergencyStop({ code: "STOPPED", message: stoppedMessage(stopped) }, now);
-    return [...aborts, ...this.tell(this.workers)];
+    const { blocks, queues, workers } = this.tables;
+    blocks.stopped = stopped;
+    const aborts = this.lifecycle.emergencyStop(stopReasonOf(stopped), now);
+    // The iterator follows the queues while they change.
+    this.#toClear = queues[Symbol.iterator]();
+    return [...aborts, ...this.tell(workers)];
   }
 
-  #tellStop(stopped: Stopped): Effect[] {
-    if (this.#isLatching) return [];
-    this.#isLatching = true;
-    return [{ to: "supervisor", type: "estop", stopped, request: ++this.#lastRequest }];
-  }
-
-  #awaitLatch(asked: Asked, stopped: Stopped, now: number): Effect[] {
-    this.#unconfirmed.set(asked, { stopped, request: this.#lastRequest });
-    if (this.#unconfirmed.size > stopAnswersMax) {
-      return this.#confirm(`${stopAnswersMax} others wait for the answer already`, (_, other) => other === asked);
+  #awaitLatch(origin: RequestOrigin, stopped: Stopped, now: number): Effect[] {
+    this.#estops.set(origin, { stopped, request: this.#lastRequest });
+    if (this.#estops.size > stopAnswersMax) {
+      return this.#confirm(`${stopAnswersMax} others wait for the answer already`, (_, other) => other === origin);
     }
-    this.jobs.lifecycle.timers.add({
+    this.tables.timers.add({
       at: now + stopAnswerMs,
-      isAlive: () => this.#unconfirmed.has(asked),
-      fire: () => this.#confirm(silence, (_, other) => other === asked),
+      isAlive: () => this.#estops.has(origin),
+      fire: () => this.#confirm(silence, (_, other) => other === origin),
     });
     return [];
   }
 
-  #confirm(failure: string | null, isMeant: (unconfirmed: Unconfirmed, asked: Asked) => boolean): Effect[] {
+  /** Answers the requests for a stop that are meant. */
+  #confirm(
+    failure: string | null,
+    isMeant: (estop: { readonly request: number }, origin: RequestOrigin) => boolean,
+  ): Effect[] {
     const answers: Effect[] = [];
-    for (const [asked, unconfirmed] of this.#unconfirmed) {
-      if (!isMeant(unconfirmed, asked)) continue;
-      this.#unconfirmed.delete(asked);
-      const { reason, since, ...onDisk } = resultOf(unconfirmed.stopped, failure);
-      answers.push(this.requests.acknowledge(asked, encodeData({ stopped: { reason, since }, ...onDisk })));
+    for (const [origin, estop] of this.#estops) {
+      if (!isMeant(estop, origin)) continue;
+      this.#estops.delete(origin);
+      const { reason, since, ...onDisk } = resultOf(estop.stopped, failure);
+      answers.push(this.tables.requests.acknowledge(origin, encodeData({ stopped: { reason, since }, ...onDisk })));
     }
     return answers;
   }
 
-  /** A reset that another requestor still waits for goes on. */
-  #withdraw(): Effect[] {
-    if (this.#resets.size > 0) return [];
-    this.#isAhead = this.#stopped !== null;
-    return [{ to: "supervisor", type: "withdrawReset", stopped: this.#stopped }];
+  /* ── Reset ─────────────────────────────────────────────────────────────────────────────────── */
+
+  reset(origin: RequestOrigin): Effect[] {
+    if (this.#resets.size >= resetsMax) {
+      const message = `${resetsMax} others wait for the same already`;
+      return [this.tables.requests.refuse(origin, { code: "QUEUE_FULL", message })];
+    }
+    const request = ++this.#lastRequest;
+    this.#resets.set(origin, request);
+    this.#isAhead = false;
+    this.#isLatching = false;
+    return [{ to: "supervisor", type: "reset", request }];
   }
 
-  #takeResets(): Asked[] {
+  /** The supervisor: this reset does not come. */
+  resetRefused(request: number, message: string): Effect[] {
+    const refused = [...this.#resets].filter(([, number]) => number === request).map(([origin]) => origin);
+    for (const origin of refused) this.#resets.delete(origin);
+    return refused.map((origin) => this.tables.requests.refuse(origin, { code: "STOPPED", message }));
+  }
+
+  /** CANCEL of a reset; null if this requestor waits for none of that serial. */
+  cancelReset({ requestor, user }: RequestOrigin, serial: string): Effect[] | null {
+    const origin = [...this.#resets.keys()].find(
+      (reset) => reset.meta.serial === serial && reset.user === user && isSame(reset.requestor, requestor),
+    );
+    if (origin === undefined) return null;
+    this.#resets.delete(origin);
+    const reason: StopReason = { code: "CANCELLED", message: "its requestor cancelled it" };
+    return [...this.#withdrawResets(), this.tables.requests.refuse(origin, reason)];
+  }
+
+  /** A connection of requestors is gone, and nobody waits for their answers. */
+  lost(peer: string): Effect[] {
+    const isOfPeer = ({ requestor }: RequestOrigin): boolean => requestor.peer === peer;
+    for (const origin of this.#estops.keys()) if (isOfPeer(origin)) this.#estops.delete(origin);
+    const resets = [...this.#resets.keys()].filter(isOfPeer);
+    for (const origin of resets) this.#resets.delete(origin);
+    return resets.length === 0 ? [] : this.#withdrawResets();
+  }
+
+  /** No reset comes any more. */
+  refuseResets(code: ErrorCode, message: string): Effect[] {
+    const refused = this.#takeResets().map((origin) => this.tables.requests.refuse(origin, { code, message }));
+    return refused.length === 0 ? [] : [...this.#withdrawResets(), ...refused];
+  }
+
+  /** The supervisor is dead: nobody can put a stop on the disk or take it from there. */
+  orphaned(message: string): Effect[] {
+    return [...this.#confirm(message, () => true), ...this.refuseResets("INTERRUPTED", message)];
+  }
+
+  #end(now: number): Effect[] {
+    const { blocks, requests, resources, runaways, safeStops, workers, directory } = this.tables;
+    const ended = this.clear(now, Number.POSITIVE_INFINITY);
+    blocks.stopped = null;
+    // Before the answer to the reset, so that no worker refuses a job that is sent to its own port
+    // after it.
+    const effects = [...this.tell(workers), ...ended];
+    // A person has looked: unsafe hardware is made safe again, or is free if no worker serves its
+    // task.
+    for (const [job, reason] of runaways.reset()) {
+      safeStops.startFor(job, reason, now);
+      resources.release(job);
+    }
+    // The engine's own tasks may have no workers of the engine, if it was told to start none.
+    safeStops.reset((task) => workers.canServe(safeQueue(task)) || (workers.hasOwn && directory.isOwn(task)));
+    const body = encodeData({ stopped: null });
+    return [...effects, ...this.#takeResets().map((origin) => requests.acknowledge(origin, body))];
+  }
+
+  /**
+   * Nobody waits for a reset, so none comes. A reset that another requestor still waits for goes
+   * on.
+   */
+  #withdrawResets(): Effect[] {
+    if (this.#resets.size > 0) return [];
+    const { stopped } = this.tables.blocks;
+    this.#isAhead = stopped !== null;
+    return [{ to: "supervisor", type: "withdrawReset", stopped }];
+  }
+
+  #takeResets(): RequestOrigin[] {
     const resets = [...this.#resets.keys()];
     this.#resets.clear();
     return resets;
@@ -202,5 +253,5 @@ const resultOf = ({ reason, since }: Stopped, failure: string | null): StopResul
 const notYet = "the supervisor has not said yet that it is on the disk";
 const silence = `the supervisor has not said within ${stopAnswerMs} ms that it is on the disk, and may not kill what does not let go`;
 
-const isSame = (one: Asked["requestor"], other: Asked["requestor"]): boolean =>
+const isSame = (one: RequestOrigin["requestor"], other: RequestOrigin["requestor"]): boolean =>
   one === other || (one.peer === other.peer && String(one.envelope) === String(other.envelope));

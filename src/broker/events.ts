@@ -1,41 +1,91 @@
-/** What the broker is told. */
-
+/**
+ * The two sides of the broker: the events that it is told, and the effects that it wants in return.
+ */
 import type { Arrival } from "../protocol/arrival.ts";
-import type { BackendMessage, WorkerHeader } from "../protocol/backend.ts";
+import type { BackendMessage, RouterHeader, WorkerHeader } from "../protocol/backend.ts";
 import type { Quarantined, Stopped } from "../protocol/blocked.ts";
+import type { Requestor } from "../protocol/envelope.ts";
+import type { Frame } from "../protocol/frame.ts";
+import type { Policy } from "../protocol/policy.ts";
 import type { Access } from "../security/access.ts";
-import type { KnownTask } from "./task-directory.ts";
+
+export type NamedPolicy = { readonly name: string } & Policy;
 
 export type BrokerEvent =
   | Arrival
   | {
       readonly type: "worker";
+      /** Routing id of the worker. */
       readonly key: string;
-      /** The name of the key that it was authenticated by; null where nobody is known. */
+      /** Name of the key that authenticated it; null in an engine without keys. */
       readonly user: string | null;
       readonly message: BackendMessage<WorkerHeader>;
     }
-  /** Who may what from now on. Until the first, nobody who is known may anything. */
+  /** The rights from now on. Until the first of these events no known user has any. */
   | { readonly type: "access"; readonly access: Access }
-  /** The worker's connection is gone. */
+  /** The connection of a worker is gone. */
   | { readonly type: "disconnected"; readonly key: string }
-  /** The supervisor says that this process has died, and which job it had begun last (0: none). */
+  /**
+   * The supervisor: this process has died; `begun` is the job that it had begun last, 0 for none.
+   */
   | { readonly type: "gone"; readonly pid: number; readonly begun: number }
-  /** The supervisor says which tasks there will be once the workers are there. */
-  | { readonly type: "tasks"; readonly tasks: readonly KnownTask[]; readonly isUnsafe?: boolean }
-  /** The supervisor says that the engine is in emergency stop, or no more. */
+  /**
+   * The supervisor: the tasks that its workers will serve. `isUnsafe`: each needs a safe stop
+   * first.
+   */
+  | { readonly type: "tasks"; readonly tasks: readonly NamedPolicy[]; readonly isUnsafe?: boolean }
+  /** The supervisor: the emergency stop that holds, or null. */
   | { readonly type: "stopped"; readonly stopped: Stopped | null }
-  /** The supervisor says which tasks are closed, since their jobs kill workers. */
+  /** The supervisor: the tasks in quarantine. */
   | { readonly type: "quarantined"; readonly tasks: readonly Quarantined[] }
-  /** The supervisor says whether this emergency stop is on the disk, or why not. */
+  /**
+   * The supervisor: the emergency stop of this request is on the disk (null), or the reason why
+   * not.
+   */
   | { readonly type: "latched"; readonly request: number; readonly failure: string | null }
-  /** And that a reset does not come. */
+  /** The supervisor: the reset of this request does not come. */
   | { readonly type: "resetRefused"; readonly request: number; readonly why: string }
   /** The supervisor has died, and all its workers with it. */
   | { readonly type: "orphaned" }
-  /** Take nothing new; end what waits. */
+  /** Accept nothing more, and end the jobs that no worker has. */
   | { readonly type: "drain" }
-  /** End what runs, too. */
+  /** End the running jobs, too. */
   | { readonly type: "abort" }
   /** Time has passed. */
   | { readonly type: "tick" };
+
+export type Effect =
+  | { readonly to: "requestor"; readonly requestor: Requestor; readonly frames: readonly Frame[] }
+  | {
+      readonly to: "worker";
+      /** Routing id of the worker. */
+      readonly key: string;
+      readonly header: RouterHeader;
+      readonly bodies: readonly Frame[];
+    }
+  /** After `drain`: nothing runs and nothing waits any more. */
+  | { readonly to: "supervisor"; readonly type: "drained" }
+  /** Kill a worker that does not let go of a job. */
+  | { readonly to: "supervisor"; readonly type: "kill"; readonly pid: number; readonly why: string }
+  /**
+   * Put an emergency stop, which holds here already, on the disk: `latched` answers by its number.
+   */
+  | { readonly to: "supervisor"; readonly type: "estop"; readonly stopped: Stopped; readonly request: number }
+  /** End the emergency stop: `stopped` or `resetRefused` answers. */
+  | { readonly to: "supervisor"; readonly type: "reset"; readonly request: number }
+  /** Nobody waits for the resets so far any more. */
+  | { readonly to: "supervisor"; readonly type: "withdrawReset"; readonly stopped: Stopped | null }
+  | { readonly to: "log"; readonly line: string };
+
+export const toWorker = (key: string, header: RouterHeader, bodies: readonly Frame[] = []): Effect => ({
+  to: "worker",
+  key,
+  header,
+  bodies,
+});
+
+/** Nobody waits for a publication, so its loss goes to the log, once for each kind of loss. */
+export const publicationLost = (publisher: string, topic: string, why: string): Effect => ({
+  to: "log",
+  line: `Lost a publication of ${publisher} to topic ${JSON.stringify(topic)}: ${why}; further ones are only counted`,
+});

@@ -1,279 +1,287 @@
 /**
- * How jobs end, and the ways back to the queue for those that may be tried again. Every job ends once, by `end`, whatever
- * dies; what it held is free once it is known to be safe.
+ * The life of a job, from its acceptance to its end: each arrow of the diagram in state.ts is a
+ * method here, in that order. Every job ends by `#end`, once, whatever dies.
  */
+import { killsMax, retryBackoffMsMax } from "../limits.ts";
+import { superseded } from "./blocks.ts";
+import { type Effect, publicationLost, toWorker } from "./events.ts";
+import {
+  createJob,
+  isStoppable,
+  jobsOf,
+  type RetryPolicy,
+  resourcesOf,
+  retryPolicyOf,
+  safeStopRetries,
+} from "./job.ts";
+import { failure, type JobOutcome, messageIn } from "./outcome.ts";
+import { LatestJobs } from "./queue.ts";
+import { type OnOverrun, type OnTimeout, RunLimits } from "./run-limits.ts";
+import { lockedReason } from "./runaways.ts";
+import type { Draft, Job, OpenRequest, StopReason, Worker } from "./state.ts";
+import type { Tables } from "./tables.ts";
 
-import { beatSilenceMs, killsMax, onStopMs, onStopTriesMax, retryBackoffMs, retryBackoffMsMax } from "../limits.ts";
-import type { Quarantined } from "../protocol/blocked.ts";
-import { Clearing } from "./clearing.ts";
-import { type Effect, publicationLost } from "./effects.ts";
-import { type Draft, type Job, resourcesOf, type Stop } from "./job.ts";
-import { Latest, superseded } from "./latest.ts";
-import { Locks, lockedStop } from "./locks.ts";
-import { failure, type Idempotence, idempotence, messageIn, type Outcome } from "./outcome.ts";
-import { Quarantine } from "./quarantine.ts";
-import { JobQueues } from "./queue.ts";
-import type { Requests } from "./requests.ts";
-import { Resources } from "./resources.ts";
-import { SafeStops } from "./safe-stops.ts";
-import type { Statistics } from "./statistics.ts";
-import { Timers } from "./timers.ts";
-import { graceOf, type Worker } from "./workers.ts";
+export interface LifecycleOptions {
+  /** 0 ≤ random() < 1, spreads the retries. */
+  readonly random: () => number;
+  /** ms from the abort signal of an emergency stop to the kill. */
+  readonly stopGraceMs: number;
+}
 
 export class JobLifecycle {
-  readonly queues = new JobQueues();
-  readonly timers = new Timers();
-  readonly resources = new Resources();
-  readonly latest = new Latest();
-  readonly safeStops = new SafeStops(this.queues, this.resources, () => this.nextId());
-  readonly clearing = new Clearing(this);
-  readonly quarantine = new Quarantine();
-  /** Set once nothing is to begin any more: what then comes back ends by it. */
-  closed: Stop | null = null;
-  /** Set in emergency stop: what then comes back ends by it, but for what is allowed when stopped. */
-  stopped: Stop | null = null;
-  readonly locks: Locks;
+  readonly runLimits: RunLimits;
+  readonly #latest = new LatestJobs();
 
   constructor(
-    private readonly requests: Requests,
-    private readonly statistics: Statistics,
-    /** 0 ≤ random() < 1: spreads the retries. */
-    private readonly random: () => number,
-    private nextJob: number,
-    /** Whether somebody serves a task, or will as soon as it is there: then its `onStop` is run. */
-    isServed: (task: string) => boolean,
+    private readonly tables: Tables,
+    private readonly options: LifecycleOptions,
+    onOverrun: OnOverrun,
   ) {
-    this.locks = new Locks(this.resources, this.safeStops, isServed);
+    const onTimeout: OnTimeout = (job, reason, now) => this.stop(job, reason, now);
+    this.runLimits = new RunLimits(tables, options.stopGraceMs, onTimeout, onOverrun);
   }
 
-  nextId(): number {
-    return this.nextJob++;
-  }
+  /* ── accepted ─► queued ─► dispatched ─► running ───────────────────────────────────────────── */
 
-  /** Why a job must not begin now, whatever its turn; null where it may. */
-  blockedReason(job: Job): Stop | null {
-    if (job.kind === "safe") return null;
-    if (job.isReplaced) return superseded;
-    return this.closed ?? (isStoppable(job) ? this.stopped : null) ?? this.quarantine.stopOf(job);
-  }
-
-  /** Closes tasks, and opens all others: what waits ends, what runs goes on. */
-  quarantineTasks(tasks: readonly Quarantined[], now: number): Effect[] {
-    this.quarantine.close(tasks);
-    return [...this.queues].flatMap((job) => {
-      const stop = this.quarantine.stopOf(job);
-      return stop === null ? [] : this.stop(job, stop, now);
-    });
-  }
-
-  /** Whether it must wait for what others hold, or for its own task to be safe. @param claimed what others wait for that were before it */
-  isBlocked(job: Job, claimed: ReadonlySet<string>): boolean {
-    if (job.kind !== "task") return false;
-    if (this.safeStops.isPending(job.name) || this.locks.isAwaited(job.name)) return true;
-    return resourcesOf(job).some((resource) => claimed.has(resource) || this.resources.holdersOf(resource).size > 0);
-  }
-
-  /** Ends a job that no worker has. */
-  stop(job: Job, stop: Stop, now: number): Effect[] {
-    if (job.state === "ended" || job.kind === "safe") return [];
-    // Who cancels it for want of an answer is told that nothing has happened, and why.
-    const isUnbegun = stop.code === "CANCELLED" && job.tries === 0;
-    job.stop ??= isUnbegun ? { ...stop, message: `${stop.message} before it had begun${this.#waitsFor(job)}` } : stop;
-    return this.end(job, null, now);
-  }
-
-  /** Answers a job that was told to end and has not yet. What comes of it later reaches nobody. */
-  answerEarly(job: Job, now: number): Effect[] {
-    const { stop, request } = job;
-    if (job.state === "ended" || stop === null || request === null) return [];
-    const effects = this.requests.settle(job, failure(this.requests.routerId, stop.code, stop.message), now);
-    job.request = null;
+  accept(draft: Draft, request: OpenRequest | null, part: number, now: number): Effect[] {
+    const { queues, statistics, timers } = this.tables;
+    const job = createJob(draft, this.tables.nextJobId(), { request, part }, now);
+    statistics.accepted++;
+    if (request !== null) request.jobs[part] = job;
+    const effects = job.options.latest === undefined ? [] : this.#supersede(job, now);
+    if (job.place.id === job.id) queues.push(job);
+    else queues.putBack(job);
+    if (job.expiresAt < Number.POSITIVE_INFINITY) {
+      timers.add({
+        at: job.expiresAt,
+        isAlive: () => job.state !== "ended",
+        // A worker that has the job keeps the limit itself.
+        fire: (at) => (job.worker === null ? this.expire(job, at) : []),
+      });
+    }
     return effects;
   }
 
-  /** Ends a job that no worker has and that may not begin any more. */
-  expire(job: Job, now: number): Effect[] {
-    const what = job.tries === 0 ? "it was not started within its ttlMs" : "its ttlMs left no time for another try";
-    return this.stop(job, { code: "EXPIRED", message: `${what}${this.#waitsFor(job)}` }, now);
+  /** The waiting job whose place this one would take. */
+  replacedBy(draft: Draft): Job | undefined {
+    return this.#latest.olderThan(draft).find(({ worker }) => worker === null);
   }
 
-  /** Takes a worker's answer. @param isUnsafe it says that the task's `onStop` has failed there */
-  answered(worker: Worker, job: Job, said: Outcome, isUnsafe: boolean, now: number): Effect[] {
-    if (job.kind !== "safe") this.letGo(job, isUnsafe, now);
-    const outcome = job.kind === "safe" && isUnsafe ? failure(said.by, "TASK_ERROR", failedThere.message) : said;
-    const again = this.#nextTry(worker, job);
-    // Only what a task has thrown may come out otherwise the next time.
-    const isWorthIt = outcome.code === "TASK_ERROR" || (job.kind === "safe" && outcome.code !== null);
-    if (isWorthIt && again?.onError === true) return this.#tryAgain(job, again.backoffMs, now);
-    return this.end(job, outcome, now);
+  /** Hands a queued job to a worker, with its resources. */
+  assign(worker: Worker, job: Job, now: number): void {
+    this.tables.queues.remove(job);
+    // A safe stop holds its resources already.
+    if (job.kind === "task") this.tables.resources.take(job);
+    this.tables.workers.assign(worker, job);
+    this.runLimits.startHead(worker, now);
   }
 
-  /** It runs no more. */
-  letGo(job: Job, isUnsafe: boolean, now: number): void {
-    this.locks.forget(job);
-    if (isUnsafe) this.#makeSafe(job, failedThere, now);
-    this.resources.release(job);
-  }
-
-  /** A job whose worker is lost while it may have been running. */
-  cutOff(worker: Worker, job: Job, why: string, now: number): Effect[] {
-    const message = `worker ${worker.ready.id} was lost (${why}) while ${job.name} may have been running`;
-    this.secure(worker, job, { code: "INTERRUPTED", message }, now);
-    if (job.stop === null && job.kills >= killsMax) {
-      const poison = `${job.name} has killed its worker ${job.kills} times and is not tried again`;
-      return this.end(job, failure(this.requests.routerId, "POISONOUS", poison), now);
-    }
-    const again = this.#nextTry(worker, job);
-    if (again !== null) return this.#tryAgain(job, again.backoffMs, now);
-    return this.end(job, failure(this.requests.routerId, "INTERRUPTED", message), now);
-  }
-
-  /** Ends a job that its worker does not let go of, and that keeps what it holds; but what it drives is made safe from elsewhere. */
-  giveUp(worker: Worker, job: Job, why: string, now: number): Effect[] {
-    const lost: Stop = { code: "INTERRUPTED", message: `${job.name} was given up: ${why}` };
-    this.locks.note(job, "stuck", worker.ready.id, { code: lost.code, message: why });
-    this.#makeSafe(job, lost, now);
-    return this.end(job, failure(this.requests.routerId, lost.code, lost.message), now);
+  /** dispatched ─► queued: a worker gives back jobs that it has not begun. */
+  returned(worker: Worker, ids: readonly number[], now: number): Effect[] {
+    const { workers } = this.tables;
+    const jobs = ids.map((id) => workers.release(worker, id)).filter((job) => job !== undefined);
+    this.runLimits.startHead(worker, now);
+    return this.putBack(jobs, now);
   }
 
   /**
-   * A run of `onStop` that its worker does not let go of is tried elsewhere; but this one may still come, and must not meet a job. Gives
-   * what holds the same in its place until its worker has let go.
+   * Jobs that have not begun go back to their places in the queue, or end if they must not begin
+   * any more.
    */
-  leaveBehind(worker: Worker, safing: Job, why: string): Job {
-    const left: Job = { ...safing };
-    this.locks.note(left, "stuck", worker.ready.id, { code: "INTERRUPTED", message: why });
-    this.resources.take(left);
-    return left;
-  }
-
-  /** Sees to it that what a job held, whose worker is lost, is held until it is known to be safe. */
-  secure(worker: Worker, job: Job, lost: Stop, now: number): void {
-    const isLeftBehind = job.kind === "safe" && this.locks.has(job);
-    if ((job.kind !== "task" && !isLeftBehind) || this.locks.isAbandoned(job)) return;
-    this.#makeSafe(job, lost, now);
-    if (worker.ready.supervised === true || (resourcesOf(job).length === 0 && !isLeftBehind)) {
-      this.locks.forget(job);
-      return this.resources.release(job);
-    }
-    this.locks.note(job, "lost", worker.ready.id, lost);
-    // A worker that nobody here can kill lets go by itself, as the protocol wants it, when it notices that it is lost.
-    this.timers.add({
-      at: now + beatSilenceMs + (isLeftBehind ? (job.policy.onStopMs ?? onStopMs) : 0) + graceOf(worker, job),
-      isAlive: always,
-      fire: (at) => {
-        // Somebody has looked meanwhile.
-        if (!this.locks.forget(job)) return [];
-        // What was made safe at once may have been driven on until now.
-        this.#makeSafe(job, lost, at);
-        this.resources.release(job);
-        return [];
-      },
-    });
-  }
-
-  /** Keeps what a job holds until `retry`, since its worker may run on, out of reach. */
-  abandon(worker: Worker, job: Job, why: string): Effect[] {
-    const held = resourcesOf(job);
-    if (worker.ready.supervised === true || job.kind !== "task" || held.length === 0) return [];
-    this.locks.note(job, "abandoned", worker.ready.id, { code: "INTERRUPTED", message: why });
-    const line = `${held.join(", ")} stay locked: ${why}, and worker ${worker.ready.id} may go on with ${job.name}; end it where it runs, then run task-engine reset`;
-    return [{ to: "log", line }];
-  }
-
-  /** Somebody has looked: what could not be made safe is tried again, and free where nobody serves the task that could. */
-  retry(now: number, isServed: (task: string) => boolean): void {
-    for (const [job, why] of this.locks.takeUnheard()) {
-      this.#makeSafe(job, why, now);
-      this.resources.release(job);
-    }
-    this.safeStops.retry(isServed);
-  }
-
-  /** To their places in the queue: they have not begun. */
   putBack(jobs: readonly Job[], now: number): Effect[] {
+    const { blocks, queues, resources } = this.tables;
     const effects: Effect[] = [];
     for (const job of jobs) {
-      // What makes something safe holds it until it has.
-      if (job.kind !== "safe") this.resources.release(job);
-      const barred = job.stop ?? this.blockedReason(job);
-      if (barred !== null) effects.push(...this.stop(job, barred, now));
+      // A safe stop keeps its resources until it has succeeded.
+      if (job.kind !== "safe") resources.release(job);
+      const reason = job.stop ?? blocks.reasonFor(job);
+      if (reason !== null) effects.push(...this.stop(job, reason, now));
       else if (job.expiresAt <= now) effects.push(...this.expire(job, now));
-      else this.queues.putBack(job);
+      else queues.putBack(job);
     }
     return effects;
   }
 
-  /** The one end of every job. A job that was told to end ends by what it was told. @param outcome null: by that alone */
-  end(job: Job, outcome: Outcome | null, now: number): Effect[] {
-    this.queues.remove(job);
-    this.latest.forget(job);
-    job.state = "ended";
-    const final =
-      job.stop === null ? outcome : failure(outcome?.by ?? this.requests.routerId, job.stop.code, job.stop.message);
-    if (final === null) throw new Error(`job ${job.id} has neither an outcome nor a reason to stop`);
-    if (job.kind === "safe") return this.safeStops.ended(job, final);
-    if (final.code === null) this.statistics.done++;
-    else this.statistics.fail(final.code);
-    if (final.code !== null && job.publisher !== undefined) return this.#publicationLost(job, job.publisher, final);
-    return this.requests.settle(job, final, now);
+  /* ── running ─► done | failed | interrupted | retrying ─────────────────────────────────────── */
+
+  /**
+   * A worker answers. Returns false if it does not hold that job.
+   * @param ms run time, 0 for a job that has not begun
+   * @param isUnsafe the `onStop` of the task was to run in the worker, and has failed
+   */
+  answered(
+    worker: Worker,
+    id: number,
+    outcome: JobOutcome,
+    ms: number,
+    isUnsafe: boolean,
+    now: number,
+  ): Effect[] | false {
+    const { workers, statistics } = this.tables;
+    const job = workers.release(worker, id);
+    if (job === undefined) return false;
+    if (ms > 0) workers.learn(job.queue, ms);
+    if (ms > 0 && job.kind === "task") statistics.ran(job.name, ms);
+    this.runLimits.startHead(worker, now);
+    if (job.kind !== "safe") this.letGo(job, isUnsafe, now);
+    else if (isUnsafe) outcome = failure(outcome.by, onStopFailed.code, onStopFailed.message);
+    // Another error than one of the task itself would come again.
+    const isWorthIt = outcome.code === "TASK_ERROR" || (job.kind === "safe" && outcome.code !== null);
+    const retry = isWorthIt ? this.#nextTry(worker, job) : null;
+    return retry?.onError === true ? this.#retry(job, retry, now) : this.#end(job, outcome, now);
   }
 
-  /** What is lost unseen by those who wait for nothing is counted, and said once. */
-  #publicationLost({ name }: Job, publisher: string, { code, body }: Outcome): Effect[] {
-    const times = this.statistics.drop(code === "SUPERSEDED" ? "publicationReplaced" : "publicationRefused");
-    return times > 1 ? [] : [publicationLost(publisher, name, messageIn(body))];
+  /** A job does not run any more. @param isUnsafe its `onStop` has failed in its worker */
+  letGo(job: Job, isUnsafe: boolean, now: number): void {
+    const { resources, runaways, safeStops } = this.tables;
+    runaways.forget(job);
+    if (isUnsafe) safeStops.startFor(job, onStopFailed, now);
+    resources.release(job);
   }
 
-  /* ── Within ────────────────────────────────────────────────────────────────────────────────────────────────────── */
-
-  /** Where its task has an `onStop`. @param why what has ended it, unless it was told to end */
-  #makeSafe(job: Job, why: Stop, now: number): void {
-    if (job.policy.onStop === true) this.safeStops.start(job.name, job.policy, job.stop ?? why, now);
+  /** The worker was lost while the job may have been running. */
+  interrupted(worker: Worker, job: Job, reason: StopReason, now: number): Effect[] {
+    if (job.stop === null && job.kills >= killsMax) {
+      const message = `${job.name} has killed its worker ${job.kills} times and is not tried again`;
+      return this.#end(job, this.#failure({ code: "POISONOUS", message }), now);
+    }
+    const retry = this.#nextTry(worker, job);
+    return retry === null ? this.#end(job, this.#failure(reason), now) : this.#retry(job, retry, now);
   }
 
-  /** What keeps it waiting, as words that go on; empty where that is no more than its turn. */
-  #waitsFor(job: Job): string {
-    const lock = this.locks.before(job);
-    if (lock !== null) return `: ${lockedStop(lock).message}`;
-    const held = resourcesOf(job).flatMap((resource) => {
-      const [holder] = this.resources.holdersOf(resource);
-      return holder === undefined ? [] : [`${resource} is held by ${holder.name}`];
-    });
-    return held.length === 0 ? "" : `: ${held.join(", ")}`;
+  /** The worker does not let go, and cannot be killed: the job ends without it. */
+  givenUp(job: Job, reason: StopReason, now: number): Effect[] {
+    return this.#end(job, this.#failure(reason), now);
   }
 
-  /** How a job that has begun may be tried again; null where it may not. */
-  #nextTry(worker: Worker, job: Job): Idempotence | null {
-    if (job.stop !== null || this.blockedReason(job) !== null) return null;
-    const again = job.kind === "safe" ? safingTries : idempotence(worker.policies.get(job.name));
-    return again !== null && job.tries + 1 < again.tries ? again : null;
+  /** How a job that has begun may be tried again; null if it may not. */
+  #nextTry(worker: Worker, job: Job): RetryPolicy | null {
+    if (job.stop !== null || this.tables.blocks.reasonFor(job) !== null) return null;
+    const retry = job.kind === "safe" ? safeStopRetries : retryPolicyOf(worker.policies.get(job.name));
+    return retry !== null && job.tries + 1 < retry.tries ? retry : null;
   }
 
-  #tryAgain(job: Job, backoffMs: number, now: number): Effect[] {
+  #retry(job: Job, { backoffMs }: RetryPolicy, now: number): Effect[] {
+    const { queues, statistics, timers } = this.tables;
     job.tries++;
     if (job.expiresAt <= now) return this.expire(job, now);
-    if (job.kind === "task") this.statistics.retried++;
-    this.queues.park(job);
-    // Between half and all of it: what failed together is not tried again together.
-    const delayMs = Math.min(backoffMs * 2 ** (job.tries - 1), retryBackoffMsMax) * (0.5 + this.random() / 2);
-    this.timers.add({
+    if (job.kind === "task") statistics.retried++;
+    queues.park(job);
+    // Between half and all of it: jobs that failed together are not tried again together.
+    const delayMs = Math.min(backoffMs * 2 ** (job.tries - 1), retryBackoffMsMax) * (0.5 + this.options.random() / 2);
+    timers.add({
       at: now + delayMs,
-      isAlive: () => job.state === "waiting",
+      isAlive: () => job.state === "retrying",
       fire: () => {
-        this.queues.putBack(job);
+        queues.putBack(job);
         return [];
       },
     });
     return [];
   }
+
+  /* ── Ends that do not come from the worker ─────────────────────────────────────────────────── */
+
+  /**
+   * Ends a job: at once if no worker has it, else by an abort signal, after whose grace its worker
+   * is killed.
+   */
+  stop(job: Job, reason: StopReason, now: number): Effect[] {
+    const { worker } = job;
+    if (job.state === "ended" || job.kind === "safe") return [];
+    if (worker === null) {
+      // A requestor that cancels for want of an answer learns that nothing has happened, and why.
+      const isUnbegun = reason.code === "CANCELLED" && job.tries === 0;
+      const message = `${reason.message} before it had begun`;
+      job.stop ??= isUnbegun ? { ...reason, message: `${message}${this.#waitsFor(job)}` } : reason;
+      return this.#end(job, null, now);
+    }
+    if (job.stop !== null) return [];
+    job.stop = reason;
+    if (worker.head?.job === job) this.runLimits.startGrace(worker, worker.head, now);
+    return [abort(worker, job, reason)];
+  }
+
+  stopAll(jobs: Iterable<Job>, reason: StopReason, now: number): Effect[] {
+    return [...jobs].flatMap((job) => this.stop(job, reason, now));
+  }
+
+  /** Aborts all that runs and an emergency stop ends. EmergencyHandler ends the jobs that wait. */
+  emergencyStop(reason: StopReason, now: number): Effect[] {
+    const effects: Effect[] = [];
+    for (const worker of this.tables.workers) {
+      const { head } = worker;
+      // Its grace has begun already, and may be longer than that of an emergency stop.
+      if (head !== undefined && head.job.stop !== null && isStoppable(head.job))
+        this.runLimits.startGrace(worker, head, now);
+      effects.push(...this.stopAll(jobsOf(worker).filter(isStoppable), reason, now));
+    }
+    return effects;
+  }
+
+  /** Ends a job that no worker has and whose time to begin is over. */
+  expire(job: Job, now: number): Effect[] {
+    const what = job.tries === 0 ? "it was not started within its ttlMs" : "its ttlMs left no time for another try";
+    return this.stop(job, { code: "EXPIRED", message: `${what}${this.#waitsFor(job)}` }, now);
+  }
+
+  /** Answers a job that was told to end before it has ended. Its later end reaches nobody. */
+  answerEarly(job: Job, now: number): Effect[] {
+    if (job.state === "ended" || job.stop === null || job.request === null) return [];
+    const effects = this.tables.requests.settle(job, this.#failure(job.stop), now);
+    job.request = null;
+    return effects;
+  }
+
+  /** The newest job of one task and key is wanted: it takes the place of a waiting one. */
+  #supersede(job: Job, now: number): Effect[] {
+    const { latest } = job.options;
+    const endsRunning = typeof latest === "object" && latest.abort === true;
+    const effects = this.#latest.olderThan(job).flatMap((older) => {
+      if (older.worker !== null) older.isReplaced = true;
+      else if (older.priority === job.priority) job.place = older.place;
+      return older.worker === null || endsRunning ? this.stop(older, superseded, now) : [];
+    });
+    this.#latest.add(job);
+    return effects;
+  }
+
+  /** The cause of the waiting, as words that follow others; empty if it is only not its turn. */
+  #waitsFor(job: Job): string {
+    const lock = this.tables.runaways.before(job);
+    if (lock !== null) return `: ${lockedReason(lock).message}`;
+    const held = resourcesOf(job).flatMap((resource) => {
+      const [holder] = this.tables.resources.holdersOf(resource);
+      return holder === undefined ? [] : [`${resource} is held by ${holder.name}`];
+    });
+    return held.length === 0 ? "" : `: ${held.join(", ")}`;
+  }
+
+  /* ── The one end of every job ──────────────────────────────────────────────────────────────── */
+
+  /** `job.stop` overrides the outcome. @param outcome null if `job.stop` is set */
+  #end(job: Job, outcome: JobOutcome | null, now: number): Effect[] {
+    const { queues, requests, safeStops, statistics } = this.tables;
+    queues.remove(job);
+    this.#latest.delete(job);
+    const final = job.stop === null ? outcome : this.#failure(job.stop, outcome?.by);
+    if (final === null) throw new Error(`job ${job.id} has neither an outcome nor a reason to stop`);
+    if (job.kind === "safe") return safeStops.end(job, final);
+    job.state = "ended";
+    if (final.code === null) statistics.done++;
+    else statistics.fail(final.code);
+    if (final.code === null || job.publisher === undefined) return requests.settle(job, final, now);
+    // Nobody waits for a publication: its loss is counted, and logged once.
+    const times = statistics.drop(final.code === "SUPERSEDED" ? "publicationReplaced" : "publicationRefused");
+    return times > 1 ? [] : [publicationLost(job.publisher, job.name, messageIn(final.body))];
+  }
+
+  #failure({ code, message }: StopReason, by = this.tables.requests.routerId): JobOutcome {
+    return failure(by, code, message);
+  }
 }
 
-/** Whether an emergency stop ends it. Sensor data goes on, and what makes hardware safe does. */
-export const isStoppable = ({ kind, policy }: Pick<Draft, "kind" | "policy">): boolean =>
-  kind === "task" && policy.allowedWhenStopped !== true;
+const onStopFailed: StopReason = { code: "TASK_ERROR", message: "its onStop failed where it had run" };
 
-const always = (): boolean => true;
-
-const safingTries: Idempotence = { tries: onStopTriesMax, backoffMs: retryBackoffMs, onError: true };
-const failedThere: Stop = { code: "TASK_ERROR", message: "its onStop failed where it had run" };
+export const abort = (worker: Worker, job: Job, { code, message }: StopReason): Effect =>
+  toWorker(worker.key, { type: "ABORT", job: job.id, code, message });

@@ -1,17 +1,22 @@
 /**
- * The jobs that no worker has: one queue for each thing that a worker can serve, bounded as a whole. A job that no worker
- * can take so holds up none behind it in another queue. Those that wait for their next try count too.
+ * The jobs that no worker has: one queue for each name that a worker can serve, so that a job that
+ * no worker can take holds up none in other queues. The bounds are for all queues together; jobs
+ * that wait for their next try count too.
  *
- * Within a queue the order is by rank: when a job was accepted, less a head start for each step of priority. Among equals
- * that is first in, first out; a job of low priority is overtaken by those of higher priority that come within their head
- * start, and by no later ones, so that none waits for ever.
+ * Within a queue the order is by rank: the time of acceptance, less a head start for each step of
+ * priority. Equals are first in, first out. A job is overtaken only by jobs of higher priority that
+ * come within their head start, so that none waits for ever.
  */
 import { priorityHeadStartMs, queueBytesMax, queueJobsMax } from "../limits.ts";
 import type { Policy } from "../protocol/policy.ts";
-import { Fifo } from "./fifo.ts";
-import { type Job, urgentPriority, waitingPriority } from "./job.ts";
+import { Fifo, Multimap } from "./collections.ts";
+import { urgentPriority, waitingPriority } from "./job.ts";
+import type { BrokerState, Draft, Job, QueueLevel } from "./state.ts";
 
-/** ms. Longer than anything waits: what is urgent is before all that is not, and what makes safe before that. */
+/**
+ * ms, longer than anything waits: jobs that preempt are before all others, and safe stops before
+ * those.
+ */
 const urgentHeadStartMs = 1e12;
 
 export const rankOf = (job: Job): number => {
@@ -20,65 +25,15 @@ export const rankOf = (job: Job): number => {
   return job.place.at - priority * priorityHeadStartMs - urgency * urgentHeadStartMs;
 };
 
-class PriorityQueue {
-  /** By priority, the highest first; most are never needed. */
-  readonly #levels: { readonly priority: number; readonly jobs: Fifo<Job> }[] = [];
-  length = 0;
-
-  push(job: Job): void {
-    this.#levelOf(job).push(job);
-    this.length++;
-  }
-
-  /** To its place: before all that were accepted later, whose ids are higher. */
-  putBack(job: Job): void {
-    this.#levelOf(job).insert(job, ({ place }) => place.id > job.place.id);
-    this.length++;
-  }
-
-  get first(): Job | undefined {
-    return this.#firstLevel()?.first;
-  }
-
-  remove(job: Job): void {
-    if (this.#levelOf(job).remove(job)) this.length--;
-  }
-
-  #levelOf(job: Job): Fifo<Job> {
-    const priority = waitingPriority(job);
-    for (const level of this.#levels) if (level.priority === priority) return level.jobs;
-    const jobs = new Fifo<Job>();
-    this.#levels.push({ priority, jobs });
-    this.#levels.sort((a, b) => b.priority - a.priority);
-    return jobs;
-  }
-
-  #firstLevel(): Fifo<Job> | undefined {
-    let best: Fifo<Job> | undefined;
-    let bestRank = Number.POSITIVE_INFINITY;
-    // Of equal ranks the higher priority is first.
-    for (const { jobs } of this.#levels) {
-      const job = jobs.first;
-      if (job === undefined) continue;
-      const rank = rankOf(job);
-      if (rank < bestRank) {
-        best = jobs;
-        bestRank = rank;
-      }
-    }
-    return best;
-  }
-}
-
 export class JobQueues {
-  readonly #queues = new Map<string, PriorityQueue>();
-  readonly #jobs = new Set<Job>();
-  /** The newest publication of each topic, of those that wait. */
-  readonly #publications = new Map<string, Job>();
+  readonly #queues: BrokerState["queues"] = new Map();
+  readonly #waiting: BrokerState["waiting"] = new Set();
+  readonly #publications: BrokerState["publications"] = new Map();
   #bytes = 0;
 
+  /** Number of waiting jobs. */
   get jobs(): number {
-    return this.#jobs.size;
+    return this.#waiting.size;
   }
 
   get bytes(): number {
@@ -86,65 +41,83 @@ export class JobQueues {
   }
 
   [Symbol.iterator](): IterableIterator<Job> {
-    return this.#jobs.values();
+    return this.#waiting.values();
   }
 
-  /** Whether so much more may wait. */
+  /** Returns true if so many more may wait. */
   hasRoom(jobs: number, bytes: number): boolean {
     return this.jobs + jobs <= queueJobsMax && this.#bytes + bytes <= queueBytesMax;
   }
 
   push(job: Job): void {
     this.#add(job, "queued");
-    this.#queue(job).push(job);
+    this.#levelOf(job).push(job);
     if (job.publisher !== undefined) this.#publications.set(job.name, job);
   }
 
-  /** Puts a job to a place that was there before, its own or the one that it has taken, so the bounds do not turn it away. */
+  /**
+   * Puts a job to its place, before all that were accepted later. It had a place, so the bounds do
+   * not count.
+   */
   putBack(job: Job): void {
     this.#add(job, "queued");
-    this.#queue(job).putBack(job);
+    this.#levelOf(job).insert(job, ({ place }) => place.id > job.place.id);
   }
 
-  /** Keeps a job that is not to be handed out before it is put back. It had its place, too. */
+  /** Keeps a job that must not be dispatched before it is put back. */
   park(job: Job): void {
-    this.#add(job, "waiting");
+    this.#add(job, "retrying");
   }
 
-  /** The names of the queues from which something could be handed out. */
-  *names(): Generator<string, void, undefined> {
-    yield* this.#queues.keys();
+  /** Names of the queues that have jobs to dispatch. */
+  names(): IterableIterator<string> {
+    return this.#queues.keys();
   }
 
-  /** The newest one of a topic that waits; undefined for none. */
+  /** The newest waiting publication of a topic. */
   publicationOf(topic: string): Job | undefined {
     return this.#publications.get(topic);
   }
 
   first(name: string): Job | undefined {
-    return this.#queues.get(name)?.first;
+    let best: Job | undefined;
+    let bestRank = Number.POSITIVE_INFINITY;
+    // Of equal ranks the higher priority is first.
+    for (const { jobs } of this.#queues.get(name) ?? []) {
+      const job = jobs.first;
+      if (job === undefined) continue;
+      const rank = rankOf(job);
+      if (rank < bestRank) {
+        best = job;
+        bestRank = rank;
+      }
+    }
+    return best;
   }
 
-  /** False where it was neither queued nor parked. */
+  /** Returns false if the job does not wait here. */
   remove(job: Job): boolean {
-    // What a worker has, and what has ended, is not here.
-    if (job.state === "held" || job.state === "ended" || !this.#jobs.delete(job)) return false;
+    const isQueued = job.state === "queued";
+    if ((!isQueued && job.state !== "retrying") || !this.#waiting.delete(job)) return false;
     this.#bytes -= job.bytes;
     if (job.publisher !== undefined && this.#publications.get(job.name) === job) this.#publications.delete(job.name);
-    const queue = job.state === "queued" ? this.#queues.get(job.queue) : undefined;
-    queue?.remove(job);
+    if (!isQueued) return true;
+    this.#levelOf(job).remove(job);
     // An empty queue must not stay: names come from workers, and workers come and go.
-    if (queue?.length === 0) this.#queues.delete(job.queue);
+    if (this.depth(job.queue) === 0) this.#queues.delete(job.queue);
     return true;
   }
 
-  /** The tasks' definitions have been read anew: what waits needs what they say now, and is made safe as they say now. */
+  /**
+   * After a reload of the task files: waiting jobs follow the new policies, and so do their safe
+   * stops.
+   */
   revise(policyOf: (task: string) => Policy | undefined): void {
-    for (const job of [...this.#jobs]) {
+    for (const job of [...this.#waiting]) {
       const policy = job.kind === "task" ? policyOf(job.name) : undefined;
       if (policy === undefined || JSON.stringify(policy) === JSON.stringify(job.policy)) continue;
-      const isParked = job.state === "waiting";
-      // Its place among the others may depend on it.
+      const isParked = job.state === "retrying";
+      // Its place among the others may depend on the policy.
       this.remove(job);
       job.policy = policy;
       if (isParked) this.park(job);
@@ -153,21 +126,58 @@ export class JobQueues {
   }
 
   depth(name: string): number {
-    return this.#queues.get(name)?.length ?? 0;
+    let depth = 0;
+    for (const { jobs } of this.#queues.get(name) ?? []) depth += jobs.length;
+    return depth;
   }
 
-  #add(job: Job, state: "queued" | "waiting"): void {
-    if (!this.#jobs.has(job)) this.#bytes += job.bytes;
-    this.#jobs.add(job);
+  #add(job: Job, state: "queued" | "retrying"): void {
+    if (!this.#waiting.has(job)) this.#bytes += job.bytes;
+    this.#waiting.add(job);
     job.state = state;
   }
 
-  #queue(job: Job): PriorityQueue {
-    let queue = this.#queues.get(job.queue);
-    if (queue === undefined) {
-      queue = new PriorityQueue();
-      this.#queues.set(job.queue, queue);
+  /** Most queues never have more than one level. */
+  #levelOf(job: Job): Fifo<Job> {
+    let levels = this.#queues.get(job.queue);
+    if (levels === undefined) {
+      levels = [];
+      this.#queues.set(job.queue, levels);
     }
-    return queue;
+    const priority = waitingPriority(job);
+    for (const level of levels) if (level.priority === priority) return level.jobs;
+    const level: QueueLevel = { priority, jobs: new Fifo() };
+    levels.push(level);
+    levels.sort((a, b) => b.priority - a.priority);
+    return level.jobs;
   }
 }
+
+/**
+ * Jobs with the option `latest` that have not ended: of one task and key only the newest is wanted.
+ */
+export class LatestJobs {
+  readonly #jobs: BrokerState["latest"] = new Multimap();
+
+  /** Number of keys in use. */
+  get size(): number {
+    return this.#jobs.size;
+  }
+
+  /** The jobs that this one supersedes: at most one that waits, and those that workers have. */
+  olderThan(draft: Draft): Job[] {
+    return draft.options.latest === undefined ? [] : [...this.#jobs.get(latestKeyOf(draft))];
+  }
+
+  add(job: Job): void {
+    if (job.options.latest !== undefined) this.#jobs.add(latestKeyOf(job), job);
+  }
+
+  delete(job: Job): void {
+    if (job.options.latest !== undefined) this.#jobs.delete(latestKeyOf(job), job);
+  }
+}
+
+/** The name of a task has no space. */
+const latestKeyOf = ({ name, options: { latest } }: Draft): string =>
+  `${name} ${typeof latest === "object" ? latest.key : latest}`;

@@ -1,40 +1,68 @@
-/** What a worker sends while its jobs run, and goes on as it came: their progress, and what their tasks publish. */
+/** Messages of workers that are passed on: the progress of a job, and the publications of tasks. */
 import type { WorkerHeader } from "../protocol/backend.ts";
 import type { Frame } from "../protocol/frame.ts";
-import type { Effect } from "./effects.ts";
+import { superseded } from "./blocks.ts";
+import { type Effect, publicationLost } from "./events.ts";
+import { dataDraft } from "./job.ts";
+import type { JobLifecycle } from "./lifecycle.ts";
 import { mistakeInData } from "./outcome.ts";
-import type { RequestHandler } from "./request-handler.ts";
-import type { Requests } from "./requests.ts";
-import type { Statistics } from "./statistics.ts";
-import type { Worker } from "./workers.ts";
+import type { Worker } from "./state.ts";
+import type { DropReason } from "./statistics.ts";
+import type { Tables } from "./tables.ts";
 
-type RelayedHeader = Extract<WorkerHeader, { type: "PROGRESS" | "PUBLISH" }>;
+type Publish = Extract<WorkerHeader, { type: "PUBLISH" }>;
 
-export class Relay {
-  constructor(
-    private readonly requests: Pick<Requests, "progress">,
-    private readonly reception: Pick<RequestHandler, "publish">,
-    private readonly statistics: Statistics,
-  ) {}
-
-  passOn(worker: Worker, header: RelayedHeader, body: Frame, now: number): Effect[] {
-    // A worker of the engine's own has encoded it by the very code that would check it here.
-    const mistake = worker.ready.supervised === true ? null : mistakeInData(body);
-    if (mistake !== null) return this.#drop(worker, header, mistake);
-    if (header.type === "PUBLISH") {
-      const { topic, task } = header;
-      const publisher = `${task === undefined ? "" : `task ${task} of `}worker ${worker.ready.id}`;
-      return this.reception.publish(worker.user, publisher, topic, body, now);
-    }
-    const held = worker.held.get(header.job);
-    if (held !== undefined) return this.requests.progress(held.job, worker.ready.id, body);
-    this.statistics.drop("progressOfNoJob");
-    return [];
-  }
-
-  #drop({ ready }: Worker, { type }: RelayedHeader, mistake: string): Effect[] {
-    if (this.statistics.drop("workersMessage") > 1) return [];
-    const line = `Dropped a message of worker ${ready.id}: ${type}: ${mistake}; further ones are only counted`;
+export const relay = (
+  tables: Tables,
+  lifecycle: JobLifecycle,
+  worker: Worker,
+  header: Publish | Extract<WorkerHeader, { type: "PROGRESS" }>,
+  body: Frame,
+  now: number,
+): Effect[] => {
+  const { requests, statistics } = tables;
+  const { id, supervised } = worker.ready;
+  // A worker of the engine has encoded the frame with the code that would check it here.
+  const mistake = supervised === true ? null : mistakeInData(body);
+  if (mistake !== null) {
+    if (statistics.drop("workersMessage") > 1) return [];
+    const line = `Dropped a message of worker ${id}: ${header.type}: ${mistake}; further ones are only counted`;
     return [{ to: "log", line }];
   }
-}
+  if (header.type === "PUBLISH") return publish(tables, lifecycle, worker, header, body, now);
+  const held = worker.held.get(header.job);
+  if (held !== undefined) return requests.progress(held.job, id, body);
+  statistics.drop("progressOfNoJob");
+  return [];
+};
+
+/**
+ * A publication becomes a `put` job without a requestor. Without room for one more, it takes the place
+ * of an older one of its topic.
+ */
+const publish = (
+  tables: Tables,
+  lifecycle: JobLifecycle,
+  { user, ready }: Worker,
+  { topic, task }: Publish,
+  body: Frame,
+  now: number,
+): Effect[] => {
+  const { access, blocks, directory, queues, statistics } = tables;
+  const publisher = `${task === undefined ? "" : `task ${task} of `}worker ${ready.id}`;
+  const lose = (reason: DropReason, why: string): Effect[] =>
+    statistics.drop(reason) === 1 ? [publicationLost(publisher, topic, why)] : [];
+  if (access.missing(user, "write", topic) !== null) {
+    return lose("publicationUnauthorized", "its worker has no right to write it");
+  }
+  const queue = directory.topicQueue(topic);
+  if (queue === undefined) return lose("publicationWithoutDataWorker", "there is no data worker");
+  if (blocks.closed !== null) return lose("publicationWhileStopping", "the engine is stopping");
+  const draft = dataDraft("put", topic, queue, body, publisher);
+  if (queues.hasRoom(1, draft.bytes)) return lifecycle.accept(draft, null, 0, now);
+  const older = queues.publicationOf(topic);
+  if (older === undefined || !queues.hasRoom(0, draft.bytes - older.bytes)) {
+    return lose("publicationQueueFull", `${queues.jobs} jobs (${queues.bytes} bytes) are waiting already`);
+  }
+  return [...lifecycle.stop(older, superseded, now), ...lifecycle.accept(draft, null, 0, now)];
+};

@@ -1,74 +1,60 @@
 /**
- * The requests that wait for their answers: found by who asked and by serial, answered once, a batch when its last part has
- * ended. Exactly one terminal reply leaves for each.
+ * The requests that wait for their replies. Each gets exactly one terminal reply, a batch when its
+ * last part has ended. A request is found by its requestor and serial.
  */
-
 import { batchResultBytesMax, bytesPerClientMax, jobsPerClientMax, progressIntervalMs } from "../limits.ts";
 import type { Requestor } from "../protocol/envelope.ts";
-import type { ErrorBody, ErrorCode } from "../protocol/errors.ts";
+import type { ErrorBody } from "../protocol/errors.ts";
 import { type Frame, sizeOf } from "../protocol/frame.ts";
-import { encodeData, encodeError, type Meta } from "../protocol/frames.ts";
+import { encodeData, encodeError } from "../protocol/frames.ts";
 import { asBuffer } from "../protocol/json.ts";
 import { encodeReplyMeta, partFromError } from "../protocol/replies.ts";
 import { Shares } from "../security/shares.ts";
-import type { Effect } from "./effects.ts";
-import type { Job, Request } from "./job.ts";
-import { Multimap } from "./multimap.ts";
-import type { Outcome } from "./outcome.ts";
+import { Multimap } from "./collections.ts";
+import type { Effect } from "./events.ts";
+import type { JobOutcome } from "./outcome.ts";
+import type { BrokerState, Job, OpenRequest, RequestOrigin, RequestorEntry } from "./state.ts";
 
-/** Who asked, and under which version and serial the answer goes out. */
-export interface Asked {
-  readonly requestor: Requestor;
-  /** The name that its key is known by; null where nobody is known. */
-  readonly user: string | null;
-  readonly meta: Pick<Meta, "version" | "serial">;
-}
-
-/** One of those who have open requests with serials. */
-export interface Asker {
-  /** Who it is, and where: what tells it from all others. */
-  readonly key: string;
-  /** By their serials. */
-  readonly requests: Map<string, Request>;
-}
+type Sender = Pick<RequestOrigin, "requestor" | "user">;
 
 export class Requests {
-  readonly #askers = new Map<string, Asker>();
-  /** Requests of one come in rows: its key is made once for each. */
-  #last: { readonly requestor: Requestor; readonly user: string | null; readonly asker: Asker } | null = null;
-  /** Those that end when their requestor is gone, by the key of its connection. */
-  readonly #guarded = new Multimap<string, Request>();
+  readonly #requestors: BrokerState["requestors"] = new Map();
+  readonly #guarded: BrokerState["guarded"] = new Multimap();
   readonly #shares = new Shares({ jobs: jobsPerClientMax, bytes: bytesPerClientMax });
-  /** Of the results of all batches that are not complete. */
+  /** Of the incomplete replies to batches. */
   #resultBytes = 0;
+  /**
+   * The sender of the last request, which often sends the next one too: its key need not be made
+   * again.
+   */
+  #last: (Sender & { readonly entry: RequestorEntry }) | null = null;
 
-  constructor(
-    /** Who answers where no worker does. */
-    readonly routerId: string,
-  ) {}
+  /** @param routerId META's `id` of the router's own answers */
+  constructor(readonly routerId: string) {}
 
   /**
-   * Or why not: that requestor has a request of that serial open already, or its client too much in flight.
-   * @param deadmanMs how long its requestor may be quiet; Infinity for ever
+   * Opens a request, or returns the reason why not: its serial is in use, or its client has too
+   * much in flight.
+   * @param deadmanMs longest silence of the requestor; Infinity for no limit
    */
-  open(asked: Asked, parts: number, bytes: number, deadmanMs: number, now: number): Request | ErrorBody {
-    const { requestor, user, meta } = asked;
+  open(origin: RequestOrigin, parts: number, bytes: number, deadmanMs: number, now: number): OpenRequest | ErrorBody {
+    const { requestor, user, meta } = origin;
     const { serial } = meta;
-    const asker = serial === undefined ? null : this.#askerOf(asked);
-    if (serial !== undefined && asker?.requests.has(serial) === true) {
+    const entry = serial === undefined ? null : this.#entryOf(origin);
+    if (serial !== undefined && entry?.requests.has(serial) === true) {
       const message = `META.serial: ${JSON.stringify(serial)} is the serial of a request that is not answered yet`;
       return { code: "BAD_FRAME", message };
     }
     const share = this.#shares.take(requestor.peer, user, parts, bytes);
     if (typeof share === "string") return { code: "QUEUE_FULL", message: share };
-    const request: Request = {
+    const request: OpenRequest = {
       requestor,
       user,
       meta,
-      asker,
+      entry,
+      share,
       parts,
       bytes,
-      share,
       jobs: parts > 1 ? new Array<undefined>(parts).fill(undefined) : [undefined],
       results: parts > 1 ? new Array<undefined>(parts).fill(undefined) : [],
       resultBytes: 0,
@@ -77,44 +63,42 @@ export class Requests {
       aliveAt: now,
       deadmanMs,
     };
-    if (serial !== undefined && asker !== null) {
-      if (asker.requests.size === 0) this.#askers.set(asker.key, asker);
-      asker.requests.set(serial, request);
+    if (serial !== undefined && entry !== null) {
+      if (entry.requests.size === 0) this.#requestors.set(entry.key, entry);
+      entry.requests.set(serial, request);
     }
     if (deadmanMs < Number.POSITIVE_INFINITY) this.#guarded.add(requestor.peer, request);
     return request;
   }
 
-  /** Those that end when this peer is gone. @param peer key of its connection */
-  guardedOf(peer: string): readonly Request[] {
+  /** Requests of one connection that have a dead man. */
+  guardedOf(peer: string): readonly OpenRequest[] {
     return [...this.#guarded.get(peer)];
   }
 
-  /** How many connections have such. */
+  /** Number of connections that have such requests. */
   get guardedPeers(): number {
     return this.#guarded.size;
   }
 
-  find(asked: Pick<Asked, "requestor" | "user">, serial: string): Request | undefined {
-    return this.#askerOf(asked).requests.get(serial);
+  find(sender: Sender, serial: string): OpenRequest | undefined {
+    return this.#entryOf(sender).requests.get(serial);
   }
 
-  /** Of all requestors: serials are only unique for each. */
-  findAll(serial: string): Request[] {
-    return [...this.#askers.values()]
-      .map(({ requests }) => requests.get(serial))
-      .filter((found) => found !== undefined);
+  /** Requests of all requestors: a serial is unique for each of them only. */
+  findAll(serial: string): OpenRequest[] {
+    return [...this.#requestors.values()].flatMap(({ requests }) => requests.get(serial) ?? []);
   }
 
-  /** Takes a job's end; gives the reply if the request is complete by it. */
-  settle(job: Job, outcome: Outcome, now: number): Effect[] {
+  /** A job has ended: sends the reply if the request is complete. */
+  settle(job: Job, outcome: JobOutcome, now: number): Effect[] {
     const { request } = job;
     if (request === null) return [];
     request.left--;
     request.jobs[job.part] = undefined;
     if (request.results.length === 0) {
       this.#close(request);
-      return [reply(request, outcome)];
+      return [reply(request, outcome.type, outcome.by, outcome.body)];
     }
     const body = outcome.type === "ACK" ? outcome.body : partFromError(outcome.body);
     request.results[job.part] = this.#withinBound(request, body);
@@ -126,26 +110,25 @@ export class Requests {
 
   progress(job: Job, by: string, body: Frame): Effect[] {
     const { request } = job;
-    // v0.1 knows no progress, and a batch tells of its parts instead.
+    // Version 0.1 has no progress, and that of a batch counts its parts instead.
     if (request === null || request.meta.version === 0.1 || request.results.length > 0) return [];
-    return [interimReply(request, "PROGRESS", by, body)];
+    return [reply(request, "PROGRESS", by, body)];
   }
 
-  /** Tells its requestor how often it has to say that it is there. */
-  askKeepAlive(request: Request): Effect {
-    const body = encodeData({ deadmanMs: request.deadmanMs });
-    return interimReply(request, "KEEPALIVE", this.routerId, body);
+  /** Tells the requestor how often it has to send KEEPALIVE. */
+  askKeepAlive(request: OpenRequest): Effect {
+    return reply(request, "KEEPALIVE", this.routerId, encodeData({ deadmanMs: request.deadmanMs }));
   }
 
-  refuse(asked: Asked, code: ErrorCode, message: string): Effect {
-    return reply(asked, { type: "ERR", by: this.routerId, body: encodeError(code, message) });
+  refuse(origin: RequestOrigin, { code, message }: ErrorBody): Effect {
+    return reply(origin, "ERR", this.routerId, encodeError(code, message));
   }
 
-  acknowledge(asked: Asked, body?: Frame): Effect {
-    return reply(asked, { type: "ACK", by: this.routerId, body });
+  acknowledge(origin: RequestOrigin, body?: Frame): Effect {
+    return reply(origin, "ACK", this.routerId, body);
   }
 
-  #withinBound(request: Request, body: Frame): Frame {
+  #withinBound(request: OpenRequest, body: Frame): Frame {
     const bytes = sizeOf(body);
     if (this.#resultBytes + bytes > batchResultBytesMax) {
       const message = `the results of unfinished batches would exceed ${batchResultBytesMax} bytes; ask for less at once`;
@@ -156,59 +139,49 @@ export class Requests {
     return body;
   }
 
-  #progressOfBatch(request: Request, now: number): Effect[] {
+  #progressOfBatch(request: OpenRequest, now: number): Effect[] {
     if (now - request.progressAt < progressIntervalMs) return [];
     request.progressAt = now;
-    const total = request.results.length;
-    const body = encodeData({ done: total - request.left, total });
-    return [interimReply(request, "PROGRESS", this.routerId, body)];
+    const { parts, left } = request;
+    return [reply(request, "PROGRESS", this.routerId, encodeData({ done: parts - left, total: parts }))];
   }
 
-  #close(request: Request): void {
+  #close(request: OpenRequest): void {
     if (request.deadmanMs < Number.POSITIVE_INFINITY) this.#guarded.delete(request.requestor.peer, request);
     this.#resultBytes -= request.resultBytes;
     this.#shares.release(request.share, request.parts, request.bytes);
-    const { asker, meta } = request;
-    if (asker === null || meta.serial === undefined) return;
-    asker.requests.delete(meta.serial);
-    if (asker.requests.size === 0) this.#askers.delete(asker.key);
+    const { entry, meta } = request;
+    if (entry === null || meta.serial === undefined) return;
+    entry.requests.delete(meta.serial);
+    if (entry.requests.size === 0) this.#requestors.delete(entry.key);
   }
 
-  /** One that has none open is kept by its first. */
-  #askerOf({ requestor, user }: Pick<Asked, "requestor" | "user">): Asker {
-    if (this.#last?.requestor === requestor && this.#last.user === user) return this.#last.asker;
+  /** The entry of a requestor is in the table only while it has open requests. */
+  #entryOf({ requestor, user }: Sender): RequestorEntry {
+    if (this.#last?.requestor === requestor && this.#last.user === user) return this.#last.entry;
     const key = keyOf(requestor, user);
-    const asker = this.#askers.get(key) ?? { key, requests: new Map() };
-    this.#last = { requestor, user, asker };
-    return asker;
+    const entry = this.#requestors.get(key) ?? { key, requests: new Map() };
+    this.#last = { requestor, user, entry };
+    return entry;
   }
 }
 
 const reply = (
-  { requestor, meta }: Pick<Asked, "requestor" | "meta">,
-  { type, by, body }: Pick<Outcome, "type" | "by"> & { readonly body?: Frame | undefined },
+  { requestor, meta }: Pick<RequestOrigin, "requestor" | "meta">,
+  type: "ACK" | "ERR" | "PROGRESS" | "KEEPALIVE",
+  by: string,
+  body?: Frame,
 ): Effect => {
   const head = encodeReplyMeta(by, type, meta.version, meta.serial);
-  // A v0.1 requestor gets an acknowledgement alone, without the result.
+  // An ACK of version 0.1 is META alone, without the result.
   const isBare = body === undefined || (type === "ACK" && meta.version === 0.1);
   return { to: "requestor", requestor, frames: isBare ? [head] : [head, body] };
 };
 
-/** Not the last word on a request. */
-const interimReply = (
-  { requestor, meta }: Pick<Asked, "requestor" | "meta">,
-  type: "PROGRESS" | "KEEPALIVE",
-  by: string,
-  body: Frame,
-): Effect => ({
-  to: "requestor",
-  requestor,
-  frames: [encodeReplyMeta(by, type, meta.version, meta.serial), body],
-});
-
 /**
- * With the length of each part, so that no two addresses can be confused. Routing ids are chosen by peers, so that one could take
- * another's: the user is part of it, whose name has no space.
+ * The length of each part is in the key, so that no two addresses are confused. Peers choose their
+ * routing ids, so one could take that of another: the user, whose name has no space, is in the key
+ * too.
  */
 const keyOf = ({ peer, envelope }: Requestor, user: string | null): string => {
   const [, ...hops] = envelope.map((frame) => asBuffer(frame).toString("latin1"));

@@ -1,31 +1,43 @@
 /**
- * What makes the hardware of cut-off jobs safe: runs of their tasks' `onStop`, each a job of its own kind. Until one has succeeded
- * no job of its task begins, and what the task's jobs hold is held by it. One that has failed too often stays so until `retry`.
+ * Resources and safe stops. A job takes all resources that it needs when it is dispatched, or none.
+ * They are free again once it has ended and is known to be safe. Until then its safe stop holds
+ * them, a job of its own kind that runs the `onStop` of the task; no other job of the task begins
+ * meanwhile.
  */
-
 import { packNow } from "../protocol/frames.ts";
 import type { Policy } from "../protocol/policy.ts";
-import type { Effect } from "./effects.ts";
-import { createJob, type Draft, type Job, resourcesOf, type Stop, safeQueue } from "./job.ts";
-import { Multimap } from "./multimap.ts";
-import type { Outcome } from "./outcome.ts";
+import { Multimap } from "./collections.ts";
+import type { Effect, NamedPolicy } from "./events.ts";
+import { createJob, resourcesOf, safeQueue } from "./job.ts";
+import type { JobOutcome } from "./outcome.ts";
 import type { JobQueues } from "./queue.ts";
-import type { Resources } from "./resources.ts";
-import type { KnownTask } from "./task-directory.ts";
+import type { BrokerState, Draft, Job, StopReason } from "./state.ts";
 
-/** What one came to that is not done: `waiting` for a worker or its next try. */
-export interface Safing {
-  readonly task: string;
-  readonly state: "waiting" | "running" | "failed";
-  readonly tries: number;
-  readonly why: Stop;
+export class Resources {
+  readonly #holders: BrokerState["holders"] = new Multimap();
+
+  [Symbol.iterator](): IterableIterator<[resource: string, holders: ReadonlySet<Job>]> {
+    return this.#holders[Symbol.iterator]();
+  }
+
+  holdersOf(resource: string): ReadonlySet<Job> {
+    return this.#holders.get(resource);
+  }
+
+  take(job: Job): void {
+    for (const resource of resourcesOf(job)) this.#holders.add(resource, job);
+  }
+
+  release(job: Job): void {
+    for (const resource of resourcesOf(job)) this.#holders.delete(resource, job);
+  }
 }
 
+/** It waits for a worker, or for its next try. */
+export const isPending = ({ state }: Job): boolean => state === "queued" || state === "retrying";
+
 export class SafeStops {
-  /** Those that have not succeeded, by their task. */
-  readonly #byTask = new Multimap<string, Job>();
-  /** seconds since 1970 */
-  readonly #since = new WeakMap<Job, number>();
+  readonly #byTask: BrokerState["safeStops"] = new Multimap();
 
   constructor(
     private readonly queues: JobQueues,
@@ -33,24 +45,68 @@ export class SafeStops {
     private readonly nextId: () => number,
   ) {}
 
+  [Symbol.iterator](): IterableIterator<Job> {
+    return this.#byTask.values();
+  }
+
   /** Tasks whose hardware is not known to be safe. */
   get tasks(): string[] {
     return [...this.#byTask.keys()];
   }
 
-  /** Those that are in a queue, or wait for their next try. */
-  get waiting(): number {
-    return [...this.all()].filter(isWaiting).length;
+  /** Safe stops of a task: running ones, one that is pending, unsafe ones. */
+  of(task: string): ReadonlySet<Job> {
+    return this.#byTask.get(task);
   }
 
-  isPending(task: string): boolean {
-    return this.#byTask.has(task);
+  /**
+   * Starts the safe stop of a job that has ended other than as done, if its task has an `onStop`.
+   */
+  startFor(job: Job, why: StopReason, now: number): void {
+    if (job.policy.onStop === true) this.#start(job.name, job.policy, job.stop ?? why, now);
   }
 
-  /** A job of this task has ended so, other than by itself. Takes hold of what the task's jobs hold. */
-  start(task: string, policy: Policy, why: Stop, now: number): void {
+  /** Jobs of an earlier router may have been cut off, and nobody knows which. */
+  startAll(tasks: readonly NamedPolicy[], now: number): void {
+    const message = "the engine was cut off while a job of it may have been running";
+    for (const { name, ...policy } of tasks) {
+      if (policy.onStop === true) this.#start(name, policy, { code: "INTERRUPTED", message }, now);
+    }
+  }
+
+  /** A safe stop has succeeded, or has failed too often. */
+  end(job: Job, outcome: JobOutcome): Effect[] {
+    if (outcome.code === null) {
+      this.#free(job);
+      return [];
+    }
+    job.state = "unsafe";
+    const resources = resourcesOf(job);
+    const locked = resources.length === 0 ? "no job of it begins" : `${resources.join(", ")} stay locked`;
+    const line = `onStop of ${job.name} has failed ${job.tries + 1} times (${outcome.code}), and ${locked}; make it safe by hand, mend it, then run task-engine reset`;
+    return [{ to: "log", line }];
+  }
+
+  /**
+   * After a reset: unsafe ones are tried again. A person has looked, so those of tasks without
+   * workers are over.
+   */
+  reset(isServed: (task: string) => boolean): void {
+    for (const job of [...this].filter((it) => it.state === "unsafe" || isPending(it))) {
+      if (!isServed(job.name)) {
+        this.queues.remove(job);
+        this.#free(job);
+      } else if (job.state === "unsafe") {
+        job.tries = 0;
+        job.kills = 0;
+        this.queues.push(job);
+      }
+    }
+  }
+
+  #start(task: string, policy: Policy, why: StopReason, now: number): void {
     // One that has not begun does for both.
-    if ([...this.#byTask.get(task)].some(isWaiting)) return;
+    if ([...this.of(task)].some(isPending)) return;
     const { resources = [], onStopMs } = policy;
     const draft: Draft = {
       kind: "safe",
@@ -59,77 +115,19 @@ export class SafeStops {
       body: "",
       bytes: 0,
       options: {},
-      // Not its limits of time: they are the job's.
+      // Without the time limits of the task, which are for its jobs.
       policy: { onStop: true, resources, ...(onStopMs !== undefined && { onStopMs }) },
-      why,
+      why: { ...why, since: packNow() },
     };
     const job = createJob(draft, this.nextId(), { request: null, part: 0 }, now);
     this.#byTask.add(task, job);
-    this.#since.set(job, packNow());
     this.resources.take(job);
     this.queues.push(job);
   }
 
-  /** Jobs of before may have been cut off, and nobody knows which. */
-  startAll(tasks: readonly KnownTask[], now: number): void {
-    const message = "the engine was cut off while a job of it may have been running";
-    for (const { name, ...policy } of tasks) {
-      if (policy.onStop === true) this.start(name, policy, { code: "INTERRUPTED", message }, now);
-    }
-  }
-
-  /** Takes a safing's end. */
-  ended(job: Job, outcome: Outcome): Effect[] {
-    if (outcome.code !== null) {
-      const held = resourcesOf(job);
-      const locked = held.length === 0 ? "no job of it begins" : `${held.join(", ")} stay locked`;
-      const line = `onStop of ${job.name} has failed ${job.tries + 1} times (${outcome.code}), and ${locked}; make it safe by hand, mend it, then run task-engine reset`;
-      return [{ to: "log", line }];
-    }
+  #free(job: Job): void {
+    job.state = "ended";
     this.#byTask.delete(job.name, job);
     this.resources.release(job);
-    return [];
-  }
-
-  /** Begins anew with those that have failed; frees what nobody serves that could run it, for somebody has looked. */
-  retry(isServed: (task: string) => boolean): void {
-    for (const job of [...this.all()].filter(({ state }) => state !== "held")) {
-      if (!isServed(job.name)) {
-        this.queues.remove(job);
-        job.state = "ended";
-        this.#byTask.delete(job.name, job);
-        this.resources.release(job);
-      } else if (job.state === "ended") {
-        job.tries = 0;
-        job.kills = 0;
-        this.queues.push(job);
-      }
-    }
-  }
-
-  of(task: string): ReadonlySet<Job> {
-    return this.#byTask.get(task);
-  }
-
-  /** seconds since 1970 */
-  sinceOf(job: Job): number {
-    return this.#since.get(job) ?? 0;
-  }
-
-  report(): Safing[] {
-    return [...this.all()].map((job) => ({
-      task: job.name,
-      state: job.state === "ended" ? "failed" : job.state === "held" ? "running" : "waiting",
-      tries: job.tries,
-      why: job.why ?? unknown,
-    }));
-  }
-
-  *all(): Generator<Job, void, undefined> {
-    for (const [, its] of this.#byTask) yield* its;
   }
 }
-
-const isWaiting = ({ state }: Job): boolean => state === "queued" || state === "waiting";
-
-const unknown: Stop = { code: "INTERRUPTED", message: "" };

@@ -1,5 +1,6 @@
-/** What the router tells of itself: the answers to CONTROL `tasks` and `status`. */
-
+/**
+ * The answers to CONTROL `tasks` and `status`, whose words for states are those of protocol 0.2.
+ */
 import {
   batchTasksMax,
   frameBytesMax,
@@ -11,91 +12,80 @@ import {
 } from "../limits.ts";
 import type { StopResult } from "../protocol/blocked.ts";
 import type { Json } from "../protocol/json.ts";
-import { type Job, resourcesOf, taskQueue } from "./job.ts";
-import type { Jobs } from "./jobs.ts";
-import type { Statistics } from "./statistics.ts";
-import type { TaskDirectory } from "./task-directory.ts";
-import type { Held, Workers } from "./workers.ts";
-
-export const reportTasks = (catalogue: TaskDirectory, workers: Workers): Json => ({
-  tasks: catalogue.taskNames.map((name) => ({ name, workers: workers.serving(taskQueue(name)).length })),
-  data: [...catalogue.dataEndpoints],
-});
+import { jobsOf, resourcesOf, taskQueue } from "./job.ts";
+import { isPending } from "./safe-stops.ts";
+import type { Job } from "./state.ts";
+import type { Tables } from "./tables.ts";
 
 /** `insecure`: without keys at an address that others reach. */
 export type SecurityKind = "curve" | "none" | "insecure";
 
-/** What holds for the engine as a whole. */
-export interface EngineState {
-  readonly draining: boolean;
-  readonly security: SecurityKind;
-  readonly stopped: StopResult | null;
-}
+export const reportTasks = ({ directory, workers }: Tables): Json => ({
+  tasks: directory.taskNames.map((name) => ({ name, workers: workers.serving(taskQueue(name)).length })),
+  data: [...directory.dataEndpoints],
+});
 
-// Nobody has asked for what makes something safe.
-const waitingIn = ({ queues, lifecycle: endings }: Jobs): number => queues.jobs - endings.safeStops.waiting;
-const isAskedFor = ({ job }: Held): boolean => job.kind !== "safe";
+export const reportStatus = (tables: Tables, security: SecurityKind, stopped: StopResult | null): Json => {
+  const { blocks, directory, queues, runaways, safeStops, statistics, workers } = tables;
+  // Safe stops are not counted as jobs: no requestor has asked for them.
+  const waiting = queues.jobs - [...safeStops].filter(isPending).length;
+  const held = [...workers].flatMap(jobsOf).filter(({ kind }) => kind !== "safe").length;
+  return {
+    draining: blocks.closed !== null,
+    security,
+    stopped: stopped && { ...stopped },
+    jobs: { ...statistics.report(), waiting, held },
+    queue: { jobs: waiting, bytes: queues.bytes },
+    tasks: directory.taskNames.map((name) => ({
+      name,
+      workers: workers.serving(taskQueue(name)).length,
+      waiting: queues.depth(taskQueue(name)),
+      ...statistics.runsOf(name),
+    })),
+    locks: [...runaways].map(({ mayPass: _, resources, ...lock }) => ({ resources: [...resources], ...lock })),
+    quarantined: [...blocks.quarantined].map((it) => ({ ...it })),
+    resources: resourcesReport(tables),
+    safings: [...safeStops].map(safeStopReport),
+    workers: [...workers].map(({ ready: { id, role, pid, endpoint, supervised = false }, ...worker }) => ({
+      id,
+      role,
+      pid,
+      endpoint,
+      supervised,
+      held: worker.held.size,
+      state: worker.retired ?? (worker.givenUp.size > 0 ? "stuck" : worker.held.size > 0 ? "busy" : "idle"),
+    })),
+    limits: { queueJobsMax, queueBytesMax, frameBytesMax, batchTasksMax, workerCreditMax, workersMax, memoryBytesMax },
+  };
+};
 
-export const reportStatus = (
-  catalogue: TaskDirectory,
-  workers: Workers,
-  jobs: Jobs,
-  statistics: Statistics,
-  engine: EngineState,
-): Json => ({
-  ...engine,
-  stopped: engine.stopped && { ...engine.stopped },
-  jobs: {
-    ...statistics.report(),
-    waiting: waitingIn(jobs),
-    held: [...workers].reduce((sum, { held }) => sum + [...held.values()].filter(isAskedFor).length, 0),
-  },
-  queue: { jobs: waitingIn(jobs), bytes: jobs.queues.bytes },
-  tasks: catalogue.taskNames.map((name) => ({
-    name,
-    workers: workers.serving(taskQueue(name)).length,
-    waiting: jobs.queues.depth(taskQueue(name)),
-    ...statistics.runsOf(name),
-  })),
-  locks: [...jobs.lifecycle.locks.all()].map(({ mayPass: _, resources, ...it }) => ({
-    resources: [...resources],
-    ...it,
-  })),
-  quarantined: jobs.lifecycle.quarantine.tasks.map((it) => ({ ...it })),
-  resources: resourcesReport(jobs),
-  safings: jobs.lifecycle.safeStops.report().map(({ why, ...safing }) => ({ ...safing, why: { ...why } })),
-  workers: [...workers].map(({ ready: { id, role, pid, endpoint, supervised = false }, held, retired, givenUp }) => ({
-    id,
-    role,
-    pid,
-    endpoint,
-    supervised,
-    held: held.size,
-    state: retired ?? (givenUp.size > 0 ? "stuck" : held.size > 0 ? "busy" : "idle"),
-  })),
-  limits: { queueJobsMax, queueBytesMax, frameBytesMax, batchTasksMax, workerCreditMax, workersMax, memoryBytesMax },
+/** A safe stop that is not safe yet: pending, running or unsafe. */
+const safeStopReport = (job: Job): Json => ({
+  task: job.name,
+  state: isPending(job) ? "waiting" : job.state === "unsafe" ? "failed" : "running",
+  tries: job.tries,
+  why: { code: job.why?.code ?? "INTERRUPTED", message: job.why?.message ?? "" },
 });
 
 /** Every resource that is held or waited for. */
-const resourcesReport = (jobs: Jobs): Json[] => {
+const resourcesReport = (tables: Tables): Json[] => {
   const waiting = new Map<string, number>();
-  for (const job of jobs.queues) {
+  for (const job of tables.queues) {
     if (job.kind !== "task") continue;
     for (const resource of resourcesOf(job)) waiting.set(resource, (waiting.get(resource) ?? 0) + 1);
   }
-  const held = new Map(jobs.lifecycle.resources);
+  const held = new Map(tables.resources);
   return [...new Set([...held.keys(), ...waiting.keys()])].sort().map((name) => ({
     name,
-    holder: holderReport(jobs, held.get(name)),
+    holder: holderReport(tables, [...(held.get(name) ?? [])]),
     waiting: waiting.get(name) ?? 0,
   }));
 };
 
-/** What makes it safe says more than the job that it is made safe for, and that nothing does says most. */
-const holderReport = ({ lifecycle: endings }: Jobs, holders: Iterable<Job> = []): Json => {
-  const all = [...holders];
-  const isUnsafe = (it: Job): boolean => endings.locks.by(it)?.mayPass === false;
-  const holder = all.find(isUnsafe) ?? all.find(({ kind }) => kind === "safe") ?? all[0];
+/** Of several holders the one that tells most: a lock that lasts, then a safe stop, then a job. */
+const holderReport = ({ runaways }: Tables, holders: readonly Job[]): Json => {
+  const isUnsafe = (it: Job): boolean => runaways.lockOf(it)?.mayPass === false;
+  const holder = holders.find(isUnsafe) ?? holders.find(({ kind }) => kind === "safe") ?? holders[0];
   if (holder === undefined) return null;
   const state = isUnsafe(holder) ? "unsafe" : holder.kind === "safe" ? "safing" : "held";
   return { task: holder.name, serial: holder.request?.meta.serial ?? "", state };

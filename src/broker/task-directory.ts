@@ -1,38 +1,41 @@
-/** What can be asked for: the tasks, by the supervisor's word and the workers', and where the topics are. */
+/**
+ * The tasks that can be asked for, by the word of the supervisor and of the workers; and the places
+ * of topics.
+ */
 import { dataEndpointsMax } from "../limits.ts";
 import type { Policy } from "../protocol/policy.ts";
-import { type Draft, dataQueue, type Stop, taskQueue } from "./job.ts";
-import { pickEndpoint } from "./placement.ts";
-import type { PolicyInForce } from "./policies.ts";
+import type { NamedPolicy } from "./events.ts";
+import { dataQueue, taskQueue } from "./job.ts";
+import type { BrokerState, StopReason, TaskEntry } from "./state.ts";
 import type { Workers } from "./workers.ts";
 
-export type KnownTask = { readonly name: string } & Policy;
+const entryOf = (name: string, policy: Policy): TaskEntry => ({ name, queue: taskQueue(name), policy });
 
-/** What a task's jobs take from it. */
-export type Entry = Pick<Draft, "name" | "queue" | "policy">;
-
-const entryOf = (name: string, policy: Policy): Entry => ({ name, queue: taskQueue(name), policy });
+/** The policy by which all jobs of a task run, and who has set it, for people. */
+export interface PolicyInForce {
+  readonly policy: Policy;
+  readonly by: string;
+}
 
 export class TaskDirectory {
-  readonly #expected = new Map<string, Entry>();
-  /** Every data worker's endpoint since the start: its topics stay its own while it is being restarted. */
-  readonly #dataEndpoints = new Set<string>();
+  readonly #own: BrokerState["tasks"] = new Map();
+  /** The topics of a data worker stay its own while it is restarted. */
+  readonly #dataEndpoints: BrokerState["dataEndpoints"] = new Set();
 
   constructor(private readonly workers: Workers) {}
 
-  /** Tasks that workers will serve once they are there. */
-  expect(tasks: readonly KnownTask[]): void {
-    this.#expected.clear();
+  /** The tasks of the engine, which its workers serve or will serve soon. */
+  setOwn(tasks: readonly NamedPolicy[]): void {
+    this.#own.clear();
     this.workers.forgetGone();
-    for (const { name, ...policy } of tasks) this.#expected.set(name, entryOf(name, policy));
+    for (const { name, ...policy } of tasks) this.#own.set(name, entryOf(name, policy));
   }
 
-  /** Whether it is one of the engine's own, by the supervisor's word. */
-  expects(task: string): boolean {
-    return this.#expected.has(task);
+  isOwn(task: string): boolean {
+    return this.#own.has(task);
   }
 
-  /** False where there are too many. */
+  /** Returns false if there are too many. */
   addDataEndpoint(endpoint: string): boolean {
     if (this.#dataEndpoints.size >= dataEndpointsMax && !this.#dataEndpoints.has(endpoint)) return false;
     this.#dataEndpoints.add(endpoint);
@@ -43,26 +46,25 @@ export class TaskDirectory {
     return [...this.#dataEndpoints];
   }
 
-  /** Undefined where there is no task of that name. */
-  find(task: string): Entry | undefined {
-    // The task files first: workers that are being replaced still have what they said before.
-    const expected = this.#expected.get(task);
-    if (expected !== undefined) return expected;
+  find(task: string): TaskEntry | undefined {
+    // The task files come first: workers that are being replaced still say what they said before.
+    const own = this.#own.get(task);
+    if (own !== undefined) return own;
     const served = this.inForce(task);
     return served === undefined ? undefined : entryOf(task, served.policy);
   }
 
-  /** The engine's own tasks are held to their files; any other, to what the first of the workers that serve it has said. */
+  /** The policy of the task files, or that of the first of the workers that serve the task. */
   inForce(task: string): PolicyInForce | undefined {
-    const expected = this.#expected.get(task);
-    if (expected !== undefined) return { policy: expected.policy, by: "the engine's own tasks" };
+    const own = this.#own.get(task);
+    if (own !== undefined) return { policy: own.policy, by: "the engine's own tasks" };
     const [first] = this.workers.serving(taskQueue(task));
     const policy = first?.policies.get(task);
     return first === undefined || policy === undefined ? undefined : { policy, by: `worker ${first.ready.id}` };
   }
 
-  /** Why a task cannot be asked for that is not found. */
-  whyMissing(task: string): Stop {
+  /** Why `find` does not find a task. */
+  whyMissing(task: string): StopReason {
     const gone = this.workers.goneOf(task);
     if (gone === undefined) {
       const message = `no task ${JSON.stringify(task)} is registered; \`task-engine tasks\` lists those that are`;
@@ -73,12 +75,23 @@ export class TaskDirectory {
   }
 
   get taskNames(): string[] {
-    return [...new Set([...this.#expected.keys(), ...this.workers.tasks(), ...this.workers.goneTasks()])].sort();
+    return [...new Set([...this.#own.keys(), ...this.workers.tasks])].sort();
   }
 
-  /** The queue of a topic; undefined where there is no data worker. */
+  /**
+   * The queue of a topic; undefined without a data worker. By rendezvous hashing a topic always has
+   * the same data worker, so that its values stay in order and its newest value is found.
+   */
   topicQueue(topic: string): string | undefined {
-    const endpoint = pickEndpoint(topic, this.#dataEndpoints);
-    return endpoint === undefined ? undefined : dataQueue(endpoint);
+    let best: string | undefined;
+    let bestWeight = -1n;
+    for (const endpoint of this.#dataEndpoints) {
+      const weight = BigInt(Bun.hash(`${endpoint} ${topic}`));
+      if (weight > bestWeight) {
+        best = endpoint;
+        bestWeight = weight;
+      }
+    }
+    return best === undefined ? undefined : dataQueue(best);
   }
 }

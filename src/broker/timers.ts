@@ -1,8 +1,9 @@
 /**
- * What is to happen at which time: a binary heap. An entry whose job has ended meanwhile is dead; dead ones are taken out
- * when they are most of the heap, so that short jobs with long limits do not pile up.
+ * What is to happen at which time: a binary heap. An entry whose job has ended meanwhile is dead;
+ * dead ones are taken out when they are most of the heap, so that short jobs with long limits do
+ * not pile up.
  */
-import type { Effect } from "./effects.ts";
+import type { Effect } from "./events.ts";
 
 export interface Timer {
   /** ms, on the clock of the broker's `now` */
@@ -21,7 +22,10 @@ export class Timers {
     return this.#heap.length;
   }
 
-  /** ms; null where nothing is due ever. It may be the time of a dead entry: then nothing happens at it. */
+  /**
+   * ms; null where nothing is due ever. It may be the time of a dead entry: then nothing happens at
+   * it.
+   */
   get nextAt(): number | null {
     return this.#heap[0]?.at ?? null;
   }

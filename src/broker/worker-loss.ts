@@ -1,54 +1,196 @@
-/** Workers that are lost: by their connection, their death, their rights. What they held is decided on once, by `Jobs.lose`. */
-import { verdictMs } from "../limits.ts";
-import type { Effect } from "./effects.ts";
-import type { Jobs } from "./jobs.ts";
-import { jobsOf, type Worker, type Workers } from "./workers.ts";
+/**
+ * The loss of workers: by their connection, their death, their rights, or because they do not let
+ * go of a job. Each ends in `lose`, or in `#giveUpJobs` for a connected worker that cannot be
+ * killed.
+ */
+import { beatSilenceMs, killMs, verdictMs } from "../limits.ts";
+import type { Effect } from "./events.ts";
+import { graceOf, jobsOf, onStopLimitOf, resourcesOf } from "./job.ts";
+import { abort, type JobLifecycle } from "./lifecycle.ts";
+import type { Job, StopReason, Worker } from "./state.ts";
+import type { Tables } from "./tables.ts";
 
 export class WorkerLoss {
   constructor(
-    private readonly workers: Workers,
-    private readonly jobs: Jobs,
+    private readonly tables: Tables,
+    private readonly lifecycle: JobLifecycle,
   ) {}
 
   /**
-   * The connection is gone. Of a supervised worker the supervisor will say what it had begun, if its process has died. If it
-   * lives on, what it runs is out of reach, and would be run on without limits: then it is killed.
+   * The connection is gone. If the process of a supervised worker has died, the supervisor will say
+   * which job it had begun. If it lives on, its jobs are out of reach and would run without limits:
+   * then it is killed.
    */
   disconnected(worker: Worker, now: number): Effect[] {
     worker.isConnected = false;
-    if (worker.begun !== null) return this.jobs.lose(worker, "its process has died", now);
-    if (worker.ready.supervised !== true || worker.held.size === 0)
-      return this.jobs.lose(worker, "its connection is gone", now);
+    if (worker.begun !== null) return this.lose(worker, "its process has died", now);
+    if (worker.ready.supervised !== true || worker.held.size === 0) {
+      return this.lose(worker, "its connection is gone", now);
+    }
     if (worker.retired === "killed") return [];
     worker.retired = "lost";
-    this.jobs.lifecycle.timers.add({
+    this.tables.timers.add({
       at: now + verdictMs,
-      isAlive: () => worker.retired === "lost" && this.workers.get(worker.key) === worker,
-      fire: (at) => this.jobs.kill(worker, "it has lost its connection", at),
+      isAlive: () => worker.retired === "lost" && this.tables.workers.get(worker.key) === worker,
+      fire: (at) => this.#kill(worker, "it has lost its connection", at),
     });
     return [];
   }
 
-  /** Its process has another connection: what it got by the first is out of reach. False where it need not be killed for that. */
+  /**
+   * Its process has another connection: the jobs of this one are out of reach. Returns false if it
+   * has none.
+   */
   reconnected(worker: Worker, now: number): Effect[] | false {
     if (worker.held.size === 0 || worker.begun !== null) return false;
     worker.isConnected = false;
-    return worker.retired === "killed" ? [] : this.jobs.kill(worker, "it has lost its connection", now);
+    return worker.retired === "killed" ? [] : this.#kill(worker, "it has lost its connection", now);
   }
 
-  /** The supervisor says that its process has died. What it sent before may still be on its way until its connection is gone. */
+  /**
+   * The supervisor: its process has died. Its last messages may still arrive until its connection
+   * is gone.
+   */
   died(worker: Worker, begun: number, now: number): Effect[] {
     worker.begun = begun;
-    if (!worker.isConnected) return this.jobs.lose(worker, "its process has died", now);
+    if (!worker.isConnected) return this.lose(worker, "its process has died", now);
     worker.retired = "killed";
-    this.jobs.loseAt(worker, now + verdictMs, "its process has died");
+    this.#loseAt(worker, now + verdictMs, "its process has died");
     return [];
   }
 
-  /** Its rights were taken back: whether and when it lets go of what it runs, nobody will hear. */
+  /**
+   * Its rights were taken back, so nobody will hear whether it lets go: its resources stay held
+   * until a reset.
+   */
   revoked(worker: Worker, why: string, now: number): Effect[] {
-    const jobs = [...worker.givenUp.values(), ...jobsOf(worker)];
-    const effects = jobs.flatMap((job) => this.jobs.lifecycle.abandon(worker, job, why));
-    return [...effects, ...this.jobs.lose(worker, why, now)];
+    const effects: Effect[] = [];
+    for (const job of [...worker.givenUp.values(), ...jobsOf(worker)]) {
+      const resources = resourcesOf(job);
+      if (worker.ready.supervised === true || job.kind !== "task" || resources.length === 0) continue;
+      this.tables.runaways.note(job, "abandoned", worker.ready.id, { code: "INTERRUPTED", message: why });
+      const line = `${resources.join(", ")} stay locked: ${why}, and worker ${worker.ready.id} may go on with ${job.name}; end it where it runs, then run task-engine reset`;
+      effects.push({ to: "log", line });
+    }
+    return [...effects, ...this.lose(worker, why, now)];
+  }
+
+  /**
+   * Loses a worker. Jobs that it may have begun are interrupted, and tried again if their task
+   * allows it; jobs that it has provably not begun go back to their places in the queue.
+   */
+  lose(worker: Worker, why: string, now: number): Effect[] {
+    const { workers } = this.tables;
+    workers.remove(worker, why, now);
+    for (const job of worker.givenUp.values()) this.#secure(worker, job, { code: "INTERRUPTED", message: why }, now);
+    const jobs = jobsOf(worker);
+    for (const job of jobs) workers.release(worker, job.id);
+    worker.head = undefined;
+    const last = jobs.findIndex((job) => job.id === worker.begun);
+    // 0 is the id of no job. If the job was answered already, none of the others has begun: they
+    // run one after the other.
+    const begunCount = worker.begun === null ? jobs.length : last + 1;
+    const effects: Effect[] = [];
+    for (const [index, job] of jobs.slice(0, begunCount).entries()) {
+      const isKiller = worker.begun === null ? begunCount === 1 : index === last;
+      if (isKiller) job.kills++;
+      effects.push(...this.#interrupt(worker, job, why, now));
+    }
+    return [...effects, ...this.lifecycle.putBack(jobs.slice(begunCount), now)];
+  }
+
+  /** A running job was told to end, or has a limit, and its worker does not let go. */
+  overrun(worker: Worker, job: Job, what: string, now: number): Effect[] {
+    const why = `${job.name} ${what}`;
+    return worker.ready.supervised === true ? this.#kill(worker, why, now) : this.#giveUpJobs(worker, job, why, now);
+  }
+
+  /** Has the supervisor kill a worker. Its jobs end when it is dead. */
+  #kill(worker: Worker, why: string, now: number): Effect[] {
+    worker.retired = "killed";
+    // A worker that cannot be killed, or only claims to be supervised, must not keep requestors
+    // waiting.
+    this.#loseAt(worker, now + killMs + verdictMs, "it could not be killed");
+    return [{ to: "supervisor", type: "kill", pid: worker.ready.pid, why }];
+  }
+
+  #loseAt(worker: Worker, at: number, why: string): void {
+    this.tables.timers.add({
+      at,
+      isAlive: () => this.tables.workers.get(worker.key) === worker,
+      fire: (now) => this.lose(worker, why, now),
+    });
+  }
+
+  /**
+   * Nobody here can kill the worker: its jobs, the stuck one and those behind it, are answered
+   * without it.
+   */
+  #giveUpJobs(worker: Worker, stuck: Job, why: string, now: number): Effect[] {
+    const effects: Effect[] = [{ to: "log", line: `worker ${worker.ready.id} cannot be killed from here: ${why}` }];
+    for (const job of jobsOf(worker)) {
+      this.tables.workers.release(worker, job.id);
+      if (job !== stuck) effects.push(abort(worker, job, behindStuck));
+      effects.push(...this.#giveUp(worker, job, job === stuck, why, now));
+    }
+    worker.head = undefined;
+    return effects;
+  }
+
+  #giveUp(worker: Worker, job: Job, isStuck: boolean, why: string, now: number): Effect[] {
+    const { resources, runaways, safeStops } = this.tables;
+    const reason: StopReason = { code: "INTERRUPTED", message: `${job.name} was given up: ${why}` };
+    if (job.kind === "safe") {
+      // It is tried elsewhere, but this run may still come and must not meet a job: a copy of it
+      // holds the same until the worker has let go.
+      const copy: Job = { ...job };
+      worker.givenUp.set(job.id, copy);
+      runaways.note(copy, "stuck", worker.ready.id, { code: "INTERRUPTED", message: why });
+      resources.take(copy);
+    } else if (isStuck || resourcesOf(job).length > 0) {
+      worker.givenUp.set(job.id, job);
+      runaways.note(job, "stuck", worker.ready.id, { code: "INTERRUPTED", message: why });
+      safeStops.startFor(job, reason, now);
+      return this.lifecycle.givenUp(job, reason, now);
+    }
+    return this.#interrupt(worker, job, why, now);
+  }
+
+  #interrupt(worker: Worker, job: Job, why: string, now: number): Effect[] {
+    const message = `worker ${worker.ready.id} was lost (${why}) while ${job.name} may have been running`;
+    const reason: StopReason = { code: "INTERRUPTED", message };
+    this.#secure(worker, job, reason, now);
+    return this.lifecycle.interrupted(worker, job, reason, now);
+  }
+
+  /** The resources of a job of a lost worker stay held until they are known to be safe. */
+  #secure(worker: Worker, job: Job, reason: StopReason, now: number): void {
+    const { resources, runaways, safeStops, timers } = this.tables;
+    const state = runaways.stateOf(job);
+    const isStuckSafeStop = job.kind === "safe" && state !== null;
+    if ((job.kind !== "task" && !isStuckSafeStop) || state === "abandoned") return;
+    safeStops.startFor(job, reason, now);
+    if (worker.ready.supervised === true || (resourcesOf(job).length === 0 && !isStuckSafeStop)) {
+      runaways.forget(job);
+      return resources.release(job);
+    }
+    runaways.note(job, "lost", worker.ready.id, reason);
+    // A worker that nobody here can kill lets go by itself when it notices that it is lost, as
+    // PROTOCOL.md demands.
+    const onStopMs = isStuckSafeStop ? onStopLimitOf(job) : 0;
+    timers.add({
+      at: now + beatSilenceMs + onStopMs + graceOf(worker, job),
+      isAlive: () => true,
+      fire: (at) => {
+        // A reset has freed it meanwhile.
+        if (!runaways.forget(job)) return [];
+        // It may have gone on after the safe stop that was started at once.
+        safeStops.startFor(job, reason, at);
+        resources.release(job);
+        return [];
+      },
+    });
   }
 }
+
+const behindStuck: StopReason = { code: "INTERRUPTED", message: "the job before it does not let go" };

@@ -1,121 +1,166 @@
-/** Workers that join: who is admitted, as what, and what becomes of the connection that one of them had before. */
-
-import { dataEndpointsMax, refusalLinesMax, strangeWorkersMax, workersMax } from "../limits.ts";
+/**
+ * Workers that join and leave: their admission, their former connections, and conflicts of task
+ * policies.
+ */
+import { abortGraceMs, dataEndpointsMax, onStopMs, refusalLinesMax, strangeWorkersMax, workersMax } from "../limits.ts";
 import type { ReadyHeader } from "../protocol/backend.ts";
 import type { ErrorCode } from "../protocol/errors.ts";
+import type { Policy } from "../protocol/policy.ts";
 import { engineUser } from "../security/access.ts";
 import { refusalOfWorker } from "../security/rights.ts";
-import { type Effect, toWorker } from "./effects.ts";
-import type { Jobs } from "./jobs.ts";
-import { conflictOf } from "./policies.ts";
-import type { RequestHandler } from "./request-handler.ts";
-import type { Statistics } from "./statistics.ts";
-import type { TaskDirectory } from "./task-directory.ts";
+import type { EmergencyHandler } from "./emergency.ts";
+import { type Effect, toWorker } from "./events.ts";
+import { retryPolicyOf } from "./job.ts";
+import type { Worker } from "./state.ts";
+import type { Tables } from "./tables.ts";
+import type { PolicyInForce } from "./task-directory.ts";
 import type { WorkerLoss } from "./worker-loss.ts";
-import type { Worker, Workers } from "./workers.ts";
 
 export class WorkerRegistration {
-  /** What the log has of it. */
-  readonly #said = new Set<string>();
+  /** Lines that are in the log already: a refused worker tries again with each BEAT. */
+  readonly #logged = new Set<string>();
 
   constructor(
-    private readonly workers: Workers,
-    private readonly jobs: Jobs,
-    private readonly losses: WorkerLoss,
-    private readonly catalogue: TaskDirectory,
-    private readonly reception: Pick<RequestHandler, "access" | "emergency">,
-    private readonly statistics: Statistics,
+    private readonly tables: Tables,
+    private readonly workerLoss: WorkerLoss,
+    private readonly emergency: Pick<EmergencyHandler, "tell">,
   ) {}
 
+  /** READY. */
   join(key: string, user: string | null, said: ReadyHeader, now: number): Effect[] {
-    const refusal = refusalOfWorker(this.reception.access, user, said);
+    const { access, directory, queues, workers } = this.tables;
+    const refusal = refusalOfWorker(access, user, said);
     if (refusal !== null) return this.refuse(key, said, "UNAUTHORIZED", refusal);
-    // Only the engine's own have our supervisor; who else said so could have one of them killed in its place.
-    const ready = isStrange(user) ? { ...said, supervised: false } : said;
-    const known = this.workers.get(key);
-    // Two WHO that crossed its READY bring a second one; it holds what it holds.
+    // Only the engine's own workers have our supervisor. Any other could have one of them killed in
+    // its place.
+    const ready = isForeign(user) ? { ...said, supervised: false } : said;
+    const known = workers.get(key);
+    // Two WHO that crossed its READY bring a second one; it keeps its jobs.
     if (known !== undefined && known.user === user && known.ready.pid === ready.pid) return this.#welcome(known, now);
     const effects: Effect[] = [];
-    // A process has one connection: the other one of a supervised worker is gone, whether we have heard so or not.
-    for (const other of [...this.workers].filter(({ ready: its }) => isSameProcess(its, ready))) {
-      const end = this.losses.reconnected(other, now);
+    // A process has one connection: another one of a supervised worker is gone, also if that news
+    // is still on its way.
+    for (const other of [...workers].filter((it) => isSameProcess(it.ready, ready))) {
+      const end = this.workerLoss.reconnected(other, now);
       if (end !== false) return end;
-      effects.push(...this.jobs.lose(other, "it has connected anew", now));
+      effects.push(...this.workerLoss.lose(other, "it has connected anew", now));
     }
-    if (known !== undefined) effects.push(...this.jobs.lose(known, "another has its name", now));
-    const crowd = this.#crowdFor(user);
-    if (crowd !== null) return [...effects, ...this.refuse(key, ready, "QUEUE_FULL", crowd)];
-    if (ready.role === "data" && !this.catalogue.addDataEndpoint(ready.endpoint)) {
+    if (known !== undefined) effects.push(...this.workerLoss.lose(known, "another has its name", now));
+    const full = this.#whyFull(user);
+    if (full !== null) return [...effects, ...this.refuse(key, ready, "QUEUE_FULL", full)];
+    if (ready.role === "data" && !directory.addDataEndpoint(ready.endpoint)) {
       const message = `there are ${dataEndpointsMax} endpoints of data workers already`;
       return [...effects, ...this.refuse(key, ready, "QUEUE_FULL", message)];
     }
-    const conflict = conflictOf(ready, (task) => this.catalogue.inForce(task));
-    // The engine's own have their files; what differs there was changed since the last reload.
-    if (conflict !== null && ready.supervised !== true)
+    const conflict = this.#conflictOf(ready);
+    if (conflict !== null && ready.supervised !== true) {
       return [...effects, ...this.refuse(key, ready, "BAD_FRAME", conflict)];
-    if (conflict !== null) effects.push(...this.#say(`worker ${ready.id} has read other task files: ${conflict}`));
-    const isBack = ready.tasks.some((task) => this.workers.goneOf(nameOf(task)) !== undefined);
-    const worker = this.workers.add(key, user, ready, now);
-    // What waits for tasks that nobody served is held to what they are now.
-    if (isBack) this.jobs.queues.revise((task) => this.catalogue.find(task)?.policy);
+    }
+    // A worker of the engine has read its task files: they have changed since the last reload.
+    if (conflict !== null) effects.push(...this.#log(`worker ${ready.id} has read other task files: ${conflict}`));
+    const isBack = ready.tasks.some((task) => workers.goneOf(nameOf(task)) !== undefined);
+    const worker = workers.add(key, user, ready, now);
+    // Jobs that wait for a task that no worker served follow its policy as it is now.
+    if (isBack) queues.revise((task) => directory.find(task)?.policy);
     return [...effects, ...this.#welcome(worker, now)];
   }
 
-  /** A worker that joins may still hold what another router has told it of an emergency stop. */
-  #welcome(worker: Worker, now: number): Effect[] {
-    return [...this.reception.emergency.tell([worker]), toWorker(worker.key, { type: "WELCOME", at: now })];
-  }
-
   refuse(key: string, { id }: ReadyHeader, code: ErrorCode, message: string): Effect[] {
-    this.statistics.drop("workerNotAdmitted");
+    this.tables.statistics.drop("workerNotAdmitted");
+    const line = `worker ${id} is not admitted: ${message}; the same again is only counted`;
     return [
       toWorker(key, { type: "REFUSED", code, message }),
-      // What is wrong with its own tasks each is told by its name; what is said of many, once.
-      ...this.#say(
-        `worker ${id} is not admitted: ${message}; the same again is only counted`,
-        code === "BAD_FRAME" ? `${id} ${message}` : message,
-      ),
+      // A conflict of tasks is logged for each worker, any other reason once.
+      ...this.#log(line, code === "BAD_FRAME" ? `${id} ${message}` : message),
     ];
   }
 
-  /** The policies of the engine's own tasks have changed: who serves one of them by another ends what it has, and is not admitted any more. */
+  /**
+   * After a reload: workers that serve a task by another policy get no more jobs, and are refused
+   * once they are idle.
+   */
   dismissConflicting(): void {
-    for (const worker of this.workers) {
+    for (const worker of this.tables.workers) {
       if (worker.ready.supervised === true || worker.ready.role !== "task") continue;
-      worker.dismissal = conflictOf(worker.ready, (task) => this.catalogue.inForce(task));
+      worker.dismissal = this.#conflictOf(worker.ready);
       if (worker.dismissal !== null) worker.retired ??= "leaving";
     }
   }
 
-  /** Forgets those that are leaving and have nothing left. */
+  /** Lets a leaving worker go once it holds nothing. */
   release(worker: Worker, now: number): Effect[] {
     if (worker.retired !== "leaving" || worker.held.size > 0 || worker.givenUp.size > 0) return [];
-    if (this.workers.get(worker.key) !== worker) return [];
+    if (this.tables.workers.get(worker.key) !== worker) return [];
     const { key, ready, dismissal } = worker;
-    this.workers.remove(worker, dismissal ?? "it has left", now);
+    this.tables.workers.remove(worker, dismissal ?? "it has left", now);
     return dismissal === null ? [toWorker(key, { type: "GOODBYE" })] : this.refuse(key, ready, "BAD_FRAME", dismissal);
   }
 
-  /** Once: who is refused tries again with each beat. */
-  #say(line: string, what = line): Effect[] {
-    if (this.#said.has(what) || this.#said.size >= refusalLinesMax) return [];
-    this.#said.add(what);
+  /** A worker may remember an emergency stop of an earlier router. */
+  #welcome(worker: Worker, now: number): Effect[] {
+    return [...this.emergency.tell([worker]), toWorker(worker.key, { type: "WELCOME", at: now })];
+  }
+
+  /** Logs each `subject` once. */
+  #log(line: string, subject = line): Effect[] {
+    if (this.#logged.has(subject) || this.#logged.size >= refusalLinesMax) return [];
+    this.#logged.add(subject);
     return [{ to: "log", line }];
   }
 
-  /** Why there is no room for a worker of that user; null where there is. */
-  #crowdFor(user: string | null): string | null {
-    if (this.workers.size >= workersMax) return `there are ${workersMax} workers already`;
-    if (!isStrange(user)) return null;
-    const strangers = [...this.workers].filter((worker) => isStrange(worker.user)).length;
-    return strangers < strangeWorkersMax ? null : `there are ${strangeWorkersMax} workers from elsewhere already`;
+  /** Why there is no room for a worker of that user; null if there is. */
+  #whyFull(user: string | null): string | null {
+    const { workers } = this.tables;
+    if (workers.size >= workersMax) return `there are ${workersMax} workers already`;
+    if (!isForeign(user)) return null;
+    const foreign = [...workers].filter((worker) => isForeign(worker.user)).length;
+    return foreign < strangeWorkersMax ? null : `there are ${strangeWorkersMax} workers from elsewhere already`;
+  }
+
+  /**
+   * The first policy of a worker that differs from the one in force, in one line; null if none
+   * does.
+   */
+  #conflictOf({ tasks }: ReadyHeader): string | null {
+    for (const task of tasks) {
+      const { name, ...policy } = typeof task === "string" ? { name: task } : task;
+      const known: PolicyInForce | undefined = this.tables.directory.inForce(name);
+      const differences = known === undefined ? [] : differencesOf(policy, known.policy);
+      if (known === undefined || differences.length === 0) continue;
+      return `READY.tasks: ${name} has ${differences.join(", ")} (set by ${known.by}); make them alike, or give one of them another name`;
+    }
+    return null;
   }
 }
 
+/** One of each key that differs: `timeoutMs 3000 here and 5000 in force`. */
+const differencesOf = (here: Policy, inForce: Policy): string[] => {
+  const [ours, theirs] = [effective(here), effective(inForce)];
+  return Object.entries(theirs).flatMap(([key, value]) => {
+    const [our, their] = [ours[key as keyof Policy], value].map((it) => JSON.stringify(it) ?? "none");
+    return our === their ? [] : [`${key} ${our} here and ${their} in force`];
+  });
+};
+
+/** A policy with all defaults, so that two ways to say the same are alike. */
+const effective = (policy: Policy) =>
+  ({
+    ttlMs: policy.ttlMs,
+    timeoutMs: policy.timeoutMs,
+    deadmanMs: policy.deadmanMs,
+    graceMs: policy.graceMs ?? abortGraceMs,
+    idempotent: retryPolicyOf(policy) ?? false,
+    resources: [...new Set(policy.resources)].sort(),
+    preemptible: policy.preemptible === true,
+    allowedWhenStopped: policy.allowedWhenStopped === true,
+    onStop: policy.onStop === true,
+    onStopMs: policy.onStop === true ? (policy.onStopMs ?? onStopMs) : undefined,
+  }) satisfies Record<keyof Policy, unknown>;
+
 const nameOf = (task: ReadyHeader["tasks"][number]): string => (typeof task === "string" ? task : task.name);
 
-/** Known, and not one of the engine's own. */
-const isStrange = (user: string | null): boolean => user !== null && user !== engineUser;
+/** Known by a key that is not the engine's own. */
+const isForeign = (user: string | null): boolean => user !== null && user !== engineUser;
 
 const isSameProcess = (a: ReadyHeader, b: ReadyHeader): boolean =>
   a.supervised === true && b.supervised === true && a.pid === b.pid;

@@ -4,8 +4,7 @@
  */
 
 import { Broker } from "../broker/broker.ts";
-import type { Effect } from "../broker/effects.ts";
-import type { BrokerEvent } from "../broker/events.ts";
+import type { BrokerEvent, Effect } from "../broker/events.ts";
 import type { DropReason } from "../broker/statistics.ts";
 import {
   beatIntervalMs,

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from "bun:test";
-import { Latest } from "../../src/broker/latest.ts";
+import { LatestJobs } from "../../src/broker/queue.ts";
 import { queueJobsMax } from "../../src/limits.ts";
 import { BrokerBench, nothing } from "../support/broker-bench.ts";
 import { makeJob } from "../support/job.ts";
@@ -193,19 +193,19 @@ describe("an older command that a newer one has come after while it ran", () => 
 });
 
 test("of jobs that have ended nothing is kept, whichever ends first", () => {
-  const kept = new Latest();
+  const kept = new LatestJobs();
   const [a, b, c] = [1, 2, 3].map(() => makeJob({ options: latest })) as [
     ReturnType<typeof makeJob>,
     ReturnType<typeof makeJob>,
     ReturnType<typeof makeJob>,
   ];
-  for (const job of [a, b, makeJob()]) kept.note(job);
+  for (const job of [a, b, makeJob()]) kept.add(job);
   expect(kept.size).toBe(1);
-  kept.forget(b);
-  expect(kept.before(c)).toEqual([a]);
-  kept.forget(a);
-  kept.forget(a);
-  kept.forget(makeJob());
+  kept.delete(b);
+  expect(kept.olderThan(c)).toEqual([a]);
+  kept.delete(a);
+  kept.delete(a);
+  kept.delete(makeJob());
   expect(kept.size).toBe(0);
-  expect(kept.before(c)).toEqual([]);
+  expect(kept.olderThan(c)).toEqual([]);
 });

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import type { Job } from "../../src/broker/job.ts";
 import { JobQueues } from "../../src/broker/queue.ts";
+import type { Job } from "../../src/broker/state.ts";
 import { priorityHeadStartMs, priorityMax, queueBytesMax, queueJobsMax } from "../../src/limits.ts";
 import { makeJob } from "../support/job.ts";
 

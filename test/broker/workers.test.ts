@@ -1,5 +1,7 @@
 import { beforeEach, expect, test } from "bun:test";
-import { headOf, type Worker, Workers } from "../../src/broker/workers.ts";
+import { headOf } from "../../src/broker/job.ts";
+import type { Worker } from "../../src/broker/state.ts";
+import { Workers } from "../../src/broker/workers.ts";
 import { workerCreditMax, workerCreditMs } from "../../src/limits.ts";
 import type { ReadyHeader } from "../../src/protocol/backend.ts";
 import { makeJob } from "../support/job.ts";

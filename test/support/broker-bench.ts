@@ -1,7 +1,7 @@
 /** A broker on a bench: told what happens in few words, with all that it does noted in the order in which it does it. */
 
 import { Broker } from "../../src/broker/broker.ts";
-import type { Effect } from "../../src/broker/effects.ts";
+import type { Effect } from "../../src/broker/events.ts";
 import { beatIntervalMs } from "../../src/limits.ts";
 import type { ReadyHeader, RouterHeader, WorkerHeader } from "../../src/protocol/backend.ts";
 import {

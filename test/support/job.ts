@@ -1,5 +1,6 @@
 /** Jobs as the broker keeps them, for tests of its parts. */
-import { createJob, type Job, taskQueue } from "../../src/broker/job.ts";
+import { createJob, taskQueue } from "../../src/broker/job.ts";
+import type { Job } from "../../src/broker/state.ts";
 import type { TaskOptions } from "../../src/protocol/policy.ts";
 
 let nextId = 1;

@@ -1,6 +1,6 @@
 /** A worker's connection to the router: first in, first out in each direction, each message with its own delay. */
 
-import type { Effect } from "../../../src/broker/effects.ts";
+import type { Effect } from "../../../src/broker/events.ts";
 import {
   type BackendMessage,
   decodeFromRouter,

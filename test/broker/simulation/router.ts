@@ -1,8 +1,7 @@
 /** The router's shell, simulated: the real broker, without sockets and with the simulated clock. */
 
 import { Broker } from "../../../src/broker/broker.ts";
-import type { Effect } from "../../../src/broker/effects.ts";
-import type { BrokerEvent } from "../../../src/broker/events.ts";
+import type { BrokerEvent, Effect } from "../../../src/broker/events.ts";
 import { beatIntervalMs, queueBytesMax, queueJobsMax, workerCreditMax, workersMax } from "../../../src/limits.ts";
 import { decodeFromWorker } from "../../../src/protocol/backend.ts";
 import type { Stopped } from "../../../src/protocol/blocked.ts";

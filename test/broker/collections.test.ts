@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { Fifo } from "../../src/broker/fifo.ts";
+import { Fifo } from "../../src/broker/collections.ts";
 
 interface Item {
   readonly id: number;

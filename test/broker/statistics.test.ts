@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { Histogram } from "../../src/broker/histogram.ts";
+import { Histogram } from "../../src/broker/statistics.ts";
 
 test("a quantile is at most a tenth above the true one", () => {
   fc.assert(

@@ -1,0 +1,45 @@
+/**
+ * Reasons why no job may begin: the end of the engine, an emergency stop, the quarantine of its
+ * task.
+ */
+import { type Quarantined, quarantinedMessage, type Stopped, stoppedMessage } from "../protocol/blocked.ts";
+import { isStoppable } from "./job.ts";
+import type { BrokerState, Job, StopReason } from "./state.ts";
+
+export const superseded: StopReason = { code: "SUPERSEDED", message: "a newer job has taken its place" };
+
+export const stopReasonOf = (stopped: Stopped): StopReason => ({ code: "STOPPED", message: stoppedMessage(stopped) });
+
+export class Blocks {
+  /** Set once the engine ends: nothing is accepted, nothing begins. */
+  closed: StopReason | null = null;
+  /** The emergency stop that holds. */
+  stopped: Stopped | null = null;
+  readonly #quarantined: BrokerState["quarantined"] = new Map();
+
+  get stopReason(): StopReason | null {
+    return this.stopped && stopReasonOf(this.stopped);
+  }
+
+  get quarantined(): IterableIterator<Quarantined> {
+    return this.#quarantined.values();
+  }
+
+  /** Why a job must not begin, whatever its turn; null if it may. A safe stop always may. */
+  reasonFor(job: Job): StopReason | null {
+    if (job.kind === "safe") return null;
+    if (job.isReplaced) return superseded;
+    return this.closed ?? (isStoppable(job) ? this.stopReason : null) ?? this.quarantineOf(job);
+  }
+
+  quarantineOf({ kind, name }: Pick<Job, "kind" | "name">): StopReason | null {
+    const found = this.#quarantined.size === 0 || kind !== "task" ? undefined : this.#quarantined.get(name);
+    return found === undefined ? null : { code: "UNAVAILABLE", message: quarantinedMessage(found) };
+  }
+
+  /** Blocks these tasks, and no others. */
+  setQuarantine(tasks: readonly Quarantined[]): void {
+    this.#quarantined.clear();
+    for (const it of tasks) this.#quarantined.set(it.task, it);
+  }
+}

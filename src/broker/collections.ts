@@ -1,0 +1,103 @@
+/** Two collections that the tables of the broker are made of. */
+
+const compactFrom = 1024;
+
+/**
+ * A queue that takes out the first item in constant time, which an array's `shift` does not do for
+ * long ones. Removal from the middle leaves a hole that is skipped later; only the search for the
+ * item takes longer for later items.
+ */
+export class Fifo<Item extends object> {
+  #items: (Item | null)[] = [];
+  #head = 0;
+  #length = 0;
+
+  get length(): number {
+    return this.#length;
+  }
+
+  get first(): Item | undefined {
+    return this.#items[this.#head] ?? undefined;
+  }
+
+  push(item: Item): void {
+    this.#items.push(item);
+    this.#length++;
+  }
+
+  /**
+   * Inserts the item before the first one that comes after it. Quick if that one is near the head.
+   */
+  insert(item: Item, comesAfter: (other: Item) => boolean): void {
+    const isAfter = (other: Item | null): boolean => other !== null && comesAfter(other);
+    let index = this.#head;
+    while (index < this.#items.length && !isAfter(this.#items[index] ?? null)) index++;
+    if (index === this.#head && this.#head > 0) this.#items[--this.#head] = item;
+    else this.#items.splice(index, 0, item);
+    this.#length++;
+  }
+
+  remove(item: Item): boolean {
+    const index = this.#items.indexOf(item, this.#head);
+    if (index < 0) return false;
+    this.#items[index] = null;
+    this.#length--;
+    this.#skipHoles();
+    return true;
+  }
+
+  #skipHoles(): void {
+    while (this.#head < this.#items.length && this.#items[this.#head] === null) this.#head++;
+    if (this.#head === this.#items.length) {
+      this.#items = [];
+      this.#head = 0;
+    } else if (this.#head >= compactFrom && this.#head * 2 > this.#items.length) {
+      this.#items = this.#items.slice(this.#head);
+      this.#head = 0;
+    }
+  }
+}
+
+/** Several values for one key. A key without values is deleted. */
+export class Multimap<Key, Value> {
+  readonly #sets = new Map<Key, Set<Value>>();
+
+  /** Number of keys. */
+  get size(): number {
+    return this.#sets.size;
+  }
+
+  [Symbol.iterator](): IterableIterator<[Key, ReadonlySet<Value>]> {
+    return this.#sets.entries();
+  }
+
+  keys(): IterableIterator<Key> {
+    return this.#sets.keys();
+  }
+
+  *values(): Generator<Value, void, undefined> {
+    for (const values of this.#sets.values()) yield* values;
+  }
+
+  has(key: Key): boolean {
+    return this.#sets.has(key);
+  }
+
+  get(key: Key): ReadonlySet<Value> {
+    return this.#sets.get(key) ?? noValues;
+  }
+
+  add(key: Key, value: Value): void {
+    const values = this.#sets.get(key);
+    if (values === undefined) this.#sets.set(key, new Set([value]));
+    else values.add(value);
+  }
+
+  delete(key: Key, value: Value): void {
+    const values = this.#sets.get(key);
+    values?.delete(value);
+    if (values?.size === 0) this.#sets.delete(key);
+  }
+}
+
+const noValues: ReadonlySet<never> = new Set();

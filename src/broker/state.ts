@@ -1,0 +1,170 @@
+/**
+ * The whole state of the broker. A job goes through these states, which PROTOCOL.md shows too:
+ *
+ *     accepted ─► queued ─► dispatched ─► running ─► done
+ *                   ▲            │           │
+ *                   └────────────┘           ├─► retrying ─► queued  (idempotent: after back-off)
+ *                  returned unbegun          └─► failed | timed_out | cancelled | deadman | stopped
+ *                                                  | preempted | superseded | interrupted
+ *     before it runs also: ─► expired | superseded | cancelled | deadman | stopped | quarantined
+ *     after running, other than done, of a task with onStop:
+ *         safe stop: pending ─► running ─► safe | unsafe (locked until reset)
+ *
+ * Times are ms on the clock of the broker's `now`; a `since` is in seconds since 1970.
+ */
+import type { ReadyHeader } from "../protocol/backend.ts";
+import type { Quarantined, Stopped } from "../protocol/blocked.ts";
+import type { Requestor } from "../protocol/envelope.ts";
+import type { ErrorBody } from "../protocol/errors.ts";
+import type { Frame } from "../protocol/frame.ts";
+import type { Meta } from "../protocol/frames.ts";
+import type { Policy, TaskOptions } from "../protocol/policy.ts";
+import type { Share } from "../security/shares.ts";
+import type { Fifo, Multimap } from "./collections.ts";
+
+/** The reason for which the broker ends a job: the error that its requestor gets. */
+export type StopReason = ErrorBody;
+
+/** A job before its acceptance. */
+export interface Draft {
+  readonly kind: "task" | "put" | "get" | "safe"; // `safe`: a safe stop, one run of an `onStop`
+  readonly name: string; // of the task; the topic of `put` and `get`
+  readonly queue: string; // a worker must serve it to get the job
+  readonly body: Frame; // the TASK or DATA frame as it came; empty for `get` and `safe`
+  readonly bytes: number;
+  readonly options: TaskOptions;
+  readonly policy: Policy; // of the task; of two limits the tighter one holds
+  readonly publisher?: string | undefined; // of a `put` without a requestor, for people
+  readonly why?: (StopReason & { readonly since: number }) | undefined; // the cause of a safe stop
+}
+
+export type JobState =
+  | "queued" // waits for a worker; of a safe stop: pending
+  | "retrying" // waits for the end of its back-off; of a safe stop: pending
+  | "dispatched" // waits in its worker behind the job that runs there
+  | "running" // the first job that its worker holds: its limits count
+  | "safing" // its task has let go (SAFING), and its `onStop` runs in the same worker
+  | "ended" // answered, as done or with the code of an error; of a safe stop: safe
+  | "unsafe"; // of a safe stop that failed too often: keeps its resources until a reset
+
+export interface Job extends Draft {
+  readonly id: number; // grows with each accepted job
+  readonly priority: number;
+  policy: Policy; // a reload revises it while the job waits
+  readonly expiresAt: number; // it must not begin later
+  request: OpenRequest | null; // null if nobody waits for the answer (any more)
+  readonly part: number; // its index in a batch
+  place: { readonly id: number; readonly at: number }; // its own, or of the job that it superseded
+  state: JobState;
+  worker: Worker | null; // that holds it
+  tries: number; // that were cut off or failed
+  kills: number; // of workers by it
+  isReplaced: boolean; // superseded while a worker had it: it must not begin (again)
+  stop: StopReason | null; // it was told to end, which overrides the answer of its worker
+}
+
+/** The sender of a request, and the version and serial of each reply to it. */
+export interface RequestOrigin {
+  readonly requestor: Requestor;
+  readonly user: string | null; // name of its key; null in an engine without keys
+  readonly meta: Pick<Meta, "version" | "serial">;
+}
+
+/** A request that waits for its one terminal reply: one job, or the parts of a batch. */
+export interface OpenRequest extends RequestOrigin {
+  readonly entry: RequestorEntry | null; // null without a serial
+  readonly share: Share; // of its client, in which its parts and bytes count
+  readonly parts: number;
+  readonly bytes: number;
+  readonly jobs: (Job | undefined)[]; // by part; undefined once ended
+  readonly results: (Frame | undefined)[]; // of a batch, by part
+  resultBytes: number;
+  left: number; // parts without a result
+  progressAt: number; // of the last PROGRESS of a batch
+  aliveAt: number; // of the last sign of life of its requestor
+  deadmanMs: number; // of silence end the job; Infinity for no limit
+}
+
+/** The open requests of one requestor, by serial. */
+export interface RequestorEntry {
+  readonly key: string;
+  readonly requests: Map<string, OpenRequest>;
+}
+
+/** One dispatch of a job. */
+export interface HeldJob {
+  readonly job: Job;
+  readonly expectedMs: number;
+}
+
+export interface Worker {
+  readonly key: string; // its routing id at the backend
+  readonly user: string | null; // name of its key; null in an engine without keys
+  readonly ready: ReadyHeader;
+  readonly queues: readonly string[];
+  readonly policies: ReadonlyMap<string, Policy>; // by task
+  readonly held: Map<number, HeldJob>; // by job id; runs them in this order
+  head: HeldJob | undefined; // the first of `held`, which runs
+  expectedMs: number; // the sum over `held`
+  readonly givenUp: Map<number, Job>; // answered without it: no new jobs until it lets go of these
+  heardAt: number;
+  isConnected: boolean;
+  retired: "leaving" | "killed" | "lost" | null; // no new jobs: `killed` is dead or soon to be
+  dismissal: string | null; // the reason of REFUSED, which then stands in place of GOODBYE
+  begun: number | null; // its last begun job (0: none), known once its process is dead
+}
+
+/** A job that a worker may go on with although it is answered: its resources stay held. */
+export interface Runaway {
+  readonly state:
+    | "stuck" // its worker is connected and does not let go
+    | "lost" // its worker is not connected, and lets go within a bounded time
+    | "abandoned"; // its worker is cut off for want of a right: only a person can tell
+  readonly worker: string;
+  readonly why: StopReason;
+  readonly since: number;
+}
+
+/** The last worker of a task that no worker serves any more. */
+export interface GoneWorker {
+  readonly worker: string;
+  readonly why: string;
+  readonly at: number;
+}
+
+/** A task that can be asked for. */
+export type TaskEntry = Pick<Draft, "name" | "queue" | "policy">;
+
+export interface QueueLevel {
+  readonly priority: number;
+  readonly jobs: Fifo<Job>;
+}
+
+/** All tables. Each is a private field of the one class that changes it. */
+export interface BrokerState {
+  // JobQueues, LatestJobs
+  readonly waiting: Set<Job>; // queued and retrying
+  readonly queues: Map<string, QueueLevel[]>; // the highest priority first
+  readonly publications: Map<string, Job>; // the newest waiting one of each topic
+  readonly latest: Multimap<string, Job>; // jobs that have not ended, by task and `latest` key
+  // Workers
+  readonly workers: Map<string, Worker>;
+  readonly serving: Map<string, Worker[]>; // by queue
+  readonly expectedMs: Map<string, number>; // of one run, by queue
+  readonly gone: Map<string, GoneWorker>; // by task
+  // TaskDirectory
+  readonly tasks: Map<string, TaskEntry>; // of the engine, by the supervisor's word
+  readonly dataEndpoints: Set<string>; // of all data workers since the start
+  // Requests
+  readonly requestors: Map<string, RequestorEntry>;
+  readonly guarded: Multimap<string, OpenRequest>; // by connection, those with a dead man
+  // Resources, SafeStops, Runaways: what is not free
+  readonly holders: Multimap<string, Job>; // by resource
+  readonly safeStops: Multimap<string, Job>; // by task, those that are not safe yet
+  readonly runaways: Map<Job, Runaway>;
+  // Blocks: what must not begin
+  readonly quarantined: Map<string, Quarantined>; // by task
+  // EmergencyStop
+  readonly estops: Map<RequestOrigin, { readonly stopped: Stopped; readonly request: number }>;
+  readonly resets: Map<RequestOrigin, number>; // by the number that the supervisor was told
+}

@@ -1,0 +1,46 @@
+/** The owners of the broker's tables, made together. The tables themselves are in state.ts. */
+import { Access } from "../security/access.ts";
+import { Blocks } from "./blocks.ts";
+import { safeQueue } from "./job.ts";
+import { JobQueues } from "./queue.ts";
+import { Requests } from "./requests.ts";
+import { Runaways } from "./runaways.ts";
+import { Resources, SafeStops } from "./safe-stops.ts";
+import { Statistics } from "./statistics.ts";
+import { TaskDirectory } from "./task-directory.ts";
+import { Timers } from "./timers.ts";
+import { Workers } from "./workers.ts";
+
+export class Tables {
+  /** The rights from now on. */
+  access = Access.nobody;
+  readonly statistics = new Statistics();
+  readonly timers = new Timers();
+  readonly blocks = new Blocks();
+  readonly requests: Requests;
+  readonly queues = new JobQueues();
+  readonly workers = new Workers();
+  readonly directory = new TaskDirectory(this.workers);
+  readonly resources = new Resources();
+  readonly safeStops = new SafeStops(this.queues, this.resources, () => this.nextJobId());
+  readonly runaways = new Runaways(this.resources, this.safeStops, (task) => this.isServed(task));
+  #nextJobId: number;
+
+  /** @param routerId META's `id` of the router's own answers */
+  constructor(routerId: string, firstJob: number) {
+    this.requests = new Requests(routerId);
+    this.#nextJobId = firstJob;
+  }
+
+  nextJobId(): number {
+    return this.#nextJobId++;
+  }
+
+  /**
+   * Returns true if a worker serves the safe stops of a task, or will, because the task is the
+   * engine's own.
+   */
+  isServed(task: string): boolean {
+    return this.workers.canServe(safeQueue(task)) || this.directory.isOwn(task);
+  }
+}
