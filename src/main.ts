@@ -1,11 +1,11 @@
 #!/usr/bin/env bun
 /**
  * The command tree: the one place that reads argv and chooses the exit code. Every verb is loaded when it is asked for, so
- * that `send` does not pay for the supervisor. Commands throw; see `commands/exit.ts` for what the exit codes mean.
+ * that `send` does not pay for the supervisor. Commands throw; see `commands/command.ts` for what the exit codes mean.
  */
 import type { CommandDef, SubCommandsDef } from "citty";
 import { version } from "../package.json" with { type: "json" };
-import { type ExitCode, ExitError } from "./commands/exit.ts";
+import { type ExitCode, ExitError } from "./commands/command.ts";
 import { printResult } from "./commands/output.ts";
 import { run } from "./commands/run.ts";
 import { lastOutputMs } from "./limits.ts";

@@ -1,17 +1,20 @@
 /**
- * `bench` runs `count` many times and says how long that took.
+ * `bench` runs `count` many times and measures how long that takes.
  *
- * Sends `--samples` requests `count N 1`, `--window` of them in flight at a time, and checks every result. Prints, a line
- * each: `running 10000 samples, took: 2.42` (seconds), the rate, and the time that 50 % and 99 % of the requests stayed below.
- * With one in flight the times are those of a round trip; with 512 the rate is what the engine can do.
- * Exits with 0; 1 when the engine said no or a result is wrong, 2 for wrong usage, 3 when there is no engine or no answer.
+ * Sends `--samples` requests `count N 1`, at most `--window` of them in flight, and checks every
+ * result. Prints `running 10000 samples, took: 2.42` (seconds), the rate, and the 50th and 99th
+ * percentile of the time of a request, a line each. With one in flight these are round-trip times;
+ * with 512 the rate is the engine's maximum.
+ *
+ * Exits with 0; 1 if the engine refused or a result is wrong; 2 for wrong usage; 3 if there is no
+ * engine or no answer.
  */
 import type { Client } from "../client/client.ts";
 import { callTimeoutMs, clientRequestsMax } from "../limits.ts";
-import { defineCommand } from "./command.ts";
-import { callArgs, connectionFrom, endpointFrom, numberFrom, waitFrom, withEngine } from "./engine.ts";
-import { ExitError } from "./exit.ts";
+import { defineCommand, ExitError } from "./command.ts";
+import { callArgs, waitFrom, withEngine } from "./engine.ts";
 import { printResult } from "./output.ts";
+import { numberFrom } from "./values.ts";
 
 const samplesMax = 10_000_000;
 
@@ -26,17 +29,14 @@ export const benchCommand = defineCommand({
   run: async ({ args }) => {
     const samples = numberFrom(args.samples, "--samples", 1, samplesMax);
     const window = numberFrom(args.window, "--window", 1, clientRequestsMax);
-    const endpoint = await endpointFrom(args);
     const waitMs = waitFrom(args, callTimeoutMs);
-    const report = await withEngine(endpoint, connectionFrom(args), (engine) =>
-      measure(engine, samples, window, waitMs),
-    );
+    const report = await withEngine(args, (engine) => measure(engine, samples, window, waitMs));
     if (args.json) await printResult(JSON.stringify(report));
-    else for (const line of describe(report)) await printResult(line);
+    else for (const line of reportLines(report)) await printResult(line);
   },
 });
 
-interface Report {
+interface BenchReport {
   readonly samples: number;
   readonly window: number;
   readonly seconds: number;
@@ -45,7 +45,7 @@ interface Report {
   readonly p99Ms: number;
 }
 
-const measure = async (engine: Client, samples: number, window: number, waitMs: number): Promise<Report> => {
+const measure = async (engine: Client, samples: number, window: number, waitMs: number): Promise<BenchReport> => {
   const takenMs = new Float64Array(samples);
   let next = 0;
   const lane = async (): Promise<void> => {
@@ -77,7 +77,7 @@ const measure = async (engine: Client, samples: number, window: number, waitMs: 
 
 const round = (value: number, digits: number): number => Number(value.toFixed(digits));
 
-const describe = ({ samples, seconds, perSecond, p50Ms, p99Ms }: Report): string[] => [
+const reportLines = ({ samples, seconds, perSecond, p50Ms, p99Ms }: BenchReport): string[] => [
   `running ${samples} samples, took: ${seconds.toFixed(2)}`,
   `rate: ${perSecond} tasks/s`,
   `p50: ${p50Ms.toFixed(3)} ms`,

@@ -1,14 +1,17 @@
 /**
- * `cancel SERIAL` cancels a request, whoever sent it, whether its job waits or runs. `send --verbose` prints serials.
+ * `cancel SERIAL` cancels a request of any requestor, whether its job waits or runs.
+ * `send --verbose` prints serials.
  *
- * Sends CONTROL `cancel`. Who sent the request gets the error CANCELLED, or its result if that was quicker.
- * Prints how many were cancelled: more than one only where two requestors use the same serial. Exits with 0; 1 when there is no
- * such request or the engine said no, 2 for wrong usage, 3 when there is no engine or no answer in time.
+ * Sends CONTROL `cancel`. The requestor gets the error CANCELLED, or the result if that was
+ * quicker. Prints the number of cancelled requests, which is above one only if two requestors use
+ * the same serial.
+ *
+ * Exits with 0; 1 if there is no such request or the engine refused; 2 for wrong usage; 3 if there
+ * is no engine or no answer in time.
  */
 import { serialLengthMax } from "../limits.ts";
-import { defineCommand } from "./command.ts";
-import { connectionFrom, endpointFrom, engineArgs, withEngine } from "./engine.ts";
-import { UsageError } from "./exit.ts";
+import { defineCommand, UsageError } from "./command.ts";
+import { engineArgs, withEngine } from "./engine.ts";
 import { printDone } from "./output.ts";
 
 export const cancelCommand = defineCommand({
@@ -21,9 +24,6 @@ export const cancelCommand = defineCommand({
     if (serial === "" || serial.length > serialLengthMax) {
       throw new UsageError(`SERIAL must have 1 to ${serialLengthMax} characters`);
     }
-    const cancelled = await withEngine(await endpointFrom(flags), connectionFrom(flags), (engine) =>
-      engine.cancel(serial),
-    );
-    await printDone(`cancelled ${cancelled}`);
+    await printDone(`cancelled ${await withEngine(flags, (engine) => engine.cancel(serial))}`);
   },
 });

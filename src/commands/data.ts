@@ -1,40 +1,36 @@
 /**
- * `data put TOPIC VALUE` gives a value to a topic, `data get TOPIC` prints the last one, `data watch [TOPIC…]` prints each
- * topic's last value and then every later one, a line each.
+ * `data put TOPIC VALUE` publishes a value on a topic, `data get TOPIC` prints the last one, and
+ * `data watch [TOPIC…]` prints the last value of each topic and then every later one, a line each.
  *
- * `put` sends META and DATA and waits for the data worker's acknowledgement; `get` sends CONTROL `get`; `watch` asks for
- * the data workers' endpoints by CONTROL `tasks` and subscribes there. A TOPIC of `watch` is the beginning of names.
- * On stdout: nothing for `put`; for `get` a string as it is, everything else as JSON; for `watch` the topic, a space and the
- * value as JSON; with `--json` `{"topic": …, "data": …, "pack": …}`. Values are JSON where they are JSON, or else strings.
- * Exits with 0, `watch` on Ctrl-C or SIGTERM or when its reader has gone; with 1 when the engine said no (an unknown topic),
- * 2 for wrong usage, 3 when there is no engine or no answer in time.
+ * `put` sends META and DATA and waits for the data worker's acknowledgement. `get` sends CONTROL
+ * `get`. `watch` asks for the data workers' endpoints by CONTROL `tasks` and subscribes there; its
+ * TOPIC is the beginning of topics' names. Values are JSON if they are JSON, or else strings.
+ *
+ * `put` prints nothing; `get` prints a string as it is and everything else as JSON; `watch` prints
+ * the topic, a space and the value as JSON; with `--json` both print
+ * `{"topic": …, "data": …, "pack": …}`.
+ *
+ * Exits with 0, `watch` on Ctrl-C or SIGTERM or when its reader has gone; 1 if the engine refused
+ * (an unknown topic); 2 for wrong usage; 3 if there is no engine or no answer in time.
  */
-import type { ConnectOptions, TopicValue } from "../client/client.ts";
+import type { TopicValue } from "../client/client.ts";
 import { printable } from "../process/streams.ts";
 import { defineCommand } from "./command.ts";
-import { connectionFrom, type EngineFlags, endpointFrom, engineArgs, withEngine } from "./engine.ts";
-import { toldToEnd } from "./interrupt.ts";
+import { endRequested, engineArgs, withEngine } from "./engine.ts";
 import { printResult, stdoutClosed } from "./output.ts";
-import { nameFrom, plain, valueFrom } from "./values.ts";
-
-const connection = async (args: EngineFlags): Promise<[endpoint: string, options: ConnectOptions]> => [
-  await endpointFrom(args),
-  connectionFrom(args),
-];
-
-const topicFrom = (text: string): string => nameFrom(text, "TOPIC");
+import { nameFrom, plainText, valueFrom } from "./values.ts";
 
 const putCommand = defineCommand({
-  meta: { name: "put", description: "Give a value to a topic" },
+  meta: { name: "put", description: "Publish a value on a topic" },
   args: {
     topic: { type: "positional", required: true, description: "Name of the topic" },
     value: { type: "positional", required: true, description: "JSON where it is JSON, or else a string" },
     ...engineArgs,
   },
   run: async ({ args }) => {
-    const topic = topicFrom(args.topic);
+    const topic = nameFrom(args.topic, "TOPIC");
     const value = valueFrom(args.value, "VALUE");
-    await withEngine(...(await connection(args)), (engine) => engine.publish(topic, value));
+    await withEngine(args, (engine) => engine.publish(topic, value));
   },
 });
 
@@ -51,9 +47,9 @@ const getCommand = defineCommand({
     json: jsonFlag,
   },
   run: async ({ args }) => {
-    const topic = topicFrom(args.topic);
-    const value = await withEngine(...(await connection(args)), (engine) => engine.get(topic));
-    await printResult(args.json ? JSON.stringify(value) : plain(value.data));
+    const topic = nameFrom(args.topic, "TOPIC");
+    const value = await withEngine(args, (engine) => engine.get(topic));
+    await printResult(args.json ? JSON.stringify(value) : plainText(value.data));
   },
 });
 
@@ -68,19 +64,19 @@ const watchCommand = defineCommand({
     const show = args.json
       ? (value: TopicValue): string => JSON.stringify(value)
       : ({ topic, data }: TopicValue): string => `${printable(topic)} ${JSON.stringify(data)}`;
-    const topics = args._.map(topicFrom);
-    await withEngine(...(await connection(args)), async (engine) => {
+    const topics = args._.map((topic) => nameFrom(topic, "TOPIC"));
+    await withEngine(args, async (engine) => {
       await using subscription = engine.subscribe(...topics);
       const printAll = async (): Promise<void> => {
         for await (const value of subscription) await printResult(show(value));
       };
-      // A reader that has stopped reading holds up the printing, but must not hold up the end.
-      await Promise.race([printAll(), toldToEnd(), stdoutClosed]);
+      // A reader that has stopped reading blocks the printing, but must not block the end.
+      await Promise.race([printAll(), endRequested(), stdoutClosed]);
     });
   },
 });
 
 export const dataCommand = defineCommand({
-  meta: { name: "data", description: "Give, read and follow data" },
+  meta: { name: "data", description: "Publish, read and follow data" },
   subCommands: { put: putCommand, get: getCommand, watch: watchCommand },
 });

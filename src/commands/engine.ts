@@ -1,14 +1,16 @@
-/** What the verbs that talk to a running engine have in common: where it is, how long to wait, how failures end. */
+/** Connects a command to a running engine: flags, keys, time limits, exit codes and Ctrl-C. */
 import { type Client, type ConnectOptions, connect } from "../client/client.ts";
 import { TaskEngineError } from "../client/errors.ts";
 import { type KeyFiles, keyVariable, serverKeyVariable } from "../client/keys.ts";
 import { endLibzmq, isLibzmqLoaded, isLibzmqUnusable } from "../client/libzmq.ts";
-import { callTimeoutMs, requestTimeoutMs } from "../limits.ts";
+import { callTimeoutMs, cancelAnswerMs, requestTimeoutMs } from "../limits.ts";
+import { onInterrupt } from "../supervisor/signals.ts";
 import { reactor } from "../transport/reactor.ts";
-import { ExitError, UsageError } from "./exit.ts";
-import { engineFlags, type WhereFlags, whereabouts } from "./whereabouts.ts";
+import { ExitError, UsageError } from "./command.ts";
+import { type LocationFlags, locateEngine, locationArgs } from "./locate.ts";
+import { numberFrom } from "./values.ts";
 
-/** Files of keys, of every verb that connects. */
+/** Flags of every command that connects. */
 export const keyArgs = {
   "server-key": {
     type: "string",
@@ -29,14 +31,10 @@ export const waitFlag = (defaultMs: number) =>
     description: `Longest wait: for an engine that is starting, and for the answer (default ${defaultMs} for the answer alone)`,
   }) as const;
 
-/** Flags of every such verb. */
-export const engineArgs = {
-  ...engineFlags,
-  ...keyArgs,
-  wait: waitFlag(requestTimeoutMs),
-} as const;
+/** Flags of every command that sends requests. */
+export const engineArgs = { ...locationArgs, ...keyArgs, wait: waitFlag(requestTimeoutMs) } as const;
 
-/** Flags of a verb that runs tasks. */
+/** Flags of a command that runs tasks. */
 export const callArgs = {
   ...engineArgs,
   direct: {
@@ -47,49 +45,51 @@ export const callArgs = {
   wait: waitFlag(callTimeoutMs),
 } as const;
 
-/** What `engineArgs` and `callArgs` were given. */
-export interface EngineFlags extends WhereFlags {
+export interface KeyFlags {
   readonly "server-key"?: string | undefined;
   readonly key?: string | undefined;
+}
+
+/** The values of `engineArgs` and `callArgs`. */
+export interface EngineFlags extends LocationFlags, KeyFlags {
   readonly wait?: string | undefined;
 }
 
-/** Throws UsageError. */
-export const endpointFrom = async (flags: EngineFlags): Promise<string> => (await whereabouts(flags)).endpoint;
-
-/** A flag's whole number from `min` to `max`; throws UsageError. */
-export const numberFrom = (text: string, flag: string, min: number, max: number): number => {
-  const value = Number(text);
-  if (/^\d+$/.test(text) && value >= min && value <= max) return value;
-  throw new UsageError(`${flag} is ${JSON.stringify(text)}, which is not a whole number from ${min} to ${max}`);
-};
-
-/** ms that the command waits in all; throws UsageError. */
+/** Returns the ms that the command waits in all; throws UsageError. */
 export const waitFrom = ({ wait }: EngineFlags, defaultMs: number): number =>
   wait === undefined ? defaultMs : numberFrom(wait, "--wait", 1, Number.MAX_SAFE_INTEGER);
 
-/** The files that were named. */
-export const keysFrom = (flags: EngineFlags): KeyFiles => ({ serverKey: flags["server-key"], key: flags.key });
-
-/** How to connect. Only whoever names a time waits for an engine that is not there. Throws UsageError. */
-export const connectionFrom = (flags: EngineFlags): ConnectOptions => ({
-  ...keysFrom(flags),
-  ...(flags.wait !== undefined && { waitMs: waitFrom(flags, requestTimeoutMs) }),
-});
+export const keysFrom = (flags: KeyFlags): KeyFiles => ({ serverKey: flags["server-key"], key: flags.key });
 
 /**
- * Connects, lets `work` do its work, and leaves nothing unsaid before the process ends. What the engine or a task refuses ends with code
- * 1, silence with code 3.
+ * Connects to the engine that the flags name, does `work`, and closes the connection. Throws
+ * UsageError for wrong flags or keys, and ExitError: with code 1 if the engine or a task refused,
+ * with code 3 if no answer came.
  */
 export const withEngine = async <Result>(
+  flags: EngineFlags,
+  work: (engine: Client, endpoint: string) => Promise<Result>,
+  options: Pick<ConnectOptions, "trace"> = {},
+): Promise<Result> => withEngineAt((await locateEngine(flags)).endpoint, flags, work, options);
+
+/** Does the same for an endpoint that is already known. */
+export const withEngineAt = async <Result>(
   endpoint: string,
-  options: ConnectOptions,
-  work: (engine: Client) => Promise<Result>,
+  flags: EngineFlags,
+  work: (engine: Client, endpoint: string) => Promise<Result>,
+  options: Pick<ConnectOptions, "trace"> = {},
 ): Promise<Result> => {
-  const engine = connectWithKeys(() => connect(endpoint, options));
+  const engine = usageErrorFrom(() =>
+    connect(endpoint, {
+      ...keysFrom(flags),
+      // The client waits for an absent engine only if it is given a time.
+      ...(flags.wait !== undefined && { waitMs: waitFrom(flags, requestTimeoutMs) }),
+      ...options,
+    }),
+  );
   let isDone = false;
   try {
-    const result = await work(engine);
+    const result = await work(engine, endpoint);
     isDone = true;
     return result;
   } catch (error) {
@@ -97,7 +97,8 @@ export const withEngine = async <Result>(
     if (error.code === "NO_ANSWER") throw new ExitError(error.message, (await isLibzmqUnusable()) ? 1 : 3);
     throw new ExitError(`${error.code}: ${error.message}`, 1);
   } finally {
-    // A cancellation may have been the last thing to be said. One that is answered all, past libzmq, ends with the process.
+    // libzmq may still have a cancellation to send. Without libzmq and with every request answered
+    // there is nothing to wait for, and the end of the process closes the connection.
     if (!isDone || engine.waiting > 0 || isLibzmqLoaded()) {
       await engine.close();
       await endLibzmq();
@@ -105,19 +106,59 @@ export const withEngine = async <Result>(
   }
 };
 
-/**
- * For a verb that has nothing else to do: an answer that comes soon is waited for outside of the event loop, which it takes longer to
- * make ready than the answer takes.
- */
-export const waitForAnswers = (engine: Client): void => {
-  reactor.mayWaitMs = () => (engine.waiting > 0 ? Number.POSITIVE_INFINITY : 0);
-};
-
-/** A file of keys that cannot be used is wrong usage. */
-const connectWithKeys = (make: () => Client): Client => {
+/** Converts the client's error about a file of keys into UsageError. */
+export const usageErrorFrom = <Result>(use: () => Result): Result => {
   try {
-    return make();
+    return use();
   } catch (error) {
     throw error instanceof TaskEngineError ? new UsageError(error.message) : error;
   }
 };
+
+/**
+ * Lets the reactor block while answers are awaited, for a command that does nothing else: the
+ * event loop takes longer to start than a quick answer takes to come.
+ */
+export const blockForAnswers = (engine: Client): void => {
+  reactor.mayWaitMs = () => (engine.waiting > 0 ? Number.POSITIVE_INFINITY : 0);
+};
+
+/**
+ * Does `work`, whose signal is aborted at the first Ctrl-C or SIGTERM; the exit code is then 130,
+ * whatever `work` does within `cancelAnswerMs`. A second Ctrl-C ends the process at once.
+ */
+export const interruptible = async (work: (signal: AbortSignal) => Promise<void>): Promise<void> => {
+  const interrupt = new AbortController();
+  const patience = Promise.withResolvers<never>();
+  let timer: Timer | undefined;
+  const onSignal = (): void => {
+    if (interrupt.signal.aborted) process.exit(130);
+    interrupt.abort();
+    const message = `no word from the engine ${cancelAnswerMs} ms after the cancellation: it may still be at work`;
+    timer = setTimeout(() => patience.reject(new ExitError(message, 130)), cancelAnswerMs);
+  };
+  onInterrupt(onSignal);
+  process.on("SIGTERM", onSignal);
+  try {
+    await Promise.race([work(interrupt.signal), patience.promise]);
+  } catch (error) {
+    throw interrupt.signal.aborted ? interruptedBy(error) : error;
+  } finally {
+    clearTimeout(timer);
+  }
+  if (interrupt.signal.aborted) throw new ExitError("", 130);
+};
+
+const interruptedBy = (error: unknown): unknown => {
+  if (error instanceof TaskEngineError) {
+    return new ExitError(error.code === "CANCELLED" ? "cancelled" : `${error.code}: ${error.message}`, 130);
+  }
+  return error instanceof ExitError ? new ExitError(error.message, 130) : error;
+};
+
+/** Resolves at the first Ctrl-C or SIGTERM, which ends a command that watches. */
+export const endRequested = (): Promise<void> =>
+  new Promise((resolve) => {
+    process.once("SIGINT", () => resolve());
+    process.once("SIGTERM", () => resolve());
+  });

@@ -1,21 +1,25 @@
-/** Results on stdout, which may be a terminal, a file, or a pipe whose reader is slow or goes at any time. */
-import { isTerminal, OutputError, printable, stdout } from "../process/streams.ts";
-import { ExitError } from "./exit.ts";
+/**
+ * Prints results on stdout, which may be a terminal, a file, or a pipe whose reader is slow or has
+ * gone, and progress on stderr.
+ */
+import { progressIntervalMs } from "../limits.ts";
+import { isTerminal, OutputError, printable, stderr, stdout } from "../process/streams.ts";
+import { ExitError } from "./command.ts";
 
 const closed = Promise.withResolvers<void>();
 
-/** Resolves when it has turned out that nobody reads stdout any more, as in `data watch | head -1`. */
+/** Resolves once a write has found that the reader of stdout has gone (`data watch | head -1`). */
 export const stdoutClosed: Promise<void> = closed.promise;
 
-/** Control characters, but for line feed and tab: on a terminal they would move the cursor, write backwards, or worse. */
+/** Control characters other than line feed and tab: they could move a terminal's cursor. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const controls = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
 
-/** Writes a line and waits until it is out: to a program as it is, to a person without what a terminal would obey. */
+/** Writes a line and waits until it is written; replaces control characters on a terminal. */
 export const printResult = (text: string): Promise<void> =>
-  writeOut(`${hasControls(text) && isTerminal(1) ? text.replace(controls, "\ufffd") : text}\n`);
+  writeOut(`${text.search(controls) >= 0 && isTerminal(1) ? text.replace(controls, "\ufffd") : text}\n`);
 
-/** The same of what the engine has done: where the line cannot be written, the error says that it is done all the same. */
+/** Prints what the engine has done. If that fails, the error still says that it was done. */
 export const printDone = async (text: string): Promise<void> => {
   try {
     await printResult(text);
@@ -24,9 +28,7 @@ export const printDone = async (text: string): Promise<void> => {
   }
 };
 
-const hasControls = (text: string): boolean => text.search(controls) >= 0;
-
-/** Writes text as it is. That there is no reader any more is no failure; what else fails is an ExitError. */
+/** Writes text unchanged. A reader that has gone is no error; any other failure is an ExitError. */
 export const writeOut = async (text: string): Promise<void> => {
   try {
     await stdout.write(text);
@@ -36,3 +38,33 @@ export const writeOut = async (text: string): Promise<void> => {
     closed.resolve();
   }
 };
+
+const eraseLine = "\r\u001b[K";
+const columnsDefault = 80;
+
+/** A line of progress that is rewritten in place on stderr; nothing if stderr is no terminal. */
+export class StatusLine implements Disposable {
+  #text = "";
+  #writtenMs = Number.NEGATIVE_INFINITY;
+
+  /** Replaces the line. A text that comes less than `progressIntervalMs` after the last is skipped. */
+  show(text: string): void {
+    const nowMs = performance.now();
+    if (text === this.#text || nowMs - this.#writtenMs < progressIntervalMs || !isTerminal(2)) return;
+    this.#writtenMs = nowMs;
+    this.#text = text;
+    // A line that wraps could not be erased.
+    const shown = printable(text).slice(0, (process.stderr.columns || columnsDefault) - 1);
+    stderr.show(`${eraseLine}${shown}`);
+  }
+
+  /** Erases the line, for instance before a result on the same terminal. */
+  clear(): void {
+    if (this.#text !== "") stderr.show(eraseLine);
+    this.#text = "";
+  }
+
+  [Symbol.dispose](): void {
+    this.clear();
+  }
+}

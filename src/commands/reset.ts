@@ -1,19 +1,18 @@
 /**
  * `reset` ends an emergency stop: jobs are accepted and run again. Look at the robot first.
  *
- * Sends CONTROL `reset`, and waits until the stop has done its work, the task of `on-stop` above all;
- * after a second it says so on stderr. Prints one line. A reset that is given up does not end the
- * stop later.
+ * Sends CONTROL `reset` and waits until the stop has done its work, above all the task of
+ * `on-stop`; after a second it says so on stderr. Prints one line. A reset that is given up does
+ * not end the stop later.
  *
- * Exits with 0, also where there was no emergency stop; with 1 when the engine refused, or when
- * stdout cannot be written (the error says that the stop is ended); with 2 for wrong usage; with 3
- * when there is no engine or no answer in time; with 130 after Ctrl-C.
+ * Exits with 0, also if there was no emergency stop; 1 if the engine refused, or if stdout cannot
+ * be written (the error says that the stop is ended); 2 for wrong usage; 3 if there is no engine or
+ * no answer in time; 130 after Ctrl-C.
  */
 import { resetNoticeMs, resetTimeoutMs, safeMs } from "../limits.ts";
 import { stderr } from "../process/streams.ts";
 import { defineCommand } from "./command.ts";
-import { connectionFrom, endpointFrom, engineArgs, waitFlag, waitFrom, withEngine } from "./engine.ts";
-import { interruptible } from "./interrupt.ts";
+import { engineArgs, interruptible, waitFlag, waitFrom, withEngine } from "./engine.ts";
 import { printDone } from "./output.ts";
 
 const notice =
@@ -28,8 +27,7 @@ export const resetCommand = defineCommand({
       const waitMs = waitFrom(args, resetTimeoutMs);
       const timer = setTimeout(() => stderr.log(`task-engine: ${notice}`), resetNoticeMs);
       try {
-        const endpoint = await endpointFrom(args);
-        await withEngine(endpoint, connectionFrom(args), (engine) => engine.reset({ waitMs, signal }));
+        await withEngine(args, (engine) => engine.reset({ waitMs, signal }));
       } finally {
         clearTimeout(timer);
       }

@@ -1,24 +1,24 @@
-/** From what was typed to the command that does it: finds the verb in the tree, prints usages, checks strictly, runs. */
-import type { ArgsDef, CommandDef, CommandMeta, SubCommandsDef } from "citty";
+/** Finds the command that argv names, prints usages, parses arguments and runs the command. */
+import type { ArgsDef, CommandDef, Resolvable, SubCommandsDef } from "citty";
 import { didYouMean } from "../process/nearest.ts";
 import { isTerminal, stderr } from "../process/streams.ts";
 import { fs } from "../transport/fs.ts";
-import { ExitError, UsageError } from "./exit.ts";
+import { asksForHelp, parseArgs } from "./args.ts";
+import { ExitError, UsageError } from "./command.ts";
 import { writeOut } from "./output.ts";
-import { asksForHelp, parseArgs } from "./strict.ts";
 
-/** citty lets these be values, promises or functions of either. */
-const resolve = async <T>(value: T | Promise<T> | (() => T) | (() => Promise<T>)): Promise<T> =>
-  typeof value === "function" ? (value as () => T | Promise<T>)() : value;
+const programName = "task-engine";
+const helpVerb = "help";
 
 /**
- * Runs the command that `argv` names. Throws what the command throws; wrong usage as ExitError with code 2.
- * @param hiddenVerbs can be run, and no usage speaks of them
+ * Runs the command that `argv` names. Throws what the command throws, and ExitError with code 2
+ * for wrong usage.
+ * @param hiddenVerbs can be run, but no usage lists them
  */
 export const run = async (root: CommandDef, hiddenVerbs: SubCommandsDef, argv: readonly string[]): Promise<void> => {
   let command = root;
-  let path = await nameOf(root);
-  // `help`, `help send` and `help data put` are what `--help` behind the rest is.
+  let path = programName;
+  // `help data put` means `data put --help`.
   let rest = argv[0] === helpVerb ? [...argv.slice(1), "--help"] : argv;
   let verbs = await resolve(root.subCommands);
   try {
@@ -33,13 +33,12 @@ export const run = async (root: CommandDef, hiddenVerbs: SubCommandsDef, argv: r
         parseArgs(rest, await argsOf(command));
         throw new UsageError("no command is given");
       }
-      const found = verbNamed(verb, command === root ? { ...verbs, ...hiddenVerbs } : verbs);
-      command = await resolve(found);
+      command = await verbNamed(verb, command === root ? { ...verbs, ...hiddenVerbs } : verbs);
       path = `${path} ${verb}`;
       rest = rest.slice(1);
       verbs = await resolve(command.subCommands);
     }
-    // An emergency stop must not fail for its reason.
+    // An emergency stop must not fail because of its reason.
     if (argv[0] !== "estop") checkEncoding(argv);
     if (asksForHelp(rest)) {
       await writeOut(`${await usage(command, path, 1)}\n`);
@@ -53,40 +52,35 @@ export const run = async (root: CommandDef, hiddenVerbs: SubCommandsDef, argv: r
   }
 };
 
-const replacement = "\ufffd";
+/** Gets a value that citty also accepts as a promise or a function. */
+const resolve = async <Value>(value: Resolvable<Value>): Promise<Value> =>
+  typeof value === "function" ? (value as () => Value | Promise<Value>)() : value;
 
-/** Throws UsageError for what was typed in another encoding than UTF-8: as `argv` has it, letters of it are lost. */
+const argsOf = (command: CommandDef): Promise<ArgsDef> => resolve<ArgsDef>(command.args ?? {});
+
+const verbNamed = (verb: string, verbs: SubCommandsDef): Promise<CommandDef> => {
+  const found = Object.hasOwn(verbs, verb) ? verbs[verb] : undefined;
+  if (found !== undefined) return resolve<CommandDef>(found);
+  const names = [...Object.keys(verbs), helpVerb, "--version"];
+  throw new UsageError(`unknown command ${JSON.stringify(verb)}${didYouMean(verb, names)}`);
+};
+
+/** Throws UsageError for an argument that is not UTF-8: in `argv` some of its characters are lost. */
 const checkEncoding = (argv: readonly string[]): void => {
-  if (!argv.some((argument) => argument.includes(replacement))) return;
+  if (!argv.some((argument) => argument.includes("\ufffd"))) return;
   const typed = fs().readFileSync("/proc/self/cmdline").toString("latin1").split("\0").slice(0, -1);
   const decoder = new TextDecoder("utf-8", { fatal: true });
   for (const [index, argument] of typed.slice(-argv.length).entries()) {
     try {
       decoder.decode(Buffer.from(argument, "latin1"));
     } catch {
-      throw new UsageError(
-        `argument ${JSON.stringify(argv[index])} is not UTF-8, and would not arrive as it was typed`,
-      );
+      const shown = JSON.stringify(argv[index]);
+      throw new UsageError(`argument ${shown} is not UTF-8, and would not arrive as it was typed`);
     }
   }
 };
 
-const nameOf = async (command: CommandDef): Promise<string> =>
-  (await resolve<CommandMeta>(command.meta ?? {})).name ?? "";
-const argsOf = (command: CommandDef): Promise<ArgsDef> => resolve<ArgsDef>(command.args ?? {});
-
-const helpVerb = "help";
-
-const verbNamed = (verb: string, verbs: SubCommandsDef): SubCommandsDef[string] => {
-  const found = Object.hasOwn(verbs, verb) ? verbs[verb] : undefined;
-  if (found === undefined) {
-    const names = [...Object.keys(verbs), helpVerb, "--version"];
-    throw new UsageError(`unknown command ${JSON.stringify(verb)}${didYouMean(verb, names)}`);
-  }
-  return found;
-};
-
-/** The usage of a command, in colours only where a person will see them. */
+/** Renders the usage of a command, with colours only for a terminal. */
 const usage = async (command: CommandDef, path: string, descriptor: 1 | 2): Promise<string> => {
   const { renderUsage } = await import("citty");
   const parentName = path.split(" ").slice(0, -1).join(" ");

@@ -1,14 +1,19 @@
 /**
- * `send TASK [ARGS…]` runs a task and prints its result; `send TASK --batch FILE` runs it once for each line of a file.
+ * `send TASK [ARGS…]` runs a task and prints its result; `send TASK --batch FILE` runs it once for
+ * each line of a file (see `batch.ts`).
  *
- * Sends META, and a TASK frame with the arguments. Back comes the result, or an error with its code; before it the task's
- * progress, which is shown on stderr where that is a terminal. Ctrl-C and SIGTERM cancel what was sent, as does the end of the
- * time that `--wait` sets: nothing goes on that nobody waits for. With `--deadman` it also says KEEPALIVE, so that the job ends
- * where this process is killed, hangs, or loses its connection.
- * On stdout: a string as it is, everything else as JSON; with `--json` the whole answer, `{"meta": …, "data": …}`, or
- * `{"error": {"code": …, "message": …}}`. Exits with 0; with 1 when the engine or the task said no or the connection was lost
- * (`CODE: message` on stderr), 2 for wrong usage, 3 when there is no engine or no answer in time, 130 after Ctrl-C or SIGTERM. `batch.ts` has
- * the rest of `--batch`.
+ * Sends META and a TASK frame with the arguments. The answer is the result, or an error with its
+ * code; before it the task's progress may come, which is shown on stderr if that is a terminal.
+ * Ctrl-C, SIGTERM and the end of `--wait` cancel the request, so no job runs that nobody waits for.
+ * With `--deadman` it also sends KEEPALIVE, so that the job ends if this process is killed, hangs or
+ * loses its connection.
+ *
+ * Prints a string as it is and everything else as JSON; with `--json` the whole answer,
+ * `{"meta": …, "data": …}`, or `{"error": {"code": …, "message": …}}`.
+ *
+ * Exits with 0; 1 if the engine refused, the task failed or the connection was lost (`CODE: message`
+ * on stderr); 2 for wrong usage; 3 if there is no engine or no answer in time; 130 after Ctrl-C or
+ * SIGTERM.
  */
 import type { Client, Meta, Trace } from "../client/client.ts";
 import { TaskEngineError } from "../client/errors.ts";
@@ -17,22 +22,10 @@ import { callTimeoutMs, deadmanMsMin, durationMsMax, nameLengthMax, priorityDefa
 import { didYouMean } from "../process/nearest.ts";
 import { taskName } from "../protocol/frames.ts";
 import type { Json } from "../protocol/json.ts";
-import { defineCommand } from "./command.ts";
-import {
-  callArgs,
-  connectionFrom,
-  type EngineFlags,
-  endpointFrom,
-  numberFrom,
-  waitForAnswers,
-  waitFrom,
-  withEngine,
-} from "./engine.ts";
-import { UsageError } from "./exit.ts";
-import { interruptible } from "./interrupt.ts";
-import { printResult } from "./output.ts";
-import { StatusLine } from "./status-line.ts";
-import { nameFrom, objectFrom, plain, valueFrom } from "./values.ts";
+import { defineCommand, UsageError } from "./command.ts";
+import { blockForAnswers, callArgs, type EngineFlags, interruptible, waitFrom, withEngine } from "./engine.ts";
+import { printResult, StatusLine } from "./output.ts";
+import { nameFrom, numberFrom, objectFrom, plainText, valueFrom } from "./values.ts";
 
 export const sendCommand = defineCommand({
   meta: { name: "send", description: "Run a task and print its result" },
@@ -59,20 +52,19 @@ export const sendCommand = defineCommand({
     deadman: {
       type: "string",
       valueHint: "ms",
-      description: "Stop it when this command has not shown for so long that it is there",
+      description: "Stop it when this command has sent no sign of life for so long",
     },
     latest: {
       type: "string",
       valueHint: "key",
-      description: "Take the place of what waits of the same task with the same key",
+      description: "Replace waiting jobs of the same task with the same key",
     },
-    preempt: { type: "boolean", description: "Take what it needs from jobs of lower priority that allow it" },
+    preempt: { type: "boolean", description: "Take its resources from jobs of lower priority that allow it" },
     ...callArgs,
     json: { type: "boolean", description: "Print the whole answer as JSON" },
     verbose: { type: "boolean", description: "Print the frames that are sent and received, on stderr" },
   },
   run: async ({ args }) => {
-    const endpoint = await endpointFrom(args);
     const [typed = "", ...texts] = args._;
     const task = nameFrom(typed, "TASK");
     if (taskName(task) === "") throw new UsageError(`TASK is ${task}, which names nothing after its prefix`);
@@ -82,23 +74,20 @@ export const sendCommand = defineCommand({
     const list = texts.map((text, index) => valueFrom(text, `argument ${index + 1}`));
     const kwargs = args.kwargs === undefined ? {} : objectFrom(args.kwargs, "--kwargs");
     const job = jobOptionsFrom(args);
-    const options = {
-      ...connectionFrom(args),
-      ...(args.verbose && { trace: await tracer() }),
-    };
-    await withEngine(endpoint, options, (engine) =>
+    const trace = args.verbose ? { trace: await tracer() } : {};
+    const work = (engine: Client) =>
       interruptible(async (signal) => {
         if (args.batch !== undefined) {
           const { sendBatch } = await import("./batch.ts");
           return sendBatch(engine, task, args.batch, { ...job, kwargs, signal }, args.json === true);
         }
-        waitForAnswers(engine);
+        blockForAnswers(engine);
         using line = new StatusLine();
-        const onProgress = (data: Json): void => line.show(`${task}: ${plain(data)}`);
+        const onProgress = (data: Json): void => line.show(`${task}: ${plainText(data)}`);
         try {
           const reply = await engine.request(task, list, kwargs, { ...job, signal, onProgress });
           line.clear();
-          await printResult(args.json ? JSON.stringify(reply) : plain(reply.data));
+          await printResult(args.json ? JSON.stringify(reply) : plainText(reply.data));
         } catch (failure) {
           line.clear();
           const error = await withNearest(failure, engine, task);
@@ -107,51 +96,45 @@ export const sendCommand = defineCommand({
           }
           throw error;
         }
-      }),
-    );
+      });
+    await withEngine(args, work, trace);
   },
 });
 
-/** What is said of a task that is not there, with the name of one that is and was probably meant. */
+/** Adds the nearest task's name to UNKNOWN_TASK. */
 const withNearest = async (failure: unknown, engine: Client, task: string): Promise<unknown> => {
   if (!(failure instanceof TaskEngineError) || failure.code !== "UNKNOWN_TASK") return failure;
-  // At a worker's own port nobody can say which there are.
+  // A worker's own port has no list of tasks.
   const tasks = await engine.tasks().catch(() => []);
-  const hint = didYouMean(
-    task.replace(/^task_/i, ""),
-    tasks.map(({ name }) => name),
-  );
-  return new TaskEngineError(failure.code, `${failure.message}${hint}`);
+  const names = tasks.map(({ name }) => name);
+  return new TaskEngineError(failure.code, `${failure.message}${didYouMean(task.replace(/^task_/i, ""), names)}`);
 };
 
-interface JobFlags extends EngineFlags {
-  readonly priority?: string | undefined;
-  readonly ttl?: string | undefined;
-  readonly timeout?: string | undefined;
-  readonly deadman?: string | undefined;
-  readonly latest?: string | undefined;
+type JobFlag = "priority" | "ttl" | "timeout" | "deadman" | "latest";
+type JobFlags = EngineFlags & { readonly [flag in JobFlag]?: string | undefined } & {
   readonly preempt?: boolean | undefined;
-}
+};
 
-/** What the flags say of the job; throws UsageError. */
-const jobOptionsFrom = (flags: JobFlags): JobOptions & { waitMs: number } => ({
-  waitMs: waitFrom(flags, callTimeoutMs),
-  ...(flags.priority !== undefined && { priority: numberFrom(flags.priority, "--priority", 0, priorityMax) }),
-  ...(flags.ttl !== undefined && { ttlMs: numberFrom(flags.ttl, "--ttl", 1, durationMsMax) }),
-  ...(flags.timeout !== undefined && { timeoutMs: numberFrom(flags.timeout, "--timeout", 1, durationMsMax) }),
-  ...(flags.deadman !== undefined && {
-    deadmanMs: numberFrom(flags.deadman, "--deadman", deadmanMsMin, durationMsMax),
-  }),
-  ...(flags.latest !== undefined && { latest: keyFrom(flags.latest) }),
-  ...(flags.preempt && { preempt: true }),
-});
+/** Throws UsageError. */
+const jobOptionsFrom = (flags: JobFlags): JobOptions & { waitMs: number } => {
+  const { priority, ttl, timeout, deadman, latest } = flags;
+  return {
+    waitMs: waitFrom(flags, callTimeoutMs),
+    ...(priority !== undefined && { priority: numberFrom(priority, "--priority", 0, priorityMax) }),
+    ...(ttl !== undefined && { ttlMs: numberFrom(ttl, "--ttl", 1, durationMsMax) }),
+    ...(timeout !== undefined && { timeoutMs: numberFrom(timeout, "--timeout", 1, durationMsMax) }),
+    ...(deadman !== undefined && { deadmanMs: numberFrom(deadman, "--deadman", deadmanMsMin, durationMsMax) }),
+    ...(latest !== undefined && { latest: latestKeyFrom(latest) }),
+    ...(flags.preempt && { preempt: true }),
+  };
+};
 
-const keyFrom = (text: string): string => {
+const latestKeyFrom = (text: string): string => {
   if (text !== "" && text.length <= nameLengthMax) return text;
   throw new UsageError(`--latest must have 1 to ${nameLengthMax} characters`);
 };
 
-/** Prints each message; after one that asks for something, by which serial an operator can cancel it. */
+/** Prints each message and, for a request, the serial by which it can be cancelled. */
 const tracer = async (): Promise<Trace> => {
   const { warn } = await import("../process/log.ts");
   const verbs = { sending: "Sending", received: "Received" };

@@ -1,12 +1,16 @@
 /**
- * `serve` runs the engine: router, workers and whatever keeps them alive, until Ctrl-C or SIGTERM, or until its terminal
- * goes. SIGHUP (`kill -HUP`) replaces the task workers one by one, with the task files as they now are, and loses nothing.
- * With keys (`--key`), SIGHUP also reads again who is let in, and cuts off who is no more.
- * Started by systemd (see `service.ts`), it tells it when it is ready, reloads and stops, and that it is sound.
- * It prints the tasks it has found, each process it starts, and one line when all of them serve.
- * Exit: 0 after a clean stop, 1 if it could not start or go on, 2 for wrong flags, 130 if it was told twice to stop.
+ * `serve` runs the engine, its router, workers and supervisor, until Ctrl-C or SIGTERM, or until its
+ * terminal is closed. It prints the tasks that it has found, each process that it starts, and one
+ * line once all of them are ready.
+ *
+ * SIGHUP (`kill -HUP`) replaces the task workers one by one, with the task files as they now are,
+ * without losing a job. With keys (`--key`) it also reads the authorized clients again and
+ * disconnects those that are no longer authorized. Under systemd (see `service.ts`) it notifies
+ * systemd of ready, reload and stop, and feeds its watchdog.
+ *
+ * Exits with 0 after a clean stop; 1 if it could not start or continue; 2 for wrong flags; 130 if it
+ * was told twice to stop.
  */
-
 import { type Config, ConfigError, configFlags, configText, loadConfig } from "../config.ts";
 import { stopMsMax } from "../limits.ts";
 import { engineFolder } from "../process/folders.ts";
@@ -17,15 +21,14 @@ import { reachable, rolesOf } from "../supervisor/roles.ts";
 import { onSignals } from "../supervisor/signals.ts";
 import { Supervisor } from "../supervisor/supervisor.ts";
 import { Notifier } from "../systemd/notify.ts";
-import { defineCommand } from "./command.ts";
-import { ExitError } from "./exit.ts";
+import { defineCommand, ExitError } from "./command.ts";
 
 export const serveCommand = defineCommand({
   meta: { name: "serve", description: "Run the engine: router, task workers and data workers" },
   args: configFlags,
   run: async ({ args }) => {
     const sources = { flags: args, environment: { ...process.env }, folder: process.cwd() };
-    const config = await loadConfig(sources).catch(explain);
+    const config = await loadConfig(sources).catch(throwExitError);
     const settings = configText(sources);
     const address = `tcp://${reachable(config.host)}:${config.port}`;
     const systemd = Notifier.take(process.env, {
@@ -47,8 +50,9 @@ export const serveCommand = defineCommand({
       onState: (state) => systemd?.tell(state),
     });
     const reload = (): void => {
-      if (configText(sources) !== settings)
-        warn("[ENGINE] The file of settings has changed: it is read at a start alone; restart the engine for that");
+      if (configText(sources) !== settings) {
+        warn("[ENGINE] The file of settings has changed; it is read only at start, so restart the engine for that");
+      }
       supervisor.reload();
     };
     onSignals({ stop: () => supervisor.stop(), reload });
@@ -56,8 +60,9 @@ export const serveCommand = defineCommand({
     const outcome = await supervisor.run();
     await systemd?.close();
     if (outcome.type === "failed") throw new ExitError(outcome.reason, 1);
-    if (outcome.type === "killed")
+    if (outcome.type === "killed") {
       throw new ExitError("stopped at once, on a second signal; running jobs were cut off", 130);
+    }
   },
 });
 
@@ -70,6 +75,6 @@ const keyringOf = ({ key, authorized }: Config): Keyring | null => {
   }
 };
 
-const explain = (failure: unknown): never => {
+const throwExitError = (failure: unknown): never => {
   throw failure instanceof ConfigError ? new ExitError(failure.message, 1) : failure;
 };

@@ -1,13 +1,14 @@
 /**
- * `service` prints a systemd unit for the engine; `--install`, as root, sets it up: the system user, /etc/task-engine with its
- * folder of tasks, the executable in a place that every user can read, the unit, and then systemd enables and starts it.
- * Asks no engine anything. Installing again, after an upgrade or with other flags, replaces executable and unit and restarts.
- * Exit: 0 printed or installed, 1 a step of the installation failed, 2 for wrong flags.
+ * `service` prints a systemd unit for the engine. `--install`, as root, makes the system user,
+ * /etc/task-engine with its folder of tasks, copies the executable to a place that every user can
+ * read, writes the unit, and makes systemd enable and start it. Installing again replaces executable
+ * and unit and restarts the engine. Sends nothing to an engine.
+ *
+ * Exits with 0 if printed or installed, 1 if a step of the installation failed, 2 for wrong flags.
  */
 import { resolve } from "node:path";
 import { type Device, devices, isInHome, type UnitOptions, unitText } from "../systemd/unit.ts";
-import { defineCommand } from "./command.ts";
-import { ExitError, UsageError } from "./exit.ts";
+import { defineCommand, ExitError, UsageError } from "./command.ts";
 import { writeOut } from "./output.ts";
 
 const deviceNames = Object.keys(devices) as Device[];
@@ -43,10 +44,10 @@ export const serviceCommand = defineCommand({
   },
 });
 
-/** Whether this is the one file that holds everything, and not the source run by Bun. */
+/** True for the built executable, false for the source run by Bun. */
 const isExecutable = Bun.main.startsWith("/$bunfs/");
 
-/** Its own path where that is a place of programs; else where `--install` puts it. */
+/** Returns the program's own path if it is a system's place of programs, or else that of `--install`. */
 const executablePath = (): string =>
   isExecutable && /^\/(usr|opt)\//.test(process.execPath) ? process.execPath : "/usr/local/bin/task-engine";
 
@@ -60,7 +61,7 @@ const tasksPath = (given: string): string => {
     throw new UsageError(`--tasks is ${path}, and the service has a /tmp of its own; put the folder somewhere else`);
   }
   if (isInHome(`${path}/`) && path.split("/").length < 4) {
-    throw new UsageError(`--tasks is ${path}, a home, of which the service would see all; give a folder in it`);
+    throw new UsageError(`--tasks is ${path}, a whole home, which the service could then read; give a folder in it`);
   }
   return path;
 };

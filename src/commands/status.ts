@@ -1,19 +1,19 @@
 /**
- * `status` shows what a running engine says of itself: its workers, its tasks and how long they take, what has failed, what was
- * dropped, and its limits.
+ * `status` shows the state of a running engine: its workers, its tasks and their run times, its
+ * failures, what it dropped, and its limits.
  *
- * Sends CONTROL `status`. Prints tables for a person; with `--json` the whole answer as one line. With `--watch` again each
- * second, on a terminal in the same place, until Ctrl-C or SIGTERM. Exits with 0; 1 when the engine said no, 2 for wrong usage, 3
- * when there is no engine or no answer in time.
+ * Sends CONTROL `status`. Prints tables for a person, or with `--json` the whole answer on one line.
+ * With `--watch` it repeats each second, on a terminal in place, until Ctrl-C or SIGTERM.
+ *
+ * Exits with 0; 1 if the engine refused; 2 for wrong usage; 3 if there is no engine or no answer in
+ * time.
  */
 import type { EngineStatus } from "../client/client.ts";
 import { watchIntervalMs } from "../limits.ts";
-import { isTerminal } from "../process/streams.ts";
+import { isTerminal, printable } from "../process/streams.ts";
 import { defineCommand } from "./command.ts";
-import { connectionFrom, endpointFrom, engineArgs, withEngine } from "./engine.ts";
-import { toldToEnd } from "./interrupt.ts";
+import { endRequested, engineArgs, withEngine } from "./engine.ts";
 import { printResult, stdoutClosed, writeOut } from "./output.ts";
-import { describeStatus } from "./status-view.ts";
 
 export const statusCommand = defineCommand({
   meta: { name: "status", description: "Show what a running engine does" },
@@ -23,15 +23,15 @@ export const statusCommand = defineCommand({
     watch: { type: "boolean", description: "Show it again each second, until Ctrl-C" },
   },
   run: async ({ args }) => {
-    const endpoint = await endpointFrom(args);
-    const show = args.json
-      ? (status: EngineStatus): Promise<void> => printResult(JSON.stringify(status))
-      : (status: EngineStatus): Promise<void> => printBlock(describeStatus(endpoint, status), args.watch === true);
-    await withEngine(endpoint, connectionFrom(args), async (engine) => {
+    await withEngine(args, async (engine, endpoint) => {
+      const show = (status: EngineStatus): Promise<void> =>
+        args.json
+          ? printResult(JSON.stringify(status))
+          : printTables(describeStatus(endpoint, status), args.watch === true);
       if (!args.watch) return show(await engine.status());
-      const end = Promise.race([toldToEnd(), stdoutClosed]).then(() => "end" as const);
+      const end = Promise.race([endRequested(), stdoutClosed]).then(() => "end" as const);
       const showAgain = async (): Promise<void> => show(await engine.status());
-      // An engine that does not answer, or a reader that does not read, must not hold up the end.
+      // An engine that does not answer, or a reader that does not read, must not block the end.
       while ((await Promise.race([showAgain(), end])) !== "end") {
         if ((await Promise.race([Bun.sleep(watchIntervalMs), end])) === "end") return;
       }
@@ -43,11 +43,134 @@ const home = "\u001b[H";
 const eraseToEndOfLine = "\u001b[K";
 const eraseBelow = "\u001b[J";
 
-/** On a terminal that is watched in the same place each time, cut to what it can show; else one block after the other. */
-const printBlock = async (lines: readonly string[], again: boolean): Promise<void> => {
-  if (!again) return printResult(lines.join("\n"));
+/** With `--watch` on a terminal it overwrites the last output, cut to the size of the terminal. */
+const printTables = async (lines: readonly string[], isWatched: boolean): Promise<void> => {
+  if (!isWatched) return printResult(lines.join("\n"));
   if (!isTerminal(1)) return printResult([...lines, ""].join("\n"));
   const { rows, columns } = process.stdout;
   const shown = lines.slice(0, rows - 1).map((line) => `${line.slice(0, columns)}${eraseToEndOfLine}\n`);
   await writeOut(`${home}${shown.join("")}${eraseBelow}`);
+};
+
+/* ── For a person ─────────────────────────────────────────────────────────────────────────────── */
+
+/** Returns lines for a person, without control characters, because any worker chooses its names. */
+export const describeStatus = (endpoint: string, status: EngineStatus): string[] => {
+  const { jobs, queue, workers, tasks, resources, safings, limits } = status;
+  const shownLimits = Object.entries(limits).map(
+    ([name, value]) => `${name} ${/bytes/i.test(name) ? bytes(value) : value}`,
+  );
+  const lines = [
+    `engine ${endpoint}: ${status.draining ? "stopping" : "serving"}, ${securityWords[status.security]}`,
+    ...warningsIn(status),
+    `jobs: ${jobs.accepted} accepted, ${jobs.done} done, ${sum(jobs.failed)} failed, ${jobs.retried} retried; ` +
+      `${jobs.waiting} waiting (${bytes(queue.bytes)}), ${jobs.held} with workers`,
+    "",
+    ...table(
+      ["WORKER", "ROLE", "STATE", "HELD", "ENDPOINT"],
+      workers.map(({ id, role, state, held, endpoint: own, supervised }) => {
+        const origin = supervised || role === "data" ? "" : " (joined from outside)";
+        return [id, role, state, held, `${own || "-"}${origin}`];
+      }),
+    ),
+    "",
+    ...table(
+      ["TASK", "WORKERS", "WAITING", "COUNT", "P50", "P99"],
+      tasks.map(({ name, workers, waiting, count, p50Ms, p99Ms }) => [
+        name,
+        workers,
+        waiting,
+        count,
+        duration(p50Ms),
+        duration(p99Ms),
+      ]),
+    ),
+    ...section(
+      ["RESOURCE", "STATE", "HOLDER", "WAITING"],
+      resources.map(({ name, holder, waiting }) => {
+        if (holder === null) return [name, "free", "-", waiting];
+        const { task, serial, state } = holder;
+        return [name, holderWords[state], serial === "" ? task : `${task} (${serial})`, waiting];
+      }),
+    ),
+    ...section(
+      ["SAFING", "STATE", "TRIES", "AFTER"],
+      safings.map(({ task, state, tries, why }) => [task, state, tries, why.code]),
+    ),
+    "",
+    `failed: ${counts(jobs.failed)}`,
+    `dropped: ${counts(jobs.dropped)}`,
+    `limits: ${shownLimits.join(", ")}`,
+  ];
+  return lines.map(printable);
+};
+
+const securityWords = {
+  curve: "with keys",
+  none: "without keys, on its own machine alone",
+  insecure: "INSECURE: without keys, for everybody who reaches it",
+} as const;
+
+const holderWords = { held: "held", safing: "being made safe", unsafe: "NOT SAFE" } as const;
+
+/** Returns the conditions that need a person, each with its remedy. */
+const warningsIn = ({ stopped, locks, quarantined }: EngineStatus): string[] => {
+  const lines: string[] = [];
+  if (stopped !== null) {
+    const { since, reason, durable, why = "the engine does not say why" } = stopped;
+    lines.push(`EMERGENCY STOP since ${utc(since)}: ${reason || "no reason given"}; \`task-engine reset\` ends it`);
+    if (durable === false) lines.push(`NOT ON DISK: the emergency stop will not outlast this engine: ${why}`);
+  }
+  for (const { resources, task, since, why, remedy } of locks) {
+    const locked = resources.length === 0 ? task : `${resources.join(", ")} by ${task}`;
+    lines.push(`LOCKED: ${locked} since ${utc(since)}: ${why}; ${remedy}`);
+  }
+  for (const { task, since, deaths, how } of quarantined) {
+    lines.push(
+      `QUARANTINED: ${task} since ${utc(since)}: ${deaths} workers died of its jobs, ` +
+        `the last of which ${how}; mend it, then \`task-engine reload\``,
+    );
+  }
+  return lines;
+};
+
+/** `2026-11-28 03:49:51 UTC` @param seconds since 1970 */
+const utc = (seconds: number): string => `${new Date(seconds * 1000).toISOString().replace("T", " ").slice(0, 19)} UTC`;
+
+const sum = (numbers: Readonly<Record<string, number>>): number =>
+  Object.values(numbers).reduce((total, count) => total + count, 0);
+
+/** `TIMEOUT 3, TASK_ERROR 1`: the most frequent first. */
+const counts = (numbers: Readonly<Record<string, number>>): string =>
+  Object.entries(numbers)
+    .sort(([, a], [, b]) => b - a)
+    .map(([name, count]) => `${name} ${count}`)
+    .join(", ") || "nothing";
+
+const duration = (ms: number | null): string => {
+  if (ms === null) return "-";
+  return ms < 10_000 ? `${Number(ms.toPrecision(3))} ms` : `${Number((ms / 1000).toPrecision(3))} s`;
+};
+
+const bytes = (count: number): string => {
+  if (count < 1024) return `${count} bytes`;
+  return count < 1024 ** 2 ? `${Math.round(count / 1024)} KiB` : `${Math.round(count / 1024 ** 2)} MiB`;
+};
+
+type Row = readonly (string | number)[];
+
+/** Returns an empty line and a table; nothing if there are no rows. */
+const section = (head: readonly string[], rows: readonly Row[]): string[] =>
+  rows.length === 0 ? [] : ["", ...table(head, rows)];
+
+/** Formats columns as wide as their widest cell. */
+const table = (head: readonly string[], rows: readonly Row[]): string[] => {
+  const lines = [head, ...rows].map((row) => row.map(String));
+  const widths = head.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0)));
+  return lines.map((line) =>
+    line
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join("  ")
+      .trimEnd(),
+  );
 };

@@ -1,53 +1,60 @@
-/** From what is typed to JSON, by the engine's own rules, and back to what is printed. */
+/** Converts typed arguments to JSON, numbers and names, and results back to text. */
 import { nameLengthMax } from "../limits.ts";
 import { type Json, JsonError, type JsonObject, parseJson } from "../protocol/json.ts";
-import { UsageError } from "./exit.ts";
+import { UsageError } from "./command.ts";
 
-/** A list, an object or a text between quotes. */
-const beginsLikeJson = (text: string): boolean => /^\s*[[{"]/.test(text);
-
-/**
- * JSON where the text is JSON, else the text as a string: `3` is a number, `forward` a string, `"3"` the string 3. So is a
- * whole number with more digits than a double holds, and `007`: as strings they keep them. What begins like a list, an object
- * or a text between quotes and is not JSON that the engine takes is a UsageError: hardly anybody means it as text.
- */
-export const valueFrom = (text: string, origin: string): Json => {
+/** Parses JSON in UTF-8; throws UsageError, whose message begins with `origin` and ends with `hint`. */
+export const jsonFrom = (bytes: Uint8Array, origin: string, hint = ""): Json => {
   try {
-    return parseJson(Buffer.from(text));
+    return parseJson(bytes);
   } catch (error) {
     if (!(error instanceof JsonError)) throw error;
-    if (!beginsLikeJson(text)) return text;
-    throw new UsageError(
-      `${origin}: ${error.message.replace(/^value: /, "")}; to send it as text write ${asTyped(text)}`,
-    );
+    throw new UsageError(`${origin}: ${error.message.replace(/^value: /, "")}${hint}`);
   }
 };
 
-/** A flag's JSON object; throws UsageError. */
-export const objectFrom = (text: string, origin: string): JsonObject => {
-  let value: Json;
+/**
+ * Returns JSON if the text is JSON, or else the text: `3` is a number, `forward` a string, `"3"`
+ * the string 3. A whole number with more digits than a double holds, and `007`, stay strings.
+ *
+ * Throws UsageError for text that begins like a list, an object or a JSON string and is not JSON
+ * that the engine accepts, because it is almost always a mistake.
+ */
+export const valueFrom = (text: string, origin: string): Json => {
   try {
-    value = parseJson(Buffer.from(text));
+    return jsonFrom(Buffer.from(text), origin, `; to send it as text write ${asTyped(text)}`);
   } catch (error) {
-    if (error instanceof JsonError) throw new UsageError(`${origin}: ${error.message.replace(/^value: /, "")}`);
+    if (error instanceof UsageError && !/^\s*[[{"]/.test(text)) return text;
     throw error;
   }
+};
+
+/** Returns a flag's JSON object; throws UsageError. */
+export const objectFrom = (text: string, origin: string): JsonObject => {
+  const value = jsonFrom(Buffer.from(text), origin);
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
   throw new UsageError(`${origin} is ${text}, which is not a JSON object such as '{"speed": 2}'`);
 };
 
-const shownLengthMax = 60;
+const typedLengthMax = 60;
 
-/** How a text is typed in a shell so that it stays one, whatever it looks like. */
+/** Returns what to type in a shell so that a text stays text. */
 const asTyped = (text: string): string =>
-  text.length > shownLengthMax ? `it as a JSON string, '"…"'` : `'${JSON.stringify(text).replaceAll("'", "'\\''")}'`;
+  text.length > typedLengthMax ? `it as a JSON string, '"…"'` : `'${JSON.stringify(text).replaceAll("'", "'\\''")}'`;
 
-/** The name of a task or a topic; throws UsageError. */
+/** Returns a flag's whole number from `min` to `max`; throws UsageError. */
+export const numberFrom = (text: string, flag: string, min: number, max: number): number => {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value >= min && value <= max) return value;
+  throw new UsageError(`${flag} is ${JSON.stringify(text)}, which is not a whole number from ${min} to ${max}`);
+};
+
+/** Returns the name of a task or a topic; throws UsageError. */
 export const nameFrom = (text: string, origin: string): string => {
   if (text.trim() === "") throw new UsageError(`${origin} is ${text === "" ? "empty" : "blank"}; give a name`);
   if (text.length > nameLengthMax) throw new UsageError(`${origin} is longer than ${nameLengthMax} characters`);
   return text;
 };
 
-/** A result for a person or a shell: a string as it is, everything else as JSON. */
-export const plain = (value: Json): string => (typeof value === "string" ? value : JSON.stringify(value));
+/** Formats a result for a person or a shell: a string as it is, everything else as JSON. */
+export const plainText = (value: Json): string => (typeof value === "string" ? value : JSON.stringify(value));

@@ -1,24 +1,25 @@
 /**
- * `worker` runs one task worker in this process, for the engine of another machine: it joins at the engine's backend port,
- * serves the tasks of its own folder and the built-in ones, and has no port of its own. It waits for an engine that is not
- * there (yet, or any more), and says so once. No supervisor stands behind it: what keeps it alive is the system's (systemd).
+ * `worker` runs one task worker in this process for the engine of another machine. It joins at the
+ * engine's backend port, serves the tasks of its own folder and the built-in ones, and has no port
+ * of its own. It waits for an engine that is not there and says so once. It has no supervisor:
+ * restarts are up to the system (systemd).
  *
- * SIGTERM and Ctrl-C: it takes no further job, finishes the one that runs, and leaves. A second Ctrl-C ends that job and makes safe
- * what it has moved, by its `onStop`; where there is none, and at a third, the worker ends at once. A task that never awaits keeps it from hearing either; Ctrl-\ (SIGQUIT) ends it even then.
- * What its tasks have started ends with it, unless it is killed: that takes the system (systemd).
- * Exit: 0 after it has left, 1 if a task file cannot be loaded, 2 for wrong flags, 130 after a second Ctrl-C.
+ * SIGTERM or Ctrl-C: it takes no further job, finishes the running one, and leaves. A second Ctrl-C
+ * ends that job and runs its `onStop`; without one, and at a third, the worker ends at once. A task
+ * that never awaits blocks both; Ctrl-\ (SIGQUIT) ends it even then. Processes that its tasks have
+ * started end with it, unless it is killed, which only the system can help (systemd).
+ *
+ * Exits with 0 after it has left, 1 if a task file cannot be loaded, 2 for wrong flags, 130 after a
+ * second Ctrl-C.
  */
-import { isEndpoint } from "../client/endpoint.ts";
-import { TaskEngineError } from "../client/errors.ts";
 import { readClientKeys } from "../client/keys.ts";
 import { takeAlongAtExit } from "../process/descendants.ts";
 import { error, say } from "../process/log.ts";
 import { onInterrupt } from "../supervisor/signals.ts";
 import { StartError } from "../transport/start-error.ts";
-import type { SocketOptions } from "../transport/zmq/options.ts";
-import { defineCommand } from "./command.ts";
-import { type EngineFlags, keyArgs, keysFrom } from "./engine.ts";
-import { ExitError, UsageError } from "./exit.ts";
+import { defineCommand, ExitError } from "./command.ts";
+import { keyArgs, keysFrom, usageErrorFrom } from "./engine.ts";
+import { checkEndpoint } from "./locate.ts";
 
 export const workerCommand = defineCommand({
   meta: { name: "worker", description: "Run one task worker for an engine on another machine" },
@@ -38,19 +39,17 @@ export const workerCommand = defineCommand({
     verbose: { type: "boolean", description: "Print each task as it passes" },
   },
   run: async ({ args }) => {
-    const { router, tasks: tasksDir = null, verbose = false } = args;
-    if (!isEndpoint(router)) {
-      throw new UsageError(`--router is ${JSON.stringify(router)}, which is not of the form tcp://HOST:PORT`);
-    }
+    const { tasks: tasksDir = null, verbose = false } = args;
+    const backend = checkEndpoint(args.router, "--router");
     const { runTaskWorker } = await import("../worker/task-worker.ts");
     takeAlongAtExit();
     try {
       await runTaskWorker({
         host: "",
         port: null,
-        backend: router,
+        backend,
         tasksDir,
-        keys: keysOf(args),
+        keys: usageErrorFrom(() => readClientKeys(keysFrom(args)).options),
         supervised: false,
         jobsMax: null,
         memoryBytesMax: null,
@@ -60,18 +59,10 @@ export const workerCommand = defineCommand({
     } catch (failure) {
       throw failure instanceof StartError ? new ExitError(failure.message, 1) : failure;
     }
-    // Not left to the event loop, which what a task has left open would keep turning.
+    // A handle that a task has left open would keep the event loop alive.
     process.exit();
   },
 });
-
-const keysOf = (flags: EngineFlags): SocketOptions => {
-  try {
-    return readClientKeys(keysFrom(flags)).options;
-  } catch (failure) {
-    throw failure instanceof TaskEngineError ? new UsageError(failure.message) : failure;
-  }
-};
 
 const onLeaveSignals = (leave: () => void, cutOff: () => Promise<void>): void => {
   let isLeaving = false;

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import { UsageError } from "../../src/commands/exit.ts";
-import { nameFrom, objectFrom, plain, valueFrom } from "../../src/commands/values.ts";
+import { UsageError } from "../../src/commands/command.ts";
+import { nameFrom, objectFrom, plainText, valueFrom } from "../../src/commands/values.ts";
 import type { Json } from "../../src/protocol/json.ts";
 
 test.each<[string, Json]>([
@@ -87,7 +87,7 @@ test("an object for --kwargs comes through", () => {
 });
 
 test("a string is printed as it is, everything else as JSON", () => {
-  expect([plain("two\nlines"), plain(5), plain(null), plain({ a: ["b"] })]).toEqual([
+  expect([plainText("two\nlines"), plainText(5), plainText(null), plainText({ a: ["b"] })]).toEqual([
     "two\nlines",
     "5",
     "null",

@@ -73,7 +73,7 @@ test.each([
   [["--user", "root"], "--user is root"],
   [["--user", "a b"], "which is not the name of a user"],
   [["--tasks", "/tmp/tasks"], "the service has a /tmp of its own"],
-  [["--tasks", "/home/pi"], "a home, of which the service would see all"],
+  [["--tasks", "/home/pi"], "a whole home, which the service could then read"],
   [["--tasks", "/srv/a\nExecStartPre=/bin/evil"], "control characters"],
   [["--usb"], "unknown flag --usb"],
 ])("`service` with %j is wrong usage", async (args, complaint) => {

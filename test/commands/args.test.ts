@@ -1,13 +1,12 @@
 import { describe, expect, test } from "bun:test";
 import type { ArgsDef } from "citty";
-import { UsageError } from "../../src/commands/exit.ts";
-import { asksForHelp, listOf, parseArgs } from "../../src/commands/strict.ts";
+import { asksForHelp, listOf, parseArgs } from "../../src/commands/args.ts";
+import { UsageError } from "../../src/commands/command.ts";
 
 const definitions: ArgsDef = {
   task: { type: "positional" },
   "args...": { type: "positional", required: false },
   "worker-port": { type: "string", alias: "p" },
-  mode: { type: "enum", options: ["fast", "slow"] },
   verbose: { type: "boolean" },
 };
 
@@ -32,7 +31,6 @@ test.each([
   ["count --worker-port=5=6", { "worker-port": "5=6", task: "count", _: ["count"] }],
   ["count --worker-port -5", { "worker-port": "-5", task: "count", _: ["count"] }],
   ["count -p 5", { "worker-port": "5", task: "count", _: ["count"] }],
-  ["count --mode fast", { mode: "fast", task: "count", _: ["count"] }],
   ["count -- --verbose --help", { task: "count", "args...": "--verbose", _: ["count", "--verbose", "--help"] }],
   ["-- count -- x", { task: "count", "args...": "--", _: ["count", "--", "x"] }],
 ])("%s is understood as %j", (line, understood) => {
@@ -57,7 +55,6 @@ test.each([
   ["count --worker-port", "--worker-port needs a value"],
   ["count --worker-port --verbose", "--worker-port needs a value"],
   ["count --worker-port -- 5", "--worker-port needs a value"],
-  ["count --mode quick", '--mode is "quick", which is not one of fast, slow'],
   ["--verbose", "TASK is missing"],
 ])("%s is wrong usage: %s", (line, message) => {
   expect(complaint(line)).toStartWith(message);

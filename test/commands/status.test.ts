@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import type { EngineStatus } from "../../src/client/client.ts";
-import { describeStatus } from "../../src/commands/status-view.ts";
+import { describeStatus } from "../../src/commands/status.ts";
 
 const quiet: EngineStatus = {
   draining: false,
