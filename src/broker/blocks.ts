@@ -4,20 +4,20 @@
  */
 import { type Quarantined, quarantinedMessage, type Stopped, stoppedMessage } from "../protocol/blocked.ts";
 import { isStoppable } from "./job.ts";
-import type { BrokerState, Job, StopReason } from "./state.ts";
+import type { BrokerState, EndReason, Job } from "./state.ts";
 
-export const superseded: StopReason = { code: "SUPERSEDED", message: "a newer job has taken its place" };
+export const superseded: EndReason = { code: "SUPERSEDED", message: "a newer job has taken its place" };
 
-export const stopReasonOf = (stopped: Stopped): StopReason => ({ code: "STOPPED", message: stoppedMessage(stopped) });
+export const stopReasonOf = (stopped: Stopped): EndReason => ({ code: "STOPPED", message: stoppedMessage(stopped) });
 
 export class Blocks {
   /** Set once the engine ends: nothing is accepted, nothing begins. */
-  closed: StopReason | null = null;
+  closed: EndReason | null = null;
   /** The emergency stop that holds. */
   stopped: Stopped | null = null;
   readonly #quarantined: BrokerState["quarantined"] = new Map();
 
-  get stopReason(): StopReason | null {
+  get stopReason(): EndReason | null {
     return this.stopped && stopReasonOf(this.stopped);
   }
 
@@ -26,13 +26,13 @@ export class Blocks {
   }
 
   /** Why a job must not begin, whatever its turn; null if it may. A safe stop always may. */
-  reasonFor(job: Job): StopReason | null {
+  reasonFor(job: Job): EndReason | null {
     if (job.kind === "safe") return null;
     if (job.isReplaced) return superseded;
     return this.closed ?? (isStoppable(job) ? this.stopReason : null) ?? this.quarantineOf(job);
   }
 
-  quarantineOf({ kind, name }: Pick<Job, "kind" | "name">): StopReason | null {
+  quarantineOf({ kind, name }: Pick<Job, "kind" | "name">): EndReason | null {
     const found = this.#quarantined.size === 0 || kind !== "task" ? undefined : this.#quarantined.get(name);
     return found === undefined ? null : { code: "UNAVAILABLE", message: quarantinedMessage(found) };
   }

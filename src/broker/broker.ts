@@ -16,7 +16,7 @@ import { JobLifecycle } from "./lifecycle.ts";
 import { checkedSuccess, failureBy, success } from "./outcome.ts";
 import { relay } from "./relay.ts";
 import { RequestHandler } from "./request-handler.ts";
-import type { StopReason, Worker } from "./state.ts";
+import type { EndReason, Worker } from "./state.ts";
 import type { DropReason } from "./statistics.ts";
 import type { SecurityKind } from "./status.ts";
 import { Tables } from "./tables.ts";
@@ -153,7 +153,7 @@ export class Broker {
   }
 
   /** From now on nothing is accepted and nothing begins. Ends the jobs that no worker has. */
-  #close(reason: StopReason, now: number): Effect[] {
+  #close(reason: EndReason, now: number): Effect[] {
     const cleared = this.#emergency.clear(now, Number.POSITIVE_INFINITY);
     this.#tables.blocks.closed = reason;
     return [...cleared, ...this.#lifecycle.stopAll(this.#tables.queues, reason, now)];
@@ -278,6 +278,6 @@ export class Broker {
 /** A safe stop has no requestor, so its right is not looked at. */
 const rightOf = { task: "send", put: "write", get: "read", safe: "send" } as const;
 
-const stoppedByEngine: StopReason = { code: "SHUTTING_DOWN", message: "the engine stopped before the job had ended" };
+const stoppedByEngine: EndReason = { code: "SHUTTING_DOWN", message: "the engine stopped before the job had ended" };
 
 const noBytes = new Uint8Array(0);

@@ -11,7 +11,7 @@ import { stopReasonOf } from "./blocks.ts";
 import { type Effect, toWorker } from "./events.ts";
 import { safeQueue } from "./job.ts";
 import type { JobLifecycle } from "./lifecycle.ts";
-import type { BrokerState, Job, RequestOrigin, StopReason, Worker } from "./state.ts";
+import type { BrokerState, EndReason, Job, RequestSender, Worker } from "./state.ts";
 import type { Tables } from "./tables.ts";
 
 export class EmergencyHandler {
@@ -53,7 +53,7 @@ export class EmergencyHandler {
    * `estop`: a stop that holds already keeps its reason. The effects that stop come before the log
    * and the answers.
    */
-  estop(origin: RequestOrigin, reason: string, now: number): Effect[] {
+  estop(sender: RequestSender, reason: string, now: number): Effect[] {
     const { blocks, requests } = this.tables;
     const isNew = blocks.stopped === null;
     const stopped = blocks.stopped ?? { reason, since: packNow() };
@@ -64,11 +64,11 @@ export class EmergencyHandler {
       effects.push({ to: "supervisor", type: "estop", stopped, request: ++this.#lastRequest });
     }
     if (isNew) {
-      const line = `EMERGENCY STOP by ${origin.user ?? "a requestor"}: ${reason || "no reason given"}`;
+      const line = `EMERGENCY STOP by ${sender.user ?? "a requestor"}: ${reason || "no reason given"}`;
       effects.push({ to: "log", line });
     }
     effects.push(...this.#takeResets().map((reset) => requests.refuse(reset, stopReasonOf(stopped))));
-    return [...effects, ...this.#awaitLatch(origin, stopped, now)];
+    return [...effects, ...this.#awaitLatch(sender, stopped, now)];
   }
 
   /** The supervisor reports on the disk. @param failure why the stop is not on it; null if it is */
@@ -130,15 +130,15 @@ export class EmergencyHandler {
     return [...aborts, ...this.tell(workers)];
   }
 
-  #awaitLatch(origin: RequestOrigin, stopped: Stopped, now: number): Effect[] {
-    this.#estops.set(origin, { stopped, request: this.#lastRequest });
+  #awaitLatch(sender: RequestSender, stopped: Stopped, now: number): Effect[] {
+    this.#estops.set(sender, { stopped, request: this.#lastRequest });
     if (this.#estops.size > stopAnswersMax) {
-      return this.#confirm(`${stopAnswersMax} others wait for the answer already`, (_, other) => other === origin);
+      return this.#confirm(`${stopAnswersMax} others wait for the answer already`, (_, other) => other === sender);
     }
     this.tables.timers.add({
       at: now + stopAnswerMs,
-      isAlive: () => this.#estops.has(origin),
-      fire: () => this.#confirm(silence, (_, other) => other === origin),
+      isAlive: () => this.#estops.has(sender),
+      fire: () => this.#confirm(silence, (_, other) => other === sender),
     });
     return [];
   }
@@ -146,27 +146,27 @@ export class EmergencyHandler {
   /** Answers the requests for a stop that are meant. */
   #confirm(
     failure: string | null,
-    isMeant: (estop: { readonly request: number }, origin: RequestOrigin) => boolean,
+    isMeant: (estop: { readonly request: number }, sender: RequestSender) => boolean,
   ): Effect[] {
     const answers: Effect[] = [];
-    for (const [origin, estop] of this.#estops) {
-      if (!isMeant(estop, origin)) continue;
-      this.#estops.delete(origin);
+    for (const [sender, estop] of this.#estops) {
+      if (!isMeant(estop, sender)) continue;
+      this.#estops.delete(sender);
       const { reason, since, ...onDisk } = resultOf(estop.stopped, failure);
-      answers.push(this.tables.requests.acknowledge(origin, encodeData({ stopped: { reason, since }, ...onDisk })));
+      answers.push(this.tables.requests.acknowledge(sender, encodeData({ stopped: { reason, since }, ...onDisk })));
     }
     return answers;
   }
 
   /* ── Reset ─────────────────────────────────────────────────────────────────────────────────── */
 
-  reset(origin: RequestOrigin): Effect[] {
+  reset(sender: RequestSender): Effect[] {
     if (this.#resets.size >= resetsMax) {
       const message = `${resetsMax} others wait for the same already`;
-      return [this.tables.requests.refuse(origin, { code: "QUEUE_FULL", message })];
+      return [this.tables.requests.refuse(sender, { code: "QUEUE_FULL", message })];
     }
     const request = ++this.#lastRequest;
-    this.#resets.set(origin, request);
+    this.#resets.set(sender, request);
     this.#isAhead = false;
     this.#isLatching = false;
     return [{ to: "supervisor", type: "reset", request }];
@@ -174,34 +174,34 @@ export class EmergencyHandler {
 
   /** The supervisor: this reset does not come. */
   resetRefused(request: number, message: string): Effect[] {
-    const refused = [...this.#resets].filter(([, number]) => number === request).map(([origin]) => origin);
-    for (const origin of refused) this.#resets.delete(origin);
-    return refused.map((origin) => this.tables.requests.refuse(origin, { code: "STOPPED", message }));
+    const refused = [...this.#resets].filter(([, number]) => number === request).map(([sender]) => sender);
+    for (const sender of refused) this.#resets.delete(sender);
+    return refused.map((sender) => this.tables.requests.refuse(sender, { code: "STOPPED", message }));
   }
 
   /** CANCEL of a reset; null if this requestor waits for none of that serial. */
-  cancelReset({ requestor, user }: RequestOrigin, serial: string): Effect[] | null {
-    const origin = [...this.#resets.keys()].find(
+  cancelReset({ requestor, user }: RequestSender, serial: string): Effect[] | null {
+    const sender = [...this.#resets.keys()].find(
       (reset) => reset.meta.serial === serial && reset.user === user && isSame(reset.requestor, requestor),
     );
-    if (origin === undefined) return null;
-    this.#resets.delete(origin);
-    const reason: StopReason = { code: "CANCELLED", message: "its requestor cancelled it" };
-    return [...this.#withdrawResets(), this.tables.requests.refuse(origin, reason)];
+    if (sender === undefined) return null;
+    this.#resets.delete(sender);
+    const reason: EndReason = { code: "CANCELLED", message: "its requestor cancelled it" };
+    return [...this.#withdrawResets(), this.tables.requests.refuse(sender, reason)];
   }
 
   /** A connection of requestors is gone, and nobody waits for their answers. */
   lost(peer: string): Effect[] {
-    const isOfPeer = ({ requestor }: RequestOrigin): boolean => requestor.peer === peer;
-    for (const origin of this.#estops.keys()) if (isOfPeer(origin)) this.#estops.delete(origin);
+    const isOfPeer = ({ requestor }: RequestSender): boolean => requestor.peer === peer;
+    for (const sender of this.#estops.keys()) if (isOfPeer(sender)) this.#estops.delete(sender);
     const resets = [...this.#resets.keys()].filter(isOfPeer);
-    for (const origin of resets) this.#resets.delete(origin);
+    for (const sender of resets) this.#resets.delete(sender);
     return resets.length === 0 ? [] : this.#withdrawResets();
   }
 
   /** No reset comes any more. */
   refuseResets(code: ErrorCode, message: string): Effect[] {
-    const refused = this.#takeResets().map((origin) => this.tables.requests.refuse(origin, { code, message }));
+    const refused = this.#takeResets().map((sender) => this.tables.requests.refuse(sender, { code, message }));
     return refused.length === 0 ? [] : [...this.#withdrawResets(), ...refused];
   }
 
@@ -226,7 +226,7 @@ export class EmergencyHandler {
     // The engine's own tasks may have no workers of the engine, if it was told to start none.
     safeStops.reset((task) => workers.canServe(safeQueue(task)) || (workers.hasOwn && directory.isOwn(task)));
     const body = encodeData({ stopped: null });
-    return [...effects, ...this.#takeResets().map((origin) => requests.acknowledge(origin, body))];
+    return [...effects, ...this.#takeResets().map((sender) => requests.acknowledge(sender, body))];
   }
 
   /**
@@ -240,7 +240,7 @@ export class EmergencyHandler {
     return [{ to: "supervisor", type: "withdrawReset", stopped }];
   }
 
-  #takeResets(): RequestOrigin[] {
+  #takeResets(): RequestSender[] {
     const resets = [...this.#resets.keys()];
     this.#resets.clear();
     return resets;
@@ -253,5 +253,5 @@ const resultOf = ({ reason, since }: Stopped, failure: string | null): StopResul
 const notYet = "the supervisor has not said yet that it is on the disk";
 const silence = `the supervisor has not said within ${stopAnswerMs} ms that it is on the disk, and may not kill what does not let go`;
 
-const isSame = (one: RequestOrigin["requestor"], other: RequestOrigin["requestor"]): boolean =>
+const isSame = (one: RequestSender["requestor"], other: RequestSender["requestor"]): boolean =>
   one === other || (one.peer === other.peer && String(one.envelope) === String(other.envelope));

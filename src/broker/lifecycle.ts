@@ -18,7 +18,7 @@ import { failure, type JobOutcome, messageIn } from "./outcome.ts";
 import { LatestJobs } from "./queue.ts";
 import { type OnOverrun, type OnTimeout, RunLimits } from "./run-limits.ts";
 import { lockedReason } from "./runaways.ts";
-import type { Draft, Job, OpenRequest, StopReason, Worker } from "./state.ts";
+import type { Draft, EndReason, Job, OpenRequest, Worker } from "./state.ts";
 import type { Tables } from "./tables.ts";
 
 export interface LifecycleOptions {
@@ -140,7 +140,7 @@ export class JobLifecycle {
   }
 
   /** The worker was lost while the job may have been running. */
-  interrupted(worker: Worker, job: Job, reason: StopReason, now: number): Effect[] {
+  interrupted(worker: Worker, job: Job, reason: EndReason, now: number): Effect[] {
     if (job.stop === null && job.kills >= killsMax) {
       const message = `${job.name} has killed its worker ${job.kills} times and is not tried again`;
       return this.#end(job, this.#failure({ code: "POISONOUS", message }), now);
@@ -150,7 +150,7 @@ export class JobLifecycle {
   }
 
   /** The worker does not let go, and cannot be killed: the job ends without it. */
-  givenUp(job: Job, reason: StopReason, now: number): Effect[] {
+  givenUp(job: Job, reason: EndReason, now: number): Effect[] {
     return this.#end(job, this.#failure(reason), now);
   }
 
@@ -186,7 +186,7 @@ export class JobLifecycle {
    * Ends a job: at once if no worker has it, else by an abort signal, after whose grace its worker
    * is killed.
    */
-  stop(job: Job, reason: StopReason, now: number): Effect[] {
+  stop(job: Job, reason: EndReason, now: number): Effect[] {
     const { worker } = job;
     if (job.state === "ended" || job.kind === "safe") return [];
     if (worker === null) {
@@ -202,12 +202,12 @@ export class JobLifecycle {
     return [abort(worker, job, reason)];
   }
 
-  stopAll(jobs: Iterable<Job>, reason: StopReason, now: number): Effect[] {
+  stopAll(jobs: Iterable<Job>, reason: EndReason, now: number): Effect[] {
     return [...jobs].flatMap((job) => this.stop(job, reason, now));
   }
 
   /** Aborts all that runs and an emergency stop ends. EmergencyHandler ends the jobs that wait. */
-  emergencyStop(reason: StopReason, now: number): Effect[] {
+  emergencyStop(reason: EndReason, now: number): Effect[] {
     const effects: Effect[] = [];
     for (const worker of this.tables.workers) {
       const { head } = worker;
@@ -276,12 +276,12 @@ export class JobLifecycle {
     return times > 1 ? [] : [publicationLost(job.publisher, job.name, messageIn(final.body))];
   }
 
-  #failure({ code, message }: StopReason, by = this.tables.requests.routerId): JobOutcome {
+  #failure({ code, message }: EndReason, by = this.tables.requests.routerId): JobOutcome {
     return failure(by, code, message);
   }
 }
 
-const onStopFailed: StopReason = { code: "TASK_ERROR", message: "its onStop failed where it had run" };
+const onStopFailed: EndReason = { code: "TASK_ERROR", message: "its onStop failed where it had run" };
 
-export const abort = (worker: Worker, job: Job, { code, message }: StopReason): Effect =>
+export const abort = (worker: Worker, job: Job, { code, message }: EndReason): Effect =>
   toWorker(worker.key, { type: "ABORT", job: job.id, code, message });

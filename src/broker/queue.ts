@@ -104,7 +104,7 @@ export class JobQueues {
     if (!isQueued) return true;
     this.#levelOf(job).remove(job);
     // An empty queue must not stay: names come from workers, and workers come and go.
-    if (this.depth(job.queue) === 0) this.#queues.delete(job.queue);
+    if (this.#queues.get(job.queue)?.every(({ jobs }) => jobs.length === 0)) this.#queues.delete(job.queue);
     return true;
   }
 

@@ -10,7 +10,7 @@ import type { EmergencyHandler } from "./emergency.ts";
 import type { Effect } from "./events.ts";
 import { dataDraft, deadmanOf, isStoppable, jobsOf, noOptions, openJobs } from "./job.ts";
 import type { JobLifecycle } from "./lifecycle.ts";
-import type { Draft, OpenRequest, RequestOrigin, StopReason } from "./state.ts";
+import type { Draft, EndReason, OpenRequest, RequestSender } from "./state.ts";
 import { reportStatus, reportTasks, type SecurityKind } from "./status.ts";
 import type { Tables } from "./tables.ts";
 
@@ -27,25 +27,25 @@ export class RequestHandler {
     const { access, requests } = this.tables;
     // A `serial` in version 0.1 means nothing.
     const meta = request.meta?.version === 0.2 ? request.meta : ({ version: 0.1 } as const);
-    const origin: RequestOrigin = { requestor, user, meta };
+    const sender: RequestSender = { requestor, user, meta };
     // First of all: a client without the right to run a task does not learn whether it exists.
     const refusal = refusalOfRequest(access, user, request);
-    if (refusal !== null) return this.#refuseUnauthorized(origin, refusal);
+    if (refusal !== null) return this.#refuseUnauthorized(sender, refusal);
     switch (request.kind) {
       case "bad":
-        return [requests.refuse(origin, request.error)];
+        return [requests.refuse(sender, request.error)];
       case "ping":
-        return [requests.acknowledge(origin)];
+        return [requests.acknowledge(sender)];
       case "cancel":
-        return this.#cancel(origin, request.meta.serial, now);
+        return this.#cancel(sender, request.meta.serial, now);
       case "keepAlive":
-        return this.#keepAlive(origin, request.meta.serial, now);
+        return this.#keepAlive(sender, request.meta.serial, now);
       case "task":
-        return this.#acceptTasks(origin, request.parts, now);
+        return this.#acceptTasks(sender, request.parts, now);
       case "data":
-        return this.#acceptData(origin, "put", request.topic, request.frame, now);
+        return this.#acceptData(sender, "put", request.topic, request.frame, now);
       case "control":
-        return this.#control(origin, request.control, now);
+        return this.#control(sender, request.control, now);
     }
   }
 
@@ -62,28 +62,28 @@ export class RequestHandler {
     return [...guarded, ...this.lifecycle.stopAll(unbegun, deserted, now), ...this.emergency.lost(peer)];
   }
 
-  #refuse(origin: RequestOrigin, reason: ErrorBody): Effect[] {
-    return [this.tables.requests.refuse(origin, reason)];
+  #refuse(sender: RequestSender, reason: ErrorBody): Effect[] {
+    return [this.tables.requests.refuse(sender, reason)];
   }
 
-  #refuseUnauthorized(origin: RequestOrigin, message: string): Effect[] {
-    const effects = this.#refuse(origin, { code: "UNAUTHORIZED", message });
+  #refuseUnauthorized(sender: RequestSender, message: string): Effect[] {
+    const effects = this.#refuse(sender, { code: "UNAUTHORIZED", message });
     if (this.tables.statistics.drop("unauthorized") === 1) {
       effects.push({ to: "log", line: `Refused a request: ${message}; further ones are only counted` });
     }
     return effects;
   }
 
-  #control(origin: RequestOrigin, control: Control, now: number): Effect[] {
+  #control(sender: RequestSender, control: Control, now: number): Effect[] {
     const { blocks, requests } = this.tables;
-    const answer = (data: Json): Effect[] => [requests.acknowledge(origin, encodeData(data))];
+    const answer = (data: Json): Effect[] => [requests.acknowledge(sender, encodeData(data))];
     switch (control.command) {
       case "tasks":
         return answer(reportTasks(this.tables));
       case "status":
         return answer(reportStatus(this.tables, this.security, this.emergency.report()));
       case "get":
-        return this.#acceptData(origin, "get", control.topic, "", now);
+        return this.#acceptData(sender, "get", control.topic, "", now);
       case "cancel": {
         const found = requests.findAll(control.serial);
         const jobs = found.flatMap(openJobs);
@@ -93,57 +93,57 @@ export class RequestHandler {
         ];
       }
       case "estop":
-        return this.emergency.estop(origin, control.reason, now);
+        return this.emergency.estop(sender, control.reason, now);
       case "reset":
-        return blocks.closed === null ? this.emergency.reset(origin) : this.#refuse(origin, closed);
+        return blocks.closed === null ? this.emergency.reset(sender) : this.#refuse(sender, closed);
     }
   }
 
-  #keepAlive(origin: RequestOrigin, serial: string, now: number): Effect[] {
-    const request = this.tables.requests.find(origin, serial);
+  #keepAlive(sender: RequestSender, serial: string, now: number): Effect[] {
+    const request = this.tables.requests.find(sender, serial);
     if (request === undefined) this.tables.statistics.drop("keepAliveOfNoRequest");
     else request.aliveAt = now;
     return [];
   }
 
-  #cancel(origin: RequestOrigin, serial: string, now: number): Effect[] {
-    const request = this.tables.requests.find(origin, serial);
+  #cancel(sender: RequestSender, serial: string, now: number): Effect[] {
+    const request = this.tables.requests.find(sender, serial);
     if (request !== undefined) return this.lifecycle.stopAll(openJobs(request), cancelledBy("its requestor"), now);
-    const reset = this.emergency.cancelReset(origin, serial);
+    const reset = this.emergency.cancelReset(sender, serial);
     if (reset !== null) return reset;
     const message = `no request with serial ${JSON.stringify(serial)} of this requestor waits or runs`;
-    return this.#refuse(origin, { code: "UNKNOWN_SERIAL", message });
+    return this.#refuse(sender, { code: "UNKNOWN_SERIAL", message });
   }
 
-  #acceptTasks(origin: RequestOrigin, parts: readonly TaskPart[], now: number): Effect[] {
+  #acceptTasks(sender: RequestSender, parts: readonly TaskPart[], now: number): Effect[] {
     const { blocks, directory } = this.tables;
     const drafts: Draft[] = [];
     // All parts of a batch or none are accepted.
     for (const { name, frame, task } of parts) {
       const known = directory.find(name);
-      if (known === undefined) return this.#refuse(origin, directory.whyMissing(name));
-      const options = (origin.meta.version === 0.1 ? undefined : task?.options) ?? noOptions;
+      if (known === undefined) return this.#refuse(sender, directory.whyMissing(name));
+      const options = (sender.meta.version === 0.1 ? undefined : task?.options) ?? noOptions;
       const { queue, policy } = known;
       drafts.push({ kind: "task", name: known.name, queue, body: frame, bytes: sizeOf(frame), options, policy });
     }
     for (const draft of drafts) {
       const quarantine = blocks.quarantineOf(draft);
-      if (quarantine !== null) return this.#refuse(origin, quarantine);
+      if (quarantine !== null) return this.#refuse(sender, quarantine);
     }
     const { stopReason } = blocks;
-    if (stopReason !== null && drafts.some(isStoppable)) return this.#refuse(origin, stopReason);
-    return this.#accept(origin, drafts, now);
+    if (stopReason !== null && drafts.some(isStoppable)) return this.#refuse(sender, stopReason);
+    return this.#accept(sender, drafts, now);
   }
 
-  #acceptData(origin: RequestOrigin, kind: "put" | "get", topic: string, body: Frame, now: number): Effect[] {
+  #acceptData(sender: RequestSender, kind: "put" | "get", topic: string, body: Frame, now: number): Effect[] {
     const queue = this.tables.directory.topicQueue(topic);
-    if (queue === undefined) return this.#refuse(origin, { code: "UNAVAILABLE", message: "there is no data worker" });
-    return this.#accept(origin, [dataDraft(kind, topic, queue, body)], now);
+    if (queue === undefined) return this.#refuse(sender, { code: "UNAVAILABLE", message: "there is no data worker" });
+    return this.#accept(sender, [dataDraft(kind, topic, queue, body)], now);
   }
 
-  #accept(origin: RequestOrigin, drafts: readonly Draft[], now: number): Effect[] {
+  #accept(sender: RequestSender, drafts: readonly Draft[], now: number): Effect[] {
     const { blocks, queues, requests } = this.tables;
-    if (blocks.closed !== null) return this.#refuse(origin, closed);
+    if (blocks.closed !== null) return this.#refuse(sender, closed);
     let bytes = 0;
     let deadmanMs = Number.POSITIVE_INFINITY;
     for (const draft of drafts) {
@@ -154,16 +154,16 @@ export class RequestHandler {
     const replaced = drafts.length === 1 && drafts[0] !== undefined ? this.lifecycle.replacedBy(drafts[0]) : undefined;
     if (!queues.hasRoom(replaced === undefined ? drafts.length : 0, bytes - (replaced?.bytes ?? 0))) {
       const message = `${queues.jobs} jobs (${queues.bytes} bytes) are waiting already; ask again later`;
-      return this.#refuse(origin, { code: "QUEUE_FULL", message });
+      return this.#refuse(sender, { code: "QUEUE_FULL", message });
     }
     const isGuarded = deadmanMs < Number.POSITIVE_INFINITY;
-    if (isGuarded && origin.meta.serial === undefined) {
+    if (isGuarded && sender.meta.serial === undefined) {
       const message = `${drafts[0]?.name} runs only while its requestor says KEEPALIVE, which takes version 0.2 and a serial`;
-      const code = origin.meta.version === 0.1 ? "UNSUPPORTED_VERSION" : "BAD_FRAME";
-      return this.#refuse(origin, { code, message });
+      const code = sender.meta.version === 0.1 ? "UNSUPPORTED_VERSION" : "BAD_FRAME";
+      return this.#refuse(sender, { code, message });
     }
-    const request = requests.open(origin, drafts.length, bytes, deadmanMs, now);
-    if ("code" in request) return this.#refuse(origin, request);
+    const request = requests.open(sender, drafts.length, bytes, deadmanMs, now);
+    if ("code" in request) return this.#refuse(sender, request);
     const effects = drafts.flatMap((draft, part) => this.lifecycle.accept(draft, request, part, now));
     if (!isGuarded) return effects;
     this.#watch(request);
@@ -198,8 +198,8 @@ export class RequestHandler {
   }
 }
 
-const closed: StopReason = { code: "SHUTTING_DOWN", message: "the engine is stopping; ask again once it is back" };
+const closed: EndReason = { code: "SHUTTING_DOWN", message: "the engine is stopping; ask again once it is back" };
 
-const deserted: StopReason = { code: "CANCELLED", message: "the connection of its requestor ended before it began" };
+const deserted: EndReason = { code: "CANCELLED", message: "the connection of its requestor ended before it began" };
 
-const cancelledBy = (name: string): StopReason => ({ code: "CANCELLED", message: `${name} cancelled it` });
+const cancelledBy = (name: string): EndReason => ({ code: "CANCELLED", message: `${name} cancelled it` });

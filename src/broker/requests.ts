@@ -13,9 +13,9 @@ import { Shares } from "../security/shares.ts";
 import { Multimap } from "./collections.ts";
 import type { Effect } from "./events.ts";
 import type { JobOutcome } from "./outcome.ts";
-import type { BrokerState, Job, OpenRequest, RequestOrigin, RequestorEntry } from "./state.ts";
+import type { BrokerState, Job, OpenRequest, RequestorEntry, RequestSender } from "./state.ts";
 
-type Sender = Pick<RequestOrigin, "requestor" | "user">;
+type SenderKey = Pick<RequestSender, "requestor" | "user">;
 
 export class Requests {
   readonly #requestors: BrokerState["requestors"] = new Map();
@@ -27,7 +27,7 @@ export class Requests {
    * The sender of the last request, which often sends the next one too: its key need not be made
    * again.
    */
-  #last: (Sender & { readonly entry: RequestorEntry }) | null = null;
+  #last: (SenderKey & { readonly entry: RequestorEntry }) | null = null;
 
   /** @param routerId META's `id` of the router's own answers */
   constructor(readonly routerId: string) {}
@@ -37,10 +37,10 @@ export class Requests {
    * much in flight.
    * @param deadmanMs longest silence of the requestor; Infinity for no limit
    */
-  open(origin: RequestOrigin, parts: number, bytes: number, deadmanMs: number, now: number): OpenRequest | ErrorBody {
-    const { requestor, user, meta } = origin;
+  open(sender: RequestSender, parts: number, bytes: number, deadmanMs: number, now: number): OpenRequest | ErrorBody {
+    const { requestor, user, meta } = sender;
     const { serial } = meta;
-    const entry = serial === undefined ? null : this.#entryOf(origin);
+    const entry = serial === undefined ? null : this.#entryOf(sender);
     if (serial !== undefined && entry?.requests.has(serial) === true) {
       const message = `META.serial: ${JSON.stringify(serial)} is the serial of a request that is not answered yet`;
       return { code: "BAD_FRAME", message };
@@ -81,7 +81,7 @@ export class Requests {
     return this.#guarded.size;
   }
 
-  find(sender: Sender, serial: string): OpenRequest | undefined {
+  find(sender: SenderKey, serial: string): OpenRequest | undefined {
     return this.#entryOf(sender).requests.get(serial);
   }
 
@@ -120,12 +120,12 @@ export class Requests {
     return reply(request, "KEEPALIVE", this.routerId, encodeData({ deadmanMs: request.deadmanMs }));
   }
 
-  refuse(origin: RequestOrigin, { code, message }: ErrorBody): Effect {
-    return reply(origin, "ERR", this.routerId, encodeError(code, message));
+  refuse(sender: RequestSender, { code, message }: ErrorBody): Effect {
+    return reply(sender, "ERR", this.routerId, encodeError(code, message));
   }
 
-  acknowledge(origin: RequestOrigin, body?: Frame): Effect {
-    return reply(origin, "ACK", this.routerId, body);
+  acknowledge(sender: RequestSender, body?: Frame): Effect {
+    return reply(sender, "ACK", this.routerId, body);
   }
 
   #withinBound(request: OpenRequest, body: Frame): Frame {
@@ -157,7 +157,7 @@ export class Requests {
   }
 
   /** The entry of a requestor is in the table only while it has open requests. */
-  #entryOf({ requestor, user }: Sender): RequestorEntry {
+  #entryOf({ requestor, user }: SenderKey): RequestorEntry {
     if (this.#last?.requestor === requestor && this.#last.user === user) return this.#last.entry;
     const key = keyOf(requestor, user);
     const entry = this.#requestors.get(key) ?? { key, requests: new Map() };
@@ -167,7 +167,7 @@ export class Requests {
 }
 
 const reply = (
-  { requestor, meta }: Pick<RequestOrigin, "requestor" | "meta">,
+  { requestor, meta }: Pick<RequestSender, "requestor" | "meta">,
   type: "ACK" | "ERR" | "PROGRESS" | "KEEPALIVE",
   by: string,
   body?: Frame,

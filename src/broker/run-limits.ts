@@ -5,11 +5,11 @@
 import { abortGraceMs } from "../limits.ts";
 import type { Effect } from "./events.ts";
 import { graceOf, headOf, isStoppable, onStopLimitOf, tighter } from "./job.ts";
-import type { HeldJob, Job, StopReason, Worker } from "./state.ts";
+import type { EndReason, HeldJob, Job, Worker } from "./state.ts";
 import type { Tables } from "./tables.ts";
 
 /** Ends a job that has run too long. */
-export type OnTimeout = (job: Job, reason: StopReason, now: number) => Effect[];
+export type OnTimeout = (job: Job, reason: EndReason, now: number) => Effect[];
 
 /**
  * Ends the worker of a job that was told to end and does not. `what` follows the name of its task.

@@ -7,7 +7,7 @@ import { onStopTriesMax } from "../limits.ts";
 import { packNow } from "../protocol/frames.ts";
 import { resourcesOf } from "./job.ts";
 import { isPending, type Resources, type SafeStops } from "./safe-stops.ts";
-import type { BrokerState, Job, Runaway, StopReason } from "./state.ts";
+import type { BrokerState, EndReason, Job, Runaway } from "./state.ts";
 
 export interface Lock {
   /** Empty: no job of its task begins, and nothing else is held. */
@@ -34,7 +34,7 @@ export class Runaways {
     private readonly isServed: (task: string) => boolean,
   ) {}
 
-  note(job: Job, state: Runaway["state"], worker: string, why: StopReason): void {
+  note(job: Job, state: Runaway["state"], worker: string, why: EndReason): void {
     const since = this.#runaways.get(job)?.since ?? packNow();
     this.#runaways.set(job, { state, worker, why, since });
   }
@@ -57,7 +57,7 @@ export class Runaways {
   /**
    * After a reset: forgets and returns all but the stuck ones, which are known not to have let go.
    */
-  reset(): [Job, StopReason][] {
+  reset(): [Job, EndReason][] {
     const passed = [...this.#runaways].filter(([, { state }]) => state !== "stuck");
     for (const [job] of passed) this.#runaways.delete(job);
     return passed.map(([job, { why }]) => [job, why]);
@@ -111,7 +111,7 @@ export class Runaways {
 }
 
 /** The error of a job that waits for a lock that lasts. */
-export const lockedReason = ({ resources, task, why, remedy }: Lock): StopReason => {
+export const lockedReason = ({ resources, task, why, remedy }: Lock): EndReason => {
   const [first, ...more] = resources;
   const what =
     first === undefined

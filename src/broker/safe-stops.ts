@@ -11,7 +11,7 @@ import type { Effect, NamedPolicy } from "./events.ts";
 import { createJob, resourcesOf, safeQueue } from "./job.ts";
 import type { JobOutcome } from "./outcome.ts";
 import type { JobQueues } from "./queue.ts";
-import type { BrokerState, Draft, Job, StopReason } from "./state.ts";
+import type { BrokerState, Draft, EndReason, Job } from "./state.ts";
 
 export class Resources {
   readonly #holders: BrokerState["holders"] = new Multimap();
@@ -62,7 +62,7 @@ export class SafeStops {
   /**
    * Starts the safe stop of a job that has ended other than as done, if its task has an `onStop`.
    */
-  startFor(job: Job, why: StopReason, now: number): void {
+  startFor(job: Job, why: EndReason, now: number): void {
     if (job.policy.onStop === true) this.#start(job.name, job.policy, job.stop ?? why, now);
   }
 
@@ -104,7 +104,7 @@ export class SafeStops {
     }
   }
 
-  #start(task: string, policy: Policy, why: StopReason, now: number): void {
+  #start(task: string, policy: Policy, why: EndReason, now: number): void {
     // One that has not begun does for both.
     if ([...this.of(task)].some(isPending)) return;
     const { resources = [], onStopMs } = policy;

@@ -23,7 +23,7 @@ import type { Share } from "../security/shares.ts";
 import type { Fifo, Multimap } from "./collections.ts";
 
 /** The reason for which the broker ends a job: the error that its requestor gets. */
-export type StopReason = ErrorBody;
+export type EndReason = ErrorBody;
 
 /** A job before its acceptance. */
 export interface Draft {
@@ -35,7 +35,7 @@ export interface Draft {
   readonly options: TaskOptions;
   readonly policy: Policy; // of the task; of two limits the tighter one holds
   readonly publisher?: string | undefined; // of a `put` without a requestor, for people
-  readonly why?: (StopReason & { readonly since: number }) | undefined; // the cause of a safe stop
+  readonly why?: (EndReason & { readonly since: number }) | undefined; // the cause of a safe stop
 }
 
 export type JobState =
@@ -60,18 +60,18 @@ export interface Job extends Draft {
   tries: number; // that were cut off or failed
   kills: number; // of workers by it
   isReplaced: boolean; // superseded while a worker had it: it must not begin (again)
-  stop: StopReason | null; // it was told to end, which overrides the answer of its worker
+  stop: EndReason | null; // it was told to end, which overrides the answer of its worker
 }
 
 /** The sender of a request, and the version and serial of each reply to it. */
-export interface RequestOrigin {
+export interface RequestSender {
   readonly requestor: Requestor;
   readonly user: string | null; // name of its key; null in an engine without keys
   readonly meta: Pick<Meta, "version" | "serial">;
 }
 
 /** A request that waits for its one terminal reply: one job, or the parts of a batch. */
-export interface OpenRequest extends RequestOrigin {
+export interface OpenRequest extends RequestSender {
   readonly entry: RequestorEntry | null; // null without a serial
   readonly share: Share; // of its client, in which its parts and bytes count
   readonly parts: number;
@@ -121,7 +121,7 @@ export interface Runaway {
     | "lost" // its worker is not connected, and lets go within a bounded time
     | "abandoned"; // its worker is cut off for want of a right: only a person can tell
   readonly worker: string;
-  readonly why: StopReason;
+  readonly why: EndReason;
   readonly since: number;
 }
 
@@ -165,6 +165,6 @@ export interface BrokerState {
   // Blocks: what must not begin
   readonly quarantined: Map<string, Quarantined>; // by task
   // EmergencyStop
-  readonly estops: Map<RequestOrigin, { readonly stopped: Stopped; readonly request: number }>;
-  readonly resets: Map<RequestOrigin, number>; // by the number that the supervisor was told
+  readonly estops: Map<RequestSender, { readonly stopped: Stopped; readonly request: number }>;
+  readonly resets: Map<RequestSender, number>; // by the number that the supervisor was told
 }

@@ -6,7 +6,7 @@ import { dataEndpointsMax } from "../limits.ts";
 import type { Policy } from "../protocol/policy.ts";
 import type { NamedPolicy } from "./events.ts";
 import { dataQueue, taskQueue } from "./job.ts";
-import type { BrokerState, StopReason, TaskEntry } from "./state.ts";
+import type { BrokerState, EndReason, TaskEntry } from "./state.ts";
 import type { Workers } from "./workers.ts";
 
 const entryOf = (name: string, policy: Policy): TaskEntry => ({ name, queue: taskQueue(name), policy });
@@ -64,7 +64,7 @@ export class TaskDirectory {
   }
 
   /** Why `find` does not find a task. */
-  whyMissing(task: string): StopReason {
+  whyMissing(task: string): EndReason {
     const gone = this.workers.goneOf(task);
     if (gone === undefined) {
       const message = `no task ${JSON.stringify(task)} is registered; \`task-engine tasks\` lists those that are`;

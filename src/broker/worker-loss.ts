@@ -7,7 +7,7 @@ import { beatSilenceMs, killMs, verdictMs } from "../limits.ts";
 import type { Effect } from "./events.ts";
 import { graceOf, jobsOf, onStopLimitOf, resourcesOf } from "./job.ts";
 import { abort, type JobLifecycle } from "./lifecycle.ts";
-import type { Job, StopReason, Worker } from "./state.ts";
+import type { EndReason, Job, Worker } from "./state.ts";
 import type { Tables } from "./tables.ts";
 
 export class WorkerLoss {
@@ -139,7 +139,7 @@ export class WorkerLoss {
 
   #giveUp(worker: Worker, job: Job, isStuck: boolean, why: string, now: number): Effect[] {
     const { resources, runaways, safeStops } = this.tables;
-    const reason: StopReason = { code: "INTERRUPTED", message: `${job.name} was given up: ${why}` };
+    const reason: EndReason = { code: "INTERRUPTED", message: `${job.name} was given up: ${why}` };
     if (job.kind === "safe") {
       // It is tried elsewhere, but this run may still come and must not meet a job: a copy of it
       // holds the same until the worker has let go.
@@ -158,13 +158,13 @@ export class WorkerLoss {
 
   #interrupt(worker: Worker, job: Job, why: string, now: number): Effect[] {
     const message = `worker ${worker.ready.id} was lost (${why}) while ${job.name} may have been running`;
-    const reason: StopReason = { code: "INTERRUPTED", message };
+    const reason: EndReason = { code: "INTERRUPTED", message };
     this.#secure(worker, job, reason, now);
     return this.lifecycle.interrupted(worker, job, reason, now);
   }
 
   /** The resources of a job of a lost worker stay held until they are known to be safe. */
-  #secure(worker: Worker, job: Job, reason: StopReason, now: number): void {
+  #secure(worker: Worker, job: Job, reason: EndReason, now: number): void {
     const { resources, runaways, safeStops, timers } = this.tables;
     const state = runaways.stateOf(job);
     const isStuckSafeStop = job.kind === "safe" && state !== null;
@@ -193,4 +193,4 @@ export class WorkerLoss {
   }
 }
 
-const behindStuck: StopReason = { code: "INTERRUPTED", message: "the job before it does not let go" };
+const behindStuck: EndReason = { code: "INTERRUPTED", message: "the job before it does not let go" };

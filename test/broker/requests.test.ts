@@ -3,7 +3,7 @@ import type { Effect } from "../../src/broker/events.ts";
 import { createJob, openJobs } from "../../src/broker/job.ts";
 import { failure, success } from "../../src/broker/outcome.ts";
 import { Requests } from "../../src/broker/requests.ts";
-import type { Job, OpenRequest, RequestOrigin } from "../../src/broker/state.ts";
+import type { Job, OpenRequest, RequestSender } from "../../src/broker/state.ts";
 import { batchResultBytesMax, bytesPerClientMax, progressIntervalMs } from "../../src/limits.ts";
 import { type Requestor, routingKey } from "../../src/protocol/envelope.ts";
 import { ProtocolError } from "../../src/protocol/errors.ts";
@@ -15,7 +15,7 @@ const requestor = (...envelope: Uint8Array[]): Requestor => ({
   envelope,
 });
 
-const by = (who: string, serial: string | undefined): RequestOrigin => ({
+const by = (who: string, serial: string | undefined): RequestSender => ({
   requestor: requestor(Buffer.from(who), Buffer.alloc(0)),
   user: null,
   meta: { version: 0.2, ...(serial !== undefined && { serial }) },
@@ -36,7 +36,7 @@ const draft = {
   policy: {},
 } as const;
 
-const open = (asked: RequestOrigin, parts: number): { request: OpenRequest; jobs: Job[] } => {
+const open = (asked: RequestSender, parts: number): { request: OpenRequest; jobs: Job[] } => {
   const request = requests.open(asked, parts, parts, Number.POSITIVE_INFINITY, 0);
   if ("code" in request) throw new Error(request.message);
   const jobs = Array.from({ length: parts }, (_, part) => createJob(draft, part + 1, { request, part }, 0));
@@ -126,7 +126,7 @@ test("the results of all batches together have a bound, and what is answered mak
 
 test("progress of one job is for v0.2 alone, and a batch has its own", () => {
   const body = JSON.stringify({ data: 0.5, pack: 1 });
-  const told = (asked: RequestOrigin, parts: number): number => {
+  const told = (asked: RequestSender, parts: number): number => {
     const [job] = open(asked, parts).jobs;
     return job === undefined ? 0 : requests.progress(job, "TASK-1", body).length;
   };
