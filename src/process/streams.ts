@@ -171,3 +171,13 @@ export const printable = (text: string): string =>
     const code = character.charCodeAt(0);
     return code < 256 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
   });
+
+/**
+ * Makes this process outlive what user code writes to `process.stdout` when its reader has gone or the disk is full: that output
+ * is lost, as the engine's own is. Without a listener each such write would be an uncaught exception.
+ */
+export const ignoreOutputErrors = (): void => {
+  for (const stream of [process.stdout, process.stderr]) stream.off("error", ignore).on("error", ignore);
+};
+
+const ignore = (): void => undefined;

@@ -1,6 +1,6 @@
 /**
- * What a task is: the types a robot programmer writes against. There is nothing here but types, so that a task file that
- * imports them imports nothing at run time.
+ * The types that a robot programmer writes tasks against. There is nothing here but types, so that a task file that imports
+ * them imports nothing at run time.
  *
  * A task is an export whose name begins with `task_`, in a TypeScript or JavaScript file of the tasks folder, in one of two forms:
  * ```ts
@@ -10,17 +10,16 @@
  */
 import type { ErrorCode } from "../protocol/errors.ts";
 import type { Json, JsonObject } from "../protocol/json.ts";
-import type { ArgumentCheck } from "./arguments.ts";
-import type { TaskPolicy } from "./policy.ts";
-import type { Schema } from "./schema.ts";
+import type { Policy as TaskPolicy } from "../protocol/policy.ts";
+import type { ArgumentCheck, Schema } from "./arguments.ts";
 
 export type { Json, JsonObject, Schema, TaskPolicy };
 
 /**
  * The work itself. `args` and `kwargs` are what the requestor sent, decoded anew for each job, so they may be changed.
- * What it returns, or what its promise gives, is the requestor's result and must be plain JSON; `undefined` arrives as
- * null. What it throws, or what its promise rejects with, ends the job as TASK_ERROR with the message of that error, and those of
- * its causes and of the `errors` of an AggregateError, in one line; the log has the stacks.
+ * The result, or the value of its promise, must be plain JSON; `undefined` arrives as null. An error, thrown or rejected, ends
+ * the job as TASK_ERROR with the message of that error, and those of its causes and of the `errors` of an AggregateError, in
+ * one line; the log has the stacks.
  *
  * One worker process runs one job at a time, but a task that computes without `await` also keeps the worker from hearing
  * anything, its own stop included: long work should wait for something now and then.
@@ -28,11 +27,11 @@ export type { Json, JsonObject, Schema, TaskPolicy };
 export type TaskFunction = (args: Json[], kwargs: JsonObject, context: TaskContext) => unknown;
 
 /**
- * A task with its policy: what the engine should see to besides calling it. A key that is not known is an error at start.
+ * A task with its policy. An unknown key is an error at start.
  *
- * `args` and `kwargs` are checked before it runs, each by any Standard Schema (valibot's and zod's are), which may be async. What
- * they do not take is answered BAD_ARGS, with the path of what is wrong, and the task is not run; what they make of it is
- * what the task is given: `TaskDefinition<[number, string]>` where that is not plain JSON.
+ * `args` and `kwargs` are checked before it runs, each by any Standard Schema (valibot's and zod's are), which may be async. Wrong
+ * arguments get BAD_ARGS, with the path of what is wrong, and the task is not run; otherwise the task gets the schema's output:
+ * `TaskDefinition<[number, string]>` where that is not plain JSON.
  */
 export interface TaskDefinition<Args = Json[], Kwargs = JsonObject> extends Omit<TaskPolicy, "onStop"> {
   readonly run: (args: Args, kwargs: Kwargs, context: TaskContext) => unknown;
@@ -43,12 +42,12 @@ export interface TaskDefinition<Args = Json[], Kwargs = JsonObject> extends Omit
 
 /**
  * Brings the task's hardware into its safe state. It is called after a job of the task that has begun and has not ended by
- * itself: it threw, it was told to end (whatever it did then), or its process died; in the process that ran it as soon as the
- * job has let go, or else in another one, which knows nothing of the job. It may be called again, also where all is safe already, so
- * it must not depend on what was before.
+ * itself: it threw, it was aborted (whatever it did then), or its process died. It is called in the process that ran the job
+ * once that has let go, or else in another one, which knows nothing of the job. It may be called again, also where all is safe
+ * already, so it must not depend on earlier state.
  *
- * `context` is not the job's: its signal is aborted when `onStopMs` (1000 unless it says another time) are over. What it throws,
- * and what takes longer, counts as not safe: it is tried again elsewhere, and what the task holds is held until then.
+ * `context` is not the job's: its signal is aborted after `onStopMs` (1000 by default). An error, or more time than that, counts
+ * as not safe: it is tried again elsewhere, and the job's resources stay held until then.
  */
 export type StopFunction = (context: TaskContext, why: StopReason) => unknown;
 
@@ -61,9 +60,9 @@ export interface StopReason {
   readonly message: string;
 }
 
-/** What a task is given besides its arguments. Everything here may be taken out of it: `({ signal, log }) => …`. */
+/** A task's third argument. Everything here may be taken out of it: `({ signal, log }) => …`. */
 export interface TaskContext {
-  /** Aborted when the job should end early: its time is over, it was cancelled, the engine stops; `signal.reason` is an Error that says why. */
+  /** Aborted when the job should end early (timeout, cancel, stop of the engine); `signal.reason` is an Error that says why. */
   readonly signal: AbortSignal;
   /** The requestor's name for this job; empty if it gave none. */
   readonly jobSerial: string;
@@ -72,9 +71,9 @@ export interface TaskContext {
   /** Writes one line to the engine's output, marked with the worker and the task. */
   log(line: string): void;
   /**
-   * Gives `data` to the subscribers of `topic`. Throws for a topic that cannot be one and for data that is not JSON. False where it is lost
-   * already, as the engine's router takes no more. After that it can still be lost on its way, where there are too many topics or jobs:
-   * that is said once in the log, and counted in `status`. In a burst a newer value takes the place of an older one of its topic.
+   * Gives `data` to the subscribers of `topic`. Throws for an invalid topic and for data that is not JSON. Returns false if it is lost
+   * already because the router takes no more. It can still be lost later, where there are too many topics or jobs: the log says so once,
+   * and `status` counts it. In a burst a newer value replaces an older one of its topic.
    */
   publish(topic: string, data: Json): boolean;
 }
@@ -86,9 +85,8 @@ export interface RegisteredTask {
   /** Where it was found, for people: the path of its file, or `built-in count.ts`. */
   readonly file: string;
   readonly run: TaskFunction;
-  /** null: it takes whatever it is given. */
+  /** null for a task without schemas */
   readonly check: ArgumentCheck | null;
-  /** null: there is nothing to be made safe. */
   readonly onStop: StopFunction | null;
   /** As it goes over the wire: its `onStop` says whether there is one. */
   readonly policy: TaskPolicy;

@@ -1,9 +1,9 @@
 /**
- * Whose code may run: a file or folder that somebody else can write holds somebody else's code. sshd asks the same of
+ * Decides which code may run: a file or folder that another user can write holds that user's code. sshd asks the same of
  * `authorized_keys` (StrictModes in sshd_config(5)).
  */
-import { realpathSync, type Stats, statSync } from "node:fs";
-import { dirname } from "node:path";
+import { existsSync, readFileSync, realpathSync, type Stats, statSync } from "node:fs";
+import { dirname, extname, isAbsolute, join } from "node:path";
 import { StartError } from "../transport/start-error.ts";
 
 const rootUid = 0;
@@ -11,31 +11,25 @@ const othersWriteBits = 0o022;
 const stickyBit = 0o1000;
 
 /**
- * The real path of a file or folder that nobody can change but root and the user that runs the engine, symbolic links
- * resolved. Every folder above it is held to the same, since who can write there can put another in its place; the sticky
- * bit of a folder like /tmp prevents just that. Throws StartError with the path at fault, why, and what to do.
+ * Returns the real path of a file or folder, symbolic links resolved, if only root and the user of the engine can change it.
+ * The folders above it must hold to the same, since a user who can write there can put another file in its place; the sticky
+ * bit of a folder like /tmp prevents that.
+ * @throws StartError with the path at fault, why, and what to do
  */
-export const trustedRealPath = (path: string, engineUid: number = effectiveUid()): string => {
+export const trustedRealPath = (path: string, engineUid: number = process.geteuid?.() ?? Number.NaN): string => {
   const realPath = onDisk(path, () => realpathSync(path));
-  let current = realPath;
-  while (true) {
-    const problem = distrust(
-      onDisk(path, () => statSync(current)),
-      current === realPath ? "target" : "above",
-      engineUid,
-    );
-    if (problem !== null) {
-      const whose = current === realPath ? "" : `, so that others can replace ${realPath}`;
-      const { why, remedy } = problem;
-      throw new StartError(`${current} is not safe to run tasks from: ${why}${whose}; ${remedy} ${shellWord(current)}`);
-    }
-    const parent = dirname(current);
-    if (parent === current) return realPath;
-    current = parent;
+  for (const current of withParents(realPath)) {
+    const stats = onDisk(path, () => statSync(current));
+    const problem = distrust(stats, current === realPath ? "target" : "above", engineUid);
+    if (problem === null) continue;
+    const { why, remedy } = problem;
+    const whose = current === realPath ? "" : `, so that others can replace ${realPath}`;
+    throw new StartError(`${current} is not safe to run tasks from: ${why}${whose}; ${remedy} ${shellWord(current)}`);
   }
+  return realPath;
 };
 
-/** Why a file or folder with this owner and mode cannot be trusted and the command that would mend it, or null if it can. */
+/** Returns null for an owner and mode that can be trusted, or why not and the command that mends it. */
 export const distrust = (
   { uid, mode }: Pick<Stats, "uid" | "mode">,
   position: "target" | "above",
@@ -49,15 +43,14 @@ export const distrust = (
   return { why: `others can write it (mode ${(mode & 0o7777).toString(8).padStart(4, "0")})`, remedy: "chmod go-w" };
 };
 
-/** As it can be pasted into a shell. */
+/** The path itself, then the folders above it up to the root. */
+const withParents = (path: string): string[] => {
+  const parent = dirname(path);
+  return parent === path ? [path] : [path, ...withParents(parent)];
+};
+
 const shellWord = (path: string): string =>
   /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
-
-const effectiveUid = (): number => {
-  if (process.geteuid === undefined)
-    throw new StartError("this system has no users to tell apart; run the engine on Linux");
-  return process.geteuid();
-};
 
 const onDisk = <Result>(path: string, read: () => Result): Result => {
   try {
@@ -67,4 +60,98 @@ const onDisk = <Result>(path: string, read: () => Result): Result => {
     const why = error.code === "ENOENT" ? "there is no such file or folder" : error.message;
     throw new StartError(`${path} cannot be read: ${why}`);
   }
+};
+
+const loaders: Readonly<Record<string, Bun.JavaScriptLoader>> = {
+  ".ts": "ts",
+  ".mts": "ts",
+  ".cts": "ts",
+  ".tsx": "tsx",
+  ".jsx": "jsx",
+  ".js": "js",
+  ".mjs": "js",
+  ".cjs": "js",
+};
+
+/** A path in Bun's cache, which holds packages that Bun fetched for an import and nobody installed. */
+const fetchedPackage = /\/[^/]+@[^/]+@@@\d+\//;
+
+/**
+ * Checks a code file and all that it imports, directly and indirectly, by `trustedRealPath` before any of it runs: a helper
+ * or a package does as much as a task file. The files that decide where an import leads are checked, too. An import whose
+ * name is computed at run time cannot be seen from here.
+ * @param trusted the real paths checked so far; this adds to them
+ * @param imported those of them that another file imports; this adds to them
+ * @throws StartError
+ */
+export const trustWithImports = (path: string, trusted: Set<string>, imported: Set<string>): void => {
+  const deciders = new Set<string>();
+  const waiting = [path];
+  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+    const realPath = trusted.has(next) ? next : trustedRealPath(next);
+    if (trusted.has(realPath)) continue;
+    trusted.add(realPath);
+    if (fetchedPackage.test(realPath)) {
+      throw new StartError(`${realPath} is what Bun has fetched unasked; install the package beside the task files`);
+    }
+    const folder = dirname(realPath);
+    const specifiers = importsOf(realPath);
+    for (const decider of [...nearestManifest(folder), ...specifiers.flatMap((name) => packagePaths(name, folder))]) {
+      if (!deciders.has(decider)) trustedRealPath(decider);
+      deciders.add(decider);
+    }
+    const found = specifiers.map((name) => resolve(name, folder)).filter((each) => each !== null);
+    for (const each of found) imported.add(each);
+    waiting.push(...found);
+  }
+};
+
+/** Empty for a file with a syntax error: its load will report the place, and nothing of it will run. */
+const importsOf = (realPath: string): string[] => {
+  const loader = loaders[extname(realPath)];
+  if (loader === undefined) return [];
+  const source = readFileSync(realPath, "utf8");
+  try {
+    return new Bun.Transpiler({ loader }).scanImports(source).map(({ path }) => path);
+  } catch {
+    return [];
+  }
+};
+
+/** null for a module without a file, such as `node:fs`, and for a missing one, which the load will report. */
+const resolve = (specifier: string, folder: string): string | null => {
+  try {
+    const resolved = Bun.resolveSync(specifier, folder);
+    return isAbsolute(resolved) ? resolved : null;
+  } catch {
+    return null;
+  }
+};
+
+/** The nearest `package.json`, whose `imports` and `type` count; empty where there is none. */
+const nearestManifest = (folder: string): string[] =>
+  withParents(folder)
+    .map((each) => join(each, "package.json"))
+    .filter(existsSync)
+    .slice(0, 1);
+
+/** `name` or `@scope/name`, of which an import may go on with a path. */
+const packageName = /^(?![.#/])((?:@[^/:]+\/)?[^/:]+)(?:\/|$)/;
+
+/**
+ * The paths that decide which package a name means: the folders `node_modules` that are searched, the package's own folder
+ * (which may be a link), and its `package.json`. Empty for a specifier that names no package.
+ */
+const packagePaths = (specifier: string, folder: string): string[] => {
+  const name = packageName.exec(specifier)?.[1];
+  if (name === undefined) return [];
+  const paths: string[] = [];
+  for (const modules of withParents(folder).map((each) => join(each, "node_modules"))) {
+    if (!existsSync(modules)) continue;
+    const package_ = join(modules, name);
+    paths.push(modules);
+    if (!existsSync(package_)) continue;
+    return [...paths, dirname(package_), package_, join(package_, "package.json")].filter(existsSync);
+  }
+  return paths;
 };

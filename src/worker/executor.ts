@@ -10,7 +10,7 @@ import { catchUpAfterMs, taskSliceMs, workerQueueJobsMax } from "../limits.ts";
 import type { ErrorCode } from "../protocol/errors.ts";
 import { shorten } from "../protocol/frames.ts";
 import type { Json, JsonObject } from "../protocol/json.ts";
-import { BadArgs, type Checked } from "../tasks/arguments.ts";
+import { BadArgs, type CheckedArguments } from "../tasks/arguments.ts";
 import type { RegisteredTask, Registry, StopReason } from "../tasks/task.ts";
 import { isA, thrownLines, thrownMessage } from "../tasks/thrown.ts";
 import { type ContextHooks, JobContext } from "./context.ts";
@@ -291,7 +291,7 @@ const run = (task: RegisteredTask, context: JobContext<Job>): unknown => {
 };
 
 /** What a schema's output is only its task knows. */
-const call = (task: RegisteredTask, { args, kwargs }: Checked, context: JobContext<Job>): unknown => {
+const call = (task: RegisteredTask, { args, kwargs }: CheckedArguments, context: JobContext<Job>): unknown => {
   context.hasBegun = true;
   return task.run(args as Json[], kwargs as JsonObject, context);
 };

@@ -2,7 +2,7 @@
  * `task-engine safe`: brings hardware into its safe state from a fresh process, where no worker can: at an emergency stop, and after
  * the engine has died. Nothing of the engine is needed for it, neither router nor port, and what tasks publish goes nowhere.
  */
-import { onStopTriesMax, retryBackoffMs, taskLoadMs } from "../limits.ts";
+import { onStopTriesMax, retryBackoffMs } from "../limits.ts";
 import { error } from "../process/log.ts";
 import type { Json, JsonObject } from "../protocol/json.ts";
 import { loadRegistry } from "../tasks/registry.ts";
@@ -31,7 +31,9 @@ const tag = `[SAFE-${process.pid}]`;
  */
 export const makeSafe = async ({ tasksDir, run, onStop, why }: SafeOptions): Promise<boolean> => {
   const strayErrors = hearStrayErrors();
-  const registry = await loadRegistry(tasksDir, taskLoadMs, ({ message }) => error(`${tag} Left out: ${message}`));
+  const registry = await loadRegistry(tasksDir, {
+    onBroken: ({ message }) => error(`${tag} Left out: ${message}`),
+  });
   const isSafe = await Promise.all([
     ...onStop.map((name) => attempt(`The onStop of ${name}`, onStopOf(registry.get(name), why))),
     ...(run === null ? [] : [attempt(`The task ${run}`, hookOf(registry.get(run), why))]),

@@ -24,13 +24,3 @@ export const exitOnStrayErrors = (tag: string, findCulprit: FindCulprit): void =
   process.on("uncaughtException", exit);
   process.on("unhandledRejection", exit);
 };
-
-/**
- * A task may write to `process.stdout` when nobody reads that any more, or to a full disk. That is lost, as the engine's own lines are, and
- * no error: without a listener each such write would be one outside of any job.
- */
-export const outliveOutput = (): void => {
-  for (const stream of [process.stdout, process.stderr]) stream.off("error", ignore).on("error", ignore);
-};
-
-const ignore = (): void => undefined;

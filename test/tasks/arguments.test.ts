@@ -1,8 +1,7 @@
 import { expect, test } from "bun:test";
 import * as v from "valibot";
-import { type ArgumentSchemas, argumentCheck } from "../../src/tasks/arguments.ts";
-import { parseDefinition } from "../../src/tasks/policy.ts";
-import type { Schema } from "../../src/tasks/schema.ts";
+import { type ArgumentSchemas, argumentCheck, type Schema } from "../../src/tasks/arguments.ts";
+import { parseDefinition } from "../../src/tasks/definition.ts";
 import type { TaskDefinition, TaskFunction } from "../../src/tasks/task.ts";
 import { executorFor, resultOf } from "../support/executor.ts";
 

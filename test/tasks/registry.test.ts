@@ -120,7 +120,7 @@ describe("what is a task", () => {
       "wave.sh": "",
     });
     const lines: string[] = [];
-    await loadRegistry(folder.path, 1_000, null, (line) => lines.push(line.replaceAll(folder.path, "TASKS")));
+    await loadRegistry(folder.path, { onSkipped: (line) => lines.push(line.replaceAll(folder.path, "TASKS")) });
     const endings = ".ts .mts .cts .tsx .js .mjs .cjs .jsx";
     const rule = "and a task is an export whose name begins with task_";
     expect(lines).toEqual([
@@ -249,7 +249,7 @@ describe("what ends the start", () => {
 
   test("a file whose load never ends", async () => {
     using folder = tempFolder({ "a.ts": "await new Promise(() => undefined);" });
-    expect(await startErrorOf(() => loadRegistry(folder.path, 20))).toBe(
+    expect(await startErrorOf(() => loadRegistry(folder.path, { loadMsMax: 20 }))).toBe(
       `${folder.at("a.ts")} cannot be loaded: still loading after 20 ms; is there an await without end?`,
     );
   });

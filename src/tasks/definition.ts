@@ -1,0 +1,88 @@
+/** What a module's export must be to be a task: its name, and for an object its policy, schemas and functions. */
+import * as v from "valibot";
+import { nameLengthMax } from "../limits.ts";
+import { taskName } from "../protocol/frames.ts";
+import { policyRows } from "../protocol/policy.ts";
+import { StartError } from "../transport/start-error.ts";
+import { argumentCheck, isSchema, type Schema } from "./arguments.ts";
+import type { RegisteredTask, StopFunction, TaskFunction } from "./task.ts";
+
+export const taskPrefix = "task_";
+const namePattern = /^[A-Za-z0-9_.-]+$/;
+const nameCharactersMax = nameLengthMax - taskPrefix.length;
+
+/**
+ * Yields the tasks among the exports of `file`, each with the name of its export.
+ * @throws StartError, which names the export, for one that is meant as a task and is none
+ */
+export function* tasksOf(module: object, file: string): Generator<[exportName: string, task: RegisteredTask]> {
+  for (const [exportName, value] of Object.entries(module)) {
+    if (!isTaskExport(exportName, value)) continue;
+    yield [exportName, { name: checkedName(exportName, file), file, ...definitionOf(value, exportName, file) }];
+  }
+}
+
+/** A requestor may write TASK_ for task_, so a task may too. Other exports in capitals are constants: TASK_RETRIES. */
+const isTaskExport = (exportName: string, value: unknown): boolean =>
+  exportName.startsWith(taskPrefix) ||
+  (taskName(exportName) !== exportName && (typeof value === "function" || hasRun(value)));
+
+const checkedName = (exportName: string, file: string): string => {
+  const name = taskName(exportName);
+  if (!namePattern.test(name) || name.length > nameCharactersMax) {
+    const rule = `1 to ${nameCharactersMax} characters of A-Z a-z 0-9 _ . - after ${taskPrefix}`;
+    throw new StartError(`${file}: the export ${exportName} cannot be a task's name; it needs ${rule}`);
+  }
+  // `task_x` and `x` are one name to a requestor, so a task called `task_x` could be mistaken for `x`.
+  if (taskName(name) === name) return name;
+  throw new StartError(`${file}: the export ${exportName} has the prefix ${taskPrefix} twice; take one away`);
+};
+
+type Definition = Pick<RegisteredTask, "run" | "check" | "onStop" | "policy">;
+
+const definitionOf = (value: unknown, exportName: string, file: string): Definition => {
+  if (typeof value === "function") return { run: value as TaskFunction, check: null, onStop: null, policy: {} };
+  if (!hasRun(value)) {
+    throw new StartError(
+      `${file}: ${exportName} is neither a function nor an object with \`run\`; rename it if it is no task`,
+    );
+  }
+  const definition = parseDefinition(value);
+  if (typeof definition === "string") throw new StartError(`${file}: ${exportName} ${definition}`);
+  return definition;
+};
+
+const hasRun = (value: unknown): value is object => typeof value === "object" && value !== null && "run" in value;
+
+const schema = v.custom<Schema>(isSchema, "must be a Standard Schema, version 1, as those of valibot and zod are");
+const isFunction = (value: unknown): boolean => typeof value === "function";
+
+const definitionSchema = v.strictObject({
+  run: v.custom<TaskFunction>(isFunction, "must be a function"),
+  args: v.optional(schema),
+  kwargs: v.optional(schema),
+  ...policyRows(),
+  // A flag in the policy that travels; the function itself stays in its process.
+  onStop: v.optional(v.custom<StopFunction>(isFunction, "must be a function")),
+});
+const knownKeys = Object.keys(definitionSchema.entries).join(", ");
+
+/** Takes an exported object apart, or says in one phrase what is wrong with it. */
+export const parseDefinition = (definition: object): Definition | string => {
+  const result = v.safeParse(definitionSchema, definition, { abortEarly: true });
+  if (!result.success) {
+    const [issue] = result.issues;
+    const key = v.getDotPath(issue) ?? "it";
+    // An unknown key is mostly a misspelt limit, which would be no limit.
+    const isUnknown = issue.type === "strict_object" && issue.expected === "never";
+    return isUnknown ? `has the key ${key}, which is not one of ${knownKeys}` : `has a wrong ${key}: ${issue.message}`;
+  }
+  const { run, args, kwargs, onStop, ...limits } = result.output;
+  return {
+    // Bound, so that a `run` written as a method finds its own object in `this`.
+    run: run.bind(definition),
+    onStop: onStop?.bind(definition) ?? null,
+    check: argumentCheck({ args, kwargs }),
+    policy: onStop === undefined ? limits : { ...limits, onStop: true },
+  };
+};
