@@ -1,5 +1,5 @@
 /** Connects a command to a running engine: flags, keys, time limits, exit codes and Ctrl-C. */
-import { type Client, type ConnectOptions, connect } from "../client/client.ts";
+import { type Client, type ConnectOptions, connect, type Trace } from "../client/client.ts";
 import { TaskEngineError } from "../client/errors.ts";
 import { type KeyFiles, keyVariable, serverKeyVariable } from "../client/keys.ts";
 import { endLibzmq, isLibzmqLoaded, isLibzmqUnusable } from "../client/libzmq.ts";
@@ -65,28 +65,21 @@ export const keysFrom = (flags: KeyFlags): KeyFiles => ({ serverKey: flags["serv
  * Connects to the engine that the flags name, does `work`, and closes the connection. Throws
  * UsageError for wrong flags or keys, and ExitError: with code 1 if the engine or a task refused,
  * with code 3 if no answer came.
+ * @param known an endpoint in place of the flags' one
  */
 export const withEngine = async <Result>(
   flags: EngineFlags,
   work: (engine: Client, endpoint: string) => Promise<Result>,
-  options: Pick<ConnectOptions, "trace"> = {},
-): Promise<Result> => withEngineAt((await locateEngine(flags)).endpoint, flags, work, options);
-
-/** Does the same for an endpoint that is already known. */
-export const withEngineAt = async <Result>(
-  endpoint: string,
-  flags: EngineFlags,
-  work: (engine: Client, endpoint: string) => Promise<Result>,
-  options: Pick<ConnectOptions, "trace"> = {},
+  { known, ...options }: { readonly known?: string; readonly trace?: Trace } = {},
 ): Promise<Result> => {
-  const engine = usageErrorFrom(() =>
-    connect(endpoint, {
-      ...keysFrom(flags),
-      // The client waits for an absent engine only if it is given a time.
-      ...(flags.wait !== undefined && { waitMs: waitFrom(flags, requestTimeoutMs) }),
-      ...options,
-    }),
-  );
+  const endpoint = known ?? (await locateEngine(flags)).endpoint;
+  const connectOptions: ConnectOptions = {
+    ...keysFrom(flags),
+    // The client waits for an absent engine only if it is given a time.
+    ...(flags.wait !== undefined && { waitMs: waitFrom(flags, requestTimeoutMs) }),
+    ...options,
+  };
+  const engine = usageErrorFrom(() => connect(endpoint, connectOptions));
   let isDone = false;
   try {
     const result = await work(engine, endpoint);

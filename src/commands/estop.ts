@@ -16,7 +16,7 @@ import { printable } from "../process/streams.ts";
 import type { StopResult } from "../protocol/blocked.ts";
 import { stopBySocket } from "../supervisor/stop-socket.ts";
 import { defineCommand, ExitError, UsageError } from "./command.ts";
-import { engineArgs, waitFrom, withEngineAt } from "./engine.ts";
+import { engineArgs, waitFrom, withEngine } from "./engine.ts";
 import { locateEngine, stateFlag, stopSocketPaths } from "./locate.ts";
 import { printDone } from "./output.ts";
 
@@ -34,7 +34,7 @@ export const estopCommand = defineCommand({
     // Settings that cannot be read must not prevent a stop.
     const location = await locateEngine(flags, warn);
     const timeout = AbortSignal.timeout(waitFrom(flags, requestTimeoutMs));
-    const ways: Way[] = [["router", withEngineAt(location.endpoint, flags, (engine) => engine.estop(reason))]];
+    const ways: Way[] = [["router", withEngine(flags, (engine) => engine.estop(reason), { known: location.endpoint })]];
     const sockets = stopSocketPaths(location, state);
     if (sockets.length > 0) ways.push(["supervisor", stopByAnyOf(sockets, reason, timeout)]);
     await printDone(await firstDurable(ways));

@@ -22,6 +22,7 @@ import { callTimeoutMs, deadmanMsMin, durationMsMax, nameLengthMax, priorityDefa
 import { didYouMean } from "../process/nearest.ts";
 import { taskName } from "../protocol/frames.ts";
 import type { Json } from "../protocol/json.ts";
+import type { TaskOptions } from "../protocol/policy.ts";
 import { defineCommand, UsageError } from "./command.ts";
 import { blockForAnswers, callArgs, type EngineFlags, interruptible, waitFrom, withEngine } from "./engine.ts";
 import { printResult, StatusLine } from "./output.ts";
@@ -110,22 +111,28 @@ const withNearest = async (failure: unknown, engine: Client, task: string): Prom
   return new TaskEngineError(failure.code, `${failure.message}${didYouMean(task.replace(/^task_/i, ""), names)}`);
 };
 
-type JobFlag = "priority" | "ttl" | "timeout" | "deadman" | "latest";
-type JobFlags = EngineFlags & { readonly [flag in JobFlag]?: string | undefined } & {
-  readonly preempt?: boolean | undefined;
-};
+type JobFlags = EngineFlags & {
+  readonly [flag in "priority" | "ttl" | "timeout" | "deadman" | "latest"]?: string | undefined;
+} & { readonly preempt?: boolean | undefined };
 
-/** Throws UsageError. */
-const jobOptionsFrom = (flags: JobFlags): JobOptions & { waitMs: number } => {
-  const { priority, ttl, timeout, deadman, latest } = flags;
+/** Returns the options of which a flag is given; throws UsageError. */
+const jobOptionsFrom = (flags: JobFlags): JobOptions => {
+  const number = (flag: "priority" | "ttl" | "timeout" | "deadman", min: number, max: number): number | undefined => {
+    const text = flags[flag];
+    return text === undefined ? undefined : numberFrom(text, `--${flag}`, min, max);
+  };
+  // A new option of the protocol does not compile until it has a flag.
+  const options = {
+    priority: number("priority", 0, priorityMax),
+    ttlMs: number("ttl", 1, durationMsMax),
+    timeoutMs: number("timeout", 1, durationMsMax),
+    deadmanMs: number("deadman", deadmanMsMin, durationMsMax),
+    latest: flags.latest === undefined ? undefined : latestKeyFrom(flags.latest),
+    preempt: flags.preempt,
+  } satisfies { [Option in keyof TaskOptions]-?: TaskOptions[Option] | undefined };
   return {
     waitMs: waitFrom(flags, callTimeoutMs),
-    ...(priority !== undefined && { priority: numberFrom(priority, "--priority", 0, priorityMax) }),
-    ...(ttl !== undefined && { ttlMs: numberFrom(ttl, "--ttl", 1, durationMsMax) }),
-    ...(timeout !== undefined && { timeoutMs: numberFrom(timeout, "--timeout", 1, durationMsMax) }),
-    ...(deadman !== undefined && { deadmanMs: numberFrom(deadman, "--deadman", deadmanMsMin, durationMsMax) }),
-    ...(latest !== undefined && { latest: latestKeyFrom(latest) }),
-    ...(flags.preempt && { preempt: true }),
+    ...Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)),
   };
 };
 
