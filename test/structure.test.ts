@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { circleIn, importsOf, type SourceFile, violationsIn } from "./support/structure.ts";
+import { arrows, circleIn, importsOf, type SourceFile, violationsIn } from "./support/structure.ts";
 
 const root = join(import.meta.dir, "..");
 const src = join(root, "src");
@@ -22,6 +22,23 @@ test("imports run only along the arrows of the design", () => {
 
 test("imports go in no circle, types included", () => {
   expect(circleIn(files.filter(({ path }) => !transitionCircles.includes(path)))).toBeNull();
+});
+
+test("CONTRIBUTING.md shows the arrows, and the diagram that the broker's state has", () => {
+  const page = readFileSync(join(root, ".github/CONTRIBUTING.md"), "utf8");
+  const rows = [...page.matchAll(/^\| `([\w.]+)\/?` +\|[^|]*\|([^|]*)\|$/gm)].map(([, room = "", imports = ""]) => [
+    room,
+    [...imports.matchAll(/`([\w.]+)`/g)].map(([, name]) => name),
+  ]);
+  const withoutLimits = Object.entries(arrows).map(([room, imports]) => [
+    room,
+    imports.filter((name) => name !== "limits.ts"),
+  ]);
+  expect(rows).toEqual(withoutLimits);
+  const diagram = /```\n(accepted ─►.*?)```/s.exec(page)?.[1] ?? "";
+  expect(diagram).not.toBe("");
+  const state = readFileSync(join(src, "broker/state.ts"), "utf8").replace(/^ \* {5}/gm, "");
+  expect(state).toContain(diagram);
 });
 
 /** Nothing but rows, one after the other: it may be as long as there are rows. */

@@ -11,7 +11,7 @@ export interface SourceFile {
  * Each room and the rooms that it may import from, besides itself: from top to bottom, never up. A file of no folder is a room
  * of its own.
  */
-const arrows: Readonly<Record<string, readonly string[]>> = {
+export const arrows: Readonly<Record<string, readonly string[]>> = {
   "main.ts": ["commands", "process", "transport", "limits.ts"],
   commands: [
     "config.ts",
