@@ -184,6 +184,6 @@ const reply = (
  * too.
  */
 const keyOf = ({ peer, envelope }: Requestor, user: string | null): string => {
-  const [, ...hops] = envelope.map((frame) => asBuffer(frame).toString("latin1"));
+  const hops = envelope.map((frame) => (typeof frame === "string" ? frame : asBuffer(frame).toString("latin1")));
   return `${user ?? ""} ${[peer, ...hops].map((part) => `${part.length}:${part}`).join("")}`;
 };

@@ -1,17 +1,17 @@
 /** The way to whoever serves on the same machine, past libzmq: see `frontend`. */
 import { messageFramesMax, requestorBeatMs, requestorSilenceMs } from "../limits.ts";
 import type { Frame } from "../protocol/frame.ts";
-import { saysLost } from "../transport/lost.ts";
 import { Pulse } from "../transport/pulse.ts";
 import { reactor } from "../transport/reactor.ts";
-import { LocalConnection } from "../transport/shm/connection.ts";
+import { ShmConnection } from "../transport/shm/connection.ts";
 import { localName } from "../transport/shm/name.ts";
 import { portOwner } from "../transport/shm/port-owner.ts";
 import { closeLine, dial, peerUid } from "../transport/shm/unix.ts";
+import { saysLost } from "../transport/transport.ts";
 import { type Link, lookMs, lost } from "./link.ts";
 
 export class LocalLink implements Link {
-  readonly #connection: LocalConnection;
+  readonly #connection: ShmConnection;
   readonly #looks: Pulse;
   #isClosed = false;
   /** When it was there last, on the clock of performance.now(). */
@@ -26,12 +26,12 @@ export class LocalLink implements Link {
     if (line === null) return null;
     const uid = peerUid(line.bell);
     const isTrusted = uid === 0 || uid === process.geteuid?.();
-    if (uid !== null && (isTrusted || uid === portOwner(host, port))) return new LocalLink(new LocalConnection(line));
+    if (uid !== null && (isTrusted || uid === portOwner(host, port))) return new LocalLink(new ShmConnection(line));
     closeLine(line);
     return null;
   }
 
-  private constructor(connection: LocalConnection) {
+  private constructor(connection: ShmConnection) {
     this.#connection = connection;
     this.#looks = new Pulse(requestorBeatMs, () => connection.endIfHalted(requestorSilenceMs));
   }

@@ -5,8 +5,8 @@
  * already. So who hears it throws the socket away, with what it has not sent yet.
  */
 import { messageFramesMax, peerQueueMessagesMax } from "../limits.ts";
-import { lostConnection, saysLost } from "../transport/lost.ts";
 import { reactor } from "../transport/reactor.ts";
+import { lostConnection, saysLost } from "../transport/transport.ts";
 import type { SocketOptions } from "../transport/zmq/options.ts";
 import { Dealer } from "../transport/zmq/socket.ts";
 import { type Link, lookMs, lost } from "./link.ts";

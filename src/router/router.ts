@@ -22,19 +22,18 @@ import type { TasksFolder } from "../process/program.ts";
 import { hasSupervisor, onStop, onSupervisorLost, onSupervisorMessage, tellSupervisor } from "../process/supervised.ts";
 import type { Arrival } from "../protocol/arrival.ts";
 import { decodeFromWorker, encodeBackend } from "../protocol/backend.ts";
-import { routingKey } from "../protocol/envelope.ts";
 import { ProtocolError } from "../protocol/errors.ts";
 import { type Frame, textOf } from "../protocol/frame.ts";
 import { catchUp } from "../security/catch-up.ts";
 import { isLoopback } from "../security/exposure.ts";
 import { Frontend } from "../security/frontend.ts";
-import { saysLost } from "../transport/lost.ts";
 import { Pulse } from "../transport/pulse.ts";
 import { reactor, waitHereMs } from "../transport/reactor.ts";
-import { LocalPort, type LocalPortOptions } from "../transport/shm/port.ts";
+import { ShmListener } from "../transport/shm/listener.ts";
 import { StartError } from "../transport/start-error.ts";
+import { type Listener, Listeners, saysLost } from "../transport/transport.ts";
 import { terminateContext } from "../transport/zmq/context.ts";
-import { Router } from "../transport/zmq/socket.ts";
+import { ZmqListener } from "../transport/zmq/listener.ts";
 import { describeBindError } from "../transport/zmq/start.ts";
 import { Alarm } from "./alarm.ts";
 import { takeOver } from "./guard.ts";
@@ -62,9 +61,9 @@ export interface RouterOptions {
 export const runRouter = async (options: RouterOptions): Promise<void> => {
   const gate = await openGate();
   const frontend = new Frontend(gate, (inbox) => drain(inbox, fromRequestor));
-  const backend = new Router(gate.routerOptions);
-  /** For the engine's own workers, once they may join. */
-  let own: LocalPort | null = null;
+  const backend = new ZmqListener(gate.routerOptions);
+  /** The listeners for workers, once they may join. */
+  const workers = new Listeners();
   const front = `[ROUTER-${options.port}(FRONTEND)]`;
   const back = `[ROUTER-${options.backendPort}(BACKEND)]`;
   const security = gate.hasKeys ? "curve" : isLoopback(options.host) ? "none" : "insecure";
@@ -128,7 +127,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   /** What is done may bring what is to be done: a worker that cannot be reached. */
   const performAll = (): void => {
     for (let batch = wanted.splice(0); batch.length > 0; batch = wanted.splice(0)) perform(batch);
-    own?.flush();
+    workers.flush();
     frontend.flush();
   };
 
@@ -143,10 +142,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
           break;
         }
         case "worker": {
-          const message = encodeBackend(effect.header, effect.bodies);
-          const result = own?.has(effect.key)
-            ? own.gather(effect.key, message)
-            : backend.trySend([routingId(effect.key), ...message]);
+          const result = workers.gather(effect.key, encodeBackend(effect.header, effect.bodies));
           if (result !== "sent") happen({ type: "disconnected", key: effect.key });
           else if (options.verbose && effect.bodies.length > 0) say(`${front} Forwarding: ${show(effect.bodies)}`);
           break;
@@ -190,9 +186,6 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
     if (request.kind === "control" && request.control.command === "estop") performAll();
   };
 
-  const fromBackend = ([id = noBytes, ...frames]: Uint8Array[]): void =>
-    fromWorker(routingKey(id), gate.userOf(backend), frames);
-
   const fromWorker = (key: string, user: string | null, frames: readonly Frame[]): void => {
     if (saysLost(frames)) {
       happen({ type: "disconnected", key });
@@ -202,6 +195,17 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
     if (decoded instanceof ProtocolError)
       drop("workersMessage", `${back} Dropped a worker's message: ${decoded.message}`);
     else happen({ type: "worker", key, user, message: decoded });
+  };
+
+  /** @param userOf gives the name of the key that the message received last came with */
+  const listen = (listener: Listener, userOf: () => string | null): void => {
+    workers.add(listener);
+    listener.onReadable((inbox) =>
+      drain(
+        () => inbox.tryReceive(backendFramesMax),
+        (frames) => fromWorker(inbox.peer, userOf(), frames),
+      ),
+    );
   };
 
   const endOrphaned = async (): Promise<void> => {
@@ -214,12 +218,10 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   say(`Starting [ROUTER] on socket: ${options.host}:${options.port}`);
   binding("frontend", options.host, options.port, () => frontend.bind(options.host, options.port));
   say(`${front} Listener online`);
-  binding("backend", options.host, options.backendPort, () =>
-    backend.bind(`tcp://${options.host}:${options.backendPort}`),
-  );
+  binding("backend", options.host, options.backendPort, () => backend.bind(options.host, options.backendPort));
   say(`${back} Listener online`);
 
-  gate.guard(backend, partingMs);
+  gate.guard(backend.socket, partingMs);
   gate.onAccess((access) => turn({ type: "access", access }));
 
   const told = Promise.withResolvers<void>();
@@ -231,15 +233,8 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   // Only then the first request: until it is told the tasks, it would call each of them unknown.
   if (hasSupervisor()) await told.promise;
   reactor.mayWaitMs = () => waitHereMs;
-  backend.onReadable(() => drain(() => backend.tryReceive(backendFramesMax), fromBackend));
-  own = openWorkSocket(options.workSocket, (connection, key) =>
-    connection.onReadable(() =>
-      drain(
-        () => connection.tryReceive(backendFramesMax),
-        (frames) => fromWorker(key, gate.ownUser, frames),
-      ),
-    ),
-  );
+  listen(backend, () => gate.userOf(backend.socket));
+  if (options.workSocket !== null) listen(openWorkSocket(options.workSocket), () => gate.ownUser);
   binding("frontend", options.host, options.port, () => frontend.open());
   // Silence has no time of its own at which it begins to count.
   using _ticks = new Pulse(beatIntervalMs, () => turn({ type: "tick" }));
@@ -254,23 +249,19 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   if (isOrphaned) await endOrphaned();
   else tellSupervisor({ type: "unsafe", tasks: broker.tasksAtRisk });
   alarm.set(null);
-  // First: while the ports are taken, nobody else makes a socket at that path, which goes with this one.
-  own?.close();
+  // The ports go last: while they are taken, nobody else makes a socket at the path of the own workers', which goes with this one.
+  workers.close();
   frontend.close();
-  backend.close();
   terminateContext();
   if (isOrphaned) process.exit(1);
 };
 
-const backendFramesMax = envelopeFramesMax + messageFramesMax + 1;
+const backendFramesMax = envelopeFramesMax + messageFramesMax;
 
-const noBytes = new Uint8Array(0);
-
-/** At which the engine's own workers join. Its file is for its user alone, who could do as the engine does anyway: so they need no key. */
-const openWorkSocket = (path: string | null, joined: LocalPortOptions["joined"]): LocalPort | null => {
-  if (path === null) return null;
+/** For the engine's own workers. The file is for the engine's user alone, who could do as the engine does anyway: they need no key. */
+const openWorkSocket = (path: string): ShmListener => {
   try {
-    return new LocalPort({ path, joined, connectionsMax: workersMax });
+    return new ShmListener({ path, connectionsMax: workersMax });
   } catch (failure) {
     const why = (failure as Error).message;
     throw new StartError(
@@ -286,8 +277,5 @@ const binding = (name: string, host: string, port: number, bind: () => void): vo
     throw new StartError(describeBindError(error, `the router's ${name}`, `${host}:${port}`));
   }
 };
-
-/** Of a worker, from its `routingKey`. */
-const routingId = (key: string): Buffer => Buffer.from(key, "latin1");
 
 const show = (frames: readonly Frame[]): string => frames.map(textOf).join(" ");

@@ -17,91 +17,84 @@ import {
   unsentBytesMax,
 } from "../limits.ts";
 import type { Arrival } from "../protocol/arrival.ts";
-import { openEnvelope, type Requestor, routingKey } from "../protocol/envelope.ts";
+import { openEnvelope, type Requestor, requestorOf } from "../protocol/envelope.ts";
 import type { Frame } from "../protocol/frame.ts";
 import { badEnvelope, decodeRequest } from "../protocol/requests.ts";
-import { saysLost } from "../transport/lost.ts";
-import type { LocalConnection } from "../transport/shm/connection.ts";
+import { ShmListener } from "../transport/shm/listener.ts";
 import { localName } from "../transport/shm/name.ts";
-import { LocalPort } from "../transport/shm/port.ts";
-import { Router, type SendResult } from "../transport/zmq/socket.ts";
+import { type Inbox, type Listener, Listeners, type SendResult, saysLost } from "../transport/transport.ts";
+import { ZmqListener } from "../transport/zmq/listener.ts";
 import { isLoopback } from "./exposure.ts";
 import type { Gate } from "./gate.ts";
 
-/** Gives what has arrived, one after the other; null where there is nothing more at present. */
-export type Inbox = () => Arrival | null;
+/** Gives the next arrival; null where there is none at present. */
+export type NextArrival = () => Arrival | null;
 
 export class Frontend {
   readonly #gate: Gate;
-  readonly #socket: Router;
-  readonly #onReadable: (inbox: Inbox) => void;
+  readonly #zmq: ZmqListener;
+  readonly #listeners = new Listeners();
+  readonly #onReadable: (next: NextArrival) => void;
   #localName: string | null = null;
-  #local: LocalPort | null = null;
 
   /** @param onReadable is called whenever something has arrived, and must take at least one. Not before `open`. */
-  constructor(gate: Gate, onReadable: (inbox: Inbox) => void) {
+  constructor(gate: Gate, onReadable: (next: NextArrival) => void) {
     this.#gate = gate;
     this.#onReadable = onReadable;
-    this.#socket = new Router(gate.routerOptions);
+    this.#zmq = new ZmqListener(gate.routerOptions);
   }
 
   /** Takes the address. Throws ZmqError where it cannot be had. */
   bind(host: string, port: number): void {
-    this.#socket.bind(`tcp://${host}:${port}`);
-    this.#gate.guard(this.#socket, partingMs);
+    this.#zmq.bind(host, port);
+    this.#gate.guard(this.#zmq.socket, partingMs);
     this.#localName = this.#gate.hasKeys || !isLoopback(host) ? null : localName(host, port);
   }
 
   /** From now on what arrives is given. Throws what the system says where the Unix socket cannot be had. */
   open(): void {
-    this.#socket.onReadable(() => this.#onReadable(this.#next));
+    this.#listen(this.#zmq, () => this.#gate.userOf(this.#zmq.socket));
     if (this.#localName === null) return;
-    this.#local = new LocalPort({
+    const local = new ShmListener({
       path: this.#localName,
-      joined: (connection, peer) => {
-        const requestor = { peer, envelope: [] };
-        connection.onReadable(() => this.#onReadable(() => nextOf(connection, requestor)));
-      },
       connectionsMax: localRequestorsMax,
       messageBytesMax: endlessBytesMin,
       unfinishedBytesMax,
       unsentBytesMax,
     });
+    this.#listen(local, () => null);
   }
 
   /** Takes a whole message for whoever has asked, or nothing, to be sent by the next `flush` at the latest. */
   gather({ peer, envelope }: Requestor, frames: readonly Frame[]): SendResult {
-    if (this.#local?.has(peer)) return this.#local.gather(peer, frames);
-    return this.#socket.trySend([...envelope, ...frames]);
+    return this.#listeners.gather(peer, envelope.length === 0 ? frames : [...envelope, ...frames]);
   }
 
   /** Sends what was gathered. @param isUrgent nothing else may have its turn soon: who reads is waited for a little */
   flush(isUrgent = false): void {
-    this.#local?.flush(isUrgent);
+    this.#listeners.flush(isUrgent);
   }
 
   /** What is unsent goes out within the lingering time. */
   close(): void {
-    this.#local?.close();
-    this.#socket.close();
+    this.#listeners.close();
   }
 
-  readonly #next: Inbox = () => {
-    const message = this.#socket.tryReceive(envelopeFramesMax + messageFramesMax + 1);
-    if (message === null) return null;
-    const [id = noBytes, ...rest] = message;
-    if (saysLost(rest)) return { type: "lost", peer: routingKey(id), cutReason: null };
-    const { requestor, frames, error } = openEnvelope(message);
-    const request = error === undefined ? decodeRequest(frames) : badEnvelope(frames, error);
-    return { type: "request", requestor, user: this.#gate.userOf(this.#socket), request };
-  };
+  /** @param userOf gives the name of the key that the message received last came with */
+  #listen(listener: Listener, userOf: () => string | null): void {
+    this.#listeners.add(listener);
+    listener.onReadable((inbox) => this.#onReadable(() => nextOf(inbox, userOf)));
+  }
 }
 
-const nextOf = (connection: LocalConnection, requestor: Requestor): Arrival | null => {
-  const frames = connection.tryReceive(messageFramesMax + 1);
-  if (frames === null) return null;
-  if (saysLost(frames)) return { type: "lost", peer: requestor.peer, cutReason: connection.cutReason };
-  return { type: "request", requestor, user: null, request: decodeRequest(frames) };
+const nextOf = (inbox: Inbox, userOf: () => string | null): Arrival | null => {
+  const message = inbox.tryReceive(envelopeFramesMax + messageFramesMax);
+  if (message === null) return null;
+  const { peer, cutReason, hasEnvelopes } = inbox;
+  if (saysLost(message)) return { type: "lost", peer, cutReason };
+  const user = userOf();
+  if (!hasEnvelopes) return { type: "request", requestor: requestorOf(peer), user, request: decodeRequest(message) };
+  const { requestor, frames, error } = openEnvelope(peer, message);
+  const request = error === undefined ? decodeRequest(frames) : badEnvelope(frames, error);
+  return { type: "request", requestor, user, request };
 };
-
-const noBytes = new Uint8Array(0);

@@ -14,9 +14,9 @@ import {
   lingerMs,
   peerQueueMessagesMax,
 } from "../limits.ts";
-import { lostConnection } from "../transport/lost.ts";
 import { Pulse } from "../transport/pulse.ts";
 import { StartError } from "../transport/start-error.ts";
+import { lostConnection } from "../transport/transport.ts";
 import { admission } from "../transport/zmq/admission.ts";
 import { Connections } from "../transport/zmq/connections.ts";
 import { FreedMemory } from "../transport/zmq/freed-memory.ts";

@@ -24,11 +24,11 @@ import {
 } from "../protocol/backend.ts";
 import { ProtocolError } from "../protocol/errors.ts";
 import type { Frame } from "../protocol/frame.ts";
-import { lostConnection, saysLost } from "../transport/lost.ts";
 import { Pulse } from "../transport/pulse.ts";
-import { LocalDealer } from "../transport/shm/dealer.ts";
+import { ShmDealer } from "../transport/shm/dealer.ts";
 import { canShareMemory } from "../transport/shm/memory.ts";
 import { StartError } from "../transport/start-error.ts";
+import { type Connection, lostConnection, saysLost } from "../transport/transport.ts";
 import type { SocketOptions } from "../transport/zmq/options.ts";
 import { Dealer } from "../transport/zmq/socket.ts";
 import { Lateness } from "./lateness.ts";
@@ -80,7 +80,7 @@ interface Publication {
 
 export class BackendLink {
   readonly #options: BackendLinkOptions;
-  readonly #socket: Dealer | LocalDealer;
+  readonly #socket: Connection;
   readonly #beats: Pulse;
   #answers: Answers | null = null;
   readonly #goodbye = Promise.withResolvers<void>();
@@ -243,7 +243,7 @@ export class BackendLink {
 }
 
 /** READY is said at every connection, so a router that has been started anew knows us at once. */
-const dial = ({ endpoint, keys, ready }: BackendLinkOptions): Dealer | LocalDealer => {
+const dial = ({ endpoint, keys, ready }: BackendLinkOptions): Connection => {
   const hello = JSON.stringify(ready);
   if (endpoint.startsWith(localScheme)) {
     if (!canShareMemory()) {
@@ -251,7 +251,7 @@ const dial = ({ endpoint, keys, ready }: BackendLinkOptions): Dealer | LocalDeal
         "a worker cannot share memory with its router: memfd_create(2) or mmap(2) is refused; look for a limit on file size or address space (ulimit -f, -v)",
       );
     }
-    return new LocalDealer(endpoint.slice(localScheme.length), hello);
+    return new ShmDealer(endpoint.slice(localScheme.length), hello);
   }
   const dealer = new Dealer({
     ...keys,

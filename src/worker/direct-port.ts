@@ -17,7 +17,7 @@ import type { TaskOptions } from "../protocol/policy.ts";
 import { encodeReplyMeta, partFromError } from "../protocol/replies.ts";
 import { type TaskPart, taskOf } from "../protocol/requests.ts";
 import { Access } from "../security/access.ts";
-import { Frontend, type Inbox } from "../security/frontend.ts";
+import { Frontend, type NextArrival } from "../security/frontend.ts";
 import type { Gate } from "../security/gate.ts";
 import { refusalOfRequest } from "../security/rights.ts";
 import { type Share, Shares } from "../security/shares.ts";
@@ -87,7 +87,7 @@ export class DirectPort {
     this.#frontend.close();
   }
 
-  #drain(next: Inbox): void {
+  #drain(next: NextArrival): void {
     for (let count = 0; count < drainMessagesMax; count++) {
       const arrival = next();
       if (arrival === null) break;

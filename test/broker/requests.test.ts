@@ -5,15 +5,12 @@ import { failure, success } from "../../src/broker/outcome.ts";
 import { Requests } from "../../src/broker/requests.ts";
 import type { Job, OpenRequest, RequestSender } from "../../src/broker/state.ts";
 import { batchResultBytesMax, bytesPerClientMax, progressIntervalMs } from "../../src/limits.ts";
-import { type Requestor, routingKey } from "../../src/protocol/envelope.ts";
+import type { Requestor } from "../../src/protocol/envelope.ts";
 import { ProtocolError } from "../../src/protocol/errors.ts";
 import { decodeReply, type Reply } from "../../src/protocol/replies.ts";
 import { asReceived } from "../support/frames.ts";
 
-const requestor = (...envelope: Uint8Array[]): Requestor => ({
-  peer: routingKey(envelope[0] ?? Buffer.alloc(0)),
-  envelope,
-});
+const requestor = (id: Buffer, ...envelope: Uint8Array[]): Requestor => ({ peer: id.toString("latin1"), envelope });
 
 const by = (who: string, serial: string | undefined): RequestSender => ({
   requestor: requestor(Buffer.from(who), Buffer.alloc(0)),

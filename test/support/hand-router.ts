@@ -6,10 +6,9 @@ import { encodeData, encodeError, packNow } from "../../src/protocol/frames.ts";
 import type { Json } from "../../src/protocol/json.ts";
 import { encodeReplyMeta, type ReplyPart, type ReplyType } from "../../src/protocol/replies.ts";
 import { type Control, decodeRequest, type RequestMessage, taskOf } from "../../src/protocol/requests.ts";
-import { saysLost } from "../../src/transport/lost.ts";
-import type { LocalConnection } from "../../src/transport/shm/connection.ts";
+import { ShmListener } from "../../src/transport/shm/listener.ts";
 import { localName } from "../../src/transport/shm/name.ts";
-import { LocalPort } from "../../src/transport/shm/port.ts";
+import { saysLost } from "../../src/transport/transport.ts";
 import { errno, ZmqError } from "../../src/transport/zmq/library.ts";
 import { Router } from "../../src/transport/zmq/socket.ts";
 
@@ -37,7 +36,7 @@ interface Message {
 
 export class HandRouter implements Disposable {
   readonly #socket = new Router({ linger: 0 });
-  readonly #local: LocalPort | null = null;
+  readonly #local: ShmListener | null = null;
   /** What has come by the local port, and who waits for more. */
   readonly #come: Message[] = [];
   #wanted: (() => void) | null = null;
@@ -49,13 +48,12 @@ export class HandRouter implements Disposable {
     this.endpoint = this.#socket.lastEndpoint;
     if (!isLocal) return;
     const { host, port } = addressIn(this.endpoint);
-    const joined = (connection: LocalConnection, key: string): void =>
-      connection.onReadable(() => {
-        for (let frames = connection.tryReceive(); frames !== null; frames = connection.tryReceive())
-          if (!saysLost(frames)) this.#come.push({ frames, send: (reply) => this.#sendTo(key, reply) });
-        this.#wanted?.();
-      });
-    this.#local = new LocalPort({ path: localName(host, port), joined, connectionsMax: 16 });
+    this.#local = new ShmListener({ path: localName(host, port), connectionsMax: 16 });
+    this.#local.onReadable((connection) => {
+      for (let frames = connection.tryReceive(); frames !== null; frames = connection.tryReceive())
+        if (!saysLost(frames)) this.#come.push({ frames, send: (reply) => this.#sendTo(connection.peer, reply) });
+      this.#wanted?.();
+    });
   }
 
   /** The next request; one that is not understood fails the test. Pings, by which a client finds us, are answered on the way. */

@@ -3,11 +3,11 @@
  * kernel shows it, be it dead or halted.
  */
 
-import { lostConnection } from "../../src/transport/lost.ts";
-import { LocalDealer } from "../../src/transport/shm/dealer.ts";
+import { ShmDealer } from "../../src/transport/shm/dealer.ts";
+import { lostConnection } from "../../src/transport/transport.ts";
 
 const [path = "", behaviour = ""] = process.argv.slice(2);
-const dealer = new LocalDealer(path, "hello");
+const dealer = new ShmDealer(path, "hello");
 
 const onEach = (heed: (frames: readonly (string | Uint8Array)[]) => void): void =>
   dealer.onReadable(() => {

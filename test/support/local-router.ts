@@ -2,40 +2,33 @@
 import { join } from "node:path";
 import { workersMax } from "../../src/limits.ts";
 import { libc } from "../../src/transport/libc.ts";
-import type { LocalConnection } from "../../src/transport/shm/connection.ts";
-import type { LocalDealer } from "../../src/transport/shm/dealer.ts";
+import type { ShmConnection } from "../../src/transport/shm/connection.ts";
+import type { ShmDealer } from "../../src/transport/shm/dealer.ts";
 import { MessageWriter } from "../../src/transport/shm/framing.ts";
-import { LocalPort } from "../../src/transport/shm/port.ts";
+import { ShmListener } from "../../src/transport/shm/listener.ts";
 import { dial, type Line } from "../../src/transport/shm/unix.ts";
-import type { SendResult } from "../../src/transport/zmq/socket.ts";
+import type { SendResult } from "../../src/transport/transport.ts";
 
 export type Received = readonly [key: string, ...frames: string[]];
 
 /** A port that keeps what comes; `until` waits for so many messages. */
 export class KeepingPort implements Disposable {
   readonly received: Received[] = [];
-  readonly port: LocalPort;
-  /** In the order in which they came, ended ones included. */
-  readonly connections: LocalConnection[] = [];
-  onMessage: (connection: LocalConnection) => void = () => undefined;
+  readonly port: ShmListener;
+  /** In the order in which they spoke first, ended ones included. */
+  readonly connections: ShmConnection[] = [];
+  onMessage: (connection: ShmConnection) => void = () => undefined;
   #wanted: (() => void) | null = null;
 
   constructor(path: string, silenceMs?: number) {
-    const joined = (connection: LocalConnection, key: string): void => {
-      this.connections.push(connection);
-      connection.onReadable(() => {
-        for (let message = connection.tryReceive(); message !== null; message = connection.tryReceive()) {
-          this.received.push([key, ...message.map(String)]);
-          this.onMessage(connection);
-        }
-        this.#wanted?.();
-      });
-    };
-    this.port = new LocalPort({
-      path,
-      joined,
-      connectionsMax: workersMax,
-      ...(silenceMs !== undefined && { silenceMs }),
+    this.port = new ShmListener({ path, connectionsMax: workersMax, ...(silenceMs !== undefined && { silenceMs }) });
+    this.port.onReadable((connection) => {
+      if (!this.connections.includes(connection)) this.connections.push(connection);
+      for (let message = connection.tryReceive(); message !== null; message = connection.tryReceive()) {
+        this.received.push([connection.peer, ...message.map(String)]);
+        this.onMessage(connection);
+      }
+      this.#wanted?.();
     });
   }
 
@@ -80,10 +73,7 @@ export const ring = ({ bell }: Line): void => void libc.send(bell, Buffer.from("
 export const isLost = ([, text]: Received): boolean => text === "\0lost";
 
 /** All that the dealer hears from now on, a text a message. `onHeard` is called after each turn of it. */
-export const heardBy = (
-  dealer: LocalDealer,
-  onHeard: (heard: readonly string[]) => void = () => undefined,
-): string[] => {
+export const heardBy = (dealer: ShmDealer, onHeard: (heard: readonly string[]) => void = () => undefined): string[] => {
   const heard: string[] = [];
   dealer.onReadable(() => {
     for (let message = dealer.tryReceive(); message !== null; message = dealer.tryReceive())

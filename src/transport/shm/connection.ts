@@ -9,16 +9,12 @@
 import { localBytesMax, localLingerMs, localReadsMax, localStallMs, localStallMsMax } from "../../limits.ts";
 import { DescriptorAlert } from "../alert.ts";
 import { libc, pinnedBytes, receiveWithoutWaiting, sendWithoutWaiting } from "../libc.ts";
-import { lostConnection } from "../lost.ts";
 import { type Alert, reactor, type Source } from "../reactor.ts";
-import type { SendResult } from "../zmq/socket.ts";
+import { type Inbox, lostConnection, type SendResult } from "../transport.ts";
 import type { Budget } from "./budget.ts";
 import { MessageReader, MessageWriter } from "./framing.ts";
 import { type RingReader, type RingWriter, ringsOf } from "./ring.ts";
 import { isDead, isHalted, type Line, peerPid } from "./unix.ts";
-
-/** The last message of every connection. */
-const lost: readonly string[] = [lostConnection];
 
 const word = new Uint8Array(1);
 const bothWays = 2; // SHUT_RDWR, shutdown(2)
@@ -26,7 +22,8 @@ const bothWays = 2; // SHUT_RDWR, shutdown(2)
 /** What has been said over a bell, which is the same each time. */
 const words = pinnedBytes(16);
 
-export class LocalConnection implements Source {
+export class ShmConnection implements Source, Inbox {
+  readonly hasEnvelopes = false;
   /** When something came last, on the clock of performance.now(). */
   heardAt = performance.now();
   /** When it was looked last whether its peer is at work, and when that was found so last. */
@@ -54,11 +51,18 @@ export class LocalConnection implements Source {
 
   /**
    * Owns the line from now on.
+   * @param peer key of the peer among those of a listener
    * @param messageBytesMax of one that comes; a longer one ends the connection
    * @param budget of long messages that are not whole, which other connections share
    * @param mayKeep whether there is room for one more message that the peer has not read yet
    */
-  constructor(line: Line, messageBytesMax = localBytesMax, budget?: Budget, mayKeep = (): boolean => true) {
+  constructor(
+    line: Line,
+    readonly peer = "",
+    messageBytesMax = localBytesMax,
+    budget?: Budget,
+    mayKeep = (): boolean => true,
+  ) {
     this.#line = line;
     this.#mayKeep = mayKeep;
     const { reader, writer } = ringsOf(line.memory, line.isMaker);
@@ -146,13 +150,13 @@ export class LocalConnection implements Source {
   }
 
   /** The next whole message, or null where there is none; never waits. The last one of a connection that has ended is `\0lost`. */
-  tryReceive(framesMax?: number): readonly (string | Buffer)[] | null {
+  tryReceive(framesMax?: number): (string | Buffer)[] | null {
     if (this.#closed) return null;
     this.#receive();
     const message = this.#reader.next(framesMax);
     if (message !== null || !this.#isOver) return message;
     this.drop();
-    return lost;
+    return [lostConnection];
   }
 
   /** Sends what is unsent, as far as there is room; the rest goes out by and by, as the peer reads. False where there is one. */
@@ -285,7 +289,7 @@ export class LocalConnection implements Source {
 }
 
 /** Ends all of them, once what is unsent is out, or `ms` are over. Blocks the thread. */
-export const closeAll = (connections: readonly LocalConnection[], ms = localLingerMs): void => {
+export const closeAll = (connections: readonly ShmConnection[], ms = localLingerMs): void => {
   const untilMs = performance.now() + ms;
   const isAllSent = (): boolean => connections.map((connection) => connection.flush()).every(Boolean);
   while (!isAllSent() && performance.now() < untilMs) Bun.sleepSync(1);

@@ -11,15 +11,15 @@ import {
   unansweredBeatsMax,
 } from "../../limits.ts";
 import { Pulse } from "../pulse.ts";
-import type { SendResult } from "../zmq/socket.ts";
-import { closeAll, LocalConnection } from "./connection.ts";
+import type { Connection, SendResult } from "../transport.ts";
+import { closeAll, ShmConnection } from "./connection.ts";
 import { dial } from "./unix.ts";
 
-export class LocalDealer {
+export class ShmDealer implements Connection {
   readonly #path: string;
   readonly #hello: string;
   readonly #beats: Pulse;
-  #connection: LocalConnection | null = null;
+  #connection: ShmConnection | null = null;
   #onReadable: (() => void) | null = null;
   /** What waits for a connection: not more than that takes at once. */
   #waiting: (readonly (Uint8Array | string)[])[] = [];
@@ -72,7 +72,7 @@ export class LocalDealer {
   }
 
   /** The next whole message, or null where there is none; `\0lost` where the connection is. */
-  tryReceive(): readonly (string | Buffer)[] | null {
+  tryReceive(): (string | Buffer)[] | null {
     const message = this.#connection?.tryReceive() ?? null;
     if (this.#connection?.closed === true) {
       this.#connection = null;
@@ -95,7 +95,7 @@ export class LocalDealer {
     const line = dial(this.#path);
     // Whoever waits for it says that nobody answers; here it is tried on.
     if (line === null) this.#connectLater();
-    else this.#opened(new LocalConnection(line));
+    else this.#opened(new ShmConnection(line));
   }
 
   #connectLater(): void {
@@ -103,7 +103,7 @@ export class LocalDealer {
     this.#retryMs = Math.min(2 * this.#retryMs, localRetryMsMax);
   }
 
-  #opened(connection: LocalConnection): void {
+  #opened(connection: ShmConnection): void {
     this.#connection = connection;
     this.#unansweredBeats = 0;
     connection.trySend([this.#hello]);

@@ -6,6 +6,7 @@
 import type { Pointer } from "bun:ffi";
 import { cString } from "../libc.ts";
 import { type Alert, reactor, type Source } from "../reactor.ts";
+import type { SendResult } from "../transport.ts";
 import { openSockets, sharedContext } from "./context.ts";
 import { readIntOption } from "./int-option.ts";
 import { errno, lastError, ZmqError, zmq } from "./library.ts";
@@ -30,9 +31,6 @@ import { noPeer, type Peer, peerOf } from "./peer.ts";
 import { alertOf } from "./socket-alert.ts";
 
 export type { Frame } from "./message.ts";
-
-/** What `trySend` can say. `full`: the peer's queue is at its limit. `unreachable`: there is no such peer (any more). */
-export type SendResult = "sent" | "full" | "unreachable";
 
 export class Socket implements AsyncIterable<Frame[]>, Source {
   /** When there was last nothing to receive, on the clock of performance.now(). */
@@ -138,14 +136,16 @@ export class Socket implements AsyncIterable<Frame[]>, Source {
   /**
    * Sends a whole message or nothing; never waits. The bytes are copied.
    * Errors other than a full queue or a missing peer are thrown as ZmqError.
+   * @param to routing id of the peer that a ROUTER socket is to send to; null where it is the first frame, or there is one peer alone
    */
-  trySend(frames: readonly (Uint8Array | string)[]): SendResult {
+  trySend(frames: readonly (Uint8Array | string)[], to: Uint8Array | null = null): SendResult {
     // libzmq may take in an arrival during the call, and with it the edge that would have woken us.
     reactor.lookAgain();
     this.#isKnownEmpty = false;
+    const first = to === null ? 0 : -1;
     const last = frames.length - 1;
-    for (let index = 0; index <= last; index++) {
-      const frame = frames[index] ?? "";
+    for (let index = first; index <= last; index++) {
+      const frame = (index < 0 ? to : frames[index]) ?? "";
       const flags = index < last ? dontWait | sendMore : dontWait;
       let sent = this.#sendFrame(frame, flags);
       // libzmq looks at most once a millisecond whether a full queue has been read from; asking for the events makes it look.
@@ -154,7 +154,7 @@ export class Socket implements AsyncIterable<Frame[]>, Source {
       }
       if (sent >= 0) continue;
       const code = zmq.zmq_errno();
-      if (index > 0) throw new ZmqError("a message was sent in part", code);
+      if (index > first) throw new ZmqError("a message was sent in part", code);
       if (code === errno.EAGAIN) return "full";
       if (code === errno.EHOSTUNREACH) return "unreachable";
       throw new ZmqError("cannot send", code);

@@ -2,7 +2,7 @@ import { expect, spyOn, test } from "bun:test";
 import { closeSync, openSync, readdirSync } from "node:fs";
 import { localBytesMax, localRingBytes, localStallMsMax } from "../../../src/limits.ts";
 import { reactor, waitHereMs } from "../../../src/transport/reactor.ts";
-import { LocalDealer } from "../../../src/transport/shm/dealer.ts";
+import { ShmDealer } from "../../../src/transport/shm/dealer.ts";
 import { ringsOf } from "../../../src/transport/shm/ring.ts";
 import { closeLine } from "../../../src/transport/shm/unix.ts";
 import { dialled, heardBy, KeepingPort, ring, startPeer } from "../../support/local-router.ts";
@@ -11,7 +11,7 @@ import { tempFolder } from "../../support/temp-folder.ts";
 test("messages arrive in their order with their frames as they were, empty and large ones too", async () => {
   using folder = tempFolder();
   using router = new KeepingPort(folder.at("s"));
-  const dealer = new LocalDealer(folder.at("s"), "hello");
+  const dealer = new ShmDealer(folder.at("s"), "hello");
   const answered = Promise.withResolvers<readonly string[]>();
   dealer.onReadable(() => answered.resolve((dealer.tryReceive() ?? []).map(String)));
   const large = "ä".repeat(1024 * 1024);
@@ -29,7 +29,7 @@ test("messages arrive in their order with their frames as they were, empty and l
 test("a message that is read in several steps needs no more than the one ring", async () => {
   using folder = tempFolder();
   using router = new KeepingPort(folder.at("s"));
-  const dealer = new LocalDealer(folder.at("s"), "hello");
+  const dealer = new ShmDealer(folder.at("s"), "hello");
   for (let count = 1; count <= 20; count++) {
     dealer.trySend([Buffer.alloc(count * 9_000)]);
     await router.until(({ length }) => length === count + 1);
@@ -40,7 +40,7 @@ test("a message that is read in several steps needs no more than the one ring", 
 test("who does not read is not waited for, costs no more than a bound, and gets all of it in order once it reads", async () => {
   using folder = tempFolder();
   using router = new KeepingPort(folder.at("s"));
-  const dealer = new LocalDealer(folder.at("s"), "hello");
+  const dealer = new ShmDealer(folder.at("s"), "hello");
   const [[key = ""] = []] = await router.until(({ length }) => length === 1);
   const rest = Buffer.alloc(2 * 1024 * 1024);
   let sent = 0;
@@ -64,7 +64,7 @@ test("who does not read is not waited for, costs no more than a bound, and gets 
 test("small messages that wait for who does not read stay what they are, whatever is sent to others meanwhile", async () => {
   using folder = tempFolder();
   using router = new KeepingPort(folder.at("s"));
-  const dealers = [new LocalDealer(folder.at("s"), "hello"), new LocalDealer(folder.at("s"), "hello")];
+  const dealers = [new ShmDealer(folder.at("s"), "hello"), new ShmDealer(folder.at("s"), "hello")];
   const keys = (await router.until(({ length }) => length === 2)).map(([key]) => key);
   const count = 1_000;
   const text = (index: number, side: number): string => `${index} for ${side} `.repeat(50);
@@ -116,7 +116,7 @@ test("no descriptor stays open of lines that have ended, at either end", async (
   const open = (): number => readdirSync("/proc/self/fd").length;
   const before = open();
   for (let round = 1; round <= 20; round++) {
-    const dealer = new LocalDealer(folder.at("s"), "hello");
+    const dealer = new ShmDealer(folder.at("s"), "hello");
     if (round % 2 === 0) dealer.onReadable(() => undefined);
     await router.until((all) => all.length === 2 * round - 1);
     dealer.close();

@@ -1,12 +1,12 @@
 import { expect, test } from "bun:test";
-import { LocalDealer } from "../../../src/transport/shm/dealer.ts";
+import { ShmDealer } from "../../../src/transport/shm/dealer.ts";
 import { heardBy, isLost, KeepingPort, startPeer } from "../../support/local-router.ts";
 import { tempFolder } from "../../support/temp-folder.ts";
 
 test("a worker says hello at each connection, is told when one is lost, and sends later what it was given meanwhile", async () => {
   using folder = tempFolder();
   const heard: string[] = [];
-  const dealer = new LocalDealer(folder.at("s"), "hello");
+  const dealer = new ShmDealer(folder.at("s"), "hello");
   dealer.onReadable(() => {
     for (let message = dealer.tryReceive(); message !== null; message = dealer.tryReceive())
       heard.push(String(message));
@@ -62,7 +62,7 @@ test("a router that does not answer two beats is left, and one that answers is n
       data: () => undefined,
     },
   });
-  const forlorn = new LocalDealer(folder.at("silent"), "hello", 50);
+  const forlorn = new ShmDealer(folder.at("silent"), "hello", 50);
   const told = heardBy(forlorn);
   await again.promise;
   expect(told).toEqual(["\0lost"]);
@@ -71,7 +71,7 @@ test("a router that does not answer two beats is left, and one that answers is n
 
   using router = new KeepingPort(folder.at("s"));
   router.onMessage = (connection) => connection.trySend(["BEAT"]);
-  const patient = new LocalDealer(folder.at("s"), "hello", 50);
+  const patient = new ShmDealer(folder.at("s"), "hello", 50);
   const heard = heardBy(patient);
   for (let beat = 0; beat < 20; beat++) {
     patient.trySend(["BEAT"]);

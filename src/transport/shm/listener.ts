@@ -4,9 +4,9 @@ import type { Socket, UnixSocketListener } from "bun";
 import { beatIntervalMs, beatSilenceMs, localBytesMax, localStallPauseMs, unfinishedMsMax } from "../../limits.ts";
 import { duplicateOf, libc } from "../libc.ts";
 import { Pulse } from "../pulse.ts";
-import type { SendResult } from "../zmq/socket.ts";
+import type { Listener, SendResult } from "../transport.ts";
 import { Budget } from "./budget.ts";
-import { closeAll, LocalConnection } from "./connection.ts";
+import { closeAll, ShmConnection } from "./connection.ts";
 import { answer, isDead, partOf } from "./unix.ts";
 
 /** No key of a libzmq peer begins with it: each of their characters is a byte. */
@@ -19,11 +19,9 @@ interface Half {
   isOld: boolean;
 }
 
-export interface LocalPortOptions {
+export interface ShmListenerOptions {
   /** Of a file, which is for its user alone; or a name without one, behind NUL, which is for everybody. */
   readonly path: string;
-  /** Is given each connection and the key by which it is sent to; who reads it is to be set then. */
-  readonly joined: (connection: LocalConnection, key: string) => void;
   readonly connectionsMax: number;
   /** bytes of one message that comes. */
   readonly messageBytesMax?: number;
@@ -37,19 +35,20 @@ export interface LocalPortOptions {
   readonly silenceMs?: number;
 }
 
-export class LocalPort {
-  readonly #options: Required<LocalPortOptions>;
+export class ShmListener implements Listener {
+  readonly #options: Required<ShmListenerOptions>;
   readonly #listener: UnixSocketListener<undefined>;
-  readonly #connections = new Map<string, LocalConnection>();
+  readonly #connections = new Map<string, ShmConnection>();
   /** By the lines that they are of. */
   readonly #halves = new Map<string, Half>();
   /** Those that have something to send since the last `flush`. */
-  readonly #gathering = new Set<LocalConnection>();
+  readonly #gathering = new Set<ShmConnection>();
   readonly #budget: Budget;
   readonly #looks: Pulse;
   /** From when on somebody is waited for again. */
   #patientAt = Number.NEGATIVE_INFINITY;
   #count = 0;
+  #onReadable: (connection: ShmConnection) => void = () => undefined;
 
   /** Takes the place of a file that somebody has left behind. Throws what the system says. */
   constructor({
@@ -59,7 +58,7 @@ export class LocalPort {
     unsentBytesMax = Number.POSITIVE_INFINITY,
     silenceMs = beatSilenceMs,
     ...options
-  }: LocalPortOptions) {
+  }: ShmListenerOptions) {
     this.#options = { messageBytesMax, unfinishedBytesMax, unfinishedMs, unsentBytesMax, silenceMs, ...options };
     this.#budget = new Budget(unfinishedBytesMax);
     const { path } = options;
@@ -81,7 +80,11 @@ export class LocalPort {
     });
   }
 
-  /** Whether the key is one of ours, be its connection gone. */
+  /** To be called before the event loop has its turn: until then nobody is taken in. */
+  onReadable(handler: (connection: ShmConnection) => void): void {
+    this.#onReadable = handler;
+  }
+
   has(key: string): boolean {
     return key.startsWith(keyPrefix);
   }
@@ -142,11 +145,10 @@ export class LocalPort {
     const line = isDead(descriptor) ? null : answer(half.descriptor, descriptor);
     libc.close(half.descriptor);
     if (line === null) return false;
-    const { messageBytesMax, joined } = this.#options;
-    const connection = new LocalConnection(line, messageBytesMax, this.#budget, this.#mayKeep);
     const key = `${keyPrefix}${++this.#count}`;
+    const connection = new ShmConnection(line, key, this.#options.messageBytesMax, this.#budget, this.#mayKeep);
     this.#connections.set(key, connection);
-    joined(connection, key);
+    connection.onReadable(() => this.#onReadable(connection));
     return true;
   }
 

@@ -2,10 +2,10 @@ import { expect, test } from "bun:test";
 import { statSync } from "node:fs";
 import { workersMax } from "../../../src/limits.ts";
 import { libc, nameOf } from "../../../src/transport/libc.ts";
-import { LocalDealer } from "../../../src/transport/shm/dealer.ts";
+import { ShmDealer } from "../../../src/transport/shm/dealer.ts";
+import { ShmListener } from "../../../src/transport/shm/listener.ts";
 import { makeMemory, mapMemory } from "../../../src/transport/shm/memory.ts";
 import { sendDescriptor } from "../../../src/transport/shm/passing.ts";
-import { LocalPort } from "../../../src/transport/shm/port.ts";
 import { ringsOf } from "../../../src/transport/shm/ring.ts";
 import { closeLine, connectTo, isDead } from "../../../src/transport/shm/unix.ts";
 import { dialled, isLost, KeepingPort, ring, startPeer } from "../../support/local-router.ts";
@@ -19,7 +19,7 @@ test("a line that was given up before it was taken in is none", async () => {
   writer.add(["stale"]);
   writer.show();
   closeLine(stale);
-  const dealer = new LocalDealer(folder.at("s"), "hello");
+  const dealer = new ShmDealer(folder.at("s"), "hello");
   expect((await router.until(({ length }) => length === 1))[0]?.[1]).toBe("hello");
   dealer.close();
 });
@@ -34,7 +34,7 @@ test("who sends what is no message is cut off, and others are served on", async 
   ring(line);
   while (!isDead(line.bell)) await Bun.sleep(1);
   expect(router.received.filter((message) => !isLost(message))).toEqual([]);
-  const dealer = new LocalDealer(folder.at("s"), "hello");
+  const dealer = new ShmDealer(folder.at("s"), "hello");
   expect((await router.until((all) => all.length === 2)).at(-1)?.[1]).toBe("hello");
   dealer.close();
 });
@@ -46,7 +46,7 @@ test("who does not say by a name which line it is of is turned away, and others 
   const socket = { data: () => undefined, close: () => ended.resolve() };
   await Bun.connect({ unix: folder.at("s"), socket });
   await ended.promise;
-  const dealer = new LocalDealer(folder.at("s"), "hello");
+  const dealer = new ShmDealer(folder.at("s"), "hello");
   expect((await router.until(({ length }) => length === 1))[0]?.[1]).toBe("hello");
   dealer.close();
 });
@@ -96,7 +96,7 @@ test("a name without a file is one port's alone, and free again as soon as that 
   for (let round = 0; round < 3; round++) {
     using router = new KeepingPort(name);
     expect(() => new KeepingPort(name)).toThrow(expect.objectContaining({ code: "EADDRINUSE" }));
-    const dealer = new LocalDealer(name, "hello");
+    const dealer = new ShmDealer(name, "hello");
     expect((await router.until(({ length }) => length === 1))[0]?.[1]).toBe("hello");
     dealer.close();
   }
@@ -113,10 +113,10 @@ test("each line has a name of its own, be it that the sockets by which earlier o
 test("there is room for so many, and again once somebody has gone", async () => {
   using folder = tempFolder();
   using router = new KeepingPort(folder.at("s"));
-  const dealers = Array.from({ length: workersMax }, () => new LocalDealer(folder.at("s"), "hello"));
+  const dealers = Array.from({ length: workersMax }, () => new ShmDealer(folder.at("s"), "hello"));
   await router.until(({ length }) => length === workersMax);
   const lostAt = Promise.withResolvers<void>();
-  const late = new LocalDealer(folder.at("s"), "late");
+  const late = new ShmDealer(folder.at("s"), "late");
   late.onReadable(() => {
     if (late.tryReceive() !== null) lostAt.resolve();
   });
@@ -201,16 +201,15 @@ test("a peer that is halted is lost once it has been silent, and one that is onl
 test("a long message that is not whole in time ends its connection, and the reason is known", async () => {
   using folder = tempFolder();
   const reasons: (string | null)[] = [];
-  const port = new LocalPort({
+  const port = new ShmListener({
     path: folder.at("s"),
     connectionsMax: 4,
     silenceMs: 20,
     unfinishedBytesMax: 1024 * 1024,
     unfinishedMs: 50,
-    joined: (connection) =>
-      connection.onReadable(() => {
-        if (connection.tryReceive()?.[0] === "\0lost") reasons.push(connection.cutReason);
-      }),
+  });
+  port.onReadable((connection) => {
+    if (connection.tryReceive()?.[0] === "\0lost") reasons.push(connection.cutReason);
   });
   const line = dialled(folder.at("s"));
   const { writer } = ringsOf(line.memory, line.isMaker);
@@ -228,16 +227,21 @@ test("a long message that is not whole in time ends its connection, and the reas
 test("what peers have not read takes no more than all of them may, and one that reads is served on", async () => {
   using folder = tempFolder();
   const keys: string[] = [];
-  const port = new LocalPort({
+  const port = new ShmListener({
     path: folder.at("s"),
     connectionsMax: 4,
     unsentBytesMax: 2 * 1024 * 1024,
-    joined: (connection, key) => {
-      keys.push(key);
-      connection.onReadable(() => void connection.tryReceive());
-    },
+  });
+  port.onReadable((connection) => {
+    if (connection.tryReceive()?.[0] === "hello") keys.push(connection.peer);
   });
   const lines = [dialled(folder.at("s")), dialled(folder.at("s"))];
+  for (const line of lines) {
+    const { writer } = ringsOf(line.memory, line.isMaker);
+    writer.add(["hello"]);
+    writer.show();
+    ring(line);
+  }
   while (keys.length < 2) await Bun.sleep(1);
   const [deaf = "", other = ""] = keys;
   const large = Buffer.alloc(1024 * 1024);

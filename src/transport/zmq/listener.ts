@@ -1,0 +1,57 @@
+/** A ROUTER socket as a `Listener`. */
+import type { Inbox, Listener, MessageFrame, SendResult } from "../transport.ts";
+import type { SocketOptions } from "./options.ts";
+import { Router } from "./socket.ts";
+
+const noBytes: Uint8Array = new Uint8Array(0);
+
+export class ZmqListener implements Listener, Inbox {
+  readonly socket: Router;
+  readonly hasEnvelopes = true;
+  readonly cutReason = null;
+  peer = "";
+  /** The routing id that `peer` is the key of. */
+  #id = noBytes;
+
+  constructor(options: SocketOptions) {
+    this.socket = new Router(options);
+  }
+
+  /** Throws ZmqError where the address cannot be had. */
+  bind(host: string, port: number): void {
+    this.socket.bind(`tcp://${host}:${port}`);
+  }
+
+  onReadable(handler: (inbox: Inbox) => void): void {
+    this.socket.onReadable(() => handler(this));
+  }
+
+  /** Routing ids are bytes; a key is a string of as many characters, each of the value of a byte. */
+  has(peer: string): boolean {
+    return peer.charCodeAt(0) <= 0xff;
+  }
+
+  tryReceive(framesMax = Number.POSITIVE_INFINITY): MessageFrame[] | null {
+    const message = this.socket.tryReceive(framesMax + 1);
+    if (message === null) return null;
+    const id = message.shift() ?? noBytes;
+    // Messages of one peer come in rows, and the socket gives the same frame for the same routing id then.
+    if (id !== this.#id) {
+      this.#id = id;
+      this.peer = Buffer.from(id).toString("latin1");
+    }
+    return message;
+  }
+
+  gather(peer: string, frames: readonly MessageFrame[]): SendResult {
+    return this.socket.trySend(frames, peer === this.peer ? this.#id : Buffer.from(peer, "latin1"));
+  }
+
+  flush(): void {
+    // Nothing waits: libzmq's own thread sends.
+  }
+
+  close(): void {
+    this.socket.close();
+  }
+}
