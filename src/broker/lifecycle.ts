@@ -128,7 +128,8 @@ export class JobLifecycle {
     // Another error than one of the task itself would come again.
     const isWorthIt = outcome.code === "TASK_ERROR" || (job.kind === "safe" && outcome.code !== null);
     const retry = isWorthIt ? this.#nextTry(worker, job) : null;
-    return retry?.onError === true ? this.#retry(job, retry, now) : this.#end(job, outcome, now);
+    if (retry?.onError === true) return this.#retry(job, retry, now);
+    return this.#end(job, job.stop === null ? outcome : this.#failure(job.stop, outcome.by), now);
   }
 
   /** A job does not run any more. @param isUnsafe its `onStop` has failed in its worker */
@@ -146,12 +147,12 @@ export class JobLifecycle {
       return this.#end(job, this.#failure({ code: "POISONOUS", message }), now);
     }
     const retry = this.#nextTry(worker, job);
-    return retry === null ? this.#end(job, this.#failure(reason), now) : this.#retry(job, retry, now);
+    return retry === null ? this.givenUp(job, reason, now) : this.#retry(job, retry, now);
   }
 
-  /** The worker does not let go, and cannot be killed: the job ends without it. */
+  /** No answer of its worker is waited for any more. */
   givenUp(job: Job, reason: EndReason, now: number): Effect[] {
-    return this.#end(job, this.#failure(reason), now);
+    return this.#end(job, this.#failure(job.stop ?? reason), now);
   }
 
   /** How a job that has begun may be tried again; null if it may not. */
@@ -194,7 +195,7 @@ export class JobLifecycle {
       const isUnbegun = reason.code === "CANCELLED" && job.tries === 0;
       const message = `${reason.message} before it had begun`;
       job.stop ??= isUnbegun ? { ...reason, message: `${message}${this.#waitsFor(job)}` } : reason;
-      return this.#end(job, null, now);
+      return this.#end(job, this.#failure(job.stop), now);
     }
     if (job.stop !== null) return [];
     job.stop = reason;
@@ -259,21 +260,18 @@ export class JobLifecycle {
 
   /* ── The one end of every job ──────────────────────────────────────────────────────────────── */
 
-  /** `job.stop` overrides the outcome. @param outcome null if `job.stop` is set */
-  #end(job: Job, outcome: JobOutcome | null, now: number): Effect[] {
+  #end(job: Job, outcome: JobOutcome, now: number): Effect[] {
     const { queues, requests, safeStops, statistics } = this.tables;
     queues.remove(job);
     this.#latest.delete(job);
-    const final = job.stop === null ? outcome : this.#failure(job.stop, outcome?.by);
-    if (final === null) throw new Error(`job ${job.id} has neither an outcome nor a reason to stop`);
-    if (job.kind === "safe") return safeStops.end(job, final);
+    if (job.kind === "safe") return safeStops.end(job, outcome);
     job.state = "ended";
-    if (final.code === null) statistics.done++;
-    else statistics.fail(final.code);
-    if (final.code === null || job.publisher === undefined) return requests.settle(job, final, now);
+    if (outcome.code === null) statistics.done++;
+    else statistics.fail(outcome.code);
+    if (outcome.code === null || job.publisher === undefined) return requests.settle(job, outcome, now);
     // Nobody waits for a publication: its loss is counted, and logged once.
-    const times = statistics.drop(final.code === "SUPERSEDED" ? "publicationReplaced" : "publicationRefused");
-    return times > 1 ? [] : [publicationLost(job.publisher, job.name, messageIn(final.body))];
+    const times = statistics.drop(outcome.code === "SUPERSEDED" ? "publicationReplaced" : "publicationRefused");
+    return times > 1 ? [] : [publicationLost(job.publisher, job.name, messageIn(outcome.body))];
   }
 
   #failure({ code, message }: EndReason, by = this.tables.requests.routerId): JobOutcome {

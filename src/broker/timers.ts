@@ -1,12 +1,11 @@
 /**
- * What is to happen at which time: a binary heap. An entry whose job has ended meanwhile is dead;
- * dead ones are taken out when they are most of the heap, so that short jobs with long limits do
- * not pile up.
+ * All timers of the broker, in a binary heap. A timer whose job has ended meanwhile is dead. Dead ones
+ * are removed when they are most of the heap, so that short jobs with long limits do not pile up.
  */
 import type { Effect } from "./events.ts";
 
 export interface Timer {
-  /** ms, on the clock of the broker's `now` */
+  /** ms on the clock of the broker's `now` */
   readonly at: number;
   readonly isAlive: () => boolean;
   readonly fire: (now: number) => Effect[];
@@ -22,10 +21,7 @@ export class Timers {
     return this.#heap.length;
   }
 
-  /**
-   * ms; null where nothing is due ever. It may be the time of a dead entry: then nothing happens at
-   * it.
-   */
+  /** ms; null without timers. It may be the time of a dead timer, at which nothing happens. */
   get nextAt(): number | null {
     return this.#heap[0]?.at ?? null;
   }
@@ -36,7 +32,7 @@ export class Timers {
     this.#up(this.#heap.length - 1);
   }
 
-  /** Fires what is due and alive, in the order of its time. */
+  /** Fires the timers that are due and alive, in the order of their times. */
   fireDue(now: number): Effect[] {
     const effects: Effect[] = [];
     for (let first = this.#heap[0]; first !== undefined && first.at <= now; first = this.#heap[0]) {
