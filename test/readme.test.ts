@@ -6,7 +6,8 @@ import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { connect } from "task-engine";
-import { type Engine, fromSource, runCommand, startEngine } from "./support/engine.ts";
+import { type Engine, runCommand, startEngine } from "./support/engine.ts";
+import { taskEngine } from "./support/executable.ts";
 import { freePorts } from "./support/ports.ts";
 import { rejection } from "./support/rejection.ts";
 import { tempFolder } from "./support/temp-folder.ts";
@@ -36,7 +37,7 @@ const block = (language: string, name: string): string => {
   return found.text;
 };
 
-const command = process.env.BINARY === undefined ? fromSource : [resolve(process.env.BINARY)];
+const command = process.env.BINARY === undefined ? taskEngine : [resolve(process.env.BINARY)];
 
 let engine: Engine;
 const folder = tempFolder({

@@ -2,7 +2,8 @@
 import { existsSync, statSync } from "node:fs";
 import { connect } from "task-engine";
 import { executablePath } from "../../build.ts";
-import { type Engine, type EngineOptions, fromSource, startEngine } from "../support/engine.ts";
+import { type Engine, type EngineOptions, startEngine } from "../support/engine.ts";
+import { taskEngine } from "../support/executable.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 import { type Ask, increase, measure, median, memoryMib, processorMs, quantile, wakeUps } from "./measure.ts";
 import { overClient } from "./systems.ts";
@@ -23,7 +24,7 @@ type Section = (options: FigureOptions) => Promise<readonly Figure[]>;
 
 const executable = executablePath(process.arch === "arm64" ? "linux-arm64" : "linux-x64");
 /** As it is used: the executable, where one has been built. */
-export const command: readonly string[] = existsSync(executable) ? [executable] : fromSource;
+export const command: readonly string[] = existsSync(executable) ? [executable] : taskEngine;
 const start = (options: EngineOptions = {}): Promise<Engine> => startEngine({ command, ...options });
 
 const allPids = (engine: Engine): number[] => [

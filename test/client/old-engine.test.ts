@@ -2,7 +2,8 @@
 import { afterAll, expect, test } from "bun:test";
 import { connect } from "task-engine";
 import { Router } from "../../src/transport/zmq/socket.ts";
-import { fromSource, runCommand } from "../support/engine.ts";
+import { runCommand } from "../support/engine.ts";
+import { taskEngine } from "../support/executable.ts";
 import { rejection } from "../support/rejection.ts";
 
 const socket = new Router({ linger: 0 });
@@ -53,7 +54,7 @@ test("an emergency stop that is acknowledged, and not understood, is none", asyn
 });
 
 const run = (...args: string[]) =>
-  runCommand(fromSource, [...args, "--router", endpoint, "--key", "none"], { env: { PATH: process.env.PATH ?? "" } });
+  runCommand(taskEngine, [...args, "--router", endpoint, "--key", "none"], { env: { PATH: process.env.PATH ?? "" } });
 
 test("`send` sends the task, says that it is acknowledged, and waits for nothing else", async () => {
   asked.length = 0;

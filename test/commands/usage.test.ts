@@ -1,8 +1,9 @@
 import { expect, test } from "bun:test";
 import { version } from "../../package.json";
-import { fromSource, runCommand } from "../support/engine.ts";
+import { runCommand } from "../support/engine.ts";
+import { taskEngine } from "../support/executable.ts";
 
-const run = (...args: string[]) => runCommand(fromSource, args, { env: { PATH: process.env.PATH ?? "" } });
+const run = (...args: string[]) => runCommand(taskEngine, args, { env: { PATH: process.env.PATH ?? "" } });
 
 test.each(["--version", "-v"])("%s prints the version alone", async (flag) => {
   expect(await run(flag)).toEqual({ exitCode: 0, stdout: `${version}\n`, stderr: "" });
@@ -138,7 +139,7 @@ test.each([
 
 test("what is typed in Latin-1 is wrong usage, and not sent with other letters", async () => {
   const line = 'exec "$@" "$(printf "caf\\351")"';
-  const { exitCode, stdout, stderr } = await runCommand(["sh", "-c", line, "sh", ...fromSource], ["send", "say"], {
+  const { exitCode, stdout, stderr } = await runCommand(["sh", "-c", line, "sh", ...taskEngine], ["send", "say"], {
     env: {},
   });
   expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
@@ -152,7 +153,7 @@ test("data without a verb prints its usage on stderr", async () => {
 });
 
 test("an endpoint from the environment that is none is wrong usage too", async () => {
-  const { exitCode, stderr } = await runCommand(fromSource, ["tasks"], { env: { TASK_ENGINE_ROUTER: "nowhere" } });
+  const { exitCode, stderr } = await runCommand(taskEngine, ["tasks"], { env: { TASK_ENGINE_ROUTER: "nowhere" } });
   expect(exitCode).toBe(2);
   expect(stderr).toContain('TASK_ENGINE_ROUTER is "nowhere"');
 });

@@ -11,7 +11,8 @@ import type { SocketOptions } from "../../src/transport/zmq/options.ts";
 import { Dealer } from "../../src/transport/zmq/socket.ts";
 import { Asker } from "../support/asker.ts";
 import { connectMany, until } from "../support/connections.ts";
-import { type Engine, fromSource, startEngine } from "../support/engine.ts";
+import { type Engine, startEngine } from "../support/engine.ts";
+import { taskEngine } from "../support/executable.ts";
 import { makeKeys } from "../support/keys.ts";
 import { memoryMib, openFiles, processorShare } from "../support/proc.ts";
 import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
@@ -114,7 +115,7 @@ test.each([
 );
 
 test("an engine out of file descriptors serves on, does not spin, and takes others in once some are free", async () => {
-  const limited = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh", ...fromSource];
+  const limited = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh", ...taskEngine];
   await using engine = await startEngine({ command: limited });
   const router = routerOf(engine);
   const pids = engine.childPids;

@@ -7,9 +7,11 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { type Client, connect, type StopResult } from "../../src/client/client.ts";
 import { stopBySocket } from "../../src/supervisor/stop-socket.ts";
-import { type Engine, type EngineOptions, fromSource, isAlive, startEngine } from "../support/engine.ts";
+import { type Engine, type EngineOptions, startEngine } from "../support/engine.ts";
+import { taskEngine } from "../support/executable.ts";
 import { Flooder } from "../support/flooder.ts";
 import { freePorts } from "../support/ports.ts";
+import { isAlive } from "../support/proc.ts";
 import { json, metaFrame, requestTo } from "../support/raw-requestor.ts";
 import { canMount, smallDisk } from "../support/small-disk.ts";
 import { tempFolder } from "../support/temp-folder.ts";
@@ -17,7 +19,7 @@ import { tempFolder } from "../support/temp-folder.ts";
 setDefaultTimeout(3_600_000);
 
 const times = Number(process.env.TIMES ?? 15);
-const command = process.env.ENGINE === undefined ? fromSource : [process.env.ENGINE];
+const command = process.env.ENGINE === undefined ? taskEngine : [process.env.ENGINE];
 
 /** Whether it is said to be durable. */
 type Way = (engine: Engine, client: Client) => Promise<boolean>;

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Cable, type Machine } from "../support/cable.ts";
-import { fromSource } from "../support/engine.ts";
+import { taskEngine } from "../support/executable.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
 setDefaultTimeout(60_000);
@@ -26,7 +26,7 @@ const steps = [...section.matchAll(/^(robot|laptop)\$ ((?:.*\\\n)*.*)$/gm)].map(
 }));
 
 const folder = tempFolder({
-  "bin/task-engine": `#!/bin/sh\nexec ${fromSource.join(" ")} "$@"\n`,
+  "bin/task-engine": `#!/bin/sh\nexec ${taskEngine.join(" ")} "$@"\n`,
   "bin/ssh": `#!/bin/sh\nshift\ncd ${"$"}ROBOT_HOME && HOME=${"$"}ROBOT_HOME exec ${cable?.at("robot").join(" ")} sh -c "${"$"}*"\n`,
 });
 const homes = { robot: folder.at("robot"), laptop: folder.at("laptop") };

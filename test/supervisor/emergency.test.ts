@@ -14,7 +14,7 @@ import {
 import { join } from "node:path";
 import type { Stopped, StopResult } from "../../src/protocol/blocked.ts";
 import { stopBySocket } from "../../src/supervisor/stop-socket.ts";
-import { isAlive } from "../support/engine.ts";
+import { isAlive } from "../support/proc.ts";
 import { type Host, type Plan, supervise } from "../support/supervise.ts";
 import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
 

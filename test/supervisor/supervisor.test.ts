@@ -1,6 +1,6 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
-import { isAlive, stillAlive } from "../support/engine.ts";
+import { isAlive, stillAlive } from "../support/proc.ts";
 import { type Host, supervise } from "../support/supervise.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 import { superviseOnTerminal } from "../support/terminal-host.ts";

@@ -6,8 +6,9 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Client, connect, TaskEngineError } from "task-engine";
 import { monotonicMs } from "./clock.ts";
-import { type Engine, isAlive, startEngine, stillAlive } from "./engine.ts";
+import { type Engine, startEngine } from "./engine.ts";
 import { freePorts } from "./ports.ts";
+import { isAlive, stillAlive } from "./proc.ts";
 import { type TempFolder, tempFolder } from "./temp-folder.ts";
 
 const clientsCount = 4;

@@ -1,5 +1,5 @@
 /** A verb that is running: `await using send = startCommand(["send", "slow"], { env })`. */
-import { fromSource } from "./engine.ts";
+import { taskEngine } from "./executable.ts";
 
 export interface Surroundings {
   readonly env: Record<string, string>;
@@ -21,7 +21,7 @@ export class RunningCommand implements AsyncDisposable {
   stderr = "";
 
   constructor(args: readonly string[], { env, stdin = "ignore", terminal = false, prefix = [] }: Surroundings) {
-    const command = [...prefix, ...fromSource, ...args];
+    const command = [...prefix, ...taskEngine, ...args];
     if (terminal) {
       const closed = Promise.withResolvers<void>();
       this.#process = Bun.spawn(command, {

@@ -4,7 +4,7 @@
  */
 import { createInterface } from "node:readline";
 import { monotonicMs } from "./clock.ts";
-import { isAlive } from "./engine.ts";
+import { isAlive } from "./proc.ts";
 
 for await (const line of createInterface({ input: process.stdin })) {
   const pid = Number(line);

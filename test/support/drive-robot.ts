@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { connect } from "../../src/client/client.ts";
 import { Cable } from "./cable.ts";
 import { type RunningCommand, startCommand } from "./command.ts";
-import { type Engine, fromSource, startEngine } from "./engine.ts";
+import { type Engine, startEngine } from "./engine.ts";
+import { taskEngine } from "./executable.ts";
 import { Motor } from "./motor.ts";
 import { freePorts } from "./ports.ts";
 import { type TempFolder, tempFolder } from "./temp-folder.ts";
@@ -65,7 +66,7 @@ export class DriveRobot implements AsyncDisposable {
   /** An engine where none is any more: with what the last one has left. */
   async startEngine(): Promise<void> {
     this.#engine = await startEngine({
-      command: [...(this.cable?.at("robot") ?? []), ...fromSource],
+      command: [...(this.cable?.at("robot") ?? []), ...taskEngine],
       cwd: this.#folder.path,
       state: this.#folder.at("state"),
       first: this.#first,

@@ -1,14 +1,12 @@
 /** A real engine for a test: `await using engine = await startEngine()`. What it leaves behind fails the test. */
-import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
-import { join } from "node:path";
+import { taskEngine } from "./executable.ts";
 import { freePorts } from "./ports.ts";
+import { isAlive, stillAlive } from "./proc.ts";
 import { type TempFolder, tempFolder } from "./temp-folder.ts";
 
-export const fromSource: readonly string[] = [process.execPath, join(import.meta.dir, "../../src/main.ts")];
-
 export interface EngineOptions {
-  /** How `task-engine` is called; from source if not given. */
+  /** How `task-engine` is called, if not as the executable. */
   readonly command?: readonly string[];
   readonly flags?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
@@ -136,7 +134,7 @@ export class Engine implements AsyncDisposable {
   }
 
   get #command(): readonly string[] {
-    return this.#options.command ?? fromSource;
+    return this.#options.command ?? taskEngine;
   }
 
   get #surroundings() {
@@ -184,26 +182,6 @@ export const runCommand = async (
   const [exitCode, stdout, stderr] = await Promise.all([child.exited, child.stdout.text(), child.stderr.text()]);
   clearTimeout(timer);
   return { exitCode, stdout, stderr };
-};
-
-/** A zombie counts as gone: it is its parent's to reap. */
-export const isAlive = (pid: number): boolean => {
-  try {
-    return /\) [^ZX]/.test(readFileSync(`/proc/${pid}/stat`, "latin1"));
-  } catch {
-    return false;
-  }
-};
-
-/** Those of the processes that do not go within the time that a process needs to be gone once it is killed. */
-export const stillAlive = async (pids: readonly number[]): Promise<number[]> => {
-  const deadlineMs = performance.now() + 5_000;
-  let alive = pids.filter(isAlive);
-  while (alive.length > 0 && performance.now() < deadlineMs) {
-    await Bun.sleep(20);
-    alive = alive.filter(isAlive);
-  }
-  return alive;
 };
 
 const rejectLater = (message: () => string): Promise<never> =>

@@ -22,3 +22,23 @@ export const processorShare = async (pid: number, ms: number): Promise<number> =
 };
 
 export const openFiles = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
+
+/** A zombie counts as gone: it is its parent's to reap. */
+export const isAlive = (pid: number): boolean => {
+  try {
+    return /\) [^ZX]/.test(readFileSync(`/proc/${pid}/stat`, "latin1"));
+  } catch {
+    return false;
+  }
+};
+
+/** Those of the processes that do not go within the time that a process needs to be gone once it is killed. */
+export const stillAlive = async (pids: readonly number[]): Promise<number[]> => {
+  const deadlineMs = performance.now() + 5_000;
+  let alive = pids.filter(isAlive);
+  while (alive.length > 0 && performance.now() < deadlineMs) {
+    await Bun.sleep(20);
+    alive = alive.filter(isAlive);
+  }
+  return alive;
+};

@@ -1,6 +1,6 @@
 /** One process of this program that runs on: `await using worker = runProgram(["worker", …])`. */
 import { homedir } from "node:os";
-import { fromSource } from "./engine.ts";
+import { taskEngine } from "./executable.ts";
 
 /** ms. A test that waits as long has failed. */
 const patienceMs = 60_000;
@@ -14,7 +14,7 @@ export class Program implements AsyncDisposable {
 
   constructor(args: readonly string[]) {
     const env = { PATH: process.env.PATH ?? "", HOME: process.env.HOME ?? homedir() };
-    this.#process = Bun.spawn([...fromSource, ...args], { env, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+    this.#process = Bun.spawn([...taskEngine, ...args], { env, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
     const { stdout, stderr } = this.#process;
     this.#outputEnded = Promise.all([follow(stdout, this.lines), follow(stderr, this.errorLines)]);
   }

@@ -4,8 +4,9 @@ import { join } from "node:path";
 import { type Client, connect } from "../../src/client/client.ts";
 import { Asker } from "./asker.ts";
 import { monotonicMs } from "./clock.ts";
-import { type Engine, isAlive, startEngine } from "./engine.ts";
+import { type Engine, startEngine } from "./engine.ts";
 import { Flooder } from "./flooder.ts";
+import { isAlive } from "./proc.ts";
 import { type TempFolder, tempFolder } from "./temp-folder.ts";
 
 /** ms. A test that waits as long has failed. */

@@ -1,6 +1,6 @@
 /** Tasks that start processes in every way there is, and which of those live. */
 import { readdirSync, readFileSync } from "node:fs";
-import { isAlive } from "./engine.ts";
+import { isAlive } from "./proc.ts";
 
 /** How a task starts processes that sleep for `TIME`, which is different for each job, and how many of them at least. */
 export const swarms: Readonly<Record<string, readonly [start: string, count: number]>> = {

@@ -8,7 +8,7 @@ import { ProtocolError } from "../../src/protocol/errors.ts";
 import { type Frame, textOf } from "../../src/protocol/frame.ts";
 import type { Json } from "../../src/protocol/json.ts";
 import { Router } from "../../src/transport/zmq/socket.ts";
-import { fromSource } from "./engine.ts";
+import { taskEngine } from "./executable.ts";
 import { untilFree } from "./hand-router.ts";
 import { freePorts } from "./ports.ts";
 import { json } from "./raw-requestor.ts";
@@ -43,7 +43,7 @@ export class TaskWorker implements AsyncDisposable {
       (message: ChildMessage) => void this.told.push(message),
       (theirs) =>
         Bun.spawn({
-          cmd: [...fromSource, "task-worker", ...flags, "--tasks", this.#folder.path],
+          cmd: [...taskEngine, "task-worker", ...flags, "--tasks", this.#folder.path],
           env: { PATH: process.env.PATH ?? "", [supervisorVariable]: String(process.pid), NOTES: this.notesFile },
           stdio: ["ignore", "inherit", "inherit", theirs, this.#record.descriptor],
         }),

@@ -1,7 +1,7 @@
 /** A supervisor on a terminal of its own, which can go: `await using host = superviseOnTerminal(folder.at("out"))`. */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { stillAlive } from "./engine.ts";
+import { stillAlive } from "./proc.ts";
 
 /** ms. A test that waits as long has failed. */
 const patienceMs = 30_000;

@@ -18,9 +18,9 @@ import {
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { connect } from "task-engine";
-import { buildExecutable } from "../../build.ts";
 import { version } from "../../package.json" with { type: "json" };
 import { runCommand, startEngine } from "../support/engine.ts";
+import { builtExecutable } from "../support/executable.ts";
 import { freePorts } from "../support/ports.ts";
 import { until } from "../support/stoppable.ts";
 
@@ -31,8 +31,7 @@ const given = process.env.BINARY;
 let binary = "";
 
 beforeAll(async () => {
-  const target = process.arch === "arm64" ? "linux-arm64" : "linux-x64";
-  binary = given === undefined ? await buildExecutable(target, workshop) : resolve(given);
+  binary = given === undefined ? await builtExecutable() : resolve(given);
 });
 afterAll(() => rmSync(workshop, { recursive: true }));
 

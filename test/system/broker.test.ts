@@ -2,8 +2,9 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { Asker } from "../support/asker.ts";
-import { type Engine, isAlive, startEngine } from "../support/engine.ts";
+import { type Engine, startEngine } from "../support/engine.ts";
 import { killUnderLoad } from "../support/kills.ts";
+import { isAlive } from "../support/proc.ts";
 import { recordToml, robotTasks } from "../support/robot-tasks.ts";
 import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
 

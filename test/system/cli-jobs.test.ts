@@ -2,7 +2,8 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { connect } from "task-engine";
 import { type RunningCommand, startCommand } from "../support/command.ts";
-import { type Engine, fromSource, runCommand, startEngine } from "../support/engine.ts";
+import { type Engine, runCommand, startEngine } from "../support/engine.ts";
+import { taskEngine } from "../support/executable.ts";
 import { handRouter } from "../support/hand-router.ts";
 import { freePorts } from "../support/ports.ts";
 import { rejection } from "../support/rejection.ts";
@@ -38,7 +39,7 @@ afterAll(async () => {
 });
 
 const surroundings = (endpoint = engine.endpoint) => ({ PATH: process.env.PATH ?? "", TASK_ENGINE_ROUTER: endpoint });
-const run = (...args: string[]) => runCommand(fromSource, args, { env: surroundings() });
+const run = (...args: string[]) => runCommand(taskEngine, args, { env: surroundings() });
 const start = (...args: string[]): RunningCommand => startCommand(args, { env: surroundings() });
 
 /** Both task workers are busy until it is disposed of. */

@@ -2,7 +2,8 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { connect } from "task-engine";
 import { until } from "../support/connections.ts";
-import { type Engine, fromSource, runCommand, startEngine } from "../support/engine.ts";
+import { type Engine, runCommand, startEngine } from "../support/engine.ts";
+import { taskEngine } from "../support/executable.ts";
 import { handRouter } from "../support/hand-router.ts";
 import { freePorts } from "../support/ports.ts";
 import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
@@ -25,7 +26,7 @@ afterAll(async () => {
   folder[Symbol.dispose]();
 });
 
-const run = (...args: string[]) => runCommand(fromSource, args, { env: surroundings() });
+const run = (...args: string[]) => runCommand(taskEngine, args, { env: surroundings() });
 const surroundings = () => ({ PATH: process.env.PATH ?? "", TASK_ENGINE_ROUTER: engine.endpoint });
 const direct = () => `tcp://127.0.0.1:${engine.ports.worker}`;
 
@@ -154,7 +155,7 @@ test("data get of a topic without a value, and data put to one of the engine's o
 
 /** A running `data watch`. */
 const watch = (...args: string[]) => {
-  const child = Bun.spawn([...fromSource, "data", "watch", ...args], {
+  const child = Bun.spawn([...taskEngine, "data", "watch", ...args], {
     env: surroundings(),
     stdin: "ignore",
     stdout: "pipe",
@@ -232,7 +233,7 @@ test("a large result goes through a pipe whole", async () => {
 });
 
 test("a result that cannot be written ends with 1 and one line", async () => {
-  const child = Bun.spawn([...fromSource, "send", "count", "2", "3"], {
+  const child = Bun.spawn([...taskEngine, "send", "count", "2", "3"], {
     env: surroundings(),
     stdin: "ignore",
     stdout: Bun.file("/dev/full"),

@@ -2,7 +2,8 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { type Client, connect, type JobOptions } from "task-engine";
-import { type Engine, type EngineOptions, startEngine, stillAlive } from "../support/engine.ts";
+import { type Engine, type EngineOptions, startEngine } from "../support/engine.ts";
+import { stillAlive } from "../support/proc.ts";
 import { until } from "../support/stoppable.ts";
 import { livingSleepers, sleepTime, swarms, swarmTasks } from "../support/swarm.ts";
 import { type TempFolder, tempFolder } from "../support/temp-folder.ts";

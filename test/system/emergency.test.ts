@@ -4,8 +4,10 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "
 import { type Client, connect } from "../../src/client/client.ts";
 import { stopBySocket } from "../../src/supervisor/stop-socket.ts";
 import { Asker } from "../support/asker.ts";
-import { Engine, fromSource, isAlive, runCommand, startEngine, stillAlive } from "../support/engine.ts";
+import { Engine, runCommand, startEngine } from "../support/engine.ts";
+import { taskEngine } from "../support/executable.ts";
 import { freePorts } from "../support/ports.ts";
+import { isAlive, stillAlive } from "../support/proc.ts";
 import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
 
 setDefaultTimeout(120_000); // many processes on a busy machine
@@ -230,7 +232,7 @@ test("`reset` says what it waits for, and one that is given up does not end the 
   await using robot = await startRobot("--on-stop", "wait");
   const { engine } = robot;
   const reset = (): Bun.Subprocess<"ignore", "ignore", "pipe"> =>
-    Bun.spawn([...fromSource, "reset", "--router", engine.endpoint], { stdout: "ignore", stderr: "pipe" });
+    Bun.spawn([...taskEngine, "reset", "--router", engine.endpoint], { stdout: "ignore", stderr: "pipe" });
   await using client = connect(engine.endpoint);
   expect(await client.estop("smoke")).toMatchObject({ durable: true });
   // All at once: what they wait for does not go on for ever.
@@ -286,7 +288,7 @@ test("`estop` stops a robot whose router is dead", async () => {
 test("`estop` says which way has not confirmed it, and that nothing has stopped where none has", async () => {
   await using engine = await startEngine();
   const estop = (...args: string[]) =>
-    runCommand(fromSource, ["estop", "--state", "/none", ...args], { env: { PATH: process.env.PATH ?? "" } });
+    runCommand(taskEngine, ["estop", "--state", "/none", ...args], { env: { PATH: process.env.PATH ?? "" } });
   const byRouter = await estop("--router", engine.endpoint);
   const path = `/none/${engine.ports.frontend}/stop.sock`;
   expect(byRouter.exitCode).toBe(0);

@@ -15,9 +15,9 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
-import { buildExecutable } from "../../build.ts";
 import { addonPath } from "../../src/transport/zmq/addon.ts";
 import { type CommandResult, type Engine, runCommand, startEngine } from "../support/engine.ts";
+import { builtExecutable } from "../support/executable.ts";
 import { freePorts } from "../support/ports.ts";
 
 setDefaultTimeout(120_000);
@@ -39,8 +39,7 @@ const folderFor = (user: number, name: string): string => {
 
 beforeAll(async () => {
   chmodSync(workshop, 0o755);
-  const target = process.arch === "arm64" ? "linux-arm64" : "linux-x64";
-  binary = given === undefined ? await buildExecutable(target, workshop) : resolve(given);
+  binary = given === undefined ? await builtExecutable() : resolve(given);
 });
 afterAll(() => rmSync(workshop, { recursive: true }));
 

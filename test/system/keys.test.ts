@@ -4,7 +4,8 @@ import { appendFileSync, readdirSync, readFileSync, statSync, writeFileSync } fr
 import { connect } from "task-engine";
 import { keyPattern, readKeyPair } from "../../src/security/certificate.ts";
 import { until } from "../support/connections.ts";
-import { type Engine, fromSource, runCommand, startEngine } from "../support/engine.ts";
+import { type Engine, runCommand, startEngine } from "../support/engine.ts";
+import { taskEngine } from "../support/executable.ts";
 import { socketsOf } from "../support/local-sockets.ts";
 import { freePorts } from "../support/ports.ts";
 import { runProgram } from "../support/program.ts";
@@ -22,7 +23,7 @@ const homeWith = async (
   });
   const env = { PATH: process.env.PATH ?? "", HOME: home.path };
   const keygen = async (...args: string[]): Promise<string> => {
-    const { stdout, stderr, exitCode } = await runCommand(fromSource, ["keygen", ...args], { env });
+    const { stdout, stderr, exitCode } = await runCommand(taskEngine, ["keygen", ...args], { env });
     if (exitCode !== 0) throw new Error(stderr);
     return stdout;
   };
@@ -259,7 +260,7 @@ test(
   "an address that others reach is refused without keys, and shown in status when it is forced",
   async () => {
     const env = { PATH: process.env.PATH ?? "", HOME: process.env.HOME ?? "/" };
-    const refused = await runCommand(fromSource, ["serve", "--host", "0.0.0.0"], { env });
+    const refused = await runCommand(taskEngine, ["serve", "--host", "0.0.0.0"], { env });
     expect(refused.exitCode).toBe(1);
     expect(refused.stderr).toContain("--host: 0.0.0.0 can be reached from other machines");
     expect(refused.stderr.trim().split("\n")).toHaveLength(1);
@@ -270,7 +271,7 @@ test(
       ["data-worker", ...backend],
     ]) {
       const address = ["--host", "0.0.0.0", "--port", String(freePorts(1))];
-      const byHand = await runCommand(fromSource, [...role, ...address], { env });
+      const byHand = await runCommand(taskEngine, [...role, ...address], { env });
       expect([byHand.exitCode, byHand.stderr]).toEqual([2, expect.stringContaining("0.0.0.0 can be reached")]);
     }
     await using engine = await startEngine({ flags: ["--host", "0.0.0.0", "--insecure"] });
@@ -288,9 +289,9 @@ test(
       Bun.spawnSync(["chmod", "644", keyFile(home, name)]);
     const port = String(freePorts(1));
     const serve = ["serve", "--port", port, "--key", keyFile(home, "engine.key_secret")];
-    const refused = await runCommand(fromSource, serve, { env: home.env });
+    const refused = await runCommand(taskEngine, serve, { env: home.env });
     expect([refused.exitCode, refused.stderr]).toEqual([1, expect.stringContaining("a secret that others can read")]);
-    const asked = await runCommand(fromSource, ["tasks"], { env: home.env });
+    const asked = await runCommand(taskEngine, ["tasks"], { env: home.env });
     expect([asked.exitCode, asked.stderr]).toEqual([
       2,
       expect.stringContaining("client.key_secret is a secret that others"),
@@ -304,7 +305,7 @@ test(
   async () => {
     using home = tempFolder();
     const keygen = (...args: string[]) =>
-      runCommand(fromSource, ["keygen", ...args, "--dir", home.path], {
+      runCommand(taskEngine, ["keygen", ...args, "--dir", home.path], {
         env: { PATH: process.env.PATH ?? "", HOME: home.path },
       });
     const made = await keygen("laptop", "--rights", "send:count read");

@@ -2,7 +2,8 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync, statSync } from "node:fs";
 import { connect } from "task-engine";
-import { type Engine, fromSource, startEngine } from "../support/engine.ts";
+import { type Engine, startEngine } from "../support/engine.ts";
+import { taskEngine } from "../support/executable.ts";
 import { handRouter } from "../support/hand-router.ts";
 import { freePorts } from "../support/ports.ts";
 import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
@@ -43,7 +44,7 @@ describe("an engine", () => {
       const first = freePorts(3);
       const flags = ["--port", first, "--backend-port", first + 1, "--worker-port", first + 2].map(String);
       const more = ["--task-workers", "1", "--data-workers", "0", "--verbose", "--state", folder.at(`state-${first}`)];
-      const child = Bun.spawn(["bash", "-c", script, "-", ...fromSource, "serve", ...flags, ...more], {
+      const child = Bun.spawn(["bash", "-c", script, "-", ...taskEngine, "serve", ...flags, ...more], {
         cwd: folder.path,
         env: { PATH: shellPath, OUT: folder.at(`out-${first}`) },
         stdout: "pipe",
@@ -131,7 +132,7 @@ describe("a verb", () => {
   };
 
   test("is in this table if it prints", async () => {
-    const child = Bun.spawn([...fromSource, "--help"], { ...surroundings(), stdout: "pipe" });
+    const child = Bun.spawn([...taskEngine, "--help"], { ...surroundings(), stdout: "pipe" });
     const [, commands = ""] = (await child.stdout.text()).split("COMMANDS\n");
     const named = [...commands.matchAll(/^ +([a-z]+) {2}/gm)].map(([, name = ""]) => name);
     const others = ["serve", "worker", "cancel"]; // The first two log, and the last has its own test.
@@ -141,7 +142,7 @@ describe("a verb", () => {
 
   const expectNoOutput = async (args: readonly string[]): Promise<void> => {
     const run = (stdout: "pipe" | Bun.BunFile) =>
-      Bun.spawn([...fromSource, ...args], { ...surroundings(), stdout, stderr: "pipe" });
+      Bun.spawn([...taskEngine, ...args], { ...surroundings(), stdout, stderr: "pipe" });
     const [full, unread] = [run(Bun.file("/dev/full")), run("pipe")];
     if (unread.stdout instanceof ReadableStream) await unread.stdout.cancel();
     const linesOf = async ({ stderr }: typeof full): Promise<string[]> =>
@@ -174,7 +175,7 @@ describe("a verb", () => {
 
   /** Runs a verb in a shell: `"$@"` is the verb. Gives what the shell prints, and what the verb said and ended with. */
   const shell = async (script: string, ...args: readonly string[]) => {
-    const child = Bun.spawn(["bash", "-c", script, "-", ...fromSource, ...args], {
+    const child = Bun.spawn(["bash", "-c", script, "-", ...taskEngine, ...args], {
       ...surroundings(),
       stdout: "pipe",
       stderr: "pipe",

@@ -1,14 +1,15 @@
 /** `task-engine reload`: the engine reads anew, and who asked for it is told how that went. */
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
-import { fromSource, runCommand, startEngine } from "../support/engine.ts";
+import { runCommand, startEngine } from "../support/engine.ts";
+import { taskEngine } from "../support/executable.ts";
 import { freePorts } from "../support/ports.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
 setDefaultTimeout(60_000);
 
 const reload = (env: Record<string, string>, ...args: string[]) =>
-  runCommand(fromSource, ["reload", ...args], { env: { PATH: process.env.PATH ?? "", ...env } });
+  runCommand(taskEngine, ["reload", ...args], { env: { PATH: process.env.PATH ?? "", ...env } });
 
 test("`reload` waits until the new task files are served, and names the file that is wrong", async () => {
   using folder = tempFolder({ "tasks/a.ts": "export const task_a = () => 1;" });
@@ -35,7 +36,7 @@ test("`reload` waits until the new task files are served, and names the file tha
 test("`reload` names what is wrong with the file of authorized clients, by which nobody is let in", async () => {
   using home = tempFolder();
   const env = { PATH: process.env.PATH ?? "", HOME: home.path };
-  await runCommand(fromSource, ["keygen", "engine", "--dir", home.path], { env });
+  await runCommand(taskEngine, ["keygen", "engine", "--dir", home.path], { env });
   writeFileSync(home.at("authorized"), "", { mode: 0o600 });
   await using engine = await startEngine({ env, flags: ["--key", home.at("engine.key_secret")] });
   writeFileSync(home.at("authorized"), "no line at all\n");

@@ -1,8 +1,10 @@
 /** `serve` as a person runs it: every process real. */
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { connect } from "../../src/client/client.ts";
-import { Engine, type EngineOptions, fromSource, runCommand, startEngine, stillAlive } from "../support/engine.ts";
+import { Engine, type EngineOptions, runCommand, startEngine } from "../support/engine.ts";
+import { taskEngine } from "../support/executable.ts";
 import { freePorts } from "../support/ports.ts";
+import { stillAlive } from "../support/proc.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
 setDefaultTimeout(60_000); // many processes on a busy machine
@@ -82,7 +84,7 @@ for (const [index, role] of ["router", "router", "task worker", "task worker", "
 test("a start ends with one line that names a bad value and its place, wherever it stands", async () => {
   using folder = tempFolder({ "task-engine.toml": "task-workers = -1\n", "other.toml": "" });
   const run = (args: readonly string[], env: Record<string, string> = {}, cwd = "/") =>
-    runCommand(fromSource, ["serve", ...args], { env: { PATH: process.env.PATH ?? "", ...env }, cwd });
+    runCommand(taskEngine, ["serve", ...args], { env: { PATH: process.env.PATH ?? "", ...env }, cwd });
   const [flag, variable, file, missing] = await Promise.all([
     run(["--port", "many"]),
     run([], { TASK_ENGINE_PORT: "0" }),
@@ -106,7 +108,7 @@ test("a start ends with one line that names a task file that cannot be loaded", 
 });
 
 test("where the system lets nobody share memory the engine says so, and ends", async () => {
-  const limited = ["bash", "-c", 'ulimit -f 550; exec "$@"', "-", ...fromSource];
+  const limited = ["bash", "-c", 'ulimit -f 550; exec "$@"', "-", ...taskEngine];
   await using engine = serve([], { command: limited });
   expect(await engine.ended()).toBe(1);
   expect(engine.errorLines.at(-1)).toMatch(/cannot share memory with its router: .*ulimit -f/);
@@ -238,7 +240,7 @@ test("the engine works on, and stops cleanly, when nobody reads what it prints",
   const first = freePorts(5);
   const flags = ["--port", first, "--backend-port", first + 1, "--worker-port", first + 2].map(String);
   using state = tempFolder();
-  const child = Bun.spawn([...fromSource, "serve", "--verbose", "--state", state.path, ...flags], {
+  const child = Bun.spawn([...taskEngine, "serve", "--verbose", "--state", state.path, ...flags], {
     stdout: "pipe",
     stderr: "inherit",
   });
@@ -248,7 +250,7 @@ test("the engine works on, and stops cleanly, when nobody reads what it prints",
   const surroundings = { env: { PATH: process.env.PATH ?? "" } };
   for (let round = 0; round < 3; round++) {
     const sent = runCommand(
-      fromSource,
+      taskEngine,
       ["send", "count", "2", "3", "--router", `tcp://127.0.0.1:${first}`],
       surroundings,
     );

@@ -21,10 +21,10 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { buildExecutable } from "../../build.ts";
 import { unitText } from "../../src/systemd/unit.ts";
 import { addonPath } from "../../src/transport/zmq/addon.ts";
 import { type Engine, runCommand, startEngine } from "../support/engine.ts";
+import { builtExecutable } from "../support/executable.ts";
 import { freePorts } from "../support/ports.ts";
 
 setDefaultTimeout(120_000);
@@ -40,8 +40,7 @@ let unit = "";
 
 beforeAll(async () => {
   chmodSync(workshop, 0o755);
-  const target = process.arch === "arm64" ? "linux-arm64" : "linux-x64";
-  binary = given === undefined ? await buildExecutable(target, workshop) : resolve(given);
+  binary = given === undefined ? await builtExecutable() : resolve(given);
   unit = join(workshop, "task-engine.service");
   writeFileSync(unit, unitText({ executable: binary, tasks: null, user: "task-engine", devices: [] }));
 });

@@ -2,7 +2,8 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync } from "node:fs";
 import { connect } from "task-engine";
-import { type Engine, fromSource, runCommand, startEngine } from "../support/engine.ts";
+import { type Engine, runCommand, startEngine } from "../support/engine.ts";
+import { taskEngine } from "../support/executable.ts";
 import { freePorts } from "../support/ports.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
@@ -25,7 +26,7 @@ afterAll(async () => {
 });
 
 const run = (args: readonly string[], env: Record<string, string> = {}, cwd = folder.path) =>
-  runCommand(fromSource, args, { env: { ...noPort, ...env }, cwd });
+  runCommand(taskEngine, args, { env: { ...noPort, ...env }, cwd });
 const sum = { exitCode: 0, stdout: "5\n", stderr: "" };
 const send = ["send", "count", "2", "3", "--wait", "2000"];
 

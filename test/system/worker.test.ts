@@ -2,7 +2,8 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { Asker } from "../support/asker.ts";
-import { type Engine, fromSource, runCommand, startEngine } from "../support/engine.ts";
+import { type Engine, runCommand, startEngine } from "../support/engine.ts";
+import { taskEngine } from "../support/executable.ts";
 import { freePorts } from "../support/ports.ts";
 import { runProgram } from "../support/program.ts";
 import { robotTasks } from "../support/robot-tasks.ts";
@@ -75,7 +76,7 @@ test("Ctrl-C lets the job of a worker end, and a second one does not", async () 
 test("a worker that cannot start says why", async () => {
   using folder = tempFolder({ "arm/broken.ts": "export const task_x = ;" });
   const run = (...args: readonly string[]) =>
-    runCommand(fromSource, ["worker", ...args], { env: { PATH: process.env.PATH ?? "", HOME: folder.path } });
+    runCommand(taskEngine, ["worker", ...args], { env: { PATH: process.env.PATH ?? "", HOME: folder.path } });
   const [broken, nowhere, without] = await Promise.all([
     run("--router", "tcp://127.0.0.1:9001", "--tasks", folder.at("arm")),
     run("--router", "127.0.0.1:9001"),

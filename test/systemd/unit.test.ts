@@ -4,7 +4,8 @@ import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { install } from "../../src/systemd/install.ts";
 import { type Device, devices, type UnitOptions, unitText } from "../../src/systemd/unit.ts";
-import { fromSource, runCommand } from "../support/engine.ts";
+import { runCommand } from "../support/engine.ts";
+import { taskEngine } from "../support/executable.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
 const withSystemd = test.skipIf(Bun.which("systemd-analyze") === null && process.env.CI === undefined);
@@ -60,7 +61,7 @@ test("of a home it shows the folder of the task files alone", () => {
 });
 
 const service = (...args: string[]) =>
-  runCommand(fromSource, ["service", ...args], { env: { PATH: process.env.PATH ?? "" } });
+  runCommand(taskEngine, ["service", ...args], { env: { PATH: process.env.PATH ?? "" } });
 
 test("`service` prints it, for the place where --install puts the program", async () => {
   const { exitCode, stdout, stderr } = await service("--spi", "--gpio", "--user", "robot", "--tasks", "/srv/tasks");

@@ -2,7 +2,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { onStopTriesMax } from "../../src/limits.ts";
-import { fromSource } from "../support/engine.ts";
+import { taskEngine } from "../support/executable.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
 setDefaultTimeout(60_000); // real processes on a busy machine
@@ -26,7 +26,7 @@ const flags = ["--code", "STOPPED", "--message", "child on the track"];
 /** Runs it to its end; `signal` is sent to it as soon as its first note is there. */
 const safe = async (args: readonly string[], more: Record<string, string> = {}, signal?: NodeJS.Signals) => {
   using folder = tempFolder({ notes: "", "tasks/robot.ts": robot, ...more });
-  const child = Bun.spawn([...fromSource, "safe", "--tasks", folder.at("tasks"), ...args, ...flags], {
+  const child = Bun.spawn([...taskEngine, "safe", "--tasks", folder.at("tasks"), ...args, ...flags], {
     env: { PATH: process.env.PATH ?? "", NOTES: folder.at("notes") },
     stdio: ["ignore", "pipe", "pipe"],
     timeout: 30_000,
