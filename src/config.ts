@@ -1,6 +1,6 @@
 /**
- * The settings of `serve`, each from the first place that has it: flag, environment, configuration file, default. All
- * mistakes are found at once, and each is named with the place it stands in.
+ * The settings of `serve`. Each comes from the first place that has it: flag, environment,
+ * configuration file, default. All mistakes are reported at once, each with its place.
  */
 import { isIPv4 } from "node:net";
 import { dirname, resolve } from "node:path";
@@ -12,7 +12,7 @@ import { didYouMean } from "./process/nearest.ts";
 import { exposureMistakes, portMistakes } from "./security/exposure.ts";
 import { noHome } from "./security/files.ts";
 
-/* ── The settings ────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── The settings ─────────────────────────────────────────────────────────────────────────────── */
 
 type Kind = "number" | "switch" | "text";
 
@@ -44,12 +44,12 @@ const window = whole(1, limits.restartWindowMsMax);
 const onOff = v.pipe(v.unknown(), v.boolean("must be true or false"));
 
 /**
- * Every setting. `taskWorkers` is `--task-workers`, TASK_ENGINE_TASK_WORKERS and `task-workers` in the file: these, the
- * usage and the checks all come from the row.
+ * Every setting. Its row makes the flag, the variable, the file's key, the usage and the check:
+ * `taskWorkers` is `--task-workers`, TASK_ENGINE_TASK_WORKERS and `task-workers`.
  */
 const rows = {
   host: row("text", "address", "127.0.0.1", host, "Address of this machine to listen on"),
-  port: row("number", "port", 9000, port, "Port for whoever asks for tasks"),
+  port: row("number", "port", 9000, port, "Port for requestors"),
   backendPort: row("number", "port", 9001, port, "Port for workers"),
   workerPort: row("number", "port", 10_000, port, "Port of the first worker; the others follow, task workers first"),
   taskWorkers: row("number", "count", 2, workers, "Processes that run tasks"),
@@ -70,10 +70,16 @@ const rows = {
   ),
   tasks: row("text", "folder", null, folder, "Folder of task files (default: ./tasks if there is one)"),
   key: row("text", "file", null, file, "Secret key of the engine, by `task-engine keygen` (default: no encryption)"),
-  authorized: row("text", "file", null, file, "Who is let in with which rights (default: `authorized` beside the key)"),
-  insecure: row("switch", "", false, onOff, "Let everybody in who reaches an address of this machine, without keys"),
+  authorized: row(
+    "text",
+    "file",
+    null,
+    file,
+    "File of authorized clients and their rights (default: `authorized` beside the key)",
+  ),
+  insecure: row("switch", "", false, onOff, "Accept everybody who reaches this machine, without keys"),
   graceMs: row("number", "ms", 5_000, grace, "Time for running jobs to finish at a stop"),
-  stopGraceMs: row("number", "ms", limits.stopGraceMs, grace, "Time for them to let go at an emergency stop"),
+  stopGraceMs: row("number", "ms", limits.stopGraceMs, grace, "Time for running jobs to let go at an emergency stop"),
   onStop: row("text", "task", null, task, "Task that makes the robot safe, at each stop and after a crash"),
   state: row(
     "text",
@@ -92,8 +98,9 @@ type Name = keyof Rows;
 type Settings = { readonly [N in Name]: v.InferOutput<Rows[N]["schema"]> | Rows[N]["fallback"] };
 
 /**
- * Valid settings. `host` is an IPv4 address; `tasks` an absolute path, or null where there is no folder of task files yet, which is looked
- * for at `tasksIfAny` then, at each start of a process that loads it; `state` is an absolute path; `key` and `authorized` are absolute paths, or both null.
+ * Valid settings. `host` is an IPv4 address; all paths are absolute. `key` and `authorized` are
+ * both null for an engine without keys. `tasks` is null if there is no folder of task files yet;
+ * each process that loads tasks then looks for `tasksIfAny` at its start.
  */
 export interface Config extends Settings {
   readonly tasksIfAny: string | null;
@@ -109,7 +116,10 @@ const variable = (name: string): string => `TASK_ENGINE_${kebab(name).replaceAll
 const fileFlag = "config";
 const fileUsage = `TOML file of settings (default: ./${configFileDefault} if there is one)`;
 
-/** The flags of all settings, and `--config`, in citty's form. citty is told no default, or none would seem ungiven. */
+/**
+ * The flags of all settings, and `--config`, in citty's form. They have no `default`: a flag that
+ * is not given must be told from one that is.
+ */
 export const configFlags = Object.fromEntries([
   [fileFlag, { type: "string" as const, valueHint: "file", description: fileUsage }],
   ...names.map((name) => {
@@ -120,22 +130,21 @@ export const configFlags = Object.fromEntries([
   }),
 ]);
 
-/** Variables that decide what code a process is, and so are never handed on; nor is the end of a channel not its own. */
+/** Returns true for variables that decide which code a process runs, or name another's channel. */
 export const isUnsafeVariable = (name: string): boolean =>
   /^(BUN_.*|NODE_OPTIONS|NODE_CHANNEL_.*|LD_(PRELOAD|AUDIT|LIBRARY_PATH)|NOTIFY_SOCKET)$/.test(name);
 
-/* ── Where they come from ────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── Sources ──────────────────────────────────────────────────────────────────────────────────── */
 
-/** Where settings are looked for. */
 export interface Sources {
-  /** As citty gives them, by the flag's name without dashes; what was not typed is undefined. */
+  /** By the flag's name without dashes; undefined if it is not given. */
   readonly flags: Readonly<Record<string, unknown>>;
   readonly environment: Readonly<Record<string, string | undefined>>;
-  /** The folder that relative paths of flags and environment start at; the file's own start at the file's. */
+  /** The base of relative paths in flags and environment; those of the file start at its folder. */
   readonly folder: string;
 }
 
-/** Settings that cannot be used; `message` is one line, with each mistake and the place it stands in. */
+/** Invalid settings; `message` is one line with each mistake and its place. */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
   constructor(readonly mistakes: readonly string[]) {
@@ -178,8 +187,8 @@ export const loadConfig = async (sources: Sources): Promise<Config> => {
 };
 
 /**
- * Those of the settings that are given, for another verb that looks for the engine which `serve` would start with them.
- * Throws ConfigError for what is wrong with these, or with the file.
+ * Returns those of the wanted settings that are given, for a verb that looks for the engine. Throws
+ * ConfigError for a mistake in them or in the file.
  */
 export const givenSettings = <N extends Name>(sources: Sources, wanted: readonly N[]): Partial<Pick<Config, N>> => {
   const mistakes: string[] = [];
@@ -199,21 +208,21 @@ const fileOf = ({ flags, environment, folder }: Sources, mistakes: string[]): Co
   return readConfigFile(typeof named === "string" ? named : null, folder, mistakes);
 };
 
-/** What stands in the file of settings now; null where it cannot be read, or there is none. */
+/** Returns the text of the file of settings; null if there is none or it cannot be read. */
 export const configText = (sources: Sources): string | null => fileOf(sources, []).text;
 
 const find = (name: Name, { flags, environment, folder }: Sources, file: ConfigFile): Given | undefined => {
   const flag = flags[kebab(name)];
   if (flag !== undefined) return { place: `--${kebab(name)}`, value: fromText(name, flag), folder };
   const set = environment[variable(name)];
-  // A variable set to nothing is one that is not set: that is how a unit file takes a variable back.
+  // A unit file unsets a variable by an empty value.
   if (set !== undefined && set !== "") return { place: variable(name), value: fromText(name, set), folder };
   const key = kebab(name);
   if (!Object.hasOwn(file.table, key)) return undefined;
   return { place: `${file.path}: ${key}`, value: file.table[key], folder: file.folder };
 };
 
-/** What a text means in a setting of its kind; a text that means nothing there stays, for the schema to refuse. */
+/** Converts text to the setting's kind; keeps any other text, which the schema then refuses. */
 const fromText = (name: Name, value: unknown): unknown => {
   if (typeof value !== "string") return value;
   const { kind } = rows[name];
@@ -223,7 +232,7 @@ const fromText = (name: Name, value: unknown): unknown => {
   return value;
 };
 
-/* ── What is wrong with them ─────────────────────────────────────────────────────────────────────────────────────── */
+/* ── Checks ───────────────────────────────────────────────────────────────────────────────────── */
 
 const check = (name: Name, given: Given | undefined, mistakes: string[]): unknown => {
   const { schema, fallback } = rows[name];
@@ -239,7 +248,7 @@ const shown = (value: unknown): string => {
   return json.length > 60 ? `${json.slice(0, 60)}…` : json;
 };
 
-/** Of the other verbs' making, which say with them where the engine is: they may be set for all of them together. */
+/** Variables of the other verbs, which may be set for all of them together. */
 const clientVariables = ["TASK_ENGINE_ROUTER", "TASK_ENGINE_SERVER_KEY"];
 
 const unknownVariables = (environment: Sources["environment"]): string[] => {
@@ -273,7 +282,7 @@ const checkEnv = ({ table, path }: ConfigFile, mistakes: string[]): Record<strin
   return { ...env } as Record<string, string>;
 };
 
-/** ZeroMQ binds to addresses alone, so a name is looked up here, once. */
+/** Looks up a name once, since ZeroMQ binds only to addresses. */
 const addressOf = async (name: string, place: string, mistakes: string[]): Promise<string> => {
   if (isIPv4(name)) return name;
   const found = await Bun.dns.lookup(name, { family: 4 }).catch(() => []);

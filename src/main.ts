@@ -1,7 +1,7 @@
 #!/usr/bin/env bun
 /**
- * The command tree: the one place that reads argv and chooses the exit code. Every verb is loaded when it is asked for, so
- * that `send` does not pay for the supervisor. Commands throw; see `commands/command.ts` for what the exit codes mean.
+ * The command tree: the only place that reads argv and sets the exit code. A verb is loaded when it
+ * is called, so that `send` does not load the supervisor. `commands/command.ts` has the exit codes.
  */
 import type { CommandDef, SubCommandsDef } from "citty";
 import { version } from "../package.json" with { type: "json" };
@@ -49,8 +49,8 @@ const main = async (argv: readonly string[]): Promise<void> => {
   await run(root, hiddenVerbs, argv);
 };
 
-/** Says on stderr what went wrong. An error that no command has thought of is our own fault, and comes with its stack. */
-const explain = async (failure: unknown): Promise<ExitCode> => {
+/** Prints an error on stderr, an unexpected one with its stack, and returns the exit code. */
+const report = async (failure: unknown): Promise<ExitCode> => {
   const { error } = await import("./process/log.ts");
   const { StartError } = await import("./transport/start-error.ts");
   if (failure instanceof StartError) {
@@ -70,8 +70,8 @@ const explain = async (failure: unknown): Promise<ExitCode> => {
 try {
   await main(process.argv.slice(2));
 } catch (failure) {
-  process.exitCode = await explain(failure);
+  process.exitCode = await report(failure);
 }
-// At once: to take apart what ends with the process anyway takes longer. Who reads slowly has some time for its last words.
+// Exiting is faster than closing everything first. A slow reader gets some time for the last output.
 if (stdout.isOut && stderr.isOut) process.exit();
 setTimeout(() => process.exit(), lastOutputMs).unref();

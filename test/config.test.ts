@@ -112,7 +112,7 @@ test("every setting has a flag with a description, and --config stands beside th
   expect(configFlags.port).toEqual({
     type: "string",
     valueHint: "port",
-    description: "Port for whoever asks for tasks (default: 9000)",
+    description: "Port for requestors (default: 9000)",
   });
 });
 

@@ -71,7 +71,7 @@ const byteOrderMark = Buffer.from("\ufeff");
 /** Space, tab and carriage return. */
 const isBlank = (line: Uint8Array): boolean => line.every((byte) => byte === 0x20 || byte === 0x09 || byte === 0x0d);
 
-/** Returns the number of lists in a file, or null for stdin or a pipe. Throws as `readArgsLines`. */
+/** Returns the number of lists in a file; null for a pipe. Throws as `readArgsLines`. */
 const countArgsLines = async (path: string, signal: AbortSignal): Promise<number | null> => {
   if (path === "-" || !(await stat(path).catch(cannotRead(path))).isFile()) return null;
   let count = 0;

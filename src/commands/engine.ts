@@ -10,17 +10,19 @@ import { ExitError, UsageError } from "./command.ts";
 import { type LocationFlags, locateEngine, locationArgs } from "./locate.ts";
 import { numberFrom } from "./values.ts";
 
+const configFolder = "~/.config/task-engine";
+
 /** Flags of every command that connects. */
 export const keyArgs = {
   "server-key": {
     type: "string",
     valueHint: "file",
-    description: `Public key of the engine (default $${serverKeyVariable}, or else ~/.config/task-engine/engine.key)`,
+    description: `Public key of the engine (default $${serverKeyVariable}, or else ${configFolder}/engine.key)`,
   },
   key: {
     type: "string",
     valueHint: "file",
-    description: `Own secret key (default $${keyVariable}, or else ~/.config/task-engine/client.key_secret; none: no keys)`,
+    description: `Own secret key (default $${keyVariable}, or else ${configFolder}/client.key_secret; none: no keys)`,
   },
 } as const;
 
@@ -28,7 +30,7 @@ export const waitFlag = (defaultMs: number) =>
   ({
     type: "string",
     valueHint: "ms",
-    description: `Longest wait: for an engine that is starting, and for the answer (default ${defaultMs} for the answer alone)`,
+    description: `Longest wait for a starting engine and for the answer (default ${defaultMs}, for the answer alone)`,
   }) as const;
 
 /** Flags of every command that sends requests. */

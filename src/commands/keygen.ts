@@ -54,9 +54,8 @@ const explanations = (folder: string, name: string): string[] => {
   const rights = Object.entries(rightMeanings).map(([right, meaning]) => `${right} (${meaning})`);
   return [
     `Made ${publicFile(folder, name)}, the public key: clients name an engine's by --server-key`,
-    `Made ${secretFile(folder, name)}, the secret key: it stays here; serve, clients and workers take their own by --key`,
+    `Made ${secretFile(folder, name)}, the secret key: it stays here; serve, clients and workers name it by --key`,
     `Rights: ${rights.join("; ")}; a list narrows one: send:drive,turn read:arm/`,
-    `For a client or a worker: add this line to the file \`authorized\` beside the engine's key, and reload the engine; ` +
-      `it lets ${name} in`,
+    "For a client or a worker: add this line to the file `authorized` beside the engine's key, and reload the engine",
   ];
 };

@@ -31,7 +31,7 @@ export const locationArgs = {
 export const stateFlag = {
   type: "string",
   valueHint: "folder",
-  description: `State folder of an engine on this machine (default $TASK_ENGINE_STATE, ${elseSettings} its usual places)`,
+  description: `State folder of a local engine (default $TASK_ENGINE_STATE, ${elseSettings} the usual ones)`,
 } as const;
 
 export interface LocationFlags {

@@ -47,7 +47,7 @@ export class StatusLine implements Disposable {
   #text = "";
   #writtenMs = Number.NEGATIVE_INFINITY;
 
-  /** Replaces the line. A text that comes less than `progressIntervalMs` after the last is skipped. */
+  /** Replaces the line; skips a text less than `progressIntervalMs` after the last one. */
   show(text: string): void {
     const nowMs = performance.now();
     if (text === this.#text || nowMs - this.#writtenMs < progressIntervalMs || !isTerminal(2)) return;

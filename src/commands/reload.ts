@@ -5,9 +5,9 @@
  * Sends SIGHUP to the engine and waits for the result at the socket in its state folder. Only the
  * engine's own user and root can do so. Prints the number of tasks.
  *
- * Exits with 0; 1 if a task file is wrong (nothing changes), the file of authorized clients is wrong
- * (no client is let in), or the system refuses; 2 for wrong usage; 3 if there is no such engine or
- * no answer in time.
+ * Exits with 0; 1 if a task file is wrong (nothing changes), the file of authorized clients is
+ * wrong (no client is let in), or the system refuses; 2 for wrong usage; 3 if there is no such
+ * engine or no answer in time.
  */
 import { dirname } from "node:path";
 import { callTimeoutMs } from "../limits.ts";

@@ -1,10 +1,9 @@
 /**
- * The hidden verbs: the roles that `serve` starts as processes of their own. Each loads only its own
- * modules.
+ * The hidden verbs: the roles that `serve` starts as processes of their own. Each loads only its
+ * own modules.
  *
- * They print nothing of their own and send nothing from here. A role exits with 0 after its end, 1 if
- * it cannot start, 2 for wrong flags. Its supervisor is told why it cannot start; a role without one,
- * which a person started by hand, prints it on stderr.
+ * A role exits with 0 after its end, 1 if it cannot start, 2 for wrong flags. It tells its
+ * supervisor why it cannot start; without one (a person started it) it prints that on stderr.
  */
 import type { ArgsDef } from "citty";
 import { graceMsMax, stopGraceMs, workerJobsMax, workerMemoryMibMax } from "../limits.ts";

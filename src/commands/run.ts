@@ -65,7 +65,7 @@ const verbNamed = (verb: string, verbs: SubCommandsDef): Promise<CommandDef> => 
   throw new UsageError(`unknown command ${JSON.stringify(verb)}${didYouMean(verb, names)}`);
 };
 
-/** Throws UsageError for an argument that is not UTF-8: in `argv` some of its characters are lost. */
+/** Throws UsageError for an argument that is not UTF-8: `argv` has lost some of its characters. */
 const checkEncoding = (argv: readonly string[]): void => {
   if (!argv.some((argument) => argument.includes("\ufffd"))) return;
   const typed = fs().readFileSync("/proc/self/cmdline").toString("latin1").split("\0").slice(0, -1);

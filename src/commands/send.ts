@@ -5,15 +5,15 @@
  * Sends META and a TASK frame with the arguments. The answer is the result, or an error with its
  * code; before it the task's progress may come, which is shown on stderr if that is a terminal.
  * Ctrl-C, SIGTERM and the end of `--wait` cancel the request, so no job runs that nobody waits for.
- * With `--deadman` it also sends KEEPALIVE, so that the job ends if this process is killed, hangs or
- * loses its connection.
+ * With `--deadman` it also sends KEEPALIVE, so that the job ends if this process is killed, hangs
+ * or loses its connection.
  *
  * Prints a string as it is and everything else as JSON; with `--json` the whole answer,
  * `{"meta": …, "data": …}`, or `{"error": {"code": …, "message": …}}`.
  *
- * Exits with 0; 1 if the engine refused, the task failed or the connection was lost (`CODE: message`
- * on stderr); 2 for wrong usage; 3 if there is no engine or no answer in time; 130 after Ctrl-C or
- * SIGTERM.
+ * Exits with 0; 1 if the engine refused, the task failed or the connection was lost (stderr has
+ * `CODE: message`); 2 for wrong usage; 3 if there is no engine or no answer in time; 130 after
+ * Ctrl-C or SIGTERM.
  */
 import type { Client, Meta, Trace } from "../client/client.ts";
 import { TaskEngineError } from "../client/errors.ts";

@@ -1,15 +1,15 @@
 /**
- * `serve` runs the engine, its router, workers and supervisor, until Ctrl-C or SIGTERM, or until its
- * terminal is closed. It prints the tasks that it has found, each process that it starts, and one
- * line once all of them are ready.
+ * `serve` runs the engine, its router, workers and supervisor, until Ctrl-C or SIGTERM, or until
+ * its terminal is closed. It prints the tasks that it has found, each process that it starts, and
+ * one line once all of them are ready.
  *
  * SIGHUP (`kill -HUP`) replaces the task workers one by one, with the task files as they now are,
  * without losing a job. With keys (`--key`) it also reads the authorized clients again and
  * disconnects those that are no longer authorized. Under systemd (see `service.ts`) it notifies
  * systemd of ready, reload and stop, and feeds its watchdog.
  *
- * Exits with 0 after a clean stop; 1 if it could not start or continue; 2 for wrong flags; 130 if it
- * was told twice to stop.
+ * Exits with 0 after a clean stop; 1 if it could not start or continue; 2 for wrong flags; 130 if
+ * it was told twice to stop.
  */
 import { type Config, ConfigError, configFlags, configText, loadConfig } from "../config.ts";
 import { stopMsMax } from "../limits.ts";

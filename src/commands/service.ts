@@ -1,8 +1,8 @@
 /**
- * `service` prints a systemd unit for the engine. `--install`, as root, makes the system user,
+ * `service` prints a systemd unit for the engine. `--install`, as root, makes the system user and
  * /etc/task-engine with its folder of tasks, copies the executable to a place that every user can
- * read, writes the unit, and makes systemd enable and start it. Installing again replaces executable
- * and unit and restarts the engine. Sends nothing to an engine.
+ * read, writes the unit, and makes systemd enable and start it. Installing again replaces
+ * executable and unit and restarts the engine. Sends nothing to an engine.
  *
  * Exits with 0 if printed or installed, 1 if a step of the installation failed, 2 for wrong flags.
  */
@@ -47,7 +47,7 @@ export const serviceCommand = defineCommand({
 /** True for the built executable, false for the source run by Bun. */
 const isExecutable = Bun.main.startsWith("/$bunfs/");
 
-/** Returns the program's own path if it is a system's place of programs, or else that of `--install`. */
+/** Returns the program's own path if it is below /usr or /opt, or else that of `--install`. */
 const executablePath = (): string =>
   isExecutable && /^\/(usr|opt)\//.test(process.execPath) ? process.execPath : "/usr/local/bin/task-engine";
 

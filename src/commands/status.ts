@@ -2,11 +2,11 @@
  * `status` shows the state of a running engine: its workers, its tasks and their run times, its
  * failures, what it dropped, and its limits.
  *
- * Sends CONTROL `status`. Prints tables for a person, or with `--json` the whole answer on one line.
- * With `--watch` it repeats each second, on a terminal in place, until Ctrl-C or SIGTERM.
+ * Sends CONTROL `status`. Prints tables for a person, or with `--json` the whole answer on one
+ * line. With `--watch` it repeats each second, on a terminal in place, until Ctrl-C or SIGTERM.
  *
- * Exits with 0; 1 if the engine refused; 2 for wrong usage; 3 if there is no engine or no answer in
- * time.
+ * Exits with 0; 1 if the engine refused; 2 for wrong usage; 3 if there is no engine or no answer
+ * in time.
  */
 import type { EngineStatus } from "../client/client.ts";
 import { watchIntervalMs } from "../limits.ts";

@@ -3,7 +3,7 @@ import { nameLengthMax } from "../limits.ts";
 import { type Json, JsonError, type JsonObject, parseJson } from "../protocol/json.ts";
 import { UsageError } from "./command.ts";
 
-/** Parses JSON in UTF-8; throws UsageError, whose message begins with `origin` and ends with `hint`. */
+/** Parses JSON in UTF-8; throws UsageError that begins with `origin` and ends with `hint`. */
 export const jsonFrom = (bytes: Uint8Array, origin: string, hint = ""): Json => {
   try {
     return parseJson(bytes);
