@@ -10,18 +10,14 @@ const files: SourceFile[] = [...new Bun.Glob("**/*.ts").scanSync(src)]
   // The transpiler does not take the `#!` of a script.
   .map((path) => ({ path, text: readFileSync(join(src, path), "utf8").replace(/^#!.*/, "") }));
 
-/** Until each has found its place: what still runs against the arrows. */
-const transition: readonly string[] = [];
-const transitionCircles: readonly string[] = ["protocol/meta-cache.ts"];
-
 test("imports run only along the arrows of the design", () => {
   expect(files.length).toBeGreaterThan(20);
   const violations = files.flatMap(violationsIn);
-  expect(violations.filter((line) => !transition.some((known) => line.startsWith(known)))).toEqual([]);
+  expect(violations).toEqual([]);
 });
 
 test("imports go in no circle, types included", () => {
-  expect(circleIn(files.filter(({ path }) => !transitionCircles.includes(path)))).toBeNull();
+  expect(circleIn(files)).toBeNull();
 });
 
 test("CONTRIBUTING.md shows the arrows, and the diagram that the broker's state has", () => {

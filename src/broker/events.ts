@@ -1,10 +1,10 @@
 /**
  * The two sides of the broker: the events that it is told, and the effects that it wants in return.
  */
-import type { Arrival } from "../protocol/arrival.ts";
+
 import type { BackendMessage, RouterHeader, WorkerHeader } from "../protocol/backend.ts";
 import type { Quarantined, Stopped } from "../protocol/blocked.ts";
-import type { Requestor } from "../protocol/envelope.ts";
+import type { Arrival, Requestor } from "../protocol/envelope.ts";
 import type { Frame } from "../protocol/frame.ts";
 import type { Policy } from "../protocol/policy.ts";
 import type { Access } from "../security/access.ts";

@@ -1,7 +1,8 @@
 /** Outcomes of jobs: the answers of workers, checked, and those of the broker itself. */
 import { type ErrorCode, errorCodes, ProtocolError } from "../protocol/errors.ts";
 import type { Frame } from "../protocol/frame.ts";
-import { checkFrame, dataSchema, decodeObject, encodeError } from "../protocol/frames.ts";
+import { dataSchema, encodeError } from "../protocol/frames.ts";
+import { checkFrame, decodeObject } from "../protocol/schema.ts";
 
 export interface JobOutcome {
   readonly type: "ACK" | "ERR";

@@ -122,7 +122,7 @@ export class RequestHandler {
     for (const { name, frame, task } of parts) {
       const known = directory.find(name);
       if (known === undefined) return this.#refuse(sender, directory.whyMissing(name));
-      const options = (sender.meta.version === 0.1 ? undefined : task?.options) ?? noOptions;
+      const options = (sender.meta.version === 0.1 ? undefined : task.options) ?? noOptions;
       const { queue, policy } = known;
       drafts.push({ kind: "task", name: known.name, queue, body: frame, bytes: sizeOf(frame), options, policy });
     }

@@ -5,9 +5,8 @@
 import { batchResultBytesMax, bytesPerClientMax, jobsPerClientMax, progressIntervalMs } from "../limits.ts";
 import type { Requestor } from "../protocol/envelope.ts";
 import type { ErrorBody } from "../protocol/errors.ts";
-import { type Frame, sizeOf } from "../protocol/frame.ts";
+import { asBuffer, type Frame, sizeOf } from "../protocol/frame.ts";
 import { encodeData, encodeError } from "../protocol/frames.ts";
-import { asBuffer } from "../protocol/json.ts";
 import { encodeReplyMeta, partFromError } from "../protocol/replies.ts";
 import { Shares } from "../security/shares.ts";
 import { Multimap } from "./collections.ts";

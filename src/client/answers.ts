@@ -2,7 +2,7 @@
 import * as v from "valibot";
 import type { Meta } from "../protocol/frames.ts";
 import type { Json } from "../protocol/json.ts";
-import { lazily } from "../protocol/lazily.ts";
+import { lazily } from "../protocol/schema.ts";
 import { TaskEngineError } from "./errors.ts";
 import type { Answer } from "./pending.ts";
 import { stoppedSchema } from "./status.ts";

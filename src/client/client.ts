@@ -19,9 +19,10 @@ import {
   type RequestOrigin,
 } from "../protocol/encode-request.ts";
 import { ProtocolError } from "../protocol/errors.ts";
-import { checkFrame, type Meta, type PackSeconds } from "../protocol/frames.ts";
+import type { Meta, PackSeconds } from "../protocol/frames.ts";
 import { type Json, JsonError, type JsonObject } from "../protocol/json.ts";
 import type { Control } from "../protocol/requests.ts";
+import { checkFrame } from "../protocol/schema.ts";
 import {
   acknowledged,
   cancelledSchema,
@@ -182,7 +183,7 @@ class Client implements AsyncDisposable {
 
   /** Gives a value to a topic. Resolves when the data worker has it. */
   async publish(topic: string, data: unknown): Promise<void> {
-    await this.#single((asking) => encodeDataRequest(asking, topic, data), acknowledged);
+    await this.#send((asking) => encodeDataRequest(asking, topic, data), acknowledged);
   }
 
   /** The last value of a topic; rejects with UNKNOWN_TOPIC where there is none. */
@@ -266,7 +267,7 @@ class Client implements AsyncDisposable {
     schema: () => Schema,
     waiting: Waiting = { waitMs: this.#waitMs },
   ): Promise<v.InferOutput<Schema>> {
-    const data = await this.#single((asking) => encodeControlRequest(asking, control), dataOf, waiting);
+    const data = await this.#send((asking) => encodeControlRequest(asking, control), dataOf, waiting);
     const answer = checkFrame(schema, data, "DATA.data");
     if (!(answer instanceof ProtocolError)) return answer;
     throw new TaskEngineError(
@@ -275,19 +276,10 @@ class Client implements AsyncDisposable {
     );
   }
 
-  /** A request that has one answer, and no parts. */
-  #single<Result>(
-    encode: (asking: RequestOrigin) => readonly string[],
-    pick: (answer: Answer) => Result,
-    waiting: Waiting = { waitMs: this.#waitMs },
-  ): Promise<Result> {
-    return this.#send(encode, pick, waiting);
-  }
-
   #send<Result>(
     encode: (asking: RequestOrigin) => readonly string[],
     pick: (answer: Answer) => Result,
-    waiting: Waiting,
+    waiting: Waiting = { waitMs: this.#waitMs },
   ): Promise<Result> {
     try {
       return this.#exchange.request(encode, waiting, pick);

@@ -1,6 +1,6 @@
 /** What the engine says of itself: the answer to CONTROL `status`. */
 import * as v from "valibot";
-import { lazily } from "../protocol/lazily.ts";
+import { lazily } from "../protocol/schema.ts";
 
 export const stoppedSchema = lazily(() =>
   v.object({

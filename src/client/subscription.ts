@@ -12,9 +12,10 @@ import {
   topicsMax,
 } from "../limits.ts";
 import { ProtocolError } from "../protocol/errors.ts";
-import { checkFrame, type Data, dataSchema, decodeMeta, decodeObject, type PackSeconds } from "../protocol/frames.ts";
+import { type Data, dataSchema, decodeMeta, type PackSeconds } from "../protocol/frames.ts";
 import type { Json } from "../protocol/json.ts";
 import { decodeReply } from "../protocol/replies.ts";
+import { checkFrame, decodeObject } from "../protocol/schema.ts";
 import type { SocketOptions } from "../transport/zmq/options.ts";
 import type { Frame, Subscriber } from "../transport/zmq/socket.ts";
 import { TaskEngineError } from "./errors.ts";

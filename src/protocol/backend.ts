@@ -1,19 +1,18 @@
 /**
- * What travels between router and workers: `[HEADER, body × n]`, without a delimiter, both ends being DEALER and ROUTER.
- * HEADER is a JSON object whose `type` says what it is. Bodies are TASK and DATA frames as requestors know them.
+ * The messages between router and workers: `[HEADER, body × n]`, without a delimiter. HEADER is a JSON object with a `type`.
+ * Bodies are TASK and DATA frames as requestors send them.
  */
 import * as v from "valibot";
-import { messageJobsMax, nameLengthMax, workerTasksMax } from "../limits.ts";
+import { messageJobsMax, workerTasksMax } from "../limits.ts";
 import { ProtocolError } from "./errors.ts";
-import { plainAnswer, plainJobs } from "./fast-validate.ts";
 import type { Frame } from "./frame.ts";
-import { badFrame, checkFrame, decodeObject } from "./frames.ts";
-import type { JsonObject } from "./json.ts";
+import type { Json, JsonObject } from "./json.ts";
 import { policyRows } from "./policy.ts";
+import { badFrame, checkFrame, decodeObject, nameSchema } from "./schema.ts";
 
 const jobId = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
 const jobIds = v.pipe(v.array(jobId), v.nonEmpty(), v.maxLength(messageJobsMax));
-const name = v.pipe(v.string(), v.nonEmpty(), v.maxLength(nameLengthMax));
+const name = nameSchema();
 const names = v.array(name);
 
 type HeaderSchema = v.GenericSchema<unknown, { readonly type: string; readonly jobs?: number[] }> & {
@@ -22,7 +21,7 @@ type HeaderSchema = v.GenericSchema<unknown, { readonly type: string; readonly j
 type HeaderOf<Schemas> =
   Schemas extends ReadonlyMap<string, infer Schema extends HeaderSchema> ? v.InferOutput<Schema> : never;
 
-/** Found by their type. valibot's `variant` tries one after the other, and writes a report on each that does not fit. */
+/** Schemas by their type. valibot's `variant` would try one after the other, and report on each that does not fit. */
 function byType<const Schema extends HeaderSchema>(schemas: readonly Schema[]): ReadonlyMap<string, Schema> {
   return new Map(schemas.map((schema) => [schema.entries.type.literal, schema]));
 }
@@ -32,37 +31,37 @@ function byType<const Schema extends HeaderSchema>(schemas: readonly Schema[]): 
 const readySchema = v.object({
   type: v.literal("READY"),
   role: v.picklist(["task", "data"]),
-  /** `TASK-<pid>`: who answers, as requestors see it. */
-  id: v.pipe(v.string(), v.nonEmpty(), v.maxLength(nameLengthMax)),
+  /** `TASK-<pid>`: the worker in META of its replies. */
+  id: name,
   pid: v.pipe(v.number(), v.integer()),
-  /** Without the prefix `task_`, with its policy if it has one; a data worker has none. */
+  /** Names without the prefix `task_`, with a policy where there is one; empty for a data worker. */
   tasks: v.pipe(v.array(v.union([name, v.strictObject({ name, ...policyRows() })])), v.maxLength(workerTasksMax)),
-  /** Where requestors reach this worker directly, or subscribers its data; empty for nowhere. */
+  /** Address for requestors of a task worker, or for subscribers of a data worker; empty for none. */
   endpoint: v.pipe(v.string(), v.maxLength(256)),
-  /** Its supervisor will say, when it dies, which of its jobs it had begun last, and can kill it. */
+  /** Its supervisor can kill it, and reports after its death which of its jobs it began last. */
   supervised: v.optional(v.boolean()),
-  /** It has a port of its own, or another source of jobs, and ends these at STOPPED: it is told of emergency stops. */
+  /** It wants STOPPED, since it has jobs that do not come from the router (of its own port). */
   stops: v.optional(v.boolean()),
 });
-/** ms, on a clock of the router's that never goes back: when this was sent. What comes late then shows by how much it is later than others. */
+/** ms on the router's monotonic clock at sending. A worker that compares messages by it sees how late one came. */
 const at = v.optional(v.number());
 const beatSchema = v.object({ type: v.literal("BEAT"), at });
 /**
- * One DATA frame a job follows: its result, or for FAIL its `{code, message}`. `ms`: how long each ran. `unsafe`: those that
- * have ended other than by themselves, and whose task's `onStop` has failed here.
+ * One DATA frame a job follows: its result, or for FAIL its `{code, message}`. `ms`: run times. `unsafe`: jobs that did not end
+ * by themselves, and whose task's `onStop` failed here.
  */
 const answer = { jobs: jobIds, ms: v.array(v.number()), unsafe: v.optional(v.array(jobId)) };
 export const doneSchema = v.object({ type: v.literal("DONE"), ...answer });
 const failSchema = v.object({ type: v.literal("FAIL"), ...answer });
-/** The job has let go, and its task's `onStop` begins. */
+/** The job's function has returned, and its task's `onStop` begins. */
 const safingSchema = v.object({ type: v.literal("SAFING"), job: jobId });
-/** One DATA frame follows, which the router gives to the data worker. `task`: which has published it, for people. */
+/** One DATA frame follows, for the data worker. `task`: the publishing task, for people. */
 const publishSchema = v.object({ type: v.literal("PUBLISH"), topic: name, task: v.optional(name) });
-/** One DATA frame follows: how far the job is. */
+/** One DATA frame follows: the job's progress. */
 const progressSchema = v.object({ type: v.literal("PROGRESS"), job: jobId });
-/** These jobs have not begun and will not: somebody else may have them. */
+/** These jobs have not begun here and will not: the router may give them to another worker. */
 const returnSchema = v.object({ type: v.literal("RETURN"), jobs: jobIds });
-/** It wants no more jobs; once it holds none it is told GOODBYE. */
+/** The worker wants no more jobs, and gets GOODBYE once it holds none. */
 const leaveSchema = v.object({ type: v.literal("LEAVE") });
 const fromWorker = byType([
   readySchema,
@@ -83,13 +82,13 @@ export type WorkerRole = ReadyHeader["role"];
 /* ── From the router ─────────────────────────────────────────────────────────────────────────────────────────────── */
 
 const welcomeSchema = v.object({ type: v.literal("WELCOME"), at });
-/** The router does not know this worker (it has been started anew): say READY again. */
+/** The router does not know this worker, since it was restarted: the worker sends READY again. */
 const whoSchema = v.object({ type: v.literal("WHO") });
-/** The other answer to READY: this worker is not admitted, for this reason. */
+/** The other answer to READY: the worker is not admitted. */
 const refusedSchema = v.object({ type: v.literal("REFUSED"), code: v.string(), message: v.string() });
 /**
- * One TASK frame a job follows. `serials`: the requestors' names of the jobs. `ttlMs`, where any job has one: ms from now
- * after which it must not begin, null for none.
+ * One TASK frame a job follows. `serials`: the requestors' names of the jobs. `ttlMs`, if any job has one: ms from now after
+ * which each must not begin, null for no limit.
  */
 export const jobsSchema = v.object({
   type: v.literal("JOBS"),
@@ -98,19 +97,19 @@ export const jobsSchema = v.object({
   ttlMs: v.optional(v.array(v.nullable(v.number()))),
   at,
 });
-/** End this job: drop it if it has not begun, else give its abort signal. It is answered all the same. */
+/** The worker drops this job if it has not begun, else raises its abort signal. It sends DONE or FAIL in either case. */
 const abortSchema = v.object({ type: v.literal("ABORT"), job: jobId, code: v.string(), message: v.string() });
-/** Run this task's `onStop`, for a job of it has ended so, and answer as for a job. */
+/** The worker runs this task's `onStop`, after a job that ended with this code, and answers as for a job. */
 const safeSchema = v.object({ type: v.literal("SAFE"), job: jobId, task: name, code: v.string(), message: v.string() });
 /**
- * To a worker that says `stops`: the emergency stop that holds, or null. It is sent at each change, and before each WELCOME.
- * Jobs of the router's are ended by ABORT all the same.
+ * For a worker with `stops`, at each change and before each WELCOME: the emergency stop that holds, or null. Jobs from the
+ * router get ABORT besides.
  */
 const stoppedSchema = v.object({
   type: v.literal("STOPPED"),
   stopped: v.nullable(v.object({ reason: v.string(), since: v.number() })),
 });
-/** The answer to LEAVE: nothing is held, and nothing will come. */
+/** The answer to LEAVE: the worker holds no job and gets none. */
 const goodbyeSchema = v.object({ type: v.literal("GOODBYE") });
 /** One DATA frame a job follows. */
 const putSchema = v.object({ type: v.literal("PUT"), jobs: jobIds, topics: names });
@@ -131,14 +130,42 @@ const fromRouter = byType([
 
 export type RouterHeader = HeaderOf<typeof fromRouter>;
 
-/** What recognizes most headers without valibot, which takes as long for each of their numbers as for all of it. */
-const plainHeaders: ReadonlyMap<string, (header: JsonObject) => unknown> = new Map<
+/* ── Both ways ───────────────────────────────────────────────────────────────────────────────────────────────────── */
+
+const isJobId = (value: Json): value is number => Number.isSafeInteger(value) && Number(value) >= 1;
+const isNumber = (value: Json): value is number => typeof value === "number";
+const isString = (value: Json): value is string => typeof value === "string";
+
+/** A loop, since `every` would take a closure for each header. */
+const isListOf = <Item extends Json>(
+  value: Json | undefined,
+  isItem: (item: Json) => item is Item,
+): value is Item[] => {
+  if (!Array.isArray(value)) return false;
+  for (let index = 0; index < value.length; index++) if (!isItem(value[index] as Json)) return false;
+  return true;
+};
+
+const areJobIds = (value: Json | undefined): value is number[] =>
+  isListOf(value, isJobId) && value.length > 0 && value.length <= messageJobsMax;
+
+/** DONE and FAIL without `unsafe`; see `frames.ts`. */
+export const fastAnswer = ({ type, jobs, ms, unsafe }: JsonObject) =>
+  unsafe === undefined && areJobIds(jobs) && isListOf(ms, isNumber) ? { type, jobs, ms } : undefined;
+
+/** JOBS of which none expires. */
+export const fastJobs = ({ type, jobs, serials, ttlMs, at }: JsonObject) =>
+  ttlMs === undefined && at === undefined && areJobIds(jobs) && isListOf(serials, isString)
+    ? { type, jobs, serials }
+    : undefined;
+
+const fastHeaders: ReadonlyMap<string, (header: JsonObject) => unknown> = new Map<
   string,
   (header: JsonObject) => unknown
 >([
-  ["DONE", plainAnswer],
-  ["FAIL", plainAnswer],
-  ["JOBS", plainJobs],
+  ["DONE", fastAnswer],
+  ["FAIL", fastAnswer],
+  ["JOBS", fastJobs],
 ]);
 
 export interface BackendMessage<Header> {
@@ -184,11 +211,11 @@ const decode = <Schema extends HeaderSchema>(
   if (headerBytes === undefined) return badFrame("HEADER", "missing");
   const value = decodeObject(headerBytes, "HEADER");
   if (value instanceof ProtocolError) return value;
-  // Not as text: an object of a stranger's may have a toString that is none.
+  // A stranger's object may have a toString that is no function, so it must not become a key.
   const schema = typeof value.type === "string" ? schemas.get(value.type) : undefined;
   if (schema === undefined) return badFrame("HEADER.type", `not one of ${[...schemas.keys()].join(", ")}`);
-  const plain = plainHeaders.get(schema.entries.type.literal)?.(value) as v.InferOutput<Schema> | undefined;
-  const header = plain ?? checkFrame(() => schema, value, "HEADER");
+  const fast = fastHeaders.get(schema.entries.type.literal)?.(value) as v.InferOutput<Schema> | undefined;
+  const header = fast ?? checkFrame(() => schema, value, "HEADER");
   if (header instanceof ProtocolError) return header;
   const shape = shapeOf(header);
   if (bodies.length !== shape.bodies) {

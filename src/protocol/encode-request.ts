@@ -1,4 +1,4 @@
-/** What a requestor builds: messages of v0.2, without the envelope, each frame as text. */
+/** The messages of a requestor, v0.2, without the envelope, each frame as text. */
 import { type Data, encodeValue, metaText, packNow, packText } from "./frames.ts";
 import type { Json } from "./json.ts";
 import { jsonText } from "./json-encode.ts";
@@ -6,24 +6,24 @@ import type { TaskOptions } from "./policy.ts";
 import type { Control } from "./requests.ts";
 
 export interface RequestOrigin {
-  /** META's `id`: who asks. */
+  /** META's `id`: the requestor. */
   readonly id: string;
-  /** What every answer to it will carry. */
+  /** Every reply to the message will carry it. */
   readonly serial: string;
 }
 
-const askingMeta = ({ id, serial }: RequestOrigin, type: "REQ" | "CONTROL" | "CANCEL" | "KEEPALIVE"): string =>
+const encodeMeta = ({ id, serial }: RequestOrigin, type: "REQ" | "CONTROL" | "CANCEL" | "KEEPALIVE"): string =>
   metaText(id, "requestor", 0.2, type, serial);
 
-/** Answered by whoever reads it, a router or a worker's own port. */
-export const encodePing = (asking: RequestOrigin): string[] => [askingMeta(asking, "REQ")];
+/** A router and a worker's own port both answer it. */
+export const encodePing = (origin: RequestOrigin): string[] => [encodeMeta(origin, "REQ")];
 
-/** A limit that is undefined is one that is not asked for. */
-const said = (options: object): object =>
+/** An undefined option is one that is not set. */
+const withoutUndefined = (options: object): object =>
   Object.fromEntries(
     Object.entries(options)
       .filter(([, value]) => value !== undefined)
-      .map(([key, value]) => [key, typeof value === "object" && value !== null ? said(value) : value]),
+      .map(([key, value]) => [key, typeof value === "object" && value !== null ? withoutUndefined(value) : value]),
   );
 
 /** A TASK frame, one part of a batch. Throws JsonError for arguments that cannot travel. */
@@ -34,38 +34,39 @@ export const encodeTaskPart = (
   options: TaskOptions = {},
 ): string => {
   const start = `{"task":${jsonText(task, "TASK.task", 1)},"args":${jsonText(args, "TASK.args", 1)}`;
-  const end = Object.keys(options).length === 0 ? "}" : `,"options":${jsonText(said(options), "TASK.options", 1)}}`;
+  const end =
+    Object.keys(options).length === 0 ? "}" : `,"options":${jsonText(withoutUndefined(options), "TASK.options", 1)}}`;
   return `${start},"kwargs":${jsonText(kwargs, "TASK.kwargs", 1)},"pack":${packText()}${end}`;
 };
 
-/** Throws JsonError for arguments that cannot travel. */
+/** As `encodeTaskPart`. */
 export const encodeTaskRequest = (
-  asking: RequestOrigin,
+  origin: RequestOrigin,
   task: string,
   args: readonly unknown[],
   kwargs: object,
   options: TaskOptions = {},
-): string[] => [askingMeta(asking, "REQ"), encodeTaskPart(task, args, kwargs, options)];
+): string[] => [encodeMeta(origin, "REQ"), encodeTaskPart(task, args, kwargs, options)];
 
-/** @param parts what `encodeTaskPart` gave */
-export const encodeBatchRequest = (asking: RequestOrigin, parts: readonly string[]): string[] => [
-  askingMeta(asking, "REQ"),
+/** @param parts of `encodeTaskPart` */
+export const encodeBatchRequest = (origin: RequestOrigin, parts: readonly string[]): string[] => [
+  encodeMeta(origin, "REQ"),
   ...parts,
 ];
 
 /** Throws JsonError for data that cannot travel. */
-export const encodeDataRequest = (asking: RequestOrigin, topic: string, data: unknown): string[] => {
+export const encodeDataRequest = (origin: RequestOrigin, topic: string, data: unknown): string[] => {
   const frame: Data = { topic, data: data as Json, pack: packNow() };
-  return [askingMeta(asking, "REQ"), jsonText(frame, "DATA")];
+  return [encodeMeta(origin, "REQ"), jsonText(frame, "DATA")];
 };
 
-export const encodeControlRequest = (asking: RequestOrigin, control: Control): string[] => [
-  askingMeta(asking, "CONTROL"),
+export const encodeControlRequest = (origin: RequestOrigin, control: Control): string[] => [
+  encodeMeta(origin, "CONTROL"),
   encodeValue(control, "DATA.data"),
 ];
 
-/** Cancels the request that went out under this serial. What is answered is that request, not this message. */
-export const encodeCancel = (asking: RequestOrigin): string[] => [askingMeta(asking, "CANCEL")];
+/** Cancels the request of this serial. The reply is that request's, not this message's. */
+export const encodeCancel = (origin: RequestOrigin): string[] => [encodeMeta(origin, "CANCEL")];
 
-/** Shows that who sent the request of this serial is there. Has no answer. */
-export const encodeKeepAlive = (asking: RequestOrigin): string[] => [askingMeta(asking, "KEEPALIVE")];
+/** Shows that the requestor of this serial is there. Has no reply. */
+export const encodeKeepAlive = (origin: RequestOrigin): string[] => [encodeMeta(origin, "KEEPALIVE")];

@@ -1,4 +1,5 @@
-/** The closed list of what can go wrong, the same words on the wire, in PROTOCOL.md and at the command line. */
+/** Error codes: a closed list, the same words on the wire, in PROTOCOL.md and at the command line. */
+import { errorMessageLengthMax } from "../limits.ts";
 
 export const errorCodes = {
   BAD_FRAME: "a frame is not what the protocol says",
@@ -27,7 +28,7 @@ export const errorCodes = {
 
 export type ErrorCode = keyof typeof errorCodes;
 
-/** What a stranger's bytes turned out to be instead of a message; what `decode…` returns and an ERR carries. */
+/** The reason why a stranger's bytes are no message. A `decode…` function returns it, and an ERR carries it. */
 export class ProtocolError {
   constructor(
     readonly code: ErrorCode,
@@ -35,6 +36,10 @@ export class ProtocolError {
     readonly message: string,
   ) {}
 }
+
+/** Keeps a message to a person in bounds. */
+export const shorten = (message: string): string =>
+  message.length <= errorMessageLengthMax ? message : `${message.slice(0, errorMessageLengthMax - 1)}…`;
 
 /** The body of every ERR: `data` of its DATA frame. */
 export interface ErrorBody {

@@ -1,63 +1,56 @@
-/** From values of programs to JSON text, which refuses what `json.ts` refuses in the other direction. */
+/** JSON text of a program's values. It refuses the same values as `parseJson` does in the other direction. */
 import { frameBytesMax, jsonDepthMax } from "../limits.ts";
-import { backslash, exactText, isForbidden, isPlainNumber, JsonError, quote } from "./json.ts";
+import { exactText, isExactNumber, isForbidden, JsonError } from "./json.ts";
 
-/** It is too much for a frame. */
+/** The value does not fit into a frame. */
 export class TooLongError extends JsonError {}
 
 /** JSON.stringify writes whole numbers from here on with an exponent, which marks them as inexact. */
 const exponentFrom = 1e21;
-/** Of ASCII. */
-const firstPrintable = 0x20;
-const lastPrintable = 0x7e;
 
 /**
- * A value as JSON. Throws JsonError for what JSON cannot say (NaN, undefined, functions, BigInt, objects of classes, cycles)
- * instead of the `null` that JSON.stringify would send in its place, or of leaving it out.
+ * A value as JSON. Throws JsonError for a value that JSON has no text for (NaN, undefined, functions, BigInt, objects of
+ * classes, cycles), where JSON.stringify would send `null` or leave it out.
  *
- * Every value is read once, into a copy, and JSON.stringify sees the copy alone: what an accessor, a Proxy or a `toJSON` would
- * say at a second reading is never sent.
- * @param name what the value is called in an error
- * @param depth how many lists and objects it is to stand in
+ * Every value is read once, into a copy, and JSON.stringify sees the copy alone: an accessor, a Proxy or a `toJSON` could
+ * give another value at a second reading. To write the text in the same walk takes twice as long for large values.
+ * @param name of the value, in errors
+ * @param depth number of lists and objects that the value will stand in
  */
 export const jsonText = (value: unknown, name = "value", depth = 0): string => {
-  // What most results are.
   if (typeof value === "string") return quoted(value);
-  if (isPlainNumber(value)) return `${value}`;
+  if (isExactNumber(value)) return `${value}`;
   charactersLeft = frameBytesMax;
   const copy = checkedCopy(value, name, depth);
   take(0, name);
-  // An `Array.prototype.toJSON` or `Object.prototype.toJSON` of somebody's would change even the copy.
-  if (hasToJson(noItems))
-    throw new JsonError(`${name} cannot be encoded: Array.prototype or Object.prototype has a toJSON`);
+  // A changed Array.prototype or Object.prototype would change even the copy.
+  if (hasToJson([])) throw new JsonError(`${name} cannot be encoded: Array.prototype or Object.prototype has a toJSON`);
   return JSON.stringify(copy);
 };
 
-const noItems: readonly unknown[] = [];
+const firstPrintable = 0x20;
+const lastPrintable = 0x7e;
+const quote = 0x22;
+const backslash = 0x5c;
 
-/** A text as JSON.stringify gives it, which takes several times as long for one that has nothing to be escaped. */
-export const quoted = (text: string): string =>
-  isUnescaped(text, 0, text.length) ? `"${text}"` : JSON.stringify(text);
-
-/** Whether a part of a text is printable ASCII of which JSON escapes nothing. */
-export const isUnescaped = (text: string, start: number, end: number): boolean => {
-  for (let index = start; index < end; index++) {
+/** A text as JSON.stringify gives it, which takes several times as long where nothing needs an escape. */
+export const quoted = (text: string): string => {
+  for (let index = 0; index < text.length; index++) {
     const code = text.charCodeAt(index);
-    if (code < firstPrintable || code > lastPrintable || code === quote || code === backslash) return false;
+    if (code < firstPrintable || code > lastPrintable || code === quote || code === backslash) {
+      return JSON.stringify(text);
+    }
   }
-  return true;
+  return `"${text}"`;
 };
 
-/**
- * How many characters the value may still have: what stands in it a thousand times is copied as often, and that must have an end
- * before the frame has.
- */
+/** Characters that the value may still have. A list that stands in it a thousand times is copied as often. */
 let charactersLeft = 0;
 
 const take = (characters: number, path: string): void => {
   charactersLeft -= characters;
-  if (charactersLeft < 0)
-    throw new TooLongError(`${path} makes a frame of more than ${frameBytesMax} bytes, which is the limit`);
+  if (charactersLeft >= 0) return;
+  throw new TooLongError(`${path} makes a frame of more than ${frameBytesMax} bytes, which is the limit`);
 };
 
 const hasToJson = (value: object): boolean => typeof (value as { toJSON?: unknown }).toJSON === "function";
@@ -98,31 +91,31 @@ const copyOfList = (value: readonly unknown[], path: string, depth: number): unk
     take(2 * length, path);
     for (index = 0; index < length; index++) {
       const item = value[index];
-      copy.push(isPlainlyEncodable(item) ? item : checkedCopy(item, `${path}[${index}]`, depth + 1));
+      copy.push(needsNoCheck(item) ? item : checkedCopy(item, `${path}[${index}]`, depth + 1));
     }
   } catch (error) {
-    throw error instanceof JsonError ? error : unreadable(index < 0 ? path : `${path}[${index}]`, error);
+    throw asJsonError(error, index < 0 ? path : `${path}[${index}]`);
   }
   return copy;
 };
 
 const copyOfObject = (value: object, path: string, depth: number): Record<string, unknown> => {
   const copy: Record<string, unknown> = {};
-  let at: string | null = null;
+  let last: string | null = null;
   try {
     checkKind(value, "object", Object.prototype, path);
     if (Object.getOwnPropertySymbols(value).length > 0) {
       throw new JsonError(`${path} has a symbol for a key, which JSON cannot say`);
     }
     for (const key of Object.keys(value)) {
-      at = key;
+      last = key;
       if (isForbidden(key)) throw new JsonError(`${path}: the key ${key} is not allowed`);
       charactersLeft -= key.length;
       const item = (value as Record<string, unknown>)[key];
-      copy[key] = isPlainlyEncodable(item) ? item : checkedCopy(item, `${path}.${key}`, depth + 1);
+      copy[key] = needsNoCheck(item) ? item : checkedCopy(item, `${path}.${key}`, depth + 1);
     }
   } catch (error) {
-    throw error instanceof JsonError ? error : unreadable(at === null ? path : `${path}.${at}`, error);
+    throw asJsonError(error, last === null ? path : `${path}.${last}`);
   }
   return copy;
 };
@@ -135,12 +128,17 @@ const checkKind = (value: object, kind: string, plain: object, path: string): vo
   if (hasToJson(value)) throw new JsonError(`${path} has a toJSON, which is not called; send what it gives`);
 };
 
-const unreadable = (path: string, error: unknown): JsonError =>
-  new JsonError(`${path} cannot be read: ${error instanceof Error ? error.message : `a ${typeof error} was thrown`}`);
+/** An error of the value's own code, such as an accessor, says that the value cannot be read. */
+const asJsonError = (error: unknown, path: string): JsonError =>
+  error instanceof JsonError
+    ? error
+    : new JsonError(
+        `${path} cannot be read: ${error instanceof Error ? error.message : `a ${typeof error} was thrown`}`,
+      );
 
-/** Most of what is sent, for which no path need be written. */
-const isPlainlyEncodable = (value: unknown): boolean => {
-  if (typeof value !== "string") return isPlainNumber(value) || typeof value === "boolean" || value === null;
+/** Most items need none, and no path. The characters of a string count. */
+const needsNoCheck = (value: unknown): boolean => {
+  if (typeof value !== "string") return isExactNumber(value) || typeof value === "boolean" || value === null;
   charactersLeft -= value.length;
   return true;
 };

@@ -1,22 +1,21 @@
-/** What an engine answers: how it is encoded, and what a requestor makes of it. Frames here are without the envelope. */
+/** The replies of an engine, encoded and decoded; frames here are without the envelope. */
 import * as v from "valibot";
 import { type ErrorBody, type ErrorCode, ProtocolError } from "./errors.ts";
-import { plainResult } from "./fast-validate.ts";
 import { type Frame, textOf } from "./frame.ts";
-import { badFrame, checkFrame, decodeMeta, decodeObject, type Meta, metaText } from "./frames.ts";
-import type { Json } from "./json.ts";
-import { lazily } from "./lazily.ts";
+import { decodeMeta, type Meta, metaText } from "./frames.ts";
+import type { Json, JsonObject } from "./json.ts";
+import { badFrame, checkFrame, decodeObject, lazily } from "./schema.ts";
 
-/** One part of a batch's answer. */
+/** One part of the reply to a batch. */
 export type ReplyPart = { readonly data: Json } | { readonly error: ErrorBody };
 
 export type Reply =
   | { readonly kind: "ack"; readonly meta: Meta; readonly data: Json | undefined }
-  /** The answer to a batch, in the order asked. */
+  /** The reply to a batch, in the order of its parts. */
   | { readonly kind: "batch"; readonly meta: Meta; readonly parts: readonly ReplyPart[] }
-  /** Not the last word: more is to come for this serial. */
+  /** Not terminal. */
   | { readonly kind: "progress"; readonly meta: Meta; readonly data: Json }
-  /** Nor this: the job ends as DEADMAN unless its requestor says KEEPALIVE more often than each `deadmanMs`. */
+  /** Not terminal: the job ends as DEADMAN unless its requestor sends KEEPALIVE more often than each `deadmanMs`. */
   | { readonly kind: "keepAlive"; readonly meta: Meta; readonly deadmanMs: number }
   | { readonly kind: "error"; readonly meta: Meta; readonly error: ErrorBody };
 
@@ -30,7 +29,11 @@ export const replyDataSchema = lazily(() =>
   }),
 );
 
-/** Any frames in, a reply or the reason why it is none out; never an exception. */
+/** A reply's DATA frame without an error; see `frames.ts`. */
+export const fastResult = ({ data, error, pack }: JsonObject) =>
+  error === undefined && data !== undefined && typeof pack === "number" ? { data, pack, error } : undefined;
+
+/** Returns the reason for frames that are no reply, and never throws. */
 export const decodeReply = (frames: readonly Frame[]): Reply | ProtocolError => {
   const [metaBytes, ...rest] = frames;
   if (metaBytes === undefined) return badFrame("META", "missing");
@@ -56,8 +59,8 @@ const replyOf = (meta: Meta, parts: readonly ReplyPart[]): Reply | ProtocolError
     case "PROGRESS":
       return { kind: "progress", meta, data: data ?? null };
     case "KEEPALIVE": {
-      const wish = checkFrame(keepAliveSchema, data, "DATA.data");
-      return wish instanceof ProtocolError ? wish : { kind: "keepAlive", meta, deadmanMs: wish.deadmanMs };
+      const checked = checkFrame(keepAliveSchema, data, "DATA.data");
+      return checked instanceof ProtocolError ? checked : { kind: "keepAlive", meta, deadmanMs: checked.deadmanMs };
     }
     case "ERR": {
       const error = checkFrame(errorBodySchema, data, "DATA.data");
@@ -75,22 +78,20 @@ const replyOf = (meta: Meta, parts: readonly ReplyPart[]): Reply | ProtocolError
 const decodePart = (frame: Frame, label: string): ReplyPart | ProtocolError => {
   const value = decodeObject(frame, label);
   if (value instanceof ProtocolError) return value;
-  const part = plainResult(value) ?? checkFrame(replyDataSchema, value, label);
+  const part = fastResult(value) ?? checkFrame(replyDataSchema, value, label);
   if (part instanceof ProtocolError) return part;
   if (part.error !== undefined) return { error: { code: part.error.code as ErrorCode, message: part.error.message } };
   if (part.data === undefined) return badFrame(label, "has neither `data` nor `error`");
   return { data: part.data as Json };
 };
 
-/* ── What the engine encodes ─────────────────────────────────────────────────────────────────────────────────────── */
-
 export type ReplyType = "ACK" | "ERR" | "PROGRESS" | "KEEPALIVE";
 
-/** Who answers, in the version of the question. */
+/** META of a reply, in the version of its request. */
 export const encodeReplyMeta = (id: string, type: ReplyType, version: Meta["version"], serial?: string): string =>
   metaText(id, "responder", version, type, version === 0.1 ? undefined : serial);
 
-/** A part of a batch that failed, made of the DATA frame that an ERR would have carried. */
+/** The frame of a failed part of a batch, made of the DATA frame of an ERR. */
 export const partFromError = (errorFrame: Frame): string => {
   const { data, pack } = JSON.parse(textOf(errorFrame)) as { data: ErrorBody; pack: number };
   return JSON.stringify({ error: data, pack });

@@ -1,4 +1,4 @@
-/** What a requestor may send, as the engine takes it. Frames here are without the envelope. */
+/** The messages of a requestor, as the engine takes them; frames here are without the envelope. */
 import * as v from "valibot";
 import {
   batchTasksMax,
@@ -9,42 +9,34 @@ import {
   stopReasonLengthMax,
 } from "../limits.ts";
 import { ProtocolError } from "./errors.ts";
-import { areLonger, bytesOf, type Frame, textOf } from "./frame.ts";
+import { areLonger, bytesOf, type Frame } from "./frame.ts";
 import {
   type Addressing,
   addressingOf,
-  badFrame,
-  checkFrame,
+  checkTask,
   dataSchema,
   decodeMeta,
-  decodeObject,
   type Meta,
   type Task,
   taskName,
-  taskSchema,
-  taskSchemaWithOptions,
 } from "./frames.ts";
-import { lazily } from "./lazily.ts";
-import { familiarTaskName } from "./meta-cache.ts";
+import type { JsonObject } from "./json.ts";
+import { badFrame, checkFrame, decodeObject, lazily } from "./schema.ts";
 
-/** One TASK frame of a request: what it says, and the frame to hand on as it came. */
+/** One TASK frame of a request, decoded, and the frame as it came, which is handed on. */
 export interface TaskPart {
   /** without the prefix `task_` */
   readonly name: string;
-  /** null where it was familiar: then it has no options, and is parsed by who runs it. */
-  readonly task: Task | null;
+  readonly task: Task;
   readonly frame: Frame;
 }
-
-/** What a TASK of a request says. */
-export const taskOf = ({ task, frame }: TaskPart): Task => task ?? (JSON.parse(textOf(frame)) as Task);
 
 export type RequestMessage =
   | { readonly kind: "ping"; readonly meta: Meta }
   | { readonly kind: "task"; readonly meta: Meta; readonly parts: readonly TaskPart[] }
   | { readonly kind: "data"; readonly meta: Meta; readonly topic: string; readonly frame: Frame }
   | { readonly kind: "cancel"; readonly meta: Meta & { readonly serial: string } }
-  /** Its requestor is there. Has no answer. */
+  /** Shows that the requestor is there. Has no answer. */
   | { readonly kind: "keepAlive"; readonly meta: Meta & { readonly serial: string } }
   | { readonly kind: "control"; readonly meta: Meta; readonly control: Control };
 
@@ -64,14 +56,14 @@ const controlSchema = lazily(() =>
 export type Control = v.InferOutput<ReturnType<typeof controlSchema>>;
 const controlCommands = ["status", "tasks", "get", "cancel", "estop", "reset"] as const;
 
-/** A request that could not be understood, and as much of its META as could be, so that the answer finds its question. */
+/** An invalid request, and the valid part of its META, which the answer needs. */
 export interface BadRequest {
   readonly kind: "bad";
   readonly meta: Addressing | null;
   readonly error: ProtocolError;
 }
 
-/** Any frames in, a request or the reason why it is none out; never an exception. */
+/** Returns the reason for frames that are no request, and never throws. */
 export const decodeRequest = (frames: readonly Frame[]): RequestMessage | BadRequest => {
   const [metaBytes, ...rest] = frames;
   if (metaBytes === undefined) return bad(null, badFrame("META", "missing; a message begins with a META frame"));
@@ -98,7 +90,7 @@ export const decodeRequest = (frames: readonly Frame[]): RequestMessage | BadReq
   return decodeBody(meta, rest);
 };
 
-/** A message whose frames cannot be told from its envelope. */
+/** A message with an invalid envelope: META may be any of its frames. */
 export const badEnvelope = (frames: readonly Frame[], error: ProtocolError): BadRequest => {
   for (const frame of frames) {
     const meta = addressingOf(frame);
@@ -119,54 +111,51 @@ const decodeBody = (meta: Meta, frames: readonly Frame[]): RequestMessage | BadR
   }
   const parts: TaskPart[] = [];
   for (const [index, frame] of frames.entries()) {
-    const familiar = typeof frame === "string" ? familiarTaskName(frame) : undefined;
-    if (familiar !== undefined) {
-      parts.push({ name: taskName(familiar), task: null, frame });
-      continue;
-    }
     const label = `frame ${index + 2}`;
     const value = decodeObject(frame, label);
     if (value instanceof ProtocolError) return bad(meta, value);
-    if ("task" in value) {
-      const lookalike = Object.keys(value).find((key) => !taskKeys.has(key) && taskKeys.has(folded(key)));
-      if (lookalike !== undefined) {
-        return bad(
-          meta,
-          badFrame(label, `the key ${JSON.stringify(lookalike)} is ${folded(lookalike)} to some, and not to others`),
-        );
-      }
-      const task =
-        meta.version === 0.1 ? checkFrame(taskSchema, value, "TASK") : checkFrame(taskSchemaWithOptions, value, "TASK");
-      if (task instanceof ProtocolError) return bad(meta, inFrame(index, frames.length, task));
-      parts.push({ name: taskName(task.task), task: task as Task, frame });
-      continue;
+    if (!("task" in value)) {
+      if (!("data" in value)) return bad(meta, badFrame(label, "has neither `task` (TASK) nor `data` (DATA)"));
+      if (frames.length > 1) return bad(meta, badFrame(label, "a DATA frame must be the only one after META"));
+      return decodeData(meta, value, frame);
     }
-    if (!("data" in value)) return bad(meta, badFrame(label, "has neither `task` (TASK) nor `data` (DATA)"));
-    if (frames.length > 1) return bad(meta, badFrame(label, "a DATA frame must be the only one after META"));
-    const data = checkFrame(dataSchema, value, "DATA");
-    if (data instanceof ProtocolError) return bad(meta, data);
-    const topic = (meta.version === 0.1 ? undefined : data.topic) ?? meta.id;
-    if (topic === "") return bad(meta, badFrame("META.id", "empty, and it is the topic"));
-    return { kind: "data", meta, topic, frame };
+    const lookalike = lookalikeIn(value);
+    if (lookalike !== undefined) {
+      const problem = `the key ${JSON.stringify(lookalike)} is ${folded(lookalike)} to some, and not to others`;
+      return bad(meta, badFrame(label, problem));
+    }
+    const task = checkTask(value, meta.version);
+    if (task instanceof ProtocolError) return bad(meta, inFrame(index, frames.length, task));
+    parts.push({ name: taskName(task.task), task, frame });
   }
   return { kind: "task", meta, parts };
 };
 
+const decodeData = (meta: Meta, value: JsonObject, frame: Frame): RequestMessage | BadRequest => {
+  const data = checkFrame(dataSchema, value, "DATA");
+  if (data instanceof ProtocolError) return bad(meta, data);
+  const topic = (meta.version === 0.1 ? undefined : data.topic) ?? meta.id;
+  if (topic === "") return bad(meta, badFrame("META.id", "empty, and it is the topic"));
+  return { kind: "data", meta, topic, frame };
+};
+
 const taskKeys: ReadonlySet<string> = new Set(["task", "args", "kwargs", "pack", "options"]);
-/** Go's encoding/json takes `Task` for `task`, and so do others: a worker in such a language would run another task. */
 const folded = (key: string): string => key.toUpperCase().toLowerCase();
+
+/** Go's encoding/json, and others, take `Task` for `task`: a worker in such a language would run another task. */
+const lookalikeIn = (value: JsonObject): string | undefined =>
+  Object.keys(value).find((key) => !taskKeys.has(key) && taskKeys.has(folded(key)));
 
 /** In a batch the frame's number says which TASK it was. */
 const inFrame = (index: number, count: number, error: ProtocolError): ProtocolError =>
   count === 1 ? error : new ProtocolError(error.code, `frame ${index + 2}: ${error.message}`);
 
-/** A TASK frame alone, as a worker gets it from the router, which has seen to its options. */
-export const decodeTaskFrame = (frame: Frame): (TaskPart & { readonly task: Task }) | ProtocolError => {
+/** A TASK frame alone, as a worker gets it from the router, which has kept its options. */
+export const decodeTaskFrame = (frame: Frame): TaskPart | ProtocolError => {
   const value = decodeObject(frame, "TASK");
   if (value instanceof ProtocolError) return value;
-  const task = checkFrame(taskSchema, value, "TASK");
-  if (task instanceof ProtocolError) return task;
-  return { name: taskName(task.task), task: task as Task, frame };
+  const task = checkTask(value, 0.1);
+  return task instanceof ProtocolError ? task : { name: taskName(task.task), task, frame };
 };
 
 const decodeBySerial = (

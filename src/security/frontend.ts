@@ -16,8 +16,7 @@ import {
   unfinishedBytesMax,
   unsentBytesMax,
 } from "../limits.ts";
-import type { Arrival } from "../protocol/arrival.ts";
-import { openEnvelope, type Requestor, requestorOf } from "../protocol/envelope.ts";
+import { type Arrival, openEnvelope, type Requestor, requestorOf } from "../protocol/envelope.ts";
 import type { Frame } from "../protocol/frame.ts";
 import { badEnvelope, decodeRequest } from "../protocol/requests.ts";
 import { ShmListener } from "../transport/shm/listener.ts";

@@ -5,7 +5,7 @@
 import { realpathSync } from "node:fs";
 import { taskLoadMs, workerTasksMax } from "../limits.ts";
 import { ignoreOutputErrors } from "../process/streams.ts";
-import { shorten } from "../protocol/frames.ts";
+import { shorten } from "../protocol/errors.ts";
 import { StartError } from "../transport/start-error.ts";
 import * as count from "./count.ts";
 import { taskPrefix, tasksOf } from "./definition.ts";

@@ -8,14 +8,13 @@ import {
   directJobsPerClientMax,
   drainMessagesMax,
 } from "../limits.ts";
-import type { Arrival } from "../protocol/arrival.ts";
-import type { Requestor } from "../protocol/envelope.ts";
+import type { Arrival, Requestor } from "../protocol/envelope.ts";
 import type { ErrorBody, ErrorCode } from "../protocol/errors.ts";
 import { bytesOf, type Frame } from "../protocol/frame.ts";
 import { encodeError, type Meta } from "../protocol/frames.ts";
 import type { TaskOptions } from "../protocol/policy.ts";
 import { encodeReplyMeta, partFromError } from "../protocol/replies.ts";
-import { type TaskPart, taskOf } from "../protocol/requests.ts";
+import type { TaskPart } from "../protocol/requests.ts";
 import { Access } from "../security/access.ts";
 import { Frontend, type NextArrival } from "../security/frontend.ts";
 import type { Gate } from "../security/gate.ts";
@@ -130,8 +129,7 @@ export class DirectPort {
       this.#answer(asked, outcomes);
     };
     for (const [index, part] of parts.entries()) {
-      const { name } = part;
-      const task = taskOf(part);
+      const { name, task } = part;
       log?.(`Received task: ${JSON.stringify(task)}`);
       const ttlMs = task.options?.ttlMs ?? this.#options.registry.get(name)?.policy.ttlMs;
       const job: Job = {
@@ -205,7 +203,7 @@ export class DirectPort {
     if (task === undefined) return { code: "UNKNOWN_TASK", message: `this worker has no task ${JSON.stringify(name)}` };
     const closed = this.#options.quarantine.refusal(name);
     if (closed !== null) return { code: "UNAVAILABLE", message: closed };
-    const unkept = unkeptOf(task, given?.options);
+    const unkept = unkeptOf(task, given.options);
     if (unkept !== undefined) {
       return { code: "UNAVAILABLE", message: `${unkept} of ${name} is kept by the router alone; send it there` };
     }

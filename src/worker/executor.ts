@@ -8,7 +8,7 @@
  */
 import { catchUpAfterMs, taskSliceMs, workerQueueJobsMax } from "../limits.ts";
 import type { ErrorCode } from "../protocol/errors.ts";
-import { shorten } from "../protocol/frames.ts";
+import { shorten } from "../protocol/errors.ts";
 import type { Json, JsonObject } from "../protocol/json.ts";
 import { BadArgs, type CheckedArguments } from "../tasks/arguments.ts";
 import type { RegisteredTask, Registry, StopReason } from "../tasks/task.ts";

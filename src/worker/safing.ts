@@ -3,7 +3,7 @@
  * own signal does not reach it; only its own time limit does.
  */
 import { onStopMs } from "../limits.ts";
-import { shorten } from "../protocol/frames.ts";
+import { shorten } from "../protocol/errors.ts";
 import type { RegisteredTask, StopReason } from "../tasks/task.ts";
 import { thrownLines, thrownMessage } from "../tasks/thrown.ts";
 import { type ContextHooks, JobContext, type Named } from "./context.ts";

@@ -4,7 +4,7 @@ import { batchTasksMax, frameBytesMax, messageBytesMax, messageFramesMax, serial
 import { encodeTaskRequest } from "../../src/protocol/encode-request.ts";
 import { encodeMeta } from "../../src/protocol/frames.ts";
 import { decodeReply, encodeReplyMeta } from "../../src/protocol/replies.ts";
-import { type BadRequest, decodeRequest, type RequestMessage, taskOf } from "../../src/protocol/requests.ts";
+import { type BadRequest, decodeRequest, type RequestMessage } from "../../src/protocol/requests.ts";
 import { asReceived } from "../support/frames.ts";
 
 const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
@@ -58,7 +58,7 @@ describe("a request", () => {
 
   test("of v0.2 may be a batch", () => {
     const request = decodeRequest([json(meta2), json(task), json({ ...task, args: [4] })]);
-    expect(request.kind === "task" && request.parts.map((part) => taskOf(part).args)).toEqual([[2, 3], [4]]);
+    expect(request.kind === "task" && request.parts.map((part) => part.task.args)).toEqual([[2, 3], [4]]);
   });
 
   test("that was encoded decodes to what it was made of", () => {

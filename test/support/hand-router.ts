@@ -5,7 +5,7 @@ import type { Frame } from "../../src/protocol/frame.ts";
 import { encodeData, encodeError, packNow } from "../../src/protocol/frames.ts";
 import type { Json } from "../../src/protocol/json.ts";
 import { encodeReplyMeta, type ReplyPart, type ReplyType } from "../../src/protocol/replies.ts";
-import { type Control, decodeRequest, type RequestMessage, taskOf } from "../../src/protocol/requests.ts";
+import { type Control, decodeRequest, type RequestMessage } from "../../src/protocol/requests.ts";
 import { ShmListener } from "../../src/transport/shm/listener.ts";
 import { localName } from "../../src/transport/shm/name.ts";
 import { saysLost } from "../../src/transport/transport.ts";
@@ -138,7 +138,7 @@ export const handRouter = (endpoint = "tcp://127.0.0.1:*", isLocal = false): Han
 
 /** The arguments of each part of a batch, of a task request, the command of a CONTROL. */
 export const argsOfAll = ({ request }: Arrived): Json[][] =>
-  request.kind === "task" ? request.parts.map((part) => taskOf(part).args) : [];
+  request.kind === "task" ? request.parts.map((part) => part.task.args) : [];
 export const argsOf = (arrived: Arrived): Json[] => argsOfAll(arrived)[0] ?? [];
 export const commandOf = ({ request }: Arrived): Control["command"] | null =>
   request.kind === "control" ? request.control.command : null;
