@@ -12,7 +12,7 @@
 import { dirname } from "node:path";
 import { callTimeoutMs } from "../limits.ts";
 import { printable } from "../process/streams.ts";
-import { engineOf } from "../supervisor/lock.ts";
+import { engineOf } from "../supervisor/state-folder.ts";
 import { type ReloadResult, reloadBySocket } from "../supervisor/stop-socket.ts";
 import { defineCommand, ExitError, UsageError } from "./command.ts";
 import { waitFlag, waitFrom } from "./engine.ts";

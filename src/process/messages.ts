@@ -90,3 +90,6 @@ export type SupervisorMessage =
 
 /** A task and its policy. What a policy is only router and workers know. */
 export type KnownTask = { readonly name: string } & Readonly<Record<string, unknown>>;
+
+/** The engine's state as its service manager is told. */
+export type ServiceState = "ready" | "reloading" | "stopping";

@@ -1,6 +1,6 @@
-/** One child process, from its start to its end: what it says of itself, what it is told, how it ended. */
+/** One child process, from its start to its end: its messages, how it is stopped, how it ended. */
 
-import { lastWordsMs, scanOutputBytesMax } from "../limits.ts";
+import { killMs, lastWordsMs, scanOutputBytesMax } from "../limits.ts";
 import { type Channel, withChannel } from "../process/channel.ts";
 import { endDescendantsOf, kill, mark } from "../process/descendants.ts";
 import { warn } from "../process/log.ts";
@@ -13,35 +13,33 @@ export interface ChildOptions {
   readonly role: Role;
   readonly command: readonly string[];
   readonly environment: Record<string, string>;
-  /** The engine's number, by which its descendants are found. */
+  /** Marks its descendants: see `engineNumber`. */
   readonly engine: bigint;
-  /** An open file that it finds as the descriptor after its channel's. */
+  /** An open file that the child gets as the descriptor after its channel. */
   readonly record: number | null;
-  /** What the router asks its supervisor to do. */
-  readonly onWish: (wish: RouterRequest, router: Child) => void;
-  /** ms until a child that has not said that it is online is killed; an errand, that has not ended. */
+  readonly onRouterRequest: (request: RouterRequest, router: Child) => void;
+  /** ms until a child that is not online, or a one-shot role that has not ended, is killed. */
   readonly onlineMs: number;
-  /** ms from the word that it stop to SIGKILL, and from SIGKILL until it is given up as one that cannot be killed. */
+  /** ms from `stop` to SIGKILL. */
   readonly terminateMs: number;
-  readonly killMs: number;
 }
 
-/** To kill a worker, to stop the engine, to end that stop, or to leave it as it is after all. */
+/** A message by which the router asks its supervisor to act. */
 export type RouterRequest = Extract<ChildMessage, { readonly type: "kill" | "estop" | "reset" | "withdrawReset" }>;
 
-/** What a task worker is told to end, and how: see `halt` in messages.ts. */
+/** The content of a `halt`: see messages.ts. */
 export type HaltOrder = Omit<Extract<SupervisorMessage, { readonly type: "halt" }>, "type" | "halt">;
 
 export interface Ending {
   readonly exitCode: number | null;
   readonly signal: string | number | null;
-  /** What it gave as the reason why it cannot start. */
+  /** The child's own reason why it cannot start. */
   readonly fatal: string | null;
-  /** Of a router: tasks that are left unsafe; null if it has not said, and all may be. */
+  /** Of a router: tasks that are left unsafe; null if it has not said, so that all may be. */
   readonly unsafe: readonly string[] | null;
-  /** How it ended, as the words that follow its name in a sentence. */
+  /** How it ended, as words that follow its name. */
   readonly words: string;
-  /** Why this is no death to be counted, as the words that follow `for`; null where it is one. */
+  /** Why this end was planned, as words that follow `for`; null if it was not, so that it counts as a death. */
   readonly plannedReason: string | null;
 }
 
@@ -50,11 +48,11 @@ type Process = Bun.Subprocess<"ignore", "pipe" | "inherit", "inherit">;
 export class Child {
   readonly role: Role;
   readonly pid: number;
-  /** Resolves when it is online; never, if that does not come to pass. */
+  /** Resolves when it is online; never, if that does not happen. */
   readonly online: Promise<void>;
-  /** Resolves when the router has nothing left to do. */
+  /** Resolves when the router has no job left. */
   readonly drained: Promise<void>;
-  /** Resolves when it is gone with all that it has started, and all it has said is heard. Never rejects. */
+  /** Resolves when it and its descendants are gone and its last message is read. Never rejects. */
   readonly ended: Promise<Ending>;
 
   readonly #process: Process;
@@ -64,18 +62,19 @@ export class Child {
   readonly #channel: Channel<ChildMessage, SupervisorMessage>;
   readonly #onlineTimer: Timer;
   #pong: PromiseWithResolvers<void> | null = null;
-  /** Called when it says that it is still; one for each time that it was told to be. */
+  /** Resolved by `still`, by the number of the `halt`. */
   readonly #stills = new Map<number, () => void>();
   #halts = 0;
   #isOnline = false;
   #isLate = false;
   #fatal: string | null = null;
   #unsafe: readonly string[] | null = null;
-  /** Why it was, or has said that it will be, ended on purpose. */
+  /** Why the supervisor ends it. */
   #dismissal: string | null = null;
+  /** Why it ends itself. */
   #farewell: string | null = null;
 
-  /** Starts it. Throws what Bun.spawn throws if the system has no process to give, or no descriptor. */
+  /** Throws the error of Bun.spawn if the system has no process or no descriptor left. */
   constructor(options: ChildOptions) {
     this.#options = options;
     this.role = options.role;
@@ -93,7 +92,7 @@ export class Child {
             theirs,
             ...(options.record === null ? [] : [options.record]),
           ],
-          // A session of its own: what a terminal or a stranger tells the supervisor's process group is for the supervisor alone.
+          // A session of its own: signals to the supervisor's process group are for the supervisor alone.
           detached: true,
           maxBuffer: scanOutputBytesMax,
         }),
@@ -121,56 +120,68 @@ export class Child {
     return this.#process.exitCode !== null || this.#process.signalCode !== null;
   }
 
-  /** All that it prints on stdout, of a child whose output is read (`scan`); of another, the empty string. */
+  /** The whole stdout of a `scan`; empty for other roles. */
   output(): Promise<string> {
     const { stdout } = this.#process;
     return stdout instanceof ReadableStream ? stdout.text() : Promise.resolve("");
   }
 
-  /** Tells it something. One that is on its way out hears nothing, and what follows from that is left to its end. */
+  /** A child that has ended gets nothing. */
   send(message: SupervisorMessage): void {
     if (!this.hasEnded) this.#channel.send(message);
   }
 
-  /** Resolves when its event loop has turned, or it has ended and so is no longer stuck. */
+  /** Resolves when its event loop has answered a ping, or when it has ended. */
   async soundness(): Promise<void> {
     this.#pong ??= Promise.withResolvers();
     this.send({ type: "ping" });
     await Promise.race([this.#pong.promise, this.ended]);
   }
 
-  /** Resolves when nothing runs there any more that is to end, or it has ended itself. */
-  async still(order: HaltOrder): Promise<void> {
+  /**
+   * Ends the jobs of a task worker. Resolves when none of them runs any more, or the worker is dead.
+   * @param graceMs from the abort signal of its job until the worker is killed
+   */
+  async halt(order: HaltOrder, graceMs: number): Promise<void> {
     const halt = ++this.#halts;
-    const { promise, resolve } = Promise.withResolvers<void>();
+    const { promise: still, resolve } = Promise.withResolvers<void>();
     this.#stills.set(halt, resolve);
     this.send({ type: "halt", halt, ...order });
-    await Promise.race([promise, this.ended]);
+    const isLate = (await within(Promise.race([still, this.ended]), graceMs)) === late;
     this.#stills.delete(halt);
+    if (isLate) await this.killFor(`it was not still after ${graceMs} ms: ${order.message}`);
   }
 
-  /** Kills it, and at the same stroke what it has started and has not left its session. */
+  /** Kills it as planned, and waits for its end, but not for a process that cannot be killed. */
+  async killFor(why: string): Promise<void> {
+    if (!this.hasEnded) warn(`Process [${this.pid}]: ${this.role.kind} is killed: ${why}`);
+    this.dismiss(why);
+    this.kill();
+    await within(this.ended, killMs);
+  }
+
+  /** Kills it together with its process group. */
   kill(): void {
     if (!this.hasEnded) kill(-this.pid);
   }
 
-  /** From now on its end is wanted, however it comes, and is no death. `why` follows the word `for`. */
+  /** From now on its end counts as planned. @param why follows the word `for` */
   dismiss(why: string): void {
     this.#dismissal ??= why;
   }
 
   /**
-   * Asks it to end, kills it if it does not. False if even that did not help.
-   * @param graceMs what it has to finish first may take as long
+   * Asks it to end, and kills it if it does not. Resolves with false if it outlives that too.
+   * @param graceMs for its running job, beside the time that its end takes
    */
   async terminate(graceMs = 0): Promise<boolean> {
     this.send({ type: "stop" });
     if ((await within(this.ended, graceMs + this.#options.terminateMs)) !== late) return true;
     this.kill();
-    return (await within(this.ended, this.#options.killMs)) !== late;
+    return (await within(this.ended, killMs)) !== late;
   }
 
-  /** A task shares its worker's channel, and may say there what it likes. */
+  /** Untrusted: a task shares its worker's channel, and may write any message there. */
   #hear(message: ChildMessage): void {
     if (message.type === "online") {
       clearTimeout(this.#onlineTimer);
@@ -185,20 +196,20 @@ export class Child {
     else if (message.type === "still") this.#stills.get(message.halt)?.();
     else if (this.role.kind !== "router") return;
     else if (message.type === "unsafe") this.#unsafe = message.tasks;
-    else this.#options.onWish(message, this);
+    else this.#options.onRouterRequest(message, this);
   }
 
   async #waitForEnd(): Promise<Ending> {
     await this.#process.exited;
     clearTimeout(this.#onlineTimer);
-    // Before anybody hears of its end, and frees or makes safe what they may still be driving.
+    // First: nobody may hear of its end, and free or make safe anything, that its descendants still drive.
     await endDescendantsOf(this.pid, this.#options.engine);
-    // Its last words may still be in the channel, and they say more than its exit code.
+    // Its last messages may still be in the channel, and they say more than its exit code.
     await within(this.#channel.ended, lastWordsMs);
     const { exitCode, signalCode: signal } = this.#process;
     const plannedReason = this.#dismissal ?? (exitCode === 0 ? this.#farewell : null);
     const words = this.#endingWords(exitCode, signal);
-    return { exitCode, signal, fatal: this.#fatal, unsafe: this.#unsafe, words, plannedReason: plannedReason };
+    return { exitCode, signal, fatal: this.#fatal, unsafe: this.#unsafe, words, plannedReason };
   }
 
   #endingWords(exitCode: number | null, signal: string | number | null): string {
@@ -212,7 +223,7 @@ export class Child {
   }
 }
 
-/** What is said of its end when the engine stops. */
+/** The line on its end while the engine stops. */
 export const farewell = ({ pid, role }: Child, { exitCode, signal, words }: Ending): string => {
   if (signal === "SIGKILL") return `Killed process [${pid}]: ${role.kind}`;
   return exitCode === 0

@@ -1,26 +1,37 @@
-/** The processes that there are at present, each from its start until it is gone. */
+/** The child processes that there are at present, and the places that they fill. */
 
+import { isUnsafeVariable } from "../config.ts";
 import * as limits from "../limits.ts";
+import { BegunRecord } from "../process/begun.ts";
 import { endEngine, engineNumber } from "../process/descendants.ts";
 import { warn } from "../process/log.ts";
 import { Child, type Ending, type RouterRequest } from "./child.ts";
-import { childEnvironment } from "./environment.ts";
-import type { SupervisorOptions } from "./options.ts";
 import { ownCommand, type Role } from "./roles.ts";
 
-type Options = Pick<SupervisorOptions, "env" | "commandOf" | "onlineMs" | "terminateMs" | "safety">;
+export interface ChildrenOptions {
+  /** Variables for the roles with `takesEnv`. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly commandOf?: (role: Role) => readonly string[];
+  readonly onlineMs?: number;
+  readonly terminateMs?: number;
+}
 
 export class Children implements Iterable<Child> {
-  readonly #options: Options;
-  readonly #onWish: (wish: RouterRequest, router: Child) => void;
+  readonly #options: ChildrenOptions;
+  readonly #stateFolder: string;
+  readonly #onRouterRequest: (request: RouterRequest, router: Child) => void;
   readonly #all = new Set<Child>();
   #isOver = false;
-  #engine: bigint | null = null;
+  #engineNumber: bigint | null = null;
 
-  /** @param onWish what the router wishes */
-  constructor(options: Options, onWish: (wish: RouterRequest, router: Child) => void) {
+  constructor(
+    options: ChildrenOptions,
+    stateFolder: string,
+    onRouterRequest: (request: RouterRequest, router: Child) => void,
+  ) {
     this.#options = options;
-    this.#onWish = onWish;
+    this.#stateFolder = stateFolder;
+    this.#onRouterRequest = onRouterRequest;
   }
 
   [Symbol.iterator](): Iterator<Child> {
@@ -36,11 +47,15 @@ export class Children implements Iterable<Child> {
   }
 
   /**
-   * A new child, or a line that says why there is none.
-   * @param record an open file that it finds as the descriptor after its stderr
-   * @param onlineMs ms until it must be online, or have ended if it is an errand
+   * A new child, or one line that says why there is none.
+   * @param record an open file that it gets as the descriptor after its channel
+   * @param onlineMs ms until it must be online, or have ended if its role is one-shot
    */
-  spawn(role: Role, record: number | null = null, onlineMs = this.#options.onlineMs): Child | string {
+  spawn(
+    role: Role,
+    record: number | null = null,
+    onlineMs = this.#options.onlineMs ?? limits.onlineMs,
+  ): Child | string {
     if (this.#isOver) return `${role.kind} is not started: the engine ends at once`;
     const { env, commandOf = ownCommand, terminateMs = limits.terminateMs } = this.#options;
     try {
@@ -50,10 +65,9 @@ export class Children implements Iterable<Child> {
         engine: this.#number,
         environment: childEnvironment(process.env, role.takesEnv ? env : {}),
         record,
-        onWish: this.#onWish,
-        onlineMs: onlineMs ?? limits.onlineMs,
+        onRouterRequest: this.#onRouterRequest,
+        onlineMs,
         terminateMs,
-        killMs: limits.killMs,
       });
       this.#all.add(child);
       return child;
@@ -62,17 +76,13 @@ export class Children implements Iterable<Child> {
     }
   }
 
-  /** Waits until it is gone. */
   async endOf(child: Child): Promise<Ending> {
     const ending = await child.ended;
     this.#all.delete(child);
     return ending;
   }
 
-  /**
-   * Asks those that are meant to end, and kills those that do not.
-   * @param graceMs what they have to finish first may take as long
-   */
+  /** As `Child.terminate`, for all that are meant. */
   async terminate(isMeant: (child: Child) => boolean, graceMs = 0): Promise<void> {
     const terminate = async (child: Child): Promise<void> => {
       if (await child.terminate(graceMs)) return;
@@ -81,22 +91,67 @@ export class Children implements Iterable<Child> {
     await Promise.all([...this.#all].filter(isMeant).map(terminate));
   }
 
-  /** Kills them, and starts none any more. */
+  /** Kills them all; from now on none is started. */
   killAll(): void {
     this.#isOver = true;
     for (const child of this.#all) child.kill();
   }
 
   /**
-   * Kills all that bears the engine's mark: what the engine before has left, or, at the end, this one. To be called while its state
-   * folder is this engine's.
+   * Kills all processes with the engine's mark: leftovers of the last engine, or at the end of this one. The caller must hold the
+   * lock of the state folder.
    */
   endAll(): Promise<void> {
     return endEngine(this.#number);
   }
 
   get #number(): bigint {
-    this.#engine ??= engineNumber(this.#options.safety.folder);
-    return this.#engine;
+    this.#engineNumber ??= engineNumber(this.#stateFolder);
+    return this.#engineNumber;
   }
 }
+
+/** A role that always runs, and the process that has it at present. */
+export class Slot {
+  readonly role: Role;
+  /** Which job the present child has begun last; only task workers have one. */
+  readonly record: BegunRecord | null;
+  #child: Child | null = null;
+  #filled = Promise.withResolvers<void>();
+
+  /** Throws the error of the file system if it has no room for the record. */
+  constructor(role: Role) {
+    this.role = role;
+    this.record = role.kind === "task worker" ? new BegunRecord() : null;
+  }
+
+  /** The present or last child; null before the first, and after `vacate`. */
+  get child(): Child | null {
+    return this.#child;
+  }
+
+  fill(child: Child): void {
+    this.#child = child;
+    void child.online.then(() => {
+      if (this.#child === child) this.#filled.resolve();
+    });
+  }
+
+  /** Gives up the present child. Resolves when another one has the slot and is online. */
+  vacate(): Promise<void> {
+    this.#child = null;
+    this.#filled = Promise.withResolvers();
+    return this.#filled.promise;
+  }
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+const inherited = /^(PATH|HOME|USER|LOGNAME|LANG|LC_[A-Z]+|TZ|TERM|XDG_RUNTIME_DIR|TMPDIR)$/;
+
+/** Not the supervisor's own: variables that decide what code a process runs are left out, of the configured ones too. */
+const childEnvironment = (given: Environment, configured: Environment): Record<string, string> => {
+  const own = Object.entries(given).filter(([name]) => inherited.test(name));
+  const extra = Object.entries(configured).filter(([name]) => !isUnsafeVariable(name));
+  return Object.fromEntries([...own, ...extra].filter((entry): entry is [string, string] => entry[1] !== undefined));
+};

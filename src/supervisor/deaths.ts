@@ -1,83 +1,141 @@
-/** What comes of the death of a process: whose doing it was, whether another is started and when, and which tasks are closed for it. */
+/**
+ * The consequences of each death of a process: its cause, the restart, the quarantine of tasks. A task whose jobs have killed a few
+ * workers is in quarantine until the task files are read again, so that nobody who may send it can take the workers from all others.
+ */
 import { readFileSync } from "node:fs";
 import { quarantineDeaths, quarantineWindowMs } from "../limits.ts";
 import type { Begun } from "../process/begun.ts";
 import { error } from "../process/log.ts";
+import type { Quarantined } from "../process/messages.ts";
 import type { Child, Ending } from "./child.ts";
 import type { Children } from "./children.ts";
 import { afterDeath, noDeaths, type RestartDecision, type RestartRules } from "./policy.ts";
-import { type Cause, causeOf, noJob, Quarantine } from "./quarantine.ts";
 
 export class Deaths {
   readonly #rules: RestartRules;
   readonly #children: Children;
-  readonly #quarantine = new Quarantine();
+  readonly #jobDeaths = new JobDeaths();
   #history = noDeaths;
-  #outOfMemory = killsForMemory();
+  #outOfMemoryKills = outOfMemoryKills();
 
   constructor(rules: RestartRules, children: Children) {
     this.#rules = rules;
     this.#children = children;
   }
 
-  /** Tells a child which tasks are closed, before it can begin anything. */
+  /** Tells a new child which tasks are in quarantine, before it can begin any. */
   brief(child: Child): void {
-    if (this.#quarantine.tasks.length > 0 && isTold(child)) this.#tell(child);
+    if (this.#jobDeaths.quarantined.length > 0) this.#tell(child);
   }
 
-  /** Of one that has ended and whose end was not wanted. @param begun what it was at; null for one that runs no jobs */
-  causeOf(begun: Begun | null, { signal, words }: Pick<Ending, "signal" | "words">): Cause {
+  /** The cause of an unplanned end. @param begun the record of the dead worker; null for a role without jobs */
+  causeOf(begun: Begun | null, { signal, words }: Pick<Ending, "signal" | "words">): DeathCause {
     if (begun === null) return noJob;
-    const cause = causeOf(begun, signal, signal === "SIGKILL" && this.#isShort());
-    if (cause.task !== null) this.#blame(cause.task, words);
+    const cause = causeOf(begun, signal, signal === "SIGKILL" && this.#isOutOfMemory());
+    if (cause.task !== null) this.#count(cause.task, words);
     return cause;
   }
 
-  /** @param name which process it was; the same after a restart */
-  decide(name: string, { isJob }: Cause): RestartDecision {
+  /** @param name of the process, the same after a restart */
+  decide(name: string, { isJob }: DeathCause): RestartDecision {
     const { history, decision } = afterDeath(this.#history, name, performance.now(), this.#rules, !isJob);
     this.#history = history;
     return decision;
   }
 
-  /** The task files were read anew. */
-  reopen(): void {
-    const hadClosed = this.#quarantine.tasks.length > 0;
-    this.#quarantine.reopen();
-    if (hadClosed) this.#tellAll();
+  /** Releases all tasks from quarantine, since the task files were read again. */
+  release(): void {
+    const wasAny = this.#jobDeaths.quarantined.length > 0;
+    this.#jobDeaths.clear();
+    if (wasAny) this.#tellAll();
   }
 
-  #blame(task: string, how: string): void {
-    if (!this.#quarantine.blame(task, how, performance.now(), Date.now() / 1000)) return;
+  #count(task: string, how: string): void {
+    if (!this.#jobDeaths.count(task, how, performance.now(), Date.now() / 1000)) return;
+    const window = `${quarantineWindowMs / 1000} s`;
     error(
-      `[ENGINE] ${task} is quarantined: its jobs have killed ${quarantineDeaths} workers within ${quarantineWindowMs / 1000} s, the last of which ${how}; mend it, then run task-engine reload`,
+      `[ENGINE] ${task} is quarantined: its jobs have killed ${quarantineDeaths} workers within ${window}, ` +
+        `the last of which ${how}; mend it, then run task-engine reload`,
     );
     this.#tellAll();
   }
 
   #tellAll(): void {
-    for (const child of this.#children) if (isTold(child)) this.#tell(child);
+    for (const child of this.#children) this.#tell(child);
   }
 
   #tell(child: Child): void {
-    child.send({ type: "quarantined", tasks: this.#quarantine.tasks });
+    const { kind } = child.role;
+    if (kind !== "router" && kind !== "task worker") return;
+    child.send({ type: "quarantined", tasks: this.#jobDeaths.quarantined });
   }
 
-  /** The system has killed for want of memory since the last time. */
-  #isShort(): boolean {
-    const before = this.#outOfMemory;
-    this.#outOfMemory = killsForMemory();
-    return this.#outOfMemory > before;
+  #isOutOfMemory(): boolean {
+    const before = this.#outOfMemoryKills;
+    this.#outOfMemoryKills = outOfMemoryKills();
+    return this.#outOfMemoryKills > before;
   }
 }
 
-const isTold = ({ role }: Child): boolean => role.kind === "router" || role.kind === "task worker";
-
-/** /proc/vmstat, since Linux 4.13: how often the kernel has killed so; those of a control group's limit among them. */
-const killsForMemory = (): number => {
+/** How often the kernel has killed for want of memory, in any control group: /proc/vmstat, since Linux 4.13. */
+const outOfMemoryKills = (): number => {
   try {
     return Number(/^oom_kill (\d+)$/m.exec(readFileSync("/proc/vmstat", "utf8"))?.[1] ?? 0);
   } catch {
     return 0;
   }
 };
+
+export interface DeathCause {
+  /** The task whose job has caused the death; null where none has, or nobody can tell. */
+  readonly task: string | null;
+  /** A job may have caused it, so it is no sign that the engine cannot hold itself up. */
+  readonly isJob: boolean;
+}
+
+export const noJob: DeathCause = { task: null, isJob: false };
+
+/**
+ * @param begun the record of the dead worker
+ * @param signal that has ended it; null for none
+ * @param isOutOfMemory the kernel has killed a process for want of memory
+ */
+export const causeOf = (begun: Begun, signal: string | number | null, isOutOfMemory: boolean): DeathCause => {
+  const { task, runs, culprit } = begun;
+  if (culprit !== undefined) return { task: culprit, isJob: culprit !== null };
+  // Somebody outside can end any process so: the job is not at fault.
+  if (signal === "SIGKILL" && !isOutOfMemory) return { task: null, isJob: runs };
+  return { task, isJob: task !== null };
+};
+
+/** Counts the deaths that the jobs of each task have caused. */
+export class JobDeaths {
+  readonly #deathsMs = new Map<string, number[]>();
+  readonly #quarantined = new Map<string, Quarantined>();
+
+  get quarantined(): readonly Quarantined[] {
+    return [...this.#quarantined.values()];
+  }
+
+  /**
+   * Counts a death. Returns true if it puts the task into quarantine.
+   * @param how the worker has ended, as words that follow its name
+   * @param nowMs of a monotonic clock
+   * @param since seconds since 1970
+   */
+  count(task: string, how: string, nowMs: number, since: number): boolean {
+    if (this.#quarantined.has(task)) return false;
+    const before = this.#deathsMs.get(task) ?? [];
+    const deathsMs = [...before, nowMs].filter((atMs) => atMs > nowMs - quarantineWindowMs);
+    this.#deathsMs.set(task, deathsMs);
+    if (deathsMs.length < quarantineDeaths) return false;
+    this.#quarantined.set(task, { task, since, deaths: deathsMs.length, how });
+    return true;
+  }
+
+  /** Releases all tasks. */
+  clear(): void {
+    this.#deathsMs.clear();
+    this.#quarantined.clear();
+  }
+}

@@ -1,29 +1,32 @@
-/** The emergency stop: what it does, in which order, and that it holds until it is reset. */
+/**
+ * The emergency stop, and its reset. A stop does, in this order: tell router and task workers, so that nothing new begins; end the
+ * running jobs, and kill the workers that do not let go; beside that, put the stop on the disk; last, run the safe process. It holds
+ * until a reset, whatever ends in between.
+ */
 
 import { latchMs, routerAnswerMs, stopReasonLengthMax } from "../limits.ts";
 import { error, say, warn } from "../process/log.ts";
 import type { Stopped, StopResult } from "../process/messages.ts";
-import type { Child } from "./child.ts";
+import type { Child, RouterRequest } from "./child.ts";
 import type { Children } from "./children.ts";
-import { haltAll, killWorker } from "./halting.ts";
-import type { Hook } from "./hook.ts";
 import type { Latch } from "./latch.ts";
+import type { SafeProcess } from "./safe-process.ts";
 import { late, within } from "./within.ts";
 
-export interface EmergencyParts {
+interface EmergencyParts {
   readonly children: Children;
   readonly latch: Latch;
-  readonly hook: Hook;
-  /** ms from the abort signal until the worker of a job that has not let go is killed. */
+  readonly safeProcess: SafeProcess;
+  /** ms from the abort signal of a job until its worker is killed. */
   readonly graceMs: number;
 }
 
-export class Emergency {
+export class EmergencyControl {
   readonly #parts: EmergencyParts;
   #stopped: Stopped | null = null;
   /** A newer stop, or a withdrawal, voids all earlier resets: each increments this. */
   #voided = 0;
-  /** The stop that is being carried out, up to the end of the hook. */
+  /** The stop that is being carried out, up to the end of the safe process. */
   #underway: { readonly still: Promise<void>; readonly done: Promise<void> } | null = null;
   /** Serializes the work on the disk. */
   #disk = Promise.resolve();
@@ -36,7 +39,7 @@ export class Emergency {
     this.#parts = parts;
   }
 
-  /** It holds from the start, as the last engine has left it. */
+  /** Takes over the stop of the last engine, which holds from the start. */
   resume(stopped: Stopped | null): void {
     this.#stopped = stopped;
     if (stopped === null) return;
@@ -44,7 +47,13 @@ export class Emergency {
     warn(`[ENGINE] ${lineOf(stopped)}, since before this start; \`task-engine reset\` ends it`);
   }
 
-  /** Tells a child that has just been started, before anything else. */
+  /** Stops the engine before its first process runs. */
+  hold(stopped: Stopped): void {
+    this.#voided++;
+    void this.#latch(this.#note(stopped));
+  }
+
+  /** Tells a new child, before anything else. */
   brief(child: Child): void {
     const { kind } = child.role;
     if (kind !== "router" && kind !== "task worker") return;
@@ -52,24 +61,27 @@ export class Emergency {
     if (kind === "router" && this.#stopped !== null && this.#failure !== undefined) this.#report(child, this.#failure);
   }
 
-  /** It begins before anything runs. */
-  hold(stopped: Stopped): void {
-    this.#voided++;
-    void this.#latch(this.#note(stopped));
+  /** Resolves when all work on the disk so far is done or has failed. */
+  get written(): Promise<void> {
+    return this.#disk;
+  }
+
+  /** The first way to a stop or reset: the router asks. */
+  handle(request: Exclude<RouterRequest, { readonly type: "kill" }>, router: Child): void {
+    if (request.type === "estop") {
+      const { latched } = this.#stop(request.stopped);
+      void latched.then((failure) => router.send({ type: "latched", request: request.request, failure }));
+    } else if (request.type === "reset") void this.#reset(request.request, router);
+    else {
+      // Nobody waits for the resets so far. If one of them has just ended the stop, that holds again.
+      this.#voided++;
+      if (request.stopped !== null && this.#stopped === null) this.#stop(request.stopped);
+    }
   }
 
   /**
-   * Stops everything. A repeated stop keeps the first reason and does everything once more, but
-   * not twice at the same time.
-   * @returns null as soon as it is on the disk, or why it is not, after `latchMs` at most
-   */
-  stop(stopped: Stopped): Promise<string | null> {
-    return this.#stop(stopped).latched;
-  }
-
-  /**
-   * Stops everything without relying on the router, which may be what is wrong. Resolves when
-   * nothing runs that is to end, and the state of the disk is known.
+   * The second way to a stop, which does not rely on the router: it may be what is wrong. Resolves when all jobs have ended and the
+   * state of the disk is known.
    */
   async stopPastRouter(reason: string): Promise<StopResult> {
     const routerSound = this.#endDeafRouter();
@@ -79,10 +91,76 @@ export class Emergency {
   }
 
   /**
-   * Ends the stop, unless a newer stop or a withdrawal comes first.
-   * @param router the sender of the request, which gets the answer
+   * Stops everything. A repeated stop keeps the first reason and does everything once more, but not twice at the same time.
+   * `latched` resolves with null as soon as the stop is on the disk, or with why it is not, after `latchMs` at most.
    */
-  async reset(request: number, router: Child): Promise<void> {
+  #stop(stopped: Stopped, alongside = Promise.resolve()) {
+    this.#voided++;
+    const first = this.#note(stopped);
+    this.#underway ??= this.#carryOut(first, alongside);
+    // After the messages: a slow disk must not delay them.
+    const latched = within(this.#latch(first), latchMs).then((failure) =>
+      failure === late ? `the disk has not taken it within ${latchMs} ms` : failure,
+    );
+    return { first, still: this.#underway.still, latched };
+  }
+
+  /** The stop that holds from now on: a first one stays. */
+  #note(stopped: Stopped): Stopped {
+    if (this.#stopped !== null) return this.#stopped;
+    this.#stopped = { ...stopped, reason: stopped.reason.slice(0, stopReasonLengthMax) };
+    this.#failure = undefined;
+    warn(`[ENGINE] ${lineOf(this.#stopped)}; \`task-engine reset\` ends it`);
+    return this.#stopped;
+  }
+
+  #carryOut(stopped: Stopped, alongside: Promise<void>): { still: Promise<void>; done: Promise<void> } {
+    const { children, safeProcess, graceMs } = this.#parts;
+    const message = lineOf(stopped);
+    this.#tellAll();
+    const order = { code: "STOPPED", message, spares: true } as const;
+    const halted = Promise.all(children.taskWorkers.map((worker) => worker.halt(order, graceMs)));
+    const still = halted.then(() => undefined);
+    const finish = async (): Promise<void> => {
+      await Promise.all([still, alongside]);
+      const failure = await safeProcess.run({ code: "STOPPED", message });
+      if (failure !== null) error(`[ENGINE] The robot may not be safe: what should have made it so ${failure}`);
+      this.#underway = null;
+    };
+    return { still, done: finish() };
+  }
+
+  /** A router that hangs can neither end jobs nor run safe stops: it is restarted with all task workers. */
+  async #endDeafRouter(): Promise<void> {
+    const { router, taskWorkers } = this.#parts.children;
+    // A starting router learns of the stop first of all; the death of a router halts its workers.
+    if (router?.isOnline !== true || (await within(router.soundness(), routerAnswerMs)) !== late) return;
+    const why = `the router has not answered an emergency stop in ${routerAnswerMs} ms`;
+    await Promise.all([router, ...taskWorkers].map((child) => child.killFor(why)));
+  }
+
+  /** Puts the stop on the disk. Resolves with null, or with why that failed. */
+  #latch(stopped: Stopped): Promise<string | null> {
+    this.#latching ??= this.#latchAnew(stopped).finally(() => {
+      this.#latching = null;
+    });
+    return this.#latching;
+  }
+
+  async #latchAnew(stopped: Stopped): Promise<string | null> {
+    const failure = await this.#onDisk((latch) => latch.set(stopped));
+    // One line, however often it fails.
+    if (failure !== null && failure !== this.#failure) {
+      error(`[ENGINE] The emergency stop will not outlive this engine, for it cannot be put on the disk: ${failure}`);
+    }
+    this.#failure = failure;
+    const { router } = this.#parts.children;
+    if (router !== undefined) this.#report(router, failure);
+    return failure;
+  }
+
+  /** Ends the stop, unless a newer stop or a withdrawal comes first. @param router gets the answer */
+  async #reset(request: number, router: Child): Promise<void> {
     const voided = this.#voided;
     const isVoid = (): boolean => this.#voided !== voided || router.hasEnded;
     const refuse = (why: string): void => router.send({ type: "resetRefused", request, why });
@@ -91,7 +169,7 @@ export class Emergency {
     if (this.#stopped === null && !isVoid()) return this.#tellAll();
     const failure = await this.#onDisk((latch) => (isVoid() ? Promise.reject(new Error(overtaken)) : latch.clear()));
     if (failure !== null || isVoid()) {
-      // It may have gone from the disk by half, or as a whole.
+      // The stop may have gone from the disk, in part or as a whole.
       if (this.#stopped !== null) void this.#latch(this.#stopped);
       if (isVoid()) return refuse(overtaken);
       const why = `the emergency stop stays, for it cannot be taken from the disk: ${failure}`;
@@ -103,79 +181,16 @@ export class Emergency {
     this.#tellAll();
   }
 
-  /**
-   * Voids all resets so far, since no requestor waits for them.
-   * @param stopped the stop that holds again if one of them has just ended it
-   */
-  withdrawReset(stopped: Stopped | null): void {
-    this.#voided++;
-    if (stopped !== null && this.#stopped === null) this.#stop(stopped);
-  }
-
-  #stop(stopped: Stopped, alongside = Promise.resolve()) {
-    this.#voided++;
-    const first = this.#note(stopped);
-    this.#underway ??= this.#begin(first, alongside);
-    // After all are told, and beside what follows: a slow disk must not delay it.
-    const latched = within(this.#latch(first), latchMs).then((failure) =>
-      failure === late ? `the disk has not taken it within ${latchMs} ms` : failure,
-    );
-    return { first, still: this.#underway.still, latched };
-  }
-
-  /** What was first stays. */
-  #note(stopped: Stopped): Stopped {
-    if (this.#stopped !== null) return this.#stopped;
-    this.#stopped = { ...stopped, reason: stopped.reason.slice(0, stopReasonLengthMax) };
-    this.#failure = undefined;
-    warn(`[ENGINE] ${lineOf(this.#stopped)}; \`task-engine reset\` ends it`);
-    return this.#stopped;
-  }
-
-  #begin(stopped: Stopped, alongside: Promise<void>): { still: Promise<void>; done: Promise<void> } {
-    const { children, hook, graceMs } = this.#parts;
-    const message = lineOf(stopped);
-    this.#tellAll();
-    const still = haltAll(children.taskWorkers, { code: "STOPPED", message, spares: true }, graceMs);
-    const finish = async (): Promise<void> => {
-      await Promise.all([still, alongside]);
-      const failure = await hook.run({ code: "STOPPED", message });
-      if (failure !== null) error(`[ENGINE] The robot may not be safe: what should have made it so ${failure}`);
-      this.#underway = null;
-    };
-    return { still, done: finish() };
-  }
-
-  #latch(stopped: Stopped): Promise<string | null> {
-    this.#latching ??= this.#latchAnew(stopped).finally(() => {
-      this.#latching = null;
-    });
-    return this.#latching;
-  }
-
-  async #latchAnew(stopped: Stopped): Promise<string | null> {
-    const failure = await this.#onDisk((latch) => latch.set(stopped));
-    // Said once, however often it is tried.
-    if (failure !== null && failure !== this.#failure) {
-      error(`[ENGINE] The emergency stop will not outlive this engine, for it cannot be put on the disk: ${failure}`);
-    }
-    this.#failure = failure;
-    const { router } = this.#parts.children;
-    if (router !== undefined) this.#report(router, failure);
-    return failure;
-  }
-
-  /**
-   * A router that does not answer can neither end jobs nor run safe stops: it is restarted with all
-   * task workers.
-   */
-  async #endDeafRouter(): Promise<void> {
-    const { children } = this.#parts;
-    const { router, taskWorkers } = children;
-    // A starting router learns of the stop first of all; the death of a router halts its workers.
-    if (router?.isOnline !== true || (await within(router.soundness(), routerAnswerMs)) !== late) return;
-    const why = `the router has not answered an emergency stop in ${routerAnswerMs} ms`;
-    await Promise.all([router, ...taskWorkers].map((child) => killWorker(child, why)));
+  /** Resolves with null, or with the error of the file system. */
+  #onDisk(work: (latch: Latch) => Promise<void>): Promise<string | null> {
+    const result = this.#disk
+      .then(() => work(this.#parts.latch))
+      .then(
+        () => null,
+        (failure: Error) => failure.message,
+      );
+    this.#disk = result.then(() => undefined);
+    return result;
   }
 
   #report(router: Child, failure: string | null): void {
@@ -186,22 +201,6 @@ export class Emergency {
     const { router, taskWorkers } = this.#parts.children;
     const all: Child[] = router === undefined ? taskWorkers : [router, ...taskWorkers];
     for (const child of all) child.send({ type: "stopped", stopped: this.#stopped });
-  }
-
-  /** Resolves when what was to be written down is, or has failed. */
-  get written(): Promise<void> {
-    return this.#disk;
-  }
-
-  /** Null, or what the file system says. */
-  #onDisk(work: (latch: Latch) => Promise<void>): Promise<string | null> {
-    const turn = this.#disk.then(() => work(this.#parts.latch));
-    const said = turn.then(
-      () => null,
-      (failure: Error) => failure.message,
-    );
-    this.#disk = said.then(() => undefined);
-    return said;
   }
 }
 

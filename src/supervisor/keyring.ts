@@ -1,7 +1,4 @@
-/**
- * The engine's keys and the file of authorized clients, as the supervisor reads them and hands them to its children. Whatever
- * is wrong with that file, a person is told, and nobody is let in but the engine's own workers.
- */
+/** The engine's keys and its file of authorized clients, read by the supervisor and sent to its children. */
 
 import { authorizedTextLengthMax } from "../limits.ts";
 import { warn } from "../process/log.ts";
@@ -9,15 +6,16 @@ import { Access } from "../security/access.ts";
 import { CertificateError, type KeyPair, readKeyPair, readOwn } from "../security/certificate.ts";
 import type { Security } from "../security/gate.ts";
 
+/** A mistake in the file of authorized clients is reported, and then nobody is let in but the engine's own workers. */
 export class Keyring {
   readonly #engine: KeyPair;
   readonly #path: string;
   #authorized: string;
-  /** What was wrong with the file when it was read last, in one line. */
+  /** The mistake in the file of authorized clients, in one line; null for none. */
   trouble: string | null = null;
 
   /**
-   * Throws CertificateError where the engine's own key cannot be used.
+   * Throws CertificateError if the engine's own key cannot be used.
    * @param key path of the engine's `NAME.key_secret`
    * @param authorized path of the file of authorized clients
    */
@@ -31,7 +29,7 @@ export class Keyring {
     return { engine: this.#engine, authorized: this.#authorized };
   }
 
-  /** Reads the file of authorized clients again, and gives its text. */
+  /** Reads the file of authorized clients again, and returns its text. */
   readAgain(): string {
     this.#authorized = this.#read();
     return this.#authorized;

@@ -2,9 +2,8 @@
  * The emergency stop on the disk: the file `stopped` in the state folder, from the stop until its
  * reset. At a start every name that begins with `stopped` counts as a stop, whatever it is.
  *
- * A full disk has no room for a new file. So each start reserves `stop.spare`; its rename latches
- * the stop, which needs no free block, and a reset renames it back. The reason is written in place
- * and only informs a person: a file without one is a stop, too.
+ * A full disk has no room for a new file. So each start reserves `stop.spare`; its rename to `stopped` needs no free block, and a reset
+ * renames it back. The reason is written in place and only informs a person: a file without one is a stop, too.
  */
 import { constants } from "node:fs";
 import { lstat, open, readdir, readFile, rename, rmdir, stat, unlink } from "node:fs/promises";
@@ -22,11 +21,11 @@ const stoppedSchema = v.object({ reason: v.string(), since: v.number() });
 
 export class Latch {
   readonly #folder: string;
-  /** Which folder that is, whatever has its name later. */
+  /** Device and inode of the folder, which another one may replace under the same name. */
   readonly #identity: string;
   readonly #latch: string;
   readonly #spare: string;
-  /** It is known to be on the disk. */
+  /** The stop is known to be on the disk. */
   #isOnDisk = false;
 
   private constructor(folder: string, identity: string) {
@@ -36,12 +35,12 @@ export class Latch {
     this.#spare = join(folder, spareName);
   }
 
-  /** Rejects with what the file system says, as all methods do. */
+  /** Rejects with the error of the file system, as all methods do. */
   static async of(folder: string): Promise<Latch> {
     return new Latch(folder, identityOf(await stat(folder)));
   }
 
-  /** The stop that the last engine has left; null for none, and then the next one has its file. */
+  /** Resolves with the stop that the last engine has left; null for none, and then the spare file is reserved. */
   async begin(): Promise<Stopped | null> {
     const [name] = await this.#names();
     if (name === undefined) await reserve(this.#spare);
@@ -51,7 +50,7 @@ export class Latch {
     return this.#read(join(this.#folder, name));
   }
 
-  /** From now on a start finds the engine stopped. A repeated call retries what failed before. */
+  /** Puts the stop on the disk. A repeated call retries what failed before. */
   async set(stopped: Stopped): Promise<void> {
     try {
       if (this.#isOnDisk && (await isThere(this.#latch))) return await this.#mustBeSame();
@@ -60,13 +59,13 @@ export class Latch {
       await this.#sync();
       this.#isOnDisk = true;
     } catch (failure) {
-      // What has become of the folder says more than that there is no such file.
+      // A missing folder explains more than a missing file.
       await this.#mustBeSame();
       throw failure;
     }
   }
 
-  /** From now on a start finds it not stopped. If it rejects, a start still finds it stopped. */
+  /** Takes the stop from the disk. If it rejects, a start still finds the stop. */
   async clear(): Promise<void> {
     await this.#mustBeSame();
     const names = await this.#names();
@@ -92,12 +91,12 @@ export class Latch {
       await rename(other, this.#latch);
       return writeReason(this.#latch, stopped);
     }
-    // Before it is a stop: what is written only in part is then never the reason of an earlier one.
+    // Before the rename: a partly written reason never belongs to an earlier stop.
     await writeReason(this.#spare, stopped);
     try {
       await rename(this.#spare, this.#latch);
     } catch {
-      // Somebody has removed the spare file. The name alone does it, which often needs no block.
+      // The spare file was removed. An empty file is enough, and often needs no block.
       await (await open(this.#latch, "a", 0o600)).close();
       await writeReason(this.#latch, stopped);
     }
@@ -111,26 +110,20 @@ export class Latch {
   async #read(path: string): Promise<Stopped> {
     const stats = await lstat(path);
     try {
-      if (!stats.isFile() || stats.size > spareBytes) throw new Error("it is none of ours");
+      if (!stats.isFile() || stats.size > spareBytes) throw new Error("it is not a stop that an engine has written");
       return v.parse(stoppedSchema, JSON.parse(await readFile(path, "utf8")));
     } catch {
-      // That it is there is what counts; who cannot read why asks a person.
+      // Its existence is enough; only the reason is unknown.
       return { reason: `${path} is there and cannot be read`, since: stats.mtimeMs / 1000 };
     }
   }
 
-  /** A new name, or one that is gone, is on the disk only when its folder is. */
   async #sync(): Promise<void> {
-    const folder = await open(this.#folder, "r");
-    try {
-      await folder.sync();
-    } finally {
-      await folder.close();
-    }
+    await syncFolder(this.#folder);
     await this.#mustBeSame();
   }
 
-  /** A start looks up the folder by name: it does not find what is in a folder that was renamed. */
+  /** A start looks up the folder by name: it does not find a stop in a folder that was renamed. */
   async #mustBeSame(): Promise<void> {
     const identity = await stat(this.#folder).then(identityOf, () => null);
     if (identity === this.#identity) return;
@@ -138,6 +131,16 @@ export class Latch {
     throw new Error(`the state folder ${this.#folder} ${what}; put it back, or start the engine anew`);
   }
 }
+
+/** Puts the names in a folder on the disk: a new, renamed or removed file is there only then. */
+export const syncFolder = async (path: string): Promise<void> => {
+  const folder = await open(path, "r");
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+};
 
 const identityOf = ({ dev, ino }: { readonly dev: number; readonly ino: number }): string => `${dev}:${ino}`;
 
@@ -154,14 +157,14 @@ const firstFile = async (paths: readonly string[]): Promise<string | null> => {
   return null;
 };
 
-/** Makes it a file with blocks for any reason and without one, and has that on the disk. */
+/** Makes it a file without a reason, but with blocks for any, and syncs it. */
 const reserve = (path: string): Promise<void> => overwrite(path, constants.O_CREAT, "");
 
-/** As well as it can be written: nothing depends on it. */
+/** Ignores errors: nothing depends on the reason. */
 const writeReason = (path: string, stopped: Stopped): Promise<void> =>
   overwrite(path, 0, JSON.stringify(stopped)).catch(ignore);
 
-/** In place, since that needs no free block. White space behind JSON means nothing. */
+/** Writes in place, which needs no free block. White space pads the JSON. */
 const overwrite = async (path: string, flags: number, text: string): Promise<void> => {
   const bytes = Buffer.alloc(spareBytes, " ");
   bytes.write(text);

@@ -1,7 +1,8 @@
 /**
- * Whether and when a process that died is started again. Pure: what has happened and the time go in, the decision comes
- * out. Deaths are counted for the whole engine, so that one that cannot hold itself up ends where its own supervisor
- * (systemd) sees it; the back-off is each process's own, so that one that flaps does not hold up the restart of another.
+ * Restarts: whether and when a dead process is started again. Pure: what has happened and the time go in, the decision comes out.
+ *
+ * Deaths are counted for the whole engine, so that one that cannot hold itself up ends where its own supervisor (systemd) sees it. The
+ * back-off is per process, so that a flapping one does not delay the restart of another.
  */
 import { restartCalmMs, restartDelayMs, restartDelayMsMax } from "../limits.ts";
 
@@ -32,10 +33,9 @@ export type RestartDecision =
 export const noDeaths: RestartHistory = { deathsMs: [], streaks: new Map() };
 
 /**
- * What to do about a death, and the history with that death in it.
- * @param name which process it was; the same after a restart
- * @param nowMs of a clock that never goes back
- * @param isCounted whether it says something of the engine: not if a job may have caused it
+ * @param name of the process, the same after a restart
+ * @param nowMs of a monotonic clock
+ * @param isCounted false if a job may have caused the death, which then says nothing of the engine
  */
 export const afterDeath = (
   history: RestartHistory,

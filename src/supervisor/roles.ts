@@ -1,4 +1,4 @@
-/** What should run: one process a role, each of them this program with another verb. */
+/** What should run: one process for each role, each of them this program with another verb. */
 import type { Config } from "../config.ts";
 import { engineFolder, workSocketPath } from "../process/folders.ts";
 import { ownProgram, safeVerb, tasksFlags } from "../process/program.ts";
@@ -6,26 +6,26 @@ import { ownProgram, safeVerb, tasksFlags } from "../process/program.ts";
 export interface Role {
   /** As printed. */
   readonly kind: "scan" | "safe" | "router" | "task worker" | "data worker";
-  /** Which of its kind, the same after a restart. */
+  /** Unique among its kind, and the same after a restart. */
   readonly name: string;
   /** Verb and flags. */
   readonly argv: readonly string[];
-  /** Whether it loads a person's task files, starts or stands beside who does, and so is given the variables of `[env]`. */
+  /** It gets the variables of `[env]`, since it loads task files, or starts a process that does. */
   readonly takesEnv: boolean;
 }
 
 export interface Roles {
-  /** Runs first, prints all tasks with their policies as a JSON list, and ends. */
+  /** One-shot, first of all: prints all tasks with their policies as a JSON list. */
   readonly scan: Role;
   readonly router: Role;
   readonly workers: readonly Role[];
-  /** Makes safe what is named behind its flags, and ends. */
+  /** One-shot: makes safe what further flags name. */
   readonly safe: Role;
-  /** The task of `on-stop`, if there is one. */
+  /** The task of the setting `on-stop`; null for none. */
   readonly hook: string | null;
 }
 
-/** Of a role that does one thing and ends, and is never online. */
+/** A one-shot role does one thing and ends, and is never online. */
 export const isOneShot = ({ kind }: Role): boolean => kind === "scan" || kind === "safe";
 
 export const rolesOf = (config: Config): Roles => {
@@ -39,32 +39,22 @@ export const rolesOf = (config: Config): Roles => {
   const workSocket = workSocketPath(engineFolder(config.state, config.port));
 
   const router = [
-    "router",
-    "--host",
-    config.host,
-    "--port",
-    `${config.port}`,
-    "--backend-port",
-    `${config.backendPort}`,
-    "--work-socket",
-    workSocket,
-    // Who makes the robot safe if the supervisor dies must know how.
-    ...tasks,
-    ...(hook === null ? [] : ["--run", hook]),
-    "--stop-grace-ms",
-    `${config.stopGraceMs}`,
-  ];
+    ["router", "--host", config.host, "--port", `${config.port}`, "--backend-port", `${config.backendPort}`],
+    ["--work-socket", workSocket],
+    // If the supervisor dies, the router starts the safe process.
+    tasks,
+    hook === null ? [] : ["--run", hook],
+    ["--stop-grace-ms", `${config.stopGraceMs}`],
+  ].flat();
   const worker = (kind: "task worker" | "data worker", index: number): Role => {
     const port = config.workerPort + index;
     const isTaskWorker = kind === "task worker";
-    const listen = [isTaskWorker ? "task-worker" : "data-worker", "--host", config.host, "--port", `${port}`];
     const argv = [
-      ...listen,
-      "--backend",
-      `unix://${workSocket}`,
-      ...(isTaskWorker ? [...tasks, ...recycle] : []),
-      ...verbose,
-    ];
+      [isTaskWorker ? "task-worker" : "data-worker", "--host", config.host, "--port", `${port}`],
+      ["--backend", `unix://${workSocket}`],
+      isTaskWorker ? [...tasks, ...recycle] : [],
+      verbose,
+    ].flat();
     return { kind, name: `${kind} ${port}`, argv, takesEnv: true };
   };
   return {
@@ -78,8 +68,8 @@ export const rolesOf = (config: Config): Roles => {
   };
 };
 
-/** The address at which one on this machine reaches a listener on `host`. */
+/** The address at which a program on this machine reaches a listener on `host`. */
 export const reachable = (host: string): string => (host === "0.0.0.0" ? "127.0.0.1" : host);
 
-/** How this program is started in a role. */
+/** The command line of this program in a role. */
 export const ownCommand = (role: Role): readonly string[] => [...ownProgram(), ...role.argv];

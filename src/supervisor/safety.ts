@@ -1,6 +1,6 @@
 /**
- * What keeps the robot safe whatever happens to the engine: the emergency stop and what it leaves on the disk, the second way to
- * it, the task of `on-stop`, and that nothing runs on which nobody has an eye any more.
+ * Keeps the robot safe around the engine's life: a start after a crash, the death of the router, the stop of the engine. It owns the
+ * state folder, the emergency stop and its socket.
  */
 
 import { abortGraceMs, killMs } from "../limits.ts";
@@ -8,32 +8,39 @@ import { error, warn } from "../process/log.ts";
 import type { KnownTask, SupervisorMessage } from "../process/messages.ts";
 import type { Child } from "./child.ts";
 import type { Children } from "./children.ts";
-import { Emergency } from "./emergency.ts";
-import { haltAll } from "./halting.ts";
-import { Hook } from "./hook.ts";
-import type { SafetyOptions } from "./options.ts";
+import { EmergencyControl } from "./emergency.ts";
 import type { Roles } from "./roles.ts";
-import { type Found, StateFolder } from "./state-folder.ts";
+import { SafeProcess } from "./safe-process.ts";
+import { type LeftState, StateFolder } from "./state-folder.ts";
 import { type ReloadResult, StopSocket } from "./stop-socket.ts";
 import { within } from "./within.ts";
 
+export interface SafetyOptions {
+  /** Absolute path of the engine's own state folder. */
+  readonly folder: string;
+  /** No other user of the machine may stop the robot. */
+  readonly isPrivate: boolean;
+  /** ms from the abort signal of an emergency stop until the worker of a running job is killed. */
+  readonly stopGraceMs: number;
+}
+
 export class Safety {
-  readonly emergency: Emergency;
+  readonly emergency: EmergencyControl;
   readonly #children: Children;
-  readonly #hook: Hook;
+  readonly #safeProcess: SafeProcess;
   readonly #state: StateFolder;
   readonly #socket: StopSocket;
   readonly #hasCrashed: boolean;
-  /** Jobs of before may have been cut off, and nobody knows which. */
+  /** Earlier jobs may have been cut off, and nobody knows which. */
   #isUnsafe: boolean;
-  /** The workers' rest after their router's death. */
+  /** Resolves when the workers of a dead router have halted. */
   #halted = Promise.resolve();
-  /** There was a router that could have handed out jobs. */
+  /** A router has been online, and could have dispatched jobs. */
   #hasServed = false;
 
   /**
-   * Rejects with StateFolderError or StopSocketError. From then on the engine can be stopped past its router.
-   * @param gaveUp resolves when the engine is told to stop, while what a dead engine has left is waited for
+   * From its end on, the engine can be stopped past its router. Rejects with StateFolderError or StopSocketError.
+   * @param gaveUp resolves when the engine is told to stop while it waits for the rest of a dead engine
    * @param reloaded resolves when the next reload has ended
    */
   static async open(
@@ -49,8 +56,15 @@ export class Safety {
     const stop = async (reason: string) => (await ready).emergency.stopPastRouter(reason);
     let socket: StopSocket | null = null;
     try {
-      socket = StopSocket.open(state.socketPath, isPrivate, stop, reloaded);
-      const safety = new Safety(options, children, new Hook(roles, children), state, socket, await state.enter());
+      socket = new StopSocket(state.socketPath, isPrivate, stop, reloaded);
+      const safety = new Safety(
+        options,
+        children,
+        new SafeProcess(roles, children),
+        state,
+        socket,
+        await state.enter(),
+      );
       resolve(safety);
       return safety;
     } catch (failure) {
@@ -63,40 +77,38 @@ export class Safety {
   private constructor(
     { stopGraceMs: graceMs }: SafetyOptions,
     children: Children,
-    hook: Hook,
+    safeProcess: SafeProcess,
     state: StateFolder,
     socket: StopSocket,
-    { stopped, hasCrashed }: Found,
+    { stopped, hasCrashed }: LeftState,
   ) {
     this.#children = children;
-    this.#hook = hook;
+    this.#safeProcess = safeProcess;
     this.#state = state;
     this.#socket = socket;
     this.#hasCrashed = hasCrashed;
     this.#isUnsafe = hasCrashed;
-    this.emergency = new Emergency({ children, latch: state.latch, hook, graceMs });
+    this.emergency = new EmergencyControl({ children, latch: state.latch, safeProcess, graceMs });
     this.emergency.resume(stopped);
   }
 
-  /** The descriptor that the router gets, so that no other engine has the folder before the router has ended. */
+  /** For the router: no other engine has the folder before it has ended. */
   get lock(): number {
     return this.#state.lock;
   }
 
-  /** Before the first process of the engine: makes safe what a crash may have left. */
+  /** Runs the safe process after a crash, before the first process of the engine. */
   async recover(): Promise<void> {
     if (!this.#hasCrashed) return;
     warn("[ENGINE] The last engine has ended without notice: what it did is made safe first");
-    const failure = await this.#hook.run({ code: "INTERRUPTED", message: "the last engine ended without notice" });
+    const message = "the last engine ended without notice";
+    const failure = await this.#safeProcess.run({ code: "INTERRUPTED", message });
     if (failure === null) return;
     const reason = `what should have made the robot safe ${failure}, after a crash of the engine`;
     this.emergency.hold({ reason, since: Date.now() / 1000 });
   }
 
-  /**
-   * Lets a router begin, once the workers that another one has left are at rest.
-   * @param tasks those that are known by then
-   */
+  /** Gives a router its tasks, by which it begins, as soon as the workers of the one before have halted. */
   async release(router: Child, tasks: () => readonly KnownTask[]): Promise<void> {
     void router.online.then(() => {
       this.#hasServed = true;
@@ -106,27 +118,28 @@ export class Safety {
     router.send(this.#isUnsafe ? { ...message, isUnsafe: true } : message);
   }
 
-  /** The router is dead, and with it all knowledge of what runs. */
+  /** Halts the workers of a dead router, since nobody knows any more what they run. */
   routerDied(): void {
     this.#isUnsafe = true;
     const order = { code: "INTERRUPTED", message: "the router has died", spares: false } as const;
-    // Those that no router has welcomed yet have nothing of it.
+    // A worker that is not online yet has no job from any router.
     const workers = this.#children.taskWorkers.filter(({ isOnline }) => isOnline);
-    this.#halted = haltAll(workers, order, abortGraceMs);
+    this.#halted = Promise.all(workers.map((worker) => worker.halt(order, abortGraceMs))).then(() => undefined);
   }
 
   /**
-   * All that could run anything is gone.
+   * Runs the safe process at a stop of the engine, when no worker is left, and marks the stop as clean if the robot is safe.
    * @param unsafe tasks of which jobs were cut off; null if that is not known
-   * @param own the engine's own, as opposed to those of workers from elsewhere
+   * @param own the engine's own tasks, as opposed to those of workers from elsewhere
    */
   async leave(unsafe: readonly string[] | null, own: readonly KnownTask[]): Promise<void> {
     const names = new Set(own.map(({ name }) => name));
     const others = (unsafe ?? []).filter((task) => !names.has(task));
-    // As after a reset: what nobody here can make safe is held no longer, and whoever ends the engine has to look.
+    // As after a reset, this does not keep the engine unsafe: nothing here could make it safe.
     if (others.length > 0) {
-      const line = `it cannot be known here whether ${others.join(", ")} is safe, whose onStop only workers from elsewhere can run; look, before anything moves`;
-      warn(`[ENGINE] ${line}`);
+      warn(
+        `[ENGINE] it cannot be known here whether ${others.join(", ")} is safe, whose onStop only workers from elsewhere can run; look, before anything moves`,
+      );
     }
     const mine = (unsafe ?? []).filter((task) => names.has(task));
     const isSafe = this.#hasServed ? (await this.#makeSafe(mine)) && unsafe !== null : !this.#hasCrashed;
@@ -136,7 +149,7 @@ export class Safety {
       .catch((failure: Error) => warn(`[ENGINE] This stop will look like a crash: ${failure.message}`));
   }
 
-  /** What was to be written down has its time for that: a stop that comes right before the engine's own must be there after it. */
+  /** Waits for writes to the disk: an emergency stop right before the engine's own stop must be there after it. */
   async close(): Promise<void> {
     this.#socket.close();
     await within(this.emergency.written, killMs);
@@ -144,7 +157,7 @@ export class Safety {
   }
 
   async #makeSafe(tasks: readonly string[]): Promise<boolean> {
-    const failure = await this.#hook.run({ code: "SHUTTING_DOWN", message: "the engine stops" }, tasks);
+    const failure = await this.#safeProcess.run({ code: "SHUTTING_DOWN", message: "the engine stops" }, tasks);
     if (failure !== null) error(`[ENGINE] The robot may not be safe: what should have made it so ${failure}`);
     return failure === null;
   }

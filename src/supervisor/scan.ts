@@ -1,41 +1,36 @@
-/** What the scan of the task files has found. It runs as a child, so that a person's code never runs in the supervisor. */
+/** The scan of the task files. It runs as a child, so that a user's code never runs in the supervisor. */
 import * as v from "valibot";
 import { workerTasksMax } from "../limits.ts";
+import { say } from "../process/log.ts";
 import type { KnownTask } from "../process/messages.ts";
-import type { Ending } from "./child.ts";
+import type { Children } from "./children.ts";
+import type { Roles } from "./roles.ts";
 
-/** What a policy is the supervisor does not know: it hands on what it is given. */
-const tasksSchema = v.pipe(v.array(v.looseObject({ name: v.string() })), v.maxLength(workerTasksMax));
+/** The supervisor does not know policies: it hands them on as they are. */
+const tasksSchema = v.pipe(
+  v.string(),
+  v.parseJson(),
+  v.array(v.looseObject({ name: v.string() })),
+  v.maxLength(workerTasksMax),
+);
 
-/**
- * All tasks, or one line for a person that says why there are none.
- * @param output what the scan has printed: the list as JSON
- * @param hook the task that makes the robot safe, if there is one
- */
-export const readScan = (output: string, ending: Ending, hook: string | null): readonly KnownTask[] | string => {
-  if (ending.fatal !== null) return ending.fatal;
-  if (ending.exitCode !== 0) return `scan of the task files ${ending.words}`;
-  const tasks = v.safeParse(tasksSchema, parsed(output));
-  if (tasks.success) return withHook(tasks.output, hook);
-  return "scan of the task files ended without a list of tasks: does one of them end the process while it is loaded?";
-};
-
-const withHook = (tasks: readonly KnownTask[], hook: string | null): readonly KnownTask[] | string => {
+/** All tasks, or one line that says why there are none. */
+export const scanTasks = async (children: Children, { scan, hook }: Roles): Promise<readonly KnownTask[] | string> => {
+  const child = children.spawn(scan);
+  if (typeof child === "string") return child;
+  const [output, { fatal, exitCode, words }] = await Promise.all([child.output(), children.endOf(child)]);
+  if (fatal !== null) return fatal;
+  if (exitCode !== 0) return `scan of the task files ${words}`;
+  const { success, output: tasks } = v.safeParse(tasksSchema, output);
+  if (!success) {
+    return "scan of the task files ended without a list of tasks: does one of them end the process while it is loaded?";
+  }
   if (hook === null || tasks.some(({ name }) => name === hook)) return tasks;
   return `no task ${JSON.stringify(hook)} is registered, which on-stop names; the robot could not be made safe`;
 };
 
-const parsed = (json: string): unknown => {
-  try {
-    return JSON.parse(json);
-  } catch {
-    return undefined;
-  }
+export const printTasks = (tasks: readonly KnownTask[]): void => {
+  say("[REGISTERED-TASKS]:");
+  for (const { name } of tasks) say(`[-] task_${name}`);
+  say("------------------");
 };
-
-/** What `serve` prints of it. */
-export const scanLines = (tasks: readonly KnownTask[]): readonly string[] => [
-  "[REGISTERED-TASKS]:",
-  ...tasks.map(({ name }) => `[-] task_${name}`),
-  "------------------",
-];

@@ -1,4 +1,4 @@
-/** The signals that stop the engine, and the one that renews its task workers. */
+/** The signals that stop the engine, and the one that reloads it. */
 import { interruptEchoMs } from "../limits.ts";
 import { warn } from "../process/log.ts";
 import { isTerminal } from "../process/streams.ts";
@@ -7,11 +7,11 @@ import { fs } from "../transport/fs.ts";
 /**
  * For the rest of the process's life: calls `stop` for each SIGINT and SIGTERM that is meant, and `reload` for SIGHUP.
  *
- * SIGHUP is also what the system sends when the terminal goes, and then the engine stops with it, unless it was started by
- * nohup. The two are told apart by /dev/tty: it can be opened as long as the process has a terminal, and no more at the
- * moment that the terminal's own SIGHUP arrives. An engine that never had one (systemd, cron, setsid) always reloads.
+ * The system also sends SIGHUP when the terminal goes, and then the engine stops, unless nohup started it. /dev/tty tells the two
+ * apart: it can be opened as long as the process has a terminal, and no more when the terminal's own SIGHUP arrives. An engine that
+ * never had a terminal (systemd, cron, setsid) always reloads.
  *
- * Ctrl-Z does nothing: workers would go on without a supervisor that is stopped, and nobody would end what does not let go.
+ * Ctrl-Z is ignored: workers would go on under a halted supervisor, which could not kill what does not let go.
  */
 export const onSignals = ({ stop, reload }: { stop: () => void; reload: () => void }): void => {
   process.on("SIGTERM", stop);
@@ -23,21 +23,38 @@ export const onSignals = ({ stop, reload }: { stop: () => void; reload: () => vo
   let hadTerminal = hasTerminal();
   process.on("SIGHUP", () => {
     const hasHungUp = hadTerminal && !hasTerminal();
-    // Only the first SIGHUP after a terminal is gone is its own; a shell that passes it on as well finds an engine that stops.
+    // Only the first SIGHUP is the terminal's own; a shell may pass it on as well.
     hadTerminal = hadTerminal && !hasHungUp;
     if (!hasHungUp) reload();
     else if (!outlivesTerminal) stop();
   });
 };
 
-/** Calls `interrupt` for each Ctrl-C that a person meant. */
+/** Calls `interrupt` for each Ctrl-C of a person. */
 export const onInterrupt = (interrupt: () => void): void => {
-  // Most are never interrupted, and need not know.
-  let heed: (() => void) | undefined;
+  // Read at the first Ctrl-C: most processes get none.
+  let hasLauncher: boolean | undefined;
+  let lastMs = Number.NEGATIVE_INFINITY;
   process.on("SIGINT", () => {
-    heed ??= isUnderLauncher() ? withoutEchoes(interrupt) : interrupt;
-    heed();
+    hasLauncher ??= isUnderLauncher();
+    const nowMs = performance.now();
+    if (hasLauncher && nowMs - lastMs < interruptEchoMs) return;
+    lastMs = nowMs;
+    interrupt();
   });
+};
+
+/**
+ * Returns true if another program of the same terminal has started this one and is the leader of its process group, as npx is.
+ * One Ctrl-C then arrives twice, from the terminal and from the launcher that passes it on. Taken for a person's second one, the echo
+ * would kill running jobs without their grace.
+ */
+const isUnderLauncher = (): boolean => {
+  if (!isTerminal(0)) return false;
+  // proc_pid_stat(5): behind the name in parentheses, which may contain anything, come state, parent and process group.
+  const stat = fs().readFileSync("/proc/self/stat", "utf8");
+  const [, , group] = stat.replace(/^.*\) /s, "").split(" ");
+  return Number(group) !== process.pid;
 };
 
 const hasTerminal = (): boolean => {
@@ -49,32 +66,8 @@ const hasTerminal = (): boolean => {
   }
 };
 
-/** Whether whoever started this process wants it to ignore SIGHUP, as nohup does. proc_pid_status(5): bit 0 is signal 1. */
+/** Returns true if the parent has set SIGHUP to be ignored, as nohup does. proc_pid_status(5): bit 0 is signal 1. */
 const isHangUpIgnored = (): boolean => {
   const [, mask = "0"] = /^SigIgn:\s*([0-9a-f]+)$/m.exec(fs().readFileSync("/proc/self/status", "utf8")) ?? [];
   return (BigInt(`0x${mask}`) & 1n) === 1n;
-};
-
-/**
- * Whether another program of the same terminal has started this one, as npx does. One Ctrl-C then comes twice, from the
- * terminal and from the launcher that passes it on, and must not be taken for a person's second.
- */
-const isUnderLauncher = (): boolean => {
-  if (!isTerminal(0)) return false;
-  // proc_pid_stat(5): the name in parentheses may hold anything; behind it come state, parent, process group.
-  const [, , group] = fs()
-    .readFileSync("/proc/self/stat", "utf8")
-    .replace(/^.*\) /s, "")
-    .split(" ");
-  return Number(group) !== process.pid;
-};
-
-const withoutEchoes = (interrupt: () => void): (() => void) => {
-  let lastMs = Number.NEGATIVE_INFINITY;
-  return () => {
-    const nowMs = performance.now();
-    if (nowMs - lastMs < interruptEchoMs) return;
-    lastMs = nowMs;
-    interrupt();
-  };
 };

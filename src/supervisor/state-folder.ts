@@ -1,15 +1,34 @@
 /**
- * All that an engine leaves on the disk, in a folder of its own: `lock`, by which it is the only one there; `stop.spare` and `stopped`,
- * the emergency stop that holds, until `reset`; and `running`, which is there from its start to its clean stop, so that a start that
- * finds it knows of a crash. None is ever written while the engine does its work: an SD card must outlive the robot.
+ * All that an engine leaves on the disk, in a folder of its own. An SD card must outlive the robot, so none of it is ever written
+ * while the engine works.
+ *
+ * - `lock`: held by flock(2) by the one engine that has the folder. The kernel frees it when the last process with its descriptor
+ *   ends, however it ends. The router inherits the descriptor and outlives the supervisor for safe stops, so a start finds the folder
+ *   locked until the engine before it is gone as a whole.
+ * - `running`: there from the start to a clean stop, so that a start that finds it knows of a crash.
+ * - `stop.spare` and `stopped`: the emergency stop. See latch.ts.
+ * - `stop.sock`: the second way to an emergency stop. See stop-socket.ts.
  */
-import { chmodSync, closeSync, mkdirSync, openSync, statSync } from "node:fs";
-import { open, rm } from "node:fs/promises";
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeSync,
+} from "node:fs";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import { lastWordsMs, predecessorLookMs, predecessorMs } from "../limits.ts";
 import { stopSocketPath } from "../process/folders.ts";
+import { warn } from "../process/log.ts";
 import type { Stopped } from "../process/messages.ts";
-import { Latch } from "./latch.ts";
-import { LockError, lockFolder } from "./lock.ts";
+import { lockFile } from "../transport/libc.ts";
+import { Latch, syncFolder } from "./latch.ts";
+import { late, within } from "./within.ts";
 
 /** A folder that cannot be used; `message` is one line for a person. */
 export class StateFolderError extends Error {
@@ -17,7 +36,7 @@ export class StateFolderError extends Error {
 }
 
 /** What the last engine has left. */
-export interface Found {
+export interface LeftState {
   readonly stopped: Stopped | null;
   readonly hasCrashed: boolean;
 }
@@ -25,7 +44,7 @@ export interface Found {
 export class StateFolder {
   /** The emergency stop on the disk. */
   readonly latch: Latch;
-  /** The descriptor by which this engine is the only one here, for as long as any process has it. */
+  /** The descriptor of `lock`. */
   readonly lock: number;
   readonly #path: string;
 
@@ -36,10 +55,10 @@ export class StateFolder {
   }
 
   /**
-   * Makes the folder if there is none, and locks it before anything else in it is touched: what another engine has there is not for
-   * this one. Rejects with StateFolderError.
-   * @param isPrivate whether other users may not even pass through it
-   * @param gaveUp resolves when it is not wanted any more, while what a dead engine has left is waited for
+   * Makes the folder if there is none, and locks it before anything else in it is touched. Waits for the rest of a dead engine, for
+   * `predecessorMs` at most. Rejects with StateFolderError.
+   * @param isPrivate other users may not even pass through it
+   * @param gaveUp resolves when it is not wanted any more
    */
   static open(path: string, isPrivate: boolean, gaveUp: Promise<unknown>): Promise<StateFolder> {
     return orRefuse(path, async () => {
@@ -53,8 +72,8 @@ export class StateFolder {
     });
   }
 
-  /** What the last engine has left, and a note that one runs from now on. Rejects with StateFolderError. */
-  enter(): Promise<Found> {
+  /** Marks an engine as running. Resolves with what the last one has left. Rejects with StateFolderError. */
+  enter(): Promise<LeftState> {
     return orRefuse(this.#path, async () => {
       const hasCrashed = statSync(this.#running, { throwIfNoEntry: false }) !== undefined;
       closeSync(openSync(this.#running, "w", 0o600));
@@ -62,23 +81,17 @@ export class StateFolder {
     });
   }
 
-  /** The engine has stopped, and nothing is left that a start would have to make safe. Rejects with what the file system says. */
+  /** Marks a clean stop, after which a start has nothing to make safe. Rejects with the error of the file system. */
   async leave(): Promise<void> {
     await rm(this.#running, { force: true });
-    const folder = await open(this.#path, "r");
-    try {
-      await folder.sync();
-    } finally {
-      await folder.close();
-    }
+    await syncFolder(this.#path);
   }
 
-  /** Another engine may have it. */
+  /** Gives up this process's part of the lock. */
   close(): void {
     closeSync(this.lock);
   }
 
-  /** Where the socket of the emergency stop belongs. */
   get socketPath(): string {
     return stopSocketPath(this.#path);
   }
@@ -92,10 +105,106 @@ const orRefuse = async <Result>(path: string, work: () => Promise<Result>): Prom
   try {
     return await work();
   } catch (failure) {
+    if (failure instanceof StateFolderError) throw failure;
     const { message } = failure as Error;
-    if (failure instanceof LockError) throw new StateFolderError(message);
     throw new StateFolderError(
       `the state folder ${path} cannot be used: ${message}; mend it, or name another with --state`,
     );
+  }
+};
+
+/* ── Lock ────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+
+/** The process id of the engine that has this folder, or null. Throws the errors of the file system. */
+export const engineOf = (folder: string): number | null => {
+  const path = lockPath(folder);
+  const pid = Number.parseInt(readFileSync(path, "latin1"), 10);
+  return holdersOf(path).includes(pid) ? pid : null;
+};
+
+const lockPath = (folder: string): string => join(folder, "lock");
+
+/** Resolves with the descriptor, which is closed on exec. Rejects with StateFolderError, and with the errors of the file system. */
+const lockFolder = async (folder: string, gaveUp: Promise<unknown>): Promise<number> => {
+  const path = lockPath(folder);
+  // For reading: a file that is open for writing would keep anybody from mounting the disk read-only.
+  const descriptor = openSync(path, constants.O_RDONLY | constants.O_CREAT, 0o600);
+  try {
+    await waitForLock(path, descriptor, gaveUp);
+  } catch (failure) {
+    closeSync(descriptor);
+    throw failure;
+  }
+  notePid(path);
+  return descriptor;
+};
+
+const waitForLock = async (path: string, descriptor: number, gaveUp: Promise<unknown>): Promise<void> => {
+  const beganMs = performance.now();
+  let isSaid = false;
+  while (!lockFile(descriptor)) {
+    const holders = holdersOf(path);
+    const engine = Number.parseInt(textOf(path), 10);
+    const waitedMs = performance.now() - beganMs;
+    const isRunning = holders.includes(engine);
+    // A killed engine may still be there for a moment.
+    if (isRunning && waitedMs > lastWordsMs) throw new StateFolderError(describeEngine(engine));
+    const left =
+      holders.length === 0 ? "what the last engine has left" : `process ${holders.join(", ")} of the last engine`;
+    if (waitedMs > predecessorMs) {
+      throw new StateFolderError(
+        `${left} still has ${path} after ${predecessorMs} ms; end it by kill -KILL, or name another folder with --state`,
+      );
+    }
+    // Without a visible holder the lock may be free by now.
+    if (!isSaid && !isRunning && holders.length > 0) {
+      warn(`[ENGINE] Waiting until ${left} has ended, for ${predecessorMs / 1000} s at most`);
+      isSaid = true;
+    }
+    const isWanted = (await within(gaveUp, predecessorLookMs)) === late;
+    if (!isWanted) throw new StateFolderError(`told to stop while ${left} had ${path}`);
+  }
+};
+
+const describeEngine = (pid: number): string => {
+  const isHalted = /^State:\s*[Tt]/m.test(textOf(`/proc/${pid}/status`));
+  const remedy = isHalted
+    ? `it is halted: let it go on (kill -CONT ${pid}) or end it (kill -KILL ${pid})`
+    : `stop it (kill ${pid}), or give one another --port or --state`;
+  return `an engine with this port and state folder runs already, as process ${pid}; ${remedy}`;
+};
+
+/** In place, which a full disk allows. Without the pid a second start takes this engine for one that is ending, and waits. */
+const notePid = (path: string): void => {
+  try {
+    const file = openSync(path, "r+");
+    writeSync(file, `${process.pid}\n`.padEnd(32), 0);
+    closeSync(file);
+  } catch (failure) {
+    warn(`[ENGINE] The process id cannot be noted in ${path}: ${(failure as Error).message}`);
+  }
+};
+
+/** Processes that have locked the file, as far as this user may see them: proc_pid_fdinfo(5). */
+const holdersOf = (path: string): number[] => {
+  const { dev, ino } = statSync(path);
+  const isLocked = (pid: string, descriptor: string): boolean => {
+    const stats = quietly(() => statSync(`/proc/${pid}/fd/${descriptor}`));
+    if (stats?.dev !== dev || stats.ino !== ino) return false;
+    return textOf(`/proc/${pid}/fdinfo/${descriptor}`).includes("FLOCK");
+  };
+  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  const descriptorsOf = (pid: string): string[] => quietly(() => readdirSync(`/proc/${pid}/fd`)) ?? [];
+  return pids.filter((pid) => descriptorsOf(pid).some((name) => isLocked(pid, name))).map(Number);
+};
+
+const textOf = (path: string): string => quietly(() => readFileSync(path, "latin1")) ?? "";
+
+/** Undefined for a process that has ended meanwhile, or is another user's. */
+const quietly = <Result>(read: () => Result): Result | undefined => {
+  try {
+    return read();
+  } catch {
+    return undefined;
   }
 };

@@ -30,12 +30,8 @@ const answerSchema = v.object({
   why: v.exactOptional(v.string()),
 });
 
-/** What a reload has come to. */
-export type ReloadResult =
-  /** How many tasks there are now. */
-  | { readonly tasks: number }
-  /** One line for a person: what is wrong. */
-  | { readonly failure: string };
+/** The result of a reload: the number of tasks, or one line that says what is wrong. */
+export type ReloadResult = { readonly tasks: number } | { readonly failure: string };
 
 const reloadSchema = v.union([v.object({ failure: v.string() }), v.object({ tasks: v.number() })]);
 
@@ -44,36 +40,46 @@ export class StopSocketError extends Error {
   override readonly name = "StopSocketError";
 }
 
-interface Connection {
-  /** What it has said so far; null once that was a whole line. */
-  line: string | null;
-}
+/** A connection with its input so far; null after its first whole line. */
+type StopConnection = Socket<{ line: string | null }>;
 
 export class StopSocket {
-  readonly #connections = new Set<Socket<Connection>>();
+  readonly #connections = new Set<StopConnection>();
   readonly #stop: (reason: string) => Promise<StopResult>;
   readonly #reloaded: () => Promise<ReloadResult>;
-  readonly #listener: UnixSocketListener<Connection>;
+  readonly #listener: UnixSocketListener<{ line: string | null }>;
 
   /**
-   * Replaces a socket file of an earlier engine, so the caller must hold the folder's lock. Throws
-   * StopSocketError.
+   * Replaces a socket file of an earlier engine, so the caller must hold the folder's lock. Throws StopSocketError.
    * @param isPrivate for this user alone
-   * @param stop resolves when nothing runs any more and the state of the disk is known
+   * @param stop resolves when all jobs have ended and the state of the disk is known
    * @param reloaded resolves when the next reload has ended
    */
-  static open(
+  constructor(
     path: string,
     isPrivate: boolean,
     stop: (reason: string) => Promise<StopResult>,
     reloaded: () => Promise<ReloadResult>,
-  ): StopSocket {
+  ) {
     if (Buffer.byteLength(path) > pathBytesMax) {
       throw new StopSocketError(`the path ${path} is too long for a socket; name a shorter folder with --state`);
     }
+    this.#stop = stop;
+    this.#reloaded = reloaded;
     try {
       rmSync(path, { force: true });
-      return new StopSocket(path, isPrivate, stop, reloaded);
+      this.#listener = Bun.listen<{ line: string | null }>({
+        unix: path,
+        socket: {
+          open: (socket) => this.#admit(socket),
+          data: (socket, bytes) => this.#hear(socket, bytes),
+          end: (socket) => this.#hear(socket, newline),
+          timeout: (socket) => void socket.terminate(),
+          close: (socket) => void this.#connections.delete(socket),
+          error: (socket) => void this.#connections.delete(socket),
+        },
+      });
+      chmodSync(path, isPrivate ? 0o600 : 0o666); // whatever the umask
     } catch (failure) {
       const why = (failure as Error).message;
       throw new StopSocketError(
@@ -82,42 +88,20 @@ export class StopSocket {
     }
   }
 
-  private constructor(
-    path: string,
-    isPrivate: boolean,
-    stop: (reason: string) => Promise<StopResult>,
-    reloaded: () => Promise<ReloadResult>,
-  ) {
-    this.#stop = stop;
-    this.#reloaded = reloaded;
-    this.#listener = Bun.listen<Connection>({
-      unix: path,
-      socket: {
-        open: (socket) => this.#admit(socket),
-        data: (socket, bytes) => this.#hear(socket, bytes),
-        end: (socket) => this.#hear(socket, newline),
-        timeout: (socket) => void socket.terminate(),
-        close: (socket) => void this.#connections.delete(socket),
-        error: (socket) => void this.#connections.delete(socket),
-      },
-    });
-    chmodSync(path, isPrivate ? 0o600 : 0o666); // whatever the umask
-  }
-
   close(): void {
     this.#listener.stop(true);
   }
 
-  #admit(socket: Socket<Connection>): void {
+  #admit(socket: StopConnection): void {
     socket.data = { line: "" };
     socket.timeout(stopSilenceSeconds);
     this.#connections.add(socket);
-    // If it has asked for a stop already, that goes on.
+    // A stop that it has asked for goes on.
     const [oldest] = this.#connections;
     if (this.#connections.size > stopConnectionsMax) oldest?.terminate();
   }
 
-  #hear(socket: Socket<Connection>, bytes: Uint8Array): void {
+  #hear(socket: StopConnection, bytes: Uint8Array): void {
     const { data } = socket;
     if (data.line === null) return;
     data.line += Buffer.from(bytes).toString();
@@ -127,7 +111,7 @@ export class StopSocket {
     void this.#obey(socket, line ?? "");
   }
 
-  async #obey(socket: Socket<Connection>, line: string): Promise<void> {
+  async #obey(socket: StopConnection, line: string): Promise<void> {
     const [word, ...reason] = line.trim().split(" ");
     if (word === reloadCommand) {
       const result = this.#reloaded();
@@ -140,7 +124,7 @@ export class StopSocket {
       socket.end(`error: say \`${command} REASON\`\n`);
       return;
     }
-    // The stop may take longer than who is silent may.
+    // A stop may take longer than a connection may be silent.
     socket.timeout(0);
     const stopped = await this.#stop(reason.join(" ").slice(0, stopReasonLengthMax));
     socket.end(`${JSON.stringify(stopped)}\n`);
@@ -153,17 +137,17 @@ const pathBytesMax = 107;
 const newline = Buffer.from("\n");
 
 /**
- * Asks the engine that listens at `path` for an emergency stop, and waits until nothing runs any
- * more. Rejects with an error of one line if no engine listens there or it does not answer.
+ * Asks the engine that listens at `path` for an emergency stop. Resolves when all its jobs have ended. Rejects with an error of one
+ * line if no engine listens there or it does not answer.
  */
 export const stopBySocket = async (path: string, reason: string, signal: AbortSignal): Promise<StopResult> => {
   const text = await ask(path, `${command} ${reason.replaceAll(/\s+/g, " ")}`, signal);
-  return understood(path, text, answerSchema);
+  return parsed(path, text, answerSchema);
 };
 
 /**
  * Waits for the end of the next reload of the engine at `path`. Rejects as `stopBySocket` does.
- * @param begin asks for it, once the engine knows that somebody waits; what it throws is thrown on
+ * @param begin asks for the reload, when the engine has confirmed the wait; its errors are thrown on
  */
 export const reloadBySocket = async (path: string, begin: () => void, signal: AbortSignal): Promise<ReloadResult> => {
   let failure: unknown = null;
@@ -178,22 +162,18 @@ export const reloadBySocket = async (path: string, begin: () => void, signal: Ab
   });
   if (failure !== null) throw failure;
   if (text === waiting) throw new Error(`the engine at ${path} has ended during the reload`);
-  return understood(path, text.replace(waiting, ""), reloadSchema);
+  return parsed(path, text.replace(waiting, ""), reloadSchema);
 };
 
-const understood = <Schema extends v.GenericSchema>(
-  path: string,
-  text: string,
-  schema: Schema,
-): v.InferOutput<Schema> => {
+const parsed = <Schema extends v.GenericSchema>(path: string, text: string, schema: Schema): v.InferOutput<Schema> => {
   const answer = v.safeParse(v.pipe(v.string(), v.parseJson(), schema), text);
   if (answer.success) return answer.output;
   throw new Error(`no sense in the answer at ${path}: ${JSON.stringify(text.slice(0, 200))}`);
 };
 
 /**
- * Sends a line, and resolves with all that is received until EOF.
- * @param onSaid is called with all received so far, whenever there is more
+ * Sends a line, and resolves with everything received until EOF.
+ * @param onSaid is called with everything received so far, whenever there is more
  */
 const ask = async (
   path: string,

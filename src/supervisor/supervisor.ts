@@ -1,53 +1,72 @@
 /**
- * Runs the engine's processes: starts them, starts again what dies, stops them all. Whatever happens here, none of them is
- * left behind, nor what a task has started there; and should this process be killed, the kernel kills them (`dieWithSupervisor` in
- * process/supervised.ts), and the router the rest.
+ * Runs the engine's processes: starts them, restarts dead ones, stops them all. However it ends, no child and no descendant of a task
+ * is left: if this process is killed, the kernel kills the children (`dieWithSupervisor`), and the router the rest.
  */
 
 import * as limits from "../limits.ts";
 import { say, warn } from "../process/log.ts";
-import type { KnownTask } from "../process/messages.ts";
+import type { KnownTask, ServiceState } from "../process/messages.ts";
 import { type Child, type Ending, farewell, type RouterRequest } from "./child.ts";
-import { Children } from "./children.ts";
-import { Deaths } from "./deaths.ts";
-import { killWorker } from "./halting.ts";
-import type { Outcome, SupervisorOptions } from "./options.ts";
-import { type Cause, noJob } from "./quarantine.ts";
-import { isOneShot, type Role } from "./roles.ts";
-import { Safety } from "./safety.ts";
-import { readScan, scanLines } from "./scan.ts";
-import { Slot } from "./slot.ts";
+import { Children, type ChildrenOptions, Slot } from "./children.ts";
+import { type DeathCause, Deaths, noJob } from "./deaths.ts";
+import type { Keyring } from "./keyring.ts";
+import type { RestartRules } from "./policy.ts";
+import { isOneShot, type Role, type Roles } from "./roles.ts";
+import { Safety, type SafetyOptions } from "./safety.ts";
+import { printTasks, scanTasks } from "./scan.ts";
 import { StateFolderError } from "./state-folder.ts";
 import { type ReloadResult, StopSocketError } from "./stop-socket.ts";
 import { late, within } from "./within.ts";
 
+export interface SupervisorOptions extends ChildrenOptions {
+  readonly roles: Roles;
+  readonly restartRules: RestartRules;
+  /** ms that running jobs may take to finish at a stop. */
+  readonly graceMs: number;
+  /** The last line of a start. */
+  readonly readyLine: string;
+  readonly onState?: (state: ServiceState) => void;
+  /** Left out or null for an engine without keys. */
+  readonly keyring?: Keyring | null;
+  readonly safety: SafetyOptions;
+}
+
+/** The end of the engine. */
+export type RunOutcome =
+  /** Stopped as it was told. */
+  | { readonly type: "stopped" }
+  /** Told to stop twice: what was left is killed. */
+  | { readonly type: "killed" }
+  /** It could not start or not go on; `reason` is one line for a person. */
+  | { readonly type: "failed"; readonly reason: string };
+
 export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #children: Children;
-  readonly #outcome = Promise.withResolvers<Outcome>();
+  readonly #outcome = Promise.withResolvers<RunOutcome>();
   #safety: Safety | null = null;
-  #posts: readonly Slot[] = [];
+  #slots: readonly Slot[] = [];
   #tasks: readonly KnownTask[] = [];
-  /** When the present router has been told what it begins with. */
+  /** Resolves when the present router has got its tasks. */
   #released = Promise.resolve();
   readonly #deaths: Deaths;
   #isReady = false;
-  /** True from the moment that the outcome is known: nothing is started any more. */
+  /** The outcome is known, and nothing is started any more. */
   #isStopping = false;
   #isKilling = false;
   #isReloading = false;
   #isReloadWanted = false;
-  /** Are told how the next reload ends. */
+  /** Called with the result of the next reload. */
   readonly #reloadWaiters: ((result: ReloadResult) => void)[] = [];
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
-    this.#children = new Children(options, (wish, router) => this.#grant(wish, router));
+    this.#children = new Children(options, options.safety.folder, (request, router) => this.#handle(request, router));
     this.#deaths = new Deaths(options.restartRules, this.#children);
   }
 
   /** Runs the engine until it is stopped or fails. When this resolves, no child is left. To be called once. */
-  async run(): Promise<Outcome> {
+  async run(): Promise<RunOutcome> {
     const { safety, roles } = this.#options;
     try {
       const reloaded = (): Promise<ReloadResult> => new Promise((tell) => this.#reloadWaiters.push(tell));
@@ -80,23 +99,23 @@ export class Supervisor {
   }
 
   /**
-   * Reads again who is let in, at once. Then replaces the task workers one after the other, with the task files as they now
-   * are; the others serve meanwhile. Asked during a start or another reload, it does that afterwards.
+   * Reads the file of authorized clients again, at once. Then reads the task files again, and replaces the task workers one after the
+   * other. During a start or another reload, it does the latter afterwards.
    */
   reload(): void {
-    this.#admitAnew();
+    this.#readAuthorized();
     this.#isReloadWanted = true;
     if (!this.#isReady || this.#isReloading) return;
     this.#reloadWhileWanted().catch((failure: unknown) => this.#fail(`reload: ${(failure as Error).stack}`));
   }
 
-  /** Resolves as soon as the router has answered; where it starts or has died, the rules of restarts take care, and it is well. */
+  /** Resolves when the router has answered a ping, or at once if there is none: then the restart rules apply. */
   async soundness(): Promise<void> {
     const { router } = this.#children;
     if (router?.isOnline) await router.soundness();
   }
 
-  #end(outcome: Outcome): void {
+  #end(outcome: RunOutcome): void {
     if (!this.#isStopping) this.#options.onState?.("stopping");
     this.#isStopping = true;
     this.#outcome.resolve(outcome);
@@ -109,25 +128,22 @@ export class Supervisor {
   /* ── Start ─────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
   async #start(safety: Safety): Promise<void> {
-    const tasks = await this.#scan();
+    const { router, workers } = this.#options.roles;
+    const tasks = await scanTasks(this.#children, this.#options.roles);
     if (this.#isStopping) return;
     if (typeof tasks === "string") return this.#fail(tasks);
-
-    for (const line of scanLines(tasks)) say(line);
+    printTasks(tasks);
     await safety.recover();
     if (this.#isStopping) return;
     say("### Type [ctrl-c] to exit and shutdown workers ###");
     this.#tasks = tasks;
-    const { router, workers } = this.#options.roles;
     try {
-      this.#posts = [router, ...workers].map((role) => new Slot(role));
+      this.#slots = [router, ...workers].map((role) => new Slot(role));
     } catch (failure) {
       return this.#fail(`there is no room for the record of begun jobs: ${(failure as Error).message}`);
     }
-    for (const post of this.#posts) {
-      this.#keep(post, safety).catch((failure: unknown) =>
-        this.#fail(`${post.role.kind}: ${(failure as Error).stack}`),
-      );
+    for (const slot of this.#slots) {
+      this.#keepFilled(slot, safety).catch((failure: Error) => this.#fail(`${slot.role.kind}: ${failure.stack}`));
     }
     await Promise.all([...this.#children].map((child) => child.online));
     if (this.#isStopping) return;
@@ -137,43 +153,34 @@ export class Supervisor {
     if (this.#isReloadWanted) this.reload();
   }
 
-  /** All tasks, or a line that says why there are none. */
-  async #scan(): Promise<readonly KnownTask[] | string> {
-    const { scan, hook } = this.#options.roles;
-    const child = this.#children.spawn(scan);
-    if (typeof child === "string") return child;
-    const [output, ending] = await Promise.all([child.output(), this.#children.endOf(child)]);
-    return readScan(output, ending, hook);
-  }
-
   /* ── Keep alive ────────────────────────────────────────────────────────────────────────────────────────────────── */
 
-  /** Keeps a post filled until the engine stops. */
-  async #keep(post: Slot, safety: Safety): Promise<void> {
+  /** Starts the slot's role again after each end, until the engine stops. */
+  async #keepFilled(slot: Slot, safety: Safety): Promise<void> {
     try {
       while (!this.#isStopping) {
-        const { words, plannedReason, cause } = await this.#runOnce(post, safety);
+        const { words, plannedReason, cause } = await this.#runOnce(slot, safety);
         if (this.#isStopping) return;
-        // What clients send must not be able to bring the engine down: neither this is counted, nor what a job has caused.
+        // Jobs must not be able to bring the engine down: neither planned ends nor deaths that a job has caused count.
         if (plannedReason !== null) say(`${words}, for ${plannedReason}; starting another`);
         else if (!this.#isReady && !cause.isJob) return this.#fail(words);
-        else await this.#backOff(post.role, words, cause);
+        else await this.#backOff(slot.role, words, cause);
       }
     } finally {
-      post.close();
+      slot.record?.close();
     }
   }
 
-  /** Runs a role until its process ends; returns how that came, in one line, whether it is no death, and whose doing it is else. */
+  /** Runs a role until its process has ended. */
   async #runOnce(
-    post: Slot,
+    slot: Slot,
     safety: Safety,
-  ): Promise<Pick<Ending, "words" | "plannedReason"> & { readonly cause: Cause }> {
-    const { role, record } = post;
+  ): Promise<Pick<Ending, "words" | "plannedReason"> & { readonly cause: DeathCause }> {
+    const { role, record } = slot;
     record?.clear();
     const child = this.#children.spawn(role, role.kind === "router" ? safety.lock : record?.descriptor);
     if (typeof child === "string") return { words: child, plannedReason: null, cause: noJob };
-    post.fill(child);
+    slot.fill(child);
     say(`Starting process [${child.pid}]: ${role.kind}`);
     child.send({ type: "security", security: this.#options.keyring?.security ?? null });
     safety.emergency.brief(child);
@@ -182,7 +189,7 @@ export class Supervisor {
     const ending = await this.#children.endOf(child);
     if (role.kind === "router" && !this.#isStopping) safety.routerDied();
     const begun = record?.read() ?? null;
-    // First: what it had not begun comes back to the router at its death, and is closed by then if need be.
+    // Before `gone`, which returns unbegun jobs to the queue: their task may be in quarantine by now.
     const cause = this.#isStopping || ending.plannedReason !== null ? noJob : this.#deaths.causeOf(begun, ending);
     if (role.kind !== "router") this.#children.router?.send({ type: "gone", pid: child.pid, begun: begun?.job ?? 0 });
     if (this.#isStopping) say(farewell(child, ending));
@@ -190,21 +197,14 @@ export class Supervisor {
     return { words: `${who} ${ending.words}`, plannedReason: ending.plannedReason, cause };
   }
 
-  #grant(wish: RouterRequest, router: Child): void {
-    const emergency = this.#safety?.emergency;
-    if (wish.type === "estop") {
-      const { request, stopped } = wish;
-      void emergency?.stop(stopped).then((failure) => router.send({ type: "latched", request, failure }));
-    } else if (wish.type === "reset") void emergency?.reset(wish.request, router);
-    else if (wish.type === "withdrawReset") emergency?.withdrawReset(wish.stopped);
-    else {
-      // One that has died since is no longer there to be killed, and its death is told anyway.
-      const worker = this.#children.taskWorkers.find(({ pid }) => pid === wish.pid);
-      if (worker !== undefined) void killWorker(worker, wish.why);
-    }
+  #handle(request: RouterRequest, router: Child): void {
+    if (request.type !== "kill") return this.#safety?.emergency.handle(request, router);
+    // The router hears of the end of a worker that has died since.
+    const worker = this.#children.taskWorkers.find(({ pid }) => pid === request.pid);
+    if (worker !== undefined) void worker.killFor(request.why);
   }
 
-  async #backOff(role: Role, death: string, cause: Cause): Promise<void> {
+  async #backOff(role: Role, death: string, cause: DeathCause): Promise<void> {
     const { restartRules } = this.#options;
     const decision = this.#deaths.decide(role.name, cause);
     if (decision.type === "give up") {
@@ -213,18 +213,16 @@ export class Supervisor {
         `${death}; giving up, for more than ${restartsMax} restarts in ${restartWindowMs} ms are too many`,
       );
     }
-    warn(
-      `${death}${cause.task === null ? "" : `, by a job of ${cause.task}`}; starting another in ${decision.delayMs} ms`,
-    );
+    const by = cause.task === null ? "" : `, by a job of ${cause.task}`;
+    warn(`${death}${by}; starting another in ${decision.delayMs} ms`);
     await within(this.#outcome.promise, decision.delayMs);
   }
 
   /* ── Reload ────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
-  #admitAnew(): void {
-    const { keyring } = this.#options;
-    if (keyring === null || keyring === undefined) return;
-    const text = keyring.readAgain();
+  #readAuthorized(): void {
+    const text = this.#options.keyring?.readAgain();
+    if (text === undefined) return;
     for (const child of this.#children) if (!isOneShot(child.role)) child.send({ type: "authorized", text });
   }
 
@@ -241,25 +239,24 @@ export class Supervisor {
     if (!this.#isStopping) this.#options.onState?.("ready");
   }
 
-  /** null where the engine stops meanwhile. */
+  /** Resolves with null if the engine stops meanwhile. */
   async #reloadOnce(): Promise<ReloadResult | null> {
-    const tasks = await this.#scan();
+    const tasks = await scanTasks(this.#children, this.#options.roles);
     if (this.#isStopping) return null;
     if (typeof tasks === "string") {
       const failure = `Task workers stay as they are: ${tasks}`;
       warn(failure);
       return { failure };
     }
-
-    for (const line of scanLines(tasks)) say(line);
+    printTasks(tasks);
     const gone = this.#tasks.map(({ name }) => name).filter((name) => !tasks.some((task) => task.name === name));
     this.#tasks = tasks;
-    // Before the workers: a task that is new waits for the first of them from now on. But a router that starts is told first how it stands.
+    // Before the workers, since jobs of a new task wait for the first of them; but after the first message to a router that starts.
     await this.#released;
-    this.#deaths.reopen();
+    this.#deaths.release();
     this.#children.router?.send({ type: "tasks", tasks });
-    for (const post of this.#posts) {
-      if (post.role.kind === "task worker") await this.#replace(post);
+    for (const slot of this.#slots) {
+      if (slot.role.kind === "task worker") await this.#replace(slot);
       if (this.#isStopping) return null;
     }
     say(`[ENGINE] Task workers are replaced${gone.length === 0 ? "" : `; no task any more: ${gone.join(", ")}`}`);
@@ -267,10 +264,10 @@ export class Supervisor {
     return failure === null ? { tasks: tasks.length } : { failure };
   }
 
-  /** Lets a worker finish its job and leave; waits until its successor serves. */
-  async #replace(post: Slot): Promise<void> {
-    const { child } = post;
-    const successor = post.vacate();
+  /** Lets a worker finish its job and leave. Resolves when its successor is online. */
+  async #replace(slot: Slot): Promise<void> {
+    const { child } = slot;
+    const successor = slot.vacate();
     child?.dismiss("the task files are read anew");
     if (child?.hasEnded === false) await this.#children.terminate((other) => other === child, this.#options.graceMs);
     await Promise.race([successor, this.#outcome.promise]);
@@ -283,14 +280,13 @@ export class Supervisor {
     const router = this.#isReady && present?.isOnline ? present : undefined;
     const idle = router && Promise.race([router.drained, router.ended]);
     router?.send({ type: "drain" });
-    const isOverdue =
-      router !== undefined && idle !== undefined && (await within(idle, this.#options.graceMs)) === late;
+    const isOverdue = idle !== undefined && (await within(idle, this.#options.graceMs)) === late;
     if (isOverdue) {
       warn(`Jobs still run after ${this.#options.graceMs} ms of grace, and are ended`);
-      router.send({ type: "abort" });
+      router?.send({ type: "abort" });
       await within(idle, limits.abortGraceMs);
     }
-    // The router goes last: it still has to pass on what workers have answered, and to answer what their end has cut off.
+    // The router ends last: it passes on the last answers of workers, and answers jobs that their end has cut off.
     await this.#children.terminate(({ role }) => role.kind !== "router" && role.kind !== "safe");
     if (isOverdue) {
       await within(idle, limits.lastWordsMs);

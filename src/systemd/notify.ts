@@ -4,9 +4,8 @@
  */
 import { notifyRetryMs, notifyTriesMax } from "../limits.ts";
 import { warn } from "../process/log.ts";
+import type { ServiceState } from "../process/messages.ts";
 import { DatagramSocket, monotonicUs } from "./libc.ts";
-
-export type EngineState = "ready" | "reloading" | "stopping";
 
 export interface NotifierOptions {
   /** What `systemctl status` shows while the engine serves. */
@@ -52,7 +51,7 @@ export class Notifier {
     }
   }
 
-  tell(state: EngineState): void {
+  tell(state: ServiceState): void {
     this.#say(this.#words(state));
   }
 
@@ -76,7 +75,7 @@ export class Notifier {
     this.#socket[Symbol.dispose]();
   }
 
-  #words(state: EngineState): string {
+  #words(state: ServiceState): string {
     const { readyStatus, stopMs } = this.#options;
     switch (state) {
       case "ready":

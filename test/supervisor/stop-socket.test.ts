@@ -12,7 +12,7 @@ const openSocket = (path: string) => {
     reasons.push(reason);
     return { reason, since: 1, durable: true };
   };
-  const socket = StopSocket.open(path, false, stop, async () => ({ tasks: 1 }));
+  const socket = new StopSocket(path, false, stop, async () => ({ tasks: 1 }));
   return { reasons, [Symbol.dispose]: () => socket.close() };
 };
 

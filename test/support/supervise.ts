@@ -1,6 +1,6 @@
 /** A supervisor for a test, in a process of its own: `await using host = await supervise({ first: "flaky" })`. */
 import { join } from "node:path";
-import type { Outcome } from "../../src/supervisor/options.ts";
+import type { RunOutcome } from "../../src/supervisor/supervisor.ts";
 import { Engine } from "./engine.ts";
 
 /** How its children behave (see role.ts; well, if not said), and its bounds. */
@@ -31,12 +31,12 @@ export class Host extends Engine {
   }
 
   /** Waits for its end; what the run came to. */
-  async outcome(): Promise<Outcome> {
+  async outcome(): Promise<RunOutcome> {
     await this.ended();
     const line = this.lines.find((line) => line.startsWith("Outcome: "));
     if (line === undefined)
       throw new Error(`there is no outcome in:\n${[...this.lines, ...this.errorLines].join("\n")}`);
-    return JSON.parse(line.slice("Outcome: ".length)) as Outcome;
+    return JSON.parse(line.slice("Outcome: ".length)) as RunOutcome;
   }
 }
 

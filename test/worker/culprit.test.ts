@@ -1,6 +1,6 @@
 /** Whose fault the end of a worker is: told by real workers that die, to the record that outlives them. */
 import { expect, test } from "bun:test";
-import { causeOf } from "../../src/supervisor/quarantine.ts";
+import { causeOf } from "../../src/supervisor/deaths.ts";
 import { startTaskWorker } from "../support/task-worker.ts";
 
 /** Does that as soon as the other task's job runs. */

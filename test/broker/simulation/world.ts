@@ -4,7 +4,7 @@
  */
 
 import type { ReadyHeader } from "../../../src/protocol/backend.ts";
-import { Quarantine } from "../../../src/supervisor/quarantine.ts";
+import { JobDeaths } from "../../../src/supervisor/deaths.ts";
 import { Agenda } from "./agenda.ts";
 import { Emergencies } from "./emergencies.ts";
 import { Hardware } from "./hardware.ts";
@@ -71,7 +71,7 @@ export class World {
   #processes: Process[] = [];
   /** All that have ever been. */
   readonly #supervised = new Map<number, Process>();
-  readonly #quarantine = new Quarantine();
+  readonly #jobDeaths = new JobDeaths();
   #nextPid = 100;
   #nextKey = 1;
   #isEnding = false;
@@ -156,7 +156,7 @@ export class World {
     if (process.isSupervised) {
       const { pid } = process.ready;
       agenda.after(random.between(0, 60), () => {
-        if (culprit !== null && this.#quarantine.blame(culprit, "died", agenda.now, agenda.now / 1000)) {
+        if (culprit !== null && this.#jobDeaths.count(culprit, "died", agenda.now, agenda.now / 1000)) {
           this.ledger.closed.add(culprit);
           this.tellClosed();
         }
@@ -171,17 +171,17 @@ export class World {
 
   /** The task files are read anew: nothing is closed any more. */
   #reload(): void {
-    this.#quarantine.reopen();
+    this.#jobDeaths.clear();
     this.tellClosed();
     this.router.handle({ type: "tasks", tasks: this.policies });
   }
 
   tellClosed(): void {
-    this.router.handle({ type: "quarantined", tasks: this.#quarantine.tasks });
+    this.router.handle({ type: "quarantined", tasks: this.#jobDeaths.quarantined });
   }
 
   isClosed(task: string): boolean {
-    return this.#quarantine.tasks.some((it) => it.task === task);
+    return this.#jobDeaths.quarantined.some((it) => it.task === task);
   }
 
   #start(ready: Omit<ReadyHeader, "pid" | "id">): void {

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { quarantineWindowMs } from "../../src/limits.ts";
 import type { Begun } from "../../src/process/begun.ts";
-import { causeOf, Quarantine } from "../../src/supervisor/quarantine.ts";
+import { causeOf, JobDeaths } from "../../src/supervisor/deaths.ts";
 
 const begun = (more: Partial<Begun> = {}): Begun => ({
   job: 7,
@@ -37,15 +37,15 @@ test.each<[string, Begun, string | null, boolean, ReturnType<typeof causeOf>]>([
   expect(causeOf(record, signal, isShort)).toEqual(cause);
 });
 
-test("three deaths within the window close a task, no others, and once", () => {
-  const quarantine = new Quarantine();
-  const blame = (task: string, atMs: number): boolean => quarantine.blame(task, "ended by SIGSEGV", atMs, 5);
-  expect([blame("a", 0), blame("b", 1), blame("a", 2), blame("b", 3)]).toEqual([false, false, false, false]);
-  expect(blame("a", quarantineWindowMs)).toBe(false);
-  expect(blame("a", quarantineWindowMs + 1)).toBe(true);
-  expect(blame("a", quarantineWindowMs + 2)).toBe(false);
-  expect(quarantine.tasks).toEqual([{ task: "a", since: 5, deaths: 3, how: "ended by SIGSEGV" }]);
-  quarantine.reopen();
-  expect(quarantine.tasks).toEqual([]);
-  expect(blame("a", quarantineWindowMs + 3)).toBe(false);
+test("three deaths within the window put a task into quarantine, no others, and once", () => {
+  const deaths = new JobDeaths();
+  const count = (task: string, atMs: number): boolean => deaths.count(task, "ended by SIGSEGV", atMs, 5);
+  expect([count("a", 0), count("b", 1), count("a", 2), count("b", 3)]).toEqual([false, false, false, false]);
+  expect(count("a", quarantineWindowMs)).toBe(false);
+  expect(count("a", quarantineWindowMs + 1)).toBe(true);
+  expect(count("a", quarantineWindowMs + 2)).toBe(false);
+  expect(deaths.quarantined).toEqual([{ task: "a", since: 5, deaths: 3, how: "ended by SIGSEGV" }]);
+  deaths.clear();
+  expect(deaths.quarantined).toEqual([]);
+  expect(count("a", quarantineWindowMs + 3)).toBe(false);
 });

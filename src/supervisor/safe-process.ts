@@ -1,26 +1,26 @@
-/** What makes the robot safe: the task of `on-stop`, and the `onStop` of tasks. It runs in a process made for it: workers may be what is unsafe. */
+/** Runs what makes the robot safe, in a process of its own: the workers may be what is unsafe. */
 
 import { onStopTriesMax, safeMs } from "../limits.ts";
 import { type SafeReason, safeFlags } from "../process/program.ts";
 import type { Children } from "./children.ts";
 import type { Role, Roles } from "./roles.ts";
 
-export class Hook {
+export class SafeProcess {
   readonly #role: Role;
-  readonly #task: string | null;
+  /** The task of the setting `on-stop`. */
+  readonly #hook: string | null;
   readonly #children: Children;
   #last: Promise<string | null> = Promise.resolve(null);
 
   constructor({ safe, hook }: Roles, children: Children) {
     this.#role = safe;
-    this.#task = hook;
+    this.#hook = hook;
     this.#children = children;
   }
 
   /**
-   * Runs it, one at a time, for `safeMs` at most. Null if it has done its work, or there is none; else why not, as the words that
-   * follow its name.
-   * @param tasks those whose `onStop` is to be run as well
+   * Runs the task of `on-stop`, and the `onStop` of these tasks; calls take turns, each for `safeMs` at most. Resolves with null if
+   * all succeeded or there is nothing to run; else with why not, as words that follow its name.
    */
   run(why: SafeReason, tasks: readonly string[] = []): Promise<string | null> {
     this.#last = this.#last.then(() => this.#run(why, tasks));
@@ -28,19 +28,19 @@ export class Hook {
   }
 
   async #run(why: SafeReason, tasks: readonly string[]): Promise<string | null> {
-    if (this.#task === null && tasks.length === 0) return null;
-    const role: Role = { ...this.#role, argv: [...this.#role.argv, ...safeFlags(this.#task, tasks, why)] };
-    const overAtMs = performance.now() + safeMs;
+    if (this.#hook === null && tasks.length === 0) return null;
+    const role: Role = { ...this.#role, argv: [...this.#role.argv, ...safeFlags(this.#hook, tasks, why)] };
+    const endMs = performance.now() + safeMs;
     let failure = "was not done in time";
     for (let tries = 0; tries < onStopTriesMax; tries++) {
-      const leftMs = Math.ceil(overAtMs - performance.now());
+      const leftMs = Math.ceil(endMs - performance.now());
       if (leftMs <= 0) break;
       const child = this.#children.spawn(role, null, leftMs);
       if (typeof child === "string") return child;
-      const { exitCode, words: how } = await this.#children.endOf(child);
+      const { exitCode, words } = await this.#children.endOf(child);
       if (exitCode === 0) return null;
-      failure = how;
-      // It has tried as often as is worth it, and said so; but one that was killed may have had an accident.
+      failure = words;
+      // A process that exits has retried by itself; one that was killed may have had an accident.
       if (exitCode !== null) break;
     }
     return failure;
