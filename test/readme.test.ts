@@ -117,7 +117,7 @@ test("the tasks that the pages show refuse what they cannot mean, and move nothi
     expect(error, `${task} ${args}`).toMatchObject({ code: "BAD_ARGS" });
   }
   const wave = await rejection(client.call("wave", ["x"]));
-  expect(wave).toMatchObject({ code: "TASK_ERROR", message: "how often must be a number" });
+  expect(wave).toMatchObject({ code: "TASK_ERROR", message: "times must be a number" });
   expect(readFileSync(folder.at("tasks/motor"), "utf8")).toBe("0");
 });
 
