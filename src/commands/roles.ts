@@ -142,14 +142,14 @@ export const safeCommand = defineCommand({
   } satisfies ArgsDef,
   run: ({ args }) =>
     runRole(async () => {
-      const { makeSafe } = await import("../worker/safe.ts");
+      const { runSafeProcess } = await import("../worker/safe-process.ts");
       // The code is not checked: a wrong one must not prevent a safe stop.
       const why = { code: args.code as ErrorCode, message: args.message };
       const options = { tasksDir: tasksDirFrom(args), run: args.run ?? null, onStop: listOf(args, "on-stop"), why };
       // Ctrl-C is meant for the engine; the safe stop must finish.
       for (const signal of ["SIGINT", "SIGHUP"] as const) process.on(signal, () => undefined);
       return async () => {
-        if (!(await makeSafe(options))) process.exit(1);
+        if (!(await runSafeProcess(options))) process.exit(1);
       };
     }),
 });

@@ -1,8 +1,7 @@
 /**
- * A worker's connection to the router: it says READY whenever the connection stands (again), beats, takes work, and sends
- * answers, several in one message where they are ready together.
+ * A worker's connection to the router: says READY whenever it stands (again), beats, takes work, and sends answers, several in
+ * one message if they are ready together.
  */
-
 import {
   answerDelayMs,
   beatIntervalMs,
@@ -11,8 +10,6 @@ import {
   lingerMs,
   messageJobsMax,
   peerQueueMessagesMax,
-  publishRetryMs,
-  unsentTopicsMax,
 } from "../limits.ts";
 import { warn } from "../process/log.ts";
 import {
@@ -31,7 +28,7 @@ import { StartError } from "../transport/start-error.ts";
 import { type Connection, lostConnection, saysLost } from "../transport/transport.ts";
 import type { SocketOptions } from "../transport/zmq/options.ts";
 import { Dealer } from "../transport/zmq/socket.ts";
-import { Lateness } from "./lateness.ts";
+import { Publications } from "./publications.ts";
 
 export type WorkHeader = Extract<RouterHeader, { jobs: number[] }>;
 export type AbortHeader = Extract<RouterHeader, { type: "ABORT" }>;
@@ -41,29 +38,24 @@ export type StoppedHeader = Extract<RouterHeader, { type: "STOPPED" }>;
 export interface BackendLinkOptions {
   /** The router's backend, `tcp://HOST:PORT`; for one of the engine's own workers its socket, `unix://PATH`. */
   readonly endpoint: string;
-  /** The keys to connect with; none for a router without, nor for its socket. */
+  /** CURVE keys; empty for a router without keys, and for its socket. */
   readonly keys: SocketOptions;
-  /** What this worker says of itself. */
   readonly ready: ReadyHeader;
   /** `[WORKER-<pid>(TASK)]`, before each line of the log. */
   readonly tag: string;
   /** The router knows this worker now; called again after each of the router's restarts. */
   readonly onWelcome: () => void;
-  /** Work: as many bodies as the kind of it has, checked. `lateMs`: by how much it came later than it could have. */
+  /** `bodies`: one for each job, none for GET. `lateMs`: see `Lateness`. */
   readonly onWork: (header: WorkHeader, bodies: readonly Frame[], lateMs: number) => void;
-  /** A job is to end before its time. */
   readonly onAbort?: (header: AbortHeader) => void;
-  /** A task's `onStop` is to be run. */
   readonly onSafe?: (header: SafeHeader) => void;
-  /** An emergency stop, or that there is none. */
   readonly onStopped?: (header: StoppedHeader) => void;
-  /** The connection is lost, or this worker is not admitted any more: the router has given up what is held here. */
+  /** The connection is lost, or this worker is no longer admitted: the router has given up the jobs here. */
   readonly onLost?: () => void;
 }
 
-const localScheme = "unix://";
-
-interface Answers {
+/** Answers of one type that leave in one message. */
+interface AnswerMessage {
   readonly type: "DONE" | "FAIL";
   readonly jobs: number[];
   readonly ms: number[];
@@ -72,37 +64,30 @@ interface Answers {
   readonly sinceMs: number;
 }
 
-interface Publication {
-  readonly topic: string;
-  readonly body: string;
-  readonly task: string;
-}
-
 export class BackendLink {
   readonly #options: BackendLinkOptions;
   readonly #socket: Connection;
   readonly #beats: Pulse;
-  #answers: Answers | null = null;
-  readonly #goodbye = Promise.withResolvers<void>();
+  readonly #publications: Publications;
+  /** Answers that wait for `flush`; null for none. */
+  #answers: AnswerMessage | null = null;
   readonly #lateness = new Lateness();
-  #garbageSeen = false;
-  /** Publications that the router has not taken yet, by topic. */
-  readonly #unsent = new Map<string, Publication>();
-  #resend: Timer | null = null;
-  #hasLost = false;
-  /** What the router has said last of why it does not admit us. */
+  readonly #goodbye = Promise.withResolvers<void>();
+  /** The last reason of the router for not admitting this worker; null once it is admitted. */
   #refusal: string | null = null;
+  #hasWarnedOfGarbage = false;
 
   constructor(options: BackendLinkOptions) {
     this.#options = options;
-    this.#socket = dial(options);
+    this.#socket = connect(options);
     this.#socket.onReadable(() => this.#receive());
+    this.#publications = new Publications(this.#socket, options.tag);
     this.#beats = new Pulse(beatIntervalMs, () => this.#send({ type: "BEAT" }));
   }
 
   /**
-   * Answers a job; the answer waits for others that are ready together until `flush`. `isUnsafe`: its task's `onStop` was due
-   * and has failed.
+   * Answers a job, together with others that are ready before the next `flush`.
+   * @param isUnsafe the `onStop` of its task was due and has failed
    */
   answer(type: "DONE" | "FAIL", job: number, ms: number, body: Frame, isUnsafe = false): void {
     if (this.#answers?.type !== type) this.flush();
@@ -122,13 +107,13 @@ export class BackendLink {
     this.#send({ type, jobs, ms, ...(unsafe.length > 0 && { unsafe }) }, bodies);
   }
 
-  /** A job has let go, and its task's `onStop` begins, which may block this process: what is done before goes first. */
+  /** The `onStop` of the job's task begins. It may block this process, so earlier answers leave first. */
   safing(job: number): void {
     this.flush();
     this.#send({ type: "SAFING", job });
   }
 
-  /** A job that has not begun, and is for somebody else. */
+  /** Returns a job that has not begun, for another worker. */
   giveBack(job: number): void {
     this.#send({ type: "RETURN", jobs: [job] });
   }
@@ -137,60 +122,33 @@ export class BackendLink {
     this.#send({ type: "PROGRESS", job }, [body]);
   }
 
+  /** Returns false if the publication is lost. */
+  publish(topic: string, body: string, task: string): boolean {
+    return this.#publications.publish(topic, body, task);
+  }
+
   /** Asks for no more jobs. */
   leave(): void {
     this.#send({ type: "LEAVE" });
   }
 
-  /** Waits, within bounds, until the router knows that nothing is held here. */
+  /** Waits, at most `goodbyeMs`, until the router knows that nothing is held here. */
   async goodbye(): Promise<void> {
     this.flush();
     await Promise.race([this.#goodbye.promise, Bun.sleep(goodbyeMs)]);
   }
 
-  /** False where it is lost. What the router does not take yet waits, the newest of each topic. */
-  publish(topic: string, body: string, task: string): boolean {
-    const publication: Publication = { topic, body, task };
-    if (this.#unsent.size === 0 && this.#tryPublish(publication)) return true;
-    const isLost = this.#socket.closed || (this.#unsent.size >= unsentTopicsMax && !this.#unsent.has(topic));
-    if (!this.#hasLost && (isLost || this.#unsent.has(topic))) {
-      this.#hasLost = true;
-      const what = isLost ? "is lost" : "is replaced by a newer one before the router has read it";
-      warn(`${this.#options.tag} A publication of task ${task} to ${topic} ${what}; further ones are so in silence`);
-    }
-    if (isLost) return false;
-    this.#unsent.set(topic, publication);
-    this.#resend ??= setTimeout(() => this.#publishUnsent(), publishRetryMs);
-    return true;
-  }
-
-  #publishUnsent(): void {
-    this.#resend = null;
-    for (const [topic, publication] of this.#unsent) {
-      if (!this.#tryPublish(publication)) break;
-      this.#unsent.delete(topic);
-    }
-    if (this.#unsent.size > 0 && !this.#socket.closed)
-      this.#resend = setTimeout(() => this.#publishUnsent(), publishRetryMs);
-  }
-
-  #tryPublish({ topic, body, task }: Publication): boolean {
-    if (this.#socket.closed) return false;
-    return this.#socket.trySend(encodeBackend({ type: "PUBLISH", topic, task }, [body])) === "sent";
-  }
-
   close(): void {
     this.#beats[Symbol.dispose]();
     this.flush();
-    if (this.#resend !== null) clearTimeout(this.#resend);
-    this.#publishUnsent();
+    this.#publications.close();
     this.#socket.close();
   }
 
   #send(header: WorkerHeader, bodies: readonly Frame[] = []): void {
     if (this.#socket.closed) return;
     const result = this.#socket.trySend(encodeBackend(header, bodies));
-    // Without a connection the queue fills with beats; what else is lost then belongs to a router that no longer is.
+    // Without a connection the queue fills with beats; anything else that is lost belongs to a router that is gone.
     if (result !== "sent" && header.type !== "BEAT") {
       warn(`${this.#options.tag} Lost ${header.type}: the router does not read`);
     }
@@ -203,22 +161,22 @@ export class BackendLink {
         continue;
       }
       const message = decodeFromRouter(frames);
-      if (message instanceof ProtocolError) {
-        this.#reportGarbage(message);
-        continue;
-      }
-      const { header, bodies } = message;
-      if (header.type === "WELCOME") this.#lateness.reset();
-      const lateMs = "at" in header && header.at !== undefined ? this.#lateness.of(header.at, performance.now()) : 0;
-      if (header.type === "WELCOME") this.#welcome();
-      else if (header.type === "REFUSED") this.#refused(header.message);
-      else if (header.type === "WHO") this.#send(this.#options.ready);
-      else if (header.type === "GOODBYE") this.#goodbye.resolve();
-      else if (header.type === "ABORT") this.#options.onAbort?.(header);
-      else if (header.type === "SAFE") this.#options.onSafe?.(header);
-      else if (header.type === "STOPPED") this.#options.onStopped?.(header);
-      else if (header.type !== "BEAT") this.#options.onWork(header, bodies, lateMs);
+      if (message instanceof ProtocolError) this.#warnOfGarbage(message);
+      else this.#handle(message.header, message.bodies);
     }
+  }
+
+  #handle(header: RouterHeader, bodies: readonly Frame[]): void {
+    if (header.type === "WELCOME") this.#lateness.reset();
+    const lateMs = "at" in header && header.at !== undefined ? this.#lateness.of(header.at, performance.now()) : 0;
+    if (header.type === "WELCOME") this.#welcome();
+    else if (header.type === "REFUSED") this.#refused(header.message);
+    else if (header.type === "WHO") this.#send(this.#options.ready);
+    else if (header.type === "GOODBYE") this.#goodbye.resolve();
+    else if (header.type === "ABORT") this.#options.onAbort?.(header);
+    else if (header.type === "SAFE") this.#options.onSafe?.(header);
+    else if (header.type === "STOPPED") this.#options.onStopped?.(header);
+    else if (header.type !== "BEAT") this.#options.onWork(header, bodies, lateMs);
   }
 
   #welcome(): void {
@@ -226,7 +184,7 @@ export class BackendLink {
     this.#options.onWelcome();
   }
 
-  /** It may be admitted later, once there is room for it or its rights have been changed: each BEAT asks anew. */
+  /** It may be admitted later, once there is room or its rights have changed: each BEAT asks anew. */
   #refused(message: string): void {
     this.#options.onLost?.();
     if (message === this.#refusal) return;
@@ -234,16 +192,17 @@ export class BackendLink {
     warn(`${this.#options.tag} Not admitted by the router: ${message}; trying on`);
   }
 
-  /** Once, not once a message. */
-  #reportGarbage(error: ProtocolError): void {
-    if (this.#garbageSeen) return;
-    this.#garbageSeen = true;
-    warn(`${this.#options.tag} Dropped a message of the router: ${error.message}; further ones are dropped in silence`);
+  #warnOfGarbage({ message }: ProtocolError): void {
+    if (this.#hasWarnedOfGarbage) return;
+    this.#hasWarnedOfGarbage = true;
+    warn(`${this.#options.tag} Dropped a message of the router: ${message}; further ones are dropped in silence`);
   }
 }
 
-/** READY is said at every connection, so a router that has been started anew knows us at once. */
-const dial = ({ endpoint, keys, ready }: BackendLinkOptions): Connection => {
+const localScheme = "unix://";
+
+/** The socket says READY itself at each connection, so a restarted router knows this worker at once. */
+const connect = ({ endpoint, keys, ready }: BackendLinkOptions): Connection => {
   const hello = JSON.stringify(ready);
   if (endpoint.startsWith(localScheme)) {
     if (!canShareMemory()) {
@@ -267,3 +226,32 @@ const dial = ({ endpoint, keys, ready }: BackendLinkOptions): Connection => {
   dealer.connect(endpoint);
   return dealer;
 };
+
+/** The clocks of two machines may drift apart by so many ms a ms: several times what crystals do. */
+const driftMax = 1e-4;
+
+/**
+ * Tells by how much a message is late, compared with the quickest one so far. It needs no common clock, and shows how long a
+ * message lay unread while a task blocked this process, while it was halted, or while the network was slow.
+ */
+export class Lateness {
+  #leastMs = Number.POSITIVE_INFINITY;
+  #heardAt = 0;
+
+  /** The sender's clock is another one from now on. */
+  reset(): void {
+    this.#leastMs = Number.POSITIVE_INFINITY;
+  }
+
+  /**
+   * Returns the ms by which a message is late.
+   * @param sentAt ms of the sender's clock
+   * @param now ms of this process's clock
+   */
+  of(sentAt: number, now: number): number {
+    const tookMs = now - sentAt;
+    this.#leastMs = Math.min(this.#leastMs + (now - this.#heardAt) * driftMax, tookMs);
+    this.#heardAt = now;
+    return tookMs - this.#leastMs;
+  }
+}

@@ -1,29 +1,24 @@
-/** What a running task can reach of the engine. */
-import { nameLengthMax } from "../limits.ts";
+/** The third argument of a running task: its way to the engine. */
+import { frameBytesMax, nameLengthMax } from "../limits.ts";
 import { say } from "../process/log.ts";
-import type { Json } from "../protocol/json.ts";
+import { isLonger, sizeOf } from "../protocol/frame.ts";
+import { encodeValue } from "../protocol/frames.ts";
+import { type Json, JsonError } from "../protocol/json.ts";
 import type { StopReason, TaskContext } from "../tasks/task.ts";
-import { dataFrame } from "./result.ts";
+import type { JobName, TaskJob } from "./job.ts";
 
-/** What a context belongs to. `name`: the task's, without the prefix `task_`. `serial`: the requestor's; may be empty. */
-export interface Named {
-  readonly name: string;
-  readonly serial: string;
-}
-
-/** Where what a task says while it runs goes. The frames are DATA frames `{data, pack}`. */
-export interface ContextHooks<Job> {
-  /** Who speaks, in each line for people: `[WORKER-7758(TASK)]`. */
+export interface ContextHooks {
+  /** Begins each line of the log: `[WORKER-7758(TASK)]`. */
   readonly tag: string;
-  progress(job: Job, dataFrame: string): void;
-  /** False where it is lost. */
+  /** Returns false if the publication, a DATA frame, is lost. */
   publish(topic: string, dataFrame: string, task: string): boolean;
 }
 
-export class JobContext<Job extends Named> implements TaskContext {
-  /** The task itself was called: until then nothing has moved. */
+/** The context of a run of a task, or of its `onStop`. */
+export class JobContext<Job extends JobName & Pick<TaskJob, "progress"> = JobName> implements TaskContext {
+  /** The task itself was called, so something may have moved. */
   hasBegun = false;
-  /** Made when it is asked for: most tasks are over before anybody could abort them. */
+  /** Made on first use: most tasks are over before anybody could abort them. */
   #abort: AbortController | undefined;
   #abortReason: Error | undefined;
   #why: StopReason | null = null;
@@ -31,7 +26,7 @@ export class JobContext<Job extends Named> implements TaskContext {
 
   constructor(
     readonly job: Job,
-    private readonly hooks: ContextHooks<Job>,
+    private readonly hooks: ContextHooks,
   ) {}
 
   get jobSerial(): string {
@@ -44,11 +39,11 @@ export class JobContext<Job extends Named> implements TaskContext {
     return this.#abort.signal;
   }
 
-  // Each gives a function of its own, so that a task may take it out of its context; most tasks ask for none.
+  // Getters that return a function, so that a task may take it out of its context; most tasks ask for none.
   get progress(): (data: Json) => void {
     return (data) => {
       const frame = dataFrame(data, "progress");
-      if (!this.#hasEnded) this.hooks.progress(this.job, frame);
+      if (!this.#hasEnded) this.job.progress?.(frame);
     };
   }
 
@@ -63,12 +58,12 @@ export class JobContext<Job extends Named> implements TaskContext {
     };
   }
 
-  /** Why the task was asked to stop early; null where it was not. */
+  /** Why the task was aborted; null if it was not. */
   get why(): StopReason | null {
     return this.#why;
   }
 
-  /** Asks the task to stop early. It may be asked again; the first reason stays. */
+  /** Aborts the task's signal. The first reason stays. */
   abort(why: StopReason): void {
     if (this.#why !== null) return;
     this.#why = why;
@@ -76,7 +71,7 @@ export class JobContext<Job extends Named> implements TaskContext {
     this.#abort?.abort(this.#abortReason);
   }
 
-  /** The reply is out: what a forgotten timer of the task says now belongs to no job. */
+  /** The job has let go: progress from a forgotten timer of the task belongs to no job. */
   end(): void {
     this.#hasEnded = true;
   }
@@ -86,4 +81,17 @@ const checkTopic = (topic: unknown): void => {
   if (typeof topic !== "string" || topic === "" || topic.length > nameLengthMax || topic.startsWith("$")) {
     throw new TypeError(`a topic must be a string of 1 to ${nameLengthMax} characters that does not begin with $`);
   }
+};
+
+/**
+ * Encodes a value from user code as a DATA frame `{data, pack}`.
+ * @param name of the value in an error: `result` makes `result.speed is NaN, …`
+ * @throws JsonError for a value that is not JSON, and for a frame above `frameBytesMax`
+ */
+export const dataFrame = (value: unknown, name: string): string => {
+  const frame = encodeValue(value, name);
+  if (isLonger(frame, frameBytesMax)) {
+    throw new JsonError(`${name} makes a frame of ${sizeOf(frame)} bytes, the limit is ${frameBytesMax}`);
+  }
+  return frame;
 };

@@ -21,58 +21,54 @@ import type { Gate } from "../security/gate.ts";
 import { refusalOfRequest } from "../security/rights.ts";
 import { type Share, Shares } from "../security/shares.ts";
 import type { RegisteredTask, Registry } from "../tasks/task.ts";
-import type { EmergencyStop } from "./emergency-stop.ts";
 import type { Executor } from "./executor.ts";
-import type { Job, Outcome } from "./job.ts";
-import type { Quarantine } from "./quarantine.ts";
-import { QuickTasks } from "./quick-tasks.ts";
+import type { RunOutcome, TaskJob } from "./job.ts";
+import type { Restrictions } from "./restrictions.ts";
 
 export interface DirectPortOptions {
-  /** `TASK-<pid>`: who answers. */
+  /** `TASK-<pid>`, META's `id` of each answer. */
   readonly id: string;
   readonly gate: Gate;
   readonly executor: Executor;
   readonly registry: Registry;
-  readonly emergency: EmergencyStop;
-  readonly quarantine: Quarantine;
-  /** Called after each job that was run or refused, with the ms that it has run. */
+  readonly restrictions: Restrictions;
+  /** Called after each job that was run or refused, with the ms that it ran. */
   readonly ended: (ms: number) => void;
-  /** Is told of each message, where every message is to be printed. */
+  /** Gets a line for each message; null if they are not to be printed. */
   readonly log: ((line: string) => void) | null;
 }
 
-interface Asked {
+interface DirectRequest {
   readonly requestor: Requestor;
-  /** The name of the key that it came with; null where nobody is known. */
+  /** The name of the key that it came with; null in an engine without keys. */
   readonly user: string | null;
   readonly meta: Pick<Meta, "version" | "serial">;
 }
 
-interface Held {
-  /** Key of the connection that it came by. */
-  readonly peer: string;
-  readonly user: string | null;
-  /** Takes its outcome, the first that there is; that may come before it has let go. */
-  readonly settle: (outcome: Outcome) => void;
+interface DirectJob {
+  readonly request: DirectRequest;
+  /** Takes its first outcome, which may come before it has let go. */
+  readonly settle: (outcome: RunOutcome) => void;
 }
 
 export class DirectPort {
   readonly #options: DirectPortOptions;
   readonly #frontend: Frontend;
-  /** Who might do what until now. */
-  #access = Access.nobody;
   /** Jobs that have not ended. */
-  readonly #held = new Map<Job, Held>();
+  readonly #held = new Map<TaskJob, DirectJob>();
+  /** Bytes of the TASK frames of all requests that are not answered. */
   #heldBytes = 0;
-  readonly #quick = new QuickTasks();
-  /** When answers went out last, on the clock of performance.now(). */
-  #sentAt = Number.NEGATIVE_INFINITY;
+  /** The same for each client. */
   readonly #shares = new Shares({ jobs: directJobsPerClientMax, bytes: directBytesPerClientMax });
+  /** The rights by which the held jobs were accepted. */
+  #access = Access.nobody;
+  /** Time of performance.now() at which answers went out last. */
+  #sentAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: DirectPortOptions) {
     this.#options = options;
     this.#frontend = new Frontend(options.gate, (next) => this.#drain(next));
-    options.quarantine.onClosed = () => this.#endClosed();
+    options.restrictions.onQuarantine = () => this.#endQuarantined();
   }
 
   /** Throws ZmqError where the port cannot be had. */
@@ -91,73 +87,73 @@ export class DirectPort {
       const arrival = next();
       if (arrival === null) break;
       if (arrival.type === "request") this.#receive(arrival);
-      else this.#desert(arrival.peer);
+      else this.#cancelWaitingOf(arrival.peer);
     }
     this.#frontend.flush();
   }
 
-  #receive({ requestor, user, request }: Extract<Arrival, { type: "request" }>): void {
-    const asked: Asked = { requestor, user, meta: request.meta ?? { version: 0.1 } };
-    const refusal = refusalOfRequest(this.#options.gate.access, user, request);
-    if (refusal !== null) return this.#fail(asked, "UNAUTHORIZED", refusal);
-    switch (request.kind) {
+  #receive({ requestor, user, request: message }: Extract<Arrival, { type: "request" }>): void {
+    const request: DirectRequest = { requestor, user, meta: message.meta ?? { version: 0.1 } };
+    const refusal = refusalOfRequest(this.#options.gate.access, user, message);
+    if (refusal !== null) return this.#fail(request, "UNAUTHORIZED", refusal);
+    switch (message.kind) {
       case "bad":
-        return this.#fail(asked, request.error.code, request.error.message);
+        return this.#fail(request, message.error.code, message.error.message);
       case "ping":
-        return this.#send(asked, "ACK", []);
+        return this.#send(request, "ACK", []);
       case "task":
-        return this.#run(asked, request.parts);
+        return this.#run(request, message.parts);
       default:
-        return this.#fail(asked, "UNAVAILABLE", "a worker's own port takes tasks alone; send this to the router");
+        return this.#fail(request, "UNAVAILABLE", "a worker's own port takes tasks alone; send this to the router");
     }
   }
 
-  #run(asked: Asked, parts: readonly TaskPart[]): void {
+  #run(request: DirectRequest, parts: readonly TaskPart[]): void {
     for (const part of parts) {
       const refusal = this.#refusal(part);
-      if (refusal !== null) return this.#fail(asked, refusal.code, refusal.message);
+      if (refusal !== null) return this.#fail(request, refusal.code, refusal.message);
     }
-    const { executor, log } = this.#options;
     const bytes = bytesOf(parts.map(({ frame }) => frame));
-    const share = this.#takeShare(asked, parts.length, bytes);
-    if (typeof share === "string") return this.#fail(asked, "QUEUE_FULL", share);
-    const outcomes: Outcome[] = [];
+    const share = this.#takeShare(request, parts.length, bytes);
+    if (typeof share === "string") return this.#fail(request, "QUEUE_FULL", share);
+    const outcomes: RunOutcome[] = [];
     let left = parts.length;
-    const answer = (): void => {
-      this.#shares.release(share, parts.length, bytes);
-      this.#heldBytes -= bytes;
-      this.#answer(asked, outcomes);
-    };
     for (const [index, part] of parts.entries()) {
-      const { name, task } = part;
-      log?.(`Received task: ${JSON.stringify(task)}`);
-      const ttlMs = task.options?.ttlMs ?? this.#options.registry.get(name)?.policy.ttlMs;
-      const job: Job = {
-        name,
-        task,
-        serial: asked.meta.serial ?? "",
-        ...(ttlMs !== undefined && { expiresMs: performance.now() + ttlMs }),
-        done: (outcome) => {
-          this.#held.delete(job);
-          this.#quick.ran(name, outcome.ms);
-          settle(outcome);
-          this.#options.ended(outcome.ms);
-        },
-      };
-      const settle = (outcome: Outcome): void => {
+      this.#submit(part, request, (outcome) => {
         if (outcomes[index] !== undefined) return;
         outcomes[index] = outcome;
-        if (--left === 0) answer();
-      };
-      this.#held.set(job, { peer: asked.requestor.peer, user: asked.user, settle });
-      // There is room by the limits; should they ever differ, its requestor must not wait for nothing.
-      if (executor.submit(job) === "full")
-        job.done({ ok: false, code: "QUEUE_FULL", message: "the worker's queue is full", ms: 0 });
+        if (--left > 0) return;
+        this.#shares.release(share, parts.length, bytes);
+        this.#heldBytes -= bytes;
+        this.#answer(request, outcomes);
+      });
     }
   }
 
-  /** Or why that would be too much, in one line. */
-  #takeShare({ requestor, user }: Asked, jobs: number, bytes: number): Share | string {
+  #submit(part: TaskPart, request: DirectRequest, settle: DirectJob["settle"]): void {
+    const { executor, registry, log } = this.#options;
+    const { name, task } = part;
+    log?.(`Received task: ${JSON.stringify(task)}`);
+    const ttlMs = task.options?.ttlMs ?? registry.get(name)?.policy.ttlMs;
+    const job: TaskJob = {
+      name,
+      task,
+      serial: request.meta.serial ?? "",
+      ...(ttlMs !== undefined && { expiresMs: performance.now() + ttlMs }),
+      done: (outcome) => {
+        this.#held.delete(job);
+        settle(outcome);
+        this.#options.ended(outcome.ms);
+      },
+    };
+    this.#held.set(job, { request, settle });
+    // The limits leave room; should they ever differ, the requestor must not wait for nothing.
+    if (executor.submit(job) === "full")
+      job.done({ ok: false, code: "QUEUE_FULL", message: "the worker's queue is full", ms: 0 });
+  }
+
+  /** Returns the client's share, or why the request would be too much, in one line. */
+  #takeShare({ requestor, user }: DirectRequest, jobs: number, bytes: number): Share | string {
     if (this.#held.size + jobs > directJobsMax || this.#heldBytes + bytes > directBytesMax) {
       return `${this.#held.size} jobs (${this.#heldBytes} bytes) are waiting here already; ask again later`;
     }
@@ -166,19 +162,19 @@ export class DirectPort {
     return share;
   }
 
-  /** The connection has ended: what it has asked for and has not begun never does. */
-  #desert(peer: string): void {
+  /** The connection has ended: its waiting jobs never begin. */
+  #cancelWaitingOf(peer: string): void {
     const { executor } = this.#options;
-    for (const [job, held] of this.#held) {
-      if (held.peer !== peer || executor.runs(job)) continue;
+    for (const [job, { request }] of this.#held) {
+      if (request.requestor.peer !== peer || executor.runs(job)) continue;
       executor.stop(job, "CANCELLED", "the connection of its requestor ended before it began");
     }
   }
 
-  /** Who may what has changed: what may not be any more ends, and is answered before its requestor's connection is cut. */
+  /** Ends jobs whose requestors have lost the right to them, and answers before their connections are cut. */
   #revoke(access: Access): void {
-    for (const [job, { user, settle }] of this.#held) {
-      const message = access.refusalSince(this.#access, user, "send", job.name);
+    for (const [job, { request, settle }] of this.#held) {
+      const message = access.refusalSince(this.#access, request.user, "send", job.name);
       if (message === null) continue;
       this.#options.executor.stop(job, "UNAUTHORIZED", message);
       settle({ ok: false, code: "UNAUTHORIZED", message, ms: 0 });
@@ -187,63 +183,61 @@ export class DirectPort {
     this.#frontend.flush();
   }
 
-  /** What waits of tasks that are closed now never begins; what runs goes on. */
-  #endClosed(): void {
-    const { executor, quarantine } = this.#options;
+  /** Waiting jobs of tasks in quarantine never begin; a running one goes on. */
+  #endQuarantined(): void {
+    const { executor, restrictions } = this.#options;
     for (const job of this.#held.keys()) {
-      const message = quarantine.refusal(job.name);
+      const message = restrictions.quarantineRefusal(job.name);
       if (message !== null && !executor.runs(job)) executor.stop(job, "UNAVAILABLE", message);
     }
     this.#frontend.flush();
   }
 
-  /** What cannot be kept here is not promised: only the router can have a worker killed, and only it sees all workers. */
   #refusal({ name, task: given }: TaskPart): ErrorBody | null {
-    const task = this.#options.registry.get(name);
+    const { registry, restrictions } = this.#options;
+    const task = registry.get(name);
     if (task === undefined) return { code: "UNKNOWN_TASK", message: `this worker has no task ${JSON.stringify(name)}` };
-    const closed = this.#options.quarantine.refusal(name);
-    if (closed !== null) return { code: "UNAVAILABLE", message: closed };
+    const quarantined = restrictions.quarantineRefusal(name);
+    if (quarantined !== null) return { code: "UNAVAILABLE", message: quarantined };
     const unkept = unkeptOf(task, given.options);
     if (unkept !== undefined) {
       return { code: "UNAVAILABLE", message: `${unkept} of ${name} is kept by the router alone; send it there` };
     }
-    const stopped = this.#options.emergency.refusal(task);
+    const stopped = restrictions.stopRefusal(task);
     return stopped === null ? null : { code: "STOPPED", message: stopped };
   }
 
-  #answer(asked: Asked, outcomes: readonly Outcome[]): void {
+  #answer(request: DirectRequest, outcomes: readonly RunOutcome[]): void {
     const [first] = outcomes;
-    if (outcomes.length === 1 && first?.ok === false) return this.#fail(asked, first.code, first.message);
+    if (outcomes.length === 1 && first?.ok === false) return this.#fail(request, first.code, first.message);
     const frames = outcomes.map((outcome) =>
       outcome.ok ? outcome.data : partFromError(encodeError(outcome.code, outcome.message)),
     );
     for (const frame of frames) this.#options.log?.(`Task complete: ${frame}`);
-    this.#send(asked, "ACK", asked.meta.version === 0.1 ? [] : frames);
+    this.#send(request, "ACK", request.meta.version === 0.1 ? [] : frames);
   }
 
-  #fail(asked: Asked, code: ErrorCode, message: string): void {
-    this.#send(asked, "ERR", [encodeError(code, message)]);
+  #fail(request: DirectRequest, code: ErrorCode, message: string): void {
+    this.#send(request, "ERR", [encodeError(code, message)]);
   }
 
-  #send({ requestor, meta }: Asked, type: "ACK" | "ERR", frames: readonly Frame[]): void {
+  #send({ requestor, meta }: DirectRequest, type: "ACK" | "ERR", frames: readonly Frame[]): void {
     const head = encodeReplyMeta(this.#options.id, type, meta.version, meta.serial);
     // A requestor that is gone or does not read has given up its answer; nobody else waits for it.
     this.#frontend.gather(requestor, [head, ...frames]);
     const now = performance.now();
-    if (this.#sentAt + answerDelayMs > now && this.#isSoonBack()) return;
+    const { quickNext } = this.#options.executor;
+    // A quick job of this port comes back here soon; any other may let nothing else run.
+    if (this.#sentAt + answerDelayMs > now && quickNext !== null && this.#held.has(quickNext as TaskJob)) return;
     this.#sentAt = now;
-    // The task that comes next may let nothing else run.
     this.#frontend.flush(true);
-  }
-
-  /** What is next is one of ours, and over as soon as it has begun. */
-  #isSoonBack(): boolean {
-    const { next } = this.#options.executor;
-    return next !== null && this.#held.has(next as Job) && this.#quick.has(next.name);
   }
 }
 
-/** Of what the task's definition or the request asks for, the first thing that is not to be had here. */
+/**
+ * Returns the first option of the task or of the request that this port cannot keep: only the router can have a worker killed,
+ * and only the router sees all workers.
+ */
 const unkeptOf = ({ policy }: RegisteredTask, options: TaskOptions = {}): string | undefined =>
   (["timeoutMs", "deadmanMs", "onStop"] as const).find((key) => policy[key] !== undefined) ??
   ((policy.resources ?? []).length > 0 ? "resources" : undefined) ??

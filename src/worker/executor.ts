@@ -1,121 +1,127 @@
 /**
- * The heart of a task worker: runs jobs one at a time, in the order they came, and makes a frame or an error of what comes
- * out. It knows no socket; what it is given are decoded frames, and what it gives are encoded ones.
+ * The heart of a task worker: runs jobs one at a time, in the order in which they came, and makes an outcome of each. It knows
+ * no socket; it takes decoded frames and gives encoded ones.
  *
- * A job that has begun and has failed or was told to end is followed by its task's `onStop`, before it is answered and before
- * anything else begins. An `onStop` alone, for a job of another process, goes before all jobs that wait. Nothing ends an
+ * A job that has begun and has failed or was aborted is followed by its task's `onStop`, before it is answered and before
+ * anything else begins. An `onStop` alone, for a job of another process, goes before all waiting jobs. Nothing ends an
  * `onStop` early: the emergency stop and the stop of the engine wait for it.
  */
 import { catchUpAfterMs, taskSliceMs, workerQueueJobsMax } from "../limits.ts";
 import type { ErrorCode } from "../protocol/errors.ts";
 import { shorten } from "../protocol/errors.ts";
-import type { Json, JsonObject } from "../protocol/json.ts";
-import { BadArgs, type CheckedArguments } from "../tasks/arguments.ts";
+import { BadArgs } from "../tasks/arguments.ts";
 import type { RegisteredTask, Registry, StopReason } from "../tasks/task.ts";
 import { isA, thrownLines, thrownMessage } from "../tasks/thrown.ts";
-import { type ContextHooks, JobContext } from "./context.ts";
-import { within } from "./culprit.ts";
-import { EmergencyStop } from "./emergency-stop.ts";
-import { FailureLog } from "./failure-log.ts";
-import { isSafeJob, type Job, leftUnbegun, type Outcome, type SafeJob, type Work } from "./job.ts";
-import { dataFrame } from "./result.ts";
-import { Safing } from "./safing.ts";
+import { type ContextHooks, dataFrame, JobContext } from "./context.ts";
+import { FailureLog, runAs } from "./failures.ts";
+import { isOnStopJob, leftUnbegun, type OnStopJob, type RunOutcome, type TaskJob, type WorkerJob } from "./job.ts";
+import { QuickTasks } from "./pacing.ts";
+import { Restrictions } from "./restrictions.ts";
+import { isThenable, type OnStopFailure, runOnStop, runTask } from "./user-code.ts";
 
-export interface ExecutorHooks extends ContextHooks<Job> {
-  /** A job of this task is about to begin, or its `onStop` alone; and that has ended, with all that belongs to it. */
+export interface ExecutorHooks extends ContextHooks {
+  /** Called before a job of this task begins, or its `onStop` alone. */
   readonly begins?: (task: string) => void;
+  /** Called when that has ended, its `onStop` included. */
   readonly ends?: () => void;
-  /** Nothing runs and nothing waits any more. */
+  /** Called when nothing runs and nothing waits any more. */
   readonly idle?: () => void;
-  /** Work begins after a while in which none did, or one took long: what has come meanwhile should be heard first. */
+  /** Called when work begins after a pause of so many ms, or after long work: messages that came meanwhile go first. */
   readonly catchUp?: (awayMs: number) => void;
 }
 
-/** When something ended, a time of performance.now(); or it goes on and will call `#resume`. */
+/**
+ * idle: nothing runs, nothing waits; `submit` plans a turn.
+ * between: a turn is planned or under way, and nothing runs at this moment.
+ * task: a task runs; it is `#running`.
+ * onStop: an `onStop` runs, after its job or alone.
+ */
+type Phase = "idle" | "between" | "task" | "onStop";
+
+/** The time of performance.now() at which a job ended; "later" for one that goes on and will call `#resume`. */
 type Ended = number | "later";
 
 export class Executor {
-  readonly #waiting: Work[] = [];
-  readonly #failures = new FailureLog();
-  readonly #safing: Safing;
-  /** The job that runs, until it lets go. */
-  #running: JobContext<Job> | null = null;
-  #isSafing = false;
-  /** A turn is due or something runs: whoever adds a job need not wake anybody. */
-  #isAwake = false;
+  #phase: Phase = "idle";
+  /** In the order in which they will begin: every OnStopJob before every TaskJob. */
+  readonly #waiting: WorkerJob[] = [];
+  /** The job that runs, until it lets go; null in every phase but `task`. */
+  #running: JobContext<TaskJob> | null = null;
+  /** Time of performance.now() at which sockets and timers get their turn. */
   #sliceEndMs = 0;
-  /** Kept when the job that runs lets go; null where nobody waits for that. */
+  /** Resolved when the running job lets go; null while nobody waits for that. */
   #letGo: PromiseWithResolvers<void> | null = null;
+  /** Made by `drain`, resolved when nothing runs. */
   #drained: PromiseWithResolvers<void> | null = null;
+  readonly #quick = new QuickTasks();
+  readonly #failures = new FailureLog();
 
   constructor(
     private readonly registry: Registry,
     private readonly hooks: ExecutorHooks,
-    private readonly emergency = new EmergencyStop(),
-  ) {
-    this.#safing = new Safing(hooks, this.#failures);
-  }
+    private readonly restrictions = new Restrictions(),
+  ) {}
 
-  /** jobs that run, or whose `onStop` does: 0 or 1 */
+  /** Number of jobs that run, or whose `onStop` does: 0 or 1. */
   get running(): number {
-    return this.#running === null && !this.#isSafing ? 0 : 1;
+    return this.#phase === "task" || this.#phase === "onStop" ? 1 : 0;
   }
 
-  /** Nothing runs, nothing waits. */
   get isIdle(): boolean {
-    return !this.#isAwake;
+    return this.#phase === "idle";
   }
 
-  /** jobs that wait */
+  /** Number of jobs that wait. */
   get queued(): number {
     return this.#waiting.length;
   }
 
-  /** What will be begun next; null where nothing waits. */
-  get next(): Work | null {
-    return this.#waiting[0] ?? null;
+  /** The job that begins next, if it will be over so soon that the answers before it may wait for its own; else null. */
+  get quickNext(): WorkerJob | null {
+    const next = this.#waiting[0];
+    return next !== undefined && this.#quick.has(next.name) ? next : null;
   }
 
-  runs(work: Work): boolean {
-    return this.#running?.job === work;
+  runs(job: WorkerJob): boolean {
+    return this.#running?.job === job;
   }
 
-  /** `full`: nothing was taken and `done` will not be called. After `drain` everything is `leftUnbegun`. */
-  submit(work: Work): "accepted" | "full" {
+  /** Takes a job; "full": it does not, and `done` will not be called. After `drain` each job ends as `leftUnbegun`. */
+  submit(job: WorkerJob): "accepted" | "full" {
     if (this.#drained !== null) {
-      queueMicrotask(() => work.done(leftUnbegun));
+      queueMicrotask(() => job.done(leftUnbegun));
       return "accepted";
     }
     if (this.#waiting.length >= workerQueueJobsMax) return "full";
-    if (isSafeJob(work)) this.#waiting.splice(this.#waiting.filter(isSafeJob).length, 0, work);
-    else this.#waiting.push(work);
-    if (!this.#isAwake) {
-      this.#isAwake = true;
+    if (isOnStopJob(job)) this.#waiting.splice(this.#waiting.filter(isOnStopJob).length, 0, job);
+    else this.#waiting.push(job);
+    if (this.#phase === "idle") {
+      this.#phase = "between";
       queueMicrotask(this.#turn);
     }
     return "accepted";
   }
 
   /**
-   * Ends work early: what waits is done at once, with this code; a job that runs is asked by its signal and need not obey, and
-   * ends with this code whatever it does. Does nothing for a job that has let go, and for an `onStop` that runs.
+   * Ends a job early. A waiting one is done at once, with this code. A running one is aborted by its signal, need not obey, and
+   * ends with this code in any case. Does nothing for a job that has let go, and for an `onStop` that runs.
    */
-  stop(work: Work, code: ErrorCode, message: string): void {
-    if (this.#running?.job === work) return this.#running.abort({ code, message });
-    const index = this.#waiting.indexOf(work);
+  stop(job: WorkerJob, code: ErrorCode, message: string): void {
+    if (this.#running?.job === job) return this.#running.abort({ code, message });
+    const index = this.#waiting.indexOf(job);
     if (index < 0) return;
     this.#waiting.splice(index, 1);
-    work.done({ ok: false, code, message, ms: 0 });
+    job.done({ ok: false, code, message, ms: 0 });
   }
 
   /**
-   * Ends all jobs but those of tasks that are allowed when stopped, if it `spares` these. The promise is kept when none of
-   * them runs any more, be it that an `onStop` does; like `drain`'s, it has no bound of its own.
+   * Ends all jobs of tasks, but for the tasks that are allowed when stopped if it `spares` these. Resolves when none of them
+   * runs any more, though an `onStop` may; like `drain`, it has no time limit of its own.
    */
   async halt({ code, message }: StopReason, spares: boolean): Promise<void> {
-    const isMeant = (work: Work): boolean =>
-      !isSafeJob(work) && !(spares && this.registry.get(work.name)?.policy.allowedWhenStopped === true);
-    for (const work of this.#waiting.filter(isMeant)) this.stop(work, code, message);
+    const isMeant = (job: WorkerJob): boolean =>
+      !isOnStopJob(job) && !(spares && this.registry.get(job.name)?.policy.allowedWhenStopped === true);
+    for (const job of this.#waiting.filter(isMeant)) this.stop(job, code, message);
     if (this.#running === null || !isMeant(this.#running.job)) return;
     this.#letGo ??= Promise.withResolvers();
     const { promise } = this.#letGo;
@@ -124,13 +130,13 @@ export class Executor {
   }
 
   /**
-   * Answers all that waits, and all that comes from now on, with `leftUnbegun`. The promise is kept when nothing runs any
-   * more; it has no bound of its own, since only the supervisor can end a task that does not end itself.
+   * Ends all that waits, and all that comes from now on, as `leftUnbegun`. Resolves when nothing runs any more. It has no time
+   * limit of its own, since only the supervisor can end a task that does not end itself.
    */
   drain(): Promise<void> {
     if (this.#drained !== null) return this.#drained.promise;
     this.#drained = Promise.withResolvers();
-    for (const work of this.#waiting.splice(0)) queueMicrotask(() => work.done(leftUnbegun));
+    for (const job of this.#waiting.splice(0)) queueMicrotask(() => job.done(leftUnbegun));
     if (this.running === 0) queueMicrotask(this.#drained.resolve);
     return this.#drained.promise;
   }
@@ -142,49 +148,57 @@ export class Executor {
     this.#runWaiting();
   };
 
-  /** Runs what waits back to back, until a job must be awaited, nothing is left, or sockets and timers want their turn. */
+  /** Runs waiting jobs back to back, until one must be awaited, none is left, or sockets and timers want their turn. */
   #runWaiting(): void {
-    for (let work = this.#waiting.shift(); work !== undefined; work = this.#waiting.shift()) {
-      const ended = this.#start(work);
+    for (let job = this.#waiting.shift(); job !== undefined; job = this.#waiting.shift()) {
+      const ended = this.#start(job);
       if (ended === "later") return;
       if (ended >= this.#sliceEndMs) {
         setImmediate(this.#turn);
         return;
       }
     }
-    this.#isAwake = false;
+    this.#phase = "idle";
     this.hooks.idle?.();
   }
 
-  #start(work: Work): Ended {
-    const startedMs = performance.now();
-    const refuse = (code: ErrorCode, message: string): number => {
-      work.done({ ok: false, code, message, ms: 0 });
-      return startedMs;
-    };
-    const task = this.registry.get(work.name);
-    if (task === undefined) return refuse("UNKNOWN_TASK", `this worker has no task ${JSON.stringify(work.name)}`);
-    if (isSafeJob(work)) {
-      if (task.onStop === null) return refuse("UNAVAILABLE", `the task ${work.name} of this worker has no onStop`);
-      return this.#runSafeJob(task, work, startedMs);
-    }
-    if (work.expiresMs !== undefined && startedMs > work.expiresMs) {
-      return refuse("EXPIRED", "it was not started within its ttlMs");
-    }
-    const stopped = this.emergency.refusal(task);
-    return stopped === null ? this.#runJob(task, work, startedMs) : refuse("STOPPED", stopped);
+  /** Goes on after a job that had to be awaited. A chain of them may be one long row of microtasks, so the slice goes on. */
+  #resume(ended: Ended): void {
+    if (ended === "later") return;
+    if (ended >= this.#sliceEndMs) setImmediate(this.#turn);
+    else this.#runWaiting();
   }
 
-  #runJob(task: RegisteredTask, job: Job, startedMs: number): Ended {
+  #start(job: WorkerJob): Ended {
+    const startedMs = performance.now();
+    const refuse = (code: ErrorCode, message: string): number => {
+      job.done({ ok: false, code, message, ms: 0 });
+      return startedMs;
+    };
+    const task = this.registry.get(job.name);
+    if (task === undefined) return refuse("UNKNOWN_TASK", `this worker has no task ${JSON.stringify(job.name)}`);
+    if (isOnStopJob(job)) {
+      if (task.onStop === null) return refuse("UNAVAILABLE", `the task ${job.name} of this worker has no onStop`);
+      return this.#runOnStopJob(task, job, startedMs);
+    }
+    if (job.expiresMs !== undefined && startedMs > job.expiresMs) {
+      return refuse("EXPIRED", "it was not started within its ttlMs");
+    }
+    const stopped = this.restrictions.stopRefusal(task);
+    return stopped === null ? this.#runTaskJob(task, job, startedMs) : refuse("STOPPED", stopped);
+  }
+
+  #runTaskJob(task: RegisteredTask, job: TaskJob, startedMs: number): Ended {
     const context = new JobContext(job, this.hooks);
+    this.#phase = "task";
     this.#running = context;
     this.hooks.begins?.(task.name);
     job.begin?.();
     let result: unknown;
     try {
-      result = within(task, run, task, context);
+      result = runAs(task, runTask, task, context);
       if (isThenable(result)) {
-        // Two handlers of one `then`: what `done` throws in the first must not arrive in the second as if the task threw it.
+        // Two handlers of one `then`: an error of `done` in the first must not reach the second as an error of the task.
         Promise.resolve(result).then(
           (value) => this.#resume(this.#succeed(task, context, value, startedMs)),
           (thrown) => this.#resume(this.#fail(task, context, thrown, startedMs)),
@@ -197,33 +211,7 @@ export class Executor {
     return this.#succeed(task, context, result, startedMs);
   }
 
-  #runSafeJob(task: RegisteredTask, job: SafeJob, startedMs: number): "later" {
-    this.#isSafing = true;
-    this.hooks.begins?.(task.name);
-    job.begin?.();
-    void this.#safing.run(task, job, job.why).then((failure) => {
-      this.#isSafing = false;
-      const endedMs = performance.now();
-      const ms = endedMs - startedMs;
-      this.#answer(
-        job,
-        failure === null
-          ? { ok: true, data: dataFrame(null, "result"), ms }
-          : { ok: false, code: failure.code, message: failure.message, ms },
-      );
-      this.#resume(endedMs);
-    });
-    return "later";
-  }
-
-  /** After what had to be awaited. A chain of such jobs may be one long row of microtasks: the slice goes on. */
-  #resume(ended: Ended): void {
-    if (ended === "later") return;
-    if (ended >= this.#sliceEndMs) setImmediate(this.#turn);
-    else this.#runWaiting();
-  }
-
-  #succeed(task: RegisteredTask, context: JobContext<Job>, result: unknown, startedMs: number): Ended {
+  #succeed(task: RegisteredTask, context: JobContext<TaskJob>, result: unknown, startedMs: number): Ended {
     let data: string;
     try {
       data = dataFrame(result ?? null, "result");
@@ -235,7 +223,7 @@ export class Executor {
   }
 
   /** The requestor gets the message, the log the stack. */
-  #fail(task: RegisteredTask, context: JobContext<Job>, thrown: unknown, startedMs: number): Ended {
+  #fail(task: RegisteredTask, context: JobContext<TaskJob>, thrown: unknown, startedMs: number): Ended {
     const endedMs = performance.now();
     const { name, serial } = context.job;
     const code = isA(thrown, BadArgs) ? "BAD_ARGS" : "TASK_ERROR";
@@ -249,52 +237,53 @@ export class Executor {
     return this.#end(task, context, { ok: false, code, message, ms: endedMs - startedMs }, endedMs);
   }
 
-  /** The job has let go. One that was told to end ends so, whatever it made of that. */
-  #end(task: RegisteredTask, context: JobContext<Job>, own: Outcome, endedMs: number): Ended {
+  /** The job has let go. The reason of its abort, if there was one, overrides its own outcome. */
+  #end(task: RegisteredTask, context: JobContext<TaskJob>, own: RunOutcome, endedMs: number): Ended {
     const { job, why, hasBegun } = context;
-    const outcome: Outcome = why === null ? own : { ok: false, code: why.code, message: why.message, ms: own.ms };
+    const outcome: RunOutcome = why === null ? own : { ok: false, code: why.code, message: why.message, ms: own.ms };
     context.end();
     this.#running = null;
     this.#letGo?.resolve();
     this.#letGo = null;
+    this.#quick.note(job.name, outcome.ms);
     if (outcome.ok || !hasBegun || task.onStop === null) {
       this.#answer(job, outcome);
       return endedMs;
     }
-    this.#isSafing = true;
     job.safing?.();
-    void this.#safing.run(task, job, outcome).then((failure) => {
-      this.#isSafing = false;
-      this.#answer(job, failure === null ? outcome : { ...outcome, isUnsafe: true });
+    return this.#runOnStop(task, job, outcome, (failure) =>
+      failure === null ? outcome : { ...outcome, isUnsafe: true },
+    );
+  }
+
+  #runOnStopJob(task: RegisteredTask, job: OnStopJob, startedMs: number): "later" {
+    this.hooks.begins?.(task.name);
+    job.begin?.();
+    return this.#runOnStop(task, job, job.why, (failure) => {
+      const ms = performance.now() - startedMs;
+      if (failure === null) return { ok: true, data: dataFrame(null, "result"), ms };
+      return { ok: false, code: failure.code, message: failure.message, ms };
+    });
+  }
+
+  #runOnStop(
+    task: RegisteredTask,
+    job: WorkerJob,
+    why: StopReason,
+    outcomeOf: (failure: OnStopFailure | null) => RunOutcome,
+  ): "later" {
+    this.#phase = "onStop";
+    void runOnStop(task, job, why, this.hooks, this.#failures).then((failure) => {
+      this.#answer(job, outcomeOf(failure));
       this.#resume(performance.now());
     });
     return "later";
   }
 
-  #answer(work: Work, outcome: Outcome): void {
+  #answer(job: WorkerJob, outcome: RunOutcome): void {
+    this.#phase = "between";
     this.hooks.ends?.();
-    work.done(outcome);
+    job.done(outcome);
     this.#drained?.resolve();
   }
 }
-
-const run = (task: RegisteredTask, context: JobContext<Job>): unknown => {
-  const { args, kwargs } = context.job.task;
-  if (task.check === null) return call(task, { args, kwargs }, context);
-  const checked = task.check(args, kwargs);
-  if (!isThenable(checked)) return call(task, checked, context);
-  return checked.then((later) => {
-    // Told to end while it was being checked: then it does not begin.
-    context.signal.throwIfAborted();
-    return call(task, later, context);
-  });
-};
-
-/** What a schema's output is only its task knows. */
-const call = (task: RegisteredTask, { args, kwargs }: CheckedArguments, context: JobContext<Job>): unknown => {
-  context.hasBegun = true;
-  return task.run(args as Json[], kwargs as JsonObject, context);
-};
-
-const isThenable = (value: unknown): value is PromiseLike<unknown> =>
-  typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";

@@ -1,40 +1,46 @@
-/** What an executor is given to do, and what it makes of it. */
+/** A job as the executor takes it, and the outcome that it gives. */
 import type { ErrorCode } from "../protocol/errors.ts";
 import type { Task } from "../protocol/frames.ts";
 import type { StopReason } from "../tasks/task.ts";
 
-interface Asked {
+/** Names a job, in the log and for its task. */
+export interface JobName {
   /** The task's, without the prefix `task_`. */
   readonly name: string;
   /** The requestor's name for the job; empty if it gave none. */
   readonly serial: string;
-  /** Called right before it begins. */
-  readonly begin?: () => void;
-  /** Called once, never from within `submit`. What it throws is not caught here. */
-  readonly done: (outcome: Outcome) => void;
 }
 
-/** To run a task. */
-export interface Job extends Asked {
+interface AnyJob extends JobName {
+  /** Called right before it begins. */
+  readonly begin?: () => void;
+  /** Called once, never from within `submit`. The executor does not catch its errors. */
+  readonly done: (outcome: RunOutcome) => void;
+}
+
+/** Runs a task. */
+export interface TaskJob extends AnyJob {
   /** Its TASK frame. The task may change the arguments in it. */
   readonly task: Task;
-  /** It must not begin after this time of performance.now(); left out: whenever. */
+  /** It must not begin after this time of performance.now(); absent: whenever. */
   readonly expiresMs?: number;
+  /** Called with a DATA frame when the task says how far it is. */
+  readonly progress?: (dataFrame: string) => void;
   /** Called when it has let go and its task's `onStop` is about to run. `done` comes after that. */
   readonly safing?: () => void;
 }
 
-/** To run a task's `onStop` alone, for a job that has ended elsewhere. */
-export interface SafeJob extends Asked {
+/** Runs a task's `onStop` alone, for a job that has ended elsewhere. */
+export interface OnStopJob extends AnyJob {
   readonly why: StopReason;
 }
 
-export type Work = Job | SafeJob;
+export type WorkerJob = TaskJob | OnStopJob;
 
-export const isSafeJob = (work: Work): work is SafeJob => "why" in work;
+export const isOnStopJob = (job: WorkerJob): job is OnStopJob => "why" in job;
 
-/** How a job ended. `data` is its DATA frame `{data, pack}`, `ms` how long it ran (0 if it never did), without its `onStop`. */
-export type Outcome =
+/** `data` is the DATA frame `{data, pack}`; `ms` the time that the job ran, without its `onStop`: 0 if it never began. */
+export type RunOutcome =
   | { readonly ok: true; readonly data: string; readonly ms: number }
   | {
       readonly ok: false;
@@ -45,5 +51,5 @@ export type Outcome =
       readonly isUnsafe?: boolean;
     };
 
-/** Of what has not begun, and will not here: the worker leaves. No other outcome is this one, whatever its code. */
-export const leftUnbegun: Outcome = { ok: false, code: "SHUTTING_DOWN", message: "the engine is stopping", ms: 0 };
+/** The outcome, compared by identity, of a job that has not begun and will not here, because the worker leaves. */
+export const leftUnbegun: RunOutcome = { ok: false, code: "SHUTTING_DOWN", message: "the engine is stopping", ms: 0 };

@@ -6,8 +6,9 @@
 import { abortGraceMs, routerAbsentMs } from "../limits.ts";
 import { mapBegunRecord } from "../process/begun.ts";
 import { say, warn } from "../process/log.ts";
+import type { SupervisorMessage } from "../process/messages.ts";
 import { openGate } from "../process/open-gate.ts";
-import { tellSupervisor } from "../process/supervised.ts";
+import { onSupervisorMessage, tellSupervisor } from "../process/supervised.ts";
 import { stoppedMessage } from "../protocol/blocked.ts";
 import { catchUp } from "../security/catch-up.ts";
 import { loadRegistry } from "../tasks/registry.ts";
@@ -18,16 +19,13 @@ import { terminateContext } from "../transport/zmq/context.ts";
 import type { SocketOptions } from "../transport/zmq/options.ts";
 import { describeBindError } from "../transport/zmq/start.ts";
 import { BackendLink } from "./backend-link.ts";
-import { noteCulprits } from "./culprit.ts";
 import { DirectPort } from "./direct-port.ts";
-import { EmergencyStop } from "./emergency-stop.ts";
-import { Executor, type ExecutorHooks } from "./executor.ts";
-import { Quarantine } from "./quarantine.ts";
+import { Executor } from "./executor.ts";
+import { exitOnStrayErrors, noteCulprits } from "./failures.ts";
 import { type RecycleLimits, RecycleRule } from "./recycle.ts";
+import { Restrictions } from "./restrictions.ts";
 import { RouterJobs } from "./router-jobs.ts";
-import { onStopMsOf } from "./safing.ts";
-import { exitOnStrayErrors } from "./stray.ts";
-import { obeySupervisor } from "./supervision.ts";
+import { onStopMsOf } from "./user-code.ts";
 
 export interface TaskWorkerOptions extends RecycleLimits {
   readonly host: string;
@@ -35,84 +33,81 @@ export interface TaskWorkerOptions extends RecycleLimits {
   readonly port: number | null;
   /** The router's backend, `tcp://HOST:PORT`; for one of the engine's own workers its socket, `unix://PATH`. */
   readonly backend: string;
-  /** The keys to join with at a port. */
+  /** CURVE keys, for a router's port. */
   readonly keys?: SocketOptions;
   /** The folder of task files, or null for the built-in tasks alone. */
   readonly tasksDir: string | null;
   /** Whether a supervisor reads which job was begun last. */
   readonly supervised: boolean;
   /**
-   * Registers what is to be called when the worker is to leave, and what where it is not to wait for the running job any more: the
-   * promise is kept when there is no more time for that to let go and be made safe.
+   * Registers two handlers. `leave` ends the worker after the running job. `cutOff` aborts that job as well; its promise is
+   * kept when the job has had its time to let go and be made safe.
    */
   readonly onLeave: (leave: () => void, cutOff: () => Promise<void>) => void;
   /** Print each task that is received and completed. */
   readonly verbose: boolean;
 }
 
-/** Runs until it is told to stop or has done its share, and then until the running job has ended. Throws StartError for a bad task file or a taken port. */
+/** Runs until it is told to leave or its share is done, and the running job has ended. Throws StartError. */
 export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> => {
   const tag = `[WORKER-${process.pid}(TASK)]`;
   const id = `TASK-${process.pid}`;
   const address = options.port === null ? null : `${options.host}:${options.port}`;
-  const leaving = Promise.withResolvers<void>();
+  const log = options.verbose ? (line: string) => say(`${tag} ${line}`) : null;
   const begun = options.supervised ? mapBegunRecord() : null;
   let registry: Registry = new Map();
   exitOnStrayErrors(
     tag,
     noteCulprits(begun, () => registry),
   );
-  const emergency = new EmergencyStop();
-  const quarantine = new Quarantine();
-  let current: Executor | null = null;
-  // Here already: a supervisor that halts its workers kills those that do not say that they are still.
-  obeySupervisor(emergency, quarantine, () => current);
-  // Before any file of tasks is loaded, which could else listen to what is said of keys.
+  const restrictions = new Restrictions();
+  let loaded: Executor | null = null;
+  // From the first moment, since a supervisor that halts its workers kills those that do not answer.
+  onSupervisorMessage((message) => {
+    if (message.type === "stopped") restrictions.stoppedBySupervisor = message.stopped;
+    else if (message.type === "quarantined") restrictions.quarantine(message.tasks);
+    else if (message.type === "halt") void halt(loaded, message);
+  });
+  // Before any task file is loaded, which could otherwise read the keys.
   const gate = await openGate();
   registry = await loadRegistry(options.tasksDir);
   begun?.list(registry.keys());
-  const log = options.verbose ? (line: string) => say(`${tag} ${line}`) : null;
 
-  // Told before it happens: an end that nobody was told of is a crash.
+  const leaving = Promise.withResolvers<void>();
+  // The supervisor is told first: an end without a word counts as a crash.
   const leave = (why: string): void => {
     tellSupervisor({ type: "recycle", why });
     leaving.resolve();
   };
   using recycle = new RecycleRule(options, leave, tag);
-  const hooks: ExecutorHooks = {
-    tag,
-    progress: (job, frame) => jobs.progress(job, frame),
-    publish: (topic, body, task) => link.publish(topic, body, task),
-    // What comes next may be here already, and is soon waited for here.
-    idle: () => reactor.lookAgain(),
-    ...(begun !== null && { begins: (task) => begun.task(task), ends: () => begun.ended() }),
-    catchUp: (awayMs) => catchUp(gate, awayMs),
-  };
-  const executor = new Executor(registry, hooks, emergency);
-  current = executor;
+  const ended = (ms: number): void => recycle.jobEnded(ms);
+  const executor = new Executor(
+    registry,
+    {
+      tag,
+      publish: (topic, body, task) => link.publish(topic, body, task),
+      // The next message may be here already, and is soon waited for here.
+      idle: () => reactor.lookAgain(),
+      ...(begun !== null && { begins: (task) => begun.task(task), ends: () => begun.ended() }),
+      catchUp: (awayMs) => catchUp(gate, awayMs),
+    },
+    restrictions,
+  );
+  loaded = executor;
   const jobs: RouterJobs = new RouterJobs({
     executor,
     link: () => link,
-    begin: begun === null ? null : (job) => begun.job(job),
+    begin: (job) => begun?.job(job),
     refusal: (name) => {
       const task = registry.get(name);
-      return task === undefined ? null : emergency.refusal(task);
+      return task === undefined ? null : restrictions.stopRefusal(task);
     },
-    ended: (ms) => recycle.jobEnded(ms),
+    ended,
     log,
   });
 
   say(`Starting worker[TASK] on socket: ${address ?? "none of its own"}`);
-  const direct = new DirectPort({
-    id,
-    gate,
-    executor,
-    registry,
-    emergency,
-    quarantine,
-    ended: (ms) => recycle.jobEnded(ms),
-    log,
-  });
+  const direct = new DirectPort({ id, gate, executor, registry, restrictions, ended, log });
   if (options.port !== null) {
     try {
       direct.bind(options.host, options.port);
@@ -151,7 +146,7 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
     onAbort: ({ job, code, message }) => jobs.abort(job, code, message),
     onSafe: (header) => jobs.safe(header),
     onStopped: ({ stopped }) => {
-      emergency.byRouter = stopped;
+      restrictions.stoppedByRouter = stopped;
       if (stopped !== null) void executor.halt({ code: "STOPPED", message: stoppedMessage(stopped) }, true);
     },
   });
@@ -167,7 +162,7 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
   );
   await leaving.promise;
   clearTimeout(unanswered);
-  // The router first: what it hands over from here on comes back to it unbegun.
+  // The router first: jobs that it hands over from here on go back to it unbegun.
   link.leave();
   await executor.drain();
   await link.goodbye();
@@ -176,7 +171,15 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
   terminateContext();
 };
 
-/** ms within which every task that has an `onStop` should have let go and be safe; 0 where none has one. */
+/** A worker without an executor still loads its tasks, so nothing runs. */
+const halt = async (executor: Executor | null, { halt, code, message, spares }: HaltMessage): Promise<void> => {
+  await executor?.halt({ code, message }, spares);
+  tellSupervisor({ type: "still", halt });
+};
+
+type HaltMessage = Extract<SupervisorMessage, { type: "halt" }>;
+
+/** ms within which every task that has an `onStop` should have let go and be safe; 0 if none has one. */
 const safeWithinMs = (registry: Registry): number =>
   Math.max(
     0,

@@ -3,9 +3,9 @@ import { expect } from "bun:test";
 import type { Json, JsonObject } from "../../src/protocol/json.ts";
 import { type ArgumentSchemas, argumentCheck } from "../../src/tasks/arguments.ts";
 import type { RegisteredTask, TaskFunction } from "../../src/tasks/task.ts";
-import { EmergencyStop } from "../../src/worker/emergency-stop.ts";
 import { Executor } from "../../src/worker/executor.ts";
-import type { Job, Outcome } from "../../src/worker/job.ts";
+import type { RunOutcome, TaskJob } from "../../src/worker/job.ts";
+import { Restrictions } from "../../src/worker/restrictions.ts";
 
 /** A task as the registry has it, from its function alone, or from what of it matters to the test. */
 export type TestTask = TaskFunction | Partial<RegisteredTask>;
@@ -26,31 +26,37 @@ export const executorFor = (tasks: Record<string, TestTask>, schemas: ArgumentSc
   const registry = registryOf(tasks, schemas);
   const progress: [serial: string, data: Json][] = [];
   const published: [topic: string, data: Json][] = [];
-  const emergency = new EmergencyStop();
+  const restrictions = new Restrictions();
   const hooks = {
     tag: "[WORKER-7(TASK)]",
-    progress: ({ serial }: Job, frame: string) => progress.push([serial, JSON.parse(frame).data]),
     publish: (topic: string, frame: string) => published.push([topic, JSON.parse(frame).data]) > 0,
   };
-  const executor = new Executor(registry, hooks, emergency);
-  const job = (name: string, done: Job["done"], args: Json[] = [], kwargs: JsonObject = {}, serial = "s-1"): Job => ({
+  const executor = new Executor(registry, hooks, restrictions);
+  const job = (
+    name: string,
+    done: TaskJob["done"],
+    args: Json[] = [],
+    kwargs: JsonObject = {},
+    serial = "s-1",
+  ): TaskJob => ({
     name,
     serial,
     task: { task: name, args, kwargs, pack: 1 },
+    progress: (frame) => progress.push([serial, JSON.parse(frame).data]),
     done,
   });
-  const run = (name: string, args: Json[] = [], kwargs: JsonObject = {}): Promise<Outcome> =>
+  const run = (name: string, args: Json[] = [], kwargs: JsonObject = {}): Promise<RunOutcome> =>
     new Promise((done) => expect(executor.submit(job(name, done, args, kwargs))).toBe("accepted"));
-  return { executor, emergency, progress, published, job, run };
+  return { executor, restrictions, progress, published, job, run };
 };
 
 /** The result of a job that must have succeeded. */
-export const resultOf = (outcome: Outcome): unknown => {
+export const resultOf = (outcome: RunOutcome): unknown => {
   if (!outcome.ok) throw new Error(`${outcome.code}: ${outcome.message}`);
   return JSON.parse(outcome.data.toString()).data;
 };
 /** The message of a job that must have ended as TASK_ERROR. */
-export const errorOf = (outcome: Outcome): string => {
+export const errorOf = (outcome: RunOutcome): string => {
   if (outcome.ok) throw new Error(`it succeeded with ${outcome.data.toString()}`);
   expect(outcome.code).toBe("TASK_ERROR");
   return outcome.message;

@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import { quickRunMs, quickRunsMin } from "../../src/limits.ts";
 import { encodeBackend } from "../../src/protocol/backend.ts";
 import { type Frame, Router } from "../../src/transport/zmq/socket.ts";
-import { QuickTasks } from "../../src/worker/quick-tasks.ts";
+import { QuickTasks } from "../../src/worker/pacing.ts";
 import { runProgram } from "../support/program.ts";
 import { json, taskFrame } from "../support/raw-requestor.ts";
 import { tempFolder } from "../support/temp-folder.ts";
@@ -13,11 +13,11 @@ test("a task is quick after many quick runs in a row, and not any more after a l
   const quick = new QuickTasks();
   for (let run = 0; run < quickRunsMin; run++) {
     expect(quick.has("count")).toBe(false);
-    quick.ran("count", quickRunMs / 2);
+    quick.note("count", quickRunMs / 2);
   }
   expect(quick.has("count")).toBe(true);
   expect(quick.has("drive")).toBe(false);
-  quick.ran("count", quickRunMs);
+  quick.note("count", quickRunMs);
   expect(quick.has("count")).toBe(false);
 });
 

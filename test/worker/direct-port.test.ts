@@ -8,9 +8,8 @@ import { Gate } from "../../src/security/gate.ts";
 import { makeKeyPair } from "../../src/security/keys.ts";
 import { Dealer } from "../../src/transport/zmq/socket.ts";
 import { DirectPort } from "../../src/worker/direct-port.ts";
-import { EmergencyStop } from "../../src/worker/emergency-stop.ts";
 import { Executor } from "../../src/worker/executor.ts";
-import { Quarantine } from "../../src/worker/quarantine.ts";
+import { Restrictions } from "../../src/worker/restrictions.ts";
 import { registryOf, type TestTask } from "../support/executor.ts";
 import { freePorts } from "../support/ports.ts";
 import { metaFrame, type RawReply, readReply, taskFrame } from "../support/raw-requestor.ts";
@@ -33,18 +32,16 @@ const startPort = (authorized: string) => {
     },
   };
   const registry = registryOf(tasks);
-  const emergency = new EmergencyStop();
-  const quarantine = new Quarantine();
-  const hooks = { tag: "[TEST]", progress: () => undefined, publish: () => true };
-  const executor = new Executor(registry, hooks, emergency);
+  const restrictions = new Restrictions();
+  const hooks = { tag: "[TEST]", publish: () => true };
+  const executor = new Executor(registry, hooks, restrictions);
   const gate = new Gate({ engine, authorized }, warn);
   const port = new DirectPort({
     id: "TASK-1",
     gate,
     executor,
     registry,
-    emergency,
-    quarantine,
+    restrictions,
     ended: () => undefined,
     log: null,
   });
@@ -55,7 +52,7 @@ const startPort = (authorized: string) => {
     endpoint,
     gate,
     begun,
-    quarantine,
+    restrictions,
     release: released.resolve,
     aborted: aborted.promise,
     [Symbol.asyncDispose]: async () => {
@@ -122,7 +119,7 @@ test("a task that is closed there has no job that begins, be it that it waits, a
   mine.ask("waits", "hold");
   mine.ask("ping");
   expect(await mine.reply()).toMatchObject({ meta: { serial: "ping" } });
-  port.quarantine.close([{ task: "hold", since: 1_700_000_000, deaths: 3, how: "ended by SIGSEGV" }]);
+  port.restrictions.quarantine([{ task: "hold", since: 1_700_000_000, deaths: 3, how: "ended by SIGSEGV" }]);
   const message =
     "hold is quarantined since 2023-11-14T22:13:20.000Z: 3 workers died of its jobs within 60 s, " +
     "the last of which ended by SIGSEGV; mend it, then run task-engine reload";
@@ -131,7 +128,7 @@ test("a task that is closed there has no job that begins, be it that it waits, a
   expect(await mine.reply()).toMatchObject({ meta: { serial: "batch" }, data: { code: "UNAVAILABLE", message } });
   port.release();
   expect(await mine.reply()).toMatchObject({ meta: { type: "ACK", serial: "runs" } });
-  port.quarantine.close([]);
+  port.restrictions.quarantine([]);
   mine.ask("again", "hold");
   expect(await mine.reply()).toMatchObject({ meta: { type: "ACK", serial: "again" } });
 });

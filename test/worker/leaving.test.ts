@@ -3,7 +3,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { decodeFromWorker, encodeBackend, type RouterHeader } from "../../src/protocol/backend.ts";
 import { ProtocolError } from "../../src/protocol/errors.ts";
 import { Router } from "../../src/transport/zmq/socket.ts";
-import { strayErrorExitCode } from "../../src/worker/stray.ts";
+import { strayErrorExitCode } from "../../src/worker/failures.ts";
 import { type Program, runProgram } from "../support/program.ts";
 import { json } from "../support/raw-requestor.ts";
 import { until } from "../support/stoppable.ts";

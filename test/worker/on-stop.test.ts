@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import * as v from "valibot";
 import type { RegisteredTask, StopReason, TaskContext } from "../../src/tasks/task.ts";
-import type { Job, Outcome, SafeJob } from "../../src/worker/job.ts";
+import type { OnStopJob, RunOutcome, TaskJob } from "../../src/worker/job.ts";
 import { executorFor, resultOf } from "../support/executor.ts";
 import { captureOutput } from "../support/output.ts";
 
@@ -36,18 +36,18 @@ const driving = (drive: Partial<RegisteredTask> = {}, others: Record<string, Par
     look: { run: () => void events.push("looks") },
     ...others,
   });
-  const outcomes: Outcome[] = [];
-  const start = (name = "drive"): Job => {
-    const noted = (outcome: Outcome): void => {
+  const outcomes: RunOutcome[] = [];
+  const start = (name = "drive"): TaskJob => {
+    const noted = (outcome: RunOutcome): void => {
       outcomes.push(outcome);
       events.push(`${name} ${outcome.ok ? "done" : outcome.code}`);
     };
-    const job: Job = { ...made.job(name, noted), safing: () => events.push("SAFING") };
+    const job: TaskJob = { ...made.job(name, noted), safing: () => events.push("SAFING") };
     expect(made.executor.submit(job)).toBe("accepted");
     return job;
   };
-  const safe = (name = "drive"): SafeJob => {
-    const work: SafeJob = {
+  const safe = (name = "drive"): OnStopJob => {
+    const work: OnStopJob = {
       name,
       serial: "",
       why: stopped,
@@ -201,7 +201,7 @@ describe("SAFE", () => {
     start("look");
     await until("drives");
     safe();
-    expect(executor.next).toMatchObject({ name: "drive", why: stopped });
+    expect(executor.queued).toBe(2);
     executor.stop(job, cancelled.code, cancelled.message);
     await until("look done");
     expect(reasons).toEqual([cancelled, stopped]);
@@ -257,7 +257,7 @@ describe("halt", () => {
   });
 
   test("spares what is allowed when stopped, if it is told so, and what is to be made safe", async () => {
-    const { executor, emergency, events, start, safe, until } = driving(
+    const { executor, restrictions, events, start, safe, until } = driving(
       {},
       { lamp: { run: (_args, _kwargs, context) => untilAborted(context), policy: { allowedWhenStopped: true } } },
     );
@@ -265,7 +265,7 @@ describe("halt", () => {
     await Promise.resolve();
     start("look");
     safe();
-    emergency.bySupervisor = { reason: "", since: 1 };
+    restrictions.stoppedBySupervisor = { reason: "", since: 1 };
     await executor.halt(stopped, true);
     expect([events, executor.running]).toEqual([["look STOPPED"], 1]);
     await executor.halt(stopped, false);
@@ -282,11 +282,11 @@ describe("halt", () => {
 });
 
 test("in an emergency stop only what is allowed begins, with reason and time to the others", async () => {
-  const { emergency, run } = executorFor({
+  const { restrictions, run } = executorFor({
     drive: () => "drives",
     lamp: { run: () => "lit", policy: { allowedWhenStopped: true } },
   });
-  emergency.bySupervisor = { reason: "child on the track", since: 1_700_000_000 };
+  restrictions.stoppedBySupervisor = { reason: "child on the track", since: 1_700_000_000 };
   expect(await run("drive")).toEqual({
     ok: false,
     code: "STOPPED",
@@ -294,7 +294,7 @@ test("in an emergency stop only what is allowed begins, with reason and time to 
     ms: 0,
   });
   expect(resultOf(await run("lamp"))).toBe("lit");
-  emergency.bySupervisor = null;
+  restrictions.stoppedBySupervisor = null;
   expect(resultOf(await run("drive"))).toBe("drives");
 });
 

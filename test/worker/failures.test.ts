@@ -1,7 +1,60 @@
-/** Whose fault the end of a worker is: told by real workers that die, to the record that outlives them. */
+/** Failures of user code: how they are logged, which end the worker, and to which task that is laid. */
 import { expect, test } from "bun:test";
+import { failureLogsPerSecondMax } from "../../src/limits.ts";
 import { causeOf } from "../../src/supervisor/deaths.ts";
+import { FailureLog } from "../../src/worker/failures.ts";
+import { captureOutput } from "../support/output.ts";
 import { startTaskWorker } from "../support/task-worker.ts";
+
+test("within a second only so many failures are written, and the rest is counted when the next one comes", () => {
+  using output = captureOutput();
+  const log = new FailureLog();
+  let made = 0;
+  const add = (nowMs: number, line: string): void =>
+    log.add(nowMs, () => {
+      made++;
+      return [line, "  its stack"];
+    });
+  for (let index = 0; index < failureLogsPerSecondMax + 7; index++) add(100 + index, `failure ${index}`);
+  expect(made).toBe(failureLogsPerSecondMax);
+  add(1100, "after a second");
+  const shown = Array.from({ length: failureLogsPerSecondMax }, (_, index) => `failure ${index}\n  its stack\n`);
+  expect(output.stderr).toBe(`${shown.join("")}… and 7 more failures, not shown\nafter a second\n  its stack\n`);
+});
+
+const strayModule = Bun.resolveSync("../../src/worker/failures.ts", import.meta.dir);
+
+const runStray = async (code: string): Promise<{ stderr: string; exitCode: number }> => {
+  const script = `const { exitOnStrayErrors } = await import(${JSON.stringify(strayModule)});
+    exitOnStrayErrors("[WORKER-7(TASK)]", (thrown) => thrown?.by); ${code}`;
+  await using child = Bun.spawn([process.execPath, "-e", script], { stderr: "pipe", timeout: 20_000 });
+  return { stderr: await child.stderr.text(), exitCode: await child.exited };
+};
+const headline = "[WORKER-7(TASK)] An error outside of any job, stopping for a clean start:";
+
+test("a timer that throws ends the process with its own exit code and a line that says why", async () => {
+  const { stderr, exitCode } = await runStray(
+    "setTimeout(() => { throw new RangeError('late') }, 1); setInterval(() => 0, 1000);",
+  );
+  expect(stderr).toStartWith(`${headline} RangeError: late\n`);
+  expect(exitCode).toBe(70);
+});
+
+test("what a job has left behind is laid to its task", async () => {
+  const code =
+    "setTimeout(() => { throw Object.assign(new Error('late'), { by: 'drive' }) }, 1); setInterval(() => 0, 1000);";
+  const { stderr, exitCode } = await runStray(code);
+  expect(stderr).toStartWith(
+    "[WORKER-7(TASK)] An error that a job of drive has left behind, stopping for a clean start: Error: late\n",
+  );
+  expect(exitCode).toBe(70);
+});
+
+test("a rejected promise that nobody awaits does too, whatever it was rejected with", async () => {
+  const { stderr, exitCode } = await runStray("Promise.reject(null); setInterval(() => 0, 1000);");
+  expect(stderr).toBe(`${headline} threw null\n`);
+  expect(exitCode).toBe(70);
+});
 
 /** Does that as soon as the other task's job runs. */
 const late = (work: string): string => `() => {
