@@ -22,15 +22,16 @@ import {
 } from "../limits.ts";
 import type { Frame } from "../protocol/frame.ts";
 import { isLoopback } from "../security/exposure.ts";
+import { ShmClient } from "../transport/shm/client.ts";
+import { type ClientConnection, saysLost } from "../transport/transport.ts";
 import type { SocketOptions } from "../transport/zmq/options.ts";
 import { probe } from "../transport/zmq/probe.ts";
 import { addressIn } from "./endpoint.ts";
 import { libzmq } from "./libzmq.ts";
-import { type Link, lost } from "./link.ts";
-import { LocalLink } from "./local-link.ts";
+import { socketOptions } from "./socket-options.ts";
 import { type Trouble, troubleOf } from "./trouble.ts";
 
-export interface ConnectionOptions {
+export interface EngineConnectionOptions {
   /** `tcp://HOST:PORT` */
   readonly endpoint: string;
   readonly keys: SocketOptions;
@@ -47,14 +48,16 @@ export interface ConnectionOptions {
   readonly onTrouble: (trouble: Trouble) => void;
 }
 
-export class Connection {
-  readonly #options: ConnectionOptions;
+export class EngineConnection {
+  readonly #options: EngineConnectionOptions;
   /** The address of this machine that a way past libzmq may lead to; null for any other. */
   readonly #local: { readonly host: string; readonly port: number } | null;
   /** The last one was lost before it stood, so it does not count. */
   #isLocalRefused = false;
   /** null while it is lost, and once it is closed */
-  #link: Link | null = null;
+  #link: ClientConnection | null = null;
+  /** It goes past libzmq. */
+  #isLocal = false;
   #stands = false;
   #hasStood = false;
   #closed = false;
@@ -66,7 +69,7 @@ export class Connection {
   #look: Timer | undefined;
   #isLooking = false;
 
-  constructor(options: ConnectionOptions) {
+  constructor(options: EngineConnectionOptions) {
     this.#options = options;
     this.#local = localAddressOf(options);
     this.#open();
@@ -94,7 +97,7 @@ export class Connection {
 
   /** Hands over a message. False: there is no connection, or it takes nothing more at present. */
   send(frames: readonly string[]): boolean {
-    return this.#stands && this.#link?.send(frames) === true;
+    return this.#stands && this.#link?.trySend(frames) === "sent";
   }
 
   /** What has been handed over still goes out, if that takes no longer than `clientLingerMs`. */
@@ -111,21 +114,21 @@ export class Connection {
 
   #useLocal(): boolean {
     if (this.#local === null || this.#isLocalRefused) return false;
-    const link = LocalLink.to(this.#local.host, this.#local.port);
+    const link = ShmClient.to(this.#local.host, this.#local.port);
     if (link === null) return false;
-    this.#use(link);
+    this.#use(link, true);
     // Who listens there and says nothing must not keep us from who serves at the port.
     this.#reopening = setTimeout(() => {
-      if (!this.#stands) this.#lose(link);
+      if (!this.#stands) this.#lose();
     }, localAnswerMs);
     return true;
   }
 
   async #useZmq(): Promise<void> {
     try {
-      const { ZmqLink } = await libzmq();
+      const { ZmqClient } = await libzmq();
       if (this.#closed) return;
-      this.#use(new ZmqLink(this.#options.endpoint, this.#options.keys));
+      this.#use(new ZmqClient(this.#options.endpoint, { ...this.#options.keys, ...socketOptions }), false);
       this.#fault = null;
     } catch (error) {
       this.#fault = error instanceof Error ? error.message : String(error);
@@ -134,48 +137,50 @@ export class Connection {
     }
   }
 
-  #use(link: Link): void {
+  #use(link: ClientConnection, isLocal: boolean): void {
     this.#link = link;
+    this.#isLocal = isLocal;
     link.onReadable(() => this.#receive(link));
-    link.send(this.#options.ping());
+    link.trySend(this.#options.ping());
   }
 
   async #drop(lingerMs: number): Promise<void> {
     this.#stands = false;
     const link = this.#link;
     this.#link = null;
-    await link?.close(lingerMs);
+    if (lingerMs > 0) await link?.linger(lingerMs);
+    link?.close();
   }
 
-  #receive(link: Link): void {
+  #receive(link: ClientConnection): void {
     this.#drain(link);
     if (this.#stands) this.#options.onRead();
   }
 
-  #drain(link: Link): void {
+  #drain(link: ClientConnection): void {
     for (let count = 0; count < drainMessagesMax; count++) {
       // Whoever was told of the last one may have closed us.
       if (link.closed) return;
-      const message = link.receive();
+      const message = link.tryReceive();
       if (message === null) return;
-      if (message === lost) return this.#lose(link);
+      if (saysLost(message)) return this.#lose();
       if (this.#stands) this.#options.onMessage(message);
       else if (!this.#stand(link)) return;
     }
   }
 
   /** The first message answers the ping, whatever it says. False where another link is tried instead. */
-  #stand(link: Link): boolean {
+  #stand(link: ClientConnection): boolean {
     clearTimeout(this.#reopening);
     this.#trouble = null;
     this.#hasStood = true;
-    this.#stands = link instanceof LocalLink || !this.#useLocal();
-    if (!this.#stands) void link.close(0);
+    this.#stands = this.#isLocal || !this.#useLocal();
+    if (!this.#stands) link.close();
     return this.#stands;
   }
 
-  #lose(link: Link): void {
-    this.#isLocalRefused = link instanceof LocalLink && !this.#stands;
+  #lose(): void {
+    this.#isLocalRefused = this.#isLocal && !this.#stands;
     void this.#drop(0);
     // Not at once: an engine that takes connections and drops them would else be met by a storm of them.
     this.#openLater(reconnectMs);
@@ -216,7 +221,7 @@ export class Connection {
 const nothingComes =
   "nothing comes back from there; check the address, that the machine is on, and that no firewall drops what is sent";
 
-const localAddressOf = ({ endpoint, keys }: ConnectionOptions): { host: string; port: number } | null => {
+const localAddressOf = ({ endpoint, keys }: EngineConnectionOptions): { host: string; port: number } | null => {
   const { host: name, port } = addressIn(endpoint);
   const host = name === "localhost" ? "127.0.0.1" : name;
   return Object.keys(keys).length === 0 && isLoopback(host) ? { host, port } : null;

@@ -10,7 +10,7 @@ import { ProtocolError } from "../protocol/errors.ts";
 import { type Frame, textOf } from "../protocol/frame.ts";
 import { decodeMeta } from "../protocol/frames.ts";
 import { decodeReply, type Reply } from "../protocol/replies.ts";
-import { Connection } from "./connection.ts";
+import { EngineConnection } from "./connection.ts";
 import { Deadlines } from "./deadlines.ts";
 import { TaskEngineError } from "./errors.ts";
 import { bytesOfRequest } from "./frame-limits.ts";
@@ -25,7 +25,7 @@ export type Trace = (direction: "sending" | "received", frames: readonly string[
 const neverSent = (): TaskEngineError => new TaskEngineError("CANCELLED", "it was cancelled before it was sent");
 
 export class Exchange {
-  readonly #connection: Connection;
+  readonly #connection: EngineConnection;
   readonly #pending = new Map<string, Pending>();
   /** Serials of what has not gone out yet, in the order in which it has to. */
   readonly #unsent = new Set<string>();
@@ -52,7 +52,7 @@ export class Exchange {
     private readonly keys: ClientKeys,
     private readonly trace: Trace | undefined,
   ) {
-    this.#connection = new Connection({
+    this.#connection = new EngineConnection({
       endpoint,
       keys: keys.options,
       ping: () => encodePing({ id, serial: `${this.#serialPrefix}-0` }),

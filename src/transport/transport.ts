@@ -38,7 +38,7 @@ export interface Listener {
   close(): void;
 }
 
-/** The end that connects. It sends a hello at each connection, and connects again whenever the connection is lost. */
+/** The end that connects. */
 export interface Connection {
   readonly closed: boolean;
   /** Calls `handler` whenever there is something to receive; it must take all that there is. */
@@ -47,9 +47,22 @@ export interface Connection {
   trySend(frames: readonly MessageFrame[]): SendResult;
   /** The next message, or null where there is none. One that `saysLost` follows the last one of each connection. */
   tryReceive(): MessageFrame[] | null;
-  /** What is unsent goes out within the lingering time. */
   close(): void;
 }
+
+/** A client's connection. It is thrown away when it is lost, with what it has not sent yet. */
+export interface ClientConnection extends Connection {
+  /**
+   * Whether a message that is sent now goes by the very connection that the last message came by: false while something unread may
+   * say that it is lost. A look counts for `unlostMs`, so that messages sent in a row need not look each time.
+   */
+  readonly isClear: boolean;
+  /** Waits until what was sent is out, ms at the most, and receives nothing any more. To be called before `close`. */
+  linger(ms: number): Promise<void>;
+}
+
+/** ms. A connection takes longer to be lost and to be there again. */
+export const unlostMs = 1;
 
 /** The one frame of a message that stands for the end of a connection. No frame of a peer looks like it: it is not JSON. */
 export const lostConnection = "\0lost";

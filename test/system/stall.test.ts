@@ -2,9 +2,9 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { connect } from "task-engine";
-import { LocalLink } from "../../src/client/local-link.ts";
-import { ZmqLink } from "../../src/client/zmq-link.ts";
 import { encodeCancel, encodePing, encodeTaskRequest } from "../../src/protocol/encode-request.ts";
+import { ShmClient } from "../../src/transport/shm/client.ts";
+import { ZmqClient } from "../../src/transport/zmq/client.ts";
 import { until } from "../support/connections.ts";
 import { startEngine } from "../support/engine.ts";
 import { tempFolder } from "../support/temp-folder.ts";
@@ -41,20 +41,20 @@ const jobs = 200;
 
 /** Asks who serves at a port for many jobs, once that has answered and was kept from reading, and gives them up. */
 const askAndGiveUp = async (way: (typeof ways)[number], port: number, hinder: () => void, isCancelled: boolean) => {
-  const link = way === "ZeroMQ" ? new ZmqLink(`tcp://127.0.0.1:${port}`, {}) : LocalLink.to("127.0.0.1", port);
+  const link = way === "ZeroMQ" ? new ZmqClient(`tcp://127.0.0.1:${port}`, {}) : ShmClient.to("127.0.0.1", port);
   if (link === null) throw new Error("there is no local socket");
-  link.send(encodePing({ id: "tester", serial: "ping" }));
-  await until("it answers", () => link.receive() !== null);
+  link.trySend(encodePing({ id: "tester", serial: "ping" }));
+  await until("it answers", () => link.tryReceive() !== null);
   hinder();
   const serials = Array.from({ length: jobs }, (_, index) => `s${index}`);
-  for (const serial of serials) link.send(encodeTaskRequest({ id: "tester", serial }, "note", ["begun"], {}, {}));
-  if (isCancelled) for (const serial of serials) link.send(encodeCancel({ id: "tester", serial }));
-  else link.close(200);
+  for (const serial of serials) link.trySend(encodeTaskRequest({ id: "tester", serial }, "note", ["begun"], {}, {}));
+  if (isCancelled) for (const serial of serials) link.trySend(encodeCancel({ id: "tester", serial }));
+  else void link.linger(200).then(() => link.close());
   // What libzmq has to send is on its way then.
   await Bun.sleep(200);
   return {
     [Symbol.dispose]: () => {
-      if (!link.closed) link.close(0);
+      link.close();
     },
   };
 };

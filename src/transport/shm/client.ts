@@ -1,0 +1,76 @@
+/** A client's connection past libzmq to a listener on its own machine. */
+import { messageFramesMax, requestorBeatMs, requestorSilenceMs } from "../../limits.ts";
+import { Pulse } from "../pulse.ts";
+import { reactor } from "../reactor.ts";
+import { type ClientConnection, type MessageFrame, type SendResult, unlostMs } from "../transport.ts";
+import { ShmConnection } from "./connection.ts";
+import { localName } from "./name.ts";
+import { portOwner } from "./port-owner.ts";
+import { closeLine, dial, peerUid } from "./unix.ts";
+
+export class ShmClient implements ClientConnection {
+  readonly #connection: ShmConnection;
+  readonly #looks: Pulse;
+  #isClosed = false;
+  /** When the connection was last seen to stand, on the clock of performance.now(). */
+  #stoodAt = Number.NEGATIVE_INFINITY;
+
+  /**
+   * Connects to the listener beside a TCP port of this machine; null where there is none. Any user can bind its name while the port is
+   * free: the listener counts only if it is of the port's user, of our own, or of root.
+   */
+  static to(host: string, port: number): ShmClient | null {
+    const line = dial(localName(host, port));
+    if (line === null) return null;
+    const uid = peerUid(line.bell);
+    const isTrusted = uid === 0 || uid === process.geteuid?.();
+    if (uid !== null && (isTrusted || uid === portOwner(host, port))) return new ShmClient(new ShmConnection(line));
+    closeLine(line);
+    return null;
+  }
+
+  private constructor(connection: ShmConnection) {
+    this.#connection = connection;
+    this.#looks = new Pulse(requestorBeatMs, () => connection.endIfHalted(requestorSilenceMs));
+  }
+
+  get closed(): boolean {
+    return this.#isClosed || this.#connection.closed;
+  }
+
+  /** There is no other connection that it could go by, but what is sent after the end of this one would count as sent. */
+  get isClear(): boolean {
+    const now = performance.now();
+    if (now - this.#stoodAt < unlostMs) return true;
+    if (this.#connection.isDead) return false;
+    this.#stoodAt = now;
+    return true;
+  }
+
+  onReadable(handler: () => void): void {
+    this.#connection.onReadable(handler);
+  }
+
+  /** At once: the program may let nothing else run after this. */
+  trySend(frames: readonly MessageFrame[]): SendResult {
+    return this.#connection.trySend(frames);
+  }
+
+  tryReceive(): MessageFrame[] | null {
+    return this.#connection.tryReceive(messageFramesMax);
+  }
+
+  async linger(ms: number): Promise<void> {
+    this.#isClosed = true;
+    reactor.pause(this.#connection);
+    const untilMs = performance.now() + ms;
+    while (!this.#connection.flush() && performance.now() < untilMs) await Bun.sleep(1);
+  }
+
+  close(): void {
+    this.#looks[Symbol.dispose]();
+    this.#isClosed = true;
+    this.#connection.flush();
+    this.#connection.drop();
+  }
+}
