@@ -1,10 +1,9 @@
 /**
- * What a worker was at: some bytes that outlive it. It writes there which job it begins, before it begins it, and which task's
- * code runs; the supervisor, who made the file and handed it over as an open descriptor, reads that when the worker is dead. So
- * it is known, even after SIGKILL, what had begun and must not be run again, what had not and may be, and which task's job
- * has killed its worker.
+ * A record of the job that a worker has begun last, in memory that outlives the worker. The worker writes before a job begins; the
+ * supervisor made the file, gave it to the worker as an open descriptor, and reads it when the worker is dead. So it is known even after
+ * SIGKILL which job had begun and must not run again, and which task's job has killed the worker.
  *
- * The file has no name and lies in memory (/dev/shm, else the temporary folder): it ends with those who hold it.
+ * The file has no name and lies in memory (/dev/shm, else the temporary folder): it ends with its descriptors.
  */
 import { closeSync, ftruncateSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -13,32 +12,32 @@ import { nameLengthMax, workerTasksMax } from "../limits.ts";
 import { channelDescriptor } from "./channel.ts";
 
 /*
- * At 0 the router's number of the job that was begun last (a double, so 53 bits of a whole number), 0 for none. Then four times 32
- * bits: the task that was begun last and the one whose fault the end is, both by their places in the list of names, from 1 on, and
- * `nobody`; whether that task's job still runs; the length of the list. From 64 on the list, as JSON. Lowest byte first.
+ * At 0: the router's number of the last job that has begun (a double), 0 for none. Then four times 32 bits, lowest byte first: the last
+ * task that has begun and the task that is to blame for the end, both as places in the list of names from 1 on; in between, 1 while that
+ * job runs; the length of the list in bytes. From 64 on: the list, as JSON.
  */
 const lastAt = 8;
 const runsAt = 12;
 const culpritAt = 16;
 const namesLengthAt = 20;
 const marksBytes = 64;
-/** A page is the least that can be mapped; what is never written to takes up nothing. */
+/** bytes. Pages that are never written take up no memory. */
 const recordBytes = 4096 + workerTasksMax * (nameLengthMax + 4);
-/** The end is the fault of code that belongs to no task. */
+/** In the place of a task to blame: code that belongs to no task. */
 const nobody = 0xffff_ffff;
 
-/** The descriptor under which a worker finds it: the first after the channel's. */
+/** The worker's descriptor of the record: the first after the channel. */
 export const begunDescriptor = channelDescriptor + 1;
 
-/** What a dead worker was at. */
+/** The content of the record. */
 export interface Begun {
-  /** The router's number of the job that was begun last; 0 for none. */
+  /** The router's number of its last job that has begun; 0 for none. */
   readonly job: number;
-  /** The task of the job that it had begun last, one of its own port among them; null for none. */
+  /** The task of the last job that has begun, be it of the worker's own port; null for none. */
   readonly task: string | null;
-  /** Whether that job, or the `onStop` after it, still ran. */
+  /** That job, or the `onStop` after it, was running. */
   readonly runs: boolean;
-  /** Whose code has ended the process, by its own word: a task, or null for code that belongs to none; undefined where it has not said. */
+  /** The task whose code has ended the process, by the worker's own account; null for other code, undefined if it has not said. */
   readonly culprit: string | null | undefined;
 }
 
@@ -65,7 +64,7 @@ export class BegunRecord {
     };
   }
 
-  /** For the next worker, which has begun nothing yet. */
+  /** Prepares the record for the next worker. */
   clear(): void {
     writeSync(this.descriptor, Buffer.alloc(marksBytes), 0, marksBytes, 0);
   }
@@ -75,7 +74,7 @@ export class BegunRecord {
   }
 }
 
-/** A task can reach its worker's end of the record, and write there what it likes. */
+/** Untrusted: a task can write anything into its worker's end of the record. */
 const readNames = (bytes: Uint8Array): readonly string[] => {
   try {
     const names: unknown = JSON.parse(Buffer.from(bytes).toString());
@@ -94,7 +93,7 @@ const openUnnamed = (): number => {
       unlinkSync(path);
       return descriptor;
     } catch (error) {
-      // Not every system has /dev/shm, or lets everybody write there.
+      // Some systems have no /dev/shm, or do not let everybody write there.
       if (folder !== "/dev/shm") throw error;
     }
   }
@@ -111,7 +110,7 @@ export class BegunMarks {
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
-  /** Which tasks there are: to be called before one begins. */
+  /** Sets the names of all tasks. To be called before one begins. */
   list(names: Iterable<string>): void {
     const all = [...names];
     for (const [index, name] of all.entries()) this.#places.set(name, index + 1);
@@ -120,23 +119,23 @@ export class BegunMarks {
     this.#view.setUint32(namesLengthAt, bytes.byteLength, true);
   }
 
-  /** The router's job of this number begins. */
+  /** A job of the router begins. */
   job(id: number): void {
     this.#view.setFloat64(0, id, true);
   }
 
-  /** A job of this task begins, or its `onStop` alone. */
+  /** A job of this task, or its `onStop` alone, begins. */
   task(name: string): void {
     this.#view.setUint32(lastAt, this.#places.get(name) ?? 0, true);
     this.#view.setUint32(runsAt, 1, true);
   }
 
-  /** It has ended. */
+  /** The same has ended. */
   ended(): void {
     this.#view.setUint32(runsAt, 0, true);
   }
 
-  /** The process ends by this task's code; null: by code that belongs to none. */
+  /** The process ends by the code of this task, or by other code (null). */
   blame(name: string | null): void {
     this.#view.setUint32(culpritAt, name === null ? nobody : (this.#places.get(name) ?? nobody), true);
   }

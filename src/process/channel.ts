@@ -1,17 +1,17 @@
 /**
- * How the supervisor and its children speak: lines of JSON over a pair of connected sockets. Not over Bun's own IPC, whose
- * sockets have two timers that wake both ends 1.25 times a second for as long as they are open, be there anything to say or not.
+ * The channel between the supervisor and a child: lines of JSON over a pair of connected sockets. It is not Bun's own IPC, whose idle
+ * sockets wake both ends 1.25 times a second.
  */
 import { closeSync } from "node:fs";
 import { channelLineLengthMax } from "../limits.ts";
 import { libc } from "../transport/libc.ts";
 
-/** Under which descriptor a child finds its end: the first after stdin, stdout and stderr. */
+/** The child's descriptor of its end: the first after stdin, stdout and stderr. */
 export const channelDescriptor = 3;
 
 /**
- * Starts a process with a channel to it: `start` gives it the descriptor of its end, to be its `channelDescriptor`. Throws where this
- * process has no descriptor left, and what `start` throws.
+ * Starts a process with a channel to it. Throws if this process has no descriptor left, and the errors of `start`.
+ * @param start starts it with the given descriptor as its `channelDescriptor`
  */
 export const withChannel = <Heard, Said, Started>(
   hear: (message: Heard) => void,
@@ -22,12 +22,12 @@ export const withChannel = <Heard, Said, Started>(
   try {
     return { channel, started: start(theirs) };
   } finally {
-    // Our own copy of it: while it is open, the channel would outlive the process.
+    // This copy would keep the channel open after the child's end.
     closeSync(theirs);
   }
 };
 
-/** Both ends of a new channel, as descriptors. No child inherits them unasked. */
+/** The descriptors of both ends of a new channel, closed on exec. */
 export const openChannelPair = (): { readonly ours: number; readonly theirs: number } => {
   const pair = new Int32Array(2);
   if (libc.socketpair(unixFamily, stream | closeOnExec, 0, pair) !== 0) {
@@ -41,30 +41,29 @@ const unixFamily = 1;
 const stream = 1;
 const closeOnExec = 0o2000000;
 
-/** One end. A message is what JSON can say. It keeps no process alive. */
+/** One end of a channel for JSON messages. It keeps no process alive. */
 export class Channel<Heard, Said> {
-  /** Resolves when the other end is gone and all that it has said is heard. Rejects with what `hear` has thrown. */
+  /** Resolves when the other end is gone and all its messages are read. Rejects with an error of `hear`. */
   readonly ended: Promise<void>;
   readonly #descriptor: number;
   readonly #sink: Bun.FileSink;
   #isOpen = true;
 
-  /** Owns the descriptor from now on. `hear` is called with each message, in order, and not before the event loop has turned. */
+  /** Owns the descriptor. Calls `hear` with each message, in order, but not before the event loop has turned. */
   constructor(descriptor: number, hear: (message: Heard) => void) {
     this.#descriptor = descriptor;
     this.#sink = Bun.file(descriptor).writer();
     this.ended = this.#listen(hear);
   }
 
-  /** At once, unless the other end is far behind. To an end that is gone nothing is said. */
+  /** Does nothing if the other end is gone. */
   send(message: Said): void {
     if (this.#isOpen) void this.#write(`${JSON.stringify(message)}\n`);
   }
 
-  /** It fails where the other end is gone, of which `ended` tells. */
   async #write(line: string): Promise<void> {
     try {
-      // Of a long line both give a promise, and both fail.
+      // For a long line both return a promise, and both may fail.
       await Promise.all([this.#sink.write(line), this.#sink.flush()]);
     } catch {
       this.#isOpen = false;
@@ -75,7 +74,7 @@ export class Channel<Heard, Said> {
     const chunks = Bun.file(this.#descriptor).stream()[Symbol.asyncIterator]();
     const decoder = new TextDecoder();
     let rest = "";
-    // Longer lines come from a task alone, that writes into its worker's channel.
+    // Only a task that writes into its worker's channel sends longer lines.
     while (rest.length <= channelLineLengthMax) {
       const bytes = await nextOf(chunks);
       if (bytes === null) break;
@@ -89,7 +88,7 @@ export class Channel<Heard, Said> {
   }
 }
 
-/** null at the end. An end that has died with something of ours unread is an error to read from, and an end like any other. */
+/** Resolves with null at EOF, and at an error: a peer that died with unread input causes one. */
 const nextOf = async (chunks: AsyncIterator<Uint8Array>): Promise<Uint8Array | null> => {
   try {
     const { done, value } = await chunks.next();
@@ -99,7 +98,7 @@ const nextOf = async (chunks: AsyncIterator<Uint8Array>): Promise<Uint8Array | n
   }
 };
 
-/** What is no JSON comes from a task that has written into its worker's channel. It is of no meaning. */
+/** Ignores invalid JSON: it comes from a task that writes into its worker's channel. */
 const hearLine = <Heard>(line: string, hear: (message: Heard) => void): void => {
   let message: Heard;
   try {

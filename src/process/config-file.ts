@@ -1,4 +1,4 @@
-/** The file of settings: looked for, held to who may write it, read. */
+/** The file of settings. Only this user and root may be able to write it. */
 import { type Stats, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { configBytesMax } from "../limits.ts";
@@ -8,17 +8,17 @@ export const configFileDefault = "task-engine.toml";
 
 export interface ConfigFile {
   readonly table: Readonly<Record<string, unknown>>;
-  /** As it was named, for people. */
+  /** As given, for messages. */
   readonly path: string;
-  /** That relative paths in it start at. */
+  /** The base of relative paths in it. */
   readonly folder: string;
-  /** Null where there is none. */
+  /** Null if there is no file. */
   readonly text: string | null;
 }
 
 /**
- * Reads it; what is wrong with it is added to `mistakes`.
- * @param named null if nobody named a file: then there need not be one
+ * Adds one line to `mistakes` if the file cannot be used.
+ * @param named null for the default file, which need not exist
  */
 export const readConfigFile = (named: string | null, base: string, mistakes: string[]): ConfigFile => {
   const path = named ?? configFileDefault;

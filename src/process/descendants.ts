@@ -1,11 +1,10 @@
 /**
- * What processes of the engine have started, and what those have started in turn: found whatever has become of parents, sessions
- * and environments, and killed.
+ * Finds and kills the descendants of the engine's processes, whatever has become of parents, sessions and environments.
  *
- * Each process of the engine bears a mark that all its descendants inherit, by fork and by exec: its soft limit of file locks
- * (RLIMIT_LOCKS of getrlimit(2)), 64 bits which Linux keeps for every process, shows in /proc, and has had no use for since 2.4.25.
- * A mark is the engine's number and the process's id. Unlike a child subreaper, which has to be the parent of orphans and to live,
- * it serves whoever is left: the supervisor, the router after the supervisor's death, and the next start after a crash.
+ * Each process of the engine has a mark that its descendants inherit by fork and exec: its soft limit of file locks (RLIMIT_LOCKS of
+ * getrlimit(2)), 64 bits that Linux keeps for every process, shows in /proc, and has not used since 2.4.25. A mark is the engine's number
+ * and the process's id. A child subreaper would have to be the parent of orphans and to live; marks also serve the router after the
+ * supervisor's death, and the next start after a crash.
  */
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { killMs } from "../limits.ts";
@@ -15,15 +14,15 @@ import { warn } from "./log.ts";
 const locksLimit = 10; // RLIMIT_LOCKS
 const limitBytes = 16; // struct rlimit: soft and hard
 const pidBits = 22n; // PID_MAX_LIMIT of a 64-bit kernel, proc_sys_kernel(5)
-/** One less than what is left: a mark must not be RLIM_INFINITY. */
+/** One less than the rest of 64: a mark must not be RLIM_INFINITY. */
 const engineBits = 41;
 
 /** ms between two looks at processes that are dying. */
 const lookMs = 1;
-/** looks in a row that find none, while others come and go: of these one that was missed would not be missed each time. */
+/** looks in a row that find none, while other processes come and go: a marked one would not be missed each time. */
 const vainLooksMax = 8;
 
-/** An engine's number, by which a later one over the same state folder finds what it has left. Throws what stat(2) throws. */
+/** The number of the engine with this state folder, the same at its next start. Throws the errors of stat(2). */
 export const engineNumber = (stateFolder: string): bigint => {
   const { dev, ino } = statSync(stateFolder, { bigint: true });
   return numberOf(`${dev}:${ino}`);
@@ -39,7 +38,7 @@ export const ownEngineNumber = (): bigint | null => {
   return number < 1n << BigInt(engineBits) ? number : null;
 };
 
-/** Marks a process that has started nothing yet. False where the system does not let it: then what leaves its group is not found. */
+/** Marks a new process. Returns false if the system refuses: then only descendants in its process group are found. */
 export const mark = (pid: number, engine: bigint): boolean => {
   const limit = new BigUint64Array(new ArrayBuffer(limitBytes));
   if (libc.prlimit(pid, locksLimit, null, limit) !== 0) return false;
@@ -47,17 +46,17 @@ export const mark = (pid: number, engine: bigint): boolean => {
   return libc.prlimit(pid, locksLimit, limit, null) === 0;
 };
 
-/** Kills what a dead process has started. Resolves when all of it is gone, after `killMs` at the most; what is left then is said. */
+/** Kills the descendants of a dead process. Resolves when all are gone, or after `killMs` with a warning. */
 export const endDescendantsOf = (pid: number, engine: bigint): Promise<void> => {
-  // The group goes at one stroke, be it that it forks without end.
+  // The whole group at once, which even ends a fork bomb.
   kill(-pid);
   return endAll((mark) => mark === ((engine << pidBits) | BigInt(pid)));
 };
 
-/** Kills all processes of an engine but this one, and what they have started; the same otherwise. */
+/** The same for all processes of an engine but this one. */
 export const endEngine = (engine: bigint): Promise<void> => endAll((mark) => mark >> pidBits === engine);
 
-/** For a process that no supervisor has started: kills what it has started when it exits, by itself or by an error. */
+/** For a process without a supervisor: kills its descendants when it exits. */
 export const takeAlongAtExit = (): void => {
   const number = numberOf(crypto.randomUUID());
   if (!mark(process.pid, number)) return warn("What tasks start may outlive this process: RLIMIT_LOCKS cannot be set");
@@ -72,8 +71,8 @@ export const takeAlongAtExit = (): void => {
 };
 
 /**
- * Looks and kills until nobody is left. A killed process can fork no more; so what is not there at a look comes from one that was, and
- * where none has vanished while it was looked at, there is none.
+ * Looks and kills until none is left. A killed process cannot fork, so an unseen process descends from one that vanished during the
+ * look; if none has vanished, there is none.
  */
 const endAll = async (isMeant: (mark: bigint) => boolean): Promise<void> => {
   const overAtMs = performance.now() + killMs;
@@ -96,7 +95,7 @@ const endAll = async (isMeant: (mark: bigint) => boolean): Promise<void> => {
   }
 };
 
-/** Of a process, or of a group by its negative id. False where that is not ours to do; one that is gone counts as killed. */
+/** Kills a process, or a group by its negative id. Returns false without permission; a process that is gone counts as killed. */
 export const kill = (pid: number): boolean => {
   try {
     process.kill(pid, "SIGKILL");
@@ -107,13 +106,13 @@ export const kill = (pid: number): boolean => {
 };
 
 interface Look {
-  /** Process ids of those that are meant and live, this process excepted. */
+  /** Process ids of the living processes that are meant, without this one. */
   readonly marked: readonly number[];
-  /** One was gone before it was known whether it was meant. */
+  /** A process ended before its mark was read. */
   readonly hasVanished: boolean;
 }
 
-/** The newest first: what forks and ends at once must be met while it is there. */
+/** Newest first, to meet processes that fork and end at once. */
 const look = (isMeant: (mark: bigint) => boolean): Look => {
   const marked: number[] = [];
   let hasVanished = false;
@@ -128,7 +127,7 @@ const look = (isMeant: (mark: bigint) => boolean): Look => {
   return { marked, hasVanished };
 };
 
-/** proc_pid_stat(5): behind the name, which may hold anything, comes the state. Who is a zombie does nothing any more. */
+/** Returns false for a zombie. proc_pid_stat(5): the state follows the name, which may contain anything. */
 const isAlive = (pid: number): boolean => /\) [^ZX]/.test(read(`/proc/${pid}/stat`));
 
 /** Empty for a process that is gone. */

@@ -1,17 +1,17 @@
-/** The folders that settings name: that of the task files, and that of what the engine must remember when it is off. */
+/** The folders of the task files and of the engine's state. */
 import { statSync } from "node:fs";
 import { isAbsolute, join, resolve } from "node:path";
 import { homeFolder } from "../security/files.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Where task files are looked for if nobody names a folder. */
+/** The default folder of task files. */
 export const tasksDefault = "tasks";
 
 /**
- * The absolute path of the folder of task files; null, and a mistake more if it was named, if there is none. A link in it is followed
- * whenever the folder is read, not here: at a reload it may lead elsewhere.
- * @param named null if nobody named a folder: then there need not be one
+ * The absolute path of the folder of task files, or null if there is none. Links are not resolved here: at a reload they may lead
+ * elsewhere. Adds one line to `mistakes` if a named folder does not exist.
+ * @param named null for the default folder, which need not exist
  */
 export const tasksFolder = (named: string | null, base: string, place: string, mistakes: string[]): string | null => {
   const path = resolve(base, named ?? tasksDefault);
@@ -24,7 +24,7 @@ export const tasksFolder = (named: string | null, base: string, place: string, m
   return null;
 };
 
-/** Whether there is a folder; true as well where that cannot be found out: the error is for those who read it. */
+/** Returns true also if that cannot be found out: then reading the folder gives the error. */
 export const isFolder = (path: string): boolean => {
   try {
     return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
@@ -33,23 +33,23 @@ export const isFolder = (path: string): boolean => {
   }
 };
 
-/** Of root, and of the service whoever that runs as. */
+/** For root, and for the service as any user. */
 export const systemStateFolder = "/var/lib/task-engine";
 
-/** Where an engine that is started in this environment keeps its state, if nobody names a folder; null where there is no home for it. */
+/** The default state folder of an engine with this environment; null without a home folder. */
 export const stateFolder = (environment: Environment): string | null => {
-  // systemd.exec(5): several, with a colon between them, if the unit has several.
+  // systemd.exec(5): a list with colons.
   const given = environment.STATE_DIRECTORY?.split(":")[0];
   return given ? given : userStateFolder(environment);
 };
 
-/** Where an engine of this machine may have its state, for one of its users who looks for it. */
+/** The default state folders of engines that this user may look for. */
 export const stateFolders = (environment: Environment): readonly string[] => {
   const own = userStateFolder(environment);
   return own === null || own === systemStateFolder ? [systemStateFolder] : [own, systemStateFolder];
 };
 
-/** XDG Base Directory Specification: a relative path in the variable is none. */
+/** XDG Base Directory Specification: a relative path is ignored. */
 const userStateFolder = (environment: Environment): string | null => {
   const { XDG_STATE_HOME = "" } = environment;
   if (process.geteuid?.() === 0) return systemStateFolder;
@@ -58,11 +58,11 @@ const userStateFolder = (environment: Environment): string | null => {
   return home === null ? null : join(home, ".local/state/task-engine");
 };
 
-/** The part of a state folder that is one engine's own; by its port, of which there can be no second on this machine. */
+/** The subfolder of one engine, by its port, which is unique on this machine. */
 export const engineFolder = (state: string, port: number): string => join(state, `${port}`);
 
-/** The socket in it by which the engine is stopped past its router. */
+/** The socket for an emergency stop past the router. */
 export const stopSocketPath = (folder: string): string => join(folder, "stop.sock");
 
-/** The socket in it at which the engine's own workers join its router. No name in the folder is longer: a socket's path is short. */
+/** The socket for the engine's own workers. No name in the folder is longer, since the path of a socket must be short. */
 export const workSocketPath = (folder: string): string => join(folder, "work.sock");

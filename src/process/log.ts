@@ -6,7 +6,7 @@ import { type ConsolaInstance, createConsola } from "consola/core";
 import { printable, stderr, stdout } from "./streams.ts";
 
 const console_: ConsolaInstance = createConsola({
-  // Every level passes: what is too much is not said in the first place.
+  // All levels.
   level: 3,
   // Nothing is throttled: two equal lines are two events.
   throttle: 0,

@@ -1,69 +1,66 @@
-/**
- * The messages between a process of the engine and its supervisor. They are about the processes, and never about what travels
- * through the engine.
- */
+/** The messages between a process of the engine and its supervisor. They are about processes, never about jobs or data. */
 import type { Quarantined, Stopped, StopResult } from "../protocol/blocked.ts";
 import type { Security } from "../security/gate.ts";
 
 // The supervisor knows these, and no message of the public protocol.
 export type { Quarantined, Stopped, StopResult };
 
-/** What a child tells its supervisor. */
+/** From a child to its supervisor. */
 export type ChildMessage =
-  /** It serves: the port is bound, the tasks are loaded, the router knows it. */
+  /** It serves: its port is bound, its tasks are loaded, the router knows it. */
   | { readonly type: "online" }
-  /** It cannot start, and no other attempt would go better (a taken port, a broken task file). It exits at once. */
+  /** It cannot start, and a restart would not help (a taken port, a broken task file). It exits at once. */
   | { readonly type: "fatal"; readonly message: string }
   /** The answer to `ping`: its event loop turns. */
   | { readonly type: "pong" }
-  /** The router, after `drain`: nothing runs and nothing waits any more. */
+  /** From the router, after `drain`: no job runs or waits any more. */
   | { readonly type: "drained" }
-  /** The router, last of all: tasks of which a job was cut off whose `onStop` has not been run since. */
+  /** From the router, last of all: tasks of which a job was cut off, and `onStop` has not run since. */
   | { readonly type: "unsafe"; readonly tasks: readonly string[] }
-  /** The router: this worker does not let go of a job that it was told to end. */
+  /** From the router: this worker ignores the abort signal of its job. */
   | { readonly type: "kill"; readonly pid: number; readonly why: string }
-  /** A worker that has done its share, or was told to end, and does so as soon as it holds nothing. It is no death. */
+  /** From a worker that ends as planned, as soon as it has no job. */
   | { readonly type: "recycle"; readonly why: string }
-  /** A task worker's answer to `halt`: nothing runs that was to end. Its `onStop` may still run. */
+  /** From a task worker, in answer to `halt`: its jobs have ended. An `onStop` may still run. */
   | { readonly type: "still"; readonly halt: number }
   /**
-   * The router, which has stopped already: the supervisor sees to the rest, and answers `latched` with the same number once the stop is
-   * on the disk, or cannot be put there.
+   * From the router, which has stopped its jobs already. The answer is `latched` with the same number, once the stop is on the disk or
+   * has failed to get there.
    */
   | { readonly type: "estop"; readonly stopped: Stopped; readonly request: number }
-  /** The router: end the emergency stop. The answer is `stopped` with null, or `resetRefused` with the same number. */
+  /** From the router: end the emergency stop. The answer is `stopped` with null, or `resetRefused` with the same number. */
   | { readonly type: "reset"; readonly request: number }
   /**
-   * The router: nobody waits any more for the resets so far, and none of them is to end the emergency stop. If one has done so at this
-   * moment, the stop holds again that the router knows of.
+   * From the router: no requestor waits for the resets so far, so none may end the emergency stop. If one has just done so, the stop
+   * that the router knows holds again.
    */
   | { readonly type: "withdrawReset"; readonly stopped: Stopped | null };
 
-/** What a supervisor tells its child. */
+/** From a supervisor to its child. */
 export type SupervisorMessage =
-  /** To every role that has sockets, before anything else. Keys travel here alone: argv and environment are for all to see. */
+  /** To every role with sockets, first of all. Keys travel only here: other users can read argv and environment. */
   | { readonly type: "security"; readonly security: Security | null }
-  /** To the same: the file of authorized clients has been read again. */
+  /** To the same roles: the new content of the file of authorized clients. */
   | { readonly type: "authorized"; readonly text: string }
   /**
-   * To the router, before anything else: the tasks that the workers will serve once they are there. `isUnsafe`: jobs of before may have
-   * been cut off, and it is not known which, so every task's `onStop` has to run before a job of it, or one that needs what it holds.
+   * To the router, which begins by it: the tasks of the workers to come. `isUnsafe`: nobody knows which earlier jobs were cut off, so
+   * the `onStop` of every task has to run before a job of it, or one that needs its resources.
    */
   | { readonly type: "tasks"; readonly tasks: readonly KnownTask[]; readonly isUnsafe?: boolean }
-  /** To the router and to task workers, before the tasks and at each change: the emergency stop that holds, or null. */
+  /** To router and task workers, before `tasks` and at each change: the emergency stop that holds, or null. */
   | { readonly type: "stopped"; readonly stopped: Stopped | null }
-  /** To the router and to task workers, before the tasks and at each change: tasks that are closed since their jobs kill workers. */
+  /** To router and task workers, before `tasks` and at each change: the tasks in quarantine. */
   | { readonly type: "quarantined"; readonly tasks: readonly Quarantined[] }
   /**
-   * To the router: why the emergency stop will not outlive the engine; null if it is on the disk. `request`: the `estop` that this
-   * answers; 0 where it is said unasked.
+   * To the router: why the emergency stop will not outlive the engine; null if it is on the disk. `request` is that of the `estop`, or
+   * 0 for a message that answers none.
    */
   | { readonly type: "latched"; readonly request: number; readonly failure: string | null }
-  /** To the router: this reset does not come, and the emergency stop stays. */
+  /** To the router: the emergency stop stays. */
   | { readonly type: "resetRefused"; readonly request: number; readonly why: string }
   /**
-   * To a task worker: end what runs and what waits, by this code, but for tasks that are allowed when stopped if it `spares` them; then
-   * say `still`. One that does not in time is killed.
+   * To a task worker: end all jobs by this code (but, if it `spares` them, those of tasks that are allowed when stopped), then answer
+   * `still`. A worker that is late is killed.
    */
   | {
       readonly type: "halt";
@@ -72,15 +69,15 @@ export type SupervisorMessage =
       readonly message: string;
       readonly spares: boolean;
     }
-  /** To any: end once what runs has ended. One that does not is killed. */
+  /** To every role: end when the running job has ended. A process that is late is killed. */
   | { readonly type: "stop" }
-  /** To any: say `pong`. */
+  /** To every role: answer `pong`. */
   | { readonly type: "ping" }
-  /** To the router: take nothing new, answer what waits with SHUTTING_DOWN, say `drained` when nothing runs. */
+  /** To the router: accept nothing, answer waiting jobs with SHUTTING_DOWN, send `drained` when no job is left. */
   | { readonly type: "drain" }
-  /** To the router, when the grace time is over: end what runs by its abort signal. */
+  /** To the router, when the grace time is over: abort the running jobs. */
   | { readonly type: "abort" }
-  /** To the router: this child has died. Whatever it was running will not be answered by it. */
+  /** To the router: this child has died, and will answer no job. */
   | {
       readonly type: "gone";
       readonly pid: number;
@@ -88,7 +85,7 @@ export type SupervisorMessage =
       readonly begun: number;
     };
 
-/** A task and its policy. What a policy is only router and workers know. */
+/** A task and its policy, which only router and workers understand. */
 export type KnownTask = { readonly name: string } & Readonly<Record<string, unknown>>;
 
 /** The engine's state as its service manager is told. */

@@ -1,13 +1,13 @@
-/** What a person most probably meant who has typed a name that is none. */
+/** Suggestions for mistyped names. */
 
-/** Letters that may be wrong in a name of so many. */
+/** Typing errors that a name of this length may have. */
 const slipsMax = (length: number): number => Math.floor(length / 3);
 
-/** Longer ones are no slip, and would take long to compare. */
+/** Longer names take long to compare. */
 const lengthMax = 64;
 const namesMax = 4096;
 
-/** The name that is nearest to what was given, or that begins with it; null where none is near. */
+/** The name with the fewest typing errors, or one that begins with the given text; null if none is near. */
 export const nearest = (given: string, names: readonly string[]): string | null => {
   const typed = bare(given);
   if (typed === "" || typed.length > lengthMax) return null;
@@ -21,16 +21,16 @@ export const nearest = (given: string, names: readonly string[]): string | null 
   return best ?? names.find((name) => typed.length > 1 && bare(name).startsWith(typed)) ?? null;
 };
 
-/** Goes behind a line that says that there is no such name; empty where no other is near. */
+/** A suffix for a message about an unknown name; empty if no name is near. */
 export const didYouMean = (given: string, names: Iterable<string>): string => {
   const name = nearest(given, [...names]);
   return name === null ? "" : ` (did you mean ${name}?)`;
 };
 
-/** Dashes and capitals are no difference: `Send`, `--send` and `send`, `task_engine` and `task-engine`. */
+/** Ignores capitals, leading dashes, and `_` instead of `-`. */
 const bare = (name: string): string => name.toLowerCase().replaceAll(/^-+/g, "").replaceAll("_", "-");
 
-/** Letters to be put in, left out or replaced, and neighbours to be swapped (the distance by optimal string alignment). */
+/** The optimal string alignment distance: letters inserted, deleted or replaced, and neighbours swapped. */
 const slipsBetween = (a: string, b: string): number => {
   let before: number[] = [];
   let above = Array.from({ length: b.length + 1 }, (_, column) => column);

@@ -1,33 +1,24 @@
-/** Command lines of this program, for those who start it in one of its roles. */
+/** Command lines by which this program is started in one of its roles. */
 import { readlinkSync } from "node:fs";
 
 /**
- * How this program is called, without a verb. When it runs from source, its main module stands between Bun and the verb, and Bun
- * is told not to fetch from the network, and run, what a task file imports and nobody has installed.
+ * The program without a verb. From source, its main module stands between Bun and the verb; Bun must not fetch from the network, and
+ * run, a package that a task file imports and nobody has installed.
  */
 export const ownProgram = (): readonly string[] => {
   const isCompiled = Bun.main.startsWith("/$bunfs/");
   return [runningImage(), ...(isCompiled ? [] : ["--no-install", Bun.main])];
 };
 
-/**
- * The program that this process runs, also where its file has been renamed, or replaced by that of another version: proc_pid_exe(5). By
- * its path where it has one, since a process is called by what it was started as.
- */
+/** The running program, even if its file was renamed or replaced by another version since: proc_pid_exe(5). */
 const runningImage = (): string => {
   const link = "/proc/self/exe";
   const path = readlinkSync(link);
-  const isThere = path.startsWith("/") && !path.endsWith(" (deleted)");
-  return isThere ? path : link;
+  // By its path where it has one, since that is the name of the process in `ps`.
+  return path.startsWith("/") && !path.endsWith(" (deleted)") ? path : link;
 };
 
-/** Why something is made safe, as its task is told. */
-export interface SafeReason {
-  readonly code: "STOPPED" | "INTERRUPTED" | "SHUTTING_DOWN";
-  readonly message: string;
-}
-
-/** Where a process finds its task files: a folder that must be there, or one that may be. Null for neither. */
+/** Folders of task files: `tasks` must exist, `tasksIfAny` may. Null for none. */
 export interface TasksFolder {
   readonly tasks: string | null;
   readonly tasksIfAny: string | null;
@@ -39,13 +30,18 @@ export const tasksFlags = ({ tasks, tasksIfAny }: TasksFolder): readonly string[
   ...(tasksIfAny === null ? [] : ["--tasks-if-any", tasksIfAny]),
 ];
 
-/** The verb that makes hardware safe in a process of its own. */
+/** The reason of a safe stop, as its task gets it. */
+export interface SafeReason {
+  readonly code: "STOPPED" | "INTERRUPTED" | "SHUTTING_DOWN";
+  readonly message: string;
+}
+
+/** The verb of the safe process; `safeFlags` completes it. */
 export const safeVerb = (folder: TasksFolder): readonly string[] => ["safe", ...tasksFlags(folder)];
 
 /**
- * What it makes safe.
  * @param hook the task of `on-stop`, which is run as a whole; null for none
- * @param tasks those whose `onStop` is run
+ * @param tasks of which `onStop` is run
  */
 export const safeFlags = (
   hook: string | null,
@@ -55,6 +51,6 @@ export const safeFlags = (
   ...(hook === null ? [] : ["--run", hook]),
   ...tasks.map((task) => `--on-stop=${task}`),
   `--code=${code}`,
-  // It may be a stranger's words; there is one character that no program can be given.
+  // The message may come from a requestor, and no argument of a program can contain NUL.
   `--message=${message.replaceAll("\0", " ")}`,
 ];

@@ -1,10 +1,9 @@
 /**
- * stdout and stderr, by write(2) itself: it alone says how much has gone out and why the rest has not. (`process.stdout` takes longer
- * to load than most of what is written there takes; Bun's FileSink counts as written what did not fit on a disk.)
+ * stdout and stderr by write(2), which alone tells how much was written and why the rest was not. (`process.stdout` takes longer to load
+ * than most output takes; Bun's FileSink reports bytes as written that did not fit on a disk.)
  *
- * The engine runs on when nobody reads that any more (a closed terminal, `serve | head`, a full disk): a robot's work is worth more
- * than its log, and there is nobody to tell. Nor does a reader that has stopped reading hold it up: what is written waits in memory,
- * within a bound.
+ * The engine continues when nobody reads its output any more (a closed terminal, `serve | head`, a full disk): a robot's work is worth
+ * more than its log. Nor does a slow reader delay it: output waits in memory, within a bound.
  */
 import { read } from "bun:ffi";
 import { outputRetryMs, outputRetryMsMax, unreadLogLengthMax } from "../limits.ts";
@@ -18,13 +17,13 @@ const wouldBlock = 11; // EAGAIN
 const writeWithoutWaiting = 0o1 | 0o400 | 0o4000 | 0o2000000;
 const seekCurrent = 1; // SEEK_CUR, lseek(2)
 
-/** PIPE_BUF, pipe(7): as much fits into a pipe, or a socket, that says that it can be written. */
+/** PIPE_BUF, pipe(7): a pipe or socket that polls as writable has room for so many. */
 const writableBytes = 4096;
 
-/** What write(2) can be given at a time: its count comes back as an int. */
+/** Limit of one write(2), whose count is an int. */
 const writeBytesMax = 2 ** 30;
 
-/** Why something cannot be written: `code` is `EPIPE` where its reader has gone, `ENOSPC` where the disk is full. */
+/** `code` is `EPIPE` if the reader has gone, `ENOSPC` if the disk is full. */
 export class OutputError extends Error {
   override readonly name = "OutputError";
   readonly code: string;
@@ -44,15 +43,15 @@ interface Waiting {
 
 class Output {
   readonly #descriptor: 1 | 2;
-  /** A descriptor that never waits; the one that was given where there is none such. */
+  /** A non-blocking descriptor; the given one if there is no such. Opened at the first write. */
   #own: number | null = null;
-  /** A write may wait for a reader, so nothing is written that poll(2) has not promised room for. */
+  /** A write may block, so poll(2) has to promise room before each one. */
   #mayBlock = false;
   #queue: Waiting[] = [];
-  /** characters that nobody has read so far */
+  /** characters in the queue */
   #waiting = 0;
   #retryMs = outputRetryMs;
-  /** What was written last is out in part. */
+  /** The last text is written in part. */
   #isTorn = false;
   #lost: { readonly lines: number; readonly why: string } | null = null;
 
@@ -60,12 +59,12 @@ class Output {
     this.#descriptor = descriptor;
   }
 
-  /** Everything that was written is out. */
+  /** No output waits. */
   get isOut(): boolean {
     return this.#queue.length === 0;
   }
 
-  /** Resolves when the text is out; texts go out in their order. Rejects with OutputError. */
+  /** Resolves when the text is written, after all earlier ones. Rejects with OutputError. */
   async write(text: string): Promise<void> {
     let bytes: Uint8Array = Buffer.from(text);
     if (this.isOut) {
@@ -79,12 +78,12 @@ class Output {
     return written.promise;
   }
 
-  /** The same where nobody waits for it, nor can be told that it failed. */
+  /** The same, without a result. */
   show(text: string): void {
     this.write(text).catch(() => undefined);
   }
 
-  /** A line of the log. Lines that are lost are counted, and spoken of before the next one that is not. */
+  /** Writes a line of the log. Lost lines are counted, and reported before the next line. */
   log(line: string): void {
     if (this.#waiting > unreadLogLengthMax) return this.#lose(1, "nobody has read");
     const lost = this.#lost;
@@ -124,7 +123,7 @@ class Output {
     if (!this.isOut) this.#retryLater();
   }
 
-  /** Writes what goes out without waiting; how many bytes that is. Throws OutputError. */
+  /** Writes without blocking; returns the number of bytes written. Throws OutputError. */
   #put(bytes: Uint8Array): number {
     this.#own ??= this.#open();
     let count = 0;
@@ -144,11 +143,11 @@ class Output {
   }
 
   /**
-   * A pipe or a terminal is opened once more, so as not to wait there: to make it so for everybody who shares it would break other
-   * programs. A socket (systemd's journal), and what another user has made, cannot be.
+   * Opens a pipe or terminal once more, as non-blocking: changing the shared one would break other programs. A socket (systemd's
+   * journal) and a file of another user cannot be opened.
    */
   #open(): number {
-    // A file takes what there is room for at once.
+    // A file never blocks.
     if (libc.lseek(this.#descriptor, 0, seekCurrent) >= 0) return this.#descriptor;
     const own = libc.open(cString(`/proc/self/fd/${this.#descriptor}`), writeWithoutWaiting);
     this.#mayBlock = own < 0;
@@ -161,10 +160,10 @@ const isWritable = (descriptor: number): boolean => libc.poll(pollEntries([descr
 export const stdout = new Output(1);
 export const stderr = new Output(2);
 
-/** Whether a person is at the other end. @param descriptor 0 is stdin, 1 stdout, 2 stderr */
+/** @param descriptor 0 is stdin, 1 stdout, 2 stderr */
 export const isTerminal = (descriptor: 0 | 1 | 2): boolean => libc.isatty(descriptor) === 1;
 
-/** Control characters (of a stranger's making, in a log or on a terminal) as escapes: no forged lines, no moved cursor, nothing backwards. */
+/** Escapes control characters: untrusted text must not forge lines, move the cursor or change the direction of writing. */
 export const printable = (text: string): string =>
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   text.replace(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, (character) => {
