@@ -37,8 +37,8 @@ export const relay = (
 };
 
 /**
- * A publication becomes a `put` job without a requestor. Without room for one more, it takes the place
- * of an older one of its topic.
+ * A publication becomes a `put` job without a requestor. Without room for one more, it takes the
+ * place of an older one of its topic.
  */
 const publish = (
   tables: Tables,

@@ -1,6 +1,7 @@
 /**
- * All timers of the broker, in a binary heap. A timer whose job has ended meanwhile is dead. Dead ones
- * are removed when they are most of the heap, so that short jobs with long limits do not pile up.
+ * All timers of the broker, in a binary heap. A timer whose job has ended meanwhile is dead. Dead
+ * ones are removed when they are most of the heap, so that short jobs with long limits do not pile
+ * up.
  */
 import type { Effect } from "./events.ts";
 

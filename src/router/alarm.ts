@@ -1,13 +1,13 @@
-/** One timer for all that is due in the broker: set anew only where it would ring too late. */
+/** The one timer of the broker's next time. It is set again only if it would ring too late. */
 
-/** ms: the longest that setTimeout takes. */
+/** ms, the most that setTimeout takes. */
 const delayMsMax = 2 ** 31 - 1;
 
 export class Alarm {
   #timer: Timer | null = null;
   #at = Number.POSITIVE_INFINITY;
 
-  /** @param ring is told how many ms late it is */
+  /** @param ring gets the ms by which it is late */
   constructor(private readonly ring: (lateMs: number) => void) {}
 
   /** @param at time of performance.now(); null for never */

@@ -1,8 +1,8 @@
 /**
- * What the router does in place of a supervisor that has died. The kernel kills the workers then, and this process what they have
- * started: nothing that ran can bring its own hardware to rest. That is done here, in a process made for it, which dies with this one.
+ * The router without its supervisor. When the supervisor dies, the kernel kills the workers, and
+ * the router kills the programs that they have started. No worker is left to make its own hardware
+ * safe, so a process of its own does that, which dies with the router.
  */
-
 import { safeMs } from "../limits.ts";
 import { withChannel } from "../process/channel.ts";
 import { endEngine, ownEngineNumber } from "../process/descendants.ts";
@@ -15,42 +15,38 @@ export interface Unsafe {
   readonly folder: TasksFolder;
   /** The task of `on-stop`, if there is one. */
   readonly hook: string | null;
-  /** Those with an `onStop` of which jobs may have been running. */
+  /** Tasks with an `onStop` of which jobs may have been running. */
   readonly tasks: readonly string[];
 }
 
-/** Ends all that the engine has started, makes safe what ran, and leaves nothing behind of that either. */
-export const takeOver = async (unsafe: Unsafe): Promise<void> => {
+/** Ends all programs of the engine, runs the safe stops, and ends the programs of these. */
+export const takeOver = async ({ folder, hook, tasks }: Unsafe): Promise<void> => {
   const engine = ownEngineNumber();
   if (engine !== null) await endEngine(engine);
-  await makeSafe(unsafe);
+  if (hook !== null || tasks.length > 0) {
+    const why = { code: "INTERRUPTED", message: "the supervisor has died" } as const;
+    const command = [...ownProgram(), ...safeVerb(folder), ...safeFlags(hook, tasks, why)];
+    const failure = await run(command).catch(({ message }: Error) => message);
+    if (failure !== null) warn(`[ROUTER-MASTER] The robot may not be safe: what should have made it so ${failure}`);
+  }
   if (engine !== null) await endEngine(engine);
 };
 
-/** Runs what makes them safe, and waits for it; one that hangs is killed. */
-const makeSafe = async (unsafe: Unsafe): Promise<void> => {
-  if (unsafe.hook === null && unsafe.tasks.length === 0) return;
-  const failure = await run(commandOf(unsafe)).catch(({ message }: Error) => message);
-  if (failure !== null) warn(`[ROUTER-MASTER] The robot may not be safe: what should have made it so ${failure}`);
-};
-
-const commandOf = ({ folder, hook, tasks }: Unsafe): readonly string[] => [
-  ...ownProgram(),
-  ...safeVerb(folder),
-  ...safeFlags(hook, tasks, { code: "INTERRUPTED", message: "the supervisor has died" }),
-];
-
-/** Null, or why that has come to nothing. Rejects with what Bun.spawn throws if the system has no process to give. */
-const run = async (command: readonly string[]): Promise<string | null> => {
+/**
+ * Returns null, or words on its failure. Rejects with the error of Bun.spawn if the system has no
+ * process to give.
+ */
+const run = async (cmd: string[]): Promise<string | null> => {
   let fatal: string | null = null;
-  // By the channel's end it knows that this process has died, as every child does of its supervisor.
+  // The end of the channel tells the process that the router has died, as it tells every child of a
+  // supervisor.
   const { channel, started: child } = withChannel(
     (message: ChildMessage) => {
       if (message.type === "fatal") fatal = message.message;
     },
     (theirs) =>
       Bun.spawn({
-        cmd: [...command],
+        cmd,
         argv0: process.execPath,
         env: { ...process.env, [supervisorVariable]: String(process.pid) },
         stdio: ["ignore", "inherit", "inherit", theirs],
