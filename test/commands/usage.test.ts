@@ -1,7 +1,10 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout } from "bun:test";
 import { version } from "../../package.json";
+import { test } from "../support/concurrent.ts";
 import { runCommand } from "../support/engine.ts";
 import { taskEngine } from "../support/executable.ts";
+
+setDefaultTimeout(300_000); // they wait for one another
 
 const run = (...args: string[]) => runCommand(taskEngine, args, { env: { PATH: process.env.PATH ?? "" } });
 

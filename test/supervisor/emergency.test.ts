@@ -1,5 +1,5 @@
 /** What keeps a robot safe when something goes wrong, with roles that do not run any task: see role.ts. */
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { expect, setDefaultTimeout } from "bun:test";
 import {
   existsSync,
   mkdirSync,
@@ -14,11 +14,12 @@ import {
 import { join } from "node:path";
 import type { Stopped, StopResult } from "../../src/protocol/blocked.ts";
 import { stopBySocket } from "../../src/supervisor/stop-socket.ts";
+import { test } from "../support/concurrent.ts";
 import { isAlive } from "../support/proc.ts";
 import { type Host, type Plan, supervise } from "../support/supervise.ts";
 import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
 
-setDefaultTimeout(60_000); // many processes on a busy machine
+setDefaultTimeout(300_000); // they wait for one another
 
 const stopAndDisk = (host: Host, reason = ""): Promise<StopResult> =>
   stopBySocket(join(host.state, "stop.sock"), reason, AbortSignal.timeout(30_000));
@@ -488,21 +489,24 @@ test("what is left of a dead engine is waited for, and an engine that is told to
   expect(Number.parseInt(readFileSync(path, "utf8"), 10)).toBe(host.pid);
 });
 
-test("everybody may use the socket of an engine without keys, whatever the umask, and its user alone that of one with keys", async () => {
-  const umask = process.umask(0o077);
-  try {
-    await using open = supervise();
-    await using closed = supervise({ isPrivate: true });
-    const modes = async (host: Host): Promise<number[]> => {
-      await host.line(/^Ready$/);
-      return [host.state, join(host.state, "stop.sock")].map((path) => statSync(path).mode & 0o777);
-    };
-    expect(await modes(open)).toEqual([0o711, 0o666]);
-    expect(await modes(closed)).toEqual([0o700, 0o600]);
-  } finally {
-    process.umask(umask);
-  }
-});
+test.serial(
+  "everybody may use the socket of an engine without keys, whatever the umask, and its user alone that of one with keys",
+  async () => {
+    const umask = process.umask(0o077);
+    try {
+      await using open = supervise();
+      await using closed = supervise({ isPrivate: true });
+      const modes = async (host: Host): Promise<number[]> => {
+        await host.line(/^Ready$/);
+        return [host.state, join(host.state, "stop.sock")].map((path) => statSync(path).mode & 0o777);
+      };
+      expect(await modes(open)).toEqual([0o711, 0o666]);
+      expect(await modes(closed)).toEqual([0o700, 0o600]);
+    } finally {
+      process.umask(umask);
+    }
+  },
+);
 
 test("engines with folders of their own do not meet", async () => {
   await using one = supervise();

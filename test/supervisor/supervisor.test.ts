@@ -1,11 +1,12 @@
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { expect, setDefaultTimeout } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
+import { test } from "../support/concurrent.ts";
 import { isAlive, stillAlive } from "../support/proc.ts";
 import { type Host, supervise } from "../support/supervise.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 import { superviseOnTerminal } from "../support/terminal-host.ts";
 
-setDefaultTimeout(60_000); // many processes on a busy machine
+setDefaultTimeout(300_000); // they wait for one another
 
 const pidOf = (host: Host, role: string): number => {
   const [pid] = host.pidsOf(role);

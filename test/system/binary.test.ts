@@ -2,7 +2,7 @@
  * The executable, on its own. It is built for this machine, which takes a second; `BINARY=path` names one that is there
  * already, and that is how the one for the Raspberry Pi is tested under emulation.
  */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout } from "bun:test";
 import {
   constants,
   copyFileSync,
@@ -19,12 +19,13 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { connect } from "task-engine";
 import { version } from "../../package.json" with { type: "json" };
+import { test } from "../support/concurrent.ts";
 import { runCommand, startEngine } from "../support/engine.ts";
 import { builtExecutable } from "../support/executable.ts";
 import { freePorts } from "../support/ports.ts";
 import { until } from "../support/stoppable.ts";
 
-setDefaultTimeout(120_000); // emulation is slow
+setDefaultTimeout(300_000); // they wait for one another
 
 const workshop = mkdtempSync(join(tmpdir(), "task-engine-test-"));
 const given = process.env.BINARY;

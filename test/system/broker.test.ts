@@ -1,14 +1,15 @@
 /** The broker with real processes that die, spin, leave and are replaced. What 200 kills make of it is in `soak/kills.ts`. */
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { expect, setDefaultTimeout } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { Asker } from "../support/asker.ts";
+import { test } from "../support/concurrent.ts";
 import { type Engine, startEngine } from "../support/engine.ts";
 import { killUnderLoad } from "../support/kills.ts";
 import { isAlive } from "../support/proc.ts";
 import { recordToml, robotTasks } from "../support/robot-tasks.ts";
 import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
 
-setDefaultTimeout(120_000); // many processes on a busy machine
+setDefaultTimeout(300_000); // they wait for one another
 
 /** A folder to start an engine in, with the tasks of robot-tasks.ts. */
 const robotFolder = (files: Readonly<Record<string, string>> = {}): TempFolder => {

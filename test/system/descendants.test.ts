@@ -1,14 +1,15 @@
 /** What a task has started ends with its worker, before anything is made safe, and nothing of it outlives the engine. */
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { expect, setDefaultTimeout } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { type Client, connect, type JobOptions } from "task-engine";
+import { test } from "../support/concurrent.ts";
 import { type Engine, type EngineOptions, startEngine } from "../support/engine.ts";
 import { stillAlive } from "../support/proc.ts";
 import { until } from "../support/stoppable.ts";
 import { livingSleepers, sleepTime, swarms, swarmTasks } from "../support/swarm.ts";
 import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
 
-setDefaultTimeout(60_000); // many processes on a busy machine
+setDefaultTimeout(300_000); // they wait for one another
 
 const allWays = Object.keys(swarms);
 const asyncWays = allWays.filter((way) => way !== "spawnSync");

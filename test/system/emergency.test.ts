@@ -1,16 +1,17 @@
 /** The emergency stop and what else keeps a robot safe, with real tasks in real processes. */
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { expect, setDefaultTimeout } from "bun:test";
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { type Client, connect } from "../../src/client/client.ts";
 import { stopBySocket } from "../../src/supervisor/stop-socket.ts";
 import { Asker } from "../support/asker.ts";
+import { test } from "../support/concurrent.ts";
 import { Engine, runCommand, startEngine } from "../support/engine.ts";
 import { taskEngine } from "../support/executable.ts";
 import { freePorts } from "../support/ports.ts";
 import { isAlive, stillAlive } from "../support/proc.ts";
 import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
 
-setDefaultTimeout(120_000); // many processes on a busy machine
+setDefaultTimeout(300_000); // they wait for one another
 
 /** What moves, what cannot be stopped by a word, and what makes all of it safe; each notes what it did. */
 const tasks = `

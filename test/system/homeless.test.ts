@@ -2,7 +2,7 @@
  * The executable in poor surroundings: a user whom the system does not know, no home folder, or one that is none, no temporary folder,
  * no PATH, no stdin, a disk that cannot be written, a library that is not installed. `BINARY=path` names one that is there already.
  */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout } from "bun:test";
 import {
   chmodSync,
   chownSync,
@@ -16,11 +16,12 @@ import {
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { addonPath } from "../../src/transport/zmq/addon.ts";
+import { test } from "../support/concurrent.ts";
 import { type CommandResult, type Engine, runCommand, startEngine } from "../support/engine.ts";
 import { builtExecutable } from "../support/executable.ts";
 import { freePorts } from "../support/ports.ts";
 
-setDefaultTimeout(120_000);
+setDefaultTimeout(300_000); // they wait for one another
 
 const workshop = realpathSync(mkdtempSync(join(tmpdir(), "task-engine-test-")));
 const given = process.env.BINARY;

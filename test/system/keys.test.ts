@@ -1,8 +1,9 @@
 /** An engine with keys, and all who have to do with it, as real processes. */
-import { expect, test } from "bun:test";
+import { expect } from "bun:test";
 import { appendFileSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "task-engine";
 import { keyPattern, readKeyPair } from "../../src/security/certificate.ts";
+import { test } from "../support/concurrent.ts";
 import { until } from "../support/connections.ts";
 import { type Engine, runCommand, startEngine } from "../support/engine.ts";
 import { taskEngine } from "../support/executable.ts";
@@ -12,7 +13,7 @@ import { runProgram } from "../support/program.ts";
 import { rejection } from "../support/rejection.ts";
 import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
 
-const limitMs = 120_000;
+const limitMs = 300_000; // they wait for one another
 
 /** A home with the keys of an engine and of those clients, who are let in with their rights. */
 const homeWith = async (

@@ -1,18 +1,25 @@
 /** Tasks that kill their workers: they are closed, and neither the engine nor any other task is. */
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { expect, setDefaultTimeout } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { connect } from "task-engine";
 import { Asker, type Outcome } from "../support/asker.ts";
+import { test } from "../support/concurrent.ts";
 import { until } from "../support/connections.ts";
 import { type Engine, startEngine } from "../support/engine.ts";
 import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
 
-setDefaultTimeout(120_000); // many processes on a busy machine
+setDefaultTimeout(300_000); // they wait for one another
 
 const tasks = `
-export const task_late = () => void setTimeout(() => { throw new Error("late"); }, 100);
+let isGoodRunning = false;
+export const task_late = () => void setInterval(() => { if (isGoodRunning) throw new Error("late"); }, 5);
 export const task_exit = () => process.exit(3);
-export const task_good = async ([ms], kwargs, { log }) => (log("begun"), await Bun.sleep(ms), "good");
+export const task_good = async ([ms], kwargs, { log }) => {
+  isGoodRunning = true;
+  log("begun");
+  await Bun.sleep(ms);
+  return "good";
+};
 `;
 
 const folderWith = (files: Readonly<Record<string, string>> = {}): TempFolder =>

@@ -1,12 +1,13 @@
 /** `task-engine reload`: the engine reads anew, and who asked for it is told how that went. */
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { expect, setDefaultTimeout } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
+import { test } from "../support/concurrent.ts";
 import { runCommand, startEngine } from "../support/engine.ts";
 import { taskEngine } from "../support/executable.ts";
 import { freePorts } from "../support/ports.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(300_000); // they wait for one another
 
 const reload = (env: Record<string, string>, ...args: string[]) =>
   runCommand(taskEngine, ["reload", ...args], { env: { PATH: process.env.PATH ?? "", ...env } });

@@ -1,10 +1,11 @@
 /** Signals that more processes get than the one that was meant: the supervisor's word alone counts. */
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { expect, setDefaultTimeout } from "bun:test";
 import { connect } from "task-engine";
+import { test } from "../support/concurrent.ts";
 import { type Engine, startEngine } from "../support/engine.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
-setDefaultTimeout(60_000); // many processes on a busy machine
+setDefaultTimeout(300_000); // they wait for one another
 
 const tasks = `
 export const task_slow = async ([ms], kwargs, { log }) => {

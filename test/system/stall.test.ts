@@ -1,13 +1,16 @@
 /** A router that has not been running for a while: what has come meanwhile counts before the time that has passed. */
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout } from "bun:test";
 import { readFileSync } from "node:fs";
 import { connect } from "task-engine";
 import { encodeCancel, encodePing, encodeTaskRequest } from "../../src/protocol/encode-request.ts";
 import { ShmClient } from "../../src/transport/shm/client.ts";
 import { ZmqClient } from "../../src/transport/zmq/client.ts";
+import { test } from "../support/concurrent.ts";
 import { until } from "../support/connections.ts";
 import { startEngine } from "../support/engine.ts";
 import { tempFolder } from "../support/temp-folder.ts";
+
+setDefaultTimeout(300_000); // they wait for one another
 
 const tasks = `
   import { appendFileSync } from "node:fs";

@@ -2,7 +2,7 @@
  * The executable where somebody means it ill: what waits for it in the temporary folder, in its own folder, in its environment;
  * and in the confinement that its systemd unit puts it in. `BINARY=path` names one that is there already.
  */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout } from "bun:test";
 import {
   chmodSync,
   chownSync,
@@ -23,11 +23,12 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { unitText } from "../../src/systemd/unit.ts";
 import { addonPath } from "../../src/transport/zmq/addon.ts";
+import { test } from "../support/concurrent.ts";
 import { type Engine, runCommand, startEngine } from "../support/engine.ts";
 import { builtExecutable } from "../support/executable.ts";
 import { freePorts } from "../support/ports.ts";
 
-setDefaultTimeout(120_000);
+setDefaultTimeout(300_000); // they wait for one another
 
 const workshop = mkdtempSync(join(tmpdir(), "task-engine-test-"));
 const given = process.env.BINARY;

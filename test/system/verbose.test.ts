@@ -1,5 +1,8 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout } from "bun:test";
+import { test } from "../support/concurrent.ts";
 import { type Engine, startEngine } from "../support/engine.ts";
+
+setDefaultTimeout(300_000); // they wait for one another
 
 /** What names a message that passes: router and worker, on its way there and back. */
 const passing = (engine: Engine): string[] =>

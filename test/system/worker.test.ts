@@ -1,7 +1,8 @@
 /** `worker`: a task worker that a person starts, for an engine that is somewhere else. */
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { expect, setDefaultTimeout } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { Asker } from "../support/asker.ts";
+import { test } from "../support/concurrent.ts";
 import { type Engine, runCommand, startEngine } from "../support/engine.ts";
 import { taskEngine } from "../support/executable.ts";
 import { freePorts } from "../support/ports.ts";
@@ -9,7 +10,7 @@ import { runProgram } from "../support/program.ts";
 import { robotTasks } from "../support/robot-tasks.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
-setDefaultTimeout(120_000); // many processes on a busy machine
+setDefaultTimeout(300_000); // they wait for one another
 
 const bareEngine = { flags: ["--task-workers", "0", "--restarts-max", "0"] };
 

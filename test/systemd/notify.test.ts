@@ -1,11 +1,12 @@
 /** A real engine tells a real socket, as it would tell systemd. */
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { expect, setDefaultTimeout } from "bun:test";
 import { readFileSync } from "node:fs";
+import { test } from "../support/concurrent.ts";
 import { type Engine, startEngine } from "../support/engine.ts";
 import { hasPython, startManager } from "../support/manager.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(300_000); // they wait for one another
 const withPython = test.skipIf(!hasPython && process.env.CI === undefined);
 const shell = { PATH: process.env.PATH ?? "", HOME: process.env.HOME ?? "/" };
 

@@ -1,12 +1,15 @@
 /** The unit, as systemd's own tools judge it. They are Debian's package `systemd`, which need not be what runs this machine. */
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout } from "bun:test";
 import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { install } from "../../src/systemd/install.ts";
 import { type Device, devices, type UnitOptions, unitText } from "../../src/systemd/unit.ts";
+import { test } from "../support/concurrent.ts";
 import { runCommand } from "../support/engine.ts";
 import { taskEngine } from "../support/executable.ts";
 import { tempFolder } from "../support/temp-folder.ts";
+
+setDefaultTimeout(300_000); // they wait for one another
 
 const withSystemd = test.skipIf(Bun.which("systemd-analyze") === null && process.env.CI === undefined);
 const asRoot = test.skipIf(process.geteuid?.() !== 0);

@@ -3,6 +3,7 @@ import { expect, test } from "bun:test";
 import { failureLogsPerSecondMax } from "../../src/limits.ts";
 import { causeOf } from "../../src/supervisor/deaths.ts";
 import { FailureLog } from "../../src/worker/failures.ts";
+import { test as concurrentTest } from "../support/concurrent.ts";
 import { captureOutput } from "../support/output.ts";
 import { startTaskWorker } from "../support/task-worker.ts";
 
@@ -82,7 +83,7 @@ const endOf = async (files: Record<string, string>) => {
   return { how, record: worker.record };
 };
 
-test.each([
+concurrentTest.each([
   ["throws", late("throw new Error('late')"), 70],
   ["rejects", late("Promise.reject(new Error('late'))"), 70],
   ["exits", late("process.exit(0)"), 0],

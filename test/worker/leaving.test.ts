@@ -1,16 +1,17 @@
 /** A worker that a person has started, and ends by Ctrl-C while its task moves something. */
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { expect, setDefaultTimeout } from "bun:test";
 import { decodeFromWorker, encodeBackend, type RouterHeader } from "../../src/protocol/backend.ts";
 import { ProtocolError } from "../../src/protocol/errors.ts";
 import { Router } from "../../src/transport/zmq/socket.ts";
 import { strayErrorExitCode } from "../../src/worker/failures.ts";
+import { test } from "../support/concurrent.ts";
 import { type Program, runProgram } from "../support/program.ts";
 import { json } from "../support/raw-requestor.ts";
 import { until } from "../support/stoppable.ts";
 import { livingSleepers, sleepTime } from "../support/swarm.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
-setDefaultTimeout(60_000); // real processes on a busy machine
+setDefaultTimeout(300_000); // they wait for one another
 
 const robot = `
   const aborted = (signal) => new Promise((resolve) => signal.addEventListener("abort", resolve));

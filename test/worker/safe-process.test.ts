@@ -1,11 +1,12 @@
 /** `task-engine safe`: a process that makes safe what no worker can. */
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { expect, setDefaultTimeout } from "bun:test";
 import { readFileSync } from "node:fs";
 import { onStopTriesMax } from "../../src/limits.ts";
+import { test } from "../support/concurrent.ts";
 import { taskEngine } from "../support/executable.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
-setDefaultTimeout(60_000); // real processes on a busy machine
+setDefaultTimeout(300_000); // they wait for one another
 
 const robot = `
   import { appendFileSync, readFileSync } from "node:fs";

@@ -1,9 +1,10 @@
 /** A real task worker, whose router and supervisor are the test: what it says to each, and when, of what is to be made safe. */
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { expect, setDefaultTimeout } from "bun:test";
+import { test } from "../support/concurrent.ts";
 import { dealerTo, metaFrame, taskFrame } from "../support/raw-requestor.ts";
 import { startTaskWorker, TaskWorker } from "../support/task-worker.ts";
 
-setDefaultTimeout(60_000); // real processes on a busy machine
+setDefaultTimeout(300_000); // they wait for one another
 
 /** `drive` goes on until it is told to end; its `onStop` does what `HOW` says, and each notes what it does. */
 const tasks = (how = "ok") => ({
