@@ -1,5 +1,4 @@
-/** The data worker process: the shell of sockets around the topics and their subscribers. */
-
+/** The data worker process: answers the router's PUT and GET, and publishes to subscribers. */
 import { say } from "../process/log.ts";
 import { openGate } from "../process/open-gate.ts";
 import { onStop, tellSupervisor } from "../process/supervised.ts";
@@ -21,13 +20,12 @@ export interface DataWorkerOptions {
   readonly verbose: boolean;
 }
 
-/** Runs until it is told to stop. Throws StartError where the port cannot be had. */
+/** Runs until it is told to stop. Throws StartError if the port cannot be had. */
 export const runDataWorker = async (options: DataWorkerOptions): Promise<void> => {
   const tag = `[WORKER-${process.pid}(DATA)]`;
   const address = `${options.host}:${options.port}`;
   const endpoint = `tcp://${address}`;
-  const gate = await openGate();
-  const publisher = new Publisher(gate);
+  const publisher = new Publisher(await openGate());
 
   say(`Starting worker[DATA] on socket: ${address}`);
   try {
@@ -57,11 +55,9 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
   const get = (job: number, topic: string): void => {
     const last = publisher.get(topic);
     if (last === undefined) {
-      link.answer("FAIL", job, 0, encodeError("UNKNOWN_TOPIC", `topic ${JSON.stringify(topic)} has no value yet`));
-    } else {
-      const data = { topic, value: last.data, pack: last.pack };
-      link.answer("DONE", job, 0, encodeData(data));
-    }
+      const message = `topic ${JSON.stringify(topic)} has no value yet`;
+      link.answer("FAIL", job, 0, encodeError("UNKNOWN_TOPIC", message));
+    } else link.answer("DONE", job, 0, encodeData({ topic, value: last.data, pack: last.pack }));
   };
 
   const link = new BackendLink({

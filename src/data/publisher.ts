@@ -1,7 +1,7 @@
 /**
- * Topics: the last value of each, and everybody who has subscribed. To subscribers it is one XPUB socket that sends
- * `[topic, META, DATA]`. Who subscribes to a topic by its whole name gets its last value at once, and nobody else gets it
- * again; who subscribes to the beginning of names gets what comes from then on. `$topics` answers with the names.
+ * Keeps the last value of each topic, and publishes by one XPUB socket that sends `[topic, META, DATA]`. A subscription to the
+ * whole name of a topic gets its last value at once, and no other subscriber gets it again; a subscription to the beginning
+ * of names gets the values from then on. `$topics` answers with the names.
  */
 import {
   drainMessagesMax,
@@ -26,26 +26,28 @@ interface LastValue {
   readonly data: Frame;
 }
 
-/** Answers its subscriber with the topics that have a value. Nobody can put it. */
+/** Its value is the list of topics that have a value. Nobody can put it. */
 export const topicsTopic = "$topics";
 
-/** First byte of what XPUB passes up. What a peer sends otherwise is no subscriber's doing. */
+/** First byte of the messages that XPUB passes up. Any other comes from a peer that is no ZeroMQ subscriber. */
 const subscribed = 1;
 const unsubscribed = 0;
 
-/** Ends the name under which a refusal goes out; no topic has it in its name. */
+/** Ends the topic of a refusal; no other topic has it in its name. */
 const refusalMark = "\0";
 
 export class Publisher {
   readonly #values = new Map<string, LastValue>();
+  /** Bytes of all last values. */
   #bytes = 0;
+  /** META's `serial` of the last message. */
   #sequence = 0;
+  readonly #subscribers = new Subscribers();
   /**
-   * Set while libzmq may take a subscription for another connection's: it counts a message that is none as one when it passes
-   * up whose turn it is, until it has passed up all that it has.
+   * Set while libzmq may name the wrong connection for a subscription. A message that is none puts its bookkeeping out of step,
+   * until it has passed up all that it has.
    */
   #isOutOfStep = false;
-  readonly #subscribers = new Subscribers();
   readonly #gate: Gate;
   readonly #socket: XPublisher;
 
@@ -53,7 +55,7 @@ export class Publisher {
     this.#gate = gate;
     this.#socket = new XPublisher({
       ...gate.serverOptions,
-      // Subscriptions pass through our hands, so that a last value can go to the new subscriber alone.
+      // XPUB_MANUAL: this class confirms each subscription, so that a last value can go to the new subscriber alone.
       manual: true,
       linger: lingerMs,
       maxMessageSize: subscriberFrameBytesMax,
@@ -63,20 +65,20 @@ export class Publisher {
     });
   }
 
-  /** Throws ZmqError where the port cannot be had. */
+  /** Throws ZmqError if the port cannot be had. */
   bind(endpoint: string): void {
     this.#socket.bind(endpoint);
-    // Nobody waits for an answer there.
+    // No connection is kept for a last answer: subscribers get none.
     this.#gate.guard(this.#socket, 0);
     this.#socket.onReadable(() => this.#drain());
   }
 
-  /** Where it is bound, with its real port. */
+  /** The bound address, with its real port. */
   get endpoint(): string {
     return this.#socket.lastEndpoint;
   }
 
-  /** Keeps and publishes a DATA frame; null, or why not. */
+  /** Keeps and publishes a DATA frame. Returns null, or why not. */
   put(topic: string, data: Frame): ErrorBody | null {
     if (topic.startsWith("$") || topic.includes(refusalMark)) {
       return {
@@ -109,7 +111,7 @@ export class Publisher {
     this.#socket.close();
   }
 
-  /** Not all that there may be: values that are to be published have their turn in between. */
+  /** Reads a bounded number of subscriptions, so that publishing gets its turn in between. */
   #drain(): void {
     for (let count = 0; count < drainMessagesMax; count++) {
       const message = this.#socket.tryReceive(2);
@@ -117,22 +119,22 @@ export class Publisher {
         this.#isOutOfStep = false;
         return;
       }
-      this.#hear(message);
+      this.#receive(message);
     }
   }
 
-  #hear([bytes = noBytes, more]: readonly Uint8Array[]): void {
+  #receive([bytes = noBytes, more]: readonly Uint8Array[]): void {
     const user = this.#gate.userOf(this.#socket);
     const { descriptor } = this.#socket.lastPeer;
     const [type] = bytes;
     const topic = bytes.subarray(1);
     if (more !== undefined || (type !== subscribed && type !== unsubscribed)) this.#isOutOfStep = true;
-    // Whoever is cut comes back, if it is a subscriber, and subscribes anew.
+    // A subscriber whose connection is cut connects again, and subscribes anew.
     if (this.#isOutOfStep) cutConnection(descriptor);
     else if (type === unsubscribed) {
       this.#subscribers.end(descriptor, topic);
       this.#socket.set({ unsubscribe: topic });
-      // What its refusal has left, if it was refused.
+      // In case it was refused.
       this.#socket.set({ unsubscribe: Buffer.concat([topic, Buffer.from(refusalMark)]) });
     } else if (this.#subscribers.begin(descriptor, user, topic)) this.#subscribe(user, topic);
     else cutConnection(descriptor);
@@ -143,22 +145,22 @@ export class Publisher {
     const refusal = this.#refusal(user, name);
     if (refusal !== null) return this.#refuse(name, refusal);
     this.#socket.set({ subscribe: topic });
-    const answer = name === topicsTopic ? this.#describeTopics(user) : this.#values.get(name);
-    if (answer !== undefined) this.#sendPrivately(name, answer);
+    const value = name === topicsTopic ? this.#topicsFor(user) : this.#values.get(name);
+    if (value !== undefined) this.#sendToNewest(name, value);
   }
 
   /**
-   * Says why not. libzmq sends to nobody who has not subscribed to it, and forgets whom it has sent to, so the subscription
-   * cannot be taken back: it is one to a name that no topic can have.
+   * Sends an ERR in place of values. libzmq sends only to subscribers, and the subscription cannot be taken back later, so it
+   * becomes one to a name that no topic can have.
    */
   #refuse(name: string, why: string): void {
     const topic = name + refusalMark;
     this.#socket.set({ subscribe: topic });
-    this.#sendPrivately(topic, refused(name, why));
+    this.#sendToNewest(topic, refused(name, why));
   }
 
-  /** To the peer whose subscription was read last, and to no other. */
-  #sendPrivately(topic: string, { meta, data }: LastValue): void {
+  /** Sends to the peer whose subscription was read last, and to no other. */
+  #sendToNewest(topic: string, { meta, data }: LastValue): void {
     this.#socket.set({ manualLastValue: true });
     this.#socket.trySend([topic, meta, data]);
     this.#socket.set({ manualLastValue: false, manual: true });
@@ -170,7 +172,7 @@ export class Publisher {
     return access.hasSome(user, "read") ? null : access.refusal(user, "read");
   }
 
-  #describeTopics(user: string | null): LastValue {
+  #topicsFor(user: string | null): LastValue {
     const topics = [...this.#values.keys()].filter((topic) => this.#gate.access.missing(user, "read", topic) === null);
     return { meta: this.#meta(topicsTopic), data: encodeData(topics) };
   }
@@ -183,7 +185,6 @@ export class Publisher {
 
 const noBytes = new Uint8Array(0);
 
-/** What a subscriber is told instead of values. */
 const refused = (topic: string, message: string): LastValue => ({
   meta: encodeMeta({ id: topic, role: "publisher", version: 0.2, type: "ERR", pack: packNow() }),
   data: encodeError("UNAUTHORIZED", message),

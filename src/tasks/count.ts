@@ -1,9 +1,6 @@
 import type { TaskFunction } from "./task.ts";
 
-/**
- * Adds its arguments, which must be numbers; none at all make 0. It takes no keyword arguments: to pass over one in silence
- * would give a wrong sum to whoever thought it counted.
- */
+/** Adds numbers; none make 0. It refuses keyword arguments, since ignoring one would give a wrong sum. */
 export const task_count: TaskFunction = (args, kwargs) => {
   const [keyword] = Object.keys(kwargs);
   if (keyword !== undefined)

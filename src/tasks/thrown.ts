@@ -1,35 +1,37 @@
-/** What user code threw, in words. It can be anything, and looking at it can throw again. */
+/** Describes what user code threw. It can be anything, and looking at it can throw again. */
 import { errorMessageLengthMax, thrownLinesMax, thrownReasonsMax, thrownTextLengthMax } from "../limits.ts";
 
-/** `instanceof`, which throws itself for some of what can be thrown (a revoked proxy). */
-export const isA = <Kind>(thrown: unknown, kind: abstract new (...given: never) => Kind): thrown is Kind => {
-  try {
-    return thrown instanceof kind;
-  } catch {
-    return false;
-  }
-};
+/** `instanceof`, which throws itself for some values (a revoked proxy). */
+export const isA = <Kind>(thrown: unknown, kind: abstract new (...given: never) => Kind): thrown is Kind =>
+  carefully(() => thrown instanceof kind, false);
 
 /**
- * One line: the message of an Error with those of its causes in parentheses, a string itself, anything else as a person would write it
- * down. Never throws.
+ * One line: the message of an Error with those of its causes in parentheses, a string itself, anything else as it is written in
+ * code. Never throws.
  */
-export const thrownMessage = (thrown: unknown): string => summary(thrown, new Budget(thrown));
+export const thrownMessage = (thrown: unknown): string => summary(thrown, new ReasonBudget(thrown));
 
 /**
- * For the log: the stack where there is one, line by line, and those of its causes. All but the first are indented, as no line of the
- * engine's own is: a message may be of a requestor's making, and have lines that look like others of the log. Never throws.
+ * For the log: the stack if there is one, line by line, and those of its causes. All lines but the first are indented, unlike the
+ * engine's own: a message may be a requestor's text, and imitate lines of the log. Never throws.
  */
 export const thrownLines = (thrown: unknown): [first: string, ...rest: string[]] => {
-  const whole = details(thrown, new Budget(thrown));
+  const whole = details(thrown, new ReasonBudget(thrown));
   const [first = "", ...rest] = whole.slice(0, thrownTextLengthMax).split("\n", thrownLinesMax);
   const shown = rest.map((line) => (line.startsWith("    ") ? line : `    ${line}`));
   const hidden = whole.length - (first.length + rest.reduce((length, line) => length + line.length + 1, 0));
   return [first, ...shown, ...(hidden > 0 ? [`    … and ${hidden} more characters, not shown`] : [])];
 };
 
-/** Of the reasons within reasons, so many are told; causes can go in a circle. */
-class Budget {
+/** An error within an error. */
+interface ThrownReason {
+  /** Its relation to the outer error; empty for one of several equals. */
+  readonly as: string;
+  readonly thrown: unknown;
+}
+
+/** Limits the reasons of one description, since there can be many and they can refer to each other in a circle. */
+class ReasonBudget {
   #left = thrownReasonsMax;
   readonly #seen: Set<unknown>;
 
@@ -37,8 +39,8 @@ class Budget {
     this.#seen = new Set([outermost]);
   }
 
-  /** False for one that is not told. */
-  take({ thrown }: Reason): boolean {
+  /** Returns false for a reason that is left out. */
+  take({ thrown }: ThrownReason): boolean {
     const isObject = typeof thrown === "object" && thrown !== null;
     if (this.#left === 0 || (isObject && this.#seen.has(thrown))) return false;
     this.#left--;
@@ -47,22 +49,16 @@ class Budget {
   }
 }
 
-interface Reason {
-  /** What it is to the error that has it; empty for one of several equals. */
-  readonly as: string;
-  readonly thrown: unknown;
-}
-
-/** Of an AggregateError (`Promise.any`), of a SuppressedError (`using`), and the cause of any Error. */
-const reasonsOf = (error: unknown): readonly Reason[] => {
+/** The reasons of an AggregateError (`Promise.any`) and of a SuppressedError (`using`), and the cause of any Error. */
+const reasonsOf = (error: unknown): readonly ThrownReason[] => {
   if (!isA(error, Error)) return [];
-  const reasons: Reason[] = [];
+  const reasons: ThrownReason[] = [];
   const look = (as: string, get: () => unknown): void => {
     const thrown = carefully(get, undefined);
     if (thrown !== undefined) reasons.push({ as, thrown });
   };
   if (isA(error, AggregateError)) {
-    // One more than can be told.
+    // One more than the budget, so that the rest shows as "…".
     for (let index = 0; index <= thrownReasonsMax; index++) look("", () => error.errors[index]);
   }
   if (isA(error, SuppressedError)) {
@@ -73,7 +69,7 @@ const reasonsOf = (error: unknown): readonly Reason[] => {
   return reasons;
 };
 
-const summary = (thrown: unknown, budget: Budget): string => {
+const summary = (thrown: unknown, budget: ReasonBudget): string => {
   const own = ownMessage(thrown);
   const parts: string[] = [];
   for (const reason of reasonsOf(thrown)) {
@@ -82,13 +78,13 @@ const summary = (thrown: unknown, budget: Budget): string => {
       break;
     }
     const message = summary(reason.thrown, budget);
-    // Many write the message of the cause into their own.
+    // Many errors repeat the message of their cause.
     if (reason.as === "" || !own.endsWith(message)) parts.push(reason.as === "" ? message : `${reason.as}: ${message}`);
   }
   return parts.length === 0 ? own : `${own} (${parts.join("; ")})`;
 };
 
-const details = (thrown: unknown, budget: Budget): string => {
+const details = (thrown: unknown, budget: ReasonBudget): string => {
   let text = stackOf(thrown);
   for (const reason of reasonsOf(thrown)) {
     if (text.length > thrownTextLengthMax) break;
@@ -97,28 +93,27 @@ const details = (thrown: unknown, budget: Budget): string => {
   return text;
 };
 
+const unshowable = "threw something that cannot be shown";
+
 const ownMessage = (thrown: unknown): string =>
   carefully(
-    () => oneLine(isA(thrown, Error) ? String(thrown.message) || String(thrown.name) : written(thrown)),
+    () => oneLine(isA(thrown, Error) ? String(thrown.message) || String(thrown.name) : inCode(thrown)),
     unshowable,
   );
 
 const stackOf = (thrown: unknown): string =>
   carefully(() => {
-    if (!isA(thrown, Error)) return written(thrown);
+    if (!isA(thrown, Error)) return inCode(thrown);
     const [stack, message] = [String(thrown.stack ?? ""), String(thrown.message)];
-    // It is of when the error was made, and the message may have been changed since.
+    // The stack has the message of the moment when the error was made; the message may have been changed since.
     return stack.includes(message) && stack !== "" ? stack : `${thrown.name}: ${message}\n${stack}`.trimEnd();
   }, unshowable);
 
-/** What is no Error. */
-const written = (thrown: unknown): string =>
+const inCode = (thrown: unknown): string =>
   typeof thrown === "string" && thrown !== "" ? thrown : `threw ${Bun.inspect(thrown)}`;
 
-/** No longer than what a requestor is told: it may have any length. */
+/** Cut to the length that a requestor gets at most, before the search for line ends. */
 const oneLine = (text: string): string => text.slice(0, errorMessageLengthMax + 1).replace(/\s*[\r\n]\s*/g, " ");
-
-const unshowable = "threw something that cannot be shown";
 
 const carefully = <Seen>(look: () => Seen, otherwise: Seen): Seen => {
   try {

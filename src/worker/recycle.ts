@@ -1,10 +1,10 @@
 /**
- * When a worker is to be replaced: a task that leaks must not fill the machine. Off unless it is configured.
+ * When a worker is to be replaced, so that a task that leaks does not fill the machine. Off unless it is configured.
  *
- * The memory that counts is the resident memory of the worker's own process, as `ps` shows it: with the pages of the program and of
- * the connections, which it shares with other processes, and without what its children use. It is looked at after each job that
- * was not short, after short ones once they add up to as much, and with the beats, while a job runs and while none does. A job that
- * runs is never ended for it: the worker takes no further one, and is replaced when that job has ended.
+ * The memory that counts is the resident memory of the worker's own process, as `ps` shows it: with the pages of the program
+ * and the connections, which it shares with other processes, and without its children. It is measured after each job that
+ * was not short, after short ones once they add up to as much, and with the beats. A running job is never ended for it: the
+ * worker takes no further one, and is replaced when that job has ended.
  */
 import { beatIntervalMs, recycleLookMs } from "../limits.ts";
 import { warn } from "../process/log.ts";
@@ -20,14 +20,14 @@ export interface RecycleLimits {
 export class RecycleRule implements Disposable {
   readonly #looks: Pulse | null;
   #jobs = 0;
-  /** ms of jobs since the last look. */
+  /** ms of jobs since the last look at the memory */
   #unseenMs = 0;
   #isOver = false;
 
   /**
    * To be made when all tasks are loaded.
    * @param onOver called once
-   * @param tag begins the line that warns of a limit that the worker exceeds before its first job
+   * @param tag begins the warning that a limit is exceeded before the first job
    */
   constructor(
     private readonly limits: RecycleLimits,
@@ -43,7 +43,7 @@ export class RecycleRule implements Disposable {
     warn(`${tag} Holds ${excess}: it will be replaced again and again, until that is raised`);
   }
 
-  /** @param ms that the job has run */
+  /** @param ms that the job ran */
   jobEnded(ms: number): void {
     if (this.#isOver) return;
     this.#jobs++;
@@ -51,7 +51,7 @@ export class RecycleRule implements Disposable {
     if (jobsMax !== null && this.#jobs >= jobsMax) return this.#over(`it has run ${this.#jobs} jobs`);
     if (memoryBytesMax === null) return;
     this.#unseenMs += ms;
-    // Asking the system costs as much as a short job does.
+    // Measuring costs as much as a short job.
     if (this.#unseenMs >= recycleLookMs) this.#look(memoryBytesMax);
   }
 
