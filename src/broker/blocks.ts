@@ -1,7 +1,4 @@
-/**
- * Reasons why no job may begin: the end of the engine, an emergency stop, the quarantine of its
- * task.
- */
+/** Why no job may begin: the end of the engine, an emergency stop, the quarantine of its task. */
 import { type Quarantined, quarantinedMessage, type Stopped, stoppedMessage } from "../protocol/blocked.ts";
 import { isStoppable } from "./job.ts";
 import type { BrokerState, EndReason, Job } from "./state.ts";

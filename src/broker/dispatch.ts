@@ -14,11 +14,9 @@ export const dispatch = (tables: Tables, lifecycle: JobLifecycle, now: number): 
   const effects: Effect[] = [];
   const aborts: Effect[] = [];
   const handed = new Map<Worker, Job[]>();
-  // Resources that earlier jobs wait for: later jobs must not take them, or those would wait for
-  // ever.
+  // Earlier jobs wait for these resources, for ever if later jobs took them.
   const claimed = new Set<string>();
-  // Workers that must get idle for a job that runs alone; streams of short jobs would keep them
-  // busy for ever.
+  // Workers that get idle for a job that runs alone; short jobs would keep them busy for ever.
   const kept = new Set<Worker>();
   const canMove = (name: string): boolean => {
     const job = queues.first(name);
@@ -68,8 +66,7 @@ export const dispatch = (tables: Tables, lifecycle: JobLifecycle, now: number): 
     for (const resource of resourcesOf(job)) claimed.add(resource);
   }
   for (const [worker, jobs] of handed) for (const run of messagesOf(jobs)) effects.push(handOver(worker, run, now));
-  // Last: a job that is aborted may have been handed over just now, and a worker ignores an abort
-  // of a job that it does not know.
+  // Aborts come last: a worker ignores the abort of a job that it has not got yet.
   return [...effects, ...aborts];
 };
 
@@ -93,10 +90,7 @@ const bestOf = (names: ReadonlySet<string>, queues: JobQueues): string => {
   return best;
 };
 
-/**
- * Ends the holders of the resources that a waiting job needs, if it asks for that and all of them
- * are preemptible.
- */
+/** Ends the holders of the resources of a job that preempts, if all of them are preemptible. */
 const preempt = ({ resources }: Tables, lifecycle: JobLifecycle, job: Job, now: number): Effect[] => {
   if (job.options.preempt !== true) return [];
   const holders = new Set(resourcesOf(job).flatMap((resource) => [...resources.holdersOf(resource)]));

@@ -15,19 +15,13 @@ import type { BrokerState, EndReason, Job, RequestSender, Worker } from "./state
 import type { Tables } from "./tables.ts";
 
 export class EmergencyHandler {
-  /**
-   * The requests for a stop that are not answered yet, by the number under which the supervisor was
-   * told.
-   */
+  /** The requests for a stop that are not answered yet. */
   readonly #estops: BrokerState["estops"] = new Map();
   /** The requests for a reset. */
   readonly #resets: BrokerState["resets"] = new Map();
   /** The number of the last `estop` or `reset` that the supervisor was told. */
   #lastRequest = 0;
-  /**
-   * The last request was an `estop` that the supervisor has not answered: its answer is for all
-   * that come meanwhile.
-   */
+  /** The supervisor has not answered the last `estop`, whose answer is for all until then. */
   #isLatching = false;
   /** The last request was an `estop`: the news that a stop has ended is older than it. */
   #isAhead = false;
@@ -49,10 +43,7 @@ export class EmergencyHandler {
 
   /* ── Stop ──────────────────────────────────────────────────────────────────────────────────── */
 
-  /**
-   * `estop`: a stop that holds already keeps its reason. The effects that stop come before the log
-   * and the answers.
-   */
+  /** A stop that holds already keeps its reason. The effects that stop jobs come first. */
   estop(sender: RequestSender, reason: string, now: number): Effect[] {
     const { blocks, requests } = this.tables;
     const isNew = blocks.stopped === null;
@@ -88,10 +79,7 @@ export class EmergencyHandler {
     return this.#isAhead ? [] : this.#end(now);
   }
 
-  /**
-   * Workers refuse the jobs of their own ports while a stop holds. The supervisor tells its
-   * workers, too, but it may hang.
-   */
+  /** For jobs of the workers' own ports. The supervisor tells its workers too, but may hang. */
   tell(workers: Iterable<Worker>): Effect[] {
     const { stopped } = this.tables.blocks;
     const hearing = [...workers].filter(({ ready }) => ready.stops === true);
@@ -214,11 +202,9 @@ export class EmergencyHandler {
     const { blocks, requests, resources, runaways, safeStops, workers, directory } = this.tables;
     const ended = this.clear(now, Number.POSITIVE_INFINITY);
     blocks.stopped = null;
-    // Before the answer to the reset, so that no worker refuses a job that is sent to its own port
-    // after it.
+    // Workers come before the answer to the reset: a job at a port is not refused after it.
     const effects = [...this.tell(workers), ...ended];
-    // A person has looked: unsafe hardware is made safe again, or is free if no worker serves its
-    // task.
+    // A person has looked: unsafe tasks are made safe, or free if no worker serves them.
     for (const [job, reason] of runaways.reset()) {
       safeStops.startFor(job, reason, now);
       resources.release(job);
@@ -229,10 +215,7 @@ export class EmergencyHandler {
     return [...effects, ...this.#takeResets().map((sender) => requests.acknowledge(sender, body))];
   }
 
-  /**
-   * Nobody waits for a reset, so none comes. A reset that another requestor still waits for goes
-   * on.
-   */
+  /** Withdraws the resets, unless another requestor still waits for one. */
   #withdrawResets(): Effect[] {
     if (this.#resets.size > 0) return [];
     const { stopped } = this.tables.blocks;
@@ -251,7 +234,9 @@ const resultOf = ({ reason, since }: Stopped, failure: string | null): StopResul
   failure === null ? { reason, since, durable: true } : { reason, since, durable: false, why: failure };
 
 const notYet = "the supervisor has not said yet that it is on the disk";
-const silence = `the supervisor has not said within ${stopAnswerMs} ms that it is on the disk, and may not kill what does not let go`;
+const silence =
+  `the supervisor has not said within ${stopAnswerMs} ms that it is on the disk, ` +
+  "and may not kill what does not let go";
 
 const isSame = (one: RequestSender["requestor"], other: RequestSender["requestor"]): boolean =>
   one === other || (one.peer === other.peer && String(one.envelope) === String(other.envelope));

@@ -29,19 +29,13 @@ export type BrokerEvent =
    * The supervisor: this process has died; `begun` is the job that it had begun last, 0 for none.
    */
   | { readonly type: "gone"; readonly pid: number; readonly begun: number }
-  /**
-   * The supervisor: the tasks that its workers will serve. `isUnsafe`: each needs a safe stop
-   * first.
-   */
+  /** The supervisor: the tasks of its workers. `isUnsafe`: each needs a safe stop first. */
   | { readonly type: "tasks"; readonly tasks: readonly NamedPolicy[]; readonly isUnsafe?: boolean }
   /** The supervisor: the emergency stop that holds, or null. */
   | { readonly type: "stopped"; readonly stopped: Stopped | null }
   /** The supervisor: the tasks in quarantine. */
   | { readonly type: "quarantined"; readonly tasks: readonly Quarantined[] }
-  /**
-   * The supervisor: the emergency stop of this request is on the disk (null), or the reason why
-   * not.
-   */
+  /** The supervisor: the stop of this request is on the disk (null), or the reason why not. */
   | { readonly type: "latched"; readonly request: number; readonly failure: string | null }
   /** The supervisor: the reset of this request does not come. */
   | { readonly type: "resetRefused"; readonly request: number; readonly why: string }

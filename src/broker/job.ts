@@ -106,10 +106,7 @@ export const runsAlone = ({ kind, policy }: Job): boolean => kind === "safe" || 
 export const urgentPriority = priorityMax + 1;
 export const safeStopPriority = 2 * urgentPriority;
 
-/**
- * The priority by which it waits: a job that preempts is before the jobs that wait for the same
- * resources.
- */
+/** Its priority in the queue: a job that preempts is before all that do not. */
 export const waitingPriority = (job: Job): number => {
   if (job.kind === "safe") return safeStopPriority;
   return job.options.preempt === true && resourcesOf(job).length > 0 ? urgentPriority + job.priority : job.priority;

@@ -84,10 +84,7 @@ export class JobLifecycle {
     return this.putBack(jobs, now);
   }
 
-  /**
-   * Jobs that have not begun go back to their places in the queue, or end if they must not begin
-   * any more.
-   */
+  /** Jobs that have not begun go back to their places in the queue, or end if they are blocked. */
   putBack(jobs: readonly Job[], now: number): Effect[] {
     const { blocks, queues, resources } = this.tables;
     const effects: Effect[] = [];
@@ -183,10 +180,7 @@ export class JobLifecycle {
 
   /* ── Ends that do not come from the worker ─────────────────────────────────────────────────── */
 
-  /**
-   * Ends a job: at once if no worker has it, else by an abort signal, after whose grace its worker
-   * is killed.
-   */
+  /** Ends a job: at once if no worker has it, else by an abort signal, and then by a kill. */
   stop(job: Job, reason: EndReason, now: number): Effect[] {
     const { worker } = job;
     if (job.state === "ended" || job.kind === "safe") return [];

@@ -14,10 +14,7 @@ export interface JobOutcome {
   readonly body: Frame;
 }
 
-/**
- * DONE of a worker of the engine, which has encoded the frame with the code that would check it
- * here.
- */
+/** DONE of a worker of the engine, which encodes with the code that would check it here. */
 export const success = (by: string, body: Frame): JobOutcome => ({ type: "ACK", by, code: null, body });
 
 /** DONE of any other worker. */

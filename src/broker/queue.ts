@@ -13,10 +13,7 @@ import { Fifo, Multimap } from "./collections.ts";
 import { urgentPriority, waitingPriority } from "./job.ts";
 import type { BrokerState, Draft, Job, QueueLevel } from "./state.ts";
 
-/**
- * ms, longer than anything waits: jobs that preempt are before all others, and safe stops before
- * those.
- */
+/** ms, longer than any job waits: safe stops are first, then jobs that preempt. */
 const urgentHeadStartMs = 1e12;
 
 export const rankOf = (job: Job): number => {
@@ -55,10 +52,7 @@ export class JobQueues {
     if (job.publisher !== undefined) this.#publications.set(job.name, job);
   }
 
-  /**
-   * Puts a job to its place, before all that were accepted later. It had a place, so the bounds do
-   * not count.
-   */
+  /** Puts a job to its place, before all that were accepted later, whatever the bounds. */
   putBack(job: Job): void {
     this.#add(job, "queued");
     this.#levelOf(job).insert(job, ({ place }) => place.id > job.place.id);
@@ -108,10 +102,7 @@ export class JobQueues {
     return true;
   }
 
-  /**
-   * After a reload of the task files: waiting jobs follow the new policies, and so do their safe
-   * stops.
-   */
+  /** After a reload waiting jobs follow the new policies, and so do their safe stops. */
   revise(policyOf: (task: string) => Policy | undefined): void {
     for (const job of [...this.#waiting]) {
       const policy = job.kind === "task" ? policyOf(job.name) : undefined;

@@ -158,7 +158,8 @@ export class RequestHandler {
     }
     const isGuarded = deadmanMs < Number.POSITIVE_INFINITY;
     if (isGuarded && sender.meta.serial === undefined) {
-      const message = `${drafts[0]?.name} runs only while its requestor says KEEPALIVE, which takes version 0.2 and a serial`;
+      const need = "runs only while its requestor says KEEPALIVE, which takes version 0.2 and a serial";
+      const message = `${drafts[0]?.name} ${need}`;
       const code = sender.meta.version === 0.1 ? "UNSUPPORTED_VERSION" : "BAD_FRAME";
       return this.#refuse(sender, { code, message });
     }
@@ -181,8 +182,7 @@ export class RequestHandler {
       at: endAt(),
       isAlive: () => request.left > 0,
       fire: (now) => {
-        // The same sum as that of the timer: written otherwise, a rounding error could keep it
-        // short for ever.
+        // The sum of the timer itself: with another one, rounding could keep it short for ever.
         if (endAt() <= now) {
           return this.#endGuarded(request, `its requestor was quiet for ${request.deadmanMs} ms`, now);
         }

@@ -22,10 +22,7 @@ export class Requests {
   readonly #shares = new Shares({ jobs: jobsPerClientMax, bytes: bytesPerClientMax });
   /** Of the incomplete replies to batches. */
   #resultBytes = 0;
-  /**
-   * The sender of the last request, which often sends the next one too: its key need not be made
-   * again.
-   */
+  /** The last sender often sends the next request too: its key need not be made again. */
   #last: (SenderKey & { readonly entry: RequestorEntry }) | null = null;
 
   /** @param routerId META's `id` of the router's own answers */
@@ -130,8 +127,8 @@ export class Requests {
   #withinBound(request: OpenRequest, body: Frame): Frame {
     const bytes = sizeOf(body);
     if (this.#resultBytes + bytes > batchResultBytesMax) {
-      const message = `the results of unfinished batches would exceed ${batchResultBytesMax} bytes; ask for less at once`;
-      return partFromError(encodeError("TOO_LARGE", message));
+      const excess = `the results of unfinished batches would exceed ${batchResultBytesMax} bytes`;
+      return partFromError(encodeError("TOO_LARGE", `${excess}; ask for less at once`));
     }
     request.resultBytes += bytes;
     this.#resultBytes += bytes;

@@ -6,8 +6,10 @@
 import { onStopTriesMax } from "../limits.ts";
 import { packNow } from "../protocol/frames.ts";
 import { resourcesOf } from "./job.ts";
-import { isPending, type Resources, type SafeStops } from "./safe-stops.ts";
+import { isPending, type Resources, type SafeStops, unsafeRemedy } from "./safe-stops.ts";
 import type { BrokerState, EndReason, Job, Runaway } from "./state.ts";
+
+export const runawayRemedy = "end it where it runs, then run task-engine reset";
 
 export interface Lock {
   /** Empty: no job of its task begins, and nothing else is held. */
@@ -93,16 +95,15 @@ export class Runaways {
     if (runaway !== undefined) {
       const { state, worker, why, since } = runaway;
       if (state === "lost") return null;
-      const remedy = "end it where it runs, then run task-engine reset";
       return state === "stuck"
-        ? lock(since, `worker ${worker} does not let go of ${task} (${why.message})`, remedy)
-        : lock(since, `${why.message}, and worker ${worker} may go on with ${task}`, remedy);
+        ? lock(since, `worker ${worker} does not let go of ${task} (${why.message})`, runawayRemedy)
+        : lock(since, `${why.message}, and worker ${worker} may go on with ${task}`, runawayRemedy);
     }
     if (holder.kind !== "safe" || holder.why === undefined) return null;
     const { code, message, since } = holder.why;
     if (holder.state === "unsafe") {
       const why = `onStop of ${task} has failed ${onStopTriesMax} times, after ${code} (${message})`;
-      return lock(since, why, "make it safe by hand, mend it, then run task-engine reset");
+      return lock(since, why, unsafeRemedy);
     }
     if (!isPending(holder) || this.isServed(task)) return null;
     const why = `onStop of ${task} is to be run, after ${code} (${message}), and no worker serves it any more`;

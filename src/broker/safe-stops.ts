@@ -33,6 +33,8 @@ export class Resources {
   }
 }
 
+export const unsafeRemedy = "make it safe by hand, mend it, then run task-engine reset";
+
 /** It waits for a worker, or for its next try. */
 export const isPending = ({ state }: Job): boolean => state === "queued" || state === "retrying";
 
@@ -83,14 +85,11 @@ export class SafeStops {
     job.state = "unsafe";
     const resources = resourcesOf(job);
     const locked = resources.length === 0 ? "no job of it begins" : `${resources.join(", ")} stay locked`;
-    const line = `onStop of ${job.name} has failed ${job.tries + 1} times (${outcome.code}), and ${locked}; make it safe by hand, mend it, then run task-engine reset`;
-    return [{ to: "log", line }];
+    const failed = `onStop of ${job.name} has failed ${job.tries + 1} times (${outcome.code}), and ${locked}`;
+    return [{ to: "log", line: `${failed}; ${unsafeRemedy}` }];
   }
 
-  /**
-   * After a reset: unsafe ones are tried again. A person has looked, so those of tasks without
-   * workers are over.
-   */
+  /** A person has looked: unsafe ones are tried again, those of tasks without workers are over. */
   reset(isServed: (task: string) => boolean): void {
     for (const job of [...this].filter((it) => it.state === "unsafe" || isPending(it))) {
       if (!isServed(job.name)) {

@@ -84,10 +84,7 @@ const factor = 1.1;
 const bucketCount = 256;
 const logFactor = Math.log(factor);
 
-/**
- * Run times in buckets that grow by a fixed factor: quantiles within 10 %, in a fixed amount of
- * memory.
- */
+/** Run times in buckets that grow by a factor: quantiles within 10 %, in constant memory. */
 export class Histogram {
   readonly #buckets = new Uint32Array(bucketCount);
   #count = 0;

@@ -36,10 +36,7 @@ export class Tables {
     return this.#nextJobId++;
   }
 
-  /**
-   * Returns true if a worker serves the safe stops of a task, or will, because the task is the
-   * engine's own.
-   */
+  /** Returns true if a worker serves the safe stops of a task, or will: it is the engine's own. */
   isServed(task: string): boolean {
     return this.workers.canServe(safeQueue(task)) || this.directory.isOwn(task);
   }

@@ -1,7 +1,4 @@
-/**
- * The tasks that can be asked for, by the word of the supervisor and of the workers; and the places
- * of topics.
- */
+/** The tasks of the engine and of other workers, and the data workers of topics. */
 import { dataEndpointsMax } from "../limits.ts";
 import type { Policy } from "../protocol/policy.ts";
 import type { NamedPolicy } from "./events.ts";
@@ -70,8 +67,8 @@ export class TaskDirectory {
       const message = `no task ${JSON.stringify(task)} is registered; \`task-engine tasks\` lists those that are`;
       return { code: "UNKNOWN_TASK", message };
     }
-    const message = `no worker serves ${task} at present: the last, ${gone.worker}, is gone (${gone.why}); start it again`;
-    return { code: "UNAVAILABLE", message };
+    const last = `the last, ${gone.worker}, is gone (${gone.why}); start it again`;
+    return { code: "UNAVAILABLE", message: `no worker serves ${task} at present: ${last}` };
   }
 
   get taskNames(): string[] {

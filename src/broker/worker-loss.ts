@@ -7,6 +7,7 @@ import { beatSilenceMs, killMs, verdictMs } from "../limits.ts";
 import type { Effect } from "./events.ts";
 import { graceOf, jobsOf, onStopLimitOf, resourcesOf } from "./job.ts";
 import { abort, type JobLifecycle } from "./lifecycle.ts";
+import { runawayRemedy } from "./runaways.ts";
 import type { EndReason, Job, Worker } from "./state.ts";
 import type { Tables } from "./tables.ts";
 
@@ -37,20 +38,14 @@ export class WorkerLoss {
     return [];
   }
 
-  /**
-   * Its process has another connection: the jobs of this one are out of reach. Returns false if it
-   * has none.
-   */
+  /** Its process has another connection. Returns false if this one has no jobs out of reach. */
   reconnected(worker: Worker, now: number): Effect[] | false {
     if (worker.held.size === 0 || worker.begun !== null) return false;
     worker.isConnected = false;
     return worker.retired === "killed" ? [] : this.#kill(worker, "it has lost its connection", now);
   }
 
-  /**
-   * The supervisor: its process has died. Its last messages may still arrive until its connection
-   * is gone.
-   */
+  /** Its process has died. Its last messages may still arrive until its connection is gone. */
   died(worker: Worker, begun: number, now: number): Effect[] {
     worker.begun = begun;
     if (!worker.isConnected) return this.lose(worker, "its process has died", now);
@@ -59,18 +54,15 @@ export class WorkerLoss {
     return [];
   }
 
-  /**
-   * Its rights were taken back, so nobody will hear whether it lets go: its resources stay held
-   * until a reset.
-   */
+  /** Its rights are gone, so nobody hears when it lets go: its resources are held until a reset. */
   revoked(worker: Worker, why: string, now: number): Effect[] {
     const effects: Effect[] = [];
     for (const job of [...worker.givenUp.values(), ...jobsOf(worker)]) {
       const resources = resourcesOf(job);
       if (worker.ready.supervised === true || job.kind !== "task" || resources.length === 0) continue;
       this.tables.runaways.note(job, "abandoned", worker.ready.id, { code: "INTERRUPTED", message: why });
-      const line = `${resources.join(", ")} stay locked: ${why}, and worker ${worker.ready.id} may go on with ${job.name}; end it where it runs, then run task-engine reset`;
-      effects.push({ to: "log", line });
+      const doubt = `worker ${worker.ready.id} may go on with ${job.name}; ${runawayRemedy}`;
+      effects.push({ to: "log", line: `${resources.join(", ")} stay locked: ${why}, and ${doubt}` });
     }
     return [...effects, ...this.lose(worker, why, now)];
   }
@@ -87,8 +79,7 @@ export class WorkerLoss {
     for (const job of jobs) workers.release(worker, job.id);
     worker.head = undefined;
     const last = jobs.findIndex((job) => job.id === worker.begun);
-    // 0 is the id of no job. If the job was answered already, none of the others has begun: they
-    // run one after the other.
+    // Jobs run one after the other: if `begun` is 0 or was answered, none of these has begun.
     const begunCount = worker.begun === null ? jobs.length : last + 1;
     const effects: Effect[] = [];
     for (const [index, job] of jobs.slice(0, begunCount).entries()) {
@@ -108,8 +99,7 @@ export class WorkerLoss {
   /** Has the supervisor kill a worker. Its jobs end when it is dead. */
   #kill(worker: Worker, why: string, now: number): Effect[] {
     worker.retired = "killed";
-    // A worker that cannot be killed, or only claims to be supervised, must not keep requestors
-    // waiting.
+    // Requestors must not wait for a worker that only claims to be supervised.
     this.#loseAt(worker, now + killMs + verdictMs, "it could not be killed");
     return [{ to: "supervisor", type: "kill", pid: worker.ready.pid, why }];
   }
@@ -122,10 +112,7 @@ export class WorkerLoss {
     });
   }
 
-  /**
-   * Nobody here can kill the worker: its jobs, the stuck one and those behind it, are answered
-   * without it.
-   */
+  /** The worker cannot be killed: its stuck job and those behind it are answered without it. */
   #giveUpJobs(worker: Worker, stuck: Job, why: string, now: number): Effect[] {
     const effects: Effect[] = [{ to: "log", line: `worker ${worker.ready.id} cannot be killed from here: ${why}` }];
     for (const job of jobsOf(worker)) {
@@ -175,8 +162,7 @@ export class WorkerLoss {
       return resources.release(job);
     }
     runaways.note(job, "lost", worker.ready.id, reason);
-    // A worker that nobody here can kill lets go by itself when it notices that it is lost, as
-    // PROTOCOL.md demands.
+    // By PROTOCOL.md a worker that cannot be killed lets go when it notices that it is lost.
     const onStopMs = isStuckSafeStop ? onStopLimitOf(job) : 0;
     timers.add({
       at: now + beatSilenceMs + onStopMs + graceOf(worker, job),

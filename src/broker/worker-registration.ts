@@ -1,7 +1,4 @@
-/**
- * Workers that join and leave: their admission, their former connections, and conflicts of task
- * policies.
- */
+/** Workers join and leave: admission, former connections, conflicts of task policies. */
 import { abortGraceMs, dataEndpointsMax, onStopMs, refusalLinesMax, strangeWorkersMax, workersMax } from "../limits.ts";
 import type { ReadyHeader } from "../protocol/backend.ts";
 import type { ErrorCode } from "../protocol/errors.ts";
@@ -31,15 +28,13 @@ export class WorkerRegistration {
     const { access, directory, queues, workers } = this.tables;
     const refusal = refusalOfWorker(access, user, said);
     if (refusal !== null) return this.refuse(key, said, "UNAUTHORIZED", refusal);
-    // Only the engine's own workers have our supervisor. Any other could have one of them killed in
-    // its place.
+    // Another worker that claims our supervisor could have one of its processes killed.
     const ready = isForeign(user) ? { ...said, supervised: false } : said;
     const known = workers.get(key);
     // Two WHO that crossed its READY bring a second one; it keeps its jobs.
     if (known !== undefined && known.user === user && known.ready.pid === ready.pid) return this.#welcome(known, now);
     const effects: Effect[] = [];
-    // A process has one connection: another one of a supervised worker is gone, also if that news
-    // is still on its way.
+    // A process has one connection: an older one is gone, even if that news is still on its way.
     for (const other of [...workers].filter((it) => isSameProcess(it.ready, ready))) {
       const end = this.workerLoss.reconnected(other, now);
       if (end !== false) return end;
@@ -75,10 +70,7 @@ export class WorkerRegistration {
     ];
   }
 
-  /**
-   * After a reload: workers that serve a task by another policy get no more jobs, and are refused
-   * once they are idle.
-   */
+  /** After a reload workers with other policies get no more jobs, and are refused once idle. */
   dismissConflicting(): void {
     for (const worker of this.tables.workers) {
       if (worker.ready.supervised === true || worker.ready.role !== "task") continue;
@@ -117,17 +109,15 @@ export class WorkerRegistration {
     return foreign < strangeWorkersMax ? null : `there are ${strangeWorkersMax} workers from elsewhere already`;
   }
 
-  /**
-   * The first policy of a worker that differs from the one in force, in one line; null if none
-   * does.
-   */
+  /** The first policy that differs from the one in force, in one line; null if none does. */
   #conflictOf({ tasks }: ReadyHeader): string | null {
     for (const task of tasks) {
       const { name, ...policy } = typeof task === "string" ? { name: task } : task;
       const known: PolicyInForce | undefined = this.tables.directory.inForce(name);
       const differences = known === undefined ? [] : differencesOf(policy, known.policy);
       if (known === undefined || differences.length === 0) continue;
-      return `READY.tasks: ${name} has ${differences.join(", ")} (set by ${known.by}); make them alike, or give one of them another name`;
+      const conflict = `${name} has ${differences.join(", ")} (set by ${known.by})`;
+      return `READY.tasks: ${conflict}; make them alike, or give one of them another name`;
     }
     return null;
   }

@@ -153,8 +153,7 @@ export class Workers {
     const held = worker.held.get(id);
     if (held === undefined) return undefined;
     worker.held.delete(id);
-    // A job of unknown length is held alone, so nothing infinite is subtracted. Rounding errors end
-    // with the last job.
+    // A job of unknown length is held alone, so nothing infinite is subtracted.
     worker.expectedMs = worker.held.size === 0 ? 0 : worker.expectedMs - held.expectedMs;
     held.job.worker = null;
     return held.job;

@@ -32,14 +32,10 @@ export const takeOver = async ({ folder, hook, tasks }: Unsafe): Promise<void> =
   if (engine !== null) await endEngine(engine);
 };
 
-/**
- * Returns null, or words on its failure. Rejects with the error of Bun.spawn if the system has no
- * process to give.
- */
+/** Returns null, or words on its failure. Rejects with the error of Bun.spawn. */
 const run = async (cmd: string[]): Promise<string | null> => {
   let fatal: string | null = null;
-  // The end of the channel tells the process that the router has died, as it tells every child of a
-  // supervisor.
+  // The end of the channel tells the process that the router has died.
   const { channel, started: child } = withChannel(
     (message: ChildMessage) => {
       if (message.type === "fatal") fatal = message.message;

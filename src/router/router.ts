@@ -1,7 +1,4 @@
-/**
- * The router process: its sockets, its start and its end. The broker decides, the shell carries it
- * out.
- */
+/** The router process: its sockets, its start and its end. */
 import { Broker } from "../broker/broker.ts";
 import type { BrokerEvent } from "../broker/events.ts";
 import { beatIntervalMs, partingMs, workersMax } from "../limits.ts";
@@ -29,10 +26,7 @@ export interface RouterOptions {
   readonly backendPort: number;
   /** Path of the socket for the engine's own workers; null for none. */
   readonly workSocket: string | null;
-  /**
-   * The task files, and the task of `on-stop` if there is one: for the safe stops after the death
-   * of the supervisor.
-   */
+  /** Task files and the task of `on-stop`, for safe stops after the death of the supervisor. */
   readonly folder: TasksFolder;
   readonly hook: string | null;
   /** ms that running jobs may take to let go at an emergency stop. */
@@ -107,18 +101,14 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
     tellSupervisor({ type: "unsafe", tasks: broker.tasksAtRisk });
   }
   shell.stop();
-  // The ports go last: while they are taken, no other engine makes a socket at the path of the
-  // workers' one, which is deleted here.
+  // The ports go last: until then no other engine makes the workers' socket, deleted here.
   workers.close();
   frontend.close();
   terminateContext();
   if (isOrphaned) process.exit(1);
 };
 
-/**
- * For the engine's own workers. Its file is open only to the user of the engine, so they need no
- * key.
- */
+/** For the engine's own workers. Only the user of the engine may open it: no key is needed. */
 const openWorkSocket = (path: string): ShmListener => {
   try {
     return new ShmListener({ path, connectionsMax: workersMax });

@@ -32,10 +32,7 @@ export interface ShellOptions {
 
 export class Shell {
   readonly #options: ShellOptions;
-  /**
-   * Effects in their order. They are performed together, so that libzmq wakes its thread once for
-   * all.
-   */
+  /** Effects in their order, performed together: libzmq wakes its thread once for all. */
   readonly #effects: Effect[] = [];
   readonly #alarm = new Alarm((lateMs) => {
     // After a stall of this process the messages that have come are read first: an answer must not
@@ -87,10 +84,7 @@ export class Shell {
     this.#effects.push(...this.#options.broker.handle(event, performance.now()));
   }
 
-  /**
-   * Reads a bounded number of messages: other sockets, and the jobs that are here by now, have
-   * their turn in between.
-   */
+  /** Reads a bounded number of messages, so that other sockets and the jobs have their turn. */
   #drain<Message>(next: () => Message | null, receive: (message: Message) => void): void {
     let count = 0;
     for (; count < drainMessagesMax; count++) {
@@ -111,10 +105,7 @@ export class Shell {
     }
   }
 
-  /**
-   * If this process was halted or busy for long, all messages that have come are read before
-   * anything begins.
-   */
+  /** After a halt of this process, all messages are read before anything begins. */
   #dispatch(): void {
     if (this.#isCatchingUp) return;
     const { broker, gate } = this.#options;
