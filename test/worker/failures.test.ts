@@ -1,11 +1,13 @@
 /** Failures of user code: how they are logged, which end the worker, and to which task that is laid. */
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { failureLogsPerSecondMax } from "../../src/limits.ts";
 import { causeOf } from "../../src/supervisor/deaths.ts";
 import { FailureLog } from "../../src/worker/failures.ts";
 import { test as concurrentTest } from "../support/concurrent.ts";
 import { captureOutput } from "../support/output.ts";
 import { startTaskWorker } from "../support/task-worker.ts";
+
+setDefaultTimeout(300_000); // they wait for one another
 
 test("within a second only so many failures are written, and the rest is counted when the next one comes", () => {
   using output = captureOutput();
