@@ -4,9 +4,8 @@
  */
 import { batchTasksMax, clientBatchBytesMax, clientBatchesMax, clientBatchGatherMs, frameBytesMax } from "../limits.ts";
 import type { Json } from "../protocol/json.ts";
-import { TaskEngineError } from "./errors.ts";
-import { bytesOfFrame } from "./frame-limits.ts";
-import type { Answer, Waiting } from "./pending.ts";
+import { bytesOfFrame, TaskEngineError } from "./errors.ts";
+import type { ResultReply, WaitOptions } from "./pending.ts";
 
 /** How one part of a batch ended. */
 export type PartResult =
@@ -25,7 +24,7 @@ export interface BatchRules {
   /** A part's frame; a TaskEngineError where it cannot be one. Throws nothing. */
   readonly encode: (args: readonly unknown[]) => string | TaskEngineError;
   /** Sends parts as one message. Rejects with TaskEngineError alone. */
-  readonly send: (parts: readonly string[], waiting: Omit<Waiting, "waitMs">) => Promise<Answer>;
+  readonly send: (parts: readonly string[], waiting: Omit<WaitOptions, "waitMs">) => Promise<ResultReply>;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: BatchProgress) => void) | undefined;
 }
@@ -122,7 +121,7 @@ const runChunk = async (
   });
 };
 
-const resultsOf = (answer: Answer, count: number): PartResult[] => {
+const resultsOf = (answer: ResultReply, count: number): PartResult[] => {
   if (answer.kind === "ack")
     return count === 1 ? [{ data: answer.data ?? null }] : Array.from({ length: count }, missing);
   return answer.parts.map((part) =>

@@ -10,6 +10,7 @@
  */
 import type * as v from "valibot";
 import { callTimeoutMs, requestTimeoutMs, resetTimeoutMs, stopReasonLengthMax } from "../limits.ts";
+import type { StopResult } from "../protocol/blocked.ts";
 import {
   encodeBatchRequest,
   encodeControlRequest,
@@ -19,35 +20,39 @@ import {
   type RequestOrigin,
 } from "../protocol/encode-request.ts";
 import { ProtocolError } from "../protocol/errors.ts";
-import type { Meta, PackSeconds } from "../protocol/frames.ts";
-import { type Json, JsonError, type JsonObject } from "../protocol/json.ts";
+import type { Json } from "../protocol/json.ts";
 import type { Control } from "../protocol/requests.ts";
 import { checkFrame } from "../protocol/schema.ts";
+import { type ArgsSource, type PartResult, runBatch } from "./batch.ts";
 import {
-  acknowledged,
   cancelledSchema,
-  type Directory,
-  dataOf,
   directorySchema,
+  type EngineStatus,
   estopSchema,
   lastValueSchema,
-  replyOf,
   resetSchema,
-  type TaskReply,
-  wholeOf,
-} from "./answers.ts";
-import { type ArgsSource, type BatchProgress, type PartResult, runBatch } from "./batch.ts";
+  statusSchema,
+} from "./control.ts";
 import { checkedEndpoint, defaultEndpoint, reachableFrom } from "./endpoint.ts";
-import { TaskEngineError } from "./errors.ts";
-import { Exchange, type Trace } from "./exchange.ts";
-import { partOf, unsayable } from "./frame-limits.ts";
+import { encodePart, encodingError, TaskEngineError } from "./errors.ts";
+import { Exchange } from "./exchange.ts";
 import { type ClientKeys, readClientKeys } from "./keys.ts";
-import type { BatchOptions, CallOptions, ConnectOptions, JobOptions, ResetOptions } from "./options.ts";
-import type { Answer, Waiting } from "./pending.ts";
-import { type EngineStatus, type Stopped, type StopResult, statusSchema } from "./status.ts";
+import type { BatchOptions, CallOptions, ConnectOptions, ResetOptions } from "./options.ts";
+import {
+  pickData,
+  pickNothing,
+  pickParts,
+  pickReply,
+  type ResultReply,
+  type TaskReply,
+  type WaitOptions,
+} from "./pending.ts";
 import { Subscription, type TopicValue } from "./subscription.ts";
 
+export type { Stopped, StopResult } from "../protocol/blocked.ts";
 export type { ErrorCode } from "../protocol/errors.ts";
+export type { Meta, PackSeconds } from "../protocol/frames.ts";
+export type { Json, JsonObject } from "../protocol/json.ts";
 export type {
   RegisteredTask,
   Schema,
@@ -57,31 +62,15 @@ export type {
   TaskDefinition,
   TaskFunction,
 } from "../tasks/task.ts";
+export type { ArgsSource, BatchProgress, PartResult } from "./batch.ts";
+export type { EngineStatus } from "./control.ts";
 export type { ClientErrorCode } from "./errors.ts";
-export type {
-  ArgsSource,
-  BatchOptions,
-  BatchProgress,
-  CallOptions,
-  ConnectOptions,
-  EngineStatus,
-  JobOptions,
-  Json,
-  JsonObject,
-  Meta,
-  PackSeconds,
-  PartResult,
-  ResetOptions,
-  Stopped,
-  StopResult,
-  Subscription,
-  TaskReply,
-  TopicValue,
-  Trace,
-};
+export type { BatchOptions, CallOptions, ConnectOptions, JobOptions, ResetOptions, Trace } from "./options.ts";
+export type { TaskReply } from "./pending.ts";
+export type { Subscription, TopicValue } from "./subscription.ts";
 export { defaultEndpoint, TaskEngineError };
 
-/** A task that the engine can run, and how many workers serve it now. */
+/** A task that the engine can run, and the number of workers that serve it now. */
 export interface TaskListing {
   readonly name: string;
   readonly workers: number;
@@ -112,19 +101,19 @@ class Client implements AsyncDisposable {
     this.#exchange = new Exchange(endpoint, `CLIENT-${process.pid}`, waitMs ?? null, this.#keys, trace);
   }
 
-  /** Runs a task and gives its result. Arguments that JSON cannot say reject with BAD_ARGS before anything is sent. */
+  /** Runs a task and gives its result. Arguments that JSON has no text for reject with BAD_ARGS before anything is sent. */
   call(task: string, args: unknown[] = [], kwargs: object = {}, options: CallOptions = {}): Promise<Json> {
-    return this.#run(task, args, kwargs, options, dataOf);
+    return this.#run(task, args, kwargs, options, pickData);
   }
 
-  /** As `call`, and gives the whole answer. */
+  /** As `call`, and gives the whole reply. */
   request(task: string, args: unknown[] = [], kwargs: object = {}, options: CallOptions = {}): Promise<TaskReply> {
-    return this.#run(task, args, kwargs, options, replyOf);
+    return this.#run(task, args, kwargs, options, pickReply);
   }
 
   /**
-   * Runs a task with each list of arguments, many at a time, and gives how each ended, in the order of the list:
-   * `{ data }` or `{ error }`, a TaskEngineError. Rejects for nothing that the engine says.
+   * Runs a task with each list of arguments, many at a time, and gives the result of each, in the order of the list:
+   * `{ data }` or `{ error }`, a TaskEngineError. No reply of the engine makes it reject.
    */
   async map(task: string, argsList: readonly unknown[][], options: BatchOptions = {}): Promise<PartResult[]> {
     const results = await Array.fromAsync(this.stream(task, argsList, options));
@@ -133,9 +122,9 @@ class Client implements AsyncDisposable {
   }
 
   /**
-   * As `map`, for any number of parts, also of such that come with time: gives results in order as they are read, and asks the
-   * source for more only then. Throws what the source throws, after the results of what came before. Leaving the loop
-   * cancels what is in flight.
+   * As `map`, for any number of parts, which may come over time: gives results in order as they are read, and asks the source
+   * for more only then. An error of the source is thrown after the results of the parts before it. Leaving the loop cancels
+   * the parts in flight.
    */
   stream(
     task: string,
@@ -143,9 +132,9 @@ class Client implements AsyncDisposable {
     { waitMs = callTimeoutMs, signal, onProgress, kwargs = {}, ...limits }: BatchOptions = {},
   ): AsyncGenerator<PartResult, void, undefined> {
     return runBatch(source, {
-      encode: (args) => partOf(() => encodeTaskPart(task, args, kwargs, limits)),
+      encode: (args) => encodePart(() => encodeTaskPart(task, args, kwargs, limits)),
       send: (parts, waiting) =>
-        this.#send((asking) => encodeBatchRequest(asking, parts), wholeOf, {
+        this.#send((origin) => encodeBatchRequest(origin, parts), pickParts, {
           ...waiting,
           waitMs,
           deadmanMs: limits.deadmanMs,
@@ -156,8 +145,8 @@ class Client implements AsyncDisposable {
   }
 
   /**
-   * Cancels the requests of this serial, whoever asked: an operator's doing. What this client has asked itself is cancelled by
-   * the signal it was given. Gives how many there were; rejects with UNKNOWN_SERIAL where none waits or runs.
+   * Cancels the requests of this serial, of any requestor, as an operator. A client cancels its own requests by their signals.
+   * Gives the number of requests; rejects with UNKNOWN_SERIAL if there is none.
    */
   async cancel(serial: string): Promise<number> {
     const { cancelled } = await this.#control({ command: "cancel", serial }, cancelledSchema);
@@ -166,9 +155,9 @@ class Client implements AsyncDisposable {
   }
 
   /**
-   * Emergency stop: all that runs is ended and brought into its safe state, all that waits is answered STOPPED, and nothing
-   * begins until `reset`. Gives the stop that holds (an earlier one, if there is one already), and whether it is on the engine's
-   * disk, for which its answer waits two seconds at most. A reason that is too long is cut.
+   * Emergency stop: running jobs are ended and brought into their safe state, waiting ones are answered STOPPED, and nothing
+   * begins until `reset`. Gives the stop in force (the earlier one, if there is one already), and says if it is on the engine's
+   * disk, for which the answer waits two seconds at most. A reason that is too long is cut.
    */
   async estop(reason = ""): Promise<StopResult> {
     const cut = reason.slice(0, stopReasonLengthMax).toWellFormed();
@@ -176,25 +165,25 @@ class Client implements AsyncDisposable {
     return durable ? { ...stopped, durable } : { ...stopped, durable, why };
   }
 
-  /** Ends the emergency stop, once what that has begun is over. Does nothing where there is none. */
+  /** Ends the emergency stop, once all that it has begun is over. Does nothing if there is none. */
   async reset({ waitMs = resetTimeoutMs, signal }: ResetOptions = {}): Promise<void> {
     await this.#control({ command: "reset" }, resetSchema, { waitMs, signal });
   }
 
   /** Gives a value to a topic. Resolves when the data worker has it. */
   async publish(topic: string, data: unknown): Promise<void> {
-    await this.#send((asking) => encodeDataRequest(asking, topic, data), acknowledged);
+    await this.#send((origin) => encodeDataRequest(origin, topic, data), pickNothing);
   }
 
-  /** The last value of a topic; rejects with UNKNOWN_TOPIC where there is none. */
+  /** The last value of a topic; rejects with UNKNOWN_TOPIC if there is none. */
   async get(topic: string): Promise<TopicValue> {
     const { topic: name, value, pack } = await this.#control({ command: "get", topic }, lastValueSchema);
     return { topic: name, data: value, pack };
   }
 
   /**
-   * Follows topics: the last value of each that is known, then every later one. Where the engine cannot be reached, the
-   * first read rejects with NO_ANSWER; a connection that is lost later comes back by itself.
+   * Follows topics: the last known value of each, then every later one. If the engine cannot be reached, the first read
+   * rejects with NO_ANSWER; a connection that is lost later comes back by itself.
    * @param topics beginnings of names: `arm` is `arm`, `arm.left` and `army`; none is every topic
    */
   subscribe(...topics: string[]): Subscription {
@@ -210,7 +199,7 @@ class Client implements AsyncDisposable {
     return (await this.#directory()).tasks;
   }
 
-  /** What the engine says of itself: counts, queues, tasks, workers, limits. */
+  /** The engine's state: counts, queues, tasks, workers, limits. */
   async status(): Promise<EngineStatus> {
     return this.#control({ command: "status" }, statusSchema);
   }
@@ -220,13 +209,13 @@ class Client implements AsyncDisposable {
     return this.#exchange.waiting;
   }
 
-  /** Messages that answered nothing: `unknown` came too late or was never asked for, `malformed` was not understood. */
+  /** Messages that answered no request: `unknown` came too late or was never requested, `malformed` was not understood. */
   get dropped(): { readonly unknown: number; readonly malformed: number } {
     return this.#exchange.dropped;
   }
 
   /**
-   * Ends all: what waits for an answer is cancelled and rejects with CLOSED, subscriptions end. Later requests reject with
+   * Ends the client: its requests are cancelled and reject with CLOSED, its subscriptions end. Later requests reject with
    * CLOSED.
    */
   async close(): Promise<void> {
@@ -240,15 +229,15 @@ class Client implements AsyncDisposable {
     await this.close();
   }
 
-  /** Without `async` on the way: each such step costs a request as much as its encoding. */
+  /** Not `async`: each such step costs a request as much as its encoding. */
   #run<Result>(
     task: string,
     args: unknown[],
     kwargs: object,
     { waitMs = callTimeoutMs, signal, onProgress, ...limits }: CallOptions,
-    pick: (answer: Answer) => Result,
+    pick: (answer: ResultReply) => Result,
   ): Promise<Result> {
-    const encode = (asking: RequestOrigin): string[] => encodeTaskRequest(asking, task, args, kwargs, limits);
+    const encode = (origin: RequestOrigin): string[] => encodeTaskRequest(origin, task, args, kwargs, limits);
     return this.#send(encode, pick, { waitMs, deadmanMs: limits.deadmanMs, signal, onProgress });
   }
 
@@ -258,16 +247,16 @@ class Client implements AsyncDisposable {
     return data.map((endpoint) => reachableFrom(this.endpoint, endpoint));
   }
 
-  #directory(): Promise<Directory> {
+  #directory() {
     return this.#control({ command: "tasks" }, directorySchema);
   }
 
   async #control<Schema extends v.GenericSchema>(
     control: Control,
     schema: () => Schema,
-    waiting: Waiting = { waitMs: this.#waitMs },
+    waiting: WaitOptions = { waitMs: this.#waitMs },
   ): Promise<v.InferOutput<Schema>> {
-    const data = await this.#send((asking) => encodeControlRequest(asking, control), dataOf, waiting);
+    const data = await this.#send((origin) => encodeControlRequest(origin, control), pickData, waiting);
     const answer = checkFrame(schema, data, "DATA.data");
     if (!(answer instanceof ProtocolError)) return answer;
     throw new TaskEngineError(
@@ -277,14 +266,14 @@ class Client implements AsyncDisposable {
   }
 
   #send<Result>(
-    encode: (asking: RequestOrigin) => readonly string[],
-    pick: (answer: Answer) => Result,
-    waiting: Waiting = { waitMs: this.#waitMs },
+    encode: (origin: RequestOrigin) => readonly string[],
+    pick: (answer: ResultReply) => Result,
+    waiting: WaitOptions = { waitMs: this.#waitMs },
   ): Promise<Result> {
     try {
       return this.#exchange.request(encode, waiting, pick);
     } catch (error) {
-      return Promise.reject(error instanceof JsonError ? unsayable(error) : error);
+      return Promise.reject(encodingError(error));
     }
   }
 }

@@ -1,49 +1,43 @@
 /**
- * Requests and their answers over one connection: a map from serial to the promise that waits.
+ * Requests and their replies over one connection.
  *
- * What cannot go out yet waits here and is forgotten at its deadline: an engine that starts an hour later must not be met by
- * an hour-old "drive forward". What had gone out when the connection was lost is INTERRUPTED, and never sent again.
+ * A request that cannot be sent yet waits here and is dropped at its deadline: an engine that starts an hour later must not get
+ * an hour-old "drive forward". A request that was sent over a connection that is lost is INTERRUPTED, and never sent again.
  */
-import { cancelVerdictMs, clientBytesMax, clientRequestsMax, requestTimeoutMs, sendRetryMsMax } from "../limits.ts";
+import { cancelVerdictMs, keepAlivesPerDeadman, requestTimeoutMs, sendRetryMsMax } from "../limits.ts";
 import { encodeCancel, encodeKeepAlive, encodePing, type RequestOrigin } from "../protocol/encode-request.ts";
 import { ProtocolError } from "../protocol/errors.ts";
 import { type Frame, textOf } from "../protocol/frame.ts";
 import { decodeMeta } from "../protocol/frames.ts";
 import { decodeReply, type Reply } from "../protocol/replies.ts";
 import { EngineConnection } from "./connection.ts";
-import { Deadlines } from "./deadlines.ts";
-import { TaskEngineError } from "./errors.ts";
-import { bytesOfRequest } from "./frame-limits.ts";
-import { KeepAlives } from "./keep-alive.ts";
+import { bytesOfRequest, TaskEngineError } from "./errors.ts";
 import type { ClientKeys } from "./keys.ts";
-import { type Answer, gaveUp, isCancellation, type Pending, resolveBy, type Waiting } from "./pending.ts";
+import type { Trace } from "./options.ts";
+import { PendingRequest, PendingRequests, type ResultReply, SweepTimer, type WaitOptions } from "./pending.ts";
 import type { Trouble } from "./trouble.ts";
-
-/** Told of every message but the connection's own pings, without the empty delimiter. */
-export type Trace = (direction: "sending" | "received", frames: readonly string[]) => void;
 
 const neverSent = (): TaskEngineError => new TaskEngineError("CANCELLED", "it was cancelled before it was sent");
 
+/** The end of a request that was sent, and then cancelled at its deadline. */
+const gaveUp = "it was told to cancel the request, but may have been at work on it";
+
 export class Exchange {
   readonly #connection: EngineConnection;
-  readonly #pending = new Map<string, Pending>();
-  /** Serials of what has not gone out yet, in the order in which it has to. */
-  readonly #unsent = new Set<string>();
-  readonly #deadlines = new Deadlines((nowMs) => this.#sweep(nowMs));
-  readonly #keepAlives = new KeepAlives((serial) => this.#send(encodeKeepAlive({ id: this.id, serial })));
+  readonly #pending = new PendingRequests();
+  readonly #sweeps = new SweepTimer((nowMs) => this.#sweep(nowMs));
   #retryTimer: Timer | null = null;
   #retryMs = 1;
-  #bytes = 0;
   #count = 0;
   // Serials of two clients differ, so that an operator can name a job by its serial alone.
   readonly #serialPrefix = Math.random().toString(36).slice(2, 10);
-  /** Messages that answered nothing: too late or never asked for, and not understood. */
+  /** Messages that answered no request: too late or never requested, and invalid. */
   readonly dropped = { unknown: 0, malformed: 0 };
 
   /**
    * @param id META's `id`
-   * @param connectionWaitMs how long a request waits for a connection, also where nobody listens yet; null for as long as that may
-   * take where somebody does, and not at all where it is known that nobody does
+   * @param connectionWaitMs ms that a request waits for a connection, also for an engine that does not listen yet; null for
+   * `requestTimeoutMs`, and not at all where a look at the port shows that no engine listens
    */
   constructor(
     readonly endpoint: string,
@@ -59,93 +53,53 @@ export class Exchange {
       onMessage: (message) => this.#settle(message),
       onRead: () => this.#flush(),
       onLost: () => this.#interrupt(),
-      isAwaited: () => this.#unsent.size > 0,
+      isAwaited: () => this.#pending.hasUnsent,
       onTrouble: (trouble) => this.#giveUpUnsent(trouble),
     });
   }
 
   /**
-   * Sends the frames that `encode` makes for a new serial and waits for the one answer to it. Whatever nobody waits for any
-   * more, since its time is over or its signal was aborted, is cancelled.
-   * Rejects with TaskEngineError; what `encode` throws is thrown on.
-   * @param pick what of the answer is wanted; the promise rejects with what it throws
+   * Sends the frames that `encode` makes for a new serial, and waits for the terminal reply. A request whose time is over, or
+   * whose signal is aborted, is cancelled. Rejects with TaskEngineError, or with what `pick` throws; throws an error of `encode` on.
    */
   request<Result>(
-    encode: (asking: RequestOrigin) => readonly string[],
-    { waitMs, deadmanMs, signal, onProgress }: Waiting,
-    pick: (answer: Answer) => Result,
+    encode: (origin: RequestOrigin) => readonly string[],
+    options: WaitOptions,
+    pick: (reply: ResultReply) => Result,
   ): Promise<Result> {
+    const { waitMs, signal } = options;
     if (this.#connection.closed) throw new TaskEngineError("CLOSED", "the client is closed");
     if (!(waitMs > 0)) throw new TaskEngineError("BAD_ARGS", `waitMs is ${waitMs}, which is not above 0`);
     if (signal?.aborted) throw neverSent();
     const serial = `${this.#serialPrefix}-${++this.#count}`;
     const frames = encode({ id: this.id, serial });
     const bytes = bytesOfRequest(frames);
-    this.#checkRoom(bytes);
-    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
-    const pending: Pending = {
-      pick,
-      resolve,
-      reject,
-      onProgress,
-      release: signal === undefined ? null : this.#onAbort(signal, serial),
-      startedMs: performance.now(),
-      waitMs,
-      deadmanMs,
-      bytes,
-      unsent: frames,
-      isCancelled: false,
-      verdictMs: 0,
-    };
-    // What waits for the connection goes first.
-    if (this.#unsent.size > 0 || !this.#transmit(serial, pending)) {
-      this.#unsent.add(serial);
-      this.#connection.await();
-    }
-    this.#pending.set(serial, pending);
-    this.#bytes += bytes;
-    this.#deadlines.watch(this.#deadlineOf(pending));
-    return promise as Promise<Result>;
+    this.#pending.checkRoom(bytes);
+    const release = signal === undefined ? null : this.#cancelOnAbort(signal, serial);
+    const request = new PendingRequest(serial, frames, bytes, options, pick, release);
+    // Earlier requests that wait for the connection go first.
+    if (this.#pending.hasUnsent || !this.#transmit(request)) this.#connection.await();
+    this.#pending.add(request);
+    this.#sweeps.watch(request.deadlineMs(this.#unsentMs));
+    return request.promise as Promise<Result>;
   }
 
   get waiting(): number {
     return this.#pending.size;
   }
 
-  /** Gives what forgets it. */
-  #onAbort(signal: AbortSignal, serial: string): () => void {
-    const cancel = (): void => this.#cancel(serial);
-    signal.addEventListener("abort", cancel);
-    return () => signal.removeEventListener("abort", cancel);
-  }
-
-  /** Rejects all that wait, and cancels it. Nothing that has not gone out yet goes out. */
+  /** Cancels and rejects all requests. */
   async close(): Promise<void> {
     if (this.#connection.closed) return;
-    for (const [serial, pending] of this.#pending) if (pending.unsent === null) this.#sendCancel(serial, pending);
+    for (const request of this.#pending) if (request.unsent === null) this.#sendCancel(request);
     const closed = this.#connection.close();
-    this.#deadlines.stop();
+    this.#sweeps.stop();
     if (this.#retryTimer !== null) clearTimeout(this.#retryTimer);
-    for (const serial of [...this.#pending.keys()]) {
-      this.#take(serial)?.reject(new TaskEngineError("CLOSED", "the client was closed before the answer was there"));
-    }
+    this.#rejectAll(this.#pending, "CLOSED", "the client was closed before the answer was there");
     await closed;
   }
 
-  /** What has gone out ends by the engine's answer: that it is cancelled, or its result, where that was quicker. */
-  #cancel(serial: string): void {
-    const pending = this.#pending.get(serial);
-    if (pending?.unsent === null) this.#sendCancel(serial, pending);
-    else this.#take(serial)?.reject(neverSent());
-  }
-
-  /** Whether it went out. If not, there is no connection any more: the engine would not know us by the next one. */
-  #sendCancel(serial: string, pending: Pending): boolean {
-    if (pending.isCancelled) return true;
-    this.#keepAlives.drop(serial);
-    pending.isCancelled = this.#send(encodeCancel({ id: this.id, serial }));
-    return pending.isCancelled;
-  }
+  /* ── Sending ───────────────────────────────────────────────────────────────────────────────────────────────────── */
 
   #send(frames: readonly string[]): boolean {
     const isSent = this.#connection.send(frames);
@@ -153,35 +107,26 @@ export class Exchange {
     return isSent;
   }
 
-  #checkRoom(bytes: number): void {
-    if (this.#pending.size < clientRequestsMax && this.#bytes + bytes <= clientBytesMax) return;
-    const waiting = `${this.#pending.size} requests (${this.#bytes} bytes) wait for their answers already`;
-    throw new TaskEngineError("QUEUE_FULL", `${waiting}, the limits are ${clientRequestsMax} and ${clientBytesMax}`);
-  }
-
-  /** Hands a request to the connection, if there is one that takes it. */
-  #transmit(serial: string, pending: Pending): boolean {
-    if (pending.unsent === null) return true;
+  /** Returns false if no connection takes the request now. */
+  #transmit(request: PendingRequest): boolean {
+    if (request.unsent === null) return true;
     if (!this.#connection.isClear) return false;
-    if (!this.#send(pending.unsent)) {
+    if (!this.#send(request.unsent)) {
       this.#retryLater();
       return false;
     }
-    pending.unsent = null;
+    this.#pending.markSent(request);
     this.#retryMs = 1;
-    if (pending.deadmanMs !== undefined) this.#keepAlives.keep(serial, pending.deadmanMs);
+    const { deadmanMs } = request.options;
+    if (deadmanMs !== undefined) this.#keepAlive(request, deadmanMs);
     return true;
   }
 
   #flush(): void {
-    for (const serial of this.#unsent) {
-      const pending = this.#pending.get(serial);
-      if (pending !== undefined && !this.#transmit(serial, pending)) return;
-      this.#unsent.delete(serial);
-    }
+    for (const request of this.#pending.unsent) if (!this.#transmit(request)) return;
   }
 
-  /** The connection says when it may be clear, but not when a queue that was full has room again: ask now and then. */
+  /** The connection says when it is clear, but not when a full queue has room again. */
   #retryLater(): void {
     if (this.#retryTimer !== null) return;
     this.#retryTimer = setTimeout(() => {
@@ -191,109 +136,140 @@ export class Exchange {
     this.#retryMs = Math.min(this.#retryMs * 2, sendRetryMsMax);
   }
 
-  /** The connection is lost. What has not gone out waits on for the next one. */
-  #interrupt(): void {
-    const message = `the connection to ${this.endpoint} was lost before the answer came: the job may have been running`;
-    for (const [serial, pending] of this.#pending) {
-      if (pending.unsent === null) this.#take(serial)?.reject(new TaskEngineError("INTERRUPTED", message));
-    }
+  /** Sends several KEEPALIVE each `deadmanMs` from now on. Of two times for one request the shorter one holds. */
+  #keepAlive(request: PendingRequest, deadmanMs: number): void {
+    const everyMs = deadmanMs / keepAlivesPerDeadman;
+    if (everyMs >= request.keepAliveEveryMs) return;
+    request.keepAliveEveryMs = everyMs;
+    request.keepAliveAtMs = performance.now() + everyMs;
+    this.#sweeps.watch(request.keepAliveAtMs);
   }
 
-  /** There is nobody to send it to, and waiting does not help, or is not what was asked for. */
-  #giveUpUnsent({ why, isFinal }: Trouble): void {
-    if (this.connectionWaitMs !== null && !isFinal) return;
-    const hint = isFinal ? "" : ", or wait for one that is starting: --wait MS (waitMs in a program)";
-    const error = new TaskEngineError("NO_ANSWER", `no connection to ${this.endpoint}: ${why}${hint}`);
-    for (const serial of [...this.#unsent]) this.#take(serial)?.reject(error);
+  #cancelOnAbort(signal: AbortSignal, serial: string): () => void {
+    const cancel = (): void => {
+      const request = this.#pending.get(serial);
+      if (request?.unsent === null) this.#sendCancel(request);
+      else this.#pending.take(serial)?.reject(neverSent());
+    };
+    signal.addEventListener("abort", cancel);
+    return () => signal.removeEventListener("abort", cancel);
   }
+
+  /** The engine's reply ends the request: CANCELLED, or its result. Returns false if the connection is gone. */
+  #sendCancel(request: PendingRequest): boolean {
+    if (request.isCancelled) return true;
+    request.keepAliveAtMs = Number.POSITIVE_INFINITY;
+    request.isCancelled = this.#send(encodeCancel({ id: this.id, serial: request.serial }));
+    return request.isCancelled;
+  }
+
+  /* ── Replies ───────────────────────────────────────────────────────────────────────────────────────────────────── */
 
   #settle(frames: readonly Frame[]): void {
     this.trace?.("received", frames.map(textOf));
     const reply = decodeReply(frames);
-    if (reply instanceof ProtocolError) {
-      this.dropped.malformed++;
-      const meta = frames[0] === undefined ? null : decodeMeta(frames[0]);
-      if (meta === null || meta instanceof ProtocolError) return;
-      this.#take(meta.serial)?.reject(
-        new TaskEngineError("BAD_FRAME", `the answer could not be understood: ${reply.message}`),
-      );
+    if (reply instanceof ProtocolError) return this.#dropMalformed(frames, reply.message);
+    const { serial = this.#serialOfOld(reply) } = reply.meta;
+    const isTerminal = reply.kind !== "progress" && reply.kind !== "keepAlive";
+    const request = isTerminal ? this.#pending.take(serial) : this.#pending.get(serial);
+    if (request === undefined) {
+      this.dropped.unknown++;
       return;
     }
-    const { serial = this.#serialOfOld(reply) } = reply.meta;
-    const isLast = reply.kind !== "progress" && reply.kind !== "keepAlive";
-    const pending = isLast ? this.#take(serial) : this.#pending.get(serial);
-    if (pending === undefined) this.dropped.unknown++;
-    else if (reply.kind === "progress") pending.onProgress?.(reply.data);
-    else if (reply.kind === "keepAlive") this.#keepAlive(serial, pending, reply.deadmanMs);
-    else if (pending.verdictMs > 0 && isCancellation(reply))
-      pending.reject(this.#noAnswer(pending, reply.kind === "error" ? `cancelled: ${reply.error.message}` : gaveUp));
-    else if (reply.kind === "error") pending.reject(new TaskEngineError(reply.error.code, reply.error.message));
-    else resolveBy(pending, reply);
+    switch (reply.kind) {
+      case "progress":
+        return request.options.onProgress?.(reply.data);
+      case "keepAlive":
+        if (!request.isCancelled) this.#keepAlive(request, reply.deadmanMs);
+        return;
+      case "error": {
+        const { code, message } = reply.error;
+        const isGivenUp = request.verdictMs > 0 && code === "CANCELLED";
+        return request.reject(
+          isGivenUp ? this.#noAnswer(request, `cancelled: ${message}`) : new TaskEngineError(code, message),
+        );
+      }
+      default:
+        // Some parts of a batch that was cancelled at its deadline may have run.
+        if (request.verdictMs > 0 && reply.kind === "batch") return request.reject(this.#noAnswer(request, gaveUp));
+        return request.resolve(reply);
+    }
+  }
+
+  #dropMalformed(frames: readonly Frame[], message: string): void {
+    this.dropped.malformed++;
+    const meta = frames[0] === undefined ? null : decodeMeta(frames[0]);
+    if (meta === null || meta instanceof ProtocolError || meta.serial === undefined) return;
+    const error = new TaskEngineError("BAD_FRAME", `the answer could not be understood: ${message}`);
+    this.#pending.take(meta.serial)?.reject(error);
   }
 
   /**
-   * An engine of version 0.1 names no serial: it answers what it was asked first. What is no acknowledgement, such as that it has not
-   * understood a message, can be told of nothing but a single request.
+   * An engine of version 0.1 names no serial: its acknowledgement belongs to the oldest request, any other message to none but
+   * a single one.
    */
   #serialOfOld({ kind, meta }: Reply): string {
     if (meta.version !== 0.1) return "";
-    const sent = [...this.#pending].filter(([, { unsent }]) => unsent === null);
-    return kind === "ack" || sent.length === 1 ? (sent[0]?.[0] ?? "") : "";
+    const sent = [...this.#pending].filter(({ unsent }) => unsent === null);
+    return kind === "ack" || sent.length === 1 ? (sent[0]?.serial ?? "") : "";
   }
 
-  /** The engine's wish. Of what was cancelled we want no more than its end. */
-  #keepAlive(serial: string, { isCancelled }: Pending, deadmanMs: number): void {
-    if (!isCancelled) this.#keepAlives.keep(serial, deadmanMs);
+  /* ── Ends without a reply ──────────────────────────────────────────────────────────────────────────────────────── */
+
+  #rejectAll(requests: Iterable<PendingRequest>, code: TaskEngineError["code"], message: string): void {
+    for (const { serial } of [...requests]) this.#pending.take(serial)?.reject(new TaskEngineError(code, message));
   }
 
-  #take(serial: string | undefined): Pending | undefined {
-    if (serial === undefined) return undefined;
-    const pending = this.#pending.get(serial);
-    if (pending === undefined) return undefined;
-    this.#pending.delete(serial);
-    if (pending.unsent !== null) this.#unsent.delete(serial);
-    this.#keepAlives.drop(serial);
-    this.#bytes -= pending.bytes;
-    pending.release?.();
-    return pending;
+  /** The connection is lost. Unsent requests wait for the next one. */
+  #interrupt(): void {
+    const message = `the connection to ${this.endpoint} was lost before the answer came: the job may have been running`;
+    const sent = [...this.#pending].filter(({ unsent }) => unsent === null);
+    this.#rejectAll(sent, "INTERRUPTED", message);
   }
 
-  /** ms that the request may still take as things stand: less while there is no connection. */
-  #limitOf({ unsent, waitMs }: Pending): number {
-    return unsent === null ? waitMs : Math.min(waitMs, this.connectionWaitMs ?? requestTimeoutMs);
+  /** No engine listens, and to wait for one does not help or was not requested. */
+  #giveUpUnsent({ why, isFinal }: Trouble): void {
+    if (this.connectionWaitMs !== null && !isFinal) return;
+    const hint = isFinal ? "" : ", or wait for one that is starting: --wait MS (waitMs in a program)";
+    this.#rejectAll(this.#pending.unsent, "NO_ANSWER", `no connection to ${this.endpoint}: ${why}${hint}`);
   }
 
-  #deadlineOf(pending: Pending): number {
-    return pending.startedMs + this.#limitOf(pending) + pending.verdictMs;
+  /** ms that a request waits for a connection. */
+  get #unsentMs(): number {
+    return this.connectionWaitMs ?? requestTimeoutMs;
   }
 
   #sweep(nowMs: number): number {
     let nextMs = Number.POSITIVE_INFINITY;
-    for (const [serial, pending] of this.#pending) {
-      const deadlineMs = this.#deadlineOf(pending);
-      if (deadlineMs > nowMs) {
-        nextMs = Math.min(nextMs, deadlineMs);
+    for (const request of this.#pending) {
+      if (request.deadlineMs(this.#unsentMs) <= nowMs && !this.#cancelLate(request)) {
+        this.#pending.take(request.serial)?.reject(this.#noAnswer(request, this.#reasonOfSilence(request)));
         continue;
       }
-      // The engine says whether what it cancels had begun, and what kept it.
-      if (pending.unsent === null && !pending.isCancelled && this.#sendCancel(serial, pending)) {
-        pending.verdictMs = cancelVerdictMs;
-        nextMs = Math.min(nextMs, this.#deadlineOf(pending));
-        continue;
+      if (request.keepAliveAtMs <= nowMs) {
+        // One that cannot be sent is lost: the engine ends the job, as it should without a connection.
+        this.#send(encodeKeepAlive({ id: this.id, serial: request.serial }));
+        request.keepAliveAtMs = nowMs + request.keepAliveEveryMs;
       }
-      this.#take(serial);
-      pending.reject(this.#noAnswer(pending, this.#ifSilent(pending)));
+      nextMs = Math.min(nextMs, request.deadlineMs(this.#unsentMs), request.keepAliveAtMs);
     }
     return nextMs;
   }
 
-  #noAnswer(pending: Pending, why: string): TaskEngineError {
-    const limit = `${this.#limitOf(pending)} ms`;
+  /** Cancels a request at its deadline. The engine then gets time to say whether the job had begun. */
+  #cancelLate(request: PendingRequest): boolean {
+    if (request.unsent !== null || request.isCancelled || !this.#sendCancel(request)) return false;
+    request.verdictMs = cancelVerdictMs;
+    return true;
+  }
+
+  #noAnswer(request: PendingRequest, why: string): TaskEngineError {
+    const limit = `${request.limitMs(this.#unsentMs)} ms`;
     return new TaskEngineError("NO_ANSWER", `no answer from ${this.endpoint} within ${limit}: ${why}`);
   }
 
-  #ifSilent(pending: Pending): string {
-    if (pending.unsent !== null) return this.#connection.trouble ?? this.keys.ifSilent;
-    return pending.isCancelled ? gaveUp : "it may still be at work on the request";
+  #reasonOfSilence({ unsent, isCancelled }: PendingRequest): string {
+    if (unsent !== null) return this.#connection.trouble ?? this.keys.ifSilent;
+    return isCancelled ? gaveUp : "it may still be at work on the request";
   }
 }

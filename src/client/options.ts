@@ -2,8 +2,10 @@
 import type { Json } from "../protocol/json.ts";
 import type { TaskOptions } from "../protocol/policy.ts";
 import type { BatchProgress } from "./batch.ts";
-import type { Trace } from "./exchange.ts";
 import type { KeyFiles } from "./keys.ts";
+
+/** Gets every message but the connection's own pings, without the empty delimiter. */
+export type Trace = (direction: "sending" | "received", frames: readonly string[]) => void;
 
 export interface ConnectOptions extends KeyFiles {
   /**

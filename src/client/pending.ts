@@ -1,52 +1,196 @@
-/** Requests that wait for their answers. */
+/** The requests of a client that wait for their replies, and the results that they take from them. */
+import { clientBytesMax, clientRequestsMax } from "../limits.ts";
+import type { Meta } from "../protocol/frames.ts";
 import type { Json } from "../protocol/json.ts";
 import type { Reply } from "../protocol/replies.ts";
+import { TaskEngineError } from "./errors.ts";
 
-/** What a request can come to, if it is not refused. */
-export type Answer = Extract<Reply, { kind: "ack" | "batch" }>;
+/** The terminal reply to a request that did not fail. */
+export type ResultReply = Extract<Reply, { kind: "ack" | "batch" }>;
 
-/** How to wait for an answer. */
-export interface Waiting {
-  /** ms from now to the answer; Infinity for ever */
+/** A task's whole reply. `meta.id` names the worker. */
+export interface TaskReply {
+  readonly meta: Meta;
+  readonly data: Json;
+}
+
+/** An engine of version 0.1 gives no results: only a request that needs none is content with its acknowledgement. */
+const checkVersion = ({ meta }: ResultReply): void => {
+  if (meta.version !== 0.1) return;
+  throw new TaskEngineError(
+    "UNSUPPORTED_VERSION",
+    "the engine speaks version 0.1 only: no results; it has acknowledged the request, and more it does not tell",
+  );
+};
+
+export const pickReply = (reply: ResultReply): TaskReply => {
+  checkVersion(reply);
+  if (reply.kind === "ack") return { meta: reply.meta, data: reply.data ?? null };
+  throw new TaskEngineError("BAD_FRAME", "the answer has several parts, and one was asked for");
+};
+
+export const pickData = (reply: ResultReply): Json => pickReply(reply).data;
+
+/** Of a batch. */
+export const pickParts = (reply: ResultReply): ResultReply => {
+  checkVersion(reply);
+  return reply;
+};
+
+export const pickNothing = (): void => undefined;
+
+/** The waiting for one reply. */
+export interface WaitOptions {
+  /** ms from now to the reply; Infinity for no limit */
   readonly waitMs: number;
-  /** ms. From when it is sent, the engine is told more often than each so many that we are there. */
+  /** ms. A request that was sent is kept alive more often than each so many. */
   readonly deadmanMs?: number | undefined;
   /** Aborting it cancels the request. */
   readonly signal?: AbortSignal | undefined;
-  /** Is told how far it is. What it throws nobody catches. */
+  /** Gets the task's progress. Nothing catches what it throws. */
   readonly onProgress?: ((data: Json) => void) | undefined;
 }
 
-export interface Pending {
-  /** What of the answer is wanted. */
-  readonly pick: (answer: Answer) => unknown;
-  readonly resolve: (result: unknown) => void;
-  readonly reject: (error: unknown) => void;
-  readonly onProgress: ((data: Json) => void) | undefined;
-  /** Forgets the signal; null where there is none. */
-  readonly release: (() => void) | null;
-  readonly startedMs: number;
-  readonly waitMs: number;
-  readonly deadmanMs: number | undefined;
-  readonly bytes: number;
-  /** null once it has been handed to a connection */
-  unsent: readonly string[] | null;
-  isCancelled: boolean;
-  /** ms that the engine has, beyond its time, to say what became of it when it was cancelled for that. */
-  verdictMs: number;
+export class PendingRequest {
+  readonly #resolvers = Promise.withResolvers<unknown>();
+  readonly #startedMs = performance.now();
+  isCancelled = false;
+  /** ms beyond `waitMs` in which the engine may answer the cancellation at the deadline. */
+  verdictMs = 0;
+  /** ms between two KEEPALIVE, and the time of the next one; Infinity for none. */
+  keepAliveEveryMs = Number.POSITIVE_INFINITY;
+  keepAliveAtMs = Number.POSITIVE_INFINITY;
+
+  /**
+   * @param unsent the frames until a connection has taken them; null from then on
+   * @param pick takes the result from the reply; the promise rejects with what it throws
+   * @param release removes the listener of the signal; null without one
+   */
+  constructor(
+    readonly serial: string,
+    public unsent: readonly string[] | null,
+    readonly bytes: number,
+    readonly options: WaitOptions,
+    private readonly pick: (reply: ResultReply) => unknown,
+    readonly release: (() => void) | null,
+  ) {}
+
+  get promise(): Promise<unknown> {
+    return this.#resolvers.promise;
+  }
+
+  resolve(reply: ResultReply): void {
+    try {
+      this.#resolvers.resolve(this.pick(reply));
+    } catch (error) {
+      this.#resolvers.reject(error);
+    }
+  }
+
+  reject(error: TaskEngineError): void {
+    this.#resolvers.reject(error);
+  }
+
+  /** ms that the request may take as things stand. @param unsentMs limit without a connection */
+  limitMs(unsentMs: number): number {
+    return this.unsent === null ? this.options.waitMs : Math.min(this.options.waitMs, unsentMs);
+  }
+
+  /** On the clock of performance.now. */
+  deadlineMs(unsentMs: number): number {
+    return this.#startedMs + this.limitMs(unsentMs) + this.verdictMs;
+  }
 }
 
-/** What is wanted of the answer may not be there: it may be another than was asked for. */
-export const resolveBy = ({ pick, resolve, reject }: Pending, answer: Answer): void => {
-  try {
-    resolve(pick(answer));
-  } catch (error) {
-    reject(error);
-  }
-};
+/** The one table of them, by serial, and the order in which those that are not sent yet have to go. */
+export class PendingRequests {
+  readonly #bySerial = new Map<string, PendingRequest>();
+  readonly #unsent = new Set<PendingRequest>();
+  #bytes = 0;
 
-/** Of what has gone out and nobody waits for any more. */
-export const gaveUp = "it was told to cancel the request, but may have been at work on it";
-/** Whether it says that a request was cancelled. Of a batch the parts are; some may have run. */
-export const isCancellation = (reply: Reply): boolean =>
-  reply.kind === "batch" || (reply.kind === "error" && reply.error.code === "CANCELLED");
+  get size(): number {
+    return this.#bySerial.size;
+  }
+
+  /** True if a request waits for a connection. */
+  get hasUnsent(): boolean {
+    return this.#unsent.size > 0;
+  }
+
+  /** In the order of their sending. */
+  get unsent(): Iterable<PendingRequest> {
+    return this.#unsent;
+  }
+
+  [Symbol.iterator](): Iterator<PendingRequest> {
+    return this.#bySerial.values();
+  }
+
+  /** Throws TaskEngineError, QUEUE_FULL. */
+  checkRoom(bytes: number): void {
+    if (this.size < clientRequestsMax && this.#bytes + bytes <= clientBytesMax) return;
+    const waiting = `${this.size} requests (${this.#bytes} bytes) wait for their answers already`;
+    throw new TaskEngineError("QUEUE_FULL", `${waiting}, the limits are ${clientRequestsMax} and ${clientBytesMax}`);
+  }
+
+  add(request: PendingRequest): void {
+    this.#bySerial.set(request.serial, request);
+    this.#bytes += request.bytes;
+    if (request.unsent !== null) this.#unsent.add(request);
+  }
+
+  get(serial: string): PendingRequest | undefined {
+    return this.#bySerial.get(serial);
+  }
+
+  markSent(request: PendingRequest): void {
+    request.unsent = null;
+    if (this.#unsent.size > 0) this.#unsent.delete(request);
+  }
+
+  /** Removes it. Undefined where there is no request of that serial. */
+  take(serial: string): PendingRequest | undefined {
+    const request = this.#bySerial.get(serial);
+    if (request === undefined) return undefined;
+    this.#bySerial.delete(serial);
+    if (request.unsent !== null) this.#unsent.delete(request);
+    this.#bytes -= request.bytes;
+    request.release?.();
+    return request;
+  }
+}
+
+/** ms between two sweeps at least: deadlines that fall together cost one. */
+const stepMs = 5;
+/** ms. setTimeout(3) takes no more. */
+const delayMsMax = 2 ** 31 - 1;
+
+/**
+ * One timer for all requests. Nearly every request is answered long before its deadline, so nothing is sorted: at the nearest
+ * deadline a sweep looks through all of them.
+ */
+export class SweepTimer {
+  #timer: Timer | null = null;
+  #nextMs = Number.POSITIVE_INFINITY;
+
+  /** @param sweep handles what is due at `nowMs` and returns the nearest deadline of the rest, Infinity for none */
+  constructor(private readonly sweep: (nowMs: number) => number) {}
+
+  /** Sweeps at `deadlineMs` (on the clock of performance.now) or soon after. */
+  watch(deadlineMs: number): void {
+    if (deadlineMs >= this.#nextMs) return;
+    this.stop();
+    this.#nextMs = deadlineMs;
+    const delayMs = Math.min(Math.max(deadlineMs - performance.now(), stepMs), delayMsMax);
+    this.#timer = setTimeout(() => {
+      this.stop();
+      this.watch(this.sweep(performance.now()));
+    }, delayMs);
+  }
+
+  stop(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#nextMs = Number.POSITIVE_INFINITY;
+  }
+}

@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
-import { statusSchema } from "../../src/client/status.ts";
+import { statusSchema } from "../../src/client/control.ts";
 import * as limits from "../../src/limits.ts";
 import {
   decodeFromRouter,

@@ -1,0 +1,166 @@
+/** The engine's answers to CONTROL. */
+import * as v from "valibot";
+import type { Json } from "../protocol/json.ts";
+import { lazily } from "../protocol/schema.ts";
+
+const stoppedSchema = lazily(() =>
+  v.object({
+    /** As the requestor gave it; may be empty. */
+    reason: v.string(),
+    /** seconds since 1970 */
+    since: v.number(),
+  }),
+);
+
+export const directorySchema = lazily(() =>
+  v.object({
+    tasks: v.array(v.object({ name: v.string(), workers: v.number() })),
+    /** Addresses of the data workers. */
+    data: v.array(v.string()),
+  }),
+);
+
+export const estopSchema = lazily(() =>
+  v.object({
+    stopped: stoppedSchema(),
+    /** An engine of an earlier version has neither. */
+    durable: v.optional(v.boolean(), false),
+    why: v.optional(v.string(), "the engine does not say whether it is on its disk"),
+  }),
+);
+
+export const resetSchema = lazily(() => v.object({ stopped: v.null() }));
+export const cancelledSchema = lazily(() => v.object({ cancelled: v.number() }));
+export const lastValueSchema = lazily(() =>
+  v.object({ topic: v.string(), value: v.custom<Json>((value) => value !== undefined), pack: v.number() }),
+);
+
+export const statusSchema = lazily(() => {
+  const count = v.number();
+  const counts = v.record(v.string(), count);
+  const milliseconds = v.nullable(v.number());
+  return v.object({
+    /** The engine is stopping, and accepts nothing new. */
+    draining: v.boolean(),
+    /** The emergency stop in force, or null. */
+    stopped: v.nullable(
+      v.object({
+        ...stoppedSchema().entries,
+        /** It is on the engine's disk; `why` not, if it is not. An engine of an earlier version has neither. */
+        durable: v.exactOptional(v.boolean()),
+        why: v.exactOptional(v.string()),
+      }),
+    ),
+    /** `curve`: with keys. `none`: without keys, on its own machine alone. `insecure`: without keys, open to others. */
+    security: v.picklist(["curve", "none", "insecure"]),
+    /** Counts since the engine's start, but for `waiting` and `held`, which are as of now. */
+    jobs: v.object({
+      accepted: count,
+      done: count,
+      /** Tries after the first. */
+      retried: count,
+      /** By error code. */
+      failed: counts,
+      /** Dropped messages, by reason. */
+      dropped: counts,
+      waiting: count,
+      /** Jobs that workers hold, the running ones included. */
+      held: count,
+    }),
+    /** Jobs that wait in the router, and the bytes of their frames. */
+    queue: v.object({ jobs: count, bytes: count }),
+    tasks: v.array(
+      v.object({
+        name: v.string(),
+        /** Number of workers that serve it now. */
+        workers: count,
+        waiting: count,
+        /** Number of its runs. */
+        count,
+        /** Run times: median and 99th percentile; null before the first run. */
+        p50Ms: milliseconds,
+        p99Ms: milliseconds,
+      }),
+    ),
+    workers: v.array(
+      v.object({
+        /** META's `id` of its replies. */
+        id: v.string(),
+        role: v.string(),
+        pid: count,
+        /** Its own port, `tcp://HOST:PORT`; empty for none. */
+        endpoint: v.string(),
+        /** It is a child of the engine, which can kill and restart it. */
+        supervised: v.boolean(),
+        held: count,
+        /** idle, busy, stuck, leaving, killed, lost */
+        state: v.string(),
+      }),
+    ),
+    /** Locks that hold until a person has looked. An older engine has no such list. */
+    locks: v.optional(
+      v.array(
+        v.object({
+          /** Names of the locked resources; empty where only the task's own jobs do not begin. */
+          resources: v.array(v.string()),
+          task: v.string(),
+          /** seconds since 1970 */
+          since: v.number(),
+          why: v.string(),
+          /** The way to end the lock. */
+          remedy: v.string(),
+        }),
+      ),
+      [],
+    ),
+    /** Tasks that are blocked until the next reload, since their jobs killed workers. An older engine has no such list. */
+    quarantined: v.optional(
+      v.array(
+        v.object({
+          task: v.string(),
+          /** seconds since 1970 */
+          since: v.number(),
+          /** workers that died of its jobs */
+          deaths: count,
+          /** The end of the last of them. */
+          how: v.string(),
+        }),
+      ),
+      [],
+    ),
+    /** Resources, each for one job at a time. */
+    resources: v.array(
+      v.object({
+        name: v.string(),
+        holder: v.nullable(
+          v.object({
+            task: v.string(),
+            /** Empty where there is none, as in a safe stop. */
+            serial: v.string(),
+            /** `safing`: the job has ended, and its task's `onStop` has still to succeed. `unsafe`: that failed too often. */
+            state: v.picklist(["held", "safing", "unsafe"]),
+          }),
+        ),
+        /** Jobs that wait for it. */
+        waiting: count,
+      }),
+    ),
+    /**
+     * Tasks whose `onStop` has to run, or failed too often. No job of them begins until it has succeeded; a failed one waits
+     * for `reset`.
+     */
+    safings: v.array(
+      v.object({
+        task: v.string(),
+        state: v.picklist(["waiting", "running", "failed"]),
+        tries: count,
+        /** The end of the job that made it necessary. */
+        why: v.object({ code: v.string(), message: v.string() }),
+      }),
+    ),
+    /** By their names in the source, which end in their units. */
+    limits: counts,
+  });
+});
+
+export type EngineStatus = v.InferOutput<ReturnType<typeof statusSchema>>;
