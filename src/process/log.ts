@@ -1,6 +1,6 @@
 /**
- * What the engine's processes say: plain lines, one event a line, whole lines at a time. `say` is what a person started the
- * program to see and goes to stdout; `warn` and `error` go to stderr. consola writes them; it adds nothing of its own.
+ * The log of the engine's processes, one event a line: `say` writes to stdout, `warn` and `error` to stderr. consola adds
+ * nothing of its own.
  */
 import { type ConsolaInstance, createConsola } from "consola/core";
 import { printable, stderr, stdout } from "./streams.ts";
@@ -8,7 +8,7 @@ import { printable, stderr, stdout } from "./streams.ts";
 const console_: ConsolaInstance = createConsola({
   // All levels.
   level: 3,
-  // Nothing is throttled: two equal lines are two events.
+  // Two equal lines are two events.
   throttle: 0,
   reporters: [{ log: ({ level, args }) => (level <= 1 ? stderr : stdout).log(args.join(" ")) }],
 });

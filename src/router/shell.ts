@@ -11,7 +11,6 @@ import { hasSupervisor, tellSupervisor } from "../process/supervised.ts";
 import { decodeFromWorker, encodeBackend } from "../protocol/backend.ts";
 import { ProtocolError } from "../protocol/errors.ts";
 import { type Frame, textOf } from "../protocol/frame.ts";
-import { catchUp } from "../security/catch-up.ts";
 import type { Frontend, NextArrival } from "../security/frontend.ts";
 import type { Gate } from "../security/gate.ts";
 import { reactor } from "../transport/reactor.ts";
@@ -114,7 +113,7 @@ export class Shell {
       this.#isCatchingUp = true;
       this.#performAll();
       queueMicrotask(() => {
-        catchUp(gate, awayMs);
+        gate.catchUp(awayMs);
         this.#isCatchingUp = false;
         this.#dispatchedAt = performance.now();
         this.#dispatch();

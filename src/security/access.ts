@@ -1,20 +1,20 @@
 /**
- * Who may do what, by the file of authorized clients: one a line, `KEY NAME RIGHT…`, KEY being the client's public key in Z85.
- * A line that is empty or begins with `# ` is a comment. Rights:
- * - `send` or `send:count,drive`: ask for all tasks, or for these;
- * - `read` or `read:arm/`, `write` or `write:arm/`: read and give data, of all topics or of those that begin so;
- * - `worker` or `worker:see`: join as a worker that serves all tasks, or these;
- * - `control`: see the engine's status, and cancel what others have asked for.
+ * The rights of users, by the file of authorized clients: one a line, `KEY NAME RIGHT…`, where KEY is the client's public key in Z85. A
+ * line that is empty or begins with `# ` is a comment. Rights:
+ * - `send` or `send:count,drive`: request all tasks, or these;
+ * - `read` or `read:arm/`, `write` or `write:arm/`: read and write data, of all topics or of those with this prefix;
+ * - `worker` or `worker:see`: join as a worker for all tasks, or for these;
+ * - `control`: read the engine's status, cancel the jobs of others, stop and reset the engine.
  *
- * Pure. A user is the name on the line of the key that a connection was authenticated by; null is one on a socket without
- * CURVE, where nobody is known and everybody may everything.
+ * Pure. A user is the name in the line of the key by which a connection was authenticated. On a socket without CURVE the user is null and
+ * has all rights.
  */
 import { authorizedTextLengthMax, nameLengthMax } from "../limits.ts";
 
 export const rights = ["send", "read", "write", "control", "worker"] as const;
 export type Right = (typeof rights)[number];
 
-/** What each is for, in a few words for a person. */
+/** As messages explain them. */
 export const rightMeanings: Readonly<Record<Right, string>> = {
   send: "run tasks, and stop the robot",
   read: "read and follow data",
@@ -23,22 +23,22 @@ export const rightMeanings: Readonly<Record<Right, string>> = {
   worker: "join as a worker",
 };
 
-/** Of what a right is held or needed: tasks by their names, topics by how they begin. */
+/** The extent of a right: names of tasks, or prefixes of topics. */
 type Extent = "all" | readonly string[];
 
 interface Client {
-  /** Empty for the engine's own, who need none. */
+  /** Empty for the engine's own workers. */
   readonly key: string;
   readonly rights: ReadonlyMap<Right, Extent>;
 }
 
-/** The workers that the engine itself has started, which come by a socket of their own. No line of the file can have this name. */
+/** The user of the engine's own workers, which have a socket of their own. No line of the file can have this name. */
 export const engineUser = "(engine)";
 
-/** Whoever was known when its connection was made, and is no more. Nobody's line of the file can have this name, either. */
+/** The user of a connection whose key has lost its line. No line of the file can have this name, either. */
 export const formerUser = "(nobody)";
 
-/** They serve all tasks, and what those publish has any topic. */
+/** For all tasks, which may publish any topic. */
 const engineRights: readonly (readonly [Right, Extent])[] = [
   ["worker", "all"],
   ["write", "all"],
@@ -49,21 +49,20 @@ const keyPattern = /^[0-9a-zA-Z.\-:+=^!/*?&<>()[\]{}@%$#]{40}$/;
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9_.@-]*$/;
 
 export class Access {
-  /** Lets in nobody but who cannot be known: what holds until there is a file. */
+  /** Rights of nobody but the engine's own workers: an empty file. */
   static readonly nobody = new Access();
 
   readonly #names = new Map<string, string>();
-  readonly #clients = new Map<string, Client>();
+  readonly #clients = new Map<string, Client>([[engineUser, { key: "", rights: new Map(engineRights) }]]);
 
   private constructor() {}
 
-  /** @returns who may what, the engine's own workers among them; or one line that says which line of the text is wrong, and why */
+  /** Returns one line that says which line of the text is wrong, and why, if it cannot be used. */
   static parse(text: string): Access | string {
     if (text.length > authorizedTextLengthMax) {
       return `${text.length} characters, the limit is ${authorizedTextLengthMax}`;
     }
     const access = new Access();
-    access.#clients.set(engineUser, { key: "", rights: new Map(engineRights) });
     for (const [index, line] of text.split(/\r?\n/).entries()) {
       const mistake = access.#takeLine(line);
       if (mistake !== null) return `line ${index + 1}: ${mistake}`;
@@ -71,24 +70,23 @@ export class Access {
     return access;
   }
 
-  /** The name of whoever has this public key (Z85); null for a stranger. */
+  /** The user with this public key (Z85); null for an unknown one. */
   nameOf(publicKey: string): string | null {
     return this.#names.get(publicKey) ?? null;
   }
 
-  /** Whether that user may come in at all. */
   knows(user: string | null): boolean {
     return user === null || this.#clients.has(user);
   }
 
-  /** Whether a user has this right, be it for some tasks or topics only. */
+  /** Returns true also if the user has the right for some tasks or topics only. */
   hasSome(user: string | null, right: Right): boolean {
     return user === null || this.#clients.get(user)?.rights.has(right) === true;
   }
 
   /**
-   * The right that a user lacks, as it would be written in the file (`send:drive`); null where nothing is missing.
-   * @param of the task's name without `task_`, the topic or what topics begin with; left out or empty: all there are
+   * The right that a user lacks, as the file would have it (`send:drive`); null for none.
+   * @param of a task's name without `task_`, a topic or a prefix of topics; left out or empty for all
    */
   missing(user: string | null, right: Right, of?: string): string | null {
     if (user === null) return null;
@@ -97,34 +95,34 @@ export class Access {
     return of === undefined || of === "" ? right : `${right}:${of}`;
   }
 
-  /** Why a user is refused, for whoever asked; null where nothing is missing. As `missing`. */
+  /** As `missing`, as a message for the user. */
   refusal(user: string | null, right: Right, of?: string): string | null {
     const missing = this.missing(user, right, of);
     if (missing === null) return null;
     return this.knows(user) ? `client ${user} lacks the right ${missing}` : this.refusalOfStranger(user);
   }
 
-  /** As `refusal`, of one who was known by `before`: who has that name by now may be another. */
+  /** As `refusal`, for a user of `before`, whose name may have another key by now. */
   refusalSince(before: Access, user: string | null, right: Right, of: string): string | null {
     return this.isAnotherSince(before, user) ? this.refusalOfStranger(user) : this.refusal(user, right, of);
   }
 
-  /** Whether the name is another's by now than by `before`, or nobody's. */
+  /** Returns true if the name has another key than in `before`, or none any more. */
   isAnotherSince(before: Access, user: string | null): boolean {
     return user !== null && before.keyOf(user) !== this.keyOf(user);
   }
 
-  /** What is said to one who was known when its connection was made, and is no more. */
+  /** The message for a user who was known when its connection was made. */
   refusalOfStranger(user: string | null): string {
     return user === formerUser ? "this key is not authorized any more" : `client ${user} is not authorized any more`;
   }
 
-  /** The users who have another key in `next`, or less rights, or are not in it: their connections must end. */
+  /** Users with another key, less rights or no line in `next`: their connections must end. */
   revokedIn(next: Access): string[] {
     return [...this.#clients].filter(([name, client]) => isRevoked(name, client, next)).map(([name]) => name);
   }
 
-  /** The public key of a user, Z85; null for one who is not known. */
+  /** The public key of a user, Z85; null for an unknown one. */
   keyOf(user: string): string | null {
     return this.#clients.get(user)?.key ?? null;
   }
@@ -134,7 +132,7 @@ export class Access {
     this.#clients.set(name, client);
   }
 
-  /** What is wrong with the line, or null. */
+  /** Returns the mistake in the line, or null. */
   #takeLine(line: string): string | null {
     // Not `#` alone: it can be the first character of a key.
     if (line.trim() === "" || line === "#" || line.startsWith("# ")) return null;
@@ -159,7 +157,7 @@ export class Access {
   }
 }
 
-/** Adds what a word says to what is held already; or says what is wrong with the word. */
+/** Adds the right in a word. Returns the mistake in the word, or null. */
 const addRight = (held: Map<Right, Extent>, word: string): string | null => {
   const colon = word.indexOf(":");
   const name = colon < 0 ? word : word.slice(0, colon);

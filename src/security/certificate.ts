@@ -1,7 +1,6 @@
 /**
- * Key pairs in files, as ZeroMQ's tools write and read them (ZPL, https://rfc.zeromq.org/spec/4): `NAME.key` with the public
- * key, `NAME.key_secret` with both. Whose key is read must be sure: a secret that others can read is none, and a public key
- * that others can write is theirs.
+ * Key pairs in files, in the format of ZeroMQ's tools (ZPL, https://rfc.zeromq.org/spec/4): `NAME.key` with the public key,
+ * `NAME.key_secret` with both. A file is refused if others can read the secret key or write the public one.
  */
 import { certificateBytesMax } from "../limits.ts";
 import { fs } from "../transport/fs.ts";
@@ -18,7 +17,7 @@ export class CertificateError extends Error {
   override readonly name = "CertificateError";
 }
 
-/** Where keys are, if nobody says otherwise; null where there is no home folder. */
+/** The default folder of keys; null without a home folder. */
 export const keysFolder = (): string | null => {
   const home = homeFolder();
   return home === null ? null : `${home}/.config/task-engine`;
@@ -30,19 +29,19 @@ export const secretFile = (folder: string, name: string): string => `${folder}/$
 /** 40 characters of Z85 (https://rfc.zeromq.org/spec/32). */
 export const keyPattern = /^[0-9a-zA-Z.\-:+=^!/*?&<>()[\]{}@%$#]{40}$/;
 
-/** Both keys of `NAME.key_secret`, which nobody but its owner may read. Throws CertificateError. */
+/** Both keys of `NAME.key_secret`. Throws CertificateError. */
 export const readKeyPair = (path: string): KeyPair => {
   const text = readOwn(path, "secret", certificateBytesMax);
   return { publicKey: keyIn(text, "public-key", path), secretKey: keyIn(text, "secret-key", path) };
 };
 
-/** The public key of `NAME.key`, which nobody but its owner may write. Throws CertificateError. */
+/** The public key of `NAME.key`. Throws CertificateError. */
 export const readPublicKey = (path: string): string =>
   keyIn(readOwn(path, "public", certificateBytesMax), "public-key", path);
 
 /**
- * Writes both files into a folder, which is made for its owner alone where there is none.
- * @param force write over files that are there; else they are an error, and stay as they are
+ * Writes both files into a folder, which it makes for its owner alone if there is none. Throws CertificateError.
+ * @param force replaces existing files; else they are an error, and stay
  */
 export const writeCertificate = (folder: string, name: string, pair: KeyPair, force: boolean): void => {
   const files = [
@@ -52,7 +51,7 @@ export const writeCertificate = (folder: string, name: string, pair: KeyPair, fo
   const written: string[] = [];
   try {
     fs().mkdirSync(folder, { recursive: true, mode: 0o700 });
-    // What is there stays until both of the new ones are: whoever has lost a key by a full disk is locked out.
+    // Old files stay until both new ones are written: a full disk must not cost a person the key.
     for (const { path, text, mode } of files) {
       if (force) mustBeReplaceable(path);
       const target = force ? draftOf(path) : path;
@@ -61,10 +60,10 @@ export const writeCertificate = (folder: string, name: string, pair: KeyPair, fo
       written.push(target);
       fs().chmodSync(target, mode); // whatever the umask
     }
-    // A file of another mode, or a link to elsewhere, is replaced and not written into.
+    // Renames replace a file of another mode, or a link.
     if (force) for (const { path } of files) fs().renameSync(draftOf(path), path);
   } catch (error) {
-    // Half a certificate would be in the way of the next try.
+    // Half a certificate would make the next try fail.
     for (const path of written) fs().rmSync(path, { force: true });
     const { code, message, path = folder } = error as NodeJS.ErrnoException;
     throw new CertificateError(

@@ -1,15 +1,15 @@
-/** The socket options that CURVE keys make: which side of a connection proves what. Source: zmq_curve(7). */
+/** The socket options for CURVE. Source: zmq_curve(7). It does not load libzmq, which a client on the robot itself does not need. */
 
 import type { SocketOptions } from "../transport/zmq/options.ts";
 import type { KeyPair } from "./certificate.ts";
 
 /**
- * The domain that the ZAP handler is asked in. That it is not empty, and must be answered for, is what keeps everybody out
- * where there is no handler: libzmq would else let every client in that knows the server's key.
+ * The domain of requests to the ZAP handler. It must not be empty: then libzmq would let every client with the server's key in while
+ * there is no handler.
  */
 export const zapDomain = "task-engine";
 
-/** Options of a socket that binds: only CURVE clients, and of them those that the ZAP handler lets in. */
+/** Options of a socket that binds, for CURVE clients that the ZAP handler lets in. */
 export const curveServer = ({ secretKey }: Pick<KeyPair, "secretKey">): SocketOptions => ({
   curveServer: true,
   curveSecretKey: secretKey,
@@ -17,7 +17,7 @@ export const curveServer = ({ secretKey }: Pick<KeyPair, "secretKey">): SocketOp
   zapEnforceDomain: true,
 });
 
-/** Options of a socket that connects, to the one server that has `serverKey`, as whoever has `pair`. */
+/** Options of a socket that connects with its own key pair, and only to the server with `serverKey`. */
 export const curveClient = (serverKey: string, { publicKey, secretKey }: KeyPair): SocketOptions => ({
   curveServerKey: serverKey,
   curvePublicKey: publicKey,

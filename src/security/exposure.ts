@@ -1,6 +1,6 @@
-/** Where the engine listens, who could reach it there, and whether it has the keys to tell them apart. */
+/** Checks of the settings that decide who can reach the engine. */
 
-/** Whether an IPv4 address leads to the machine itself alone. */
+/** Returns true for IPv4 addresses that only this machine can reach. */
 export const isLoopback = (host: string): boolean => host.startsWith("127.");
 
 interface Exposure {
@@ -10,7 +10,7 @@ interface Exposure {
   readonly insecure: boolean;
 }
 
-/** Settings by which the engine would be open to everybody, or that contradict each other; a line for each. */
+/** Returns a line for each setting that opens the engine to everybody, or contradicts another one. */
 export const exposureMistakes = (
   { host, key, authorized, insecure }: Exposure,
   placeOf: (name: keyof Exposure) => string,
@@ -43,7 +43,7 @@ interface Ports {
   readonly dataWorkers: number;
 }
 
-/** Ports that two processes would have; a line for each. */
+/** Returns a line for each port that two processes would have. */
 export const portMistakes = (config: Ports, placeOf: (name: keyof Ports) => string): string[] => {
   const count = config.taskWorkers + config.dataWorkers;
   const last = config.workerPort + count - 1;

@@ -1,19 +1,20 @@
-/** Files of this user: where they are, and how they are read where others may swap them. */
+/** Files of this user: the home folder, and reading a file that others may replace. */
 import type { Stats } from "node:fs";
 import { fs } from "../transport/fs.ts";
 
+/** A file that is opened once, since its path may lead to another file a moment later. */
 export class OpenedFile implements Disposable {
   readonly #descriptor: number;
   readonly stats: Stats;
 
-  /** For reading. Throws what the system says, ENOENT where there is none. Never waits, in case it is a pipe. */
+  /** For reading. Throws the error of the system. Does not block, in case it is a pipe. */
   constructor(path: string) {
     const { O_NONBLOCK, O_RDONLY } = fs().constants;
     this.#descriptor = fs().openSync(path, O_RDONLY | O_NONBLOCK);
     this.stats = fs().fstatSync(this.#descriptor);
   }
 
-  /** Without the mark that some editors put before UTF-8. Throws an Error that names the line for what is not UTF-8. */
+  /** Its text without a byte order mark. Throws an Error that names the first line that is not UTF-8. */
   text(): string {
     const bytes = fs().readFileSync(this.#descriptor);
     const decoder = new TextDecoder("utf-8", { fatal: true });
@@ -47,13 +48,13 @@ const firstLineNotUtf8 = (bytes: Uint8Array): number => {
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** The user's own. null where HOME is no absolute path, or is not set and the system does not know the user. */
+/** Null if HOME is not an absolute path, or is not set and the system does not know the user. */
 export const homeFolder = ({ HOME }: Environment = process.env): string | null => {
   const home = HOME || knownHome();
   return home?.startsWith("/") ? home : null;
 };
 
-/** That of the passwd(5) entry. */
+/** From passwd(5). */
 const knownHome = (): string | null => {
   try {
     return process.getBuiltinModule("node:os").homedir();
@@ -62,7 +63,7 @@ const knownHome = (): string | null => {
   }
 };
 
-/** Why there is none, in words that go on with what to do instead. */
+/** Why there is no home folder; the caller adds what to do instead. */
 export const noHome = (): string => {
   const { HOME } = process.env;
   if (HOME) return `HOME is ${JSON.stringify(HOME)}, which is not an absolute path`;

@@ -1,6 +1,6 @@
 /**
- * Who comes in, in one process of the engine: its keys, the ZAP handler, the names of those who send, and the end of
- * connections whose keys have been revoked. An engine without keys has an open gate, behind which nobody has a name.
+ * Access control of the sockets of one process: keys, ZAP handler, users of messages, and the end of connections whose keys are revoked.
+ * In an engine without keys every peer may connect, and no message has a user.
  */
 
 import {
@@ -8,6 +8,7 @@ import {
   backlogConnectionsMax,
   beatIntervalMs,
   beatSilenceMs,
+  catchUpMsMax,
   connectionLookMs,
   frameBytesHardMax,
   handshakeMs,
@@ -15,6 +16,7 @@ import {
   peerQueueMessagesMax,
 } from "../limits.ts";
 import { Pulse } from "../transport/pulse.ts";
+import { reactor } from "../transport/reactor.ts";
 import { StartError } from "../transport/start-error.ts";
 import { lostConnection } from "../transport/transport.ts";
 import { admission } from "../transport/zmq/admission.ts";
@@ -28,11 +30,11 @@ import { curveServer, zapDomain } from "./curve.ts";
 import { publicKeyOf } from "./keys.ts";
 import { startZap } from "./zap.ts";
 
-/** What a process needs to bind with CURVE. */
+/** Keys of an engine. */
 export interface Security {
-  /** Of everything that binds. */
+  /** Of all sockets that bind. */
   readonly engine: KeyPair;
-  /** The text of the file of authorized clients; empty where that cannot be used. */
+  /** The text of the file of authorized clients; empty if that cannot be used. */
   readonly authorized: string;
 }
 
@@ -60,7 +62,7 @@ export class Gate implements Disposable {
   constructor(security: Security | null, warn: (line: string) => void) {
     this.#security = security;
     this.#warn = warn;
-    this.#access = this.#read(security?.authorized ?? "");
+    this.#access = accessOf(security?.authorized ?? "");
     if (security === null) {
       this.#zap = null;
       return;
@@ -69,7 +71,7 @@ export class Gate implements Disposable {
     if (publicKeyOf(secretKey) !== publicKey) {
       throw new StartError("the engine's public key does not belong to its secret key; make both anew by keygen");
     }
-    // The key, not the name: a name may be another's after a reload, while messages of the first are still in a queue.
+    // The key, not the name: after a reload a name may have another key, while older messages are still in a queue.
     this.#zap = startZap((key) => (this.#access.nameOf(key) === null ? null : key));
   }
 
@@ -77,12 +79,12 @@ export class Gate implements Disposable {
     return this.#security !== null;
   }
 
-  /** Who may do what, at present. */
+  /** The present rights. */
   get access(): Access {
     return this.#access;
   }
 
-  /** Tells the handler who may do what: now, and at every change, before any connection is cut. */
+  /** Calls the handler with the rights now, and at each change before any connection is cut. */
   onAccess(handler: (access: Access) => void): void {
     this.#hearAccess = handler;
     handler(this.#access);
@@ -93,18 +95,17 @@ export class Gate implements Disposable {
     return {
       handshakeInterval: handshakeMs,
       backlog: backlogConnectionsMax,
-      // PINGs find a dead peer, and tell it how long to wait for us. The I/O threads send and answer them: a worker whose task
-      // blocks its own thread for long is not taken for dead.
+      // PINGs find a dead peer. The I/O threads send and answer them, so a worker whose task blocks its thread does not seem dead.
       heartbeatInterval: beatIntervalMs,
       heartbeatTimeout: beatSilenceMs,
       heartbeatTimeToLive: beatSilenceMs,
-      // A domain alone lets every peer in that speaks ZMTP 3, and refuses older ones. libzmq takes junk (a browser, a port scanner)
-      // for ZMTP 1, and never frees the 9 KB of such a peer that has sent no routing id: its `disconnectMessage` is never read.
+      // A domain without CURVE admits every peer with ZMTP 3, and refuses older ones. libzmq takes junk (a browser, a port scanner) for
+      // ZMTP 1, and never frees the 9 KB of such a peer that has sent no routing id: its `disconnectMessage` is never read.
       ...(this.#security === null ? { zapDomain } : curveServer(this.#security.engine)),
     };
   }
 
-  /** Options of a ROUTER socket that binds; it is told of each connection that is gone. */
+  /** Options of a ROUTER socket that binds; it receives a message when a connection has ended. */
   get routerOptions(): SocketOptions {
     return {
       ...this.serverOptions,
@@ -117,14 +118,14 @@ export class Gate implements Disposable {
     };
   }
 
-  /** The name of the engine's own workers, who come by a socket of their own. */
+  /** The user of the engine's own workers, which have a socket of their own. */
   get ownUser(): string | null {
     return this.#security === null ? null : engineUser;
   }
 
   /**
-   * Puts a socket that is bound under guard: revoked keys lose their connections to it, and so does who never ends a message.
-   * @param partingMs ms that a connection whose key is revoked stands on, for the answers that say so; 0 for a socket that owes none
+   * Ends connections to a bound socket if their key is revoked, or if they never end a message.
+   * @param partingMs ms that a connection with a revoked key stays open for the answers that say so; 0 for a socket without answers
    */
   guard(socket: Socket, partingMs: number): void {
     admission.start(this.#warn);
@@ -136,7 +137,7 @@ export class Gate implements Disposable {
     });
   }
 
-  /** The name of whoever sent the message that the socket has received last; null in an engine without keys. */
+  /** The user of the last message that the socket has received; null in an engine without keys. */
   userOf(socket: Socket): string | null {
     const peer = socket.lastPeer;
     this.#guarded.get(socket)?.connections.note(peer);
@@ -144,19 +145,36 @@ export class Gate implements Disposable {
     return (peer.user === null ? null : this.#access.nameOf(peer.user)) ?? formerUser;
   }
 
-  /** Whether a connection that has just spoken has said more, or has ended, and libzmq has not read that yet. */
-  get hasUnread(): boolean {
+  /** A connection that has just sent has sent more, or has ended, and libzmq has not read that yet. */
+  get #hasUnread(): boolean {
     for (const [port, { connections }] of this.#ports()) if (connections.hasUnread(port)) return true;
     return false;
   }
 
   /**
-   * Takes another text of authorized clients, by which every message is judged from now on. Who has lost a right by it loses every
-   * connection as well, once the answers that say so can have left.
+   * Reads everything that has arrived, in a process that may have been halted or busy for long. Otherwise a job could begin although a
+   * cancellation, or the end of its connection, waits behind it in a queue. libzmq's own thread may have been halted, too, so the
+   * descriptors of the connections tell if it has to read first. Blocks the thread. Not to be called by a handler of the reactor.
+   * @param awayMs ms since this process has looked last
+   */
+  catchUp(awayMs: number): void {
+    const endAt = performance.now() + Math.min(awayMs, catchUpMsMax);
+    for (let isMore = true; isMore && performance.now() < endAt; ) {
+      // Before reading: input that libzmq reads meanwhile is received by the next turn.
+      const isUnread = this.#hasUnread;
+      const isAny = reactor.readNow();
+      if (isUnread && !isAny) Bun.sleepSync(1);
+      isMore = isUnread || isAny;
+    }
+    reactor.lookAgain();
+  }
+
+  /**
+   * Replaces the text of authorized clients. A user with less rights than before loses its connections, after the answers that say so.
    */
   admit(text: string): void {
     const before = this.#access;
-    this.#access = this.#read(text);
+    this.#access = accessOf(text);
     this.#hearAccess(this.#access);
     const revoked = new Set(before.revokedIn(this.#access));
     if (revoked.size === 0) return;
@@ -170,14 +188,14 @@ export class Gate implements Disposable {
     }
   }
 
-  /** Nobody comes in any more, who is in stays. */
+  /** From now on no connection is accepted; those that exist stay. */
   [Symbol.dispose](): void {
     this.#looks?.[Symbol.dispose]();
     clearTimeout(this.#soon);
     this.#zap?.[Symbol.dispose]();
   }
 
-  /** Along with the beats: a robot that idles is not to be woken for it. */
+  /** Together with the heartbeats, to let an idle robot sleep. */
   #cutEndless(): void {
     const suspects = [...this.#ports()].filter(([port, { connections }]) => connections.cutEndless(port));
     clearTimeout(this.#soon);
@@ -190,13 +208,10 @@ export class Gate implements Disposable {
       else yield [Number(/\d+$/.exec(socket.lastEndpoint)?.[0]), guarded];
     }
   }
-
-  #read(text: string): Access {
-    const access = Access.parse(text);
-    if (access instanceof Access) return access;
-    // The supervisor has checked the text. Should the two ever differ, nobody comes in.
-    const closed = Access.parse("");
-    if (closed instanceof Access) return closed;
-    throw new Error(closed);
-  }
 }
+
+/** The supervisor has checked the text; should the two ever differ, nobody is let in. */
+const accessOf = (text: string): Access => {
+  const access = Access.parse(text);
+  return access instanceof Access ? access : Access.nobody;
+};

@@ -1,7 +1,4 @@
-/**
- * CURVE keys, as libzmq makes and writes them. Source: zmq_curve_keypair(3); keys are 32 bytes, written as 40 characters of Z85
- * (https://rfc.zeromq.org/spec/32).
- */
+/** CURVE keys: 32 bytes, written as 40 characters of Z85 (https://rfc.zeromq.org/spec/32). Source: zmq_curve_keypair(3). */
 
 import { pinnedBytes } from "../transport/libc.ts";
 import { lastError, zmq } from "../transport/zmq/library.ts";
@@ -12,11 +9,11 @@ const keyLength = 40;
 
 const textOf = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, keyLength).toString("latin1");
 
-// One place for each, for all calls: they are made on one thread, and none of them nests.
+// One buffer for all calls: they run on one thread, and do not nest.
 const publicText = pinnedBytes(keyLength + 1);
 const secretText = pinnedBytes(keyLength + 1);
 
-/** A new pair, of the system's random numbers. */
+/** A new pair, from the system's random numbers. */
 export const makeKeyPair = (): KeyPair => {
   if (zmq.zmq_curve_keypair(publicText, secretText) !== 0) throw lastError("cannot make a key pair");
   const pair = { publicKey: textOf(publicText), secretKey: textOf(secretText) };
@@ -24,7 +21,7 @@ export const makeKeyPair = (): KeyPair => {
   return pair;
 };
 
-/** The public key that belongs to a secret one. Throws ZmqError for what is no key. */
+/** The public key that belongs to a secret one. Throws ZmqError for an invalid key. */
 export const publicKeyOf = (secretKey: string): string => {
   const secret = Buffer.from(`${secretKey}\0`);
   if (secret.length !== keyLength + 1 || zmq.zmq_curve_public(publicText, secret) !== 0) {
@@ -33,7 +30,7 @@ export const publicKeyOf = (secretKey: string): string => {
   return textOf(publicText);
 };
 
-/** A key as Z85, from the 32 bytes that travel; null for any other number of bytes. */
+/** A key as Z85, from the 32 bytes on the wire; null for any other number of bytes. */
 export const keyText = (bytes: Uint8Array): string | null => {
   if (bytes.length !== keyBytes) return null;
   zmq.zmq_z85_encode(publicText, bytes, bytes.length);

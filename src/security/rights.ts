@@ -1,16 +1,16 @@
-/** Which right each message needs: PROTOCOL.md has it as a table. A refusal is the line for whoever asked; null is none. */
+/** The right that each message needs, as in the table of PROTOCOL.md. A refusal is one line for the requestor; null for none. */
 
 import type { ReadyHeader } from "../protocol/backend.ts";
 import type { BadRequest, RequestMessage } from "../protocol/requests.ts";
 import type { Access } from "./access.ts";
 
-/** @param user the authenticated name of who sent it; never what the message says of itself */
+/** @param user the authenticated user of the connection, never a claim of the message */
 export const refusalOfRequest = (
   access: Access,
   user: string | null,
   request: RequestMessage | BadRequest,
 ): string | null => {
-  // Only ever of one's own request, which it may always end, and keep.
+  // These only affect the client's own request.
   if (request.kind === "cancel" || request.kind === "keepAlive") return null;
   if (!access.knows(user)) return access.refusalOfStranger(user);
   switch (request.kind) {
@@ -26,7 +26,7 @@ export const refusalOfRequest = (
         case "cancel":
         case "reset":
           return access.refusal(user, "control");
-        // Who can move the robot can stop it.
+        // A client that can move the robot can stop it.
         case "estop":
           return access.hasSome(user, "send") ? null : access.refusal(user, "control");
         case "tasks":
@@ -39,7 +39,7 @@ export const refusalOfRequest = (
   }
 };
 
-/** Whether that user may join as this worker. Whoever keeps data could be given any topic's. */
+/** A data worker needs the right for all tasks, since it may get data of any topic. */
 export const refusalOfWorker = (access: Access, user: string | null, ready: ReadyHeader): string | null => {
   if (ready.role === "data" || ready.tasks.length === 0) return access.refusal(user, "worker");
   return firstOf(ready.tasks, (task) => access.refusal(user, "worker", typeof task === "string" ? task : task.name));

@@ -1,14 +1,14 @@
-/** How much of a queue each client takes up, so that none can fill it for all others. Constant cost for each request. */
+/** Limits of each client, so that none can fill a queue for all others. Constant cost for each request. */
 
-/** What one client may have in flight. */
+/** Limits of one client in flight. */
 export interface ShareLimits {
   readonly jobs: number;
   readonly bytes: number;
 }
 
-/** What one client has in flight. */
+/** Jobs and bytes of one client in flight. */
 export interface Share {
-  /** Where it is kept, and under which key. */
+  /** The map and the key of this share. */
   readonly shares: Map<string, Share>;
   readonly client: string;
   jobs: number;
@@ -16,20 +16,20 @@ export interface Share {
 }
 
 export class Shares {
-  /** Of those who are known by name, and of the connections of all others. */
+  /** By the user; for connections without one, by the connection. */
   readonly #byUser = new Map<string, Share>();
   readonly #byPeer = new Map<string, Share>();
 
   constructor(private readonly limits: ShareLimits) {}
 
-  /** Clients that have something in flight. */
+  /** Number of clients with jobs in flight. */
   get clients(): number {
     return this.#byUser.size + this.#byPeer.size;
   }
 
   /**
-   * Adds to what that client has in flight: who is known by name has one share for all its connections. Gives the share, to be
-   * given back by `release`, or says in one line why it would be too much.
+   * Adds to the share of a client; a user has one for all its connections. Returns the share, for `release`, or one line that says
+   * which limit is exceeded.
    * @param peer key of the connection
    */
   take(peer: string, user: string | null, jobs: number, bytes: number): Share | string {
@@ -49,7 +49,7 @@ export class Shares {
   release(share: Share, jobs: number, bytes: number): void {
     share.jobs -= jobs;
     share.bytes -= bytes;
-    // An entry for nothing must not stay: connections come and go.
+    // Connections come and go; an empty entry must not stay.
     if (share.jobs === 0) share.shares.delete(share.client);
   }
 }

@@ -1,7 +1,6 @@
 /**
- * The ZAP handler: libzmq asks it about every connection before the first message of that passes.
- * Source: https://rfc.zeromq.org/spec/27. Where it is missing or does not answer, nobody comes in (`zapEnforceDomain`):
- * in a worker whose task blocks its thread, who connects to the worker's own port waits, as his task would.
+ * The ZAP handler, which libzmq asks about each connection before its first message. Source: https://rfc.zeromq.org/spec/27. Without an
+ * answer no connection is accepted (`zapEnforceDomain`): while a task blocks the thread of a worker, new connections to its port wait.
  */
 
 import { Router } from "../transport/zmq/socket.ts";
@@ -10,12 +9,11 @@ import { keyText } from "./keys.ts";
 
 const endpoint = "inproc://zeromq.zap.01";
 
-/** Says for a public key, in Z85, which id its messages are to carry (`Socket.lastPeer`); null for one that stays out. */
+/** Returns the user id for the messages of a public key (Z85; see `Socket.lastPeer`), or null to refuse the connection. */
 export type Authenticate = (publicKey: string) => string | null;
 
 /**
- * Starts the handler; there is one a process, for all its sockets, and it must be there before they bind. Whoever does not
- * come with CURVE, or asks in another domain, stays out.
+ * Starts the handler of this process, before its sockets bind. It refuses connections without CURVE and of other domains.
  */
 export const startZap = (authenticate: Authenticate): Disposable => {
   const socket = new Router({ linger: 0 });
@@ -40,7 +38,7 @@ const answer = (socket: Router, frames: readonly Uint8Array[], authenticate: Aut
   socket.trySend([peer, delimiter, version, request, ...verdict, ""]);
 };
 
-/** The frames after the request's id: domain, address, routing id, mechanism, and with CURVE the client's public key. */
+/** @param frames after the request's id: domain, address, routing id, mechanism, and with CURVE the client's public key */
 const userOf = (frames: readonly Uint8Array[], authenticate: Authenticate): string | null => {
   const [domain = noBytes, , , mechanism = noBytes, credential = noBytes] = frames;
   if (frames.length !== 5 || text(domain) !== zapDomain || text(mechanism) !== "CURVE") return null;

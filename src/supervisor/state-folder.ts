@@ -35,7 +35,7 @@ export class StateFolderError extends Error {
   override readonly name = "StateFolderError";
 }
 
-/** What the last engine has left. */
+/** Found at a start. */
 export interface LeftState {
   readonly stopped: Stopped | null;
   readonly hasCrashed: boolean;

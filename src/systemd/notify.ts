@@ -1,16 +1,16 @@
 /**
- * What systemd is told about the engine (Type=notify), by the supervisor alone: that it is ready, reloads, stops, and that it
- * is still sound. Source: sd_notify(3), sd_watchdog_enabled(3), systemd.service(5).
+ * Notifications to systemd (Type=notify), by the supervisor alone: ready, reloading, stopping, and the watchdog's sign of life.
+ * Sources: sd_notify(3), sd_watchdog_enabled(3), systemd.service(5).
  */
 import { notifyRetryMs, notifyTriesMax } from "../limits.ts";
 import { warn } from "../process/log.ts";
 import type { ServiceState } from "../process/messages.ts";
-import { DatagramSocket, monotonicUs } from "./libc.ts";
+import { cString, libc } from "../transport/libc.ts";
 
 export interface NotifierOptions {
-  /** What `systemctl status` shows while the engine serves. */
+  /** Shown by `systemctl status` while the engine serves. */
   readonly readyStatus: string;
-  /** ms that the engine may take to stop: systemd waits as long, whatever its unit says. */
+  /** ms that the engine may take to stop: systemd waits so long, whatever the unit says. */
   readonly stopMs: number;
 }
 
@@ -20,11 +20,11 @@ const watchdogVariable = "WATCHDOG_USEC";
 const watchdogPidVariable = "WATCHDOG_PID";
 
 export class Notifier {
-  /** µs between two signs of life that systemd takes for one too few; null if it does not ask for any. */
+  /** µs of WatchdogSec=; null if it is not set. */
   readonly #watchdogUs: number | null;
   readonly #socket: DatagramSocket;
   readonly #options: NotifierOptions;
-  /** What was said goes out in the order in which it was said. */
+  /** Keeps the notifications in order. */
   #lastSent: Promise<void> = Promise.resolve();
   #isOver = false;
 
@@ -35,8 +35,8 @@ export class Notifier {
   }
 
   /**
-   * The line to systemd that the environment names, or null if systemd has not started this process, or does not want to
-   * hear of it. Takes the variables out of the environment: the line is this process's alone.
+   * A notifier for the socket in the environment; null if systemd has not started this process, or wants no notifications. Deletes the
+   * variables: the socket is for this process alone.
    */
   static take(environment: Record<string, string | undefined>, options: NotifierOptions): Notifier | null {
     const address = environment[socketVariable];
@@ -56,8 +56,8 @@ export class Notifier {
   }
 
   /**
-   * Sends the sign of life that WatchdogSec= asks for, each half of its time, for as long as `soundness` resolves: one that
-   * does not makes systemd kill the service and start it again.
+   * Sends the sign of life for WatchdogSec=, in each half of its time, as long as `soundness` resolves. If it does not, systemd kills
+   * the service and starts it again.
    */
   async watch(soundness: () => Promise<void>): Promise<void> {
     if (this.#watchdogUs === null) return;
@@ -68,7 +68,7 @@ export class Notifier {
     }
   }
 
-  /** Ends the watch; resolves when all that was said is out, or given up. */
+  /** Ends the watch. Resolves when all notifications are sent or given up. */
   async close(): Promise<void> {
     this.#isOver = true;
     await this.#lastSent;
@@ -91,7 +91,7 @@ export class Notifier {
     this.#lastSent = this.#lastSent.then(() => this.#send(words));
   }
 
-  /** systemd that is busy with starting everything else may have no room for it at the first try. */
+  /** Retries, since systemd may be busy with the start of the machine. */
   async #send(words: string): Promise<void> {
     for (let tries = 1; !this.#socket.send(words); tries++) {
       if (tries === notifyTriesMax) return warn(`systemd could not be told ${words.split("\n")[0]}`);
@@ -105,4 +105,61 @@ const watchdogOf = (environment: Record<string, string | undefined>): number | n
   const isMeant = pid === undefined || pid === String(process.pid);
   const us = Number(environment[watchdogVariable]);
   return isMeant && Number.isSafeInteger(us) && us > 0 ? us : null;
+};
+
+/* ── Datagrams and the clock, for which Bun has no API ───────────────────────────────────────────────────────────── */
+
+const monotonicClock = 1; // CLOCK_MONOTONIC, clock_gettime(2)
+const unixFamily = 1; // AF_UNIX
+const datagramCloseOnExec = 2 | 0o2000000; // SOCK_DGRAM | SOCK_CLOEXEC
+const neverWaitNorSignal = 0x40 | 0x4000; // MSG_DONTWAIT | MSG_NOSIGNAL
+const pathBytesMax = 107; // of sun_path's 108 in unix(7), without the NUL at the end
+
+class DatagramSocket implements Disposable {
+  readonly #address: Buffer;
+  readonly #descriptor: number;
+
+  /** Throws Error. @param address of the receiver: an absolute path, or `@` and a name of the abstract namespace */
+  constructor(address: string) {
+    this.#address = socketAddress(address);
+    this.#descriptor = libc.socket(unixFamily, datagramCloseOnExec, 0);
+    if (this.#descriptor < 0) throw new Error("the system has no socket to give");
+  }
+
+  /** Returns false if the receiver has no room at present, or is not there. */
+  send(text: string): boolean {
+    const bytes = Buffer.from(text);
+    const sent = libc.sendto(
+      this.#descriptor,
+      bytes,
+      bytes.length,
+      neverWaitNorSignal,
+      this.#address,
+      this.#address.length,
+    );
+    return Number(sent) === bytes.length;
+  }
+
+  [Symbol.dispose](): void {
+    libc.close(this.#descriptor);
+  }
+}
+
+/** µs of CLOCK_MONOTONIC, by which systemd compares. Bun's own clocks begin at zero with the process. */
+const monotonicUs = (): bigint => {
+  const time = new BigInt64Array(2); // struct timespec: seconds and nanoseconds
+  libc.clock_gettime(monotonicClock, time);
+  const [seconds = 0n, nanoseconds = 0n] = time;
+  return seconds * 1_000_000n + nanoseconds / 1_000n;
+};
+
+/** `struct sockaddr_un` of unix(7): the family, then a path with NUL at its end, or NUL and an abstract name without. */
+const socketAddress = (address: string): Buffer => {
+  const isAbstract = address.startsWith("@");
+  if (!isAbstract && !address.startsWith("/")) throw new Error(`${address} is neither an absolute path nor @NAME`);
+  const path = isAbstract ? Buffer.from(`\0${address.slice(1)}`) : cString(address);
+  if (path.length > pathBytesMax + 1) throw new Error(`${address} is longer than a socket's path can be`);
+  const family = Buffer.alloc(2);
+  family.writeUInt16LE(unixFamily); // in the order of the machine, which on x64 and arm64 is this one
+  return Buffer.concat([family, path]);
 };

@@ -1,6 +1,6 @@
 /**
- * The systemd unit of the engine, as text. What is in it and why stands in its own comments, for whoever reads it in
- * /etc/systemd/system. Source: systemd.service(5), systemd.exec(5), systemd.resource-control(5). Pure.
+ * The text of the engine's systemd unit, which has its own comments for readers of /etc/systemd/system.
+ * Sources: systemd.service(5), systemd.exec(5), systemd.resource-control(5).
  */
 
 import { systemStateFolder } from "../process/folders.ts";
@@ -14,10 +14,7 @@ export interface UnitOptions {
   readonly devices: readonly Device[];
 }
 
-/**
- * What a task may reach once it is asked for: the kernel's names of device classes (/proc/devices), and the group that such
- * devices belong to on Debian and Raspberry Pi OS.
- */
+/** Devices that a unit can allow: their classes in /proc/devices, and their group on Debian and Raspberry Pi OS. */
 export const devices = {
   gpio: { group: "gpio", classes: ["char-gpiochip"], what: "pins, by /dev/gpiochip*" },
   i2c: { group: "i2c", classes: ["char-i2c"], what: "I2C buses, /dev/i2c-*" },
@@ -35,10 +32,7 @@ export const unitName = "task-engine.service";
 export const configurationFolder = "/etc/task-engine";
 export const stateFolder = systemStateFolder;
 
-/**
- * Variables that decide what code a process is. systemd knows no patterns here, so those that load code, or have a debugger
- * listen, are named one by one; what else begins with BUN_ makes Bun slower or louder.
- */
+/** Variables that load code, or start a debugger. systemd has no patterns here; other names with BUN_ do neither. */
 export const unsetVariables: readonly string[] = [
   ...[
     "BUN_OPTIONS",
@@ -144,10 +138,9 @@ WantedBy=multi-user.target
 
 const homes = ["/home/", "/root/", "/run/user/"];
 
-/** Whether nobody but who lives there sees what lies at `path` once ProtectHome= is set. */
+/** Returns true for paths that ProtectHome= hides. */
 export const isInHome = (path: string): boolean => homes.some((home) => path.startsWith(home));
 
-/** The home of the people's files, and the one folder in it that a robot's tasks may lie in. */
 const homeLines = (tasks: string | null): string => {
   if (tasks === null || !isInHome(tasks)) return "ProtectHome=yes";
   return `# Of all homes nothing is seen but the folder of the task files.\nProtectHome=tmpfs\nBindReadOnlyPaths=${pathSetting(tasks)}`;

@@ -10,7 +10,6 @@ import type { SupervisorMessage } from "../process/messages.ts";
 import { openGate } from "../process/open-gate.ts";
 import { onSupervisorMessage, tellSupervisor } from "../process/supervised.ts";
 import { stoppedMessage } from "../protocol/blocked.ts";
-import { catchUp } from "../security/catch-up.ts";
 import { loadRegistry } from "../tasks/registry.ts";
 import type { Registry } from "../tasks/task.ts";
 import { reactor, waitHereMs } from "../transport/reactor.ts";
@@ -89,7 +88,7 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
       // The next message may be here already, and is soon waited for here.
       idle: () => reactor.lookAgain(),
       ...(begun !== null && { begins: (task) => begun.task(task), ends: () => begun.ended() }),
-      catchUp: (awayMs) => catchUp(gate, awayMs),
+      catchUp: (awayMs) => gate.catchUp(awayMs),
     },
     restrictions,
   );
