@@ -8,10 +8,8 @@ export const superseded: EndReason = { code: "SUPERSEDED", message: "a newer job
 export const stopReasonOf = (stopped: Stopped): EndReason => ({ code: "STOPPED", message: stoppedMessage(stopped) });
 
 export class Blocks {
-  /** Set once the engine ends: nothing is accepted, nothing begins. */
-  closed: EndReason | null = null;
-  /** The emergency stop that holds. */
-  stopped: Stopped | null = null;
+  closed: BrokerState["closed"] = null;
+  stopped: BrokerState["stopped"] = null;
   readonly #quarantined: BrokerState["quarantined"] = new Map();
 
   get stopReason(): EndReason | null {

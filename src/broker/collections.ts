@@ -4,57 +4,48 @@ const compactFrom = 1024;
 
 /**
  * A queue that takes out the first item in constant time, which an array's `shift` does not do for
- * long ones. Removal from the middle leaves a hole that is skipped later; only the search for the
- * item takes longer for later items.
+ * long ones: taken items stay before the head until they are half of the array.
  */
 export class Fifo<Item extends object> {
-  #items: (Item | null)[] = [];
+  #items: (Item | undefined)[] = [];
   #head = 0;
-  #length = 0;
 
   get length(): number {
-    return this.#length;
+    return this.#items.length - this.#head;
   }
 
   get first(): Item | undefined {
-    return this.#items[this.#head] ?? undefined;
+    return this.#items[this.#head];
   }
 
   push(item: Item): void {
     this.#items.push(item);
-    this.#length++;
   }
 
   /**
    * Inserts the item before the first one that comes after it. Quick if that one is near the head.
    */
   insert(item: Item, comesAfter: (other: Item) => boolean): void {
-    const isAfter = (other: Item | null): boolean => other !== null && comesAfter(other);
     let index = this.#head;
-    while (index < this.#items.length && !isAfter(this.#items[index] ?? null)) index++;
+    for (; index < this.#items.length; index++) {
+      const other = this.#items[index];
+      if (other !== undefined && comesAfter(other)) break;
+    }
     if (index === this.#head && this.#head > 0) this.#items[--this.#head] = item;
     else this.#items.splice(index, 0, item);
-    this.#length++;
   }
 
+  /** Quick if the item is near the head. */
   remove(item: Item): boolean {
     const index = this.#items.indexOf(item, this.#head);
     if (index < 0) return false;
-    this.#items[index] = null;
-    this.#length--;
-    this.#skipHoles();
-    return true;
-  }
-
-  #skipHoles(): void {
-    while (this.#head < this.#items.length && this.#items[this.#head] === null) this.#head++;
-    if (this.#head === this.#items.length) {
-      this.#items = [];
-      this.#head = 0;
-    } else if (this.#head >= compactFrom && this.#head * 2 > this.#items.length) {
+    if (index > this.#head) this.#items.splice(index, 1);
+    else this.#items[this.#head++] = undefined;
+    if (this.length === 0 || (this.#head >= compactFrom && this.#head * 2 > this.#items.length)) {
       this.#items = this.#items.slice(this.#head);
       this.#head = 0;
     }
+    return true;
   }
 }
 

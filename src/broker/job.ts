@@ -1,4 +1,6 @@
-/** Drafts become jobs; and what follows from the options of a job and the policy of its task. */
+/**
+ * Makes jobs of drafts, and derives their limits from their options and the policy of their task.
+ */
 import {
   abortGraceMs,
   onStopMs,

@@ -1,6 +1,6 @@
 /**
  * Runaways and locks. A runaway is a job that a worker may go on with after its end, out of reach
- * of the engine. A lock is what only a person can free: a runaway, a safe stop that is unsafe, or
+ * of the engine. Only a person can free a lock: a runaway, a safe stop that is unsafe, or
  * one that no worker serves. Each lock says why it is there and how to end it.
  */
 import { onStopTriesMax } from "../limits.ts";
@@ -80,7 +80,7 @@ export class Runaways {
     }
   }
 
-  /** The lock by which this job holds what it holds; null if that will pass by itself. */
+  /** The lock that this job is; null if it will end by itself. */
   lockOf(holder: Job): Lock | null {
     const { name: task } = holder;
     const runaway = this.#runaways.get(holder);

@@ -51,7 +51,7 @@ export interface Job extends Draft {
   readonly id: number; // grows with each accepted job
   readonly priority: number;
   policy: Policy; // a reload revises it while the job waits
-  readonly expiresAt: number; // it must not begin later
+  readonly expiresAt: number; // it must not begin later; Infinity for no limit
   request: OpenRequest | null; // null if nobody waits for the answer (any more)
   readonly part: number; // its index in a batch
   place: { readonly id: number; readonly at: number }; // its own, or of the job that it superseded
@@ -140,7 +140,7 @@ export interface QueueLevel {
   readonly jobs: Fifo<Job>;
 }
 
-/** All tables. Each is a private field of the one class that changes it. */
+/** All tables. Each is a field of the one class that is named above it. */
 export interface BrokerState {
   // JobQueues, LatestJobs
   readonly waiting: Set<Job>; // queued and retrying
@@ -158,13 +158,15 @@ export interface BrokerState {
   // Requests
   readonly requestors: Map<string, RequestorEntry>;
   readonly guarded: Multimap<string, OpenRequest>; // by connection, those with a dead man
-  // Resources, SafeStops, Runaways: what is not free
+  // Resources, SafeStops, Runaways
   readonly holders: Multimap<string, Job>; // by resource
   readonly safeStops: Multimap<string, Job>; // by task, those that are not safe yet
   readonly runaways: Map<Job, Runaway>;
-  // Blocks: what must not begin
+  // Blocks
+  closed: EndReason | null; // set once the engine ends: nothing is accepted any more
+  stopped: Stopped | null; // the emergency stop that holds
   readonly quarantined: Map<string, Quarantined>; // by task
-  // EmergencyStop
+  // EmergencyHandler
   readonly estops: Map<RequestSender, { readonly stopped: Stopped; readonly request: number }>;
-  readonly resets: Map<RequestSender, number>; // by the number that the supervisor was told
+  readonly resets: Map<RequestSender, number>; // the number that the supervisor was told
 }

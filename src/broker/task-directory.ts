@@ -8,7 +8,7 @@ import type { Workers } from "./workers.ts";
 
 const entryOf = (name: string, policy: Policy): TaskEntry => ({ name, queue: taskQueue(name), policy });
 
-/** The policy by which all jobs of a task run, and who has set it, for people. */
+/** The policy by which all jobs of a task run, and its source, for people. */
 export interface PolicyInForce {
   readonly policy: Policy;
   readonly by: string;
