@@ -275,7 +275,7 @@ const checkEnv = ({ table, path }: ConfigFile, mistakes: string[]): Record<strin
     const place = `${path}: env.${name}`;
     if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) mistakes.push(`${place}: is not a name for a variable`);
     else if (isUnsafeVariable(name))
-      mistakes.push(`${place}: decides what code a worker is, and is never handed to one`);
+      mistakes.push(`${place}: decides which code a worker runs, and is never passed to one`);
     else if (typeof value !== "string") mistakes.push(`${place}: must be a string, not ${shown(value)}`);
     else if (value.includes("\0")) mistakes.push(`${place}: must be without NUL`);
   }

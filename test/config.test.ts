@@ -130,7 +130,7 @@ test("a mistake is named with the place it stands in, and all of them are told a
     '--grace-ms: must be a whole number from 0 to 600000, not "soon"',
     'TASK_ENGINE_VERBOSE: must be true or false, not "yes"',
     "task-engine.toml: env.A: must be a string, not 1",
-    "task-engine.toml: env.LD_PRELOAD: decides what code a worker is, and is never handed to one",
+    "task-engine.toml: env.LD_PRELOAD: decides which code a worker runs, and is never passed to one",
     "task-engine.toml: env.B C: is not a name for a variable",
   ]);
 });
@@ -286,7 +286,7 @@ test("an address that others reach needs keys or the word insecure", async () =>
 
 test("settings of keys that contradict each other are a mistake", async () => {
   expect(await mistakesOf(load(undefined, { authorized: "friends" }))).toEqual([
-    "--authorized: says who is let in, which only an engine with keys can tell; give --key too",
+    "--authorized: lists authorized clients, which needs an engine with keys; give --key too",
   ]);
   expect(await mistakesOf(load(undefined, { key: "/k", insecure: true }))).toEqual([
     "--insecure: means an engine without keys, and --key gives one; leave one out",

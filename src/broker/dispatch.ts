@@ -97,7 +97,7 @@ const preempt = ({ resources }: Tables, lifecycle: JobLifecycle, job: Job, now: 
   const isPreemptible = ({ kind, policy, priority }: Job): boolean =>
     kind === "task" && policy.preemptible === true && priority < job.priority;
   if (![...holders].every(isPreemptible)) return [];
-  const message = `${job.name} of priority ${job.priority} needed what it held`;
+  const message = `${job.name} of priority ${job.priority} needed its resources`;
   return lifecycle.stopAll(holders, { code: "PREEMPTED", message }, now);
 };
 

@@ -33,7 +33,7 @@ export class Resources {
   }
 }
 
-export const unsafeRemedy = "make it safe by hand, mend it, then run task-engine reset";
+export const unsafeRemedy = "make it safe by hand, fix it, then run task-engine reset";
 
 /** It waits for a worker, or for its next try. */
 export const isPending = ({ state }: Job): boolean => state === "queued" || state === "retrying";

@@ -36,7 +36,7 @@ export interface ClientKeys {
   readonly ifSilent: string;
 }
 
-const without: ClientKeys = { options: {}, ifSilent: "is the engine running, and does it do without keys?" };
+const without: ClientKeys = { options: {}, ifSilent: "is the engine running, and without keys?" };
 
 /** Reads the files. Throws TaskEngineError, BAD_ARGS, for one that cannot be used or if only one of the two is named. */
 export const readClientKeys = (files: KeyFiles): ClientKeys => {

@@ -19,7 +19,7 @@ const checkVersion = ({ meta }: ResultReply): void => {
   if (meta.version !== 0.1) return;
   throw new TaskEngineError(
     "UNSUPPORTED_VERSION",
-    "the engine speaks version 0.1 only: no results; it has acknowledged the request, and more it does not tell",
+    "the engine speaks only version 0.1, which has no results; it has acknowledged the request",
   );
 };
 

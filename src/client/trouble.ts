@@ -31,13 +31,13 @@ export const troubleOf = (finding: Finding, host: string, hasKeys: boolean): Tro
     case "no connection":
       return later(noConnection(finding.errno));
     case "closed":
-      return later("who listens there closes the connection without a word; check that it is the engine's port");
+      return later("the listener there closes the connection at once; check that it is the engine's port");
     case "mute":
       return later(
-        "something listens there and says nothing; check that it is the engine's port, and that the engine is not halted",
+        "the listener there sends nothing; check that it is the engine's port, and that the engine is not halted",
       );
     case "other":
-      return final(`something else listens there, which says ${quoted(finding.said)}; name the engine's port`);
+      return final(`another program listens there, which sends ${quoted(finding.said)}; name the engine's port`);
     case "zmtp":
       return mismatch(finding.mechanism, hasKeys);
   }
@@ -49,7 +49,7 @@ const final = (why: string): Trouble => ({ why, isFinal: true });
 const noConnection = (errno: number): string => {
   const name = errnoNames[errno] ?? `errno ${errno}`;
   if (errno !== refused)
-    return `there is no way there (${name}); check the address, and that the machine is on the network`;
+    return `there is no route to it (${name}); check the address, and that the machine is on the network`;
   return `nobody listens there (${name}); start the engine (task-engine serve), or check the port`;
 };
 
@@ -59,7 +59,7 @@ const mismatch = (mechanism: string, hasKeys: boolean): Trouble | null => {
     return final("the engine there has keys; name its own and yours by --server-key and --key");
   if (mechanism === "NULL")
     return final('the engine there has no keys; use none (--key none, key: "none" in a program)');
-  return final(`what listens there asks for ${mechanism}, which no engine does; name the engine's port`);
+  return final(`the listener there uses ${mechanism}, which no engine does; name the engine's port`);
 };
 
 /** The first line of it, without what a terminal would obey. */

@@ -87,7 +87,7 @@ const describeAnswer = ({ name, stop }: StopAnswer, failures: readonly unknown[]
   const others = failures.length === 0 ? "" : ` (confirmed by the ${name} alone; ${messagesOf(failures)})`;
   if (durable) return `${line}; task-engine reset ends it${others}`;
   throw new ExitError(
-    `${line}, but the stop will not outlast this engine: ${printable(why)}; mend that and run estop again${others}`,
+    `${line}, but the stop will not outlast this engine: ${printable(why)}; fix that and run estop again${others}`,
     1,
   );
 };

@@ -80,7 +80,7 @@ export const locateEngine = async (
 };
 
 const refuse = (mistake: string): never => {
-  throw new UsageError(`${mistake}; mend it, or say by --router where the engine is`);
+  throw new UsageError(`${mistake}; fix it, or say by --router where the engine is`);
 };
 
 interface EngineSettings {

@@ -128,7 +128,7 @@ const warningsIn = ({ stopped, locks, quarantined }: EngineStatus): string[] => 
   for (const { task, since, deaths, how } of quarantined) {
     lines.push(
       `QUARANTINED: ${task} since ${utc(since)}: ${deaths} workers died of its jobs, ` +
-        `the last of which ${how}; mend it, then \`task-engine reload\``,
+        `the last of which ${how}; fix it, then \`task-engine reload\``,
     );
   }
   return lines;

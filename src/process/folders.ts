@@ -19,7 +19,7 @@ export const tasksFolder = (named: string | null, base: string, place: string, m
     if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return path;
     if (named !== null) mistakes.push(`${place}: there is no folder ${JSON.stringify(path)}`);
   } catch (error) {
-    mistakes.push(`${place}: ${JSON.stringify(path)} cannot be looked at: ${(error as Error).message}`);
+    mistakes.push(`${place}: ${JSON.stringify(path)} cannot be read: ${(error as Error).message}`);
   }
   return null;
 };

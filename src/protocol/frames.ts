@@ -76,7 +76,7 @@ export const decodeMeta = (frame: Frame): Meta | ProtocolError => {
   const version = protocolVersions.find((known) => known === meta.version || String(known) === meta.version);
   if (version === undefined) {
     const known = protocolVersions.join(", ");
-    const message = `META.version: ${JSON.stringify(meta.version)} is not one of ${known}, which are spoken here`;
+    const message = `META.version: ${JSON.stringify(meta.version)} is not one of ${known}, which this engine speaks`;
     return new ProtocolError("UNSUPPORTED_VERSION", shorten(message));
   }
   return (version === meta.version ? meta : { ...meta, version }) as Meta;

@@ -67,7 +67,7 @@ const checkedCopy = (value: unknown, path: string, depth: number): unknown => {
       break;
     default:
       throw new JsonError(
-        `${path} is ${value === undefined ? "undefined" : `a ${typeof value}`}, which JSON cannot say`,
+        `${path} is ${value === undefined ? "undefined" : `a ${typeof value}`}, which JSON cannot express`,
       );
   }
   if (value === null) return null;
@@ -76,7 +76,7 @@ const checkedCopy = (value: unknown, path: string, depth: number): unknown => {
 };
 
 const checkNumber = (value: number, path: string): void => {
-  if (!Number.isFinite(value)) throw new JsonError(`${path} is ${value}, which JSON cannot say`);
+  if (!Number.isFinite(value)) throw new JsonError(`${path} is ${value}, which JSON cannot express`);
   if (Number.isInteger(value) && !Number.isSafeInteger(value) && Math.abs(value) < exponentFrom) {
     throw new JsonError(`${path} is a whole number beyond ${exactText}, which loses digits; send it as a string`);
   }
@@ -105,7 +105,7 @@ const copyOfObject = (value: object, path: string, depth: number): Record<string
   try {
     checkKind(value, "object", Object.prototype, path);
     if (Object.getOwnPropertySymbols(value).length > 0) {
-      throw new JsonError(`${path} has a symbol for a key, which JSON cannot say`);
+      throw new JsonError(`${path} has a symbol for a key, which JSON cannot express`);
     }
     for (const key of Object.keys(value)) {
       last = key;
@@ -125,7 +125,7 @@ const checkKind = (value: object, kind: string, plain: object, path: string): vo
   if (prototype !== plain && (prototype !== null || kind === "list")) {
     throw new JsonError(`${path} is a ${value.constructor?.name ?? "special object"}, not a plain ${kind}`);
   }
-  if (hasToJson(value)) throw new JsonError(`${path} has a toJSON, which is not called; send what it gives`);
+  if (hasToJson(value)) throw new JsonError(`${path} has a toJSON, which is not called; send its result`);
 };
 
 /** An error of the value's own code, such as an accessor, says that the value cannot be read. */

@@ -121,7 +121,7 @@ const decodeBody = (meta: Meta, frames: readonly Frame[]): RequestMessage | BadR
     }
     const lookalike = lookalikeIn(value);
     if (lookalike !== undefined) {
-      const problem = `the key ${JSON.stringify(lookalike)} is ${folded(lookalike)} to some, and not to others`;
+      const problem = `the key ${JSON.stringify(lookalike)} is ${folded(lookalike)} for some parsers, and not for others`;
       return bad(meta, badFrame(label, problem));
     }
     const task = checkTask(value, meta.version);

@@ -27,7 +27,7 @@ export const takeOver = async ({ folder, hook, tasks }: Unsafe): Promise<void> =
     const why = { code: "INTERRUPTED", message: "the supervisor has died" } as const;
     const command = [...ownProgram(), ...safeVerb(folder), ...safeFlags(hook, tasks, why)];
     const failure = await run(command).catch(({ message }: Error) => message);
-    if (failure !== null) warn(`[ROUTER-MASTER] The robot may not be safe: what should have made it so ${failure}`);
+    if (failure !== null) warn(`[ROUTER-MASTER] The robot may not be safe: its safe stop ${failure}`);
   }
   if (engine !== null) await endEngine(engine);
 };

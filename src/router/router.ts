@@ -93,7 +93,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   });
   if (isOrphaned) {
     // The ports stay taken and requests are answered meanwhile, so that no other engine begins.
-    warn("[ROUTER-MASTER] The supervisor has died: all that runs or waits is answered, and made safe");
+    warn("[ROUTER-MASTER] The supervisor has died: all jobs are ended, and made safe");
     const { tasksAtRisk } = broker;
     shell.turn({ type: "orphaned" });
     await takeOver({ folder: options.folder, hook: options.hook, tasks: tasksAtRisk });
@@ -115,7 +115,7 @@ const openWorkSocket = (path: string): ShmListener => {
   } catch (failure) {
     const why = (failure as Error).message;
     throw new StartError(
-      `the router's socket ${path} cannot be made: ${why}; mend it, or name another folder with --state`,
+      `the router's socket ${path} cannot be made: ${why}; fix it, or name another folder with --state`,
     );
   }
 };

@@ -68,8 +68,8 @@ export const writeCertificate = (folder: string, name: string, pair: KeyPair, fo
     const { code, message, path = folder } = error as NodeJS.ErrnoException;
     throw new CertificateError(
       code === "EEXIST"
-        ? `${path} is there already, and who has that key could not be reached with another; --force writes over it`
-        : `${path} cannot be written: ${message}; mend it, or name another folder by --dir`,
+        ? `${path} exists, and the users of its key would be locked out; --force replaces it`
+        : `${path} cannot be written: ${message}; fix it, or name another folder by --dir`,
     );
   }
 };
@@ -126,7 +126,7 @@ const keyIn = (text: string, field: "public-key" | "secret-key", path: string): 
   );
 };
 
-const publicText = ({ publicKey }: KeyPair): string => `# Public key, to be given to whoever is to know its owner.
+const publicText = ({ publicKey }: KeyPair): string => `# Public key, which may be given to anybody.
 
 metadata
 curve
@@ -136,7 +136,7 @@ curve
 const secretText = ({
   publicKey,
   secretKey,
-}: KeyPair): string => `# Secret key: whoever has this file is its owner. Nobody else may read it.
+}: KeyPair): string => `# Secret key, which proves its owner's identity. No other user may read it.
 
 metadata
 curve

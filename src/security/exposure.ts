@@ -18,7 +18,7 @@ export const exposureMistakes = (
   const mistakes: string[] = [];
   if (key === null && authorized !== null) {
     mistakes.push(
-      `${placeOf("authorized")}: says who is let in, which only an engine with keys can tell; give --key too`,
+      `${placeOf("authorized")}: lists authorized clients, which needs an engine with keys; give --key too`,
     );
   }
   if (key !== null && insecure) {

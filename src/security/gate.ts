@@ -69,7 +69,7 @@ export class Gate implements Disposable {
     }
     const { publicKey, secretKey } = security.engine;
     if (publicKeyOf(secretKey) !== publicKey) {
-      throw new StartError("the engine's public key does not belong to its secret key; make both anew by keygen");
+      throw new StartError("the engine's public key does not belong to its secret key; make both again by keygen");
     }
     // The key, not the name: after a reload a name may have another key, while older messages are still in a queue.
     this.#zap = startZap((key) => (this.#access.nameOf(key) === null ? null : key));

@@ -55,7 +55,7 @@ export class Deaths {
     const window = `${quarantineWindowMs / 1000} s`;
     error(
       `[ENGINE] ${task} is quarantined: its jobs have killed ${quarantineDeaths} workers within ${window}, ` +
-        `the last of which ${how}; mend it, then run task-engine reload`,
+        `the last of which ${how}; fix it, then run task-engine reload`,
     );
     this.#tellAll();
   }

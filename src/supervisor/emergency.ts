@@ -124,7 +124,7 @@ export class EmergencyControl {
     const finish = async (): Promise<void> => {
       await Promise.all([still, alongside]);
       const failure = await safeProcess.run({ code: "STOPPED", message });
-      if (failure !== null) error(`[ENGINE] The robot may not be safe: what should have made it so ${failure}`);
+      if (failure !== null) error(`[ENGINE] The robot may not be safe: its safe stop ${failure}`);
       this.#underway = null;
     };
     return { still, done: finish() };

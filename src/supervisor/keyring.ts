@@ -41,10 +41,10 @@ export class Keyring {
       const access = Access.parse(text);
       this.trouble = null;
       if (access instanceof Access) return text;
-      this.trouble = `Nobody is let in: ${this.#path}, ${access}; mend it, then task-engine reload`;
+      this.trouble = `No client is authorized: ${this.#path}, ${access}; fix it, then task-engine reload`;
     } catch (error) {
       if (!(error instanceof CertificateError)) throw error;
-      this.trouble = `Nobody is let in: ${error.message}; mend it, then task-engine reload`;
+      this.trouble = `No client is authorized: ${error.message}; fix it, then task-engine reload`;
     }
     warn(this.trouble);
     return "";

@@ -128,7 +128,7 @@ export class Latch {
     const identity = await stat(this.#folder).then(identityOf, () => null);
     if (identity === this.#identity) return;
     const what = identity === null ? "is gone" : "is another one than at this engine's start";
-    throw new Error(`the state folder ${this.#folder} ${what}; put it back, or start the engine anew`);
+    throw new Error(`the state folder ${this.#folder} ${what}; put it back, or restart the engine`);
   }
 }
 

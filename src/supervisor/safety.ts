@@ -100,11 +100,11 @@ export class Safety {
   /** Runs the safe process after a crash, before the first process of the engine. */
   async recover(): Promise<void> {
     if (!this.#hasCrashed) return;
-    warn("[ENGINE] The last engine has ended without notice: what it did is made safe first");
+    warn("[ENGINE] The last engine ended without notice: its tasks are made safe first");
     const message = "the last engine ended without notice";
     const failure = await this.#safeProcess.run({ code: "INTERRUPTED", message });
     if (failure === null) return;
-    const reason = `what should have made the robot safe ${failure}, after a crash of the engine`;
+    const reason = `the safe stop ${failure}, after a crash of the engine`;
     this.emergency.hold({ reason, since: Date.now() / 1000 });
   }
 
@@ -138,7 +138,7 @@ export class Safety {
     // As after a reset, this does not keep the engine unsafe: nothing here could make it safe.
     if (others.length > 0) {
       warn(
-        `[ENGINE] it cannot be known here whether ${others.join(", ")} is safe, whose onStop only workers from elsewhere can run; look, before anything moves`,
+        `[ENGINE] it is unknown whether ${others.join(", ")} is safe: only workers on other machines can run its onStop; check before anything moves`,
       );
     }
     const mine = (unsafe ?? []).filter((task) => names.has(task));
@@ -158,7 +158,7 @@ export class Safety {
 
   async #makeSafe(tasks: readonly string[]): Promise<boolean> {
     const failure = await this.#safeProcess.run({ code: "SHUTTING_DOWN", message: "the engine stops" }, tasks);
-    if (failure !== null) error(`[ENGINE] The robot may not be safe: what should have made it so ${failure}`);
+    if (failure !== null) error(`[ENGINE] The robot may not be safe: its safe stop ${failure}`);
     return failure === null;
   }
 }

@@ -16,7 +16,7 @@ import { fs } from "../transport/fs.ts";
 export const onSignals = ({ stop, reload }: { stop: () => void; reload: () => void }): void => {
   process.on("SIGTERM", stop);
   process.on("SIGTSTP", () =>
-    warn("Ctrl-Z is ignored, for what moves must not be left alone; Ctrl-C stops the engine"),
+    warn("Ctrl-Z is ignored, because a moving robot must not be left alone; Ctrl-C stops the engine"),
   );
   onInterrupt(stop);
   const outlivesTerminal = isHangUpIgnored();

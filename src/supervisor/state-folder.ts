@@ -108,7 +108,7 @@ const orRefuse = async <Result>(path: string, work: () => Promise<Result>): Prom
     if (failure instanceof StateFolderError) throw failure;
     const { message } = failure as Error;
     throw new StateFolderError(
-      `the state folder ${path} cannot be used: ${message}; mend it, or name another with --state`,
+      `the state folder ${path} cannot be used: ${message}; fix it, or name another with --state`,
     );
   }
 };
@@ -169,7 +169,7 @@ const waitForLock = async (path: string, descriptor: number, gaveUp: Promise<unk
 const describeEngine = (pid: number): string => {
   const isHalted = /^State:\s*[Tt]/m.test(textOf(`/proc/${pid}/status`));
   const remedy = isHalted
-    ? `it is halted: let it go on (kill -CONT ${pid}) or end it (kill -KILL ${pid})`
+    ? `it is halted: continue it (kill -CONT ${pid}) or end it (kill -KILL ${pid})`
     : `stop it (kill ${pid}), or give one another --port or --state`;
   return `an engine with this port and state folder runs already, as process ${pid}; ${remedy}`;
 };

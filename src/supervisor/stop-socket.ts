@@ -83,7 +83,7 @@ export class StopSocket {
     } catch (failure) {
       const why = (failure as Error).message;
       throw new StopSocketError(
-        `the socket ${path} cannot be made: ${why}; mend it, or name another folder with --state`,
+        `the socket ${path} cannot be made: ${why}; fix it, or name another folder with --state`,
       );
     }
   }
@@ -168,7 +168,7 @@ export const reloadBySocket = async (path: string, begin: () => void, signal: Ab
 const parsed = <Schema extends v.GenericSchema>(path: string, text: string, schema: Schema): v.InferOutput<Schema> => {
   const answer = v.safeParse(v.pipe(v.string(), v.parseJson(), schema), text);
   if (answer.success) return answer.output;
-  throw new Error(`no sense in the answer at ${path}: ${JSON.stringify(text.slice(0, 200))}`);
+  throw new Error(`cannot understand the answer at ${path}: ${JSON.stringify(text.slice(0, 200))}`);
 };
 
 /**

@@ -268,7 +268,7 @@ export class Supervisor {
   async #replace(slot: Slot): Promise<void> {
     const { child } = slot;
     const successor = slot.vacate();
-    child?.dismiss("the task files are read anew");
+    child?.dismiss("the task files are read again");
     if (child?.hasEnded === false) await this.#children.terminate((other) => other === child, this.#options.graceMs);
     await Promise.race([successor, this.#outcome.promise]);
   }

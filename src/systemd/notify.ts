@@ -46,7 +46,7 @@ export class Notifier {
     try {
       return new Notifier(new DatagramSocket(address), watchdogUs, options);
     } catch (failure) {
-      warn(`systemd will not hear of this engine: ${socketVariable}: ${(failure as Error).message}`);
+      warn(`systemd cannot be notified: ${socketVariable}: ${(failure as Error).message}`);
       return null;
     }
   }

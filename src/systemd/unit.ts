@@ -54,7 +54,7 @@ export const unitText = (options: UnitOptions): string => {
 [Unit]
 Description=Task Engine
 After=network.target
-# An engine that cannot hold itself up is left alone after five tries.
+# systemd gives up after five failed starts.
 StartLimitIntervalSec=300
 StartLimitBurst=5
 
@@ -143,7 +143,7 @@ export const isInHome = (path: string): boolean => homes.some((home) => path.sta
 
 const homeLines = (tasks: string | null): string => {
   if (tasks === null || !isInHome(tasks)) return "ProtectHome=yes";
-  return `# Of all homes nothing is seen but the folder of the task files.\nProtectHome=tmpfs\nBindReadOnlyPaths=${pathSetting(tasks)}`;
+  return `# All homes are hidden except the folder of task files.\nProtectHome=tmpfs\nBindReadOnlyPaths=${pathSetting(tasks)}`;
 };
 
 const deviceLines = (wanted: readonly Device[]): string => {

@@ -35,7 +35,7 @@ const checkedName = (exportName: string, file: string): string => {
   }
   // `task_x` and `x` are one name to a requestor, so a task called `task_x` could be mistaken for `x`.
   if (taskName(name) === name) return name;
-  throw new StartError(`${file}: the export ${exportName} has the prefix ${taskPrefix} twice; take one away`);
+  throw new StartError(`${file}: the export ${exportName} has the prefix ${taskPrefix} twice; remove one`);
 };
 
 type Definition = Pick<RegisteredTask, "run" | "check" | "onStop" | "policy">;

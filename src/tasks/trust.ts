@@ -92,7 +92,7 @@ export const trustWithImports = (path: string, trusted: Set<string>, imported: S
     if (trusted.has(realPath)) continue;
     trusted.add(realPath);
     if (fetchedPackage.test(realPath)) {
-      throw new StartError(`${realPath} is what Bun has fetched unasked; install the package beside the task files`);
+      throw new StartError(`${realPath} was downloaded by Bun; install the package beside the task files`);
     }
     const folder = dirname(realPath);
     const specifiers = importsOf(realPath);

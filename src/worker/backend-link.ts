@@ -189,13 +189,13 @@ export class BackendLink {
     this.#options.onLost?.();
     if (message === this.#refusal) return;
     this.#refusal = message;
-    warn(`${this.#options.tag} Not admitted by the router: ${message}; trying on`);
+    warn(`${this.#options.tag} Not admitted by the router: ${message}; retrying`);
   }
 
   #warnOfGarbage({ message }: ProtocolError): void {
     if (this.#hasWarnedOfGarbage) return;
     this.#hasWarnedOfGarbage = true;
-    warn(`${this.#options.tag} Dropped a message of the router: ${message}; further ones are dropped in silence`);
+    warn(`${this.#options.tag} Dropped a message of the router: ${message}; further ones are not logged`);
   }
 }
 

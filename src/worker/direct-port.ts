@@ -104,7 +104,7 @@ export class DirectPort {
       case "task":
         return this.#run(request, message.parts);
       default:
-        return this.#fail(request, "UNAVAILABLE", "a worker's own port takes tasks alone; send this to the router");
+        return this.#fail(request, "UNAVAILABLE", "a worker's own port takes only tasks; send this to the router");
     }
   }
 
@@ -201,7 +201,7 @@ export class DirectPort {
     if (quarantined !== null) return { code: "UNAVAILABLE", message: quarantined };
     const unkept = unkeptOf(task, given.options);
     if (unkept !== undefined) {
-      return { code: "UNAVAILABLE", message: `${unkept} of ${name} is kept by the router alone; send it there` };
+      return { code: "UNAVAILABLE", message: `only the router enforces ${unkept} of ${name}; send it there` };
     }
     const stopped = restrictions.stopRefusal(task);
     return stopped === null ? null : { code: "STOPPED", message: stopped };

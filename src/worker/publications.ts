@@ -38,7 +38,7 @@ export class Publications {
     if (!this.#hasWarned && (isLost || isReplacing)) {
       this.#hasWarned = true;
       const what = isLost ? "is lost" : "is replaced by a newer one before the router has read it";
-      warn(`${this.tag} A publication of task ${task} to ${topic} ${what}; further ones are so in silence`);
+      warn(`${this.tag} A publication of task ${task} to ${topic} ${what}; further ones are not logged`);
     }
     if (isLost) return false;
     this.#unsent.set(topic, publication);

@@ -33,7 +33,7 @@ const tag = `[SAFE-${process.pid}]`;
 export const runSafeProcess = async ({ tasksDir, run, onStop, why }: SafeProcessOptions): Promise<boolean> => {
   const strayErrors = collectStrayErrors();
   const registry = await loadRegistry(tasksDir, {
-    onBroken: ({ message }) => error(`${tag} Left out: ${message}`),
+    onBroken: ({ message }) => error(`${tag} Skipped: ${message}`),
   });
   const isSafe = await Promise.all([
     ...onStop.map((name) => attempt(`The onStop of ${name}`, onStopAction(registry.get(name), why))),

@@ -117,7 +117,7 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
   }
 
   const unanswered = setTimeout(
-    () => warn(`${tag} No router answers at ${options.backend}; trying on until one does`),
+    () => warn(`${tag} No router answers at ${options.backend}; retrying until one does`),
     routerAbsentMs,
   );
   const link = new BackendLink({

@@ -16,7 +16,7 @@ const close = (...names: string[]): void =>
 
 const message =
   "drive is quarantined since 2023-11-14T22:13:20.000Z: 3 workers died of its jobs within 60 s, " +
-  "the last of which ended by SIGSEGV; mend it, then run task-engine reload";
+  "the last of which ended by SIGSEGV; fix it, then run task-engine reload";
 
 test("what waits of a closed task and what comes ends as UNAVAILABLE with the reason, and all other tasks go on", () => {
   bench.ready("w1", tasks);

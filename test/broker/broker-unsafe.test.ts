@@ -76,7 +76,7 @@ describe("what could not be made safe", () => {
     bench.ask("c", "drive");
     const message =
       "resource motors is locked: onStop of drive has failed 3 times, after TASK_ERROR (its onStop failed where it had run); " +
-      "make it safe by hand, mend it, then run task-engine reset";
+      "make it safe by hand, fix it, then run task-engine reset";
     for (const { reply } of bench.answers.slice(1))
       expect(reply).toMatchObject({ error: { code: "UNAVAILABLE", message } });
     expect(bench.ends.slice(1)).toEqual(["b: UNAVAILABLE", "c: UNAVAILABLE"]);

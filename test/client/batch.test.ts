@@ -84,7 +84,7 @@ test("what cannot be sent fails alone", async () => {
   const settled = await results;
   expect(codesOf(settled)).toEqual([undefined, "BAD_ARGS", undefined, "TOO_LARGE", undefined]);
   expect(settled.map(({ data }) => data)).toEqual([1, undefined, 2, undefined, 3]);
-  expect(settled[1]?.error?.message).toBe("args[0] is NaN, which JSON cannot say");
+  expect(settled[1]?.error?.message).toBe("args[0] is NaN, which JSON cannot express");
 });
 
 test("what a whole message comes to, each of its parts does", async () => {

@@ -234,7 +234,7 @@ test("data that JSON cannot say is BAD_ARGS", async () => {
   await using client = connect(nowhere());
   expect(await rejection(client.publish("pose", { x: Number.NaN }))).toMatchObject({
     code: "BAD_ARGS",
-    message: "data.x is NaN, which JSON cannot say",
+    message: "data.x is NaN, which JSON cannot express",
   });
 });
 
@@ -242,7 +242,7 @@ test("data that is missing, or a part of it, is BAD_ARGS, and what is asked for 
   using router = handRouter();
   await using client = connect(router.endpoint);
   const { message } = await rejection(client.publish("pose", undefined));
-  expect(message).toBe("data is undefined, which JSON cannot say");
+  expect(message).toBe("data is undefined, which JSON cannot express");
   expect((await rejection(client.publish("pose", { x: undefined }))).message).toStartWith("data.x is undefined");
   const call = client.call("drive", [], {}, {
     ttlMs: undefined,

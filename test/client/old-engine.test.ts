@@ -22,8 +22,7 @@ const serve = async (): Promise<void> => {
 void serve().catch(() => undefined); // it is closed
 afterAll(() => socket.close());
 
-const why =
-  "the engine speaks version 0.1 only: no results; it has acknowledged the request, and more it does not tell";
+const why = "the engine speaks only version 0.1, which has no results; it has acknowledged the request";
 
 test("a call is told as soon as it is acknowledged that there are no results, and each of several is", async () => {
   await using client = connect(endpoint, { key: "none" });

@@ -75,7 +75,7 @@ test("an address that leads nowhere is told at once, by what the system says of 
   );
   // The address of everybody, to which no connection can be made.
   expect(await troubleAt("tcp://255.255.255.255:9000")).toMatch(
-    /: there is no way there \(E[A-Z]+\); check the address/,
+    /: there is no route to it \(E[A-Z]+\); check the address/,
   );
 });
 
@@ -93,24 +93,24 @@ describe("in an engine's place", () => {
     servers.push(http);
     for (const options of [{}, { waitMs: 30_000 }]) {
       expect(await troubleAt(`tcp://127.0.0.1:${http.port}`, options)).toMatch(
-        /^no connection to THERE: something else listens there, which says "HTTP\/1.1 400 Bad Request"; name/,
+        /^no connection to THERE: another program listens there, which sends "HTTP\/1.1 400 Bad Request"; name/,
       );
     }
   });
 
   test("what else says something is named, without its control characters", async () => {
     const said = await troubleAt(listener((socket) => void socket.write("SSH-2.0-\u001b[2J\r\nmore")));
-    expect(said).toContain('which says "SSH-2.0-?[2J"; name');
+    expect(said).toContain('which sends "SSH-2.0-?[2J"; name');
   });
 
   test("what closes the connection, and what says nothing, is told", async () => {
-    expect(await troubleAt(listener((socket) => void socket.end()))).toContain("closes the connection without a word");
+    expect(await troubleAt(listener((socket) => void socket.end()))).toContain("closes the connection at once");
     expect(
       await troubleAt(
         listener(() => undefined),
         { waitMs: 900 },
       ),
-    ).toMatch(/^no answer from THERE within 900 ms: something listens there and says nothing/);
+    ).toMatch(/^no answer from THERE within 900 ms: the listener there sends nothing/);
   });
 
   test("an engine with keys where the client has none, and one without where it has, is told at once", async () => {

@@ -38,7 +38,7 @@ test("what is not safe is said above everything else, and what is being made saf
         task: "drive",
         since: 1_700_000_000.5,
         why: "onStop of drive has failed 3 times, after TIMEOUT (it ran longer than 100 ms)",
-        remedy: "make it safe by hand, mend it, then run task-engine reset",
+        remedy: "make it safe by hand, fix it, then run task-engine reset",
       },
     ],
     safings: [
@@ -47,7 +47,7 @@ test("what is not safe is said above everything else, and what is being made saf
     ],
   });
   expect(lines[1]).toBe(
-    "LOCKED: motors, arm by drive since 2023-11-14 22:13:20 UTC: onStop of drive has failed 3 times, after TIMEOUT (it ran longer than 100 ms); make it safe by hand, mend it, then run task-engine reset",
+    "LOCKED: motors, arm by drive since 2023-11-14 22:13:20 UTC: onStop of drive has failed 3 times, after TIMEOUT (it ran longer than 100 ms); make it safe by hand, fix it, then run task-engine reset",
   );
   expect(lines[2]).toStartWith("jobs: ");
   const head = lines.indexOf("SAFING  STATE    TRIES  AFTER");

@@ -104,7 +104,7 @@ describe("every value is read once, and what was checked is what is sent", () =>
 
 describe("what JSON cannot say is refused with its path, and never left out or changed", () => {
   test.each<[unknown, string]>([
-    [Number.NaN, "value is NaN, which JSON cannot say"],
+    [Number.NaN, "value is NaN, which JSON cannot express"],
     [[1, Number.POSITIVE_INFINITY], "value[1] is Infinity"],
     [undefined, "value is undefined"],
     [[undefined], "value[0] is undefined"],

@@ -146,12 +146,12 @@ describe("a message that is no request is answered with an error that names the 
     [
       "a key is the task's name to some languages",
       [json(meta), json({ ...task, Task: "drive" })],
-      'BAD_FRAME frame 2: the key "Task" is task to some, and not to others',
+      'BAD_FRAME frame 2: the key "Task" is task for some parsers, and not for others',
     ],
     [
       "a key is the task's name where letters are folded as Unicode has it",
       [json(meta), json({ ...task, "ta\u017f\u212a": "drive" })],
-      'BAD_FRAME frame 2: the key "ta\u017f\u212a" is task to some',
+      'BAD_FRAME frame 2: the key "ta\u017f\u212a" is task for some',
     ],
     ["task is empty", [json(meta), json({ ...task, task: "" })], "BAD_FRAME TASK.task: is empty"],
     [

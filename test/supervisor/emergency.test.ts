@@ -360,7 +360,7 @@ test("the task of on-stop runs at an emergency stop, at the engine's stop, and f
 
 test("a task of on-stop that fails at a start leaves the engine in emergency stop, for good", async () => {
   using folder = tempFolder({ "state/running": "" });
-  const reason = "what should have made the robot safe ended with exit code 1, after a crash of the engine";
+  const reason = "the safe stop ended with exit code 1, after a crash of the engine";
   await using host = supervise({ hook: "safe badly" }, {}, folder.at("state"));
   await host.line(/^Ready$/);
   await host.line(/^router hears .*tasks/);
@@ -382,7 +382,7 @@ test("a task of on-stop that has an accident is run again, and one that fails is
   }
   await clumsy.line(/^safe for/);
   expect(await failing.line(/may not be safe/)).toBe(
-    "[ENGINE] The robot may not be safe: what should have made it so ended with exit code 1",
+    "[ENGINE] The robot may not be safe: its safe stop ended with exit code 1",
   );
   expect(failing.lines.filter((line) => line.startsWith("safe for"))).toHaveLength(1);
   expect(clumsy.errorLines.filter((line) => line.includes("safe:"))).toEqual([]);
@@ -415,7 +415,7 @@ test("a state folder that cannot be used fails the start with one line that says
     await using host = supervise({}, {}, state);
     expect(await host.outcome()).toEqual({
       type: "failed",
-      reason: expect.stringMatching(/^the state folder \S+ cannot be used: .*; mend it, or name another with --state$/),
+      reason: expect.stringMatching(/^the state folder \S+ cannot be used: .*; fix it, or name another with --state$/),
     });
     expect(host.childPids).toEqual([]);
   }
@@ -448,7 +448,7 @@ test("a second engine leaves one alone that is halted, and says how to go on", a
     await using second = supervise({}, {}, first.state);
     expect(await second.outcome()).toEqual({
       type: "failed",
-      reason: `an engine with this port and state folder runs already, as process ${first.pid}; it is halted: let it go on (kill -CONT ${first.pid}) or end it (kill -KILL ${first.pid})`,
+      reason: `an engine with this port and state folder runs already, as process ${first.pid}; it is halted: continue it (kill -CONT ${first.pid}) or end it (kill -KILL ${first.pid})`,
     });
   } finally {
     first.signal("SIGCONT");

@@ -236,7 +236,7 @@ test("SIGHUP tells the router the new tasks, and then replaces the task workers 
     "[REGISTERED-TASKS]:",
     "[-] task_drive",
     "------------------",
-    `Process [${taskWorker}]: task worker ended with exit code 0, for the task files are read anew; starting another`,
+    `Process [${taskWorker}]: task worker ended with exit code 0, for the task files are read again; starting another`,
     `Starting process [${pidOf(host, "task worker")}]: task worker`,
     `${reloaded}; no task any more: count`,
   ]);
@@ -268,7 +268,7 @@ test("a worker that does not leave for its successor is killed after the grace t
   host.signal("SIGHUP");
   await host.line(/Task workers are replaced/);
   expect(host.lines).toContain(
-    `Process [${pid}]: task worker ended by SIGKILL, for the task files are read anew; starting another`,
+    `Process [${pid}]: task worker ended by SIGKILL, for the task files are read again; starting another`,
   );
 });
 

@@ -364,7 +364,7 @@ test("what should make the robot safe is killed where it hangs, and dies with th
   expect(hanging.filter(isAlive)).toHaveLength(2);
   process.kill(onlyPid(cut.engine, "router"), "SIGKILL");
   expect(await stillAlive([hanging[1] ?? 0])).toEqual([]);
-  await patient.engine.line(/The robot may not be safe: what should have made it so ended by SIGKILL/);
+  await patient.engine.line(/The robot may not be safe: its safe stop ended by SIGKILL/);
   expect(await stillAlive([...hanging, ...patient.engine.childPids])).toEqual([]);
 });
 

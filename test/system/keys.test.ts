@@ -161,7 +161,7 @@ test(
     const listeners = () => engine.lines.filter((line) => line.endsWith("(TASK)] Listener online"));
     await until("another worker", () => listeners().length === 2);
     engine.signal("SIGHUP");
-    await engine.line(/task worker ended with exit code 0.*, for the task files are read anew; starting another/);
+    await engine.line(/task worker ended with exit code 0.*, for the task files are read again; starting another/);
     await engine.line(/Task workers are replaced/);
 
     const backend = ["--router", `tcp://127.0.0.1:${engine.ports.backend}`];
@@ -210,7 +210,7 @@ test(
 
     appendFileSync(keyFile(home, "authorized"), "nonsense\n");
     engine.signal("SIGHUP");
-    await engine.line(/^Nobody is let in: .*authorized, line 2: begins with no public key/);
+    await engine.line(/^No client is authorized: .*authorized, line 2: begins with no public key/);
     const closed = await rejection(client.call("count", [1, 2], {}, { waitMs: 1_500 }));
     expect(["NO_ANSWER", "UNAUTHORIZED"]).toContain(closed.code);
 
@@ -315,7 +315,7 @@ test(
     expect(made.stderr).toContain(`Made ${home.at("laptop.key")}, the public key: `);
     expect(made.stderr).toContain(`Made ${home.at("laptop.key_secret")}, the secret key: it stays here`);
     const again = await keygen("laptop");
-    expect([again.exitCode, again.stderr]).toEqual([1, expect.stringContaining("--force writes over it")]);
+    expect([again.exitCode, again.stderr]).toEqual([1, expect.stringContaining("--force replaces it")]);
     expect((await keygen("laptop", "--force")).exitCode).toBe(0);
     for (const args of [["../laptop"], ["a b"], ["x", "--rights", "everything"]]) {
       expect((await keygen(...args)).exitCode).toBe(2);

@@ -56,7 +56,7 @@ test("a task that ends its process is closed after three workers, by whatever po
   await engine.line(/exit code 3, by a job of exit; starting another in 100 ms$/);
   expect(await askUntilClosed(asker, "exit")).toEqual(Array(2).fill({ code: "INTERRUPTED" }));
   expect(await engine.line(/quarantined/)).toBe(
-    "[ENGINE] exit is quarantined: its jobs have killed 3 workers within 60 s, the last of which ended with exit code 3; mend it, then run task-engine reload",
+    "[ENGINE] exit is quarantined: its jobs have killed 3 workers within 60 s, the last of which ended with exit code 3; fix it, then run task-engine reload",
   );
   const send = await engine.run("send", "exit", "--router", engine.endpoint);
   expect(send).toMatchObject({
@@ -65,7 +65,7 @@ test("a task that ends its process is closed after three workers, by whatever po
   });
   const { stdout } = await engine.run("status", "--router", engine.endpoint);
   expect(stdout).toMatch(
-    /^QUARANTINED: exit since 20.* UTC: 3 workers died of its jobs, the last of which ended with exit code 3; mend it/m,
+    /^QUARANTINED: exit since 20.* UTC: 3 workers died of its jobs, the last of which ended with exit code 3; fix it/m,
   );
   using again = new Asker(`tcp://127.0.0.1:${engine.ports.worker}`);
   expect(await again.ask("exit")).toEqual({ code: "UNAVAILABLE" });

@@ -44,7 +44,7 @@ test("`reload` names what is wrong with the file of authorized clients, by which
   const { exitCode, stderr } = await reload({ TASK_ENGINE_ROUTER: engine.endpoint });
   expect({ exitCode, stderr }).toEqual({
     exitCode: 1,
-    stderr: expect.stringContaining(`Nobody is let in: ${home.at("authorized")}, line 1: `),
+    stderr: expect.stringContaining(`No client is authorized: ${home.at("authorized")}, line 1: `),
   });
 });
 

@@ -51,7 +51,7 @@ test("a worker says once that no router answers, and joins when one does, and ag
   using asker = new Asker(engine.endpoint);
   expect(await asker.ask("count", [2, 3])).toEqual({ result: 5 });
   expect(worker.errorLines).toEqual([
-    `[WORKER-${worker.pid}(TASK)] No router answers at ${backend}; trying on until one does`,
+    `[WORKER-${worker.pid}(TASK)] No router answers at ${backend}; retrying until one does`,
   ]);
   worker.signal("SIGINT");
   expect(await worker.ended()).toBe(0);

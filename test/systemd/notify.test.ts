@@ -89,7 +89,5 @@ test("an engine whose socket leads nowhere says so once for each thing it could 
 
 test("an address that is none is said to be none, and the engine serves", async () => {
   await using engine = await startNotifying("vsock:2:1234");
-  await engine.line(
-    /^systemd will not hear of this engine: NOTIFY_SOCKET: vsock:2:1234 is neither an absolute path nor @NAME/,
-  );
+  await engine.line(/^systemd cannot be notified: NOTIFY_SOCKET: vsock:2:1234 is neither an absolute path nor @NAME/);
 });

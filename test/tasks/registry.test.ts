@@ -180,7 +180,7 @@ describe("what ends the start", () => {
       "TASKS/a.ts: task_x names the task x, which TASKS/a.ts defines already; rename one",
     );
     expect(await problemIn({ "a.ts": "export const task_task_x = () => 1;" })).toBe(
-      "TASKS/a.ts: the export task_task_x has the prefix task_ twice; take one away",
+      "TASKS/a.ts: the export task_task_x has the prefix task_ twice; remove one",
     );
   });
 
@@ -334,7 +334,7 @@ describe("what is never run", () => {
   test("a package that nobody has installed, and Bun has fetched of itself", async () => {
     const path = "cache/is-odd@3.0.1@@@1/index.js";
     const problem = await problemIn({ "a.ts": `import "./${path}"; ${trap}`, [path]: trap });
-    expect(problem).toBe(`TASKS/${path} is what Bun has fetched unasked; install the package beside the task files`);
+    expect(problem).toBe(`TASKS/${path} was downloaded by Bun; install the package beside the task files`);
   });
 
   test("files that import each other in a circle are looked at once", async () => {

@@ -30,9 +30,9 @@ test("the context throws for what cannot be sent, so that the task learns of it"
     errorOf((await inContext(task)).outcome);
   const notJson = [Number.NaN] as unknown as Json;
   const missing = undefined as unknown as Json;
-  expect(await messageOf(({ progress }) => progress(notJson))).toBe("progress[0] is NaN, which JSON cannot say");
-  expect(await messageOf(({ publish }) => publish("a", notJson))).toBe("data[0] is NaN, which JSON cannot say");
-  expect(await messageOf(({ publish }) => publish("a", missing))).toBe("data is undefined, which JSON cannot say");
+  expect(await messageOf(({ progress }) => progress(notJson))).toBe("progress[0] is NaN, which JSON cannot express");
+  expect(await messageOf(({ publish }) => publish("a", notJson))).toBe("data[0] is NaN, which JSON cannot express");
+  expect(await messageOf(({ publish }) => publish("a", missing))).toBe("data is undefined, which JSON cannot express");
   for (const topic of ["", "$topics", "x".repeat(129), 3 as unknown as string]) {
     expect(await messageOf(({ publish }) => publish(topic, 1))).toContain(
       "a topic must be a string of 1 to 128 characters",

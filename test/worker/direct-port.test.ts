@@ -122,7 +122,7 @@ test("a task that is closed there has no job that begins, be it that it waits, a
   port.restrictions.quarantine([{ task: "hold", since: 1_700_000_000, deaths: 3, how: "ended by SIGSEGV" }]);
   const message =
     "hold is quarantined since 2023-11-14T22:13:20.000Z: 3 workers died of its jobs within 60 s, " +
-    "the last of which ended by SIGSEGV; mend it, then run task-engine reload";
+    "the last of which ended by SIGSEGV; fix it, then run task-engine reload";
   expect(await mine.reply()).toMatchObject({ meta: { serial: "waits" }, data: { code: "UNAVAILABLE", message } });
   mine.ask("batch", "count", "hold");
   expect(await mine.reply()).toMatchObject({ meta: { serial: "batch" }, data: { code: "UNAVAILABLE", message } });

@@ -58,16 +58,16 @@ describe("what comes out of a task", () => {
         },
       }),
     });
-    expect(errorOf(await run("nan"))).toBe("result.wheels[1].speed is NaN, which JSON cannot say");
-    expect(errorOf(await run("bigint"))).toBe("result is a bigint, which JSON cannot say");
-    expect(errorOf(await run("infinity"))).toBe("result is Infinity, which JSON cannot say");
+    expect(errorOf(await run("nan"))).toBe("result.wheels[1].speed is NaN, which JSON cannot express");
+    expect(errorOf(await run("bigint"))).toBe("result is a bigint, which JSON cannot express");
+    expect(errorOf(await run("infinity"))).toBe("result is Infinity, which JSON cannot express");
     expect(errorOf(await run("large"))).toContain("result is a whole number beyond");
-    expect(errorOf(await run("hole"))).toBe("result[1] is undefined, which JSON cannot say");
-    expect(errorOf(await run("missing"))).toBe("result.speed is undefined, which JSON cannot say");
-    expect(errorOf(await run("converted"))).toBe("result has a toJSON, which is not called; send what it gives");
+    expect(errorOf(await run("hole"))).toBe("result[1] is undefined, which JSON cannot express");
+    expect(errorOf(await run("missing"))).toBe("result.speed is undefined, which JSON cannot express");
+    expect(errorOf(await run("converted"))).toBe("result has a toJSON, which is not called; send its result");
     expect(errorOf(await run("down"))).toBe("result.volts cannot be read: the bus is down");
     expect(errorOf(await run("map"))).toBe("result is a Map, not a plain object");
-    expect(errorOf(await run("callback"))).toBe("result is a function, which JSON cannot say");
+    expect(errorOf(await run("callback"))).toBe("result is a function, which JSON cannot express");
     expect(errorOf(await run("circle"))).toMatch(/^result(\[0\])+ is nested deeper than 64, or in a circle$/);
   });
 

@@ -198,7 +198,7 @@ test("a worker's own port refuses what the router alone can keep", async () => {
     requestor.send("", metaFrame({ version: 0.2, serial: what }), taskFrame([2, 3], { task, options }));
     expect(await requestor.reply()).toMatchObject({
       meta: { serial: what },
-      data: { code: "UNAVAILABLE", message: `${what} of ${task} is kept by the router alone; send it there` },
+      data: { code: "UNAVAILABLE", message: `only the router enforces ${what} of ${task}; send it there` },
     });
   }
 });

@@ -95,7 +95,7 @@ class Admission {
     this.#hasWarned = true;
     this.#warn(
       `Process [${process.pid}] has almost ${limit} files and connections open: new connections wait until others close; ` +
-        "look for a program that opens many (`ss -tn`); said once",
+        "look for a program that opens many (`ss -tn`); logged once",
     );
   }
 }
