@@ -1,8 +1,8 @@
 /**
  * Values of topics as they come, over one SUB socket to all data workers of an engine.
  *
- * A new subscriber to the beginning of names gets later values only; the last values it gets by the topics' whole names. So
- * this asks for `$topics` as well, then for each topic by name, and leaves out what it has had already.
+ * A data worker sends the last value of a topic only to a new subscriber of its whole name. So a subscription also follows
+ * `$topics`, the list of all names, subscribes to each topic that it wants, and skips a value that it had already.
  */
 import {
   drainMessagesMax,
@@ -12,57 +12,122 @@ import {
   topicsMax,
 } from "../limits.ts";
 import { ProtocolError } from "../protocol/errors.ts";
+import { bytesOf, type Frame } from "../protocol/frame.ts";
 import { type Data, dataSchema, decodeMeta, type PackSeconds } from "../protocol/frames.ts";
 import type { Json } from "../protocol/json.ts";
 import { decodeReply } from "../protocol/replies.ts";
 import { checkFrame, decodeObject } from "../protocol/schema.ts";
 import type { SocketOptions } from "../transport/zmq/options.ts";
-import type { Frame, Subscriber } from "../transport/zmq/socket.ts";
+import type { Subscriber } from "../transport/zmq/socket.ts";
 import { TaskEngineError } from "./errors.ts";
 import { libzmq } from "./libzmq.ts";
-import { socketOptions } from "./socket-options.ts";
 
-/** A value of a topic, and when it was given, in seconds since 1970. */
+/** A value of a topic, and its time in seconds since 1970. */
 export interface TopicValue {
   readonly topic: string;
   readonly data: Json;
   readonly pack: PackSeconds;
 }
 
-/** The topic that answers with the names of all topics. Names that begin with `$` are the engine's own. */
+/** The engine's own topic with the names of all topics. Names of its own begin with `$`. */
 const topicsTopic = "$topics";
 const ownPrefix = "$";
 const publicationFrames = 3;
 
-interface Buffered {
-  readonly value: TopicValue;
-  readonly bytes: number;
+/** Values that were not read yet. Beyond the limits the oldest are dropped. */
+class ValueBuffer {
+  readonly #values: { readonly value: TopicValue; readonly bytes: number }[] = [];
+  #bytes = 0;
+  dropped = 0;
+
+  get size(): number {
+    return this.#values.length;
+  }
+
+  push(value: TopicValue, bytes: number): void {
+    this.#values.push({ value, bytes });
+    this.#bytes += bytes;
+    while (this.#values.length > subscriptionValuesMax || this.#bytes > subscriptionBytesMax) {
+      this.shift();
+      this.dropped++;
+    }
+  }
+
+  shift(): TopicValue | undefined {
+    const first = this.#values.shift();
+    this.#bytes -= first?.bytes ?? 0;
+    return first?.value;
+  }
+
+  clear(): void {
+    this.#values.length = 0;
+    this.#bytes = 0;
+  }
+}
+
+/** The topics whose last values are requested by their names, a few at a time: all would overflow the queues on the way. */
+class LastValues {
+  /** Whole names that are subscribed to. */
+  readonly #named: Set<string>;
+  readonly #toName = new Set<string>();
+  /** Names whose last value has not come yet. */
+  readonly #awaited = new Set<string>();
+
+  constructor(private readonly prefixes: readonly string[]) {
+    this.#named = new Set(prefixes);
+  }
+
+  /** @param topics the list of all topics. A data worker that sends it again was restarted, and has forgotten the requests. */
+  want(topics: readonly Json[]): void {
+    this.#awaited.clear();
+    for (const topic of topics.slice(0, topicsMax)) {
+      if (typeof topic !== "string" || this.#named.has(topic)) continue;
+      if (this.prefixes.some((prefix) => topic.startsWith(prefix))) this.#toName.add(topic);
+    }
+  }
+
+  arrived(topic: string): void {
+    this.#awaited.delete(topic);
+  }
+
+  get hasMore(): boolean {
+    return this.#toName.size > 0;
+  }
+
+  /** The names to subscribe to now, while `unread` values wait. */
+  *next(unread: number): Generator<string> {
+    for (const topic of this.#toName) {
+      const expected = this.#awaited.size + unread;
+      if (this.#awaited.size >= subscriptionAwaitedMax || expected >= subscriptionValuesMax / 2) return;
+      this.#toName.delete(topic);
+      if (this.#named.size >= topicsMax + this.prefixes.length) continue;
+      this.#named.add(topic);
+      this.#awaited.add(topic);
+      yield topic;
+    }
+  }
 }
 
 /**
- * `for await (const { topic, data, pack } of client.subscribe("pose"))`. Leaving the loop ends it. Who reads too slowly
- * loses the oldest values, which are counted in `dropped`; the newest are always kept.
+ * `for await (const { topic, data, pack } of client.subscribe("pose"))`. Leaving the loop ends it. A reader that is too slow
+ * loses the oldest values, which are counted in `dropped`, and always gets the newest.
  */
 export class Subscription implements AsyncIterableIterator<TopicValue> {
-  /** null until it is known where to connect to */
+  /** null until the address is known */
   #socket: Subscriber | null = null;
   #hasEnded = false;
-  readonly #buffer: Buffered[] = [];
-  #bufferBytes = 0;
-  /** Topic → which value of it came last. A data worker that was started again counts from 1, so the time belongs to it. */
-  readonly #lastSeen = new Map<string, string>();
-  #arrival: PromiseWithResolvers<void> | null = null;
-  /** Topics that are subscribed to by their whole name, those that should be, and those whose last value has not come yet. */
-  readonly #named: Set<string>;
-  readonly #toName = new Set<string>();
-  readonly #awaited = new Set<string>();
   #failure: Error | null = null;
-  #dropped = 0;
+  /** A read that waits for a value. */
+  #read: PromiseWithResolvers<void> | null = null;
+  readonly #buffer = new ValueBuffer();
+  readonly #lastValues: LastValues;
+  /** The version of each topic's last value. It holds the time: a data worker that was restarted counts from 1 again. */
+  readonly #versions = new Map<string, string>();
   #malformed = 0;
 
   /**
    * @param prefixes beginnings of topics; the empty one is every topic
-   * @param endpoints where the data workers publish, as soon as it is known; what it rejects with, the next read does
+   * @param endpoints addresses of the data workers; the next read rejects with its error
    * @param keys options of the socket for an engine with keys
    */
   constructor(
@@ -71,40 +136,39 @@ export class Subscription implements AsyncIterableIterator<TopicValue> {
     keys: SocketOptions,
     private readonly onEnd: (subscription: Subscription) => void,
   ) {
-    this.#named = new Set(prefixes);
+    this.#lastValues = new LastValues(prefixes);
     this.#start(endpoints, keys).catch((error) => this.#end(error));
   }
 
-  /** values that were lost because they were not read in time */
+  /** values that were dropped because they were not read in time */
   get dropped(): number {
-    return this.#dropped;
+    return this.#buffer.dropped;
   }
 
-  /** messages that were not what the protocol says */
+  /** messages that the protocol does not allow */
   get malformed(): number {
     return this.#malformed;
   }
 
   async next(): Promise<IteratorResult<TopicValue, undefined>> {
     for (;;) {
-      const first = this.#buffer.shift();
-      if (first !== undefined) {
-        this.#bufferBytes -= first.bytes;
-        this.#askForMore();
-        return { done: false, value: first.value };
+      const value = this.#buffer.shift();
+      if (value !== undefined) {
+        this.#requestLastValues();
+        return { done: false, value };
       }
       const failure = this.#failure;
       this.#failure = null;
       if (failure !== null) throw failure;
       if (this.#hasEnded) return { done: true, value: undefined };
-      this.#arrival ??= Promise.withResolvers();
-      await this.#arrival.promise;
+      this.#read ??= Promise.withResolvers();
+      await this.#read.promise;
     }
   }
 
-  /** Ends the subscription; what has not been read is gone. A read that waits gets `done`. */
+  /** Ends the subscription and drops unread values. A read that waits gets `done`. */
   async return(): Promise<IteratorResult<TopicValue, undefined>> {
-    this.#buffer.length = 0;
+    this.#buffer.clear();
     this.#end(null);
     return { done: true, value: undefined };
   }
@@ -118,9 +182,9 @@ export class Subscription implements AsyncIterableIterator<TopicValue> {
   }
 
   async #start(endpoints: Promise<readonly string[]>, keys: SocketOptions): Promise<void> {
-    const [list, { Subscriber }] = await Promise.all([endpoints, libzmq()]);
+    const [list, { openSubscriber }] = await Promise.all([endpoints, libzmq()]);
     if (this.#hasEnded) return;
-    const socket = new Subscriber({ ...keys, ...socketOptions });
+    const socket = openSubscriber(keys);
     this.#socket = socket;
     socket.onReadable(() => this.#receive(socket));
     socket.subscribe(...this.prefixes, topicsTopic);
@@ -132,13 +196,13 @@ export class Subscription implements AsyncIterableIterator<TopicValue> {
     this.#hasEnded = true;
     this.#failure = failure;
     this.#socket?.close();
-    this.#wake();
+    this.#wakeRead();
     this.onEnd(this);
   }
 
-  #wake(): void {
-    this.#arrival?.resolve();
-    this.#arrival = null;
+  #wakeRead(): void {
+    this.#read?.resolve();
+    this.#read = null;
   }
 
   #receive(socket: Subscriber): void {
@@ -148,71 +212,47 @@ export class Subscription implements AsyncIterableIterator<TopicValue> {
       const publication = decodePublication(message);
       if (publication instanceof TaskEngineError) return this.#end(publication);
       if (publication instanceof ProtocolError) this.#malformed++;
-      else if (publication.topic === topicsTopic) this.#askForLastValues(publication.data);
-      else if (!publication.topic.startsWith(ownPrefix)) this.#take(publication, message);
+      else if (publication.topic === topicsTopic) this.#takeTopics(publication.data.data);
+      else if (!publication.topic.startsWith(ownPrefix)) this.#take(publication);
     }
   }
 
-  #askForLastValues({ data: topics }: Data): void {
+  #takeTopics(topics: Json): void {
     if (!Array.isArray(topics)) {
       this.#malformed++;
       return;
     }
-    // From the start: a data worker that has come back has forgotten what it was asked.
-    this.#awaited.clear();
-    for (const topic of topics.slice(0, topicsMax)) {
-      if (typeof topic !== "string" || this.#named.has(topic)) continue;
-      if (this.prefixes.some((prefix) => topic.startsWith(prefix))) this.#toName.add(topic);
-    }
-    this.#askForMore();
+    this.#lastValues.want(topics);
+    this.#requestLastValues();
   }
 
-  /** Asks for a few last values at a time: all at once would overflow the data worker's queue for us, or our own. */
-  #askForMore(): void {
-    for (const topic of this.#toName) {
-      const expected = this.#awaited.size + this.#buffer.length;
-      if (this.#awaited.size >= subscriptionAwaitedMax || expected >= subscriptionValuesMax / 2) return;
-      this.#toName.delete(topic);
-      if (this.#named.size >= topicsMax + this.prefixes.length) continue;
-      this.#named.add(topic);
-      this.#awaited.add(topic);
-      this.#socket?.subscribe(topic);
+  #take({ topic, version, data: { data, pack }, bytes }: ReceivedValue): void {
+    this.#lastValues.arrived(topic);
+    if (this.#versions.get(topic) !== version) {
+      this.#versions.set(topic, version);
+      if (this.#versions.size > topicsMax) this.#versions.delete(this.#versions.keys().next().value ?? "");
+      this.#buffer.push({ topic, data, pack }, bytes);
+      this.#wakeRead();
     }
+    this.#requestLastValues();
   }
 
-  #take({ topic, version, data }: Publication, message: readonly Frame[]): void {
-    this.#awaited.delete(topic);
-    if (this.#lastSeen.get(topic) !== version) {
-      this.#lastSeen.set(topic, version);
-      if (this.#lastSeen.size > topicsMax) this.#lastSeen.delete(this.#lastSeen.keys().next().value ?? "");
-      this.#keep(
-        { topic, data: data.data, pack: data.pack },
-        message.reduce((sum, { length }) => sum + length, 0),
-      );
-    }
-    this.#askForMore();
-  }
-
-  #keep(value: TopicValue, bytes: number): void {
-    this.#buffer.push({ value, bytes });
-    this.#bufferBytes += bytes;
-    while (this.#buffer.length > subscriptionValuesMax || this.#bufferBytes > subscriptionBytesMax) {
-      this.#bufferBytes -= this.#buffer.shift()?.bytes ?? 0;
-      this.#dropped++;
-    }
-    this.#wake();
+  #requestLastValues(): void {
+    if (!this.#lastValues.hasMore) return;
+    for (const topic of this.#lastValues.next(this.#buffer.size)) this.#socket?.subscribe(topic);
   }
 }
 
-interface Publication {
+interface ReceivedValue {
   readonly topic: string;
-  /** tells this value of the topic from every other */
+  /** It differs from that of every other value of the topic. */
   readonly version: string;
   readonly data: Data;
+  readonly bytes: number;
 }
 
-/** A TaskEngineError is the data worker's own: it does not give us what we have subscribed to. */
-const decodePublication = (message: readonly Frame[]): Publication | ProtocolError | TaskEngineError => {
+/** A TaskEngineError is the data worker's refusal of the subscription. */
+const decodePublication = (message: readonly Frame[]): ReceivedValue | ProtocolError | TaskEngineError => {
   const [topic, metaBytes, dataBytes] = message;
   if (topic === undefined || metaBytes === undefined || dataBytes === undefined || message.length > publicationFrames) {
     return new ProtocolError("BAD_FRAME", "a publication has a topic, META and DATA");
@@ -224,7 +264,8 @@ const decodePublication = (message: readonly Frame[]): Publication | ProtocolErr
   if (body instanceof ProtocolError) return body;
   const data = checkFrame(dataSchema, body, "DATA");
   if (data instanceof ProtocolError) return data;
-  return { topic: Buffer.from(topic).toString(), version: `${meta.serial} ${meta.pack}`, data: data as Data };
+  const version = `${meta.serial} ${meta.pack}`;
+  return { topic: Buffer.from(topic).toString(), version, data: data as Data, bytes: bytesOf(message) };
 };
 
 const decodeRefusal = (frames: readonly Frame[]): ProtocolError | TaskEngineError => {

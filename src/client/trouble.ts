@@ -1,11 +1,69 @@
-/** Why a client has no connection, as far as a look at the port can tell, in words for a person. */
-import type { Finding } from "../transport/zmq/probe.ts";
+/**
+ * The reason why a client has no connection, in words for a person. libzmq does not say it, so the client checks the port
+ * itself while a request waits for the connection.
+ */
+import { probeAfterMs, probeEveryMs } from "../limits.ts";
+import { type Finding, probe } from "../transport/zmq/probe.ts";
 
 export interface Trouble {
-  /** Completes a line that has named the endpoint. */
+  /** The end of a line that names the endpoint first. */
   readonly why: string;
   /** Waiting for an engine that is starting does not help. */
   readonly isFinal: boolean;
+}
+
+const nothingComes =
+  "nothing comes back from there; check the address, that the machine is on, and that no firewall drops what is sent";
+
+export class PortCheck {
+  /** null where the last check found nothing wrong, or there was none. */
+  #trouble: Trouble | null = null;
+  #timer: Timer | undefined;
+  #isRunning = false;
+
+  /** @param isWanted returns true as long as a request waits for a connection */
+  constructor(
+    private readonly host: string,
+    private readonly port: number,
+    private readonly hasKeys: boolean,
+    private readonly isWanted: () => boolean,
+    private readonly onTrouble: (trouble: Trouble) => void,
+  ) {}
+
+  get why(): string | null {
+    return this.#trouble?.why ?? (this.#isRunning ? nothingComes : null);
+  }
+
+  /** Checks the port soon, and again as long as that is wanted. */
+  start(): void {
+    if (!this.#isRunning) this.#checkIn(probeAfterMs);
+  }
+
+  clear(): void {
+    this.#trouble = null;
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+  }
+
+  #checkIn(ms: number): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      void this.#check();
+    }, ms);
+  }
+
+  async #check(): Promise<void> {
+    if (!this.isWanted()) return;
+    this.#isRunning = true;
+    const finding = await probe(this.host, this.port, this.isWanted);
+    this.#isRunning = false;
+    if (finding === null || !this.isWanted()) return;
+    this.#trouble = troubleOf(finding, this.host, this.hasKeys);
+    if (this.#trouble !== null) this.onTrouble(this.#trouble);
+    if (this.isWanted()) this.#checkIn(probeEveryMs);
+  }
 }
 
 /** Errors of connect(2) as errno(3) names them. */
@@ -23,8 +81,8 @@ const refused = 111;
 
 const saidLengthMax = 40;
 
-/** Null where it looks like an engine that may answer yet. */
-export const troubleOf = (finding: Finding, host: string, hasKeys: boolean): Trouble | null => {
+/** Returns null for a port that looks like an engine's, which may answer yet. */
+const troubleOf = (finding: Finding, host: string, hasKeys: boolean): Trouble | null => {
   switch (finding.kind) {
     case "unknown host":
       return later(`the name ${host} leads to no IPv4 address; check it, and that the network knows it`);
@@ -62,7 +120,7 @@ const mismatch = (mechanism: string, hasKeys: boolean): Trouble | null => {
   return final(`the listener there uses ${mechanism}, which no engine does; name the engine's port`);
 };
 
-/** The first line of it, without what a terminal would obey. */
+/** The first line of it, without control characters. */
 const quoted = (said: Uint8Array): string => {
   const [line = ""] = Buffer.from(said)
     .toString("latin1")
