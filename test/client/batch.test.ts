@@ -1,9 +1,11 @@
 /** One task with many lists of arguments, against a socket that answers by hand. */
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { type BatchProgress, connect, type Json, type PartResult } from "task-engine";
 import { batchTasksMax, clientBatchesMax, frameBytesMax } from "../../src/limits.ts";
 import { type Arrived, argsOfAll, cancelOf, type HandRouter, handRouter } from "../support/hand-router.ts";
 import { freePorts } from "../support/ports.ts";
+
+setDefaultTimeout(60_000); // on a busy machine
 
 const numbers = (count: number): Json[][] => Array.from({ length: count }, (_, index) => [index]);
 const firsts = (arrived: Arrived): Json[] => argsOfAll(arrived).map(([first]) => first ?? null);

@@ -1,10 +1,12 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { type CallOptions, connect, type EngineStatus, TaskEngineError } from "task-engine";
 import { clientBytesMax, clientRequestsMax, frameBytesMax } from "../../src/limits.ts";
 import { encodeMeta, packNow } from "../../src/protocol/frames.ts";
 import { argsOf, cancelOf, commandOf, handRouter, untilFree } from "../support/hand-router.ts";
 import { freePorts } from "../support/ports.ts";
 import { rejection } from "../support/rejection.ts";
+
+setDefaultTimeout(60_000); // on a busy machine
 
 const someStatus: EngineStatus = {
   draining: false,

@@ -1,10 +1,12 @@
 /** What becomes of requests when the connection is lost, and when there is one again. */
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { connect, type Json } from "task-engine";
 import { batchTasksMax, clientBatchesMax, drainMessagesMax } from "../../src/limits.ts";
 import { errno, ZmqError } from "../../src/transport/zmq/library.ts";
 import { argsOf, argsOfAll, type HandRouter, handRouter, untilFree } from "../support/hand-router.ts";
 import { rejection } from "../support/rejection.ts";
+
+setDefaultTimeout(60_000); // on a busy machine
 
 const lostMessage = ({ endpoint }: HandRouter): string =>
   `the connection to ${endpoint} was lost before the answer came: the job may have been running`;

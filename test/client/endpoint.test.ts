@@ -1,5 +1,7 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { isEndpoint, reachableFrom } from "../../src/client/endpoint.ts";
+
+setDefaultTimeout(60_000); // on a busy machine
 
 test.each(["tcp://127.0.0.1:9000", "tcp://robot.local:1", "tcp://[::1]:65535"])("%s is an endpoint", (text) => {
   expect(isEndpoint(text)).toBe(true);

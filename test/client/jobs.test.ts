@@ -1,10 +1,12 @@
 /** What can be said of a call besides its arguments, while it waits and while it runs. */
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { connect, type Json } from "task-engine";
 import { stopReasonLengthMax } from "../../src/limits.ts";
 import { argsOf, cancelOf, handRouter } from "../support/hand-router.ts";
 import { freePorts } from "../support/ports.ts";
 import { rejection } from "../support/rejection.ts";
+
+setDefaultTimeout(60_000); // on a busy machine
 
 test("priority, ttlMs and timeoutMs go to the engine, and waitMs does not", async () => {
   using router = handRouter();

@@ -1,9 +1,11 @@
 /** Jobs that end when their requestor does not show that it is there: how this client shows it. */
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { connect } from "task-engine";
 import { type Arrived, cancelOf, type HandRouter, handRouter } from "../support/hand-router.ts";
 import { freePorts } from "../support/ports.ts";
 import { rejection } from "../support/rejection.ts";
+
+setDefaultTimeout(60_000); // on a busy machine
 
 const deadmanMs = 60;
 

@@ -1,5 +1,5 @@
 /** Which way a client goes to an engine on its own machine. */
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { connect } from "task-engine";
 import { localRequestorsMax } from "../../src/limits.ts";
@@ -117,6 +117,8 @@ taken.listen()
 print("taken", flush=True)
 time.sleep(60)
 `;
+
+setDefaultTimeout(60_000); // on a busy machine
 
 // Another user's process can only be made by root.
 test.skipIf(process.geteuid?.() !== 0)("a Unix socket of another user than the port's is left alone", async () => {

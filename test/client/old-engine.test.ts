@@ -1,10 +1,12 @@
 /** A client of an engine that speaks version 0.1 only: whatever it is asked, it answers with META alone, and without a serial. */
-import { afterAll, expect, test } from "bun:test";
+import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { connect } from "task-engine";
 import { Router } from "../../src/transport/zmq/socket.ts";
 import { runCommand } from "../support/engine.ts";
 import { taskEngine } from "../support/executable.ts";
 import { rejection } from "../support/rejection.ts";
+
+setDefaultTimeout(60_000); // on a busy machine
 
 const socket = new Router({ linger: 0 });
 socket.bind("tcp://127.0.0.1:*");

@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { type Client, connect, type Subscription, type TopicValue } from "task-engine";
 import { Publisher } from "../../src/data/publisher.ts";
 import { subscriptionValuesMax, topicsMax } from "../../src/limits.ts";
@@ -9,6 +9,8 @@ import { XPublisher } from "../../src/transport/zmq/socket.ts";
 import { handRouter, untilFree } from "../support/hand-router.ts";
 import { freePorts } from "../support/ports.ts";
 import { rejection } from "../support/rejection.ts";
+
+setDefaultTimeout(60_000); // on a busy machine
 
 /** A data worker's publisher, and a router that leads to it. */
 const startData = () => {

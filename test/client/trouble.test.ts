@@ -1,5 +1,5 @@
 /** What a request comes to where there is no engine, or something else in its place. */
-import { afterAll, describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { connect, type TaskEngineError } from "task-engine";
 import { warn } from "../../src/process/log.ts";
 import { writeCertificate } from "../../src/security/certificate.ts";
@@ -10,6 +10,8 @@ import { makeKeys } from "../support/keys.ts";
 import { freePorts } from "../support/ports.ts";
 import { rejection } from "../support/rejection.ts";
 import { tempFolder } from "../support/temp-folder.ts";
+
+setDefaultTimeout(60_000); // on a busy machine
 
 const nowhere = (): string => `tcp://127.0.0.1:${freePorts(1)}`;
 

@@ -1,7 +1,6 @@
 /** Topics and who may read them, on real sockets. */
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync } from "node:fs";
-import { join } from "node:path";
 import { Publisher } from "../../src/data/publisher.ts";
 import { subscriptionPrefixBytesMax, subscriptionsMax } from "../../src/limits.ts";
 import { warn } from "../../src/process/log.ts";
@@ -15,6 +14,8 @@ import { until } from "../support/connections.ts";
 import { memoryMib } from "../support/proc.ts";
 import { rawPeer, subscribing, unsubscribing } from "../support/raw-peer.ts";
 import { json } from "../support/raw-requestor.ts";
+
+setDefaultTimeout(60_000); // on a busy machine
 
 /** ms in which what was sent has arrived, though this thread reads nothing meanwhile. */
 const arrivalMs = 50;
@@ -185,33 +186,3 @@ test("a refused subscription is not kept once it is taken back", async () => {
   // Each byte that is kept costs libzmq 75: together 300 MB.
   expect(memoryMib(process.pid) - beforeMib).toBeLessThan(100);
 }, 60_000);
-
-test("a flood of subscriptions keeps values from nobody", async () => {
-  using publisher = startPublisher(null);
-  using honest = connected(new Subscriber(), publisher.endpoint);
-  const received = inboxOf(honest);
-  honest.subscribe("arm/");
-  const beforeMib = memoryMib(process.pid);
-  const floodMs = 10_000;
-  await using flood = Bun.spawn(
-    [process.execPath, join(import.meta.dir, "../support/flood-host.ts"), publisher.endpoint, String(floodMs)],
-    { stdin: "ignore", stdout: "pipe", stderr: "inherit" },
-  );
-  await flood.stdout.values().next();
-  for (const endMs = performance.now() + floodMs / 2; performance.now() < endMs; await Bun.sleep(20)) {
-    publisher.put("arm/left");
-  }
-  // Else this thread would only have come back when the flood was over.
-  expect(flood.exitCode).toBeNull();
-  expect(received.length).toBeGreaterThan(3);
-  expect(memoryMib(process.pid) - beforeMib).toBeLessThan(500);
-  flood.kill("SIGKILL");
-}, 60_000);
-
-test("a subscriber that is there no more, without a word, is closed", async () => {
-  using publisher = startPublisher(null);
-  // It answers no PING.
-  using gone = await rawPeer(publisher.endpoint, "SUB");
-  await gone.send([subscribing("arm/")]);
-  await until("closed", () => !gone.isOpen);
-}, 40_000);

@@ -1,11 +1,13 @@
 /** Certificates of pyzmq's tools and ours are the same; where Debian's `python3-zmq` is missing this is left out. */
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { readKeyPair, readPublicKey, writeCertificate } from "../../src/security/certificate.ts";
 import { makeKeyPair } from "../../src/security/keys.ts";
 import { startEngine } from "../support/engine.ts";
 import { tempFolder } from "../support/temp-folder.ts";
+
+setDefaultTimeout(60_000); // on a busy machine
 
 const python = "/usr/bin/python3";
 const hasPyzmq = existsSync(python) && Bun.spawnSync([python, "-c", "import zmq"]).success;

@@ -1,6 +1,6 @@
 /** Who loses a connection: whose key is revoked, who sends without end, and nobody else. */
-import { expect, test } from "bun:test";
-import { frameBytesHardMax, handshakeMs } from "../../src/limits.ts";
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { handshakeMs } from "../../src/limits.ts";
 import { warn } from "../../src/process/log.ts";
 import { curveClient } from "../../src/security/curve.ts";
 import { Gate } from "../../src/security/gate.ts";
@@ -9,7 +9,8 @@ import { Dealer, Router } from "../../src/transport/zmq/socket.ts";
 import { connectMany, until } from "../support/connections.ts";
 import { makeKeys } from "../support/keys.ts";
 import { openFiles } from "../support/proc.ts";
-import { rawFrame, rawPeer } from "../support/raw-peer.ts";
+
+setDefaultTimeout(60_000); // on a busy machine
 
 test("who has connected anew, under the descriptor of its last connection, stays when another's key is revoked", async () => {
   const { engine, laptop, security } = makeKeys();
@@ -63,29 +64,3 @@ test.each([
     await until("closed", () => stranger.open === 0, handshakeMs / 2);
   },
 );
-
-test("who sends a message that never ends is cut off, and who sends many long ones is not", async () => {
-  using gate = new Gate(null, warn);
-  using port = new Router({ maxMessageSize: frameBytesHardMax });
-  port.bind("tcp://127.0.0.1:*");
-  gate.guard(port, 0);
-  let messages = 0;
-  port.onReadable(() => {
-    while (port.tryReceive() !== null) messages++;
-    gate.userOf(port);
-  });
-  using endless = await rawPeer(port.lastEndpoint, "DEALER");
-  using busy = await rawPeer(port.lastEndpoint, "DEALER");
-  const mebibyte = new Uint8Array(1024 * 1024);
-  let sent = 0;
-  await until("cut off", async () => {
-    // Not as fast as it goes: what it sends between two looks, libzmq keeps.
-    for (let count = 0; count < 4; count++) await endless.send([rawFrame(mebibyte, true)]);
-    await busy.send([...Array(4).fill(rawFrame(mebibyte, true)), rawFrame("end")]);
-    sent++;
-    return !endless.isOpen;
-  });
-  await until("all read", () => messages === sent);
-  expect(sent).toBeGreaterThan(8);
-  expect(busy.isOpen).toBe(true);
-}, 30_000);

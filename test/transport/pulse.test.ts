@@ -1,5 +1,7 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { Pulse, untilPulse } from "../../src/transport/pulse.ts";
+
+setDefaultTimeout(60_000); // on a busy machine
 
 test("a pulse falls on the multiples of its interval, wherever it is begun", () => {
   for (const now of [0, 1, 1_499, 1_501, 2_999, 1_700_000_000_123]) {

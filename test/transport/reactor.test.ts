@@ -1,6 +1,8 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { reactor, waitHereMs } from "../../src/transport/reactor.ts";
 import { Dealer, Router } from "../../src/transport/zmq/socket.ts";
+
+setDefaultTimeout(60_000); // on a busy machine
 
 /** A real socket whose next message is announced by nothing, as if another call had swallowed the word of it. */
 class Unannounced extends Router {

@@ -1,5 +1,7 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { Spin } from "../../src/transport/spin.ts";
+
+setDefaultTimeout(60_000); // on a busy machine
 
 /** A processor that somebody else keeps for so many ms whenever it is given away; by itself that takes a thousandth. */
 const shared = () => {

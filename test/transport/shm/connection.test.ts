@@ -1,4 +1,4 @@
-import { expect, spyOn, test } from "bun:test";
+import { expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import { closeSync, openSync, readdirSync } from "node:fs";
 import { localBytesMax, localRingBytes, localStallMsMax } from "../../../src/limits.ts";
 import { reactor, waitHereMs } from "../../../src/transport/reactor.ts";
@@ -7,6 +7,8 @@ import { ringsOf } from "../../../src/transport/shm/ring.ts";
 import { closeLine } from "../../../src/transport/shm/unix.ts";
 import { dialled, heardBy, KeepingPort, ring, startPeer } from "../../support/local-router.ts";
 import { tempFolder } from "../../support/temp-folder.ts";
+
+setDefaultTimeout(60_000); // on a busy machine
 
 test("messages arrive in their order with their frames as they were, empty and large ones too", async () => {
   using folder = tempFolder();

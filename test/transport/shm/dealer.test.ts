@@ -1,7 +1,9 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { ShmDealer } from "../../../src/transport/shm/dealer.ts";
 import { heardBy, isLost, KeepingPort, startPeer } from "../../support/local-router.ts";
 import { tempFolder } from "../../support/temp-folder.ts";
+
+setDefaultTimeout(60_000); // on a busy machine
 
 test("a worker says hello at each connection, is told when one is lost, and sends later what it was given meanwhile", async () => {
   using folder = tempFolder();

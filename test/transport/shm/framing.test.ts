@@ -1,9 +1,11 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { localBytesMax } from "../../../src/limits.ts";
 import { Budget } from "../../../src/transport/shm/budget.ts";
 import { MessageReader, MessageWriter } from "../../../src/transport/shm/framing.ts";
 import { encodeMessage } from "../../support/local-router.ts";
+
+setDefaultTimeout(60_000); // on a busy machine
 
 const frame = fc.oneof(fc.uint8Array({ maxLength: 300 }), fc.string({ unit: "grapheme", maxLength: 100 }));
 const message = fc.array(frame, { maxLength: 8 });

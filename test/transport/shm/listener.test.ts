@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { statSync } from "node:fs";
 import { workersMax } from "../../../src/limits.ts";
 import { libc, nameOf } from "../../../src/transport/libc.ts";
@@ -10,6 +10,8 @@ import { ringsOf } from "../../../src/transport/shm/ring.ts";
 import { closeLine, connectTo, isDead } from "../../../src/transport/shm/unix.ts";
 import { dialled, isLost, KeepingPort, ring, startPeer } from "../../support/local-router.ts";
 import { tempFolder } from "../../support/temp-folder.ts";
+
+setDefaultTimeout(60_000); // on a busy machine
 
 test("a line that was given up before it was taken in is none", async () => {
   using folder = tempFolder();

@@ -1,8 +1,10 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { fstatSync, openSync, readFileSync, truncateSync } from "node:fs";
 import { cString, libc } from "../../../src/transport/libc.ts";
 import { makeMemory, mapMemory } from "../../../src/transport/shm/memory.ts";
 import { tempFolder } from "../../support/temp-folder.ts";
+
+setDefaultTimeout(60_000); // on a busy machine
 
 const mappings = (): number => readFileSync("/proc/self/maps", "utf8").split("memfd:task-engine").length - 1;
 

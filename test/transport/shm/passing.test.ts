@@ -1,9 +1,11 @@
 import { ptr } from "bun:ffi";
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { openSync, readdirSync, readlinkSync } from "node:fs";
 import { libc } from "../../../src/transport/libc.ts";
 import { receiveDescriptor, sendDescriptor } from "../../../src/transport/shm/passing.ts";
 import { socketPair } from "../../support/socket-pair.ts";
+
+setDefaultTimeout(60_000); // on a busy machine
 
 const openNow = (): number => readdirSync("/proc/self/fd").length;
 

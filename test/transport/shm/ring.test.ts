@@ -1,10 +1,12 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { localRingBytes } from "../../../src/limits.ts";
 import { libc } from "../../../src/transport/libc.ts";
 import { makeMemory, mapMemory } from "../../../src/transport/shm/memory.ts";
 import { type RingReader, ringsOf } from "../../../src/transport/shm/ring.ts";
 import { encodeMessage } from "../../support/local-router.ts";
+
+setDefaultTimeout(60_000); // on a busy machine
 
 /** Both ends of one connection, each with the memory mapped for itself, as two processes have it. */
 const bothEnds = () => {

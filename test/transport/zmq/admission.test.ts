@@ -1,9 +1,11 @@
 /** A process that has run out of file descriptors. */
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { Dealer } from "../../../src/transport/zmq/socket.ts";
 import { connectMany, until } from "../../support/connections.ts";
 import { openFiles, processorShare } from "../../support/proc.ts";
+
+setDefaultTimeout(60_000); // on a busy machine
 
 const host = join(import.meta.dir, "../../support/receiver-host.ts");
 const descriptors = 128;

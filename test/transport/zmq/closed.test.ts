@@ -1,7 +1,9 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { curveServer } from "../../../src/security/curve.ts";
 import { Router } from "../../../src/transport/zmq/socket.ts";
 import { closedSuite } from "../../support/closed.ts";
+
+setDefaultTimeout(60_000); // on a busy machine
 
 closedSuite(5, 200);
 

@@ -1,7 +1,9 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { errno, ZmqError } from "../../../src/transport/zmq/library.ts";
 import { Dealer, Request, Router, Subscriber, XPublisher } from "../../../src/transport/zmq/socket.ts";
 import { describeBindError } from "../../../src/transport/zmq/start.ts";
+
+setDefaultTimeout(60_000); // on a busy machine
 
 const text = (frames: readonly Uint8Array[]): string[] => frames.map((frame) => Buffer.from(frame).toString());
 

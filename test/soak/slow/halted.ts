@@ -2,9 +2,9 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { connect } from "task-engine";
-import { startEngine } from "../support/engine.ts";
-import { until } from "../support/stoppable.ts";
-import { tempFolder } from "../support/temp-folder.ts";
+import { startEngine } from "../../support/engine.ts";
+import { until } from "../../support/stoppable.ts";
+import { tempFolder } from "../../support/temp-folder.ts";
 
 const tasks = `
   import { appendFileSync } from "node:fs";

@@ -1,9 +1,9 @@
 /** What a task publishes arrives, or is missed where somebody looks. */
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { connect } from "task-engine";
-import { topicsMax } from "../../src/limits.ts";
-import { startEngine } from "../support/engine.ts";
-import { tempFolder } from "../support/temp-folder.ts";
+import { topicsMax } from "../../../src/limits.ts";
+import { startEngine } from "../../support/engine.ts";
+import { tempFolder } from "../../support/temp-folder.ts";
 
 setDefaultTimeout(30_000); // many processes on a busy machine
 

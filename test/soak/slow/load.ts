@@ -1,8 +1,8 @@
 /** The whole engine with much to do, while parts of it die. */
 import { expect, test } from "bun:test";
-import { Subscriber } from "../../src/transport/zmq/socket.ts";
-import { startEngine } from "../support/engine.ts";
-import { dealerTo, json, metaFrame, requestTo, taskFrame } from "../support/raw-requestor.ts";
+import { Subscriber } from "../../../src/transport/zmq/socket.ts";
+import { startEngine } from "../../support/engine.ts";
+import { dealerTo, json, metaFrame, requestTo, taskFrame } from "../../support/raw-requestor.ts";
 
 const limitMs = 60_000;
 
