@@ -1,7 +1,8 @@
 /**
- * Keeps the last value of each topic, and publishes by one XPUB socket that sends `[topic, META, DATA]`. A subscription to the
- * whole name of a topic gets its last value at once, and no other subscriber gets it again; a subscription to the beginning
- * of names gets the values from then on. `$topics` answers with the names.
+ * Keeps the last value of each topic, and publishes by one XPUB socket that sends `[topic, META,
+ * DATA]`. A subscription to the whole name of a topic gets its last value at once, and no other
+ * subscriber gets it again; a subscription to the beginning of names gets the values from then on.
+ * `$topics` answers with the names.
  */
 import {
   drainMessagesMax,
@@ -29,7 +30,7 @@ interface LastValue {
 /** Its value is the list of topics that have a value. Nobody can put it. */
 export const topicsTopic = "$topics";
 
-/** First byte of the messages that XPUB passes up. Any other comes from a peer that is no ZeroMQ subscriber. */
+/** First byte of what XPUB passes up. Any other comes from a peer that is no subscriber. */
 const subscribed = 1;
 const unsubscribed = 0;
 
@@ -44,8 +45,8 @@ export class Publisher {
   #sequence = 0;
   readonly #subscribers = new Subscribers();
   /**
-   * Set while libzmq may name the wrong connection for a subscription. A message that is none puts its bookkeeping out of step,
-   * until it has passed up all that it has.
+   * Set while libzmq may name the wrong connection for a subscription. A message that is none puts
+   * its bookkeeping out of step, until it has passed up all that it has.
    */
   #isOutOfStep = false;
   readonly #gate: Gate;
@@ -55,7 +56,7 @@ export class Publisher {
     this.#gate = gate;
     this.#socket = new XPublisher({
       ...gate.serverOptions,
-      // XPUB_MANUAL: this class confirms each subscription, so that a last value can go to the new subscriber alone.
+      // XPUB_MANUAL: each subscription is confirmed here, so its last value goes to it alone.
       manual: true,
       linger: lingerMs,
       maxMessageSize: subscriberFrameBytesMax,
@@ -150,8 +151,8 @@ export class Publisher {
   }
 
   /**
-   * Sends an ERR in place of values. libzmq sends only to subscribers, and the subscription cannot be taken back later, so it
-   * becomes one to a name that no topic can have.
+   * Sends an ERR in place of values. libzmq sends only to subscribers, and the subscription cannot
+   * be taken back later, so it becomes one to a name that no topic can have.
    */
   #refuse(name: string, why: string): void {
     const topic = name + refusalMark;

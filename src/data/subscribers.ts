@@ -1,6 +1,6 @@
 /**
- * Counts the subscriptions of each client at a data port. libzmq keeps every prefix, a node for each of its bytes, for as long
- * as the connection stands, and has no limit for that.
+ * Counts the subscriptions of each client at a data port. libzmq keeps every prefix, a node for
+ * each of its bytes, for as long as the connection stands, and has no limit for that.
  */
 import { allPrefixBytesMax, subscriptionPrefixBytesMax, subscriptionsMax } from "../limits.ts";
 import { peerAddressOf } from "../transport/zmq/connections.ts";
@@ -85,7 +85,7 @@ export class Subscribers {
     return total;
   }
 
-  /** libzmq does not tell when a connection ends, so its end is looked for when there is no room. */
+  /** libzmq does not tell the end of a connection, so it is looked for when there is no room. */
   #forgetTheGone(): void {
     for (const [descriptor, { address }] of this.#connections) {
       if (peerAddressOf(descriptor) !== address) this.#forget(descriptor);

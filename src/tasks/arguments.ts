@@ -2,8 +2,8 @@
 import type { Json, JsonObject } from "../protocol/json.ts";
 
 /**
- * The part of Standard Schema, version 1, that checks a value: valibot, zod, arktype and others have it, and a few lines of
- * a task's own can. Source: https://standardschema.dev
+ * The part of Standard Schema, version 1, that checks a value: valibot, zod, arktype and others
+ * have it, and a few lines of a task's own can. Source: https://standardschema.dev
  */
 export interface Schema<Output = unknown> {
   readonly "~standard": {
@@ -32,7 +32,7 @@ export const isSchema = (value: unknown): value is Schema => {
   return standard.version === 1 && typeof standard.validate === "function";
 };
 
-/** Arguments that the task does not take. `message` names each wrong one for a person: `args[0]: …`. */
+/** Wrong arguments; `message` names each of them for a person: `args[0]: …`. */
 export class BadArgs extends Error {
   override readonly name = "BadArgs";
 }
@@ -43,7 +43,7 @@ export interface CheckedArguments {
   readonly kwargs: unknown;
 }
 
-/** Throws or rejects with BadArgs for wrong arguments, and with anything else for a fault of the schema. */
+/** Throws or rejects with BadArgs, or with anything else for a fault of the schema itself. */
 export type ArgumentCheck = (args: Json[], kwargs: JsonObject) => CheckedArguments | Promise<CheckedArguments>;
 
 export interface ArgumentSchemas {

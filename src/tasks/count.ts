@@ -1,6 +1,6 @@
 import type { TaskFunction } from "./task.ts";
 
-/** Adds numbers; none make 0. It refuses keyword arguments, since ignoring one would give a wrong sum. */
+/** Adds numbers. It refuses keyword arguments, since ignoring one would give a wrong sum. */
 export const task_count: TaskFunction = (args, kwargs) => {
   const [keyword] = Object.keys(kwargs);
   if (keyword !== undefined)

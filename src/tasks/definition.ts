@@ -1,4 +1,4 @@
-/** What a module's export must be to be a task: its name, and for an object its policy, schemas and functions. */
+/** Finds the tasks among a module's exports, and checks their names and definitions. */
 import * as v from "valibot";
 import { nameLengthMax } from "../limits.ts";
 import { taskName } from "../protocol/frames.ts";
@@ -22,7 +22,7 @@ export function* tasksOf(module: object, file: string): Generator<[exportName: s
   }
 }
 
-/** A requestor may write TASK_ for task_, so a task may too. Other exports in capitals are constants: TASK_RETRIES. */
+/** A task may write TASK_ for task_, as a requestor may; TASK_RETRIES is a constant. */
 const isTaskExport = (exportName: string, value: unknown): boolean =>
   exportName.startsWith(taskPrefix) ||
   (taskName(exportName) !== exportName && (typeof value === "function" || hasRun(value)));
@@ -33,7 +33,7 @@ const checkedName = (exportName: string, file: string): string => {
     const rule = `1 to ${nameCharactersMax} characters of A-Z a-z 0-9 _ . - after ${taskPrefix}`;
     throw new StartError(`${file}: the export ${exportName} cannot be a task's name; it needs ${rule}`);
   }
-  // `task_x` and `x` are one name to a requestor, so a task called `task_x` could be mistaken for `x`.
+  // `task_x` and `x` are one name to a requestor, so a task `task_x` could be mistaken for `x`.
   if (taskName(name) === name) return name;
   throw new StartError(`${file}: the export ${exportName} has the prefix ${taskPrefix} twice; remove one`);
 };

@@ -1,6 +1,6 @@
 /**
- * The registry of trusted functions: the built-in tasks and those of the tasks folder, loaded once, at start. Nothing that
- * arrives later, in any message, becomes an import, a path or code.
+ * The registry of trusted functions: the built-in tasks and those of the tasks folder, loaded once,
+ * at start. Nothing that arrives later, in any message, becomes an import, a path or code.
  */
 import { realpathSync } from "node:fs";
 import { taskLoadMs, workerTasksMax } from "../limits.ts";
@@ -19,7 +19,7 @@ export interface LoadOptions {
   readonly loadMsMax?: number;
   /** Gets the error of a broken file, which is then left out. Without it the error is thrown. */
   readonly onBroken?: (failure: StartError) => void;
-  /** Gets a line for each thing in the folder that a person may take for a task and that is none. */
+  /** Gets a line for each thing in the folder that looks like a task and is none. */
   readonly onSkipped?: (line: string) => void;
 }
 
@@ -90,7 +90,7 @@ const loadModule = async (file: string, msMax: number): Promise<object> => {
   }
 };
 
-/** The file at fault, and the place in it where that is known: a syntax error may be in a file that it imports. */
+/** The file at fault, and the place of a syntax error, which may be in a file that it imports. */
 const place = (thrown: unknown, file: string): string => {
   const position = isA(thrown, BuildMessage) ? thrown.position : null;
   if (position === null) return `${file} cannot be loaded: `;

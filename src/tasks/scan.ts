@@ -1,7 +1,8 @@
 /**
- * `task-engine scan`: lists the tasks in a process of its own, so that the supervisor never runs user code. It prints a JSON
- * list of `{name, …policy}`, names without the prefix `task_`, and nothing else on stdout; on stderr a line for each thing in
- * the folder that may be taken for a task and is none.
+ * `task-engine scan`: lists the tasks in a process of its own, so that the supervisor never runs
+ * user code. It prints a JSON list of `{name, …policy}`, names without the prefix `task_`, and
+ * nothing else on stdout; on stderr a line for each thing in the folder that may be taken for a
+ * task and is none.
  */
 import { closeSync, writeSync } from "node:fs";
 import { warn } from "../process/log.ts";
@@ -12,8 +13,8 @@ const stdoutFd = 1;
 const stderrFd = 2;
 
 /**
- * Loads the registry and prints its tasks. Throws StartError as `loadRegistry` does. Task files may leave timers and sockets
- * behind that keep the process alive, so its caller exits when it is done.
+ * Loads the registry and prints its tasks. Throws StartError as `loadRegistry` does. Task files may
+ * leave timers and sockets behind that keep the process alive, so its caller exits when it is done.
  */
 export const scanTasks = async (tasksDir: string | null): Promise<void> => {
   const answerFd = divertStdout();
@@ -26,8 +27,8 @@ export const scanTasks = async (tasksDir: string | null): Promise<void> => {
 };
 
 /**
- * Makes stdout another stderr and returns a descriptor of the real one: a task file, or a program that it starts, may print
- * as it loads, and must not write into the answer.
+ * Makes stdout another stderr and returns a descriptor of the real one: a task file, or a program
+ * that it starts, may print as it loads, and must not write into the answer.
  */
 const divertStdout = (): number => {
   const answerFd = libc.dup(stdoutFd);

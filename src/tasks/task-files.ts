@@ -1,4 +1,4 @@
-/** Finds the task files in a folder, and what else there a person may take for one. It reads files, and runs none. */
+/** Finds the task files in a folder, and what else there looks like one. It runs none of them. */
 import { lstatSync, readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { isFolder } from "../process/folders.ts";
@@ -7,11 +7,11 @@ import { trustedRealPath } from "./trust.ts";
 
 const endings = [".ts", ".mts", ".cts", ".tsx", ".js", ".mjs", ".cjs", ".jsx"];
 const code = /\.([cm]?[jt]s|[jt]sx)$/;
-/** Declarations, tests, and what editors and systems hide or leave behind: nobody takes them for tasks. */
+/** Declarations, tests, and files that editors and systems hide or leave behind. */
 const noTask = /^[.#]|\.d\.[cm]?ts$|\.(test|spec)\.[^.]+$/;
 const isTaskFile = (name: string): boolean => code.test(name) && !noTask.test(name);
 
-/** Returns the paths of the task files, sorted, so that every worker loads them in one order. Throws StartError. */
+/** Returns the paths, sorted so that every worker loads them in one order. Throws StartError. */
 export const taskFilesIn = (tasksDir: string): string[] => {
   const folder = trustedRealPath(tasksDir);
   // A user who can replace a link to the folder can replace the folder.

@@ -1,8 +1,9 @@
 /**
- * The types that a robot programmer writes tasks against. There is nothing here but types, so that a task file that imports
- * them imports nothing at run time.
+ * The types that a robot programmer writes tasks against. There is nothing here but types, so that
+ * a task file that imports them imports nothing at run time.
  *
- * A task is an export whose name begins with `task_`, in a TypeScript or JavaScript file of the tasks folder, in one of two forms:
+ * A task is an export whose name begins with `task_`, in a TypeScript or JavaScript file of the
+ * tasks folder, in one of two forms:
  * ```ts
  * export const task_beep: TaskFunction = async ([times], kwargs, { signal, log }) => { … };
  * export const task_drive: TaskDefinition = { run: async ([metres], kwargs, context) => { … } };
@@ -16,22 +17,25 @@ import type { ArgumentCheck, Schema } from "./arguments.ts";
 export type { Json, JsonObject, Schema, TaskPolicy };
 
 /**
- * The work itself. `args` and `kwargs` are what the requestor sent, decoded anew for each job, so they may be changed.
- * The result, or the value of its promise, must be plain JSON; `undefined` arrives as null. An error, thrown or rejected, ends
- * the job as TASK_ERROR with the message of that error, and those of its causes and of the `errors` of an AggregateError, in
- * one line; the log has the stacks.
+ * The work itself. `args` and `kwargs` are what the requestor sent, decoded anew for each job, so
+ * they may be changed. The result, or the value of its promise, must be plain JSON; `undefined`
+ * arrives as null. An error, thrown or rejected, ends the job as TASK_ERROR with the message of
+ * that error, and those of its causes and of the `errors` of an AggregateError, in one line; the
+ * log has the stacks.
  *
- * One worker process runs one job at a time, but a task that computes without `await` also keeps the worker from hearing
- * anything, its own stop included: long work should wait for something now and then.
+ * One worker process runs one job at a time, but a task that computes without `await` also keeps
+ * the worker from hearing anything, its own stop included: long work should wait for something now
+ * and then.
  */
 export type TaskFunction = (args: Json[], kwargs: JsonObject, context: TaskContext) => unknown;
 
 /**
  * A task with its policy. An unknown key is an error at start.
  *
- * `args` and `kwargs` are checked before it runs, each by any Standard Schema (valibot's and zod's are), which may be async. Wrong
- * arguments get BAD_ARGS, with the path of what is wrong, and the task is not run; otherwise the task gets the schema's output:
- * `TaskDefinition<[number, string]>` where that is not plain JSON.
+ * `args` and `kwargs` are checked before it runs, each by any Standard Schema (valibot's and zod's
+ * are), which may be async. Wrong arguments get BAD_ARGS, with the path of what is wrong, and the
+ * task is not run; otherwise the task gets the schema's output: `TaskDefinition<[number, string]>`
+ * where that is not plain JSON.
  */
 export interface TaskDefinition<Args = Json[], Kwargs = JsonObject> extends Omit<TaskPolicy, "onStop"> {
   readonly run: (args: Args, kwargs: Kwargs, context: TaskContext) => unknown;
@@ -41,19 +45,22 @@ export interface TaskDefinition<Args = Json[], Kwargs = JsonObject> extends Omit
 }
 
 /**
- * Brings the task's hardware into its safe state. It is called after a job of the task that has begun and has not ended by
- * itself: it threw, it was aborted (whatever it did then), or its process died. It is called in the process that ran the job
- * once that has let go, or else in another one, which knows nothing of the job. It may be called again, also where all is safe
+ * Brings the task's hardware into its safe state. It is called after a job of the task that has
+ * begun and has not ended by itself: it threw, it was aborted (whatever it did then), or its
+ * process died. It is called in the process that ran the job once that has let go, or else in
+ * another one, which knows nothing of the job. It may be called again, also where all is safe
  * already, so it must not depend on earlier state.
  *
- * `context` is not the job's: its signal is aborted after `onStopMs` (1000 by default). An error, or more time than that, counts
- * as not safe: it is tried again elsewhere, and the job's resources stay held until then.
+ * `context` is not the job's: its signal is aborted after `onStopMs` (1000 by default). An error,
+ * or more time than that, counts as not safe: it is tried again elsewhere, and the job's resources
+ * stay held until then.
  */
 export type StopFunction = (context: TaskContext, why: StopReason) => unknown;
 
 /**
- * Why a job has ended other than by itself. `code`: `STOPPED`, `TIMEOUT`, `CANCELLED`, `DEADMAN`, `PREEMPTED`, `SUPERSEDED`, `INTERRUPTED`
- * (a process died, or lost its connection), `TASK_ERROR` (the task threw), or another of the engine's codes. `message`: for a person.
+ * Why a job has ended other than by itself. `code`: `STOPPED`, `TIMEOUT`, `CANCELLED`, `DEADMAN`,
+ * `PREEMPTED`, `SUPERSEDED`, `INTERRUPTED` (a process died, or lost its connection), `TASK_ERROR`
+ * (the task threw), or another of the engine's codes. `message`: for a person.
  */
 export interface StopReason {
   readonly code: ErrorCode;
@@ -62,18 +69,19 @@ export interface StopReason {
 
 /** A task's third argument. Everything here may be taken out of it: `({ signal, log }) => …`. */
 export interface TaskContext {
-  /** Aborted when the job should end early (timeout, cancel, stop of the engine); `signal.reason` is an Error that says why. */
+  /** Aborted when the job should end early; `signal.reason` is an Error that says why. */
   readonly signal: AbortSignal;
   /** The requestor's name for this job; empty if it gave none. */
   readonly jobSerial: string;
-  /** Says how far the job is. Throws for data that is not JSON; does nothing once the job has ended. */
+  /** Says how far the job is. Throws for data that is not JSON; has no effect after the job. */
   progress(data: Json): void;
   /** Writes one line to the engine's output, marked with the worker and the task. */
   log(line: string): void;
   /**
-   * Gives `data` to the subscribers of `topic`. Throws for an invalid topic and for data that is not JSON. Returns false if it is lost
-   * already because the router takes no more. It can still be lost later, where there are too many topics or jobs: the log says so once,
-   * and `status` counts it. In a burst a newer value replaces an older one of its topic.
+   * Gives `data` to the subscribers of `topic`. Throws for an invalid topic and for data that is
+   * not JSON. Returns false if it is lost already because the router takes no more. It can still be
+   * lost later, where there are too many topics or jobs: the log says so once, and `status` counts
+   * it. In a burst a newer value replaces an older one of its topic.
    */
   publish(topic: string, data: Json): boolean;
 }
@@ -92,5 +100,5 @@ export interface RegisteredTask {
   readonly policy: TaskPolicy;
 }
 
-/** Every task that this engine can run, by its name without prefix. A name that is not in it can never be run. */
+/** Every task that this engine can run, by its name without prefix. No other can ever be run. */
 export type Registry = ReadonlyMap<string, RegisteredTask>;

@@ -6,14 +6,15 @@ export const isA = <Kind>(thrown: unknown, kind: abstract new (...given: never) 
   carefully(() => thrown instanceof kind, false);
 
 /**
- * One line: the message of an Error with those of its causes in parentheses, a string itself, anything else as it is written in
- * code. Never throws.
+ * One line: the message of an Error with those of its causes in parentheses, a string itself,
+ * anything else as it is written in code. Never throws.
  */
 export const thrownMessage = (thrown: unknown): string => summary(thrown, new ReasonBudget(thrown));
 
 /**
- * For the log: the stack if there is one, line by line, and those of its causes. All lines but the first are indented, unlike the
- * engine's own: a message may be a requestor's text, and imitate lines of the log. Never throws.
+ * For the log: the stack if there is one, line by line, and those of its causes. All lines but the
+ * first are indented, unlike the engine's own: a message may be a requestor's text, and imitate
+ * lines of the log. Never throws.
  */
 export const thrownLines = (thrown: unknown): [first: string, ...rest: string[]] => {
   const whole = details(thrown, new ReasonBudget(thrown));
@@ -30,7 +31,7 @@ interface ThrownReason {
   readonly thrown: unknown;
 }
 
-/** Limits the reasons of one description, since there can be many and they can refer to each other in a circle. */
+/** Limits the reasons of one description: there can be many, and they can form a circle. */
 class ReasonBudget {
   #left = thrownReasonsMax;
   readonly #seen: Set<unknown>;
@@ -49,7 +50,9 @@ class ReasonBudget {
   }
 }
 
-/** The reasons of an AggregateError (`Promise.any`) and of a SuppressedError (`using`), and the cause of any Error. */
+/**
+ * Those of an AggregateError (`Promise.any`) or SuppressedError (`using`), and any Error's cause.
+ */
 const reasonsOf = (error: unknown): readonly ThrownReason[] => {
   if (!isA(error, Error)) return [];
   const reasons: ThrownReason[] = [];
@@ -105,7 +108,7 @@ const stackOf = (thrown: unknown): string =>
   carefully(() => {
     if (!isA(thrown, Error)) return inCode(thrown);
     const [stack, message] = [String(thrown.stack ?? ""), String(thrown.message)];
-    // The stack has the message of the moment when the error was made; the message may have been changed since.
+    // The stack has the message at the error's construction, which may have been changed since.
     return stack.includes(message) && stack !== "" ? stack : `${thrown.name}: ${message}\n${stack}`.trimEnd();
   }, unshowable);
 

@@ -1,6 +1,6 @@
 /**
- * Decides which code may run: a file or folder that another user can write holds that user's code. sshd asks the same of
- * `authorized_keys` (StrictModes in sshd_config(5)).
+ * Decides which code may run: a file or folder that another user can write holds that user's code.
+ * sshd asks the same of `authorized_keys` (StrictModes in sshd_config(5)).
  */
 import { existsSync, readFileSync, realpathSync, type Stats, statSync } from "node:fs";
 import { dirname, extname, isAbsolute, join } from "node:path";
@@ -11,9 +11,9 @@ const othersWriteBits = 0o022;
 const stickyBit = 0o1000;
 
 /**
- * Returns the real path of a file or folder, symbolic links resolved, if only root and the user of the engine can change it.
- * The folders above it must hold to the same, since a user who can write there can put another file in its place; the sticky
- * bit of a folder like /tmp prevents that.
+ * Returns the real path of a file or folder, symbolic links resolved, if only root and the user of
+ * the engine can change it. The folders above it must hold to the same, since a user who can write
+ * there can put another file in its place; the sticky bit of a folder like /tmp prevents that.
  * @throws StartError with the path at fault, why, and what to do
  */
 export const trustedRealPath = (path: string, engineUid: number = process.geteuid?.() ?? Number.NaN): string => {
@@ -29,7 +29,7 @@ export const trustedRealPath = (path: string, engineUid: number = process.geteui
   return realPath;
 };
 
-/** Returns null for an owner and mode that can be trusted, or why not and the command that mends it. */
+/** Returns null for an owner and mode that can be trusted, else why not and the remedy. */
 export const distrust = (
   { uid, mode }: Pick<Stats, "uid" | "mode">,
   position: "target" | "above",
@@ -73,13 +73,14 @@ const loaders: Readonly<Record<string, Bun.JavaScriptLoader>> = {
   ".cjs": "js",
 };
 
-/** A path in Bun's cache, which holds packages that Bun fetched for an import and nobody installed. */
+/** A path in Bun's cache of packages that it fetched for an import and nobody installed. */
 const fetchedPackage = /\/[^/]+@[^/]+@@@\d+\//;
 
 /**
- * Checks a code file and all that it imports, directly and indirectly, by `trustedRealPath` before any of it runs: a helper
- * or a package does as much as a task file. The files that decide where an import leads are checked, too. An import whose
- * name is computed at run time cannot be seen from here.
+ * Checks a code file and all that it imports, directly and indirectly, by `trustedRealPath` before
+ * any of it runs: a helper or a package does as much as a task file. The files that decide where an
+ * import leads are checked, too. An import whose name is computed at run time cannot be seen from
+ * here.
  * @param trusted the real paths checked so far; this adds to them
  * @param imported those of them that another file imports; this adds to them
  * @throws StartError
@@ -106,7 +107,7 @@ export const trustWithImports = (path: string, trusted: Set<string>, imported: S
   }
 };
 
-/** Empty for a file with a syntax error: its load will report the place, and nothing of it will run. */
+/** Empty for a file with a syntax error: its load will report that, and nothing of it will run. */
 const importsOf = (realPath: string): string[] => {
   const loader = loaders[extname(realPath)];
   if (loader === undefined) return [];
@@ -118,7 +119,7 @@ const importsOf = (realPath: string): string[] => {
   }
 };
 
-/** null for a module without a file, such as `node:fs`, and for a missing one, which the load will report. */
+/** null for a module without a file (`node:fs`), and for a missing one: its load reports that. */
 const resolve = (specifier: string, folder: string): string | null => {
   try {
     const resolved = Bun.resolveSync(specifier, folder);
@@ -139,8 +140,9 @@ const nearestManifest = (folder: string): string[] =>
 const packageName = /^(?![.#/])((?:@[^/:]+\/)?[^/:]+)(?:\/|$)/;
 
 /**
- * The paths that decide which package a name means: the folders `node_modules` that are searched, the package's own folder
- * (which may be a link), and its `package.json`. Empty for a specifier that names no package.
+ * The paths that decide which package a name means: the folders `node_modules` that are searched,
+ * the package's own folder (which may be a link), and its `package.json`. Empty for a specifier
+ * that names no package.
  */
 const packagePaths = (specifier: string, folder: string): string[] => {
   const name = packageName.exec(specifier)?.[1];

@@ -1,6 +1,6 @@
 /**
- * A worker's connection to the router: says READY whenever it stands (again), beats, takes work, and sends answers, several in
- * one message if they are ready together.
+ * A worker's connection to the router: says READY whenever it stands (again), beats, takes work,
+ * and sends answers, several in one message if they are ready together.
  */
 import {
   answerDelayMs,
@@ -36,7 +36,7 @@ export type SafeHeader = Extract<RouterHeader, { type: "SAFE" }>;
 export type StoppedHeader = Extract<RouterHeader, { type: "STOPPED" }>;
 
 export interface BackendLinkOptions {
-  /** The router's backend, `tcp://HOST:PORT`; for one of the engine's own workers its socket, `unix://PATH`. */
+  /** The router's backend: `tcp://HOST:PORT`, or `unix://PATH` for the engine's own workers. */
   readonly endpoint: string;
   /** CURVE keys; empty for a router without keys, and for its socket. */
   readonly keys: SocketOptions;
@@ -50,7 +50,7 @@ export interface BackendLinkOptions {
   readonly onAbort?: (header: AbortHeader) => void;
   readonly onSafe?: (header: SafeHeader) => void;
   readonly onStopped?: (header: StoppedHeader) => void;
-  /** The connection is lost, or this worker is no longer admitted: the router has given up the jobs here. */
+  /** The connection or the admission is lost: the router has given up the jobs here. */
   readonly onLost?: () => void;
 }
 
@@ -107,7 +107,7 @@ export class BackendLink {
     this.#send({ type, jobs, ms, ...(unsafe.length > 0 && { unsafe }) }, bodies);
   }
 
-  /** The `onStop` of the job's task begins. It may block this process, so earlier answers leave first. */
+  /** The `onStop` of the job begins. It may block this process, so earlier answers leave first. */
   safing(job: number): void {
     this.flush();
     this.#send({ type: "SAFING", job });
@@ -148,7 +148,8 @@ export class BackendLink {
   #send(header: WorkerHeader, bodies: readonly Frame[] = []): void {
     if (this.#socket.closed) return;
     const result = this.#socket.trySend(encodeBackend(header, bodies));
-    // Without a connection the queue fills with beats; anything else that is lost belongs to a router that is gone.
+    // Without a connection the queue fills with beats; any other loss concerns a router that is
+    // gone.
     if (result !== "sent" && header.type !== "BEAT") {
       warn(`${this.#options.tag} Lost ${header.type}: the router does not read`);
     }
@@ -184,7 +185,7 @@ export class BackendLink {
     this.#options.onWelcome();
   }
 
-  /** It may be admitted later, once there is room or its rights have changed: each BEAT asks anew. */
+  /** It may be admitted later, with more room or other rights: each BEAT asks anew. */
   #refused(message: string): void {
     this.#options.onLost?.();
     if (message === this.#refusal) return;
@@ -201,7 +202,7 @@ export class BackendLink {
 
 const localScheme = "unix://";
 
-/** The socket says READY itself at each connection, so a restarted router knows this worker at once. */
+/** The socket says READY at each connection, so a restarted router knows this worker at once. */
 const connect = ({ endpoint, keys, ready }: BackendLinkOptions): Connection => {
   const hello = JSON.stringify(ready);
   if (endpoint.startsWith(localScheme)) {
@@ -227,12 +228,13 @@ const connect = ({ endpoint, keys, ready }: BackendLinkOptions): Connection => {
   return dealer;
 };
 
-/** The clocks of two machines may drift apart by so many ms a ms: several times what crystals do. */
+/** ms a ms by which two clocks may drift apart: several times what crystals do */
 const driftMax = 1e-4;
 
 /**
- * Tells by how much a message is late, compared with the quickest one so far. It needs no common clock, and shows how long a
- * message lay unread while a task blocked this process, while it was halted, or while the network was slow.
+ * Tells by how much a message is late, compared with the quickest one so far. It needs no common
+ * clock, and shows how long a message lay unread while a task blocked this process, while it was
+ * halted, or while the network was slow.
  */
 export class Lateness {
   #leastMs = Number.POSITIVE_INFINITY;

@@ -39,7 +39,7 @@ export class JobContext<Job extends JobName & Pick<TaskJob, "progress"> = JobNam
     return this.#abort.signal;
   }
 
-  // Getters that return a function, so that a task may take it out of its context; most tasks ask for none.
+  // Getters of functions, so that a task may take them out of its context; most tasks use none.
   get progress(): (data: Json) => void {
     return (data) => {
       const frame = dataFrame(data, "progress");

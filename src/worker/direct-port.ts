@@ -1,4 +1,4 @@
-/** A task worker's own port: requestors that skip the router send it the same frames and get the same answers. */
+/** A task worker's own port: serves requestors that skip the router, by the same protocol. */
 
 import {
   answerDelayMs,
@@ -171,7 +171,7 @@ export class DirectPort {
     }
   }
 
-  /** Ends jobs whose requestors have lost the right to them, and answers before their connections are cut. */
+  /** Ends jobs that their requestors no longer may run, and answers before the gate cuts these. */
   #revoke(access: Access): void {
     for (const [job, { request, settle }] of this.#held) {
       const message = access.refusalSince(this.#access, request.user, "send", job.name);
@@ -235,8 +235,8 @@ export class DirectPort {
 }
 
 /**
- * Returns the first option of the task or of the request that this port cannot keep: only the router can have a worker killed,
- * and only the router sees all workers.
+ * Returns the first option of the task or of the request that this port cannot keep: only the
+ * router can have a worker killed, and only the router sees all workers.
  */
 const unkeptOf = ({ policy }: RegisteredTask, options: TaskOptions = {}): string | undefined =>
   (["timeoutMs", "deadmanMs", "onStop"] as const).find((key) => policy[key] !== undefined) ??

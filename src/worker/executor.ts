@@ -1,10 +1,11 @@
 /**
- * The heart of a task worker: runs jobs one at a time, in the order in which they came, and makes an outcome of each. It knows
- * no socket; it takes decoded frames and gives encoded ones.
+ * The heart of a task worker: runs jobs one at a time, in the order in which they came, and makes
+ * an outcome of each. It knows no socket; it takes decoded frames and gives encoded ones.
  *
- * A job that has begun and has failed or was aborted is followed by its task's `onStop`, before it is answered and before
- * anything else begins. An `onStop` alone, for a job of another process, goes before all waiting jobs. Nothing ends an
- * `onStop` early: the emergency stop and the stop of the engine wait for it.
+ * A job that has begun and has failed or was aborted is followed by its task's `onStop`, before it
+ * is answered and before anything else begins. An `onStop` alone, for a job of another process,
+ * goes before all waiting jobs. Nothing ends an `onStop` early: the emergency stop and the stop of
+ * the engine wait for it.
  */
 import { catchUpAfterMs, taskSliceMs, workerQueueJobsMax } from "../limits.ts";
 import type { ErrorCode } from "../protocol/errors.ts";
@@ -26,7 +27,7 @@ export interface ExecutorHooks extends ContextHooks {
   readonly ends?: () => void;
   /** Called when nothing runs and nothing waits any more. */
   readonly idle?: () => void;
-  /** Called when work begins after a pause of so many ms, or after long work: messages that came meanwhile go first. */
+  /** Called when work begins after so many ms of pause or long work: waiting messages go first. */
   readonly catchUp?: (awayMs: number) => void;
 }
 
@@ -38,7 +39,7 @@ export interface ExecutorHooks extends ContextHooks {
  */
 type Phase = "idle" | "between" | "task" | "onStop";
 
-/** The time of performance.now() at which a job ended; "later" for one that goes on and will call `#resume`. */
+/** The time of performance.now() at which a job ended; "later" if it will call `#resume`. */
 type Ended = number | "later";
 
 export class Executor {
@@ -76,7 +77,7 @@ export class Executor {
     return this.#waiting.length;
   }
 
-  /** The job that begins next, if it will be over so soon that the answers before it may wait for its own; else null. */
+  /** The job that begins next, if it is so quick that earlier answers may wait for its own. */
   get quickNext(): WorkerJob | null {
     const next = this.#waiting[0];
     return next !== undefined && this.#quick.has(next.name) ? next : null;
@@ -86,7 +87,7 @@ export class Executor {
     return this.#running?.job === job;
   }
 
-  /** Takes a job; "full": it does not, and `done` will not be called. After `drain` each job ends as `leftUnbegun`. */
+  /** Takes a job, or not if "full". After `drain` each job ends as `leftUnbegun`. */
   submit(job: WorkerJob): "accepted" | "full" {
     if (this.#drained !== null) {
       queueMicrotask(() => job.done(leftUnbegun));
@@ -103,8 +104,9 @@ export class Executor {
   }
 
   /**
-   * Ends a job early. A waiting one is done at once, with this code. A running one is aborted by its signal, need not obey, and
-   * ends with this code in any case. Does nothing for a job that has let go, and for an `onStop` that runs.
+   * Ends a job early. A waiting one is done at once, with this code. A running one is aborted by
+   * its signal, need not obey, and ends with this code in any case. Does nothing for a job that has
+   * let go, and for an `onStop` that runs.
    */
   stop(job: WorkerJob, code: ErrorCode, message: string): void {
     if (this.#running?.job === job) return this.#running.abort({ code, message });
@@ -115,8 +117,9 @@ export class Executor {
   }
 
   /**
-   * Ends all jobs of tasks, but for the tasks that are allowed when stopped if it `spares` these. Resolves when none of them
-   * runs any more, though an `onStop` may; like `drain`, it has no time limit of its own.
+   * Ends all jobs of tasks, but for the tasks that are allowed when stopped if it `spares` these.
+   * Resolves when none of them runs any more, though an `onStop` may; like `drain`, it has no time
+   * limit of its own.
    */
   async halt({ code, message }: StopReason, spares: boolean): Promise<void> {
     const isMeant = (job: WorkerJob): boolean =>
@@ -130,8 +133,9 @@ export class Executor {
   }
 
   /**
-   * Ends all that waits, and all that comes from now on, as `leftUnbegun`. Resolves when nothing runs any more. It has no time
-   * limit of its own, since only the supervisor can end a task that does not end itself.
+   * Ends all that waits, and all that comes from now on, as `leftUnbegun`. Resolves when nothing
+   * runs any more. It has no time limit of its own, since only the supervisor can end a task that
+   * does not end itself.
    */
   drain(): Promise<void> {
     if (this.#drained !== null) return this.#drained.promise;
@@ -148,7 +152,7 @@ export class Executor {
     this.#runWaiting();
   };
 
-  /** Runs waiting jobs back to back, until one must be awaited, none is left, or sockets and timers want their turn. */
+  /** Runs waiting jobs back to back, until one must be awaited, none is left, or the slice ends. */
   #runWaiting(): void {
     for (let job = this.#waiting.shift(); job !== undefined; job = this.#waiting.shift()) {
       const ended = this.#start(job);
@@ -162,7 +166,7 @@ export class Executor {
     this.hooks.idle?.();
   }
 
-  /** Goes on after a job that had to be awaited. A chain of them may be one long row of microtasks, so the slice goes on. */
+  /** Goes on in the same slice: a chain of awaited jobs may be one long row of microtasks. */
   #resume(ended: Ended): void {
     if (ended === "later") return;
     if (ended >= this.#sliceEndMs) setImmediate(this.#turn);
@@ -198,7 +202,7 @@ export class Executor {
     try {
       result = runAs(task, runTask, task, context);
       if (isThenable(result)) {
-        // Two handlers of one `then`: an error of `done` in the first must not reach the second as an error of the task.
+        // Two handlers of one `then`: an error of `done` in the first must not reach the second.
         Promise.resolve(result).then(
           (value) => this.#resume(this.#succeed(task, context, value, startedMs)),
           (thrown) => this.#resume(this.#fail(task, context, thrown, startedMs)),

@@ -1,10 +1,12 @@
 /**
- * Failures of user code. A failed job is logged, at a bounded rate. An error outside of any job (a timer that throws, a promise
- * that nobody awaits) leaves an unknown state behind, so it ends the worker, and the supervisor starts a clean one: answered
- * jobs stay answered, and the running one ends as INTERRUPTED.
+ * Failures of user code. A failed job is logged, at a bounded rate. An error outside of any job (a
+ * timer that throws, a promise that nobody awaits) leaves an unknown state behind, so it ends the
+ * worker, and the supervisor starts a clean one: answered jobs stay answered, and the running one
+ * ends as INTERRUPTED.
  *
- * Such an error may come long after the job of its task, while another's runs. So all code that a task has started bears that
- * task's name, and when it ends the process, the record that outlives the worker names the task.
+ * Such an error may come long after the job of its task, while another's runs. So all code that a
+ * task has started bears that task's name, and when it ends the process, the record that outlives
+ * the worker names the task.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { readFileSync } from "node:fs";
@@ -39,11 +41,12 @@ export class FailureLog {
   }
 }
 
-/** EX_SOFTWARE of sysexits(3). Another code than 1, which tells the supervisor that another start would go no better. */
+/** EX_SOFTWARE of sysexits(3). The code 1 would tell the supervisor not to start it again. */
 export const strayErrorExitCode = 70;
 
 /**
- * Ends the process at an error outside of any job. To be called once, before any user code is loaded.
+ * Ends the process at an error outside of any job. To be called once, before any user code is
+ * loaded.
  * @param tag begins the line of the log: `[WORKER-7758(TASK)]`
  */
 export const exitOnStrayErrors = (tag: string, findCulprit: FindCulprit): void => {
@@ -70,7 +73,7 @@ export const runAs = <Args extends unknown[], Result>(
   ...args: Args
 ): Result => running.run(task, work, ...args);
 
-/** Finds the task whose code threw outside of any job: null for code of no task, undefined if that is not known. */
+/** Finds the task whose code threw: null for code of no task, undefined if that is not known. */
 export type FindCulprit = (thrown: unknown) => string | null | undefined;
 
 /** Notes in the record every way in which a task's code can end its process. To be called once. */
@@ -106,7 +109,7 @@ const deadlySignals: ReadonlySet<string | number> = new Set(
 
 const framePattern = /^ *at (?:(?:async )?(.+?) \()?(\/.+?):(\d+):\d+\)?$/gm;
 
-/** Finds the task by the first line of a task file in the error's stack; undefined if there is none. */
+/** Finds the task by the first line of a task file in the stack; undefined if there is none. */
 const byStack = (thrown: unknown, registry: Registry): RegisteredTask | null | undefined => {
   const stack = thrown instanceof Error ? (thrown.stack ?? "") : "";
   for (const [, name = "", file, line] of stack.matchAll(framePattern)) {

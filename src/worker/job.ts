@@ -39,7 +39,7 @@ export type WorkerJob = TaskJob | OnStopJob;
 
 export const isOnStopJob = (job: WorkerJob): job is OnStopJob => "why" in job;
 
-/** `data` is the DATA frame `{data, pack}`; `ms` the time that the job ran, without its `onStop`: 0 if it never began. */
+/** `data`: a DATA frame. `ms`: how long the job ran, without its `onStop`; 0 if it never began. */
 export type RunOutcome =
   | { readonly ok: true; readonly data: string; readonly ms: number }
   | {
@@ -51,5 +51,5 @@ export type RunOutcome =
       readonly isUnsafe?: boolean;
     };
 
-/** The outcome, compared by identity, of a job that has not begun and will not here, because the worker leaves. */
+/** The outcome of a job that will not begin here since the worker leaves. Compare by identity. */
 export const leftUnbegun: RunOutcome = { ok: false, code: "SHUTTING_DOWN", message: "the engine is stopping", ms: 0 };

@@ -1,9 +1,10 @@
-/** When messages to the router and to requestors may wait: answers for the next one, progress for a newer one. */
+/** When messages may wait: answers for the next answer, progress for a newer one. */
 import { progressIntervalMs, quickRunMs, quickRunsMin } from "../limits.ts";
 
 /**
- * Knows the tasks that were quick each time. Answers may wait to go out with the answer of such a task. The next run of any
- * other may block this process for long or end it, so the answers before must leave first.
+ * Knows the tasks that were quick each time. Answers may wait to go out with the answer of such a
+ * task. The next run of any other may block this process for long or end it, so the answers before
+ * must leave first.
  */
 export class QuickTasks {
   /** Quick runs in a row, by task. */
@@ -18,7 +19,9 @@ export class QuickTasks {
   }
 }
 
-/** Sends progress of the running job not more often than each `progressIntervalMs`; in between the newest waits. */
+/**
+ * Sends progress of the running job once each `progressIntervalMs`; in between the newest waits.
+ */
 export class ProgressThrottle {
   #sentMs = Number.NEGATIVE_INFINITY;
   #pending: (() => void) | null = null;

@@ -1,4 +1,4 @@
-/** Publications of tasks on their way to the router: those that it does not take yet wait, the newest of each topic. */
+/** Publications of tasks: if the router does not take them yet, the newest of each topic waits. */
 import { publishRetryMs, unsentTopicsMax } from "../limits.ts";
 import { warn } from "../process/log.ts";
 import { encodeBackend } from "../protocol/backend.ts";

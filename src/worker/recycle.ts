@@ -1,10 +1,12 @@
 /**
- * When a worker is to be replaced, so that a task that leaks does not fill the machine. Off unless it is configured.
+ * When a worker is to be replaced, so that a task that leaks does not fill the machine. Off unless
+ * it is configured.
  *
- * The memory that counts is the resident memory of the worker's own process, as `ps` shows it: with the pages of the program
- * and the connections, which it shares with other processes, and without its children. It is measured after each job that
- * was not short, after short ones once they add up to as much, and with the beats. A running job is never ended for it: the
- * worker takes no further one, and is replaced when that job has ended.
+ * The memory that counts is the resident memory of the worker's own process, as `ps` shows it: with
+ * the pages of the program and the connections, which it shares with other processes, and without
+ * its children. It is measured after each job that was not short, after short ones once they add up
+ * to as much, and with the beats. A running job is never ended for it: the worker takes no further
+ * one, and is replaced when that job has ended.
  */
 import { beatIntervalMs, recycleLookMs } from "../limits.ts";
 import { warn } from "../process/log.ts";
@@ -60,7 +62,7 @@ export class RecycleRule implements Disposable {
   }
 
   #look(bytesMax: number): void {
-    // A worker that is too large before its first job would be replaced for ever, and never run one.
+    // A worker that is too large before its first job would be replaced without ever running one.
     if (this.#isOver || this.#jobs === 0) return;
     this.#unseenMs = 0;
     const bytes = process.memoryUsage.rss();

@@ -1,11 +1,12 @@
-/** The reasons why a task must not begin in this worker: the emergency stop, and the quarantine of the task. */
+/** Why a task must not begin in this worker: the emergency stop, or its quarantine. */
 import { type Quarantined, quarantinedMessage, type Stopped, stoppedMessage } from "../protocol/blocked.ts";
 import type { RegisteredTask } from "../tasks/task.ts";
 
 export class Restrictions {
   /**
-   * The emergency stop by the last message of the supervisor, and by that of the router; null for none. Either of them may
-   * hang or be gone, and their messages have no common order, so each ends only its own stop.
+   * The emergency stop by the last message of the supervisor, and by that of the router; null for
+   * none. Either of them may hang or be gone, and their messages have no common order, so each ends
+   * only its own stop.
    */
   stoppedBySupervisor: Stopped | null = null;
   stoppedByRouter: Stopped | null = null;

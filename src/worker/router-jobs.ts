@@ -1,4 +1,4 @@
-/** The jobs that a task worker holds for the router: from its message to the executor, and from there to the answer. */
+/** The jobs that a task worker holds for the router, from its message to their answers. */
 import { type ErrorCode, ProtocolError } from "../protocol/errors.ts";
 import { type Frame, textOf } from "../protocol/frame.ts";
 import { encodeError, type Task } from "../protocol/frames.ts";
@@ -11,7 +11,7 @@ import { ProgressThrottle } from "./pacing.ts";
 export interface RouterJobsOptions {
   readonly executor: Executor;
   readonly link: () => BackendLink;
-  /** Notes the job that begins, by the router's number, where the supervisor can read it after the death of this process. */
+  /** Notes the begun job by its number, for the supervisor to read if this process dies. */
   readonly begin: (id: number) => void;
   /** Returns why a task of this name must not begin now, in one line; null if it may. */
   readonly refusal: (task: string) => string | null;
@@ -51,8 +51,8 @@ class RouterJob implements TaskJob {
 
 export class RouterJobs {
   /**
-   * Jobs that the router waits for, by its number. A job that was dropped is not in it, though it may still run: the router would
-   * count a late answer, or has given the number to another job.
+   * Jobs that the router waits for, by its number. A job that was dropped is not in it, though it
+   * may still run: the router would count a late answer, or has given the number to another job.
    */
   readonly #held = new Map<number, WorkerJob>();
   readonly #throttle = new ProgressThrottle();
@@ -106,7 +106,7 @@ export class RouterJobs {
     if (job !== undefined) this.options.executor.stop(job, code as ErrorCode, message);
   }
 
-  /** The router has given up all jobs here: a running one is aborted and made safe, none else begins, none is answered. */
+  /** The router has given up all jobs here: the running one is aborted, and none is answered. */
   drop(): void {
     const held = [...this.#held.values()];
     this.#held.clear();

@@ -1,6 +1,7 @@
 /**
- * `task-engine safe`: brings hardware into its safe state from a fresh process, where no worker can: at an emergency stop, and
- * after the engine has died. It needs neither router nor port, and drops what its tasks publish.
+ * `task-engine safe`: brings hardware into its safe state from a fresh process, where no worker
+ * can: at an emergency stop, and after the engine has died. It needs neither router nor port, and
+ * drops what its tasks publish.
  */
 import { onStopTriesMax, retryBackoffMs } from "../limits.ts";
 import { error } from "../process/log.ts";
@@ -14,7 +15,7 @@ import { type OnStopFailure, onStopMsOf, overtime, withinTime } from "./user-cod
 export interface SafeProcessOptions {
   /** The folder of task files, or null for the built-in tasks alone. */
   readonly tasksDir: string | null;
-  /** The task of `on-stop`, called without arguments and with `code` and `message` as kwargs; null for none. */
+  /** The task of `on-stop`, which gets `code` and `message` as kwargs; null for none. */
   readonly run: string | null;
   /** Tasks whose `onStop` to run. */
   readonly onStop: readonly string[];
@@ -24,9 +25,10 @@ export interface SafeProcessOptions {
 const tag = `[SAFE-${process.pid}]`;
 
 /**
- * Runs everything at the same time, since one task that hangs must not hold up the others: each within its task's `onStopMs`,
- * up to `onStopTriesMax` times. It logs each failure in one line on stderr, and leaves out a broken task file. A task that
- * hangs is left behind, so the caller exits when this is done.
+ * Runs everything at the same time, since one task that hangs must not hold up the others: each
+ * within its task's `onStopMs`, up to `onStopTriesMax` times. It logs each failure in one line on
+ * stderr, and leaves out a broken task file. A task that hangs is left behind, so the caller exits
+ * when this is done.
  * @returns true if all has succeeded
  * @throws StartError if the folder cannot be read
  */

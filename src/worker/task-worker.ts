@@ -1,6 +1,6 @@
 /**
- * The task worker process: takes jobs from the router, and from requestors that come straight to its own port, and gives
- * them to the executor one after the other.
+ * The task worker process: takes jobs from the router, and from requestors that come straight to
+ * its own port, and gives them to the executor one after the other.
  */
 
 import { abortGraceMs, routerAbsentMs } from "../limits.ts";
@@ -30,7 +30,7 @@ export interface TaskWorkerOptions extends RecycleLimits {
   readonly host: string;
   /** The worker's own port, for requestors that skip the router; null for none. */
   readonly port: number | null;
-  /** The router's backend, `tcp://HOST:PORT`; for one of the engine's own workers its socket, `unix://PATH`. */
+  /** The router's backend: `tcp://HOST:PORT`, or `unix://PATH` for the engine's own workers. */
   readonly backend: string;
   /** CURVE keys, for a router's port. */
   readonly keys?: SocketOptions;
@@ -39,15 +39,15 @@ export interface TaskWorkerOptions extends RecycleLimits {
   /** Whether a supervisor reads which job was begun last. */
   readonly supervised: boolean;
   /**
-   * Registers two handlers. `leave` ends the worker after the running job. `cutOff` aborts that job as well; its promise is
-   * kept when the job has had its time to let go and be made safe.
+   * Registers two handlers. `leave` ends the worker after the running job. `cutOff` aborts that job
+   * as well; its promise is kept when the job has had its time to let go and be made safe.
    */
   readonly onLeave: (leave: () => void, cutOff: () => Promise<void>) => void;
   /** Print each task that is received and completed. */
   readonly verbose: boolean;
 }
 
-/** Runs until it is told to leave or its share is done, and the running job has ended. Throws StartError. */
+/** Runs until it is told to leave or its share is done. Throws StartError. */
 export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> => {
   const tag = `[WORKER-${process.pid}(TASK)]`;
   const id = `TASK-${process.pid}`;
@@ -61,7 +61,7 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
   );
   const restrictions = new Restrictions();
   let loaded: Executor | null = null;
-  // From the first moment, since a supervisor that halts its workers kills those that do not answer.
+  // First, since a supervisor that halts its workers kills those that do not answer.
   onSupervisorMessage((message) => {
     if (message.type === "stopped") restrictions.stoppedBySupervisor = message.stopped;
     else if (message.type === "quarantined") restrictions.quarantine(message.tasks);
@@ -150,7 +150,7 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
     },
   });
 
-  // A task's own timers may have to wait a little for that, but only while jobs come one after the other.
+  // Timers of a task may have to wait a little for that, but only while jobs come in a row.
   reactor.mayWaitMs = () => (executor.isIdle ? waitHereMs : 0);
   options.onLeave(
     () => leave("it was told to end"),
@@ -178,7 +178,7 @@ const halt = async (executor: Executor | null, { halt, code, message, spares }: 
 
 type HaltMessage = Extract<SupervisorMessage, { type: "halt" }>;
 
-/** ms within which every task that has an `onStop` should have let go and be safe; 0 if none has one. */
+/** ms within which every task with an `onStop` should have let go and be safe */
 const safeWithinMs = (registry: Registry): number =>
   Math.max(
     0,

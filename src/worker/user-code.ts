@@ -1,4 +1,6 @@
-/** Calls the functions of a task: `run`, after its schemas have checked the arguments, and `onStop`, within its time limit. */
+/**
+ * Calls the functions of a task: `run` after the check of its arguments, `onStop` within its time.
+ */
 import { onStopMs } from "../limits.ts";
 import { shorten } from "../protocol/errors.ts";
 import type { Json, JsonObject } from "../protocol/json.ts";
@@ -41,8 +43,8 @@ export interface OnStopFailure extends StopReason {
 export const onStopMsOf = (task: RegisteredTask): number => task.policy.onStopMs ?? onStopMs;
 
 /**
- * Runs the task's `onStop` once; the signal of the job that it follows does not reach it. Resolves to null once all is safe, else to the failure,
- * which it logs. Never rejects.
+ * Runs the task's `onStop` once; the signal of the job that it follows does not reach it. Resolves
+ * to null once all is safe, else to the failure, which it logs. Never rejects.
  */
 export const runOnStop = async (
   task: RegisteredTask,
@@ -68,8 +70,9 @@ export const runOnStop = async (
 };
 
 /**
- * Runs `work`, and aborts the context's signal after `msMax`. It waits for the end of `work` in any case, since only another
- * process can end what does not end itself. Resolves to null, or to the failure: an error, or too much time. Never rejects.
+ * Runs `work`, and aborts the context's signal after `msMax`. It waits for the end of `work` in any
+ * case, since only another process can end what does not end itself. Resolves to null, or to the
+ * failure: an error, or too much time. Never rejects.
  */
 export const withinTime = async (
   context: JobContext,
