@@ -37,6 +37,13 @@ test("CONTRIBUTING.md shows the arrows, and the diagram that the broker's state 
   expect(state).toContain(diagram);
 });
 
+test("every file that CONTRIBUTING.md names is there", () => {
+  const page = readFileSync(join(root, ".github/CONTRIBUTING.md"), "utf8");
+  const named = [...page.matchAll(/`((?:src|test)\/[\w./-]+)`/g)].map(([, path = ""]) => path);
+  expect(named.length).toBeGreaterThan(40);
+  expect(named.filter((path) => !path.includes("NAME") && !existsSync(join(root, path)))).toEqual([]);
+});
+
 /** Nothing but rows, one after the other: it may be as long as there are rows. */
 const tables = ["limits.ts"];
 

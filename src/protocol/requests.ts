@@ -54,7 +54,14 @@ const controlSchema = lazily(() =>
   ]),
 );
 export type Control = v.InferOutput<ReturnType<typeof controlSchema>>;
-const controlCommands = ["status", "tasks", "get", "cancel", "estop", "reset"] as const;
+const controlCommands = Object.keys({
+  status: true,
+  tasks: true,
+  get: true,
+  cancel: true,
+  estop: true,
+  reset: true,
+} satisfies Record<Control["command"], true>);
 
 /** An invalid request, and the valid part of its META, which the answer needs. */
 export interface BadRequest {
@@ -180,7 +187,7 @@ const decodeControl = (meta: Meta, frames: readonly Frame[]): RequestMessage | B
   const data = checkFrame(dataSchema, value, "DATA");
   if (data instanceof ProtocolError) return bad(meta, data);
   const command = typeof data.data === "object" && data.data !== null && !Array.isArray(data.data) && data.data.command;
-  if (typeof command === "string" && !controlCommands.some((known) => known === command)) {
+  if (typeof command === "string" && !controlCommands.includes(command)) {
     const message = `DATA.data.command: ${JSON.stringify(command.slice(0, 64))} is not one of ${controlCommands.join(", ")}`;
     return bad(meta, new ProtocolError("UNKNOWN_COMMAND", message));
   }

@@ -241,4 +241,15 @@ export class DirectPort {
 const unkeptOf = ({ policy }: RegisteredTask, options: TaskOptions = {}): string | undefined =>
   (["timeoutMs", "deadmanMs", "onStop"] as const).find((key) => policy[key] !== undefined) ??
   ((policy.resources ?? []).length > 0 ? "resources" : undefined) ??
-  (["timeoutMs", "priority", "deadmanMs", "latest", "preempt"] as const).find((key) => options[key] !== undefined);
+  routerOptions.find((key) => options[key] !== undefined);
+
+/** True for the options that only the router enforces; a new option does not compile without a row. */
+const isRouterOption: Readonly<Record<keyof TaskOptions, boolean>> = {
+  priority: true,
+  ttlMs: false,
+  timeoutMs: true,
+  deadmanMs: true,
+  latest: true,
+  preempt: true,
+};
+const routerOptions = (Object.keys(isRouterOption) as (keyof TaskOptions)[]).filter((key) => isRouterOption[key]);
