@@ -72,6 +72,7 @@ try {
 } catch (failure) {
   process.exitCode = await report(failure);
 }
-// Exiting is faster than closing everything first. A slow reader gets some time for the last output.
+// Exiting is faster than closing everything first. A slow reader gets some time for the last
+// output.
 if (stdout.isOut && stderr.isOut) process.exit();
 setTimeout(() => process.exit(), lastOutputMs).unref();

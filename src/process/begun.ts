@@ -1,9 +1,11 @@
 /**
- * A record of the job that a worker has begun last, in memory that outlives the worker. The worker writes before a job begins; the
- * supervisor made the file, gave it to the worker as an open descriptor, and reads it when the worker is dead. So it is known even after
- * SIGKILL which job had begun and must not run again, and which task's job has killed the worker.
+ * A record of the job that a worker has begun last, in memory that outlives the worker. The worker
+ * writes before a job begins; the supervisor made the file, gave it to the worker as an open
+ * descriptor, and reads it when the worker is dead. So it is known even after SIGKILL which job had
+ * begun and must not run again, and which task's job has killed the worker.
  *
- * The file has no name and lies in memory (/dev/shm, else the temporary folder): it ends with its descriptors.
+ * The file has no name and lies in memory (/dev/shm, else the temporary folder): it ends with its
+ * descriptors.
  */
 import { closeSync, ftruncateSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -12,9 +14,10 @@ import { nameLengthMax, workerTasksMax } from "../limits.ts";
 import { channelDescriptor } from "./channel.ts";
 
 /*
- * At 0: the router's number of the last job that has begun (a double), 0 for none. Then four times 32 bits, lowest byte first: the last
- * task that has begun and the task that is to blame for the end, both as places in the list of names from 1 on; in between, 1 while that
- * job runs; the length of the list in bytes. From 64 on: the list, as JSON.
+ * At 0: the router's number of the last job that has begun (a double), 0 for none. Then four times
+ * 32 bits, lowest byte first: the last task that has begun and the task that is to blame for the
+ * end, both as places in the list of names from 1 on; in between, 1 while that job runs; the length
+ * of the list in bytes. From 64 on: the list, as JSON.
  */
 const lastAt = 8;
 const runsAt = 12;
@@ -37,7 +40,7 @@ export interface Begun {
   readonly task: string | null;
   /** That job, or the `onStop` after it, was running. */
   readonly runs: boolean;
-  /** The task whose code has ended the process, by the worker's own account; null for other code, undefined if it has not said. */
+  /** The task to blame, by the worker itself; null for other code, undefined if it has not said. */
   readonly culprit: string | null | undefined;
 }
 

@@ -1,6 +1,6 @@
 /**
- * The channel between the supervisor and a child: lines of JSON over a pair of connected sockets. It is not Bun's own IPC, whose idle
- * sockets wake both ends 1.25 times a second.
+ * The channel between the supervisor and a child: lines of JSON over a pair of connected sockets.
+ * It is not Bun's own IPC, whose idle sockets wake both ends 1.25 times a second.
  */
 import { closeSync } from "node:fs";
 import { channelLineLengthMax } from "../limits.ts";
@@ -10,7 +10,8 @@ import { libc } from "../transport/libc.ts";
 export const channelDescriptor = 3;
 
 /**
- * Starts a process with a channel to it. Throws if this process has no descriptor left, and the errors of `start`.
+ * Starts a process with a channel to it. Throws if this process has no descriptor left, and the
+ * errors of `start`.
  * @param start starts it with the given descriptor as its `channelDescriptor`
  */
 export const withChannel = <Heard, Said, Started>(
@@ -43,13 +44,13 @@ const closeOnExec = 0o2000000;
 
 /** One end of a channel for JSON messages. It keeps no process alive. */
 export class Channel<Heard, Said> {
-  /** Resolves when the other end is gone and all its messages are read. Rejects with an error of `hear`. */
+  /** Resolves when the other end is gone and all is read. Rejects with an error of `hear`. */
   readonly ended: Promise<void>;
   readonly #descriptor: number;
   readonly #sink: Bun.FileSink;
   #isOpen = true;
 
-  /** Owns the descriptor. Calls `hear` with each message, in order, but not before the event loop has turned. */
+  /** Owns the descriptor. Calls `hear` in order, first when the event loop has turned. */
   constructor(descriptor: number, hear: (message: Heard) => void) {
     this.#descriptor = descriptor;
     this.#sink = Bun.file(descriptor).writer();

@@ -1,10 +1,12 @@
 /**
- * Finds and kills the descendants of the engine's processes, whatever has become of parents, sessions and environments.
+ * Finds and kills the descendants of the engine's processes, whatever has become of parents,
+ * sessions and environments.
  *
- * Each process of the engine has a mark that its descendants inherit by fork and exec: its soft limit of file locks (RLIMIT_LOCKS of
- * getrlimit(2)), 64 bits that Linux keeps for every process, shows in /proc, and has not used since 2.4.25. A mark is the engine's number
- * and the process's id. A child subreaper would have to be the parent of orphans and to live; marks also serve the router after the
- * supervisor's death, and the next start after a crash.
+ * Each process of the engine has a mark that its descendants inherit by fork and exec: its soft
+ * limit of file locks (RLIMIT_LOCKS of getrlimit(2)), 64 bits that Linux keeps for every process,
+ * shows in /proc, and has not used since 2.4.25. A mark is the engine's number and the process's
+ * id. A child subreaper would have to be the parent of orphans and to live; marks also serve the
+ * router after the supervisor's death, and the next start after a crash.
  */
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { killMs } from "../limits.ts";
@@ -19,10 +21,10 @@ const engineBits = 41;
 
 /** ms between two looks at processes that are dying. */
 const lookMs = 1;
-/** looks in a row that find none, while other processes come and go: a marked one would not be missed each time. */
+/** looks in a row that find none while processes come and go: none is missed each time. */
 const vainLooksMax = 8;
 
-/** The number of the engine with this state folder, the same at its next start. Throws the errors of stat(2). */
+/** The same at the next start with this state folder. Throws the errors of stat(2). */
 export const engineNumber = (stateFolder: string): bigint => {
   const { dev, ino } = statSync(stateFolder, { bigint: true });
   return numberOf(`${dev}:${ino}`);
@@ -38,7 +40,7 @@ export const ownEngineNumber = (): bigint | null => {
   return number < 1n << BigInt(engineBits) ? number : null;
 };
 
-/** Marks a new process. Returns false if the system refuses: then only descendants in its process group are found. */
+/** Returns false if the system refuses: then only its process group is found. */
 export const mark = (pid: number, engine: bigint): boolean => {
   const limit = new BigUint64Array(new ArrayBuffer(limitBytes));
   if (libc.prlimit(pid, locksLimit, null, limit) !== 0) return false;
@@ -46,7 +48,7 @@ export const mark = (pid: number, engine: bigint): boolean => {
   return libc.prlimit(pid, locksLimit, limit, null) === 0;
 };
 
-/** Kills the descendants of a dead process. Resolves when all are gone, or after `killMs` with a warning. */
+/** Resolves when all descendants of a dead process are killed, or late with a warning. */
 export const endDescendantsOf = (pid: number, engine: bigint): Promise<void> => {
   // The whole group at once, which even ends a fork bomb.
   kill(-pid);
@@ -71,8 +73,8 @@ export const takeAlongAtExit = (): void => {
 };
 
 /**
- * Looks and kills until none is left. A killed process cannot fork, so an unseen process descends from one that vanished during the
- * look; if none has vanished, there is none.
+ * Looks and kills until none is left. A killed process cannot fork, so an unseen process descends
+ * from one that vanished during the look; if none has vanished, there is none.
  */
 const endAll = async (isMeant: (mark: bigint) => boolean): Promise<void> => {
   const overAtMs = performance.now() + killMs;
@@ -95,7 +97,7 @@ const endAll = async (isMeant: (mark: bigint) => boolean): Promise<void> => {
   }
 };
 
-/** Kills a process, or a group by its negative id. Returns false without permission; a process that is gone counts as killed. */
+/** Kills a process, or a group by its negative id. Returns false without permission. */
 export const kill = (pid: number): boolean => {
   try {
     process.kill(pid, "SIGKILL");
@@ -127,7 +129,7 @@ const look = (isMeant: (mark: bigint) => boolean): Look => {
   return { marked, hasVanished };
 };
 
-/** Returns false for a zombie. proc_pid_stat(5): the state follows the name, which may contain anything. */
+/** Returns false for a zombie. proc_pid_stat(5): the state follows the name in parentheses. */
 const isAlive = (pid: number): boolean => /\) [^ZX]/.test(read(`/proc/${pid}/stat`));
 
 /** Empty for a process that is gone. */

@@ -9,8 +9,9 @@ type Environment = Readonly<Record<string, string | undefined>>;
 export const tasksDefault = "tasks";
 
 /**
- * The absolute path of the folder of task files, or null if there is none. Links are not resolved here: at a reload they may lead
- * elsewhere. Adds one line to `mistakes` if a named folder does not exist.
+ * The absolute path of the folder of task files, or null if there is none. Links are not resolved
+ * here: at a reload they may lead elsewhere. Adds one line to `mistakes` if a named folder does not
+ * exist.
  * @param named null for the default folder, which need not exist
  */
 export const tasksFolder = (named: string | null, base: string, place: string, mistakes: string[]): string | null => {
@@ -64,5 +65,5 @@ export const engineFolder = (state: string, port: number): string => join(state,
 /** The socket for an emergency stop past the router. */
 export const stopSocketPath = (folder: string): string => join(folder, "stop.sock");
 
-/** The socket for the engine's own workers. No name in the folder is longer, since the path of a socket must be short. */
+/** The socket for the engine's own workers. Its path must be short: no name here is longer. */
 export const workSocketPath = (folder: string): string => join(folder, "work.sock");

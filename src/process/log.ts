@@ -1,6 +1,6 @@
 /**
- * The log of the engine's processes, one event a line: `say` writes to stdout, `warn` and `error` to stderr. consola adds
- * nothing of its own.
+ * The log of the engine's processes, one event a line: `say` writes to stdout, `warn` and `error`
+ * to stderr. consola adds nothing of its own.
  */
 import { type ConsolaInstance, createConsola } from "consola/core";
 import { printable, stderr, stdout } from "./streams.ts";

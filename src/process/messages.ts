@@ -1,4 +1,4 @@
-/** The messages between a process of the engine and its supervisor. They are about processes, never about jobs or data. */
+/** The messages between supervisor and children: about processes, never about jobs or data. */
 import type { Quarantined, Stopped, StopResult } from "../protocol/blocked.ts";
 import type { Security } from "../security/gate.ts";
 
@@ -9,13 +9,13 @@ export type { Quarantined, Stopped, StopResult };
 export type ChildMessage =
   /** It serves: its port is bound, its tasks are loaded, the router knows it. */
   | { readonly type: "online" }
-  /** It cannot start, and a restart would not help (a taken port, a broken task file). It exits at once. */
+  /** It cannot start, and a restart would not help (a taken port). It exits at once. */
   | { readonly type: "fatal"; readonly message: string }
   /** The answer to `ping`: its event loop turns. */
   | { readonly type: "pong" }
   /** From the router, after `drain`: no job runs or waits any more. */
   | { readonly type: "drained" }
-  /** From the router, last of all: tasks of which a job was cut off, and `onStop` has not run since. */
+  /** From the router, last: tasks of which a job was cut off, and `onStop` has not run since. */
   | { readonly type: "unsafe"; readonly tasks: readonly string[] }
   /** From the router: this worker ignores the abort signal of its job. */
   | { readonly type: "kill"; readonly pid: number; readonly why: string }
@@ -24,43 +24,44 @@ export type ChildMessage =
   /** From a task worker, in answer to `halt`: its jobs have ended. An `onStop` may still run. */
   | { readonly type: "still"; readonly halt: number }
   /**
-   * From the router, which has stopped its jobs already. The answer is `latched` with the same number, once the stop is on the disk or
-   * has failed to get there.
+   * From the router, which has stopped its jobs already. The answer is `latched` with the same
+   * number, once the stop is on the disk or has failed to get there.
    */
   | { readonly type: "estop"; readonly stopped: Stopped; readonly request: number }
-  /** From the router: end the emergency stop. The answer is `stopped` with null, or `resetRefused` with the same number. */
+  /** From the router. The answer is `stopped` with null, or `resetRefused` with the same number. */
   | { readonly type: "reset"; readonly request: number }
   /**
-   * From the router: no requestor waits for the resets so far, so none may end the emergency stop. If one has just done so, the stop
-   * that the router knows holds again.
+   * From the router: no requestor waits for the resets so far, so none may end the emergency stop.
+   * If one has just done so, the stop that the router knows holds again.
    */
   | { readonly type: "withdrawReset"; readonly stopped: Stopped | null };
 
 /** From a supervisor to its child. */
 export type SupervisorMessage =
-  /** To every role with sockets, first of all. Keys travel only here: other users can read argv and environment. */
+  /** To roles with sockets, first of all. Keys travel only here: others can read argv. */
   | { readonly type: "security"; readonly security: Security | null }
   /** To the same roles: the new content of the file of authorized clients. */
   | { readonly type: "authorized"; readonly text: string }
   /**
-   * To the router, which begins by it: the tasks of the workers to come. `isUnsafe`: nobody knows which earlier jobs were cut off, so
-   * the `onStop` of every task has to run before a job of it, or one that needs its resources.
+   * To the router, which begins by it: the tasks of the workers to come. `isUnsafe`: nobody knows
+   * which earlier jobs were cut off, so the `onStop` of every task has to run before a job of it,
+   * or one that needs its resources.
    */
   | { readonly type: "tasks"; readonly tasks: readonly KnownTask[]; readonly isUnsafe?: boolean }
-  /** To router and task workers, before `tasks` and at each change: the emergency stop that holds, or null. */
+  /** To router and task workers, before `tasks` and at each change; null for no stop. */
   | { readonly type: "stopped"; readonly stopped: Stopped | null }
   /** To router and task workers, before `tasks` and at each change: the tasks in quarantine. */
   | { readonly type: "quarantined"; readonly tasks: readonly Quarantined[] }
   /**
-   * To the router: why the emergency stop will not outlive the engine; null if it is on the disk. `request` is that of the `estop`, or
-   * 0 for a message that answers none.
+   * To the router: why the emergency stop will not outlive the engine; null if it is on the disk.
+   * `request` is that of the `estop`, or 0 for a message that answers none.
    */
   | { readonly type: "latched"; readonly request: number; readonly failure: string | null }
   /** To the router: the emergency stop stays. */
   | { readonly type: "resetRefused"; readonly request: number; readonly why: string }
   /**
-   * To a task worker: end all jobs by this code (but, if it `spares` them, those of tasks that are allowed when stopped), then answer
-   * `still`. A worker that is late is killed.
+   * To a task worker: end all jobs by this code (but, if it `spares` them, those of tasks that are
+   * allowed when stopped), then answer `still`. A worker that is late is killed.
    */
   | {
       readonly type: "halt";
@@ -73,7 +74,7 @@ export type SupervisorMessage =
   | { readonly type: "stop" }
   /** To every role: answer `pong`. */
   | { readonly type: "ping" }
-  /** To the router: accept nothing, answer waiting jobs with SHUTTING_DOWN, send `drained` when no job is left. */
+  /** To the router: refuse new jobs, answer waiting ones, send `drained` when none is left. */
   | { readonly type: "drain" }
   /** To the router, when the grace time is over: abort the running jobs. */
   | { readonly type: "abort" }

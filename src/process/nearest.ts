@@ -7,7 +7,7 @@ const slipsMax = (length: number): number => Math.floor(length / 3);
 const lengthMax = 64;
 const namesMax = 4096;
 
-/** The name with the fewest typing errors, or one that begins with the given text; null if none is near. */
+/** The name with the fewest typing errors, or with the given beginning; null if none is near. */
 export const nearest = (given: string, names: readonly string[]): string | null => {
   const typed = bare(given);
   if (typed === "" || typed.length > lengthMax) return null;
@@ -30,7 +30,7 @@ export const didYouMean = (given: string, names: Iterable<string>): string => {
 /** Ignores capitals, leading dashes, and `_` instead of `-`. */
 const bare = (name: string): string => name.toLowerCase().replaceAll(/^-+/g, "").replaceAll("_", "-");
 
-/** The optimal string alignment distance: letters inserted, deleted or replaced, and neighbours swapped. */
+/** The optimal string alignment distance: insert, delete, replace, swap neighbours. */
 const slipsBetween = (a: string, b: string): number => {
   let before: number[] = [];
   let above = Array.from({ length: b.length + 1 }, (_, column) => column);

@@ -3,7 +3,7 @@ import { Gate } from "../security/gate.ts";
 import { warn } from "./log.ts";
 import { onAuthorized, toldSecurity } from "./supervised.ts";
 
-/** Waits for the keys from the supervisor, and follows its updates of the authorized clients. Rejects with StartError. */
+/** Waits for the keys, and follows updates of the authorized clients. Rejects with StartError. */
 export const openGate = async (): Promise<Gate> => {
   const gate = new Gate(await toldSecurity(), warn);
   onAuthorized((text) => gate.admit(text));

@@ -2,15 +2,16 @@
 import { readlinkSync } from "node:fs";
 
 /**
- * The program without a verb. From source, its main module stands between Bun and the verb; Bun must not fetch from the network, and
- * run, a package that a task file imports and nobody has installed.
+ * The program without a verb. From source, its main module stands between Bun and the verb; Bun
+ * must not fetch from the network, and run, a package that a task file imports and nobody has
+ * installed.
  */
 export const ownProgram = (): readonly string[] => {
   const isCompiled = Bun.main.startsWith("/$bunfs/");
   return [runningImage(), ...(isCompiled ? [] : ["--no-install", Bun.main])];
 };
 
-/** The running program, even if its file was renamed or replaced by another version since: proc_pid_exe(5). */
+/** The running program, even if its file was renamed or replaced since: proc_pid_exe(5). */
 const runningImage = (): string => {
   const link = "/proc/self/exe";
   const path = readlinkSync(link);

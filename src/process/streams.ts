@@ -1,9 +1,11 @@
 /**
- * stdout and stderr by write(2), which alone tells how much was written and why the rest was not. (`process.stdout` takes longer to load
- * than most output takes; Bun's FileSink reports bytes as written that did not fit on a disk.)
+ * stdout and stderr by write(2), which alone tells how much was written and why the rest was not.
+ * (`process.stdout` takes longer to load than most output takes; Bun's FileSink reports bytes as
+ * written that did not fit on a disk.)
  *
- * The engine continues when nobody reads its output any more (a closed terminal, `serve | head`, a full disk): a robot's work is worth
- * more than its log. Nor does a slow reader delay it: output waits in memory, within a bound.
+ * The engine continues when nobody reads its output any more (a closed terminal, `serve | head`, a
+ * full disk): a robot's work is worth more than its log. Nor does a slow reader delay it: output
+ * waits in memory, within a bound.
  */
 import { read } from "bun:ffi";
 import { outputRetryMs, outputRetryMsMax, unreadLogLengthMax } from "../limits.ts";
@@ -143,8 +145,8 @@ class Output {
   }
 
   /**
-   * Opens a pipe or terminal once more, as non-blocking: changing the shared one would break other programs. A socket (systemd's
-   * journal) and a file of another user cannot be opened.
+   * Opens a pipe or terminal once more, as non-blocking: changing the shared one would break other
+   * programs. A socket (systemd's journal) and a file of another user cannot be opened.
    */
   #open(): number {
     // A file never blocks.
@@ -163,7 +165,7 @@ export const stderr = new Output(2);
 /** @param descriptor 0 is stdin, 1 stdout, 2 stderr */
 export const isTerminal = (descriptor: 0 | 1 | 2): boolean => libc.isatty(descriptor) === 1;
 
-/** Escapes control characters: untrusted text must not forge lines, move the cursor or change the direction of writing. */
+/** Escapes control characters: untrusted text must not forge lines or move the cursor. */
 export const printable = (text: string): string =>
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   text.replace(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, (character) => {
@@ -172,8 +174,9 @@ export const printable = (text: string): string =>
   });
 
 /**
- * Makes this process outlive what user code writes to `process.stdout` when its reader has gone or the disk is full: that output
- * is lost, as the engine's own is. Without a listener each such write would be an uncaught exception.
+ * Makes this process outlive what user code writes to `process.stdout` when its reader has gone or
+ * the disk is full: that output is lost, as the engine's own is. Without a listener each such write
+ * would be an uncaught exception.
  */
 export const ignoreOutputErrors = (): void => {
   for (const stream of [process.stdout, process.stderr]) stream.off("error", ignore).on("error", ignore);

@@ -1,4 +1,4 @@
-/** A process under its supervisor: how long it lives, and the messages of both. The other end is supervisor/child.ts. */
+/** A process under its supervisor. The other end is supervisor/child.ts. */
 import type { Security } from "../security/gate.ts";
 import { libc } from "../transport/libc.ts";
 import { Channel, channelDescriptor } from "./channel.ts";
@@ -14,7 +14,7 @@ export const supervisorVariable = "TASK_ENGINE_SUPERVISOR_PID";
 const isChild = process.env[supervisorVariable] !== undefined;
 let channel: Channel<SupervisorMessage, ChildMessage> | null = null;
 
-/** Keeps messages until there is a handler: few, since a supervisor sends little to a starting process. */
+/** Keeps messages until there is a handler; a starting process gets few. */
 class Inbox<Message> {
   #handler: ((message: Message) => void) | null = null;
   readonly #waiting: Message[] = [];
@@ -43,21 +43,26 @@ let onLost = (): void => process.exit(1);
 export const hasSupervisor = (): boolean => isChild;
 
 /**
- * Makes the kernel kill this process when its supervisor dies, even by SIGKILL, and even if this process is in an endless loop. To be
- * called first of all by every role that `serve` starts.
+ * Makes the kernel kill this process when its supervisor dies, even by SIGKILL, and even if this
+ * process is in an endless loop. To be called first of all by every role that `serve` starts.
  */
 export const dieWithSupervisor = (): void => liveUnderSupervisor(sigkill);
 
-/** For the router, which outlives its supervisor to make the robot safe (see `onSupervisorLost`). A halted router continues then. */
+/**
+ * For the router, which outlives its supervisor to make the robot safe (see `onSupervisorLost`). A
+ * halted router continues then.
+ */
 export const outliveSupervisor = (): void => liveUnderSupervisor(sigcont);
 
 const liveUnderSupervisor = (deathSignal: number): void => {
   if (!isChild) return;
   libc.prctl(deathSignalOption, deathSignal, 0, 0, 0);
-  // If the supervisor died before the prctl, the parent is by now another process, which adopts orphans.
+  // If the supervisor died before the prctl, the parent is by now another process, which adopts
+  // orphans.
   if (process.env[supervisorVariable] !== String(libc.getppid())) process.exit(1);
   delete process.env[supervisorVariable];
-  // killall and systemd signal all processes of the engine; the supervisor is one of them, and decides.
+  // killall and systemd signal all processes of the engine; the supervisor is one of them, and
+  // decides.
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, ignoreSignal);
   channel = new Channel<SupervisorMessage, ChildMessage>(channelDescriptor, (message) => {
     if (message.type === "ping") tellSupervisor({ type: "pong" });
@@ -70,7 +75,8 @@ const liveUnderSupervisor = (deathSignal: number): void => {
 };
 
 /**
- * Calls `handler` when this process is to end: only its supervisor decides that, or SIGTERM if there is none. To be called once.
+ * Calls `handler` when this process is to end: only its supervisor decides that, or SIGTERM if
+ * there is none. To be called once.
  */
 export const onStop = (handler: () => void): void => {
   stop = handler;
@@ -79,7 +85,7 @@ export const onStop = (handler: () => void): void => {
   process.once("SIGTERM", handler);
 };
 
-/** Calls `handler` when the supervisor is gone, in place of the end of this process. To be called once. */
+/** Calls `handler` when the supervisor is gone; else this process ends. To be called once. */
 export const onSupervisorLost = (handler: () => void): void => {
   onLost = handler;
 };
@@ -89,7 +95,7 @@ export const tellSupervisor = (message: ChildMessage): void => {
   channel?.send(message);
 };
 
-/** Resolves with the engine's keys, as soon as the supervisor has sent them; with null for a role without a supervisor. */
+/** Resolves with the engine's keys, as soon as they are here; with null without a supervisor. */
 export const toldSecurity = (): Promise<Security | null> => (isChild ? security.promise : Promise.resolve(null));
 
 /** To be called once; earlier messages are given to the handler at once. */

@@ -1,4 +1,6 @@
-/** Reasons why the engine does not begin a task: an emergency stop, or the quarantine of the task. */
+/**
+ * Reasons why the engine does not begin a task: an emergency stop, or the quarantine of the task.
+ */
 import { quarantineWindowMs } from "../limits.ts";
 
 /** An emergency stop, from its request until its reset. */
@@ -17,7 +19,9 @@ export interface StopResult extends Stopped {
   readonly why?: string;
 }
 
-/** A task that is blocked until the task files are read again, because its jobs have killed workers. */
+/**
+ * A task that is blocked until the task files are read again, because its jobs have killed workers.
+ */
 export interface Quarantined {
   readonly task: string;
   /** seconds since 1970 */
@@ -28,10 +32,13 @@ export interface Quarantined {
   readonly how: string;
 }
 
-/** The refusal of a job during an emergency stop, by the router and at a worker's own port alike. */
+/**
+ * The refusal of a job during an emergency stop, by the router and at a worker's own port alike.
+ */
 export const stoppedMessage = ({ reason, since }: Stopped): string => {
   const at = new Date(since * 1000);
-  // It may come from a file that a person wrote: an invalid time must not keep an engine from being stopped.
+  // It may come from a file that a person wrote: an invalid time must not keep an engine from being
+  // stopped.
   const when = Number.isNaN(at.getTime()) ? "a time that is not known" : at.toISOString();
   return `in emergency stop since ${when}${reason === "" ? "" : ` (${reason})`}; task-engine reset ends it`;
 };

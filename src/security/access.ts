@@ -1,13 +1,14 @@
 /**
- * The rights of users, by the file of authorized clients: one a line, `KEY NAME RIGHT…`, where KEY is the client's public key in Z85. A
- * line that is empty or begins with `# ` is a comment. Rights:
+ * The rights of users, by the file of authorized clients: one a line, `KEY NAME RIGHT…`, where KEY
+ * is the client's public key in Z85. A line that is empty or begins with `# ` is a comment. Rights:
  * - `send` or `send:count,drive`: request all tasks, or these;
- * - `read` or `read:arm/`, `write` or `write:arm/`: read and write data, of all topics or of those with this prefix;
+ * - `read` or `read:arm/`, `write` or `write:arm/`: read and write data, of all topics or of those
+ *   with this prefix;
  * - `worker` or `worker:see`: join as a worker for all tasks, or for these;
  * - `control`: read the engine's status, cancel the jobs of others, stop and reset the engine.
  *
- * Pure. A user is the name in the line of the key by which a connection was authenticated. On a socket without CURVE the user is null and
- * has all rights.
+ * Pure. A user is the name in the line of the key by which a connection was authenticated. On a
+ * socket without CURVE the user is null and has all rights.
  */
 import { authorizedTextLengthMax, nameLengthMax } from "../limits.ts";
 
@@ -32,10 +33,10 @@ interface Client {
   readonly rights: ReadonlyMap<Right, Extent>;
 }
 
-/** The user of the engine's own workers, which have a socket of their own. No line of the file can have this name. */
+/** The user of the engine's own workers. No line of the file can have this name. */
 export const engineUser = "(engine)";
 
-/** The user of a connection whose key has lost its line. No line of the file can have this name, either. */
+/** The user of a connection whose key has lost its line. No line can have this name, either. */
 export const formerUser = "(nobody)";
 
 /** For all tasks, which may publish any topic. */
@@ -86,7 +87,8 @@ export class Access {
 
   /**
    * The right that a user lacks, as the file would have it (`send:drive`); null for none.
-   * @param of a task's name without `task_`, a topic or a prefix of topics; left out or empty for all
+   * @param of a task's name without `task_`, a topic or a prefix of topics; left out or empty for
+   * all
    */
   missing(user: string | null, right: Right, of?: string): string | null {
     if (user === null) return null;

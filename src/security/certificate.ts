@@ -1,6 +1,7 @@
 /**
- * Key pairs in files, in the format of ZeroMQ's tools (ZPL, https://rfc.zeromq.org/spec/4): `NAME.key` with the public key,
- * `NAME.key_secret` with both. A file is refused if others can read the secret key or write the public one.
+ * Key pairs in files, in the format of ZeroMQ's tools (ZPL, https://rfc.zeromq.org/spec/4):
+ * `NAME.key` with the public key, `NAME.key_secret` with both. A file is refused if others can read
+ * the secret key or write the public one.
  */
 import { certificateBytesMax } from "../limits.ts";
 import { fs } from "../transport/fs.ts";
@@ -12,7 +13,7 @@ export interface KeyPair {
   readonly secretKey: string;
 }
 
-/** A file of keys that cannot be used or made; `message` is one line for a person, with the path and what to do. */
+/** A file of keys that cannot be used or made; `message` is one line, with path and remedy. */
 export class CertificateError extends Error {
   override readonly name = "CertificateError";
 }
@@ -40,7 +41,8 @@ export const readPublicKey = (path: string): string =>
   keyIn(readOwn(path, "public", certificateBytesMax), "public-key", path);
 
 /**
- * Writes both files into a folder, which it makes for its owner alone if there is none. Throws CertificateError.
+ * Writes both files into a folder, which it makes for its owner alone if there is none. Throws
+ * CertificateError.
  * @param force replaces existing files; else they are an error, and stay
  */
 export const writeCertificate = (folder: string, name: string, pair: KeyPair, force: boolean): void => {
@@ -81,7 +83,7 @@ const mustBeReplaceable = (path: string): void => {
   throw Object.assign(new Error("there is a folder of that name"), { path });
 };
 
-/** The text of a file that belongs to this user or root. Throws CertificateError with the path, why, and what to do. */
+/** The text of a file of this user or root. Throws CertificateError with path and remedy. */
 export const readOwn = (path: string, kind: "secret" | "public", bytesMax: number): string => {
   using file = opened(path);
   const { uid, mode, size } = file.stats;

@@ -1,11 +1,11 @@
-/** The socket options for CURVE. Source: zmq_curve(7). It does not load libzmq, which a client on the robot itself does not need. */
+/** Socket options for CURVE: zmq_curve(7). Not in keys.ts, which loads libzmq. */
 
 import type { SocketOptions } from "../transport/zmq/options.ts";
 import type { KeyPair } from "./certificate.ts";
 
 /**
- * The domain of requests to the ZAP handler. It must not be empty: then libzmq would let every client with the server's key in while
- * there is no handler.
+ * The domain of requests to the ZAP handler. It must not be empty: then libzmq would let every
+ * client with the server's key in while there is no handler.
  */
 export const zapDomain = "task-engine";
 
@@ -17,7 +17,7 @@ export const curveServer = ({ secretKey }: Pick<KeyPair, "secretKey">): SocketOp
   zapEnforceDomain: true,
 });
 
-/** Options of a socket that connects with its own key pair, and only to the server with `serverKey`. */
+/** Options of a socket that connects with its key pair, only to the server with `serverKey`. */
 export const curveClient = (serverKey: string, { publicKey, secretKey }: KeyPair): SocketOptions => ({
   curveServerKey: serverKey,
   curvePublicKey: publicKey,

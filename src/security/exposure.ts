@@ -10,7 +10,7 @@ interface Exposure {
   readonly insecure: boolean;
 }
 
-/** Returns a line for each setting that opens the engine to everybody, or contradicts another one. */
+/** Returns a line for each setting that opens the engine to all, or contradicts another. */
 export const exposureMistakes = (
   { host, key, authorized, insecure }: Exposure,
   placeOf: (name: keyof Exposure) => string,

@@ -14,7 +14,7 @@ export class OpenedFile implements Disposable {
     this.stats = fs().fstatSync(this.#descriptor);
   }
 
-  /** Its text without a byte order mark. Throws an Error that names the first line that is not UTF-8. */
+  /** Without a byte order mark. Throws an Error that names the first line that is not UTF-8. */
   text(): string {
     const bytes = fs().readFileSync(this.#descriptor);
     const decoder = new TextDecoder("utf-8", { fatal: true });

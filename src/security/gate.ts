@@ -1,6 +1,7 @@
 /**
- * Access control of the sockets of one process: keys, ZAP handler, users of messages, and the end of connections whose keys are revoked.
- * In an engine without keys every peer may connect, and no message has a user.
+ * Access control of the sockets of one process: keys, ZAP handler, users of messages, and the end
+ * of connections whose keys are revoked. In an engine without keys every peer may connect, and no
+ * message has a user.
  */
 
 import {
@@ -71,7 +72,8 @@ export class Gate implements Disposable {
     if (publicKeyOf(secretKey) !== publicKey) {
       throw new StartError("the engine's public key does not belong to its secret key; make both again by keygen");
     }
-    // The key, not the name: after a reload a name may have another key, while older messages are still in a queue.
+    // The key, not the name: after a reload a name may have another key, while older messages are
+    // still in a queue.
     this.#zap = startZap((key) => (this.#access.nameOf(key) === null ? null : key));
   }
 
@@ -95,12 +97,14 @@ export class Gate implements Disposable {
     return {
       handshakeInterval: handshakeMs,
       backlog: backlogConnectionsMax,
-      // PINGs find a dead peer. The I/O threads send and answer them, so a worker whose task blocks its thread does not seem dead.
+      // PINGs find a dead peer. The I/O threads send and answer them, so a worker whose task blocks
+      // its thread does not seem dead.
       heartbeatInterval: beatIntervalMs,
       heartbeatTimeout: beatSilenceMs,
       heartbeatTimeToLive: beatSilenceMs,
-      // A domain without CURVE admits every peer with ZMTP 3, and refuses older ones. libzmq takes junk (a browser, a port scanner) for
-      // ZMTP 1, and never frees the 9 KB of such a peer that has sent no routing id: its `disconnectMessage` is never read.
+      // A domain without CURVE admits every peer with ZMTP 3, and refuses older ones. libzmq takes
+      // junk (a browser, a port scanner) for ZMTP 1, and never frees the 9 KB of such a peer that
+      // has sent no routing id: its `disconnectMessage` is never read.
       ...(this.#security === null ? { zapDomain } : curveServer(this.#security.engine)),
     };
   }
@@ -125,7 +129,8 @@ export class Gate implements Disposable {
 
   /**
    * Ends connections to a bound socket if their key is revoked, or if they never end a message.
-   * @param partingMs ms that a connection with a revoked key stays open for the answers that say so; 0 for a socket without answers
+   * @param partingMs ms that a connection with a revoked key stays open for the answers that say
+   * so; 0 for a socket without answers
    */
   guard(socket: Socket, partingMs: number): void {
     admission.start(this.#warn);
@@ -145,16 +150,18 @@ export class Gate implements Disposable {
     return (peer.user === null ? null : this.#access.nameOf(peer.user)) ?? formerUser;
   }
 
-  /** A connection that has just sent has sent more, or has ended, and libzmq has not read that yet. */
+  /** A connection has sent more, or has ended, and libzmq has not read that yet. */
   get #hasUnread(): boolean {
     for (const [port, { connections }] of this.#ports()) if (connections.hasUnread(port)) return true;
     return false;
   }
 
   /**
-   * Reads everything that has arrived, in a process that may have been halted or busy for long. Otherwise a job could begin although a
-   * cancellation, or the end of its connection, waits behind it in a queue. libzmq's own thread may have been halted, too, so the
-   * descriptors of the connections tell if it has to read first. Blocks the thread. Not to be called by a handler of the reactor.
+   * Reads everything that has arrived, in a process that may have been halted or busy for long.
+   * Otherwise a job could begin although a cancellation, or the end of its connection, waits behind
+   * it in a queue. libzmq's own thread may have been halted, too, so the descriptors of the
+   * connections tell if it has to read first. Blocks the thread. Not to be called by a handler of
+   * the reactor.
    * @param awayMs ms since this process has looked last
    */
   catchUp(awayMs: number): void {
@@ -170,7 +177,8 @@ export class Gate implements Disposable {
   }
 
   /**
-   * Replaces the text of authorized clients. A user with less rights than before loses its connections, after the answers that say so.
+   * Replaces the text of authorized clients. A user with less rights than before loses its
+   * connections, after the answers that say so.
    */
   admit(text: string): void {
     const before = this.#access;

@@ -1,4 +1,4 @@
-/** CURVE keys: 32 bytes, written as 40 characters of Z85 (https://rfc.zeromq.org/spec/32). Source: zmq_curve_keypair(3). */
+/** CURVE keys: 32 bytes, 40 characters of Z85 (RFC 32 of ZeroMQ). See zmq_curve_keypair(3). */
 
 import { pinnedBytes } from "../transport/libc.ts";
 import { lastError, zmq } from "../transport/zmq/library.ts";

@@ -1,4 +1,4 @@
-/** The right that each message needs, as in the table of PROTOCOL.md. A refusal is one line for the requestor; null for none. */
+/** The right that each message needs (table in PROTOCOL.md). A refusal is one line, or null. */
 
 import type { ReadyHeader } from "../protocol/backend.ts";
 import type { BadRequest, RequestMessage } from "../protocol/requests.ts";

@@ -1,4 +1,4 @@
-/** Limits of each client, so that none can fill a queue for all others. Constant cost for each request. */
+/** Limits of each client, so that none fills a queue for all others. */
 
 /** Limits of one client in flight. */
 export interface ShareLimits {
@@ -28,8 +28,8 @@ export class Shares {
   }
 
   /**
-   * Adds to the share of a client; a user has one for all its connections. Returns the share, for `release`, or one line that says
-   * which limit is exceeded.
+   * Adds to the share of a client; a user has one for all its connections. Returns the share, for
+   * `release`, or one line that says which limit is exceeded.
    * @param peer key of the connection
    */
   take(peer: string, user: string | null, jobs: number, bytes: number): Share | string {

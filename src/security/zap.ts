@@ -1,6 +1,7 @@
 /**
- * The ZAP handler, which libzmq asks about each connection before its first message. Source: https://rfc.zeromq.org/spec/27. Without an
- * answer no connection is accepted (`zapEnforceDomain`): while a task blocks the thread of a worker, new connections to its port wait.
+ * The ZAP handler, which libzmq asks about each connection before its first message. Source:
+ * https://rfc.zeromq.org/spec/27. Without an answer no connection is accepted (`zapEnforceDomain`):
+ * while a task blocks the thread of a worker, new connections to its port wait.
  */
 
 import { Router } from "../transport/zmq/socket.ts";
@@ -9,11 +10,12 @@ import { keyText } from "./keys.ts";
 
 const endpoint = "inproc://zeromq.zap.01";
 
-/** Returns the user id for the messages of a public key (Z85; see `Socket.lastPeer`), or null to refuse the connection. */
+/** Returns the id of messages by a public key (`Socket.lastPeer`); null refuses it. */
 export type Authenticate = (publicKey: string) => string | null;
 
 /**
- * Starts the handler of this process, before its sockets bind. It refuses connections without CURVE and of other domains.
+ * Starts the handler of this process, before its sockets bind. It refuses connections without CURVE
+ * and of other domains.
  */
 export const startZap = (authenticate: Authenticate): Disposable => {
   const socket = new Router({ linger: 0 });
@@ -38,7 +40,7 @@ const answer = (socket: Router, frames: readonly Uint8Array[], authenticate: Aut
   socket.trySend([peer, delimiter, version, request, ...verdict, ""]);
 };
 
-/** @param frames after the request's id: domain, address, routing id, mechanism, and with CURVE the client's public key */
+/** @param frames domain, address, routing id, mechanism; with CURVE the client's public key */
 const userOf = (frames: readonly Uint8Array[], authenticate: Authenticate): string | null => {
   const [domain = noBytes, , , mechanism = noBytes, credential = noBytes] = frames;
   if (frames.length !== 5 || text(domain) !== zapDomain || text(mechanism) !== "CURVE") return null;

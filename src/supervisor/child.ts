@@ -39,7 +39,7 @@ export interface Ending {
   readonly unsafe: readonly string[] | null;
   /** How it ended, as words that follow its name. */
   readonly words: string;
-  /** Why this end was planned, as words that follow `for`; null if it was not, so that it counts as a death. */
+  /** Why the end was planned, as words that follow `for`; null for a death. */
   readonly plannedReason: string | null;
 }
 
@@ -92,7 +92,8 @@ export class Child {
             theirs,
             ...(options.record === null ? [] : [options.record]),
           ],
-          // A session of its own: signals to the supervisor's process group are for the supervisor alone.
+          // A session of its own: signals to the supervisor's process group are for the supervisor
+          // alone.
           detached: true,
           maxBuffer: scanOutputBytesMax,
         }),
@@ -139,7 +140,8 @@ export class Child {
   }
 
   /**
-   * Ends the jobs of a task worker. Resolves when none of them runs any more, or the worker is dead.
+   * Ends the jobs of a task worker. Resolves when none of them runs any more, or the worker is
+   * dead.
    * @param graceMs from the abort signal of its job until the worker is killed
    */
   async halt(order: HaltOrder, graceMs: number): Promise<void> {
@@ -202,7 +204,8 @@ export class Child {
   async #waitForEnd(): Promise<Ending> {
     await this.#process.exited;
     clearTimeout(this.#onlineTimer);
-    // First: nobody may hear of its end, and free or make safe anything, that its descendants still drive.
+    // First: nobody may hear of its end, and free or make safe anything, that its descendants still
+    // drive.
     await endDescendantsOf(this.pid, this.#options.engine);
     // Its last messages may still be in the channel, and they say more than its exit code.
     await within(this.#channel.ended, lastWordsMs);

@@ -98,8 +98,8 @@ export class Children implements Iterable<Child> {
   }
 
   /**
-   * Kills all processes with the engine's mark: leftovers of the last engine, or at the end of this one. The caller must hold the
-   * lock of the state folder.
+   * Kills all processes with the engine's mark: leftovers of the last engine, or at the end of this
+   * one. The caller must hold the lock of the state folder.
    */
   endAll(): Promise<void> {
     return endEngine(this.#number);
@@ -149,7 +149,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 const inherited = /^(PATH|HOME|USER|LOGNAME|LANG|LC_[A-Z]+|TZ|TERM|XDG_RUNTIME_DIR|TMPDIR)$/;
 
-/** Not the supervisor's own: variables that decide what code a process runs are left out, of the configured ones too. */
+/** Without variables that decide what code a process runs, also of the configured ones. */
 const childEnvironment = (given: Environment, configured: Environment): Record<string, string> => {
   const own = Object.entries(given).filter(([name]) => inherited.test(name));
   const extra = Object.entries(configured).filter(([name]) => !isUnsafeVariable(name));

@@ -1,6 +1,7 @@
 /**
- * The consequences of each death of a process: its cause, the restart, the quarantine of tasks. A task whose jobs have killed a few
- * workers is in quarantine until the task files are read again, so that nobody who may send it can take the workers from all others.
+ * The consequences of each death of a process: its cause, the restart, the quarantine of tasks. A
+ * task whose jobs have killed a few workers is in quarantine until the task files are read again,
+ * so that nobody who may send it can take the workers from all others.
  */
 import { readFileSync } from "node:fs";
 import { quarantineDeaths, quarantineWindowMs } from "../limits.ts";
@@ -28,7 +29,10 @@ export class Deaths {
     if (this.#jobDeaths.quarantined.length > 0) this.#tell(child);
   }
 
-  /** The cause of an unplanned end. @param begun the record of the dead worker; null for a role without jobs */
+  /**
+   * The cause of an unplanned end.
+   * @param begun the record of the dead worker; null for a role without jobs
+   */
   causeOf(begun: Begun | null, { signal, words }: Pick<Ending, "signal" | "words">): DeathCause {
     if (begun === null) return noJob;
     const cause = causeOf(begun, signal, signal === "SIGKILL" && this.#isOutOfMemory());
@@ -77,7 +81,7 @@ export class Deaths {
   }
 }
 
-/** How often the kernel has killed for want of memory, in any control group: /proc/vmstat, since Linux 4.13. */
+/** Kills for want of memory, in any control group: /proc/vmstat, since Linux 4.13. */
 const outOfMemoryKills = (): number => {
   try {
     return Number(/^oom_kill (\d+)$/m.exec(readFileSync("/proc/vmstat", "utf8"))?.[1] ?? 0);

@@ -1,7 +1,8 @@
 /**
- * The emergency stop, and its reset. A stop does, in this order: tell router and task workers, so that nothing new begins; end the
- * running jobs, and kill the workers that do not let go; beside that, put the stop on the disk; last, run the safe process. It holds
- * until a reset, whatever ends in between.
+ * The emergency stop, and its reset. A stop does, in this order: tell router and task workers, so
+ * that nothing new begins; end the running jobs, and kill the workers that do not let go; beside
+ * that, put the stop on the disk; last, run the safe process. It holds until a reset, whatever ends
+ * in between.
  */
 
 import { latchMs, routerAnswerMs, stopReasonLengthMax } from "../limits.ts";
@@ -73,15 +74,16 @@ export class EmergencyControl {
       void latched.then((failure) => router.send({ type: "latched", request: request.request, failure }));
     } else if (request.type === "reset") void this.#reset(request.request, router);
     else {
-      // Nobody waits for the resets so far. If one of them has just ended the stop, that holds again.
+      // Nobody waits for the resets so far. If one of them has just ended the stop, that holds
+      // again.
       this.#voided++;
       if (request.stopped !== null && this.#stopped === null) this.#stop(request.stopped);
     }
   }
 
   /**
-   * The second way to a stop, which does not rely on the router: it may be what is wrong. Resolves when all jobs have ended and the
-   * state of the disk is known.
+   * The second way to a stop, which does not rely on the router: it may be what is wrong. Resolves
+   * when all jobs have ended and the state of the disk is known.
    */
   async stopPastRouter(reason: string): Promise<StopResult> {
     const routerSound = this.#endDeafRouter();
@@ -91,8 +93,9 @@ export class EmergencyControl {
   }
 
   /**
-   * Stops everything. A repeated stop keeps the first reason and does everything once more, but not twice at the same time.
-   * `latched` resolves with null as soon as the stop is on the disk, or with why it is not, after `latchMs` at most.
+   * Stops everything. A repeated stop keeps the first reason and does everything once more, but not
+   * twice at the same time. `latched` resolves with null as soon as the stop is on the disk, or
+   * with why it is not, after `latchMs` at most.
    */
   #stop(stopped: Stopped, alongside = Promise.resolve()) {
     this.#voided++;
@@ -130,7 +133,7 @@ export class EmergencyControl {
     return { still, done: finish() };
   }
 
-  /** A router that hangs can neither end jobs nor run safe stops: it is restarted with all task workers. */
+  /** Restarts a router that hangs, with all task workers: it can run no safe stop. */
   async #endDeafRouter(): Promise<void> {
     const { router, taskWorkers } = this.#parts.children;
     // A starting router learns of the stop first of all; the death of a router halts its workers.
@@ -159,7 +162,10 @@ export class EmergencyControl {
     return failure;
   }
 
-  /** Ends the stop, unless a newer stop or a withdrawal comes first. @param router gets the answer */
+  /**
+   * Ends the stop, unless a newer stop or a withdrawal comes first.
+   * @param router gets the answer
+   */
   async #reset(request: number, router: Child): Promise<void> {
     const voided = this.#voided;
     const isVoid = (): boolean => this.#voided !== voided || router.hasEnded;

@@ -1,4 +1,4 @@
-/** The engine's keys and its file of authorized clients, read by the supervisor and sent to its children. */
+/** The engine's keys and authorized clients, read by the supervisor for its children. */
 
 import { authorizedTextLengthMax } from "../limits.ts";
 import { warn } from "../process/log.ts";
@@ -6,7 +6,7 @@ import { Access } from "../security/access.ts";
 import { CertificateError, type KeyPair, readKeyPair, readOwn } from "../security/certificate.ts";
 import type { Security } from "../security/gate.ts";
 
-/** A mistake in the file of authorized clients is reported, and then nobody is let in but the engine's own workers. */
+/** After a mistake in the authorized clients, nobody is let in but the engine's own workers. */
 export class Keyring {
   readonly #engine: KeyPair;
   readonly #path: string;

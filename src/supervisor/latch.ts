@@ -2,8 +2,9 @@
  * The emergency stop on the disk: the file `stopped` in the state folder, from the stop until its
  * reset. At a start every name that begins with `stopped` counts as a stop, whatever it is.
  *
- * A full disk has no room for a new file. So each start reserves `stop.spare`; its rename to `stopped` needs no free block, and a reset
- * renames it back. The reason is written in place and only informs a person: a file without one is a stop, too.
+ * A full disk has no room for a new file. So each start reserves `stop.spare`; its rename to
+ * `stopped` needs no free block, and a reset renames it back. The reason is written in place and
+ * only informs a person: a file without one is a stop, too.
  */
 import { constants } from "node:fs";
 import { lstat, open, readdir, readFile, rename, rmdir, stat, unlink } from "node:fs/promises";
@@ -40,7 +41,7 @@ export class Latch {
     return new Latch(folder, identityOf(await stat(folder)));
   }
 
-  /** Resolves with the stop that the last engine has left; null for none, and then the spare file is reserved. */
+  /** Resolves with the stop of the last engine; with null, the spare file is reserved. */
   async begin(): Promise<Stopped | null> {
     const [name] = await this.#names();
     if (name === undefined) await reserve(this.#spare);
@@ -85,7 +86,8 @@ export class Latch {
 
   async #name(stopped: Stopped): Promise<void> {
     if (await isThere(this.#latch)) {
-      // A sync failed before. On a read-only disk a second sync succeeds all the same; a rename fails.
+      // A sync failed before. On a read-only disk a second sync succeeds all the same; a rename
+      // fails.
       const other = `${this.#latch}.again`;
       await rename(this.#latch, other);
       await rename(other, this.#latch);

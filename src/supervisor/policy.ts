@@ -1,8 +1,10 @@
 /**
- * Restarts: whether and when a dead process is started again. Pure: what has happened and the time go in, the decision comes out.
+ * Restarts: whether and when a dead process is started again. Pure: what has happened and the time
+ * go in, the decision comes out.
  *
- * Deaths are counted for the whole engine, so that one that cannot hold itself up ends where its own supervisor (systemd) sees it. The
- * back-off is per process, so that a flapping one does not delay the restart of another.
+ * Deaths are counted for the whole engine, so that one that cannot hold itself up ends where its
+ * own supervisor (systemd) sees it. The back-off is per process, so that a flapping one does not
+ * delay the restart of another.
  */
 import { restartCalmMs, restartDelayMs, restartDelayMsMax } from "../limits.ts";
 
@@ -12,7 +14,7 @@ export interface RestartRules {
   readonly restartWindowMs: number;
 }
 
-/** Deaths so far. Bounded: at most `restartsMax` times are kept, and one streak for each process. */
+/** Deaths so far, bounded: `restartsMax` times, and one streak for each process. */
 export interface RestartHistory {
   /** Times of the deaths within the window, oldest first. */
   readonly deathsMs: readonly number[];

@@ -19,8 +19,9 @@ export class SafeProcess {
   }
 
   /**
-   * Runs the task of `on-stop`, and the `onStop` of these tasks; calls take turns, each for `safeMs` at most. Resolves with null if
-   * all succeeded or there is nothing to run; else with why not, as words that follow its name.
+   * Runs the task of `on-stop`, and the `onStop` of these tasks; calls take turns, each for
+   * `safeMs` at most. Resolves with null if all succeeded or there is nothing to run; else with why
+   * not, as words that follow its name.
    */
   run(why: SafeReason, tasks: readonly string[] = []): Promise<string | null> {
     this.#last = this.#last.then(() => this.#run(why, tasks));

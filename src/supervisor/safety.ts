@@ -1,6 +1,6 @@
 /**
- * Keeps the robot safe around the engine's life: a start after a crash, the death of the router, the stop of the engine. It owns the
- * state folder, the emergency stop and its socket.
+ * Keeps the robot safe around the engine's life: a start after a crash, the death of the router,
+ * the stop of the engine. It owns the state folder, the emergency stop and its socket.
  */
 
 import { abortGraceMs, killMs } from "../limits.ts";
@@ -39,8 +39,10 @@ export class Safety {
   #hasServed = false;
 
   /**
-   * From its end on, the engine can be stopped past its router. Rejects with StateFolderError or StopSocketError.
-   * @param gaveUp resolves when the engine is told to stop while it waits for the rest of a dead engine
+   * From its end on, the engine can be stopped past its router. Rejects with StateFolderError or
+   * StopSocketError.
+   * @param gaveUp resolves when the engine is told to stop while it waits for the rest of a dead
+   * engine
    * @param reloaded resolves when the next reload has ended
    */
   static async open(
@@ -108,7 +110,7 @@ export class Safety {
     this.emergency.hold({ reason, since: Date.now() / 1000 });
   }
 
-  /** Gives a router its tasks, by which it begins, as soon as the workers of the one before have halted. */
+  /** Gives a router its tasks, when the workers of the one before have halted. */
   async release(router: Child, tasks: () => readonly KnownTask[]): Promise<void> {
     void router.online.then(() => {
       this.#hasServed = true;
@@ -128,7 +130,8 @@ export class Safety {
   }
 
   /**
-   * Runs the safe process at a stop of the engine, when no worker is left, and marks the stop as clean if the robot is safe.
+   * Runs the safe process at a stop of the engine, when no worker is left, and marks the stop as
+   * clean if the robot is safe.
    * @param unsafe tasks of which jobs were cut off; null if that is not known
    * @param own the engine's own tasks, as opposed to those of workers from elsewhere
    */
@@ -149,7 +152,7 @@ export class Safety {
       .catch((failure: Error) => warn(`[ENGINE] This stop will look like a crash: ${failure.message}`));
   }
 
-  /** Waits for writes to the disk: an emergency stop right before the engine's own stop must be there after it. */
+  /** Waits for writes: a stop right before the engine's own must be on the disk. */
   async close(): Promise<void> {
     this.#socket.close();
     await within(this.emergency.written, killMs);

@@ -1,4 +1,4 @@
-/** The scan of the task files. It runs as a child, so that a user's code never runs in the supervisor. */
+/** The scan of the task files, in a child: no user's code runs in the supervisor. */
 import * as v from "valibot";
 import { workerTasksMax } from "../limits.ts";
 import { say } from "../process/log.ts";

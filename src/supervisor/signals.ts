@@ -5,13 +5,16 @@ import { isTerminal } from "../process/streams.ts";
 import { fs } from "../transport/fs.ts";
 
 /**
- * For the rest of the process's life: calls `stop` for each SIGINT and SIGTERM that is meant, and `reload` for SIGHUP.
+ * For the rest of the process's life: calls `stop` for each SIGINT and SIGTERM that is meant, and
+ * `reload` for SIGHUP.
  *
- * The system also sends SIGHUP when the terminal goes, and then the engine stops, unless nohup started it. /dev/tty tells the two
- * apart: it can be opened as long as the process has a terminal, and no more when the terminal's own SIGHUP arrives. An engine that
- * never had a terminal (systemd, cron, setsid) always reloads.
+ * The system also sends SIGHUP when the terminal goes, and then the engine stops, unless nohup
+ * started it. /dev/tty tells the two apart: it can be opened as long as the process has a terminal,
+ * and no more when the terminal's own SIGHUP arrives. An engine that never had a terminal (systemd,
+ * cron, setsid) always reloads.
  *
- * Ctrl-Z is ignored: workers would go on under a halted supervisor, which could not kill what does not let go.
+ * Ctrl-Z is ignored: workers would go on under a halted supervisor, which could not kill what does
+ * not let go.
  */
 export const onSignals = ({ stop, reload }: { stop: () => void; reload: () => void }): void => {
   process.on("SIGTERM", stop);
@@ -45,13 +48,15 @@ export const onInterrupt = (interrupt: () => void): void => {
 };
 
 /**
- * Returns true if another program of the same terminal has started this one and is the leader of its process group, as npx is.
- * One Ctrl-C then arrives twice, from the terminal and from the launcher that passes it on. Taken for a person's second one, the echo
- * would kill running jobs without their grace.
+ * Returns true if another program of the same terminal has started this one and is the leader of
+ * its process group, as npx is. One Ctrl-C then arrives twice, from the terminal and from the
+ * launcher that passes it on. Taken for a person's second one, the echo would kill running jobs
+ * without their grace.
  */
 const isUnderLauncher = (): boolean => {
   if (!isTerminal(0)) return false;
-  // proc_pid_stat(5): behind the name in parentheses, which may contain anything, come state, parent and process group.
+  // proc_pid_stat(5): behind the name in parentheses, which may contain anything, come state,
+  // parent and process group.
   const stat = fs().readFileSync("/proc/self/stat", "utf8");
   const [, , group] = stat.replace(/^.*\) /s, "").split(" ");
   return Number(group) !== process.pid;
@@ -66,7 +71,7 @@ const hasTerminal = (): boolean => {
   }
 };
 
-/** Returns true if the parent has set SIGHUP to be ignored, as nohup does. proc_pid_status(5): bit 0 is signal 1. */
+/** Returns true if SIGHUP is ignored, as by nohup. proc_pid_status(5): bit 0 is signal 1. */
 const isHangUpIgnored = (): boolean => {
   const [, mask = "0"] = /^SigIgn:\s*([0-9a-f]+)$/m.exec(fs().readFileSync("/proc/self/status", "utf8")) ?? [];
   return (BigInt(`0x${mask}`) & 1n) === 1n;

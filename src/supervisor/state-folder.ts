@@ -1,11 +1,13 @@
 /**
- * All that an engine leaves on the disk, in a folder of its own. An SD card must outlive the robot, so none of it is ever written
- * while the engine works.
+ * All that an engine leaves on the disk, in a folder of its own. An SD card must outlive the robot,
+ * so none of it is ever written while the engine works.
  *
- * - `lock`: held by flock(2) by the one engine that has the folder. The kernel frees it when the last process with its descriptor
- *   ends, however it ends. The router inherits the descriptor and outlives the supervisor for safe stops, so a start finds the folder
- *   locked until the engine before it is gone as a whole.
- * - `running`: there from the start to a clean stop, so that a start that finds it knows of a crash.
+ * - `lock`: held by flock(2) by the one engine that has the folder. The kernel frees it when the
+ *   last process with its descriptor ends, however it ends. The router inherits the descriptor and
+ *   outlives the supervisor for safe stops, so a start finds the folder locked until the engine
+ *   before it is gone as a whole.
+ * - `running`: there from the start to a clean stop, so that a start that finds it knows of a
+ *   crash.
  * - `stop.spare` and `stopped`: the emergency stop. See latch.ts.
  * - `stop.sock`: the second way to an emergency stop. See stop-socket.ts.
  */
@@ -55,8 +57,8 @@ export class StateFolder {
   }
 
   /**
-   * Makes the folder if there is none, and locks it before anything else in it is touched. Waits for the rest of a dead engine, for
-   * `predecessorMs` at most. Rejects with StateFolderError.
+   * Makes the folder if there is none, and locks it before anything else in it is touched. Waits
+   * for the rest of a dead engine, for `predecessorMs` at most. Rejects with StateFolderError.
    * @param isPrivate other users may not even pass through it
    * @param gaveUp resolves when it is not wanted any more
    */
@@ -72,7 +74,7 @@ export class StateFolder {
     });
   }
 
-  /** Marks an engine as running. Resolves with what the last one has left. Rejects with StateFolderError. */
+  /** Marks an engine as running. Resolves with the state that the last one has left. */
   enter(): Promise<LeftState> {
     return orRefuse(this.#path, async () => {
       const hasCrashed = statSync(this.#running, { throwIfNoEntry: false }) !== undefined;
@@ -81,7 +83,7 @@ export class StateFolder {
     });
   }
 
-  /** Marks a clean stop, after which a start has nothing to make safe. Rejects with the error of the file system. */
+  /** Marks a clean stop, so that the next start has nothing to make safe. */
   async leave(): Promise<void> {
     await rm(this.#running, { force: true });
     await syncFolder(this.#path);
@@ -115,7 +117,7 @@ const orRefuse = async <Result>(path: string, work: () => Promise<Result>): Prom
 
 /* ── Lock ────────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
-/** The process id of the engine that has this folder, or null. Throws the errors of the file system. */
+/** The process id of the engine with this folder, or null. Throws the errors of node:fs. */
 export const engineOf = (folder: string): number | null => {
   const path = lockPath(folder);
   const pid = Number.parseInt(readFileSync(path, "latin1"), 10);
@@ -124,10 +126,11 @@ export const engineOf = (folder: string): number | null => {
 
 const lockPath = (folder: string): string => join(folder, "lock");
 
-/** Resolves with the descriptor, which is closed on exec. Rejects with StateFolderError, and with the errors of the file system. */
+/** Resolves with the descriptor. Rejects with StateFolderError and the errors of node:fs. */
 const lockFolder = async (folder: string, gaveUp: Promise<unknown>): Promise<number> => {
   const path = lockPath(folder);
-  // For reading: a file that is open for writing would keep anybody from mounting the disk read-only.
+  // For reading: a file that is open for writing would keep anybody from mounting the disk
+  // read-only.
   const descriptor = openSync(path, constants.O_RDONLY | constants.O_CREAT, 0o600);
   try {
     await waitForLock(path, descriptor, gaveUp);
@@ -174,7 +177,7 @@ const describeEngine = (pid: number): string => {
   return `an engine with this port and state folder runs already, as process ${pid}; ${remedy}`;
 };
 
-/** In place, which a full disk allows. Without the pid a second start takes this engine for one that is ending, and waits. */
+/** In place, for a full disk. Without the pid, a second start would wait for this engine. */
 const notePid = (path: string): void => {
   try {
     const file = openSync(path, "r+");

@@ -50,7 +50,8 @@ export class StopSocket {
   readonly #listener: UnixSocketListener<{ line: string | null }>;
 
   /**
-   * Replaces a socket file of an earlier engine, so the caller must hold the folder's lock. Throws StopSocketError.
+   * Replaces a socket file of an earlier engine, so the caller must hold the folder's lock. Throws
+   * StopSocketError.
    * @param isPrivate for this user alone
    * @param stop resolves when all jobs have ended and the state of the disk is known
    * @param reloaded resolves when the next reload has ended
@@ -137,8 +138,8 @@ const pathBytesMax = 107;
 const newline = Buffer.from("\n");
 
 /**
- * Asks the engine that listens at `path` for an emergency stop. Resolves when all its jobs have ended. Rejects with an error of one
- * line if no engine listens there or it does not answer.
+ * Asks the engine that listens at `path` for an emergency stop. Resolves when all its jobs have
+ * ended. Rejects with an error of one line if no engine listens there or it does not answer.
  */
 export const stopBySocket = async (path: string, reason: string, signal: AbortSignal): Promise<StopResult> => {
   const text = await ask(path, `${command} ${reason.replaceAll(/\s+/g, " ")}`, signal);
@@ -147,7 +148,8 @@ export const stopBySocket = async (path: string, reason: string, signal: AbortSi
 
 /**
  * Waits for the end of the next reload of the engine at `path`. Rejects as `stopBySocket` does.
- * @param begin asks for the reload, when the engine has confirmed the wait; its errors are thrown on
+ * @param begin asks for the reload, when the engine has confirmed the wait; its errors are thrown
+ * on
  */
 export const reloadBySocket = async (path: string, begin: () => void, signal: AbortSignal): Promise<ReloadResult> => {
   let failure: unknown = null;

@@ -1,6 +1,6 @@
 /**
- * Runs the engine's processes: starts them, restarts dead ones, stops them all. However it ends, no child and no descendant of a task
- * is left: if this process is killed, the kernel kills the children (`dieWithSupervisor`), and the router the rest.
+ * Runs the engine's processes: starts, restarts and stops them. However it ends, no descendant is
+ * left: if it is killed, the kernel kills the children (`dieWithSupervisor`), the router the rest.
  */
 
 import * as limits from "../limits.ts";
@@ -65,7 +65,7 @@ export class Supervisor {
     this.#deaths = new Deaths(options.restartRules, this.#children);
   }
 
-  /** Runs the engine until it is stopped or fails. When this resolves, no child is left. To be called once. */
+  /** Runs the engine to its end. When this resolves, no child is left. To be called once. */
   async run(): Promise<RunOutcome> {
     const { safety, roles } = this.#options;
     try {
@@ -99,8 +99,8 @@ export class Supervisor {
   }
 
   /**
-   * Reads the file of authorized clients again, at once. Then reads the task files again, and replaces the task workers one after the
-   * other. During a start or another reload, it does the latter afterwards.
+   * Reads the authorized clients again, at once. Then reads the task files again and replaces the
+   * task workers one by one; during a start or another reload, it does so afterwards.
    */
   reload(): void {
     this.#readAuthorized();
@@ -109,7 +109,7 @@ export class Supervisor {
     this.#reloadWhileWanted().catch((failure: unknown) => this.#fail(`reload: ${(failure as Error).stack}`));
   }
 
-  /** Resolves when the router has answered a ping, or at once if there is none: then the restart rules apply. */
+  /** Resolves when the router has answered a ping; at once if none is online. */
   async soundness(): Promise<void> {
     const { router } = this.#children;
     if (router?.isOnline) await router.soundness();
@@ -161,7 +161,7 @@ export class Supervisor {
       while (!this.#isStopping) {
         const { words, plannedReason, cause } = await this.#runOnce(slot, safety);
         if (this.#isStopping) return;
-        // Jobs must not be able to bring the engine down: neither planned ends nor deaths that a job has caused count.
+        // Jobs must not bring the engine down: planned ends and deaths by a job do not count.
         if (plannedReason !== null) say(`${words}, for ${plannedReason}; starting another`);
         else if (!this.#isReady && !cause.isJob) return this.#fail(words);
         else await this.#backOff(slot.role, words, cause);
@@ -189,7 +189,7 @@ export class Supervisor {
     const ending = await this.#children.endOf(child);
     if (role.kind === "router" && !this.#isStopping) safety.routerDied();
     const begun = record?.read() ?? null;
-    // Before `gone`, which returns unbegun jobs to the queue: their task may be in quarantine by now.
+    // Before `gone`, which queues unbegun jobs again: their task may be in quarantine by now.
     const cause = this.#isStopping || ending.plannedReason !== null ? noJob : this.#deaths.causeOf(begun, ending);
     if (role.kind !== "router") this.#children.router?.send({ type: "gone", pid: child.pid, begun: begun?.job ?? 0 });
     if (this.#isStopping) say(farewell(child, ending));
@@ -251,7 +251,7 @@ export class Supervisor {
     printTasks(tasks);
     const gone = this.#tasks.map(({ name }) => name).filter((name) => !tasks.some((task) => task.name === name));
     this.#tasks = tasks;
-    // Before the workers, since jobs of a new task wait for the first of them; but after the first message to a router that starts.
+    // A starting router gets its first message first. Jobs of a new task wait for their workers.
     await this.#released;
     this.#deaths.release();
     this.#children.router?.send({ type: "tasks", tasks });
@@ -286,7 +286,7 @@ export class Supervisor {
       router?.send({ type: "abort" });
       await within(idle, limits.abortGraceMs);
     }
-    // The router ends last: it passes on the last answers of workers, and answers jobs that their end has cut off.
+    // The router ends last: it passes on last answers, and answers jobs that are cut off.
     await this.#children.terminate(({ role }) => role.kind !== "router" && role.kind !== "safe");
     if (isOverdue) {
       await within(idle, limits.lastWordsMs);

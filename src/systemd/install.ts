@@ -1,4 +1,4 @@
-/** Sets the engine up as a service of this machine, step by step; each can be repeated. To be run as root. */
+/** Installs the engine as a service, in steps that can be repeated. To be run as root. */
 import { chmodSync, copyFileSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { configurationFolder, devices, stateFolder, type UnitOptions, unitName, unitText } from "./unit.ts";
@@ -20,7 +20,8 @@ const thisMachine: Machine = {
 };
 
 /**
- * Installs, enables and starts the service. Returns null, or one line that says which step failed, and why.
+ * Installs, enables and starts the service. Returns null, or one line that says which step failed,
+ * and why.
  * @param program the executable to be copied to its place; null if this is the source
  */
 export const install = (
@@ -64,7 +65,7 @@ const addUser = (user: string, { run }: Machine): string | null => {
   return mishap === null ? null : `user ${user} cannot be created: ${mishap}`;
 };
 
-/** By a new file in place of the old one: a program that runs cannot be written, and half a unit must not be read. */
+/** By a new file: a running program cannot be written, and half a unit must not be read. */
 const replace = (path: string, mode: number, write: (draft: string) => void): void => {
   const draft = `${path}.new`;
   mkdirSync(dirname(path), { recursive: true });

@@ -1,6 +1,6 @@
 /**
- * Notifications to systemd (Type=notify), by the supervisor alone: ready, reloading, stopping, and the watchdog's sign of life.
- * Sources: sd_notify(3), sd_watchdog_enabled(3), systemd.service(5).
+ * Notifications to systemd (Type=notify), by the supervisor alone: ready, reloading, stopping, and
+ * the watchdog's sign of life. Sources: sd_notify(3), sd_watchdog_enabled(3), systemd.service(5).
  */
 import { notifyRetryMs, notifyTriesMax } from "../limits.ts";
 import { warn } from "../process/log.ts";
@@ -35,8 +35,8 @@ export class Notifier {
   }
 
   /**
-   * A notifier for the socket in the environment; null if systemd has not started this process, or wants no notifications. Deletes the
-   * variables: the socket is for this process alone.
+   * A notifier for the socket in the environment; null if systemd has not started this process, or
+   * wants no notifications. Deletes the variables: the socket is for this process alone.
    */
   static take(environment: Record<string, string | undefined>, options: NotifierOptions): Notifier | null {
     const address = environment[socketVariable];
@@ -56,8 +56,8 @@ export class Notifier {
   }
 
   /**
-   * Sends the sign of life for WatchdogSec=, in each half of its time, as long as `soundness` resolves. If it does not, systemd kills
-   * the service and starts it again.
+   * Sends the sign of life for WatchdogSec=, in each half of its time, as long as `soundness`
+   * resolves. If it does not, systemd kills the service and starts it again.
    */
   async watch(soundness: () => Promise<void>): Promise<void> {
     if (this.#watchdogUs === null) return;
@@ -119,7 +119,10 @@ class DatagramSocket implements Disposable {
   readonly #address: Buffer;
   readonly #descriptor: number;
 
-  /** Throws Error. @param address of the receiver: an absolute path, or `@` and a name of the abstract namespace */
+  /**
+   * Throws Error.
+   * @param address of the receiver: an absolute path, or `@` and a name of the abstract namespace
+   */
   constructor(address: string) {
     this.#address = socketAddress(address);
     this.#descriptor = libc.socket(unixFamily, datagramCloseOnExec, 0);
@@ -145,7 +148,7 @@ class DatagramSocket implements Disposable {
   }
 }
 
-/** µs of CLOCK_MONOTONIC, by which systemd compares. Bun's own clocks begin at zero with the process. */
+/** µs of CLOCK_MONOTONIC, by which systemd compares; Bun's clocks begin with the process. */
 const monotonicUs = (): bigint => {
   const time = new BigInt64Array(2); // struct timespec: seconds and nanoseconds
   libc.clock_gettime(monotonicClock, time);
@@ -153,7 +156,7 @@ const monotonicUs = (): bigint => {
   return seconds * 1_000_000n + nanoseconds / 1_000n;
 };
 
-/** `struct sockaddr_un` of unix(7): the family, then a path with NUL at its end, or NUL and an abstract name without. */
+/** `struct sockaddr_un` of unix(7): the family, then PATH NUL, or NUL NAME if it is abstract. */
 const socketAddress = (address: string): Buffer => {
   const isAbstract = address.startsWith("@");
   if (!isAbstract && !address.startsWith("/")) throw new Error(`${address} is neither an absolute path nor @NAME`);

@@ -1,6 +1,6 @@
 /**
- * The text of the engine's systemd unit, which has its own comments for readers of /etc/systemd/system.
- * Sources: systemd.service(5), systemd.exec(5), systemd.resource-control(5).
+ * The text of the engine's systemd unit, which has its own comments for readers of
+ * /etc/systemd/system. Sources: systemd.service(5), systemd.exec(5), systemd.resource-control(5).
  */
 
 import { systemStateFolder } from "../process/folders.ts";
@@ -8,13 +8,13 @@ import { systemStateFolder } from "../process/folders.ts";
 export interface UnitOptions {
   /** Absolute path of the program. */
   readonly executable: string;
-  /** Absolute path of the folder of task files; null for `tasks` in the configuration folder, if there is one. */
+  /** Absolute path of the task files; null for `tasks` in the configuration folder, if any. */
   readonly tasks: string | null;
   readonly user: string;
   readonly devices: readonly Device[];
 }
 
-/** Devices that a unit can allow: their classes in /proc/devices, and their group on Debian and Raspberry Pi OS. */
+/** Classes of devices in /proc/devices, and their group on Debian and Raspberry Pi OS. */
 export const devices = {
   gpio: { group: "gpio", classes: ["char-gpiochip"], what: "pins, by /dev/gpiochip*" },
   i2c: { group: "i2c", classes: ["char-i2c"], what: "I2C buses, /dev/i2c-*" },
@@ -32,7 +32,7 @@ export const unitName = "task-engine.service";
 export const configurationFolder = "/etc/task-engine";
 export const stateFolder = systemStateFolder;
 
-/** Variables that load code, or start a debugger. systemd has no patterns here; other names with BUN_ do neither. */
+/** Variables that load code or start a debugger; systemd knows no patterns here. */
 export const unsetVariables: readonly string[] = [
   ...[
     "BUN_OPTIONS",

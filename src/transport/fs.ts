@@ -1,5 +1,5 @@
 /**
- * The functions of node:fs, loaded at the first call. Loading them takes a quarter of the whole time of a bare Bun, and `send` on
- * the robot itself needs none of them.
+ * The functions of node:fs, loaded at the first call. Loading them takes a quarter of the whole
+ * time of a bare Bun, and `send` on the robot itself needs none of them.
  */
 export const fs = (): typeof import("node:fs") => process.getBuiltinModule("node:fs");

@@ -1,4 +1,7 @@
-/** All calls of the C library that Bun has no API for, and memory for them. One table, for each dlopen(3) costs every start. */
+/**
+ * All calls of the C library that Bun has no API for, and memory for them. One table, for each
+ * dlopen(3) costs every start.
+ */
 import { dlopen, type Pointer, ptr } from "bun:ffi";
 
 const { symbols: libc } = dlopen("libc.so.6", {
@@ -71,7 +74,10 @@ export const sendWithoutWaiting = 0x4040;
 
 const duplicate = 1030; // F_DUPFD_CLOEXEC, fcntl(2)
 
-/** Another descriptor of the same file, which stays open when the first is closed; null where there is none left. */
+/**
+ * Another descriptor of the same file, which stays open when the first is closed; null where there
+ * is none left.
+ */
 export const duplicateOf = (descriptor: number): number | null => {
   const copy = libc.fcntl(descriptor, duplicate, 0);
   return copy < 0 ? null : copy;
@@ -79,7 +85,9 @@ export const duplicateOf = (descriptor: number): number | null => {
 
 const exclusiveWithoutWaiting = 2 | 4; // LOCK_EX | LOCK_NB, flock(2)
 
-/** Locks an open file for those who have this descriptor of it; false while others have it locked. */
+/**
+ * Locks an open file for those who have this descriptor of it; false while others have it locked.
+ */
 export const lockFile = (descriptor: number): boolean => libc.flock(descriptor, exclusiveWithoutWaiting) === 0;
 
 const socketLevel = 1; // SOL_SOCKET, getsockopt(2)
@@ -100,7 +108,10 @@ export const epollEventSize = epollDataOffset + 8;
 /** A NUL-terminated copy for a `const char *`. The caller keeps it referenced during the call. */
 export const cString = (text: string): Buffer => Buffer.from(`${text}\0`);
 
-/** Only for the length of a call whose caller holds `bytes`: what nothing refers to is collected, and its address is dead. */
+/**
+ * Only for the length of a call whose caller holds `bytes`: what nothing refers to is collected,
+ * and its address is dead.
+ */
 export const addressOf = (bytes: Uint8Array | Int32Array | BigInt64Array | BigUint64Array): Pointer => ptr(bytes);
 
 const exists = 0; // F_OK, access(2)
@@ -111,9 +122,10 @@ export const isThere = (path: string): boolean => libc.access(cString(path), exi
 const pinned: ArrayBuffer[] = [];
 
 /**
- * Zeroed bytes whose address stays good for as long as the process lives. A plain `new Uint8Array(n)` will not do: nothing
- * may refer to it any more when its address is used, and JavaScriptCore moves the content of a small one when its
- * `buffer` is asked for, which the optimizing compiler does unasked.
+ * Zeroed bytes whose address stays good for as long as the process lives. A plain `new
+ * Uint8Array(n)` will not do: nothing may refer to it any more when its address is used, and
+ * JavaScriptCore moves the content of a small one when its `buffer` is asked for, which the
+ * optimizing compiler does unasked.
  */
 export const pinnedBytes = (size: number): Uint8Array<ArrayBuffer> => {
   const buffer = new ArrayBuffer(size);
@@ -125,7 +137,9 @@ const addressSize = 128; // struct sockaddr_storage
 const address = pinnedBytes(addressSize);
 const addressUsed = new Uint32Array(pinnedBytes(4).buffer);
 
-/** An end of a connection, as the bytes of its address, the family first; null where there is none. */
+/**
+ * An end of a connection, as the bytes of its address, the family first; null where there is none.
+ */
 export const nameOf = (call: typeof libc.getsockname, descriptor: number): string | null => {
   addressUsed[0] = addressSize;
   if (call(descriptor, address, addressUsed) !== 0) return null;

@@ -1,10 +1,13 @@
 /**
- * What has to be done now and then, done together: calls fall on the multiples of an interval, on the clock that all processes
- * of the machine share. Workers then beat at the same moment, their router wakes once for all of them, and the processor
- * sleeps in between.
+ * What has to be done now and then, done together: calls fall on the multiples of an interval, on
+ * the clock that all processes of the machine share. Workers then beat at the same moment, their
+ * router wakes once for all of them, and the processor sleeps in between.
  */
 
-/** Calls the handler each `intervalMs`, for the first time after half as long to one and a half times as long. Keeps no process alive. */
+/**
+ * Calls the handler each `intervalMs`, for the first time after half as long to one and a half
+ * times as long. Keeps no process alive.
+ */
 export class Pulse implements Disposable {
   #timer: Timer;
 
@@ -30,7 +33,10 @@ export class Pulse implements Disposable {
   }
 }
 
-/** ms from `now` to the next multiple of the interval, or to the one after it where that is near: a timer may ring a little early. */
+/**
+ * ms from `now` to the next multiple of the interval, or to the one after it where that is near: a
+ * timer may ring a little early.
+ */
 export const untilPulse = (now: number, intervalMs: number): number => {
   const delayMs = intervalMs - (now % intervalMs);
   return delayMs < intervalMs / 2 ? delayMs + intervalMs : delayMs;
