@@ -114,7 +114,7 @@ test("the limits have the numbers of the source", () => {
 
 test("the options of a TASK are those of the source", () => {
   expect(rows("Limits of a job").map(([key]) => key)).toEqual(Object.keys(optionsSchema().entries));
-  expect(page).toContain(`whole number, 0 to ${limits.priorityMax}; ${limits.priorityDefault} if it is not said`);
+  expect(page).toContain(`whole number, 0 to ${limits.priorityMax}; default ${limits.priorityDefault}`);
   expect(page).toContain(`1 to ${limits.durationMsMax}`);
   expect(page).toContain(`${limits.deadmanMsMin} to ${limits.durationMsMax}`);
   expect(page).toContain(`\`reason\` of up to ${limits.stopReasonLengthMax} characters`);
