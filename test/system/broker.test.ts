@@ -40,7 +40,7 @@ const startLoad = (asker: Asker, task: string, argsOf: (index: number) => readon
 };
 
 test("workers killed under load cost only jobs that had begun, and each job is answered once", async () => {
-  await killUnderLoad(12, 4);
+  await killUnderLoad(6, 4);
 });
 
 test("a task that spins ends as TIMEOUT and its worker is killed; the worker's other jobs run on another", async () => {

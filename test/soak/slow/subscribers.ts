@@ -27,6 +27,14 @@ const startPublisher = () => {
   };
 };
 
+test("a subscriber that is there no more, without a word, is closed", async () => {
+  using publisher = startPublisher();
+  // It answers no PING.
+  using gone = await rawPeer(publisher.endpoint, "SUB");
+  await gone.send([subscribing("arm/")]);
+  await until("closed", () => !gone.isOpen);
+}, 40_000);
+
 test("a flood of subscriptions keeps values from nobody", async () => {
   using publisher = startPublisher();
   using honest = new Subscriber();
@@ -52,11 +60,3 @@ test("a flood of subscriptions keeps values from nobody", async () => {
   expect(memoryMib(process.pid) - beforeMib).toBeLessThan(500);
   flood.kill("SIGKILL");
 }, 60_000);
-
-test("a subscriber that is there no more, without a word, is closed", async () => {
-  using publisher = startPublisher();
-  // It answers no PING.
-  using gone = await rawPeer(publisher.endpoint, "SUB");
-  await gone.send([subscribing("arm/")]);
-  await until("closed", () => !gone.isOpen);
-}, 40_000);
