@@ -8,8 +8,11 @@ export interface RawPeer extends Disposable {
 }
 
 /** ZMTP 3.0 (https://rfc.zeromq.org/spec/23) with the mechanism NULL. */
+const greetingBytes = 64;
+/** Of the body of a short READY, whose length is in one byte. */
+const readyBytesMax = 255;
 const greeting = (): Buffer => {
-  const bytes = Buffer.alloc(64);
+  const bytes = Buffer.alloc(greetingBytes);
   bytes.set([0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 0]);
   bytes.write("NULL", 12);
   return bytes;
@@ -31,16 +34,22 @@ export const rawFrame = (content: string | Uint8Array, more = false): Buffer => 
 /** @param type of its socket: `SUB`, `DEALER` */
 export const rawPeer = async (endpoint: string, type: string): Promise<RawPeer> => {
   const socket = createConnection(Number(endpoint.split(":").at(-1)), "127.0.0.1");
-  const connected = Promise.withResolvers<void>();
+  const welcomed = Promise.withResolvers<void>();
   let proceed: () => void = () => undefined;
-  socket.on("connect", connected.resolve);
+  let heard = Buffer.alloc(0);
+  // libzmq ends a connection whose first message comes before its own READY is out.
+  socket.on("data", (bytes) => {
+    if (typeof bytes === "string" || heard.length > greetingBytes + 2 + readyBytesMax) return;
+    heard = Buffer.concat([heard, bytes]);
+    if (heard.length >= greetingBytes + 2 + (heard[greetingBytes + 1] ?? 0)) welcomed.resolve();
+  });
+  socket.on("connect", () => socket.write(Buffer.concat([greeting(), ready(type)])));
+  socket.on("close", welcomed.resolve);
   // A reset is an end like any other.
   socket.on("error", () => socket.destroy());
   socket.on("close", () => proceed());
   socket.on("drain", () => proceed());
-  socket.resume();
-  await connected.promise;
-  socket.write(Buffer.concat([greeting(), ready(type)]));
+  await welcomed.promise;
   return {
     get isOpen() {
       return !socket.destroyed;
