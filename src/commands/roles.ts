@@ -126,8 +126,8 @@ export const scanCommand = defineCommand({
     runRole(async () => {
       // A machine without libzmq's needs is found out here, before any role of the engine runs.
       if (hasSupervisor()) await import("../transport/zmq/library.ts");
-      const { scanTasks } = await import("../tasks/scan.ts");
-      return () => scanTasks(tasksDirFrom(args));
+      const { runScan } = await import("../tasks/scan.ts");
+      return () => runScan(tasksDirFrom(args));
     }),
 });
 

@@ -33,7 +33,7 @@ export class Subscribers {
   begin(descriptor: number, user: string | null, prefix: Uint8Array): boolean {
     const connection = this.#connectionOf(descriptor, user);
     if (connection === null) return false;
-    const key = keyOf(prefix);
+    const key = prefixKey(prefix);
     // libzmq, too, keeps it once.
     if (connection.prefixes.has(key)) return true;
     if (!this.#hasRoom(connection, prefix)) {
@@ -49,7 +49,7 @@ export class Subscribers {
   end(descriptor: number, prefix: Uint8Array): void {
     const connection = this.#connections.get(descriptor);
     if (connection === undefined || connection.address !== peerAddressOf(descriptor)) return;
-    if (connection.prefixes.delete(keyOf(prefix))) this.#count(connection, -1, -prefix.length);
+    if (connection.prefixes.delete(prefixKey(prefix))) this.#count(connection, -1, -prefix.length);
   }
 
   #hasRoom({ total }: SubscriberConnection, { length }: Uint8Array): boolean {
@@ -102,5 +102,5 @@ export class Subscribers {
   }
 }
 
-const keyOf = (prefix: Uint8Array): string =>
+const prefixKey = (prefix: Uint8Array): string =>
   Buffer.from(prefix.buffer, prefix.byteOffset, prefix.length).toString("latin1");

@@ -16,7 +16,7 @@ const stderrFd = 2;
  * Loads the registry and prints its tasks. Throws StartError as `loadRegistry` does. Task files may
  * leave timers and sockets behind that keep the process alive, so its caller exits when it is done.
  */
-export const scanTasks = async (tasksDir: string | null): Promise<void> => {
+export const runScan = async (tasksDir: string | null): Promise<void> => {
   const answerFd = divertStdout();
   const registry = await loadRegistry(tasksDir, { onSkipped: warn });
   const tasks = [...registry.values()].map(({ name, policy }) => ({ name, ...policy }));

@@ -22,7 +22,7 @@ export const taskFilesIn = (tasksDir: string): string[] => {
 };
 
 /**
- * Says, a line each, why what may be taken for a task file is none.
+ * Returns a line for each thing that looks like a task file, and why it is none.
  * @param loaded real paths of all that is loaded, imports too
  */
 export const passedOver = (tasksDir: string, loaded: ReadonlySet<string>): string[] =>

@@ -101,7 +101,7 @@ export const trustWithImports = (path: string, trusted: Set<string>, imported: S
       if (!deciders.has(decider)) trustedRealPath(decider);
       deciders.add(decider);
     }
-    const found = specifiers.map((name) => resolve(name, folder)).filter((each) => each !== null);
+    const found = specifiers.map((name) => resolvedFile(name, folder)).filter((each) => each !== null);
     for (const each of found) imported.add(each);
     waiting.push(...found);
   }
@@ -120,7 +120,7 @@ const importsOf = (realPath: string): string[] => {
 };
 
 /** null for a module without a file (`node:fs`), and for a missing one: its load reports that. */
-const resolve = (specifier: string, folder: string): string | null => {
+const resolvedFile = (specifier: string, folder: string): string | null => {
   try {
     const resolved = Bun.resolveSync(specifier, folder);
     return isAbsolute(resolved) ? resolved : null;

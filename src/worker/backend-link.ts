@@ -79,7 +79,7 @@ export class BackendLink {
 
   constructor(options: BackendLinkOptions) {
     this.#options = options;
-    this.#socket = connect(options);
+    this.#socket = connectToRouter(options);
     this.#socket.onReadable(() => this.#receive());
     this.#publications = new Publications(this.#socket, options.tag);
     this.#beats = new Pulse(beatIntervalMs, () => this.#send({ type: "BEAT" }));
@@ -203,7 +203,7 @@ export class BackendLink {
 const localScheme = "unix://";
 
 /** The socket says READY at each connection, so a restarted router knows this worker at once. */
-const connect = ({ endpoint, keys, ready }: BackendLinkOptions): Connection => {
+const connectToRouter = ({ endpoint, keys, ready }: BackendLinkOptions): Connection => {
   const hello = JSON.stringify(ready);
   if (endpoint.startsWith(localScheme)) {
     if (!canShareMemory()) {

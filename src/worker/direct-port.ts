@@ -1,5 +1,4 @@
 /** A task worker's own port: serves requestors that skip the router, by the same protocol. */
-
 import {
   answerDelayMs,
   directBytesMax,
@@ -22,7 +21,7 @@ import { refusalOfRequest } from "../security/rights.ts";
 import { type Share, Shares } from "../security/shares.ts";
 import type { RegisteredTask, Registry } from "../tasks/task.ts";
 import type { Executor } from "./executor.ts";
-import type { RunOutcome, TaskJob } from "./job.ts";
+import type { TaskJob, TaskOutcome } from "./job.ts";
 import type { Restrictions } from "./restrictions.ts";
 
 export interface DirectPortOptions {
@@ -48,7 +47,7 @@ interface DirectRequest {
 interface DirectJob {
   readonly request: DirectRequest;
   /** Takes its first outcome, which may come before it has let go. */
-  readonly settle: (outcome: RunOutcome) => void;
+  readonly settle: (outcome: TaskOutcome) => void;
 }
 
 export class DirectPort {
@@ -71,7 +70,7 @@ export class DirectPort {
     options.restrictions.onQuarantine = () => this.#endQuarantined();
   }
 
-  /** Throws ZmqError where the port cannot be had. */
+  /** Throws ZmqError if the port cannot be had. */
   bind(host: string, port: number): void {
     this.#frontend.bind(host, port);
     this.#options.gate.onAccess((access) => this.#revoke(access));
@@ -116,7 +115,7 @@ export class DirectPort {
     const bytes = bytesOf(parts.map(({ frame }) => frame));
     const share = this.#takeShare(request, parts.length, bytes);
     if (typeof share === "string") return this.#fail(request, "QUEUE_FULL", share);
-    const outcomes: RunOutcome[] = [];
+    const outcomes: TaskOutcome[] = [];
     let left = parts.length;
     for (const [index, part] of parts.entries()) {
       this.#submit(part, request, (outcome) => {
@@ -207,7 +206,7 @@ export class DirectPort {
     return stopped === null ? null : { code: "STOPPED", message: stopped };
   }
 
-  #answer(request: DirectRequest, outcomes: readonly RunOutcome[]): void {
+  #answer(request: DirectRequest, outcomes: readonly TaskOutcome[]): void {
     const [first] = outcomes;
     if (outcomes.length === 1 && first?.ok === false) return this.#fail(request, first.code, first.message);
     const frames = outcomes.map((outcome) =>

@@ -15,7 +15,7 @@ import type { RegisteredTask, Registry, StopReason } from "../tasks/task.ts";
 import { isA, thrownLines, thrownMessage } from "../tasks/thrown.ts";
 import { type ContextHooks, dataFrame, JobContext } from "./context.ts";
 import { FailureLog, runAs } from "./failures.ts";
-import { isOnStopJob, leftUnbegun, type OnStopJob, type RunOutcome, type TaskJob, type WorkerJob } from "./job.ts";
+import { isOnStopJob, leftUnbegun, type OnStopJob, type TaskJob, type TaskOutcome, type WorkerJob } from "./job.ts";
 import { QuickTasks } from "./pacing.ts";
 import { Restrictions } from "./restrictions.ts";
 import { isThenable, type OnStopFailure, runOnStop, runTask } from "./user-code.ts";
@@ -242,9 +242,9 @@ export class Executor {
   }
 
   /** The job has let go. The reason of its abort, if there was one, overrides its own outcome. */
-  #end(task: RegisteredTask, context: JobContext<TaskJob>, own: RunOutcome, endedMs: number): Ended {
+  #end(task: RegisteredTask, context: JobContext<TaskJob>, own: TaskOutcome, endedMs: number): Ended {
     const { job, why, hasBegun } = context;
-    const outcome: RunOutcome = why === null ? own : { ok: false, code: why.code, message: why.message, ms: own.ms };
+    const outcome: TaskOutcome = why === null ? own : { ok: false, code: why.code, message: why.message, ms: own.ms };
     context.end();
     this.#running = null;
     this.#letGo?.resolve();
@@ -274,7 +274,7 @@ export class Executor {
     task: RegisteredTask,
     job: WorkerJob,
     why: StopReason,
-    outcomeOf: (failure: OnStopFailure | null) => RunOutcome,
+    outcomeOf: (failure: OnStopFailure | null) => TaskOutcome,
   ): "later" {
     this.#phase = "onStop";
     void runOnStop(task, job, why, this.hooks, this.#failures).then((failure) => {
@@ -284,7 +284,7 @@ export class Executor {
     return "later";
   }
 
-  #answer(job: WorkerJob, outcome: RunOutcome): void {
+  #answer(job: WorkerJob, outcome: TaskOutcome): void {
     this.#phase = "between";
     this.hooks.ends?.();
     job.done(outcome);

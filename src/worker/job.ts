@@ -15,7 +15,7 @@ interface AnyJob extends JobName {
   /** Called right before it begins. */
   readonly begin?: () => void;
   /** Called once, never from within `submit`. The executor does not catch its errors. */
-  readonly done: (outcome: RunOutcome) => void;
+  readonly done: (outcome: TaskOutcome) => void;
 }
 
 /** Runs a task. */
@@ -40,7 +40,7 @@ export type WorkerJob = TaskJob | OnStopJob;
 export const isOnStopJob = (job: WorkerJob): job is OnStopJob => "why" in job;
 
 /** `data`: a DATA frame. `ms`: how long the job ran, without its `onStop`; 0 if it never began. */
-export type RunOutcome =
+export type TaskOutcome =
   | { readonly ok: true; readonly data: string; readonly ms: number }
   | {
       readonly ok: false;
@@ -52,4 +52,4 @@ export type RunOutcome =
     };
 
 /** The outcome of a job that will not begin here since the worker leaves. Compare by identity. */
-export const leftUnbegun: RunOutcome = { ok: false, code: "SHUTTING_DOWN", message: "the engine is stopping", ms: 0 };
+export const leftUnbegun: TaskOutcome = { ok: false, code: "SHUTTING_DOWN", message: "the engine is stopping", ms: 0 };

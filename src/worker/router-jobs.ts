@@ -5,7 +5,7 @@ import { encodeError, type Task } from "../protocol/frames.ts";
 import { decodeTaskFrame } from "../protocol/requests.ts";
 import type { BackendLink, SafeHeader, WorkHeader } from "./backend-link.ts";
 import type { Executor } from "./executor.ts";
-import { leftUnbegun, type OnStopJob, type RunOutcome, type TaskJob, type WorkerJob } from "./job.ts";
+import { leftUnbegun, type OnStopJob, type TaskJob, type TaskOutcome, type WorkerJob } from "./job.ts";
 import { ProgressThrottle } from "./pacing.ts";
 
 export interface RouterJobsOptions {
@@ -44,7 +44,7 @@ class RouterJob implements TaskJob {
     this.jobs.safing(this);
   }
 
-  done(outcome: RunOutcome): void {
+  done(outcome: TaskOutcome): void {
     this.jobs.answer(this, outcome);
   }
 }
@@ -122,7 +122,7 @@ export class RouterJobs {
     if (this.#holds(job.id, job)) this.options.link().safing(job.id);
   }
 
-  answer(job: RouterJob, outcome: RunOutcome): void {
+  answer(job: RouterJob, outcome: TaskOutcome): void {
     this.#throttle.reset();
     const { id } = job;
     if (!this.#release(id, job)) return;
@@ -137,7 +137,7 @@ export class RouterJobs {
     this.options.ended(outcome.ms);
   }
 
-  #answerSafe(id: number, job: OnStopJob, outcome: RunOutcome): void {
+  #answerSafe(id: number, job: OnStopJob, outcome: TaskOutcome): void {
     if (!this.#release(id, job)) return;
     const { link, log } = this.options;
     if (outcome === leftUnbegun) return link().giveBack(id);

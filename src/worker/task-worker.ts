@@ -36,7 +36,7 @@ export interface TaskWorkerOptions extends RecycleLimits {
   readonly keys?: SocketOptions;
   /** The folder of task files, or null for the built-in tasks alone. */
   readonly tasksDir: string | null;
-  /** Whether a supervisor reads which job was begun last. */
+  /** A supervisor reads the record of the begun job. */
   readonly supervised: boolean;
   /**
    * Registers two handlers. `leave` ends the worker after the running job. `cutOff` aborts that job

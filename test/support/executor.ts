@@ -4,7 +4,7 @@ import type { Json, JsonObject } from "../../src/protocol/json.ts";
 import { type ArgumentSchemas, argumentCheck } from "../../src/tasks/arguments.ts";
 import type { RegisteredTask, TaskFunction } from "../../src/tasks/task.ts";
 import { Executor } from "../../src/worker/executor.ts";
-import type { RunOutcome, TaskJob } from "../../src/worker/job.ts";
+import type { TaskJob, TaskOutcome } from "../../src/worker/job.ts";
 import { Restrictions } from "../../src/worker/restrictions.ts";
 
 /** A task as the registry has it, from its function alone, or from what of it matters to the test. */
@@ -45,18 +45,18 @@ export const executorFor = (tasks: Record<string, TestTask>, schemas: ArgumentSc
     progress: (frame) => progress.push([serial, JSON.parse(frame).data]),
     done,
   });
-  const run = (name: string, args: Json[] = [], kwargs: JsonObject = {}): Promise<RunOutcome> =>
+  const run = (name: string, args: Json[] = [], kwargs: JsonObject = {}): Promise<TaskOutcome> =>
     new Promise((done) => expect(executor.submit(job(name, done, args, kwargs))).toBe("accepted"));
   return { executor, restrictions, progress, published, job, run };
 };
 
 /** The result of a job that must have succeeded. */
-export const resultOf = (outcome: RunOutcome): unknown => {
+export const resultOf = (outcome: TaskOutcome): unknown => {
   if (!outcome.ok) throw new Error(`${outcome.code}: ${outcome.message}`);
   return JSON.parse(outcome.data.toString()).data;
 };
 /** The message of a job that must have ended as TASK_ERROR. */
-export const errorOf = (outcome: RunOutcome): string => {
+export const errorOf = (outcome: TaskOutcome): string => {
   if (outcome.ok) throw new Error(`it succeeded with ${outcome.data.toString()}`);
   expect(outcome.code).toBe("TASK_ERROR");
   return outcome.message;

@@ -5,8 +5,8 @@ const scanModule = Bun.resolveSync("../../src/tasks/scan.ts", import.meta.dir);
 
 /** Scans in a process of its own, as the engine does. */
 const scan = async (tasksDir: string | null): Promise<{ stdout: string; stderr: string; exitCode: number }> => {
-  const script = `const { scanTasks } = await import(${JSON.stringify(scanModule)});
-    await scanTasks(${JSON.stringify(tasksDir)}); process.exit(0);`;
+  const script = `const { runScan } = await import(${JSON.stringify(scanModule)});
+    await runScan(${JSON.stringify(tasksDir)}); process.exit(0);`;
   await using child = Bun.spawn([process.execPath, "-e", script], { stdout: "pipe", stderr: "pipe", timeout: 20_000 });
   const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text()]);
   return { stdout, stderr, exitCode: await child.exited };

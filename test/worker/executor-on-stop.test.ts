@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import * as v from "valibot";
 import type { RegisteredTask, StopReason, TaskContext } from "../../src/tasks/task.ts";
-import type { OnStopJob, RunOutcome, TaskJob } from "../../src/worker/job.ts";
+import type { OnStopJob, TaskJob, TaskOutcome } from "../../src/worker/job.ts";
 import { executorFor, resultOf } from "../support/executor.ts";
 import { captureOutput } from "../support/output.ts";
 
@@ -36,9 +36,9 @@ const driving = (drive: Partial<RegisteredTask> = {}, others: Record<string, Par
     look: { run: () => void events.push("looks") },
     ...others,
   });
-  const outcomes: RunOutcome[] = [];
+  const outcomes: TaskOutcome[] = [];
   const start = (name = "drive"): TaskJob => {
-    const noted = (outcome: RunOutcome): void => {
+    const noted = (outcome: TaskOutcome): void => {
       outcomes.push(outcome);
       events.push(`${name} ${outcome.ok ? "done" : outcome.code}`);
     };

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { errorMessageLengthMax, frameBytesMax, workerQueueJobsMax } from "../../src/limits.ts";
-import type { RunOutcome } from "../../src/worker/job.ts";
+import type { TaskOutcome } from "../../src/worker/job.ts";
 import { errorOf, executorFor, resultOf } from "../support/executor.ts";
 import { captureOutput } from "../support/output.ts";
 
@@ -132,7 +132,7 @@ describe("the queue", () => {
       },
       quick: ([name]) => void events.push(`quick ${name}`),
     });
-    const { promise: allDone, resolve } = Promise.withResolvers<RunOutcome>();
+    const { promise: allDone, resolve } = Promise.withResolvers<TaskOutcome>();
     const ignore = (): void => void expect(executor.running).toBe(0);
     executor.submit(job("slow", ignore, ["a"]));
     executor.submit(job("quick", ignore, ["b"]));
@@ -207,7 +207,7 @@ describe("drain", () => {
     const { promise: gate, resolve: open } = Promise.withResolvers<void>();
     const { executor, job } = executorFor({ slow: () => gate.then(() => "finished"), quick: () => 1 });
     const outcomes: string[] = [];
-    const record = (name: string) => (outcome: RunOutcome) =>
+    const record = (name: string) => (outcome: TaskOutcome) =>
       void outcomes.push(`${name} ${outcome.ok ? resultOf(outcome) : outcome.code}`);
     executor.submit(job("slow", record("running")));
     executor.submit(job("quick", record("waiting")));
