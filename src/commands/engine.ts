@@ -115,7 +115,7 @@ export const usageErrorFrom = <Result>(use: () => Result): Result => {
  * event loop takes longer to start than a quick answer takes to come.
  */
 export const blockForAnswers = (engine: Client): void => {
-  reactor.mayWaitMs = () => (engine.waiting > 0 ? Number.POSITIVE_INFINITY : 0);
+  reactor.mayWait(() => (engine.waiting > 0 ? Number.POSITIVE_INFINITY : 0));
 };
 
 /**

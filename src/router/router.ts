@@ -74,7 +74,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   });
   // Requests come after that: a router that was not told the tasks would call each of them unknown.
   if (hasSupervisor()) await told.promise;
-  reactor.mayWaitMs = () => waitHereMs;
+  reactor.mayWait(() => waitHereMs);
   const listen = (listener: Listener, userOf: () => string | null): void => {
     workers.add(listener);
     listener.onReadable((inbox) => shell.readWorkers(inbox, userOf));

@@ -151,7 +151,7 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
   });
 
   // Timers of a task may have to wait a little for that, but only while jobs come in a row.
-  reactor.mayWaitMs = () => (executor.isIdle ? waitHereMs : 0);
+  reactor.mayWait(() => (executor.isIdle ? waitHereMs : 0));
   options.onLeave(
     () => leave("it was told to end"),
     () => {

@@ -97,12 +97,12 @@ test("a process that waits for its messages by itself loses none, and timers hav
     }
   });
   const timer = setInterval(() => ticks++, 1);
-  reactor.mayWaitMs = () => waitHereMs;
+  reactor.mayWait(() => waitHereMs);
   try {
     dealer.trySend(["", "ping"]);
     await done.promise;
   } finally {
-    reactor.mayWaitMs = () => 0;
+    reactor.mayWait(() => 0);
     clearInterval(timer);
   }
   expect(received).toBe(rounds);

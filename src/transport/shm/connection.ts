@@ -105,7 +105,7 @@ export class ShmConnection implements Source, Inbox {
     return this.#isBehind;
   }
 
-  rest(): boolean {
+  requestWakeUp(): boolean {
     return this.#closed || this.#incoming.sleep();
   }
 

@@ -13,7 +13,6 @@ import { openSync, readdirSync, readlinkSync, readSync } from "node:fs";
 import { beatIntervalMs, connectionLookMs, descriptorsMax, descriptorsReserve } from "../../limits.ts";
 import { epollDataOffset, epollEventSize, epollIn, epollModify, libc, socketOption } from "../libc.ts";
 import { untilPulse } from "../pulse.ts";
-import { reactor } from "../reactor.ts";
 
 interface Epoll {
   readonly descriptor: number;
@@ -44,8 +43,12 @@ class Admission {
     if (this.#timer !== null) return;
     this.#warn = warn;
     this.#epolls = openEpolls();
-    reactor.onOther = () => this.#lookIn(connectionLookMs);
     this.#lookIn(connectionLookMs);
+  }
+
+  /** To be called when a peer may have connected. */
+  lookSoon(): void {
+    if (this.#timer !== null) this.#lookIn(connectionLookMs);
   }
 
   /** Unless there is to be a look before that. */

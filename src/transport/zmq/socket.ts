@@ -7,6 +7,7 @@ import type { Pointer } from "bun:ffi";
 import { cString } from "../libc.ts";
 import { type Alert, reactor, type Source } from "../reactor.ts";
 import type { SendResult } from "../transport.ts";
+import { admission } from "./admission.ts";
 import { openSockets, sharedContext } from "./context.ts";
 import { readIntOption } from "./int-option.ts";
 import { errno, lastError, ZmqError, zmq } from "./library.ts";
@@ -131,6 +132,11 @@ export class Socket implements AsyncIterable<Frame[]>, Source {
 
   listen(onAlert: () => void): Alert {
     return alertOf(this, onAlert);
+  }
+
+  /** libzmq had something to do, and it was no message: a peer has connected, or is gone. */
+  onNothing(): void {
+    admission.lookSoon();
   }
 
   /**

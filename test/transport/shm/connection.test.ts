@@ -135,7 +135,7 @@ test("while a process waits for messages by itself it loses none, and timers hav
   const rounds = 5_000;
   let ticks = 0;
   const ticking = setInterval(() => ticks++, 1);
-  reactor.mayWaitMs = () => waitHereMs;
+  reactor.mayWait(() => waitHereMs);
   try {
     router.onMessage = () => {
       const round = router.received.length - 1;
@@ -149,7 +149,7 @@ test("while a process waits for messages by itself it loses none, and timers hav
     expect(ticks).toBeGreaterThan(0);
   } finally {
     clearInterval(ticking);
-    reactor.mayWaitMs = () => 0;
+    reactor.mayWait(() => 0);
   }
 });
 
@@ -158,7 +158,7 @@ test("a large message goes both ways while the process would wait for messages b
   using router = new KeepingPort(folder.at("s"));
   await using _ = startPeer(folder.at("s"), "echo");
   const [[key = ""] = []] = await router.until(({ length }) => length === 1);
-  reactor.mayWaitMs = () => waitHereMs;
+  reactor.mayWait(() => waitHereMs);
   try {
     const large = Buffer.alloc(8 * 1024 * 1024, "x");
     router.send(key, ["small"]);
@@ -167,7 +167,7 @@ test("a large message goes both ways while the process would wait for messages b
     expect(small?.[1]).toBe("small");
     expect(back?.[1] === String(large)).toBe(true);
   } finally {
-    reactor.mayWaitMs = () => 0;
+    reactor.mayWait(() => 0);
   }
 });
 
