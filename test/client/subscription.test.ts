@@ -37,7 +37,8 @@ const read = async (subscription: Subscription): Promise<TopicValue> => {
 
 /** Waits until a subscription has reached the publisher. */
 const subscribedTo = async (publisher: XPublisher, topic: string): Promise<void> => {
-  for await (const [subscription] of publisher) {
+  for (;;) {
+    const [subscription] = await publisher.receive();
     if (Buffer.from(subscription ?? []).toString() === `\x01${topic}`) return;
   }
 };

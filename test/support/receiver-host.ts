@@ -7,4 +7,7 @@ const socket = new Router();
 socket.bind("tcp://127.0.0.1:*");
 admission.start(warn);
 process.stdout.write(`${socket.lastEndpoint}\n`);
-for await (const [, frame] of socket) process.stdout.write(`${Buffer.from(frame ?? [])}\n`);
+for (;;) {
+  const [, frame] = await socket.receive();
+  process.stdout.write(`${Buffer.from(frame ?? [])}\n`);
+}

@@ -1,7 +1,6 @@
 /**
- * ZeroMQ sockets with the API of zeromq.js as far as it is used here, so that they can be swapped for it one day:
- * `new Router()`, `bind`, `connect`, `send`, `receive`, `for await`. Beside it, what a loop that must not wait needs:
- * `trySend`, `tryReceive`, `onReadable`.
+ * ZeroMQ sockets, with the names of zeromq.js (`new Router()`, `bind`, `connect`, `send`, `receive`) and what a loop that must not wait
+ * needs beside them: `trySend`, `tryReceive`, `onReadable`.
  */
 import type { Pointer } from "bun:ffi";
 import { cString } from "../libc.ts";
@@ -33,7 +32,7 @@ import { alertOf } from "./socket-alert.ts";
 
 export type { Frame } from "./message.ts";
 
-export class Socket implements AsyncIterable<Frame[]>, Source {
+export class Socket implements Source {
   /** When there was last nothing to receive, on the clock of performance.now(). */
   emptyAt = Number.NEGATIVE_INFINITY;
   readonly #handle: Pointer;
@@ -238,17 +237,6 @@ export class Socket implements AsyncIterable<Frame[]>, Source {
       const frames = this.tryReceive();
       if (frames === null) return;
       this.#receivers.shift()?.resolve(frames);
-    }
-  }
-
-  async *[Symbol.asyncIterator](): AsyncGenerator<Frame[], void, undefined> {
-    while (!this.#closed) {
-      try {
-        yield await this.receive();
-      } catch (error) {
-        if (this.#closed) return;
-        throw error;
-      }
     }
   }
 
