@@ -7,7 +7,6 @@ import type { CommandDef, SubCommandsDef } from "citty";
 import { version } from "../package.json" with { type: "json" };
 import { type ExitCode, ExitError } from "./commands/command.ts";
 import { printResult } from "./commands/output.ts";
-import { run } from "./commands/run.ts";
 import { lastOutputMs } from "./limits.ts";
 import { stderr, stdout } from "./process/streams.ts";
 
@@ -46,6 +45,7 @@ const main = async (argv: readonly string[]): Promise<void> => {
   if (argv.length === 1 && (argv[0] === "--version" || argv[0] === "-v")) {
     return printResult(version);
   }
+  const { run } = await import("./commands/run.ts");
   await run(root, hiddenVerbs, argv);
 };
 
