@@ -1,18 +1,19 @@
 /**
- * One task with many lists of arguments: parts go out in messages of many, some messages at a time, and come back in order.
- * It does not matter how many there are: what is held is bounded, and a source is asked for more only as results are read.
+ * One task with any number of lists of arguments. Parts go out in messages of many, some messages
+ * at a time, and results come back in order. Memory is bounded, since the source is asked for more
+ * only as results are read.
  */
 import { batchTasksMax, clientBatchBytesMax, clientBatchesMax, clientBatchGatherMs, frameBytesMax } from "../limits.ts";
 import type { Json } from "../protocol/json.ts";
 import { bytesOfFrame, TaskEngineError } from "./errors.ts";
 import type { ResultReply, WaitOptions } from "./pending.ts";
 
-/** How one part of a batch ended. */
+/** The result of one part of a batch. */
 export type PartResult =
   | { readonly data: Json; readonly error?: undefined }
   | { readonly data?: undefined; readonly error: TaskEngineError };
 
-/** How far a batch is. */
+/** The progress of a batch. */
 export interface BatchProgress {
   /** Parts that have ended. */
   readonly done: number;
@@ -21,9 +22,9 @@ export interface BatchProgress {
 }
 
 export interface BatchRules {
-  /** A part's frame; a TaskEngineError where it cannot be one. Throws nothing. */
+  /** A part's frame, or the reason why it cannot be sent. Throws nothing. */
   readonly encode: (args: readonly unknown[]) => string | TaskEngineError;
-  /** Sends parts as one message. Rejects with TaskEngineError alone. */
+  /** Sends parts as one message. Rejects only with TaskEngineError. */
   readonly send: (parts: readonly string[], waiting: Omit<WaitOptions, "waitMs">) => Promise<ResultReply>;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: BatchProgress) => void) | undefined;
@@ -31,7 +32,7 @@ export interface BatchRules {
 
 export type ArgsSource = Iterable<readonly unknown[]> | AsyncIterable<readonly unknown[]>;
 
-/** What is gathered for one message. What cannot be sent has its place, and its result already. */
+/** The parts of one message. A part that cannot be sent has its place, and its result already. */
 interface Chunk {
   readonly frames: string[];
   readonly unsendable: Map<number, TaskEngineError>;
@@ -39,8 +40,9 @@ interface Chunk {
 }
 
 /**
- * Gives the result of each part, in order. An error of the source comes after the results of what it gave before.
- * Who leaves early, or aborts the signal, cancels what is in flight and sends nothing more.
+ * Gives the result of each part, in order. An error of the source comes after the results of the
+ * parts before it. Leaving the loop early, or aborting the signal, cancels the parts in flight and
+ * sends no more.
  */
 export async function* runBatch(source: ArgsSource, rules: BatchRules): AsyncGenerator<PartResult, void, undefined> {
   const stop = new AbortController();
@@ -61,7 +63,7 @@ export async function* runBatch(source: ArgsSource, rules: BatchRules): AsyncGen
       const isGathering = gathering !== null && !signal.aborted;
       const [first] = inFlight;
       if (first === undefined && !isGathering) break;
-      // Results do not wait for a source that is slow to say what comes next.
+      // Results do not wait for a slow source.
       const results = await Promise.race(isGathering ? [first ?? aborted, gathering, aborted] : [first]);
       if (!results) continue;
       inFlight.shift();
@@ -74,16 +76,16 @@ export async function* runBatch(source: ArgsSource, rules: BatchRules): AsyncGen
   }
 }
 
-/** As many parts as one message takes, or as come without much delay. */
+/** Gathers as many parts as one message takes, or as come without much delay. */
 const gather = async (parts: Parts, encode: BatchRules["encode"]): Promise<Chunk> => {
   const chunk: Chunk = { frames: [], unsendable: new Map(), bytes: 0 };
   let isLate: Promise<void> | null = null;
   while (sizeOf(chunk) < batchTasksMax && chunk.bytes <= clientBatchBytesMax - frameBytesMax) {
     const next = parts.next(isLate);
-    // To wait for what is there costs a part as much as its encoding.
+    // An await of a value costs a part as much as its encoding.
     const args = next instanceof Promise ? await next : next;
     if (args === null) break;
-    // From the first part on: nothing is late before.
+    // The time runs from the first part on.
     isLate ??= Bun.sleep(clientBatchGatherMs);
     const frame = encode(args);
     if (frame instanceof TaskEngineError) chunk.unsendable.set(sizeOf(chunk), frame);
@@ -97,7 +99,7 @@ const gather = async (parts: Parts, encode: BatchRules["encode"]): Promise<Chunk
 
 const sizeOf = ({ frames, unsendable }: Chunk): number => frames.length + unsendable.size;
 
-/** Never rejects: what the whole message comes to, each of its parts does. */
+/** Never rejects: an error of the message is the result of each of its parts. */
 const runChunk = async (
   chunk: Chunk,
   send: BatchRules["send"],
@@ -133,18 +135,21 @@ const missing = (): PartResult => ({
   error: new TaskEngineError("BAD_FRAME", "the answer to the batch has fewer parts than the batch"),
 });
 
-/** `done` of what the router says of a batch; of one part alone its task speaks, in its own words. */
+/**
+ * `done` of the router's progress of a batch. A single part's progress comes from its task, in a
+ * form of its own.
+ */
 const doneOf = (data: Json): number =>
   typeof data === "object" && data !== null && !Array.isArray(data) && typeof data.done === "number" ? data.done : 0;
 
-/** Adds up what the messages in flight say of themselves. */
+/** The sum of the progress of all messages. */
 class Tally {
   #done = 0;
   #sent = 0;
 
   constructor(private readonly onProgress: ((progress: BatchProgress) => void) | undefined) {}
 
-  /** For one message: a function that is told how many of its parts have ended. */
+  /** Returns a function for one message, which takes the number of its parts that have ended. */
   begin(count: number): (done: number) => void {
     let known = 0;
     this.#sent += count;
@@ -158,7 +163,7 @@ class Tally {
   }
 }
 
-/** The source, one part after the other, without losing one that comes too late for its message. */
+/** The source, part by part. A part that comes too late for one message goes into the next. */
 class Parts {
   readonly #source: Iterator<readonly unknown[]> | null;
   readonly #iterator: Iterator<readonly unknown[]> | AsyncIterator<readonly unknown[]>;
@@ -171,7 +176,10 @@ class Parts {
     this.#iterator = this.#source ?? (source as AsyncIterable<readonly unknown[]>)[Symbol.asyncIterator]();
   }
 
-  /** Null at the end, at a failure, and where `isLate` is kept first. No promise where the source makes nobody wait. */
+  /**
+   * Null at the end, at a failure, and if `isLate` resolves first. Not a promise for a synchronous
+   * source.
+   */
   next(isLate: Promise<void> | null): readonly unknown[] | null | Promise<readonly unknown[] | null> {
     if (this.ended) return null;
     return this.#source === null ? this.#later(isLate) : this.#now(this.#source);
@@ -202,7 +210,10 @@ class Parts {
     return null;
   }
 
-  /** Lets the source clean up, unless it has ended by itself. One that is asked for a part would answer only after that. */
+  /**
+   * Lets the source clean up, unless it has ended. A source that is asked for a part would answer
+   * only after that.
+   */
   async close(): Promise<void> {
     if (this.ended) return;
     const closing = Promise.resolve(this.#iterator.return?.());

@@ -5,8 +5,8 @@
  * await using engine = connect();
  * const sum = await engine.call("count", [2, 3]);
  * ```
- * Every method may be called again before the last call has ended: many requests are in flight over one socket.
- * All failures are TaskEngineError, with a `code` from a closed list.
+ * Every method may be called again before the last call has ended: many requests are in flight over
+ * one socket. All failures are TaskEngineError, with a `code` from a closed list.
  */
 import type * as v from "valibot";
 import { callTimeoutMs, requestTimeoutMs, resetTimeoutMs, stopReasonLengthMax } from "../limits.ts";
@@ -77,11 +77,13 @@ export interface TaskListing {
 }
 
 /**
- * A client of the engine at `endpoint`. It connects in the background, and again whenever the connection is lost: to an engine without
- * keys on this machine by a Unix socket, if it has one, else by ZeroMQ.
- * @param endpoint `tcp://HOST:PORT` of the router, or of a task worker's own port; default `TASK_ENGINE_ROUTER`, or else this machine's
- * engine at port 9000
- * @param options with `serverKey` and `key`, paths of key files, for an engine with keys: see `keys.ts` for the defaults
+ * A client of the engine at `endpoint`. It connects in the background, and again whenever the
+ * connection is lost: to an engine without keys on this machine by a Unix socket, if it has one,
+ * else by ZeroMQ.
+ * @param endpoint `tcp://HOST:PORT` of the router, or of a task worker's own port; default
+ * `TASK_ENGINE_ROUTER`, or else this machine's engine at port 9000
+ * @param options with `serverKey` and `key`, paths of key files, for an engine with keys: see
+ * `keys.ts` for the defaults
  */
 export const connect = (endpoint?: string, options: ConnectOptions = {}): Client =>
   new Client(checkedEndpoint(endpoint), options);
@@ -101,7 +103,10 @@ class Client implements AsyncDisposable {
     this.#exchange = new Exchange(endpoint, `CLIENT-${process.pid}`, waitMs ?? null, this.#keys, trace);
   }
 
-  /** Runs a task and gives its result. Arguments that JSON has no text for reject with BAD_ARGS before anything is sent. */
+  /**
+   * Runs a task and gives its result. Arguments that JSON has no text for reject with BAD_ARGS
+   * before anything is sent.
+   */
   call(task: string, args: unknown[] = [], kwargs: object = {}, options: CallOptions = {}): Promise<Json> {
     return this.#run(task, args, kwargs, options, pickData);
   }
@@ -112,8 +117,9 @@ class Client implements AsyncDisposable {
   }
 
   /**
-   * Runs a task with each list of arguments, many at a time, and gives the result of each, in the order of the list:
-   * `{ data }` or `{ error }`, a TaskEngineError. No reply of the engine makes it reject.
+   * Runs a task with each list of arguments, many at a time, and gives the result of each, in the
+   * order of the list: `{ data }` or `{ error }`, a TaskEngineError. No reply of the engine makes
+   * it reject.
    */
   async map(task: string, argsList: readonly unknown[][], options: BatchOptions = {}): Promise<PartResult[]> {
     const results = await Array.fromAsync(this.stream(task, argsList, options));
@@ -122,9 +128,9 @@ class Client implements AsyncDisposable {
   }
 
   /**
-   * As `map`, for any number of parts, which may come over time: gives results in order as they are read, and asks the source
-   * for more only then. An error of the source is thrown after the results of the parts before it. Leaving the loop cancels
-   * the parts in flight.
+   * As `map`, for any number of parts, which may come over time: gives results in order as they are
+   * read, and asks the source for more only then. An error of the source is thrown after the
+   * results of the parts before it. Leaving the loop cancels the parts in flight.
    */
   stream(
     task: string,
@@ -145,8 +151,9 @@ class Client implements AsyncDisposable {
   }
 
   /**
-   * Cancels the requests of this serial, of any requestor, as an operator. A client cancels its own requests by their signals.
-   * Gives the number of requests; rejects with UNKNOWN_SERIAL if there is none.
+   * Cancels the requests of this serial, of any requestor, as an operator. A client cancels its own
+   * requests by their signals. Gives the number of requests; rejects with UNKNOWN_SERIAL if there
+   * is none.
    */
   async cancel(serial: string): Promise<number> {
     const { cancelled } = await this.#control({ command: "cancel", serial }, cancelledSchema);
@@ -155,9 +162,10 @@ class Client implements AsyncDisposable {
   }
 
   /**
-   * Emergency stop: running jobs are ended and brought into their safe state, waiting ones are answered STOPPED, and nothing
-   * begins until `reset`. Gives the stop in force (the earlier one, if there is one already), and says if it is on the engine's
-   * disk, for which the answer waits two seconds at most. A reason that is too long is cut.
+   * Emergency stop: running jobs are ended and brought into their safe state, waiting ones are
+   * answered STOPPED, and nothing begins until `reset`. Gives the stop in force (the earlier one,
+   * if there is one already), and says if it is on the engine's disk, for which the answer waits
+   * two seconds at most. A reason that is too long is cut.
    */
   async estop(reason = ""): Promise<StopResult> {
     const cut = reason.slice(0, stopReasonLengthMax).toWellFormed();
@@ -182,8 +190,9 @@ class Client implements AsyncDisposable {
   }
 
   /**
-   * Follows topics: the last known value of each, then every later one. If the engine cannot be reached, the first read
-   * rejects with NO_ANSWER; a connection that is lost later comes back by itself.
+   * Follows topics: the last known value of each, then every later one. If the engine cannot be
+   * reached, the first read rejects with NO_ANSWER; a connection that is lost later comes back by
+   * itself.
    * @param topics beginnings of names: `arm` is `arm`, `arm.left` and `army`; none is every topic
    */
   subscribe(...topics: string[]): Subscription {
@@ -209,14 +218,17 @@ class Client implements AsyncDisposable {
     return this.#exchange.waiting;
   }
 
-  /** Messages that answered no request: `unknown` came too late or was never requested, `malformed` was not understood. */
+  /**
+   * Messages that answered no request: `unknown` came too late or was never requested, `malformed`
+   * was not understood.
+   */
   get dropped(): { readonly unknown: number; readonly malformed: number } {
     return this.#exchange.dropped;
   }
 
   /**
-   * Ends the client: its requests are cancelled and reject with CLOSED, its subscriptions end. Later requests reject with
-   * CLOSED.
+   * Ends the client: its requests are cancelled and reject with CLOSED, its subscriptions end.
+   * Later requests reject with CLOSED.
    */
   async close(): Promise<void> {
     await Promise.all([

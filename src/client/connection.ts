@@ -1,12 +1,14 @@
 /**
- * The client's connection to the engine. It holds one link, and another one each time that it is lost.
+ * The client's connection to the engine. It holds one link, and another one each time that it is
+ * lost.
  *
- * The connection stands once the engine has answered a ping, and the link gets nothing else before: it would keep it for an
- * engine that comes an hour later. A lost link is thrown away with its unsent messages, so that the engine gets none of them by
- * the next one.
+ * The connection stands once the engine has answered a ping, and the link gets nothing else before:
+ * it would keep it for an engine that comes an hour later. A lost link is thrown away with its
+ * unsent messages, so that the engine gets none of them by the next one.
  *
- * For an engine without keys on this machine the local link is tried first. Where that finds nobody, ZeroMQ waits for the
- * engine, and the local link is tried again once it is there. An older engine, or one behind a tunnel, has none.
+ * For an engine without keys on this machine the local link is tried first. Where that finds
+ * nobody, ZeroMQ waits for the engine, and the local link is tried again once it is there. An older
+ * engine, or one behind a tunnel, has none.
  */
 import { clientLingerMs, drainMessagesMax, localAnswerMs, reconnectMs, reconnectMsMax } from "../limits.ts";
 import type { Frame } from "../protocol/frame.ts";
@@ -27,7 +29,10 @@ export interface EngineConnectionOptions {
   readonly onMessage: (frames: readonly Frame[]) => void;
   /** Something was read: `isClear` may be true now. */
   readonly onRead: () => void;
-  /** Requests that were sent get no reply any more. All replies that arrived were handed over before. */
+  /**
+   * Requests that were sent get no reply any more. All replies that arrived were handed over
+   * before.
+   */
   readonly onLost: () => void;
   /** Returns true if a request waits for the connection. */
   readonly isAwaited: () => boolean;

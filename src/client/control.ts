@@ -46,12 +46,18 @@ export const statusSchema = lazily(() => {
     stopped: v.nullable(
       v.object({
         ...stoppedSchema().entries,
-        /** It is on the engine's disk; `why` not, if it is not. An engine of an earlier version has neither. */
+        /**
+         * It is on the engine's disk; `why` not, if it is not. An engine of an earlier version has
+         * neither.
+         */
         durable: v.exactOptional(v.boolean()),
         why: v.exactOptional(v.string()),
       }),
     ),
-    /** `curve`: with keys. `none`: without keys, on its own machine alone. `insecure`: without keys, open to others. */
+    /**
+     * `curve`: with keys. `none`: without keys, on its own machine alone. `insecure`: without keys,
+     * open to others.
+     */
     security: v.picklist(["curve", "none", "insecure"]),
     /** Counts since the engine's start, but for `waiting` and `held`, which are as of now. */
     jobs: v.object({
@@ -113,7 +119,10 @@ export const statusSchema = lazily(() => {
       ),
       [],
     ),
-    /** Tasks that are blocked until the next reload, since their jobs killed workers. An older engine has no such list. */
+    /**
+     * Tasks that are blocked until the next reload, since their jobs killed workers. An older
+     * engine has no such list.
+     */
     quarantined: v.optional(
       v.array(
         v.object({
@@ -137,7 +146,10 @@ export const statusSchema = lazily(() => {
             task: v.string(),
             /** Empty where there is none, as in a safe stop. */
             serial: v.string(),
-            /** `safing`: the job has ended, and its task's `onStop` has still to succeed. `unsafe`: that failed too often. */
+            /**
+             * `safing`: the job has ended, and its task's `onStop` has still to succeed. `unsafe`:
+             * that failed too often.
+             */
             state: v.picklist(["held", "safing", "unsafe"]),
           }),
         ),
@@ -146,8 +158,8 @@ export const statusSchema = lazily(() => {
       }),
     ),
     /**
-     * Tasks whose `onStop` has to run, or failed too often. No job of them begins until it has succeeded; a failed one waits
-     * for `reset`.
+     * Tasks whose `onStop` has to run, or failed too often. No job of them begins until it has
+     * succeeded; a failed one waits for `reset`.
      */
     safings: v.array(
       v.object({

@@ -1,20 +1,26 @@
-/** Addresses of the engine's sockets as people write them: `tcp://HOST:PORT`, an IPv6 host in brackets. */
+/**
+ * Addresses of the engine's sockets as people write them: `tcp://HOST:PORT`, an IPv6 host in
+ * brackets.
+ */
 import { TaskEngineError } from "./errors.ts";
 
 export const defaultEndpoint = "tcp://127.0.0.1:9000";
 
-/** The variable that names another one. */
+/** The environment variable for another default. */
 export const endpointVariable = "TASK_ENGINE_ROUTER";
 
 const pattern = /^tcp:\/\/(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+|\*):(\d{1,5})$/;
 
-/** Whether somebody could be reached there. */
+/** Returns true for an address that a client can connect to. */
 export const isEndpoint = (text: string): boolean => {
   const { host, port } = addressIn(text);
   return host !== "*" && port > 0 && port < 65_536;
 };
 
-/** Where a client connects to, given or not. Throws TaskEngineError, BAD_ARGS. */
+/**
+ * The address that a client connects to: the given one or the default. Throws TaskEngineError,
+ * BAD_ARGS.
+ */
 export const checkedEndpoint = (given: string | undefined): string => {
   const endpoint = given ?? (process.env[endpointVariable] || defaultEndpoint);
   if (isEndpoint(endpoint)) return endpoint;
@@ -29,8 +35,8 @@ export const addressIn = (endpoint: string): { readonly host: string; readonly p
 };
 
 /**
- * A data worker that listens on all addresses says so (`tcp://0.0.0.0:10002`), which is nowhere to connect to: it is on the
- * router's machine, so the way to the router leads to it.
+ * The address of a data worker. One that listens on all addresses (`tcp://0.0.0.0:10002`) is on the
+ * router's machine, and reached by the router's host.
  */
 export const reachableFrom = (routerEndpoint: string, endpoint: string): string => {
   const host = pattern.exec(endpoint)?.[1];

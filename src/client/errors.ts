@@ -6,7 +6,8 @@ import { TooLongError } from "../protocol/json-encode.ts";
 
 /**
  * The engine's own codes, and those of the client:
- * `NO_ANSWER`: nothing came back in time; `message` says whether the request may have reached the engine.
+ * `NO_ANSWER`: nothing came back in time; `message` says whether the request may have reached the
+ * engine.
  * `CLOSED`: the client was closed before the answer was there.
  */
 export type ClientErrorCode = ErrorCode | "NO_ANSWER" | "CLOSED";
@@ -24,11 +25,17 @@ export class TaskEngineError extends Error {
 
 const uncountedLengthMax = 1024;
 
-/** bytes of a frame; of a short one its characters, since to count its bytes takes longer than to send it. */
+/**
+ * bytes of a frame; of a short one its characters, since to count its bytes takes longer than to
+ * send it.
+ */
 export const bytesOfFrame = (frame: string): number =>
   frame.length <= uncountedLengthMax ? frame.length : Buffer.byteLength(frame);
 
-/** bytes. Throws TaskEngineError for a frame that is too large: the engine would cut the connection, and other requests with it. */
+/**
+ * bytes. Throws TaskEngineError for a frame that is too large: the engine would cut the connection,
+ * and other requests with it.
+ */
 export const bytesOfRequest = (frames: readonly string[]): number => {
   let bytes = 0;
   for (const frame of frames) bytes += checkedBytes(frame, "request");

@@ -1,8 +1,9 @@
 /**
  * Requests and their replies over one connection.
  *
- * A request that cannot be sent yet waits here and is dropped at its deadline: an engine that starts an hour later must not get
- * an hour-old "drive forward". A request that was sent over a connection that is lost is INTERRUPTED, and never sent again.
+ * A request that cannot be sent yet waits here and is dropped at its deadline: an engine that
+ * starts an hour later must not get an hour-old "drive forward". A request that was sent over a
+ * connection that is lost is INTERRUPTED, and never sent again.
  */
 import { cancelVerdictMs, keepAlivesPerDeadman, requestTimeoutMs, sendRetryMsMax } from "../limits.ts";
 import { encodeCancel, encodeKeepAlive, encodePing, type RequestOrigin } from "../protocol/encode-request.ts";
@@ -36,8 +37,9 @@ export class Exchange {
 
   /**
    * @param id META's `id`
-   * @param connectionWaitMs ms that a request waits for a connection, also for an engine that does not listen yet; null for
-   * `requestTimeoutMs`, and not at all where a look at the port shows that no engine listens
+   * @param connectionWaitMs ms that a request waits for a connection, also for an engine that does
+   * not listen yet; null for `requestTimeoutMs`, and not at all where a look at the port shows that
+   * no engine listens
    */
   constructor(
     readonly endpoint: string,
@@ -59,8 +61,9 @@ export class Exchange {
   }
 
   /**
-   * Sends the frames that `encode` makes for a new serial, and waits for the terminal reply. A request whose time is over, or
-   * whose signal is aborted, is cancelled. Rejects with TaskEngineError, or with what `pick` throws; throws an error of `encode` on.
+   * Sends the frames that `encode` makes for a new serial, and waits for the terminal reply. A
+   * request whose time is over, or whose signal is aborted, is cancelled. Rejects with
+   * TaskEngineError, or with what `pick` throws; throws an error of `encode` on.
    */
   request<Result>(
     encode: (origin: RequestOrigin) => readonly string[],
@@ -99,7 +102,7 @@ export class Exchange {
     await closed;
   }
 
-  /* ── Sending ───────────────────────────────────────────────────────────────────────────────────────────────────── */
+  /* ── Sending ───────────────────────────────────────────────────────────────────────────────── */
 
   #send(frames: readonly string[]): boolean {
     const isSent = this.#connection.send(frames);
@@ -136,7 +139,10 @@ export class Exchange {
     this.#retryMs = Math.min(this.#retryMs * 2, sendRetryMsMax);
   }
 
-  /** Sends several KEEPALIVE each `deadmanMs` from now on. Of two times for one request the shorter one holds. */
+  /**
+   * Sends several KEEPALIVE each `deadmanMs` from now on. Of two times for one request the shorter
+   * one holds.
+   */
   #keepAlive(request: PendingRequest, deadmanMs: number): void {
     const everyMs = deadmanMs / keepAlivesPerDeadman;
     if (everyMs >= request.keepAliveEveryMs) return;
@@ -155,7 +161,10 @@ export class Exchange {
     return () => signal.removeEventListener("abort", cancel);
   }
 
-  /** The engine's reply ends the request: CANCELLED, or its result. Returns false if the connection is gone. */
+  /**
+   * The engine's reply ends the request: CANCELLED, or its result. Returns false if the connection
+   * is gone.
+   */
   #sendCancel(request: PendingRequest): boolean {
     if (request.isCancelled) return true;
     request.keepAliveAtMs = Number.POSITIVE_INFINITY;
@@ -163,7 +172,7 @@ export class Exchange {
     return request.isCancelled;
   }
 
-  /* ── Replies ───────────────────────────────────────────────────────────────────────────────────────────────────── */
+  /* ── Replies ───────────────────────────────────────────────────────────────────────────────── */
 
   #settle(frames: readonly Frame[]): void {
     this.trace?.("received", frames.map(textOf));
@@ -205,8 +214,8 @@ export class Exchange {
   }
 
   /**
-   * An engine of version 0.1 names no serial: its acknowledgement belongs to the oldest request, any other message to none but
-   * a single one.
+   * An engine of version 0.1 names no serial: its acknowledgement belongs to the oldest request,
+   * any other message to none but a single one.
    */
   #serialOfOld({ kind, meta }: Reply): string {
     if (meta.version !== 0.1) return "";
@@ -214,7 +223,7 @@ export class Exchange {
     return kind === "ack" || sent.length === 1 ? (sent[0]?.serial ?? "") : "";
   }
 
-  /* ── Ends without a reply ──────────────────────────────────────────────────────────────────────────────────────── */
+  /* ── Ends without a reply ──────────────────────────────────────────────────────────────────── */
 
   #rejectAll(requests: Iterable<PendingRequest>, code: TaskEngineError["code"], message: string): void {
     for (const { serial } of [...requests]) this.#pending.take(serial)?.reject(new TaskEngineError(code, message));
@@ -247,7 +256,8 @@ export class Exchange {
         continue;
       }
       if (request.keepAliveAtMs <= nowMs) {
-        // One that cannot be sent is lost: the engine ends the job, as it should without a connection.
+        // One that cannot be sent is lost: the engine ends the job, as it should without a
+        // connection.
         this.#send(encodeKeepAlive({ id: this.id, serial: request.serial }));
         request.keepAliveAtMs = nowMs + request.keepAliveEveryMs;
       }
@@ -256,7 +266,9 @@ export class Exchange {
     return nextMs;
   }
 
-  /** Cancels a request at its deadline. The engine then gets time to say whether the job had begun. */
+  /**
+   * Cancels a request at its deadline. The engine then gets time to say whether the job had begun.
+   */
   #cancelLate(request: PendingRequest): boolean {
     if (request.unsent !== null || request.isCancelled || !this.#sendCancel(request)) return false;
     request.verdictMs = cancelVerdictMs;

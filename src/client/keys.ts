@@ -1,8 +1,7 @@
 /**
- * Whose keys a client uses: those it is given, else those of the environment, else those of `~/.config/task-engine` if both
- * are there; else none, for an engine without.
+ * The keys of a client: the given ones, else those of the environment, else those of
+ * `~/.config/task-engine` if both exist; else none, for an engine without keys.
  */
-
 import {
   CertificateError,
   keysFolder,
@@ -20,7 +19,7 @@ import { TaskEngineError } from "./errors.ts";
 export const serverKeyVariable = "TASK_ENGINE_SERVER_KEY";
 export const keyVariable = "TASK_ENGINE_KEY";
 
-/** In the place of a file: no keys, whatever the environment or the folder has. */
+/** In the place of a path: no keys, even if the environment or the folder has some. */
 export const noKeys = "none";
 
 /** Paths of the engine's `NAME.key` and of the client's own `NAME.key_secret`, or `none`. */
@@ -30,15 +29,18 @@ export interface KeyFiles {
 }
 
 export interface ClientKeys {
-  /** Options of every socket that connects to the engine. */
+  /** Options of each socket that connects to the engine. */
   readonly options: SocketOptions;
-  /** What to ask a person whom no engine answers. */
+  /** A question for a person who gets no answer of the engine. */
   readonly ifSilent: string;
 }
 
 const without: ClientKeys = { options: {}, ifSilent: "is the engine running, and without keys?" };
 
-/** Reads the files. Throws TaskEngineError, BAD_ARGS, for one that cannot be used or if only one of the two is named. */
+/**
+ * Reads the files. Throws TaskEngineError, BAD_ARGS, for an invalid file, or if only one of the two
+ * is named.
+ */
 export const readClientKeys = (files: KeyFiles): ClientKeys => {
   const folder = keysFolder();
   const defaults =

@@ -1,4 +1,7 @@
-/** What of the client needs libzmq, which is loaded when it is first asked for: a client on the engine's own machine may never. */
+/**
+ * Loads the part of the client that needs libzmq at its first use. A client on the engine's own
+ * machine may never need it.
+ */
 type Libzmq = typeof import("./zmq.ts");
 
 let loading: Promise<Libzmq> | null = null;
@@ -10,8 +13,11 @@ export const libzmq = (): Promise<Libzmq> => {
 
 export const isLibzmqLoaded = (): boolean => loading !== null;
 
-/** Whether it was needed, and could not be loaded. */
+/** Returns true if libzmq was needed, and could not be loaded. */
 export const isLibzmqUnusable = async (): Promise<boolean> => (await loading?.catch(() => null)) === null;
 
-/** Waits until what closed sockets still have to send is out. It is for the last step before a process ends. */
+/**
+ * Waits until closed sockets have sent their last messages. It is the last step before a process
+ * ends.
+ */
 export const endLibzmq = async (): Promise<void> => (await loading?.catch(() => null))?.terminateContext();

@@ -1,4 +1,6 @@
-/** The requests of a client that wait for their replies, and the results that they take from them. */
+/**
+ * The requests of a client that wait for their replies, and the results that they take from them.
+ */
 import { clientBytesMax, clientRequestsMax } from "../limits.ts";
 import type { Meta } from "../protocol/frames.ts";
 import type { Json } from "../protocol/json.ts";
@@ -14,7 +16,10 @@ export interface TaskReply {
   readonly data: Json;
 }
 
-/** An engine of version 0.1 gives no results: only a request that needs none is content with its acknowledgement. */
+/**
+ * An engine of version 0.1 gives no results: only a request that needs none is content with its
+ * acknowledgement.
+ */
 const checkVersion = ({ meta }: ResultReply): void => {
   if (meta.version !== 0.1) return;
   throw new TaskEngineError(
@@ -102,7 +107,9 @@ export class PendingRequest {
   }
 }
 
-/** The one table of them, by serial, and the order in which those that are not sent yet have to go. */
+/**
+ * The one table of them, by serial, and the order in which those that are not sent yet have to go.
+ */
 export class PendingRequests {
   readonly #bySerial = new Map<string, PendingRequest>();
   readonly #unsent = new Set<PendingRequest>();
@@ -166,14 +173,17 @@ const stepMs = 5;
 const delayMsMax = 2 ** 31 - 1;
 
 /**
- * One timer for all requests. Nearly every request is answered long before its deadline, so nothing is sorted: at the nearest
- * deadline a sweep looks through all of them.
+ * One timer for all requests. Nearly every request is answered long before its deadline, so nothing
+ * is sorted: at the nearest deadline a sweep looks through all of them.
  */
 export class SweepTimer {
   #timer: Timer | null = null;
   #nextMs = Number.POSITIVE_INFINITY;
 
-  /** @param sweep handles what is due at `nowMs` and returns the nearest deadline of the rest, Infinity for none */
+  /**
+   * @param sweep handles what is due at `nowMs` and returns the nearest deadline of the rest,
+   * Infinity for none
+   */
   constructor(private readonly sweep: (nowMs: number) => number) {}
 
   /** Sweeps at `deadlineMs` (on the clock of performance.now) or soon after. */

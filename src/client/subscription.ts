@@ -1,8 +1,9 @@
 /**
  * Values of topics as they come, over one SUB socket to all data workers of an engine.
  *
- * A data worker sends the last value of a topic only to a new subscriber of its whole name. So a subscription also follows
- * `$topics`, the list of all names, subscribes to each topic that it wants, and skips a value that it had already.
+ * A data worker sends the last value of a topic only to a new subscriber of its whole name. So a
+ * subscription also follows `$topics`, the list of all names, subscribes to each topic that it
+ * wants, and skips a value that it had already.
  */
 import {
   drainMessagesMax,
@@ -65,7 +66,10 @@ class ValueBuffer {
   }
 }
 
-/** The topics whose last values are requested by their names, a few at a time: all would overflow the queues on the way. */
+/**
+ * The topics whose last values are requested by their names, a few at a time: all would overflow
+ * the queues on the way.
+ */
 class LastValues {
   /** Whole names that are subscribed to. */
   readonly #named: Set<string>;
@@ -77,7 +81,10 @@ class LastValues {
     this.#named = new Set(prefixes);
   }
 
-  /** @param topics the list of all topics. A data worker that sends it again was restarted, and has forgotten the requests. */
+  /**
+   * @param topics the list of all topics. A data worker that sends it again was restarted, and has
+   * forgotten the requests.
+   */
   want(topics: readonly Json[]): void {
     this.#awaited.clear();
     for (const topic of topics.slice(0, topicsMax)) {
@@ -109,8 +116,9 @@ class LastValues {
 }
 
 /**
- * `for await (const { topic, data, pack } of client.subscribe("pose"))`. Leaving the loop ends it. A reader that is too slow
- * loses the oldest values, which are counted in `dropped`, and always gets the newest.
+ * `for await (const { topic, data, pack } of client.subscribe("pose"))`. Leaving the loop ends it.
+ * A reader that is too slow loses the oldest values, which are counted in `dropped`, and always
+ * gets the newest.
  */
 export class Subscription implements AsyncIterableIterator<TopicValue> {
   /** null until the address is known */
@@ -121,7 +129,10 @@ export class Subscription implements AsyncIterableIterator<TopicValue> {
   #read: PromiseWithResolvers<void> | null = null;
   readonly #buffer = new ValueBuffer();
   readonly #lastValues: LastValues;
-  /** The version of each topic's last value. It holds the time: a data worker that was restarted counts from 1 again. */
+  /**
+   * The version of each topic's last value. It holds the time: a data worker that was restarted
+   * counts from 1 again.
+   */
   readonly #versions = new Map<string, string>();
   #malformed = 0;
 

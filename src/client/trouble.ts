@@ -1,6 +1,6 @@
 /**
- * The reason why a client has no connection, in words for a person. libzmq does not say it, so the client checks the port
- * itself while a request waits for the connection.
+ * The reason why a client has no connection, in words for a person. libzmq does not say it, so the
+ * client checks the port itself while a request waits for the connection.
  */
 import { probeAfterMs, probeEveryMs } from "../limits.ts";
 import { type Finding, probe } from "../transport/zmq/probe.ts";

@@ -1,6 +1,6 @@
 /**
- * The messages between router and workers: `[HEADER, body × n]`, without a delimiter. HEADER is a JSON object with a `type`.
- * Bodies are TASK and DATA frames as requestors send them.
+ * The messages between router and workers: `[HEADER, body × n]`, without a delimiter. HEADER is a
+ * JSON object with a `type`. Bodies are TASK and DATA frames as requestors send them.
  */
 import * as v from "valibot";
 import { messageJobsMax, workerTasksMax } from "../limits.ts";
@@ -21,12 +21,15 @@ type HeaderSchema = v.GenericSchema<unknown, { readonly type: string; readonly j
 type HeaderOf<Schemas> =
   Schemas extends ReadonlyMap<string, infer Schema extends HeaderSchema> ? v.InferOutput<Schema> : never;
 
-/** Schemas by their type. valibot's `variant` would try one after the other, and report on each that does not fit. */
+/**
+ * Schemas by their type. valibot's `variant` would try one after the other, and report on each that
+ * does not fit.
+ */
 function byType<const Schema extends HeaderSchema>(schemas: readonly Schema[]): ReadonlyMap<string, Schema> {
   return new Map(schemas.map((schema) => [schema.entries.type.literal, schema]));
 }
 
-/* ── From a worker ───────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── From a worker ───────────────────────────────────────────────────────────────────────────── */
 
 const readySchema = v.object({
   type: v.literal("READY"),
@@ -34,21 +37,28 @@ const readySchema = v.object({
   /** `TASK-<pid>`: the worker in META of its replies. */
   id: name,
   pid: v.pipe(v.number(), v.integer()),
-  /** Names without the prefix `task_`, with a policy where there is one; empty for a data worker. */
+  /**
+   * Names without the prefix `task_`, with a policy where there is one; empty for a data worker.
+   */
   tasks: v.pipe(v.array(v.union([name, v.strictObject({ name, ...policyRows() })])), v.maxLength(workerTasksMax)),
-  /** Address for requestors of a task worker, or for subscribers of a data worker; empty for none. */
+  /**
+   * Address for requestors of a task worker, or for subscribers of a data worker; empty for none.
+   */
   endpoint: v.pipe(v.string(), v.maxLength(256)),
   /** Its supervisor can kill it, and reports after its death which of its jobs it began last. */
   supervised: v.optional(v.boolean()),
   /** It wants STOPPED, since it has jobs that do not come from the router (of its own port). */
   stops: v.optional(v.boolean()),
 });
-/** ms on the router's monotonic clock at sending. A worker that compares messages by it sees how late one came. */
+/**
+ * ms on the router's monotonic clock at sending. A worker that compares messages by it sees how
+ * late one came.
+ */
 const at = v.optional(v.number());
 const beatSchema = v.object({ type: v.literal("BEAT"), at });
 /**
- * One DATA frame a job follows: its result, or for FAIL its `{code, message}`. `ms`: run times. `unsafe`: jobs that did not end
- * by themselves, and whose task's `onStop` failed here.
+ * One DATA frame a job follows: its result, or for FAIL its `{code, message}`. `ms`: run times.
+ * `unsafe`: jobs that did not end by themselves, and whose task's `onStop` failed here.
  */
 const answer = { jobs: jobIds, ms: v.array(v.number()), unsafe: v.optional(v.array(jobId)) };
 export const doneSchema = v.object({ type: v.literal("DONE"), ...answer });
@@ -79,7 +89,7 @@ export type WorkerHeader = HeaderOf<typeof fromWorker>;
 export type ReadyHeader = v.InferOutput<typeof readySchema>;
 export type WorkerRole = ReadyHeader["role"];
 
-/* ── From the router ─────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── From the router ─────────────────────────────────────────────────────────────────────────── */
 
 const welcomeSchema = v.object({ type: v.literal("WELCOME"), at });
 /** The router does not know this worker, since it was restarted: the worker sends READY again. */
@@ -87,8 +97,8 @@ const whoSchema = v.object({ type: v.literal("WHO") });
 /** The other answer to READY: the worker is not admitted. */
 const refusedSchema = v.object({ type: v.literal("REFUSED"), code: v.string(), message: v.string() });
 /**
- * One TASK frame a job follows. `serials`: the requestors' names of the jobs. `ttlMs`, if any job has one: ms from now after
- * which each must not begin, null for no limit.
+ * One TASK frame a job follows. `serials`: the requestors' names of the jobs. `ttlMs`, if any job
+ * has one: ms from now after which each must not begin, null for no limit.
  */
 export const jobsSchema = v.object({
   type: v.literal("JOBS"),
@@ -97,13 +107,19 @@ export const jobsSchema = v.object({
   ttlMs: v.optional(v.array(v.nullable(v.number()))),
   at,
 });
-/** The worker drops this job if it has not begun, else raises its abort signal. It sends DONE or FAIL in either case. */
+/**
+ * The worker drops this job if it has not begun, else raises its abort signal. It sends DONE or
+ * FAIL in either case.
+ */
 const abortSchema = v.object({ type: v.literal("ABORT"), job: jobId, code: v.string(), message: v.string() });
-/** The worker runs this task's `onStop`, after a job that ended with this code, and answers as for a job. */
+/**
+ * The worker runs this task's `onStop`, after a job that ended with this code, and answers as for a
+ * job.
+ */
 const safeSchema = v.object({ type: v.literal("SAFE"), job: jobId, task: name, code: v.string(), message: v.string() });
 /**
- * For a worker with `stops`, at each change and before each WELCOME: the emergency stop that holds, or null. Jobs from the
- * router get ABORT besides.
+ * For a worker with `stops`, at each change and before each WELCOME: the emergency stop that holds,
+ * or null. Jobs from the router get ABORT besides.
  */
 const stoppedSchema = v.object({
   type: v.literal("STOPPED"),
@@ -130,7 +146,7 @@ const fromRouter = byType([
 
 export type RouterHeader = HeaderOf<typeof fromRouter>;
 
-/* ── Both ways ───────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── Both ways ───────────────────────────────────────────────────────────────────────────────── */
 
 const isJobId = (value: Json): value is number => Number.isSafeInteger(value) && Number(value) >= 1;
 const isNumber = (value: Json): value is number => typeof value === "number";

@@ -1,6 +1,6 @@
 /**
- * The envelope that a ZeroMQ requestor puts before a message: the routing ids of proxies on the way, and an empty frame. A
- * reply goes out with the envelope of its request.
+ * The envelope that a ZeroMQ requestor puts before a message: the routing ids of proxies on the
+ * way, and an empty frame. A reply goes out with the envelope of its request.
  */
 import { envelopeBytesMax, envelopeFramesMax } from "../limits.ts";
 import { ProtocolError } from "./errors.ts";
@@ -11,7 +11,9 @@ import type { BadRequest, RequestMessage } from "./requests.ts";
 export interface Requestor {
   /** Key of its connection. */
   readonly peer: string;
-  /** Frames before the reply, with the empty delimiter; none where the transport has no envelopes. */
+  /**
+   * Frames before the reply, with the empty delimiter; none where the transport has no envelopes.
+   */
   readonly envelope: readonly Frame[];
 }
 
@@ -24,13 +26,18 @@ export type Arrival =
       readonly user: string | null;
       readonly request: RequestMessage | BadRequest;
     }
-  /** The connection is gone. `peer`: its key. `cutReason`: the reason why this end closed it; null if it did not. */
+  /**
+   * The connection is gone. `peer`: its key. `cutReason`: the reason why this end closed it; null
+   * if it did not.
+   */
   | { readonly type: "lost"; readonly peer: string; readonly cutReason: string | null };
 
 interface OpenedEnvelope {
   readonly requestor: Requestor;
   readonly frames: readonly Frame[];
-  /** Set where the delimiter is missing or the envelope too large: META is then any of the frames. */
+  /**
+   * Set where the delimiter is missing or the envelope too large: META is then any of the frames.
+   */
   readonly error?: ProtocolError;
 }
 
@@ -38,7 +45,9 @@ const noEnvelope: readonly Frame[] = [];
 /** Without proxies. */
 const delimiterAlone: readonly Frame[] = [new Uint8Array(0)];
 
-/** The last requestor. Messages of one peer come in rows, and others compare requestors by identity. */
+/**
+ * The last requestor. Messages of one peer come in rows, and others compare requestors by identity.
+ */
 let last: Requestor = { peer: "", envelope: noEnvelope };
 
 /** The requestor at the other end of a connection. */

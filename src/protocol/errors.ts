@@ -1,4 +1,6 @@
-/** Error codes: a closed list, the same words on the wire, in PROTOCOL.md and at the command line. */
+/**
+ * Error codes: a closed list, the same words on the wire, in PROTOCOL.md and at the command line.
+ */
 import { errorMessageLengthMax } from "../limits.ts";
 
 export const errorCodes = {
@@ -28,7 +30,10 @@ export const errorCodes = {
 
 export type ErrorCode = keyof typeof errorCodes;
 
-/** The reason why a stranger's bytes are no message. A `decode…` function returns it, and an ERR carries it. */
+/**
+ * The reason why a stranger's bytes are no message. A `decode…` function returns it, and an ERR
+ * carries it.
+ */
 export class ProtocolError {
   constructor(
     readonly code: ErrorCode,

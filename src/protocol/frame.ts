@@ -13,7 +13,10 @@ export const bytesOf = (frames: readonly Frame[]): number => {
   return bytes;
 };
 
-/** Returns true if the frame has more bytes. Counts them only where the number of characters does not tell. */
+/**
+ * Returns true if the frame has more bytes. Counts them only where the number of characters does
+ * not tell.
+ */
 export const isLonger = (frame: Frame, bytesMax: number): boolean =>
   frame.length * charBytesMax > bytesMax && sizeOf(frame) > bytesMax;
 
@@ -27,6 +30,9 @@ export const areLonger = (frames: readonly Frame[], bytesMax: number): boolean =
 /** The text of a frame that is known to be UTF-8, or that a person reads. */
 export const textOf = (frame: Frame): string => (typeof frame === "string" ? frame : Buffer.from(frame).toString());
 
-/** Without a copy. JavaScriptCore makes one of a small array when its `buffer` is read, which a Buffer spares. */
+/**
+ * Without a copy. JavaScriptCore makes one of a small array when its `buffer` is read, which a
+ * Buffer spares.
+ */
 export const asBuffer = (bytes: Uint8Array): Buffer =>
   bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);

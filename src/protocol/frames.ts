@@ -1,9 +1,10 @@
 /**
- * The frames META, TASK and DATA, the same in both protocol versions; PROTOCOL.md describes them in full.
+ * The frames META, TASK and DATA, the same in both protocol versions; PROTOCOL.md describes them in
+ * full.
  *
- * Most frames are valid, and a `fast…` function recognizes those without valibot, which takes several times as long and would
- * take a tenth of the engine's time. It returns what valibot would, or undefined where valibot has to look. A test holds each
- * against its schema.
+ * Most frames are valid, and a `fast…` function recognizes those without valibot, which takes
+ * several times as long and would take a tenth of the engine's time. It returns what valibot would,
+ * or undefined where valibot has to look. A test holds each against its schema.
  */
 import * as v from "valibot";
 import { frameBytesMax, nameLengthMax, serialLengthMax } from "../limits.ts";
@@ -25,7 +26,10 @@ export const packNow = (): PackSeconds => Date.now() / 1000;
 let stampedMs = 0;
 let stamp = "0";
 
-/** `packNow` as text. Most frames are written in the same millisecond as the last one, and its text serves again. */
+/**
+ * `packNow` as text. Most frames are written in the same millisecond as the last one, and its text
+ * serves again.
+ */
 export const packText = (): string => {
   const now = Date.now();
   if (now !== stampedMs) {
@@ -35,7 +39,7 @@ export const packText = (): string => {
   return stamp;
 };
 
-/* ── META ────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── META ────────────────────────────────────────────────────────────────────────────────────── */
 
 export interface Meta {
   readonly id: string;
@@ -86,8 +90,8 @@ export const decodeMeta = (frame: Frame): Meta | ProtocolError => {
 export type Addressing = Pick<Meta, "version" | "serial">;
 
 /**
- * The addressing of a frame that is not valid as META; null if it has none. A requestor that names an unknown version, or
- * has a serial, knows 0.2.
+ * The addressing of a frame that is not valid as META; null if it has none. A requestor that names
+ * an unknown version, or has a serial, knows 0.2.
  */
 export const addressingOf = (frame: Frame): Addressing | null => {
   if (isLonger(frame, frameBytesMax)) return null;
@@ -117,7 +121,7 @@ export const metaText = (
 
 export const encodeMeta = (meta: Meta): string => JSON.stringify(meta);
 
-/* ── TASK ────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── TASK ────────────────────────────────────────────────────────────────────────────────────── */
 
 export interface Task {
   readonly task: string;
@@ -165,7 +169,7 @@ export const checkTask = (frame: JsonObject, version: ProtocolVersion): Task | P
 export const taskName = (written: string): string =>
   written.startsWith("task_") || written.startsWith("TASK_") ? written.slice(5) : written;
 
-/* ── DATA ────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── DATA ────────────────────────────────────────────────────────────────────────────────────── */
 
 export interface Data {
   readonly data: Json;
@@ -186,7 +190,8 @@ export const dataSchema = lazily(() =>
 export const encodeData = (data: unknown): string => `{"data":${JSON.stringify(data)},"pack":${packText()}}`;
 
 /**
- * A DATA frame of now, of a value that a program made. Throws JsonError for one that JSON has no text for.
+ * A DATA frame of now, of a value that a program made. Throws JsonError for one that JSON has no
+ * text for.
  * @param name of the value, in errors
  */
 export const encodeValue = (value: unknown, name: string): string =>

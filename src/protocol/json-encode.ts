@@ -1,19 +1,26 @@
-/** JSON text of a program's values. It refuses the same values as `parseJson` does in the other direction. */
+/**
+ * JSON text of a program's values. It refuses the same values as `parseJson` does in the other
+ * direction.
+ */
 import { frameBytesMax, jsonDepthMax } from "../limits.ts";
 import { exactText, isExactNumber, isForbidden, JsonError } from "./json.ts";
 
 /** The value does not fit into a frame. */
 export class TooLongError extends JsonError {}
 
-/** JSON.stringify writes whole numbers from here on with an exponent, which marks them as inexact. */
+/**
+ * JSON.stringify writes whole numbers from here on with an exponent, which marks them as inexact.
+ */
 const exponentFrom = 1e21;
 
 /**
- * A value as JSON. Throws JsonError for a value that JSON has no text for (NaN, undefined, functions, BigInt, objects of
- * classes, cycles), where JSON.stringify would send `null` or leave it out.
+ * A value as JSON. Throws JsonError for a value that JSON has no text for (NaN, undefined,
+ * functions, BigInt, objects of classes, cycles), where JSON.stringify would send `null` or leave
+ * it out.
  *
- * Every value is read once, into a copy, and JSON.stringify sees the copy alone: an accessor, a Proxy or a `toJSON` could
- * give another value at a second reading. To write the text in the same walk takes twice as long for large values.
+ * Every value is read once, into a copy, and JSON.stringify sees the copy alone: an accessor, a
+ * Proxy or a `toJSON` could give another value at a second reading. To write the text in the same
+ * walk takes twice as long for large values.
  * @param name of the value, in errors
  * @param depth number of lists and objects that the value will stand in
  */
@@ -33,7 +40,10 @@ const lastPrintable = 0x7e;
 const quote = 0x22;
 const backslash = 0x5c;
 
-/** A text as JSON.stringify gives it, which takes several times as long where nothing needs an escape. */
+/**
+ * A text as JSON.stringify gives it, which takes several times as long where nothing needs an
+ * escape.
+ */
 export const quoted = (text: string): string => {
   for (let index = 0; index < text.length; index++) {
     const code = text.charCodeAt(index);
@@ -44,7 +54,10 @@ export const quoted = (text: string): string => {
   return `"${text}"`;
 };
 
-/** Characters that the value may still have. A list that stands in it a thousand times is copied as often. */
+/**
+ * Characters that the value may still have. A list that stands in it a thousand times is copied as
+ * often.
+ */
 let charactersLeft = 0;
 
 const take = (characters: number, path: string): void => {

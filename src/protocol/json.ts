@@ -1,11 +1,13 @@
 /**
  * JSON as the engine takes it. JSON.parse changes or drops some values silently; these are refused:
  * - text that is not UTF-8 or not JSON (`NaN`, `Infinity` and `undefined` are not);
- * - a whole number written without exponent beyond ±(2⁵³ − 1), since it would become another number;
+ * - a whole number written without exponent beyond ±(2⁵³ − 1), since it would become another
+ *   number;
  * - a key `__proto__`, `constructor` or `prototype`, since it is a way into other objects;
- * - an object that has a key twice, since one program would take the first value and another the last;
- * - lists and objects nested deeper than `jsonDepthMax`.
- * `jsonText` refuses the same values in the other direction, so that encoding and decoding are each other's inverse.
+ * - an object that has a key twice, since one program would take the first value and another the
+ *   last;
+ * - lists and objects nested deeper than `jsonDepthMax`. `jsonText` refuses the same values in the
+ *   other direction, so that encoding and decoding are each other's inverse.
  */
 import { jsonDepthMax } from "../limits.ts";
 import { asBuffer, type Frame } from "./frame.ts";
@@ -27,7 +29,8 @@ export const exactText = `±${Number.MAX_SAFE_INTEGER}`;
 /** The text of a frame. Throws JsonError where it is not UTF-8. */
 const decodeUtf8 = (bytes: Uint8Array): string => {
   const text = asBuffer(bytes).toString("utf8");
-  // The lax decoder is the quick one. It writes U+FFFD for bad bytes; only then the strict one tells whether that was sent.
+  // The lax decoder is the quick one. It writes U+FFFD for bad bytes; only then the strict one
+  // tells whether that was sent.
   if (!text.includes("\ufffd")) return text;
   try {
     new TextDecoder("utf-8", { fatal: true }).decode(bytes);
@@ -71,7 +74,9 @@ class Check {
 
   constructor(private readonly text: string) {}
 
-  /** Number of keys that its objects have together. Throws JsonError for a value that is refused. */
+  /**
+   * Number of keys that its objects have together. Throws JsonError for a value that is refused.
+   */
   keysIn(value: number | Json[] | JsonObject): number {
     if (typeof value === "number") return this.#checkNumber(value);
     if (this.#path.length >= jsonDepthMax) throw new JsonError(`nested deeper than ${jsonDepthMax}`);
@@ -138,8 +143,9 @@ const isOfNumber = (code: number): boolean =>
   isDigit(code) || code === 0x2e || code === 0x65 || code === 0x45 || code === 0x2b || code === minus;
 
 /**
- * Returns true if JSON text has, outside strings, a number of digits alone that a double cannot hold exactly. A regular
- * expression would give up silently on a string of a megabyte, and let such a number through.
+ * Returns true if JSON text has, outside strings, a number of digits alone that a double cannot
+ * hold exactly. A regular expression would give up silently on a string of a megabyte, and let such
+ * a number through.
  */
 const hasInexactInteger = (text: string): boolean => {
   for (let index = 0; index < text.length; index++) {

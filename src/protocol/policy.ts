@@ -1,4 +1,7 @@
-/** The limits of a job: `options` of a request's TASK frame, and the policy in a task's own definition. */
+/**
+ * The limits of a job: `options` of a request's TASK frame, and the policy in a task's own
+ * definition.
+ */
 import * as v from "valibot";
 import { deadmanMsMin, durationMsMax, priorityMax, resourcesMax, retryBackoffMsMax, triesMax } from "../limits.ts";
 import { lazily, nameSchema } from "./schema.ts";
@@ -8,8 +11,8 @@ const duration = lazily(() => v.pipe(v.number(), v.finite(), v.minValue(1), v.ma
 const deadman = lazily(() => v.pipe(v.number(), v.finite(), v.minValue(deadmanMsMin), v.maxValue(durationMsMax)));
 
 /**
- * `options` of a TASK frame, v0.2. They tighten the task's policy, and never loosen it. An unknown key is an error: a limit
- * that is requested and not kept would be worse than none.
+ * `options` of a TASK frame, v0.2. They tighten the task's policy, and never loosen it. An unknown
+ * key is an error: a limit that is requested and not kept would be worse than none.
  */
 export const optionsSchema = lazily(() =>
   v.strictObject({
@@ -17,16 +20,25 @@ export const optionsSchema = lazily(() =>
     priority: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(priorityMax))),
     /** ms after the job's acceptance at which it ends as EXPIRED if it has not begun. */
     ttlMs: v.optional(duration()),
-    /** ms of run time after which the job is aborted, its worker killed if need be; it ends as TIMEOUT. */
+    /**
+     * ms of run time after which the job is aborted, its worker killed if need be; it ends as
+     * TIMEOUT.
+     */
     timeoutMs: v.optional(duration()),
-    /** ms within which the requestor must send each KEEPALIVE; else the job, waiting or running, ends as DEADMAN. */
+    /**
+     * ms within which the requestor must send each KEEPALIVE; else the job, waiting or running,
+     * ends as DEADMAN.
+     */
     deadmanMs: v.optional(deadman()),
     /**
-     * This job takes the place of a waiting job of the same task and key, which ends as SUPERSEDED; with `abort` also that of
-     * a running one.
+     * This job takes the place of a waiting job of the same task and key, which ends as SUPERSEDED;
+     * with `abort` also that of a running one.
      */
     latest: v.optional(v.union([nameSchema(), v.strictObject({ key: nameSchema(), abort: v.optional(v.boolean()) })])),
-    /** This job takes the resources it needs from jobs of lower priority whose task is `preemptible`. */
+    /**
+     * This job takes the resources it needs from jobs of lower priority whose task is
+     * `preemptible`.
+     */
     preempt: v.optional(v.boolean()),
   }),
 );
@@ -42,7 +54,9 @@ export const policyRows = lazily(() => ({
   deadmanMs: v.optional(deadman()),
   /** ms from the abort signal until the worker of a task that has not ended is killed. */
   graceMs: v.optional(v.pipe(v.number(), v.finite(), v.minValue(0), v.maxValue(durationMsMax))),
-  /** The task may run twice: it is retried when its worker dies and, with `onError`, when it throws. */
+  /**
+   * The task may run twice: it is retried when its worker dies and, with `onError`, when it throws.
+   */
   idempotent: v.optional(
     v.union([
       v.boolean(),
@@ -53,7 +67,10 @@ export const policyRows = lazily(() => ({
       }),
     ]),
   ),
-  /** Only one job may hold each at a time. A job takes all of them when it begins, and frees them once it has ended and is safe. */
+  /**
+   * Only one job may hold each at a time. A job takes all of them when it begins, and frees them
+   * once it has ended and is safe.
+   */
   resources: v.optional(v.pipe(v.array(nameSchema()), v.maxLength(resourcesMax))),
   /** A job of higher priority with `preempt` may end a job of this task for its resources. */
   preemptible: v.optional(v.boolean()),

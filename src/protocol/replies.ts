@@ -15,7 +15,10 @@ export type Reply =
   | { readonly kind: "batch"; readonly meta: Meta; readonly parts: readonly ReplyPart[] }
   /** Not terminal. */
   | { readonly kind: "progress"; readonly meta: Meta; readonly data: Json }
-  /** Not terminal: the job ends as DEADMAN unless its requestor sends KEEPALIVE more often than each `deadmanMs`. */
+  /**
+   * Not terminal: the job ends as DEADMAN unless its requestor sends KEEPALIVE more often than each
+   * `deadmanMs`.
+   */
   | { readonly kind: "keepAlive"; readonly meta: Meta; readonly deadmanMs: number }
   | { readonly kind: "error"; readonly meta: Meta; readonly error: ErrorBody };
 

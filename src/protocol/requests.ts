@@ -149,7 +149,10 @@ const decodeData = (meta: Meta, value: JsonObject, frame: Frame): RequestMessage
 const taskKeys: ReadonlySet<string> = new Set(["task", "args", "kwargs", "pack", "options"]);
 const folded = (key: string): string => key.toUpperCase().toLowerCase();
 
-/** Go's encoding/json, and others, take `Task` for `task`: a worker in such a language would run another task. */
+/**
+ * Go's encoding/json, and others, take `Task` for `task`: a worker in such a language would run
+ * another task.
+ */
 const lookalikeIn = (value: JsonObject): string | undefined =>
   Object.keys(value).find((key) => !taskKeys.has(key) && taskKeys.has(folded(key)));
 

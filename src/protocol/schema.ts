@@ -6,8 +6,8 @@ import { type Frame, isLonger, sizeOf } from "./frame.ts";
 import { type Json, JsonError, type JsonObject, parseJson } from "./json.ts";
 
 /**
- * Makes a value at its first use. Most processes never need most schemas, and making one takes longer than a check: without
- * this every command would start later.
+ * Makes a value at its first use. Most processes never need most schemas, and making one takes
+ * longer than a check: without this every command would start later.
  */
 export const lazily = <Made>(make: () => Made): (() => Made) => {
   let made: { readonly value: Made } | undefined;
@@ -22,7 +22,9 @@ export const nameSchema = lazily(() =>
   v.pipe(v.string(), v.nonEmpty("is empty"), v.maxLength(nameLengthMax, `is longer than ${nameLengthMax} characters`)),
 );
 
-/** A frame's object, before its schema. `label` is the frame's name in the error: `META`, `frame 2`. */
+/**
+ * A frame's object, before its schema. `label` is the frame's name in the error: `META`, `frame 2`.
+ */
 export const decodeObject = (frame: Frame, label: string): JsonObject | ProtocolError => {
   if (isLonger(frame, frameBytesMax)) {
     return new ProtocolError("TOO_LARGE", `${label}: ${sizeOf(frame)} bytes, the limit is ${frameBytesMax}`);
