@@ -1,4 +1,4 @@
-/** All limits of the engine, with their units and reasons. Names: noun first, unit and qualifier last. */
+/** All limits of the engine, with unit and reason. Names: noun first, unit and qualifier last. */
 
 /* ── What may travel ─────────────────────────────────────────────────────────────────────────────────────────────── */
 
@@ -360,7 +360,7 @@ export const restartWindowMsMax = 86_400_000;
 /** jobs after which a task worker may be replaced. */
 export const workerJobsMax = 1_000_000_000;
 /**
- * MiB of memory above which a task worker may be replaced: with less, it would be replaced for ever.
+ * MiB of memory above which a worker may be replaced; with less, it would be at once.
  */
 export const workerMemoryMibMin = 128;
 export const workerMemoryMibMax = 1024 * 1024;
