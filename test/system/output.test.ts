@@ -8,7 +8,7 @@ import { handRouter } from "../support/hand-router.ts";
 import { freePorts } from "../support/ports.ts";
 import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
 
-setDefaultTimeout(30_000); // many processes on a busy machine
+setDefaultTimeout(120_000); // many processes on a busy machine
 
 const tasks = `
   const big = "y".repeat(10_000);

@@ -4,7 +4,7 @@ import { connect, TaskEngineError } from "task-engine";
 import { startEngine } from "../support/engine.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
-setDefaultTimeout(30_000); // many processes on a busy machine
+setDefaultTimeout(120_000); // many processes on a busy machine
 
 const things: readonly (readonly [expression: string, message: string])[] = [
   [
