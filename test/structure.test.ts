@@ -35,6 +35,7 @@ test("CONTRIBUTING.md shows the arrows, and the diagram that the broker's state 
   expect(diagram).not.toBe("");
   const state = readFileSync(join(src, "broker/state.ts"), "utf8").replace(/^ \* {5}/gm, "");
   expect(state).toContain(diagram);
+  expect(readFileSync(join(src, "protocol/PROTOCOL.md"), "utf8")).toContain(diagram);
 });
 
 test("every file that CONTRIBUTING.md names is there", () => {
