@@ -30,6 +30,21 @@ describe("a job is tried again", () => {
     expect(bench.ends).toEqual(["a: ACK"]);
   });
 
+  test("with the whole of its timeoutMs, whenever the worker before was lost", () => {
+    bench.ready("w1", tasks);
+    bench.ready("w2", tasks);
+    bench.ask("a", "read");
+    bench.pass(900);
+    bench.die("w1", 1);
+    bench.pass(500);
+    expect(bench.jobsOf("w2")).toEqual([1]);
+    expect(bench.abortsOf("w2")).toEqual([]);
+    bench.pass(500);
+    expect(bench.abortsOf("w2")).toEqual([]);
+    bench.pass(100);
+    expect(bench.abortsOf("w2")).toEqual(["1: TIMEOUT"]);
+  });
+
   test("after an error of the task where that is declared, and its last error is the answer", () => {
     bench.ready("w1", tasks);
     bench.ask("a", "read");
