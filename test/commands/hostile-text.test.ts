@@ -1,7 +1,9 @@
 /** What an engine, its workers or other requestors have thought of, printed by the verbs: to a person, and to a program. */
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { startCommand } from "../support/command.ts";
 import { type Arrived, handRouter } from "../support/hand-router.ts";
+
+setDefaultTimeout(120_000); // on a busy machine
 
 const hostile = "\u001b]0;owned\u0007\u001b[2J\rforged\u202e\u009b31m";
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for

@@ -1,5 +1,5 @@
 /** Jobs from the command line: their limits, their progress, their end before their time; batches; what the engine does. */
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { connect } from "task-engine";
 import { type RunningCommand, startCommand } from "../support/command.ts";
 import { type Engine, runCommand, startEngine } from "../support/engine.ts";
@@ -8,6 +8,8 @@ import { handRouter } from "../support/hand-router.ts";
 import { freePorts } from "../support/ports.ts";
 import { rejection } from "../support/rejection.ts";
 import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
+
+setDefaultTimeout(120_000); // on a busy machine
 
 const tasks = `
   const sleep = (ms, signal) => new Promise((resolve, reject) => {
@@ -131,7 +133,7 @@ test("Ctrl-C ends a job that does not listen, and its worker with it", async () 
   expect(await send.ended()).toBe(130);
   expect(JSON.parse(send.stdout)).toMatchObject({ error: { code: "CANCELLED" } });
   expect((await run("send", "echo", "on")).stdout).toBe("on\n");
-}, 20_000);
+}, 120_000);
 
 test("Ctrl-C waits no longer for an engine that does not answer, and a second one not at all", async () => {
   using router = handRouter();
@@ -150,7 +152,7 @@ test("Ctrl-C waits no longer for an engine that does not answer, and a second on
   impatient.signal("SIGINT");
   expect(await impatient.ended()).toBe(130);
   expect(impatient.stderr).toBe("");
-}, 20_000);
+}, 120_000);
 
 test("Ctrl-C before there is an engine sends nothing", async () => {
   // Somebody listens there and never says a word, so that it is known when send has begun.
@@ -184,7 +186,7 @@ test("cancel SERIAL ends a job that runs, and one that waits", async () => {
   expect((await run("cancel", waitingSerial)).exitCode).toBe(0);
   expect(await waiting.ended()).toBe(1);
   expect(engine.lines.join("\n")).not.toContain("begins never");
-}, 20_000);
+}, 120_000);
 
 test("cancel of what does not wait or run ends with 1", async () => {
   expect(await run("cancel", "no-such")).toEqual({
@@ -294,7 +296,7 @@ test("a batch of 20000 lines goes through a pipe whole", async () => {
   await send.endInput();
   expect(await send.ended()).toBe(0);
   expect(send.stdout).toBe(`${lines.join("\n")}\n`);
-}, 20_000);
+}, 120_000);
 
 test("Ctrl-C cancels a batch, also while it waits for its next line", async () => {
   await using send = startCommand(["send", "slow", "--batch", "-"], { env: surroundings(), stdin: "pipe" });
@@ -324,7 +326,7 @@ test("on a terminal a batch shows how far it is", async () => {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   expect(send.stdout).toMatch(/\r\u001b\[Kwalk \[#+-+\] \d of 4/);
   expect(send.stdout.match(/"there"/g)).toHaveLength(4);
-}, 20_000);
+}, 120_000);
 
 /* ── Status ──────────────────────────────────────────────────────────────────────────────────────────────────────── */
 

@@ -1,5 +1,5 @@
 /** What a person types, against a real engine. */
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { connect } from "task-engine";
 import { until } from "../support/connections.ts";
 import { type Engine, runCommand, startEngine } from "../support/engine.ts";
@@ -7,6 +7,8 @@ import { taskEngine } from "../support/executable.ts";
 import { handRouter } from "../support/hand-router.ts";
 import { freePorts } from "../support/ports.ts";
 import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
+
+setDefaultTimeout(120_000); // on a busy machine
 
 const tasks = `
   export const task_echo = ([value]) => value;
@@ -115,7 +117,7 @@ test("no engine there ends every verb with 3 at once, and says what to do", asyn
   }
   const direct = await run("send", "count", "--direct", endpoint);
   expect([direct.exitCode, direct.stderr]).toEqual([3, expect.stringContaining("nobody listens there")]);
-}, 20_000);
+}, 120_000);
 
 test("no answer in time ends with 3 and says what became of the task", async () => {
   const { exitCode, stderr } = await run("send", "slow", "1500", "--wait", "300");
@@ -144,7 +146,7 @@ test("data put and get", async () => {
   expect((await run("data", "get", "state")).stdout).toBe("on the way\n");
   await run("data", "put", "depth", "-2.5");
   expect((await run("data", "get", "depth")).stdout).toBe("-2.5\n");
-}, 20_000);
+}, 120_000);
 
 test("data get of a topic without a value, and data put to one of the engine's own, end with 1", async () => {
   const unknown = await run("data", "get", "never");

@@ -1,8 +1,10 @@
 /** Protocol v0.1 to the letter, and what is no protocol at all, at the real router and a real worker's own port. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { frameBytesHardMax, frameBytesMax } from "../../src/limits.ts";
 import { type Engine, startEngine } from "../support/engine.ts";
 import { dealerTo, json, metaFrame, requestTo, taskFrame } from "../support/raw-requestor.ts";
+
+setDefaultTimeout(120_000); // on a busy machine
 
 let engine: Engine;
 beforeAll(async () => {
