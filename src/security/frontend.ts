@@ -20,7 +20,7 @@ import { type Arrival, openEnvelope, type Requestor, requestorOf } from "../prot
 import type { Frame } from "../protocol/frame.ts";
 import { badEnvelope, decodeRequest } from "../protocol/requests.ts";
 import { ShmListener } from "../transport/shm/listener.ts";
-import { localName } from "../transport/shm/name.ts";
+import { localName } from "../transport/shm/unix.ts";
 import { type Inbox, type Listener, Listeners, type SendResult, saysLost } from "../transport/transport.ts";
 import { ZmqListener } from "../transport/zmq/listener.ts";
 import { isLoopback } from "./exposure.ts";

@@ -14,9 +14,8 @@ import {
   localRingBytes,
   memoryBytesMax,
 } from "../../src/limits.ts";
-import { localName } from "../../src/transport/shm/name.ts";
 import { ringsOf } from "../../src/transport/shm/ring.ts";
-import { closeLine } from "../../src/transport/shm/unix.ts";
+import { closeLine, localName } from "../../src/transport/shm/unix.ts";
 import { until } from "../support/connections.ts";
 import { startEngine } from "../support/engine.ts";
 import { dialled, ring } from "../support/local-router.ts";

@@ -7,7 +7,7 @@ import type { Json } from "../../src/protocol/json.ts";
 import { encodeReplyMeta, type ReplyPart, type ReplyType } from "../../src/protocol/replies.ts";
 import { type Control, decodeRequest, type RequestMessage } from "../../src/protocol/requests.ts";
 import { ShmListener } from "../../src/transport/shm/listener.ts";
-import { localName } from "../../src/transport/shm/name.ts";
+import { localName } from "../../src/transport/shm/unix.ts";
 import { saysLost } from "../../src/transport/transport.ts";
 import { errno, ZmqError } from "../../src/transport/zmq/library.ts";
 import { Router } from "../../src/transport/zmq/socket.ts";

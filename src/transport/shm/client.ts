@@ -4,9 +4,8 @@ import { Pulse } from "../pulse.ts";
 import { reactor } from "../reactor.ts";
 import { type ClientConnection, type MessageFrame, type SendResult, unlostMs } from "../transport.ts";
 import { ShmConnection } from "./connection.ts";
-import { localName } from "./name.ts";
 import { portOwner } from "./port-owner.ts";
-import { closeLine, dial, peerUid } from "./unix.ts";
+import { closeLine, dial, localName, peerUid } from "./unix.ts";
 
 export class ShmClient implements ClientConnection {
   readonly #connection: ShmConnection;

@@ -11,8 +11,7 @@ import { DescriptorAlert } from "../alert.ts";
 import { libc, pinnedBytes, receiveWithoutWaiting, sendWithoutWaiting } from "../libc.ts";
 import { type Alert, reactor, type Source } from "../reactor.ts";
 import { type Inbox, lostConnection, type SendResult } from "../transport.ts";
-import type { Budget } from "./budget.ts";
-import { MessageReader, MessageWriter } from "./framing.ts";
+import { type Budget, MessageReader, MessageWriter } from "./framing.ts";
 import { type RingReader, type RingWriter, ringsOf } from "./ring.ts";
 import { isDead, isHalted, type Line, peerPid } from "./unix.ts";
 

@@ -3,7 +3,6 @@
  * frame before that one, each as four bytes, the lowest first.
  */
 import { charBytesMax } from "../../limits.ts";
-import { Budget } from "./budget.ts";
 
 const sizeBytes = 4;
 /** bytes: most messages fit, and what a reader or a writer keeps when there is nothing to read or write. */
@@ -103,6 +102,22 @@ const wideBytesMax = 1024;
 
 /** Stands in a text for what was no UTF-8; or it was sent. */
 const replacement = "\ufffd";
+
+/** Bytes that several connections share: what one has taken, another cannot have. */
+export class Budget {
+  #left: number;
+
+  constructor(bytes: number) {
+    this.#left = bytes;
+  }
+
+  /** False where there are not so many left; then none is taken. Fewer than 0 are given back. */
+  take(bytes: number): boolean {
+    if (bytes > this.#left) return false;
+    this.#left -= bytes;
+    return true;
+  }
+}
 
 /** Takes bytes as they come, and gives the messages that are whole. */
 export class MessageReader {

@@ -5,8 +5,8 @@ import { beatIntervalMs, beatSilenceMs, localBytesMax, localStallPauseMs, unfini
 import { duplicateOf, libc } from "../libc.ts";
 import { Pulse } from "../pulse.ts";
 import type { Listener, SendResult } from "../transport.ts";
-import { Budget } from "./budget.ts";
 import { closeAll, ShmConnection } from "./connection.ts";
+import { Budget } from "./framing.ts";
 import { answer, isDead, partOf } from "./unix.ts";
 
 /** No key of a libzmq peer begins with it: each of their characters is a byte. */

@@ -127,3 +127,9 @@ export const isHalted = (pid: number): boolean => {
     return false; // It has ended: of that the connection tells.
   }
 };
+
+/**
+ * Name of the listener beside a TCP address, in the abstract namespace of unix(7): it lives as long as its process, as a port does. The
+ * number is that of the framing: should that change, so must the name.
+ */
+export const localName = (host: string, port: number): string => `\0task-engine/2/${host}:${port}`;

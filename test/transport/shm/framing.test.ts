@@ -1,8 +1,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { localBytesMax } from "../../../src/limits.ts";
-import { Budget } from "../../../src/transport/shm/budget.ts";
-import { MessageReader, MessageWriter } from "../../../src/transport/shm/framing.ts";
+import { Budget, MessageReader, MessageWriter } from "../../../src/transport/shm/framing.ts";
 import { encodeMessage } from "../../support/local-router.ts";
 
 setDefaultTimeout(60_000); // on a busy machine
