@@ -136,7 +136,7 @@ export const isUnsafeVariable = (name: string): boolean =>
 
 /* ── Sources ──────────────────────────────────────────────────────────────────────────────────── */
 
-export interface Sources {
+interface Sources {
   /** By the flag's name without dashes; undefined if it is not given. */
   readonly flags: Readonly<Record<string, unknown>>;
   readonly environment: Readonly<Record<string, string | undefined>>;

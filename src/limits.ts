@@ -326,7 +326,7 @@ export const interruptEchoMs = 400;
  * ms from the router's last answers to its end. A requestor with ZMQ_IMMEDIATE loses unread ones
  * then.
  */
-export const farewellMs = 100;
+export const lastAnswersMs = 100;
 /** ms until a dead process is started again; doubled at each death in a row, up to the limit. */
 export const restartDelayMs = 100;
 export const restartDelayMsMax = 5_000;
@@ -343,7 +343,7 @@ export const restartCalmMs = 30_000;
 /**
  * ms of a stop beyond the grace for jobs: their abort, the workers, the safe process, the router.
  */
-export const stopMsMax = 2 * (terminateMs + killMs) + abortGraceMs + lastWordsMs + 2 * safeMs + farewellMs;
+export const stopMsMax = 2 * (terminateMs + killMs) + abortGraceMs + lastWordsMs + 2 * safeMs + lastAnswersMs;
 /** tries to notify systemd, and ms between them. A machine that starts is busy for two seconds. */
 export const notifyTriesMax = 40;
 export const notifyRetryMs = 50;
@@ -408,7 +408,7 @@ export const batchResultBytesMax = 64 * 1024 * 1024;
 /** tasks with run times. */
 export const statisticsTasksMax = 1024;
 /** bytes of a job in the router beside its frame: objects, map entries, the requestor's address. */
-export const jobBytes = 2_048;
+const jobBytes = 2_048;
 /**
  * bytes of the router at most, with everything above at once. It does not include libzmq, which
  * counts messages and not bytes (`arrivalsMax`, `peerQueueMessagesMax`): the number of connections

@@ -90,10 +90,10 @@ describe("the checker", () => {
     ["broker/queue.ts", "export const now = () => new Date();", "uses new Date"],
     [
       "broker/queue.ts",
-      'import { onStop } from "../process/supervised.ts";\nonStop(() => {});',
+      'import { onLeaveRequest } from "../process/supervised.ts";\nonLeaveRequest(() => {});',
       "knows only what is pure",
     ],
-    ["supervisor/policy.ts", "setTimeout(() => 1, 2);", "uses setTimeout"],
+    ["supervisor/restart-policy.ts", "setTimeout(() => 1, 2);", "uses setTimeout"],
     ["tasks/count.ts", 'import { createContext } from "./task.ts";\ncreateContext();', "more than types"],
     ["tasks/task.ts", 'import x from "../../test/support/x.ts";', "outside src"],
     ["helpers/misc.ts", "", "no room for it"],

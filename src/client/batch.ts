@@ -21,7 +21,7 @@ export interface BatchProgress {
   readonly sent: number;
 }
 
-export interface BatchRules {
+interface BatchRules {
   /** A part's frame, or the reason why it cannot be sent. Throws nothing. */
   readonly encode: (args: readonly unknown[]) => string | TaskEngineError;
   /** Sends parts as one message. Rejects only with TaskEngineError. */

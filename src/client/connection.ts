@@ -20,7 +20,7 @@ import { addressIn } from "./endpoint.ts";
 import { libzmq } from "./libzmq.ts";
 import { PortCheck, type Trouble } from "./trouble.ts";
 
-export interface EngineConnectionOptions {
+interface EngineConnectionOptions {
   /** `tcp://HOST:PORT` */
   readonly endpoint: string;
   readonly keys: SocketOptions;

@@ -193,14 +193,14 @@ export class Exchange {
         return;
       case "error": {
         const { code, message } = reply.error;
-        const isGivenUp = request.verdictMs > 0 && code === "CANCELLED";
+        const isGivenUp = request.cancelGraceMs > 0 && code === "CANCELLED";
         return request.reject(
           isGivenUp ? this.#noAnswer(request, `cancelled: ${message}`) : new TaskEngineError(code, message),
         );
       }
       default:
         // Some parts of a batch that was cancelled at its deadline may have run.
-        if (request.verdictMs > 0 && reply.kind === "batch") return request.reject(this.#noAnswer(request, gaveUp));
+        if (request.cancelGraceMs > 0 && reply.kind === "batch") return request.reject(this.#noAnswer(request, gaveUp));
         return request.resolve(reply);
     }
   }
@@ -271,7 +271,7 @@ export class Exchange {
    */
   #cancelLate(request: PendingRequest): boolean {
     if (request.unsent !== null || request.isCancelled || !this.#sendCancel(request)) return false;
-    request.verdictMs = cancelVerdictMs;
+    request.cancelGraceMs = cancelVerdictMs;
     return true;
   }
 

@@ -20,7 +20,7 @@ export const serverKeyVariable = "TASK_ENGINE_SERVER_KEY";
 export const keyVariable = "TASK_ENGINE_KEY";
 
 /** In the place of a path: no keys, even if the environment or the folder has some. */
-export const noKeys = "none";
+const noKeys = "none";
 
 /** Paths of the engine's `NAME.key` and of the client's own `NAME.key_secret`, or `none`. */
 export interface KeyFiles {

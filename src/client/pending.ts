@@ -61,7 +61,7 @@ export class PendingRequest {
   readonly #startedMs = performance.now();
   isCancelled = false;
   /** ms beyond `waitMs` in which the engine may answer the cancellation at the deadline. */
-  verdictMs = 0;
+  cancelGraceMs = 0;
   /** ms between two KEEPALIVE, and the time of the next one; Infinity for none. */
   keepAliveEveryMs = Number.POSITIVE_INFINITY;
   keepAliveAtMs = Number.POSITIVE_INFINITY;
@@ -103,7 +103,7 @@ export class PendingRequest {
 
   /** On the clock of performance.now. */
   deadlineMs(unsentMs: number): number {
-    return this.#startedMs + this.limitMs(unsentMs) + this.verdictMs;
+    return this.#startedMs + this.limitMs(unsentMs) + this.cancelGraceMs;
   }
 }
 

@@ -47,7 +47,7 @@ export const callArgs = {
   wait: waitFlag(callTimeoutMs),
 } as const;
 
-export interface KeyFlags {
+interface KeyFlags {
   readonly "server-key"?: string | undefined;
   readonly key?: string | undefined;
 }

@@ -40,7 +40,7 @@ export interface LocationFlags {
   readonly config?: string | undefined;
 }
 
-export interface EngineLocation {
+interface EngineLocation {
   readonly endpoint: string;
   readonly isOnThisMachine: boolean;
   /** The state folder that the engine's settings name. */

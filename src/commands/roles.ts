@@ -8,7 +8,13 @@
 import type { ArgsDef } from "citty";
 import { graceMsMax, stopGraceMs, workerJobsMax, workerMemoryMibMax } from "../limits.ts";
 import { isFolder } from "../process/folders.ts";
-import { dieWithSupervisor, hasSupervisor, onStop, outliveSupervisor, tellSupervisor } from "../process/supervised.ts";
+import {
+  dieWithSupervisor,
+  hasSupervisor,
+  onLeaveRequest,
+  outliveSupervisor,
+  tellSupervisor,
+} from "../process/supervised.ts";
 import type { ErrorCode } from "../protocol/errors.ts";
 import { isLoopback } from "../security/exposure.ts";
 import { StartError } from "../transport/start-error.ts";
@@ -93,7 +99,7 @@ export const taskWorkerCommand = defineCommand({
         memoryBytesMax:
           memoryMax === undefined ? null : numberFrom(memoryMax, "--memory-max", 1, workerMemoryMibMax) * 2 ** 20,
         onLeave: (leave: () => void) => {
-          onStop(leave);
+          onLeaveRequest(leave);
           // A person may replace one worker with it.
           process.once("SIGTERM", leave);
         },

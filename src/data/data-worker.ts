@@ -1,7 +1,7 @@
 /** The data worker process: answers the router's PUT and GET, and publishes to subscribers. */
 import { say } from "../process/log.ts";
 import { openGate } from "../process/open-gate.ts";
-import { onStop, tellSupervisor } from "../process/supervised.ts";
+import { onLeaveRequest, tellSupervisor } from "../process/supervised.ts";
 import { type Frame, textOf } from "../protocol/frame.ts";
 import { encodeData, encodeError } from "../protocol/frames.ts";
 import { StartError } from "../transport/start-error.ts";
@@ -10,7 +10,7 @@ import { describeBindError } from "../transport/zmq/start.ts";
 import { BackendLink, type WorkHeader } from "../worker/backend-link.ts";
 import { Publisher } from "./publisher.ts";
 
-export interface DataWorkerOptions {
+interface DataWorkerOptions {
   readonly host: string;
   /** Where subscribers connect. */
   readonly port: number;
@@ -69,7 +69,7 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
     onWork,
   });
 
-  await new Promise<void>((resolve) => onStop(resolve));
+  await new Promise<void>((resolve) => onLeaveRequest(resolve));
   tellSupervisor({ type: "recycle", why: "it was told to end" });
   link.close();
   publisher.close();

@@ -28,7 +28,7 @@ interface LastValue {
 }
 
 /** Its value is the list of topics that have a value. Nobody can put it. */
-export const topicsTopic = "$topics";
+const topicsTopic = "$topics";
 
 /** First byte of what XPUB passes up. Any other comes from a peer that is no subscriber. */
 const subscribed = 1;

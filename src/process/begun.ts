@@ -30,7 +30,7 @@ const recordBytes = 4096 + workerTasksMax * (nameLengthMax + 4);
 const nobody = 0xffff_ffff;
 
 /** The worker's descriptor of the record: the first after the channel. */
-export const begunDescriptor = channelDescriptor + 1;
+const begunDescriptor = channelDescriptor + 1;
 
 /** The content of the record. */
 export interface Begun {

@@ -78,7 +78,7 @@ const liveUnderSupervisor = (deathSignal: number): void => {
  * Calls `handler` when this process is to end: only its supervisor decides that, or SIGTERM if
  * there is none. To be called once.
  */
-export const onStop = (handler: () => void): void => {
+export const onLeaveRequest = (handler: () => void): void => {
   stop = handler;
   if (isChild) return;
   process.on("SIGINT", ignoreSignal);

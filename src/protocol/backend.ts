@@ -87,7 +87,6 @@ const fromWorker = byType([
 
 export type WorkerHeader = HeaderOf<typeof fromWorker>;
 export type ReadyHeader = v.InferOutput<typeof readySchema>;
-export type WorkerRole = ReadyHeader["role"];
 
 /* ── From the router ─────────────────────────────────────────────────────────────────────────── */
 

@@ -5,7 +5,13 @@ import { beatIntervalMs, partingMs, workersMax } from "../limits.ts";
 import { say, warn } from "../process/log.ts";
 import { openGate } from "../process/open-gate.ts";
 import type { TasksFolder } from "../process/program.ts";
-import { hasSupervisor, onStop, onSupervisorLost, onSupervisorMessage, tellSupervisor } from "../process/supervised.ts";
+import {
+  hasSupervisor,
+  onLeaveRequest,
+  onSupervisorLost,
+  onSupervisorMessage,
+  tellSupervisor,
+} from "../process/supervised.ts";
 import { isLoopback } from "../security/exposure.ts";
 import { Frontend } from "../security/frontend.ts";
 import { Pulse } from "../transport/pulse.ts";
@@ -88,7 +94,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   tellSupervisor({ type: "online" });
 
   const isOrphaned = await new Promise<boolean>((resolve) => {
-    onStop(() => resolve(false));
+    onLeaveRequest(() => resolve(false));
     onSupervisorLost(() => resolve(true));
   });
   if (isOrphaned) {

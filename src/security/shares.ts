@@ -1,7 +1,7 @@
 /** Limits of each client, so that none fills a queue for all others. */
 
 /** Limits of one client in flight. */
-export interface ShareLimits {
+interface ShareLimits {
   readonly jobs: number;
   readonly bytes: number;
 }

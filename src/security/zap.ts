@@ -11,7 +11,7 @@ import { keyText } from "./keys.ts";
 const endpoint = "inproc://zeromq.zap.01";
 
 /** Returns the id of messages by a public key (`Socket.lastPeer`); null refuses it. */
-export type Authenticate = (publicKey: string) => string | null;
+type Authenticate = (publicKey: string) => string | null;
 
 /**
  * Starts the handler of this process, before its sockets bind. It refuses connections without CURVE

@@ -9,7 +9,7 @@ import { supervisorVariable } from "../process/supervised.ts";
 import { isOneShot, type Role } from "./roles.ts";
 import { late, within } from "./within.ts";
 
-export interface ChildOptions {
+interface ChildOptions {
   readonly role: Role;
   readonly command: readonly string[];
   readonly environment: Record<string, string>;
@@ -28,7 +28,7 @@ export interface ChildOptions {
 export type RouterRequest = Extract<ChildMessage, { readonly type: "kill" | "estop" | "reset" | "withdrawReset" }>;
 
 /** The content of a `halt`: see messages.ts. */
-export type HaltOrder = Omit<Extract<SupervisorMessage, { readonly type: "halt" }>, "type" | "halt">;
+type HaltOrder = Omit<Extract<SupervisorMessage, { readonly type: "halt" }>, "type" | "halt">;
 
 export interface Ending {
   readonly exitCode: number | null;
@@ -72,7 +72,7 @@ export class Child {
   /** Why the supervisor ends it. */
   #dismissal: string | null = null;
   /** Why it ends itself. */
-  #farewell: string | null = null;
+  #leaveReason: string | null = null;
 
   /** Throws the error of Bun.spawn if the system has no process or no descriptor left. */
   constructor(options: ChildOptions) {
@@ -194,7 +194,7 @@ export class Child {
       this.#pong = null;
     } else if (message.type === "drained") this.#drained.resolve();
     else if (message.type === "fatal") this.#fatal = message.message;
-    else if (message.type === "recycle") this.#farewell = message.why;
+    else if (message.type === "recycle") this.#leaveReason = message.why;
     else if (message.type === "still") this.#stills.get(message.halt)?.();
     else if (this.role.kind !== "router") return;
     else if (message.type === "unsafe") this.#unsafe = message.tasks;
@@ -210,7 +210,7 @@ export class Child {
     // Its last messages may still be in the channel, and they say more than its exit code.
     await within(this.#channel.ended, lastWordsMs);
     const { exitCode, signalCode: signal } = this.#process;
-    const plannedReason = this.#dismissal ?? (exitCode === 0 ? this.#farewell : null);
+    const plannedReason = this.#dismissal ?? (exitCode === 0 ? this.#leaveReason : null);
     const words = this.#endingWords(exitCode, signal);
     return { exitCode, signal, fatal: this.#fatal, unsafe: this.#unsafe, words, plannedReason };
   }
@@ -227,7 +227,7 @@ export class Child {
 }
 
 /** The line on its end while the engine stops. */
-export const farewell = ({ pid, role }: Child, { exitCode, signal, words }: Ending): string => {
+export const exitLine = ({ pid, role }: Child, { exitCode, signal, words }: Ending): string => {
   if (signal === "SIGKILL") return `Killed process [${pid}]: ${role.kind}`;
   return exitCode === 0
     ? `Successfully terminated process [${pid}]: ${role.kind}`

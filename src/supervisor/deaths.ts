@@ -10,7 +10,7 @@ import { error } from "../process/log.ts";
 import type { Quarantined } from "../process/messages.ts";
 import type { Child, Ending } from "./child.ts";
 import type { Children } from "./children.ts";
-import { afterDeath, noDeaths, type RestartDecision, type RestartRules } from "./policy.ts";
+import { afterDeath, noDeaths, type RestartDecision, type RestartRules } from "./restart-policy.ts";
 
 export class Deaths {
   readonly #rules: RestartRules;

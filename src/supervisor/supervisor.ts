@@ -6,11 +6,11 @@
 import * as limits from "../limits.ts";
 import { say, warn } from "../process/log.ts";
 import type { KnownTask, ServiceState } from "../process/messages.ts";
-import { type Child, type Ending, farewell, type RouterRequest } from "./child.ts";
+import { type Child, type Ending, exitLine, type RouterRequest } from "./child.ts";
 import { Children, type ChildrenOptions, Slot } from "./children.ts";
 import { type DeathCause, Deaths, noJob } from "./deaths.ts";
 import type { Keyring } from "./keyring.ts";
-import type { RestartRules } from "./policy.ts";
+import type { RestartRules } from "./restart-policy.ts";
 import { isOneShot, type Role, type Roles } from "./roles.ts";
 import { Safety, type SafetyOptions } from "./safety.ts";
 import { printTasks, scanTasks } from "./scan.ts";
@@ -18,7 +18,7 @@ import { StateFolderError } from "./state-folder.ts";
 import { type ReloadResult, StopSocketError } from "./stop-socket.ts";
 import { late, within } from "./within.ts";
 
-export interface SupervisorOptions extends ChildrenOptions {
+interface SupervisorOptions extends ChildrenOptions {
   readonly roles: Roles;
   readonly restartRules: RestartRules;
   /** ms that running jobs may take to finish at a stop. */
@@ -192,7 +192,7 @@ export class Supervisor {
     // Before `gone`, which queues unbegun jobs again: their task may be in quarantine by now.
     const cause = this.#isStopping || ending.plannedReason !== null ? noJob : this.#deaths.causeOf(begun, ending);
     if (role.kind !== "router") this.#children.router?.send({ type: "gone", pid: child.pid, begun: begun?.job ?? 0 });
-    if (this.#isStopping) say(farewell(child, ending));
+    if (this.#isStopping) say(exitLine(child, ending));
     const who = this.#isReady || ending.plannedReason !== null ? `Process [${child.pid}]: ${role.kind}` : role.kind;
     return { words: `${who} ${ending.words}`, plannedReason: ending.plannedReason, cause };
   }
@@ -290,7 +290,7 @@ export class Supervisor {
     await this.#children.terminate(({ role }) => role.kind !== "router" && role.kind !== "safe");
     if (isOverdue) {
       await within(idle, limits.lastWordsMs);
-      await Bun.sleep(limits.farewellMs);
+      await Bun.sleep(limits.lastAnswersMs);
     }
     await this.#children.terminate(({ role }) => role.kind === "router");
     if (this.#isKilling) return;

@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { configurationFolder, devices, stateFolder, type UnitOptions, unitName, unitText } from "./unit.ts";
 
 /** Where each thing goes; a test has another root than `/`. */
-export interface Machine {
+interface Machine {
   readonly root: string;
   /** Runs a program of the system; gives what it said on stderr if it failed, else null. */
   readonly run: (...command: readonly string[]) => string | null;

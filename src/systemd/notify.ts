@@ -7,7 +7,7 @@ import { warn } from "../process/log.ts";
 import type { ServiceState } from "../process/messages.ts";
 import { cString, libc } from "../transport/libc.ts";
 
-export interface NotifierOptions {
+interface NotifierOptions {
   /** Shown by `systemctl status` while the engine serves. */
   readonly readyStatus: string;
   /** ms that the engine may take to stop: systemd waits so long, whatever the unit says. */

@@ -33,7 +33,7 @@ export const configurationFolder = "/etc/task-engine";
 export const stateFolder = systemStateFolder;
 
 /** Variables that load code or start a debugger; systemd knows no patterns here. */
-export const unsetVariables: readonly string[] = [
+const unsetVariables: readonly string[] = [
   ...[
     "BUN_OPTIONS",
     "BUN_BE_BUN",

@@ -14,7 +14,7 @@ import { passedOver, taskFilesIn } from "./task-files.ts";
 import { isA, thrownMessage } from "./thrown.ts";
 import { trustedRealPath, trustWithImports } from "./trust.ts";
 
-export interface LoadOptions {
+interface LoadOptions {
   /** ms, for each file */
   readonly loadMsMax?: number;
   /** Gets the error of a broken file, which is then left out. Without it the error is thrown. */

@@ -7,7 +7,7 @@ interface Words {
   cancel(): Promise<void>;
 }
 
-export interface DescriptorAlertOptions {
+interface DescriptorAlertOptions {
   /** Is the alert's own from now on. */
   readonly descriptor: number;
   /** What is read is another's as well: it is written back. */

@@ -17,7 +17,7 @@ const vainPauseMsMax = 64;
 const keptPauseMsMax = 1_000;
 
 /** What time it is, in ms, and how to let others have the processor. */
-export interface Processor {
+interface Processor {
   now(): number;
   yield(): void;
 }

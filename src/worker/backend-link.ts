@@ -31,11 +31,11 @@ import { Dealer } from "../transport/zmq/socket.ts";
 import { Publications } from "./publications.ts";
 
 export type WorkHeader = Extract<RouterHeader, { jobs: number[] }>;
-export type AbortHeader = Extract<RouterHeader, { type: "ABORT" }>;
+type AbortHeader = Extract<RouterHeader, { type: "ABORT" }>;
 export type SafeHeader = Extract<RouterHeader, { type: "SAFE" }>;
-export type StoppedHeader = Extract<RouterHeader, { type: "STOPPED" }>;
+type StoppedHeader = Extract<RouterHeader, { type: "STOPPED" }>;
 
-export interface BackendLinkOptions {
+interface BackendLinkOptions {
   /** The router's backend: `tcp://HOST:PORT`, or `unix://PATH` for the engine's own workers. */
   readonly endpoint: string;
   /** CURVE keys; empty for a router without keys, and for its socket. */

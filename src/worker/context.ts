@@ -17,7 +17,7 @@ export interface ContextHooks {
 /** The context of a run of a task, or of its `onStop`. */
 export class JobContext<Job extends JobName & Pick<TaskJob, "progress"> = JobName> implements TaskContext {
   /** The task itself was called, so something may have moved. */
-  hasBegun = false;
+  hasEnteredTask = false;
   /** Made on first use: most tasks are over before anybody could abort them. */
   #abort: AbortController | undefined;
   #abortReason: Error | undefined;

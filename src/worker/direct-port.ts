@@ -24,7 +24,7 @@ import type { Executor } from "./executor.ts";
 import type { TaskJob, TaskOutcome } from "./job.ts";
 import type { Restrictions } from "./restrictions.ts";
 
-export interface DirectPortOptions {
+interface DirectPortOptions {
   /** `TASK-<pid>`, META's `id` of each answer. */
   readonly id: string;
   readonly gate: Gate;

@@ -20,7 +20,7 @@ import { QuickTasks } from "./pacing.ts";
 import { Restrictions } from "./restrictions.ts";
 import { isThenable, type OnStopFailure, runOnStop, runTask } from "./user-code.ts";
 
-export interface ExecutorHooks extends ContextHooks {
+interface ExecutorHooks extends ContextHooks {
   /** Called before a job of this task begins, or its `onStop` alone. */
   readonly begins?: (task: string) => void;
   /** Called when that has ended, its `onStop` included. */
@@ -243,14 +243,14 @@ export class Executor {
 
   /** The job has let go. The reason of its abort, if there was one, overrides its own outcome. */
   #end(task: RegisteredTask, context: JobContext<TaskJob>, own: TaskOutcome, endedMs: number): Ended {
-    const { job, why, hasBegun } = context;
+    const { job, why, hasEnteredTask } = context;
     const outcome: TaskOutcome = why === null ? own : { ok: false, code: why.code, message: why.message, ms: own.ms };
     context.end();
     this.#running = null;
     this.#letGo?.resolve();
     this.#letGo = null;
     this.#quick.note(job.name, outcome.ms);
-    if (outcome.ok || !hasBegun || task.onStop === null) {
+    if (outcome.ok || !hasEnteredTask || task.onStop === null) {
       this.#answer(job, outcome);
       return endedMs;
     }

@@ -74,7 +74,7 @@ export const runAs = <Args extends unknown[], Result>(
 ): Result => running.run(task, work, ...args);
 
 /** Finds the task whose code threw: null for code of no task, undefined if that is not known. */
-export type FindCulprit = (thrown: unknown) => string | null | undefined;
+type FindCulprit = (thrown: unknown) => string | null | undefined;
 
 /** Notes in the record every way in which a task's code can end its process. To be called once. */
 export const noteCulprits = (marks: BegunMarks | null, registry: () => Registry): FindCulprit => {

@@ -8,7 +8,7 @@ import type { Executor } from "./executor.ts";
 import { leftUnbegun, type OnStopJob, type TaskJob, type TaskOutcome, type WorkerJob } from "./job.ts";
 import { ProgressThrottle } from "./pacing.ts";
 
-export interface RouterJobsOptions {
+interface RouterJobsOptions {
   readonly executor: Executor;
   readonly link: () => BackendLink;
   /** Notes the begun job by its number, for the supervisor to read if this process dies. */

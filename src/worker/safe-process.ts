@@ -12,7 +12,7 @@ import { thrownLines } from "../tasks/thrown.ts";
 import { JobContext } from "./context.ts";
 import { type OnStopFailure, onStopMsOf, overtime, withinTime } from "./user-code.ts";
 
-export interface SafeProcessOptions {
+interface SafeProcessOptions {
   /** The folder of task files, or null for the built-in tasks alone. */
   readonly tasksDir: string | null;
   /** The task of `on-stop`, which gets `code` and `message` as kwargs; null for none. */

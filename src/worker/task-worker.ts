@@ -26,7 +26,7 @@ import { Restrictions } from "./restrictions.ts";
 import { RouterJobs } from "./router-jobs.ts";
 import { onStopMsOf } from "./user-code.ts";
 
-export interface TaskWorkerOptions extends RecycleLimits {
+interface TaskWorkerOptions extends RecycleLimits {
   readonly host: string;
   /** The worker's own port, for requestors that skip the router; null for none. */
   readonly port: number | null;

@@ -26,7 +26,7 @@ export const runTask = (task: RegisteredTask, context: JobContext<TaskJob>): unk
 
 /** Only the task knows the type of its schemas' output. */
 const call = (task: RegisteredTask, { args, kwargs }: CheckedArguments, context: JobContext<TaskJob>): unknown => {
-  context.hasBegun = true;
+  context.hasEnteredTask = true;
   return task.run(args as Json[], kwargs as JsonObject, context);
 };
 

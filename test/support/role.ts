@@ -4,7 +4,12 @@
  */
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { mapBegunRecord } from "../../src/process/begun.ts";
-import { dieWithSupervisor, onStop, onSupervisorMessage, tellSupervisor } from "../../src/process/supervised.ts";
+import {
+  dieWithSupervisor,
+  onLeaveRequest,
+  onSupervisorMessage,
+  tellSupervisor,
+} from "../../src/process/supervised.ts";
 
 const [behaviour = "", kind = "", marker = ""] = process.argv.slice(2);
 
@@ -32,7 +37,7 @@ const onMarker = (then: (content: string) => void): void => {
 };
 
 const serve = (): void => {
-  onStop(() => leave("it was told to end"));
+  onLeaveRequest(() => leave("it was told to end"));
   if (kind === "task worker") process.once("SIGTERM", () => leave("it was told to end"));
   onSupervisorMessage((message) => {
     process.stdout.write(`${kind} hears ${JSON.stringify(message)}\n`);
@@ -129,7 +134,7 @@ const behaviours: Readonly<Record<string, () => void>> = {
     serve();
   },
   stubborn: () => {
-    onStop(() => undefined);
+    onLeaveRequest(() => undefined);
     stayAlive();
     tellSupervisor({ type: "online" });
   },
@@ -142,7 +147,7 @@ const behaviours: Readonly<Record<string, () => void>> = {
     }, 20);
   },
   "crash at stop": () => {
-    onStop(() => process.exit(9));
+    onLeaveRequest(() => process.exit(9));
     stayAlive();
     tellSupervisor({ type: "online" });
   },

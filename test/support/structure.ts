@@ -52,7 +52,7 @@ export const arrows: Readonly<Record<string, readonly string[]>> = {
 const isPure = (path: string): boolean =>
   path.startsWith("protocol/") ||
   path.startsWith("broker/") ||
-  ["supervisor/policy.ts", "security/access.ts", "security/shares.ts", "security/rights.ts"].includes(path);
+  ["supervisor/restart-policy.ts", "security/access.ts", "security/shares.ts", "security/rights.ts"].includes(path);
 
 /** Beside each other, all that pure parts may import. */
 const pureImports = ["limits.ts", "valibot"];

@@ -19,7 +19,7 @@ interface Half {
   isOld: boolean;
 }
 
-export interface ShmListenerOptions {
+interface ShmListenerOptions {
   /** Of a file, which is for its user alone; or a name without one, behind NUL, which is for everybody. */
   readonly path: string;
   readonly connectionsMax: number;

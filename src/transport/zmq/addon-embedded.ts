@@ -33,7 +33,7 @@ import { cString, libc } from "../libc.ts";
 
 const othersBits = 0o077;
 
-export interface EmbeddedLibrary {
+interface EmbeddedLibrary {
   /** Where it is in the executable, compressed by Zstandard. */
   readonly path: string;
   /** `digestOf` what comes out of it. */

@@ -37,8 +37,7 @@ const table = [
   ["manualLastValue", 98, "int"], // the same, and the next message goes to that peer alone (draft API)
 ] as const;
 
-export type OptionName = (typeof table)[number][0];
-export type OptionType = (typeof table)[number][2];
+type OptionType = (typeof table)[number][2];
 
 /** Values by name; `int` and `int64` take a number or a boolean, `bytes` a string or bytes. */
 export type SocketOptions = { [Row in (typeof table)[number] as Row[0]]?: OptionValue<Row[2]> };

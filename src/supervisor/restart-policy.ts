@@ -15,7 +15,7 @@ export interface RestartRules {
 }
 
 /** Deaths so far, bounded: `restartsMax` times, and one streak for each process. */
-export interface RestartHistory {
+interface RestartHistory {
   /** Times of the deaths within the window, oldest first. */
   readonly deathsMs: readonly number[];
   readonly streaks: ReadonlyMap<string, Streak>;
@@ -27,10 +27,7 @@ interface Streak {
   readonly lastMs: number;
 }
 
-export type RestartDecision =
-  | { readonly type: "restart"; readonly delayMs: number }
-  /** `deaths` are those within the window, this one included. */
-  | { readonly type: "give up"; readonly deaths: number };
+export type RestartDecision = { readonly type: "restart"; readonly delayMs: number } | { readonly type: "give up" };
 
 export const noDeaths: RestartHistory = { deathsMs: [], streaks: new Map() };
 
@@ -53,7 +50,7 @@ export const afterDeath = (
   const streaks = new Map(history.streaks).set(name, { deaths, lastMs: nowMs });
   const decision: RestartDecision =
     deathsMs.length > rules.restartsMax
-      ? { type: "give up", deaths: deathsMs.length }
+      ? { type: "give up" }
       : { type: "restart", delayMs: Math.min(restartDelayMs * 2 ** (deaths - 1), restartDelayMsMax) };
   return { history: { deathsMs, streaks }, decision };
 };
