@@ -12,6 +12,7 @@ import { type ErrorBody, type ErrorCode, ProtocolError, shorten } from "./errors
 import { type Frame, isLonger, textOf } from "./frame.ts";
 import type { Json, JsonObject } from "./json.ts";
 import { jsonText, quoted } from "./json-encode.ts";
+import { MetaCache } from "./meta-cache.ts";
 import { optionsSchema, type TaskOptions } from "./policy.ts";
 import { checkFrame, decodeObject, lazily, nameSchema } from "./schema.ts";
 
@@ -72,7 +73,17 @@ export const fastMeta = ({ id, role, version, type, pack, serial }: JsonObject) 
   return { id, role, version, type, pack, serial };
 };
 
+const metaCache = new MetaCache<ProtocolVersion>();
+
 export const decodeMeta = (frame: Frame): Meta | ProtocolError => {
+  const cached = typeof frame === "string" ? metaCache.find(frame) : undefined;
+  if (cached !== undefined) return cached;
+  const meta = parseMeta(frame);
+  if (typeof frame === "string" && !(meta instanceof ProtocolError)) metaCache.add(frame, meta);
+  return meta;
+};
+
+const parseMeta = (frame: Frame): Meta | ProtocolError => {
   const value = decodeObject(frame, "META");
   if (value instanceof ProtocolError) return value;
   const meta = fastMeta(value) ?? checkFrame(metaSchema, value, "META");

@@ -44,14 +44,16 @@ const backslash = 0x5c;
  * A text as JSON.stringify gives it, which takes several times as long where nothing needs an
  * escape.
  */
-export const quoted = (text: string): string => {
-  for (let index = 0; index < text.length; index++) {
+export const quoted = (text: string): string =>
+  isUnescaped(text, 0, text.length) ? `"${text}"` : JSON.stringify(text);
+
+/** Returns true if that part of a text is printable ASCII of which JSON escapes nothing. */
+export const isUnescaped = (text: string, start: number, end: number): boolean => {
+  for (let index = start; index < end; index++) {
     const code = text.charCodeAt(index);
-    if (code < firstPrintable || code > lastPrintable || code === quote || code === backslash) {
-      return JSON.stringify(text);
-    }
+    if (code < firstPrintable || code > lastPrintable || code === quote || code === backslash) return false;
   }
-  return `"${text}"`;
+  return true;
 };
 
 /**

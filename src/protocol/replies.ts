@@ -43,8 +43,8 @@ export const decodeReply = (frames: readonly Frame[]): Reply | ProtocolError => 
   const meta = decodeMeta(metaBytes);
   if (meta instanceof ProtocolError) return meta;
   const parts: ReplyPart[] = [];
-  for (const [index, bytes] of rest.entries()) {
-    const part = decodePart(bytes, `frame ${index + 2}`);
+  for (const bytes of rest) {
+    const part = decodePart(bytes, `frame ${parts.length + 2}`);
     if (part instanceof ProtocolError) return part;
     parts.push(part);
   }

@@ -117,8 +117,8 @@ const decodeBody = (meta: Meta, frames: readonly Frame[]): RequestMessage | BadR
     );
   }
   const parts: TaskPart[] = [];
-  for (const [index, frame] of frames.entries()) {
-    const label = `frame ${index + 2}`;
+  for (const frame of frames) {
+    const label = `frame ${parts.length + 2}`;
     const value = decodeObject(frame, label);
     if (value instanceof ProtocolError) return bad(meta, value);
     if (!("task" in value)) {
@@ -132,7 +132,7 @@ const decodeBody = (meta: Meta, frames: readonly Frame[]): RequestMessage | BadR
       return bad(meta, badFrame(label, problem));
     }
     const task = checkTask(value, meta.version);
-    if (task instanceof ProtocolError) return bad(meta, inFrame(index, frames.length, task));
+    if (task instanceof ProtocolError) return bad(meta, inFrame(parts.length, frames.length, task));
     parts.push({ name: taskName(task.task), task, frame });
   }
   return { kind: "task", meta, parts };
@@ -153,8 +153,10 @@ const folded = (key: string): string => key.toUpperCase().toLowerCase();
  * Go's encoding/json, and others, take `Task` for `task`: a worker in such a language would run
  * another task.
  */
-const lookalikeIn = (value: JsonObject): string | undefined =>
-  Object.keys(value).find((key) => !taskKeys.has(key) && taskKeys.has(folded(key)));
+const lookalikeIn = (value: JsonObject): string | undefined => {
+  for (const key in value) if (!taskKeys.has(key) && taskKeys.has(folded(key))) return key;
+  return undefined;
+};
 
 /** In a batch the frame's number says which TASK it was. */
 const inFrame = (index: number, count: number, error: ProtocolError): ProtocolError =>
