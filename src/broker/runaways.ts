@@ -41,6 +41,20 @@ export class Runaways {
     this.#runaways.set(job, { state, worker, why, since });
   }
 
+  /**
+   * Moves a runaway and its resources to a copy of its job, which is returned. The job itself may
+   * be tried again, by a policy with other resources.
+   */
+  splitOff(job: Job): Job {
+    const run: Job = { ...job, state: "ended" };
+    const runaway = this.#runaways.get(job);
+    if (runaway !== undefined) this.#runaways.set(run, runaway);
+    this.#runaways.delete(job);
+    this.resources.take(run);
+    this.resources.release(job);
+    return run;
+  }
+
   stateOf(job: Job): Runaway["state"] | null {
     return this.#runaways.get(job)?.state ?? null;
   }

@@ -104,9 +104,14 @@ export class SafeStops {
   }
 
   #start(task: string, policy: Policy, why: EndReason, now: number): void {
-    // One that has not begun does for both.
-    if ([...this.of(task)].some(isPending)) return;
     const { resources = [], onStopMs } = policy;
+    const pending = [...this.of(task)].find(isPending);
+    if (pending !== undefined) {
+      // One that has not begun does for both, whose resources differ if a reload came between them.
+      pending.policy = { ...pending.policy, resources: [...new Set([...resourcesOf(pending), ...resources])] };
+      this.resources.take(pending);
+      return;
+    }
     const draft: Draft = {
       kind: "safe",
       name: task,

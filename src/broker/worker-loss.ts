@@ -155,13 +155,15 @@ export class WorkerLoss {
     const { resources, runaways, safeStops, timers } = this.tables;
     const state = runaways.stateOf(job);
     const isStuckSafeStop = job.kind === "safe" && state !== null;
-    if ((job.kind !== "task" && !isStuckSafeStop) || state === "abandoned") return;
+    if (job.kind !== "task" && !isStuckSafeStop) return;
+    if (state === "abandoned") return void runaways.splitOff(job);
     safeStops.startFor(job, reason, now);
     if (worker.ready.supervised === true || (resourcesOf(job).length === 0 && !isStuckSafeStop)) {
       runaways.forget(job);
       return resources.release(job);
     }
     runaways.note(job, "lost", worker.ready.id, reason);
+    const run = runaways.splitOff(job);
     // By PROTOCOL.md a worker that cannot be killed lets go when it notices that it is lost.
     const onStopMs = isStuckSafeStop ? onStopLimitOf(job) : 0;
     timers.add({
@@ -169,10 +171,10 @@ export class WorkerLoss {
       isAlive: () => true,
       fire: (at) => {
         // A reset has freed it meanwhile.
-        if (!runaways.forget(job)) return [];
+        if (!runaways.forget(run)) return [];
         // It may have gone on after the safe stop that was started at once.
-        safeStops.startFor(job, reason, at);
-        resources.release(job);
+        safeStops.startFor(run, reason, at);
+        resources.release(run);
         return [];
       },
     });

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from "bun:test";
-import { abortGraceMs, beatSilenceMs, verdictMs } from "../../src/limits.ts";
+import { abortGraceMs, beatSilenceMs, retryBackoffMs, verdictMs } from "../../src/limits.ts";
+import { engineUser } from "../../src/security/access.ts";
 import { BrokerBench, nothing } from "../support/broker-bench.ts";
 
 const drive = { name: "drive", resources: ["motors"] };
@@ -262,4 +263,63 @@ test("a job that may run twice waits for what a foreign worker, now lost, holds 
   bench.done("w2", 1);
   expect(bench.ends).toEqual(["a: ACK"]);
   expect(bench.leftovers).toEqual(nothing);
+});
+
+describe("a job that is tried again by another policy than that of the run which its lost worker may go on with", () => {
+  const grip = { name: "grip", resources: ["arm"] };
+  const old = [{ ...drive, idempotent: true }];
+  const changed = [{ name: "drive", resources: ["arm"], idempotent: true }];
+
+  test("leaves to that run what it took, and holds what it takes itself", () => {
+    bench.ready("f1", old, { supervised: false });
+    bench.ready("w2", [push, grip]);
+    bench.ask("a", "drive");
+    bench.handle({ type: "disconnected", key: "f1" });
+    bench.ready("f3", changed, { supervised: false });
+    bench.passWith(["f3", "w2"], retryBackoffMs);
+    expect(bench.jobsOf("f3")).toEqual([1]);
+    expect(bench.resources).toEqual(["arm: drive held", "motors: drive held"]);
+    bench.ask("b", "push");
+    bench.ask("c", "grip");
+    bench.passWith(["f3", "w2"], beatSilenceMs + abortGraceMs);
+    expect(bench.resources).toEqual(["arm: drive held +1", "motors: push held"]);
+    bench.done("f3", 1);
+    bench.done("w2", 2);
+    bench.done("w2", 3);
+    expect(bench.ends).toEqual(["a: ACK", "b: ACK", "c: ACK"]);
+    expect(bench.leftovers).toEqual(nothing);
+  });
+
+  test("frees nothing of that run when it ends before", () => {
+    bench.ready("f1", old, { supervised: false });
+    bench.ask("a", "drive");
+    bench.handle({ type: "disconnected", key: "f1" });
+    bench.ready("f3", changed, { supervised: false });
+    bench.passWith(["f3"], retryBackoffMs);
+    bench.done("f3", 1);
+    expect(bench.ends).toEqual(["a: ACK"]);
+    expect(bench.resources).toEqual(["motors: drive held"]);
+    bench.passWith(["f3"], beatSilenceMs + abortGraceMs);
+    expect(bench.leftovers).toEqual(nothing);
+  });
+
+  test("frees all of that run at a reset, if the worker had lost its rights", () => {
+    bench.handle({ type: "tasks", tasks: old });
+    bench.users.set("f1", "robot");
+    bench.users.set("w2", engineUser);
+    bench.users.set("requestor", "laptop");
+    bench.users.set("operator", "laptop");
+    bench.authorize("robot worker:drive", "laptop send control");
+    bench.ready("f1", old, { supervised: false });
+    bench.ask("a", "drive");
+    bench.authorize("laptop send control");
+    bench.handle({ type: "tasks", tasks: changed });
+    bench.ready("w2", changed);
+    bench.pass(retryBackoffMs);
+    bench.done("w2", 1);
+    expect(bench.ends).toEqual(["a: ACK"]);
+    expect(bench.resources).toEqual(["motors: drive unsafe"]);
+    bench.reset();
+    expect(bench.leftovers).toEqual(nothing);
+  });
 });

@@ -208,3 +208,21 @@ test("a run of onStop that nobody can kill and that does not end is tried elsewh
   bench.made("w3", "safe");
   expect(bench.leftovers).toEqual(nothing);
 });
+
+test("a safe stop that is pending holds also what a job of other resources held, whose safe stop it is too", () => {
+  const moved = { name: "drive", onStop: true, resources: ["arm"] };
+  bench.handle({ type: "tasks", tasks: [drive] });
+  bench.ready("w1", [drive]);
+  bench.ready("w2", [drive]);
+  bench.ask("a", "drive");
+  bench.handle({ type: "tasks", tasks: [moved] });
+  bench.ask("b", "drive");
+  expect(bench.resources).toEqual(["arm: drive held", "motors: drive held"]);
+  bench.die("w1", 1);
+  bench.die("w2", 2);
+  expect(bench.safings).toEqual(["drive waiting 0 INTERRUPTED"]);
+  expect(bench.resources).toEqual(["arm: drive safing", "motors: drive safing"]);
+  bench.ready("w3", [moved]);
+  bench.made("w3", "safe");
+  expect(bench.leftovers).toEqual(nothing);
+});
