@@ -1,9 +1,10 @@
 /**
  * The broker: the pure core of the router. It is told events and the time, and returns effects; it
- * knows no socket, clock, file or log. After events, `dispatch` hands waiting jobs to workers.
+ * knows no socket, clock, file or log; its options give it random numbers and the wall time, which
+ * it only reports. After events, `dispatch` hands waiting jobs to workers.
  * `nextAt` is the time of the next call at the latest. The whole state is in state.ts.
  */
-import { beatSilenceMs, stopGraceMs as stopGraceMsDefault } from "../limits.ts";
+import { beatSilenceMs } from "../limits.ts";
 import type { BackendMessage, ReadyHeader, WorkerHeader } from "../protocol/backend.ts";
 import type { Frame } from "../protocol/frame.ts";
 import type { Access } from "../security/access.ts";
@@ -28,15 +29,17 @@ export interface BrokerOptions {
   readonly id: string;
   /** 0 ≤ random() < 1, spreads the retries. */
   readonly random: () => number;
-  /** For `status`; `none` by default. */
-  readonly security?: SecurityKind;
+  /** The wall time in seconds since 1970, for each `since`. */
+  readonly wallSeconds: () => number;
+  /** For `status`. */
+  readonly security: SecurityKind;
   /** ms from the abort signal of an emergency stop to the kill. */
-  readonly stopGraceMs?: number;
+  readonly stopGraceMs: number;
   /**
-   * The id of the first job, 1 by default. A router must not repeat the ids of an earlier one,
-   * whose jobs a worker may still answer.
+   * The id of the first job. A router must not repeat the ids of an earlier one, whose jobs a
+   * worker may still answer.
    */
-  readonly firstJob?: number;
+  readonly firstJob: number;
 }
 
 export class Broker {
@@ -48,8 +51,8 @@ export class Broker {
   readonly #workerRegistration: WorkerRegistration;
   #drainedSaid = false;
 
-  constructor({ id, random, security = "none", stopGraceMs = stopGraceMsDefault, firstJob = 1 }: BrokerOptions) {
-    this.#tables = new Tables(id, firstJob);
+  constructor({ id, random, wallSeconds, security, stopGraceMs, firstJob }: BrokerOptions) {
+    this.#tables = new Tables(id, firstJob, wallSeconds);
     this.#lifecycle = new JobLifecycle(this.#tables, { random, stopGraceMs }, (worker, job, what, now) =>
       this.#workerLoss.overrun(worker, job, what, now),
     );

@@ -6,7 +6,7 @@
 import { clearingJobsMax, resetsMax, stopAnswerMs, stopAnswersMax } from "../limits.ts";
 import type { Stopped, StopResult } from "../protocol/blocked.ts";
 import type { ErrorCode } from "../protocol/errors.ts";
-import { encodeData, packNow } from "../protocol/frames.ts";
+import { encodeData } from "../protocol/frames.ts";
 import { stopReasonOf } from "./blocks.ts";
 import { type Effect, toWorker } from "./events.ts";
 import { safeQueue } from "./job.ts";
@@ -47,7 +47,7 @@ export class EmergencyHandler {
   estop(sender: RequestSender, reason: string, now: number): Effect[] {
     const { blocks, requests } = this.tables;
     const isNew = blocks.stopped === null;
-    const stopped = blocks.stopped ?? { reason, since: packNow() };
+    const stopped = blocks.stopped ?? { reason, since: this.tables.wallSeconds() };
     const effects = this.#begin(stopped, now);
     this.#isAhead = true;
     if (!this.#isLatching) {

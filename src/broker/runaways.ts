@@ -4,7 +4,6 @@
  * one that no worker serves. Each lock says why it is there and how to end it.
  */
 import { onStopTriesMax } from "../limits.ts";
-import { packNow } from "../protocol/frames.ts";
 import { resourcesOf } from "./job.ts";
 import { isPending, type Resources, type SafeStops, unsafeRemedy } from "./safe-stops.ts";
 import type { BrokerState, EndReason, Job, Runaway } from "./state.ts";
@@ -34,10 +33,11 @@ export class Runaways {
     private readonly resources: Resources,
     private readonly safeStops: SafeStops,
     private readonly isServed: (task: string) => boolean,
+    private readonly wallSeconds: () => number,
   ) {}
 
   note(job: Job, state: Runaway["state"], worker: string, why: EndReason): void {
-    const since = this.#runaways.get(job)?.since ?? packNow();
+    const since = this.#runaways.get(job)?.since ?? this.wallSeconds();
     this.#runaways.set(job, { state, worker, why, since });
   }
 

@@ -4,7 +4,6 @@
  * them, a job of its own kind that runs the `onStop` of the task; no other job of the task begins
  * meanwhile.
  */
-import { packNow } from "../protocol/frames.ts";
 import type { Policy } from "../protocol/policy.ts";
 import { Multimap } from "./collections.ts";
 import type { Effect, NamedPolicy } from "./events.ts";
@@ -45,6 +44,7 @@ export class SafeStops {
     private readonly queues: JobQueues,
     private readonly resources: Resources,
     private readonly nextId: () => number,
+    private readonly wallSeconds: () => number,
   ) {}
 
   [Symbol.iterator](): IterableIterator<Job> {
@@ -121,7 +121,7 @@ export class SafeStops {
       options: {},
       // Without the time limits of the task, which are for its jobs.
       policy: { onStop: true, resources, ...(onStopMs !== undefined && { onStopMs }) },
-      why: { ...why, since: packNow() },
+      why: { ...why, since: this.wallSeconds() },
     };
     const job = createJob(draft, this.nextId(), { request: null, part: 0 }, now);
     this.#byTask.add(task, job);

@@ -22,14 +22,23 @@ export class Tables {
   readonly workers = new Workers();
   readonly directory = new TaskDirectory(this.workers);
   readonly resources = new Resources();
-  readonly safeStops = new SafeStops(this.queues, this.resources, () => this.nextJobId());
-  readonly runaways = new Runaways(this.resources, this.safeStops, (task) => this.isServed(task));
+  readonly safeStops: SafeStops;
+  readonly runaways: Runaways;
   #nextJobId: number;
 
-  /** @param routerId META's `id` of the router's own answers */
-  constructor(routerId: string, firstJob: number) {
+  /**
+   * @param routerId META's `id` of the router's own answers
+   * @param wallSeconds returns the wall time in seconds since 1970
+   */
+  constructor(
+    routerId: string,
+    firstJob: number,
+    readonly wallSeconds: () => number,
+  ) {
     this.requests = new Requests(routerId);
     this.#nextJobId = firstJob;
+    this.safeStops = new SafeStops(this.queues, this.resources, () => this.nextJobId(), wallSeconds);
+    this.runaways = new Runaways(this.resources, this.safeStops, (task) => this.isServed(task), wallSeconds);
   }
 
   nextJobId(): number {

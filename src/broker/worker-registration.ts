@@ -29,7 +29,7 @@ export class WorkerRegistration {
     const refusal = refusalOfWorker(access, user, said);
     if (refusal !== null) return this.refuse(key, said, "UNAUTHORIZED", refusal);
     // Another worker that claims our supervisor could have one of its processes killed.
-    const ready = isForeign(user) ? { ...said, supervised: false } : said;
+    const ready = hasForeignKey(user) ? { ...said, supervised: false } : said;
     const known = workers.get(key);
     // Two WHO that crossed its READY bring a second one; it keeps its jobs.
     if (known !== undefined && known.user === user && known.ready.pid === ready.pid) return this.#welcome(known, now);
@@ -104,8 +104,8 @@ export class WorkerRegistration {
   #whyFull(user: string | null): string | null {
     const { workers } = this.tables;
     if (workers.size >= workersMax) return `there are ${workersMax} workers already`;
-    if (!isForeign(user)) return null;
-    const foreign = [...workers].filter((worker) => isForeign(worker.user)).length;
+    if (!hasForeignKey(user)) return null;
+    const foreign = [...workers].filter((worker) => hasForeignKey(worker.user)).length;
     return foreign < strangeWorkersMax ? null : `there are ${strangeWorkersMax} workers from elsewhere already`;
   }
 
@@ -149,8 +149,11 @@ const effective = (policy: Policy) =>
 
 const nameOf = (task: ReadyHeader["tasks"][number]): string => (typeof task === "string" ? task : task.name);
 
-/** Known by a key that is not the engine's own. */
-const isForeign = (user: string | null): boolean => user !== null && user !== engineUser;
+/**
+ * Returns false for every worker of an engine without keys: it listens on loopback, unless
+ * `--insecure` was given, and cannot tell its own workers from others.
+ */
+const hasForeignKey = (user: string | null): boolean => user !== null && user !== engineUser;
 
 const isSameProcess = (a: ReadyHeader, b: ReadyHeader): boolean =>
   a.supervised === true && b.supervised === true && a.pid === b.pid;

@@ -12,6 +12,7 @@ import {
   onSupervisorMessage,
   tellSupervisor,
 } from "../process/supervised.ts";
+import { packNow } from "../protocol/frames.ts";
 import { isLoopback } from "../security/exposure.ts";
 import { Frontend } from "../security/frontend.ts";
 import { Pulse } from "../transport/pulse.ts";
@@ -56,6 +57,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   const broker = new Broker({
     id: `ROUTER-${process.pid}`,
     random: Math.random,
+    wallSeconds: packNow,
     security: gate.hasKeys ? "curve" : isLoopback(options.host) ? "none" : "insecure",
     stopGraceMs: options.stopGraceMs,
     // In µs since 1970: no router accepts jobs faster than that.

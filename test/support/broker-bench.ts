@@ -2,7 +2,7 @@
 
 import { Broker } from "../../src/broker/broker.ts";
 import type { Effect } from "../../src/broker/events.ts";
-import { beatIntervalMs } from "../../src/limits.ts";
+import { beatIntervalMs, stopGraceMs } from "../../src/limits.ts";
 import type { ReadyHeader, RouterHeader, WorkerHeader } from "../../src/protocol/backend.ts";
 import {
   encodeBatchRequest,
@@ -15,7 +15,7 @@ import {
 import type { Requestor } from "../../src/protocol/envelope.ts";
 import { ProtocolError } from "../../src/protocol/errors.ts";
 import type { Frame } from "../../src/protocol/frame.ts";
-import { encodeError, encodeMeta } from "../../src/protocol/frames.ts";
+import { encodeError, encodeMeta, packNow } from "../../src/protocol/frames.ts";
 import type { TaskOptions } from "../../src/protocol/policy.ts";
 import { decodeReply, type Reply } from "../../src/protocol/replies.ts";
 import { type Control, decodeRequest } from "../../src/protocol/requests.ts";
@@ -34,7 +34,14 @@ const pidOf = (key: string): number => Number(/\d+/.exec(key)?.[0] ?? 1);
 export const nothing = { waiting: 0, held: 0, resources: [], safings: [] };
 
 export class BrokerBench {
-  readonly broker = new Broker({ id: "ROUTER-1", random: () => 0 });
+  readonly broker = new Broker({
+    id: "ROUTER-1",
+    random: () => 0,
+    wallSeconds: packNow,
+    security: "none",
+    stopGraceMs,
+    firstJob: 1,
+  });
   now = 1000;
   /** By what name the key of a requestor or of a worker is known; who is not in it comes without one. */
   readonly users = new Map<string, string>();

@@ -2,7 +2,14 @@
 
 import { Broker } from "../../../src/broker/broker.ts";
 import type { BrokerEvent, Effect } from "../../../src/broker/events.ts";
-import { beatIntervalMs, queueBytesMax, queueJobsMax, workerCreditMax, workersMax } from "../../../src/limits.ts";
+import {
+  beatIntervalMs,
+  queueBytesMax,
+  queueJobsMax,
+  stopGraceMs,
+  workerCreditMax,
+  workersMax,
+} from "../../../src/limits.ts";
 import { decodeFromWorker } from "../../../src/protocol/backend.ts";
 import type { Stopped } from "../../../src/protocol/blocked.ts";
 import { encodeControlRequest } from "../../../src/protocol/encode-request.ts";
@@ -70,7 +77,14 @@ export class SimulatedRouter {
   }
 
   #newBroker(): Broker {
-    return new Broker({ id: "ROUTER-1", random: this.world.random.next, firstJob: 1 + 1_000_000 * this.#routers++ });
+    return new Broker({
+      id: "ROUTER-1",
+      random: this.world.random.next,
+      wallSeconds: () => this.world.agenda.now / 1000,
+      security: "none",
+      stopGraceMs,
+      firstJob: 1 + 1_000_000 * this.#routers++,
+    });
   }
 
   handle(event: BrokerEvent): void {
