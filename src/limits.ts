@@ -84,7 +84,7 @@ export const endlessBytesMin = 2 * messageBytesMax;
  * connection. A connection that exceeds it is ended.
  */
 export const unfinishedBytesMax = 2 * endlessBytesMin;
-/** ms of such a message from its first byte to its last. Memory takes 100 for the longest. */
+/** ms of an unfinished message, first byte to last. Memory takes 100 for the longest. */
 export const unfinishedMsMax = 10_000;
 /** bytes of replies that local requestors have not read. Further ones are dropped and counted. */
 export const unsentBytesMax = 64 * 1024 * 1024;
@@ -201,7 +201,7 @@ export const stopAnswerMs = 2_000;
 export const stopAnswersMax = 1_024;
 /** ms that a start waits for the rest of the last engine: killed workers, and its safe process. */
 export const predecessorMs = safeMs + 10_000;
-/** ms between two looks at it. */
+/** ms between two checks whether the last engine is gone. */
 export const predecessorLookMs = 50;
 /** connections to the stop socket; the oldest is closed, so that nobody can keep others out. */
 export const stopConnectionsMax = 16;

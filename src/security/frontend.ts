@@ -1,10 +1,11 @@
 /**
- * A port at which requestors ask: a ROUTER socket for all of them, and beside it, in an engine without keys on an address of its own
- * machine, a Unix socket for those that look for it. By that a message needs no call to the system but to wake who sleeps, and wakes no
- * thread but theirs.
+ * The port that requestors connect to: a ROUTER socket and, in an engine without keys on a loopback
+ * address, a Unix socket beside it. Over that one, a message needs a system call only to wake a
+ * sleeping peer, and no other thread.
  *
- * The Unix socket has the address for its name and no file: like the port it is there for everybody of the network namespace, and for
- * as long as its process lives. A client takes it for the port's if it is of the same user, or of its own.
+ * The Unix socket is named after the address and has no file: like the port, it exists in the
+ * network namespace for as long as its process. A client trusts it if it is owned by the port's
+ * user, by the client's own user or by root.
  */
 
 import {
@@ -26,7 +27,7 @@ import { ZmqListener } from "../transport/zmq/listener.ts";
 import { isLoopback } from "./exposure.ts";
 import type { Gate } from "./gate.ts";
 
-/** Gives the next arrival; null where there is none at present. */
+/** Returns the next arrival; null if there is none. */
 export type NextArrival = () => Arrival | null;
 
 export class Frontend {
@@ -36,21 +37,21 @@ export class Frontend {
   readonly #onReadable: (next: NextArrival) => void;
   #localName: string | null = null;
 
-  /** @param onReadable is called whenever something has arrived, and must take at least one. Not before `open`. */
+  /** @param onReadable must take at least one arrival; it is called only after `open` */
   constructor(gate: Gate, onReadable: (next: NextArrival) => void) {
     this.#gate = gate;
     this.#onReadable = onReadable;
     this.#zmq = new ZmqListener(gate.routerOptions);
   }
 
-  /** Takes the address. Throws ZmqError where it cannot be had. */
+  /** Binds the address. Throws ZmqError if that fails. */
   bind(host: string, port: number): void {
     this.#zmq.bind(host, port);
     this.#gate.guard(this.#zmq.socket, partingMs);
     this.#localName = this.#gate.hasKeys || !isLoopback(host) ? null : localName(host, port);
   }
 
-  /** From now on what arrives is given. Throws what the system says where the Unix socket cannot be had. */
+  /** Starts to receive. Throws the system's error if the Unix socket cannot be opened. */
   open(): void {
     this.#listen(this.#zmq, () => this.#gate.userOf(this.#zmq.socket));
     if (this.#localName === null) return;
@@ -64,22 +65,25 @@ export class Frontend {
     this.#listen(local, () => null);
   }
 
-  /** Takes a whole message for whoever has asked, or nothing, to be sent by the next `flush` at the latest. */
+  /** Takes a whole message or nothing, and sends it at the next `flush` at the latest. */
   gather({ peer, envelope }: Requestor, frames: readonly Frame[]): SendResult {
     return this.#listeners.gather(peer, envelope.length === 0 ? frames : [...envelope, ...frames]);
   }
 
-  /** Sends what was gathered. @param isUrgent nothing else may have its turn soon: who reads is waited for a little */
+  /**
+   * Sends the gathered messages.
+   * @param isUrgent the caller may block soon, so wait a little for peers that read
+   */
   flush(isUrgent = false): void {
     this.#listeners.flush(isUrgent);
   }
 
-  /** What is unsent goes out within the lingering time. */
+  /** Closes after unsent messages are out, or after the lingering time. */
   close(): void {
     this.#listeners.close();
   }
 
-  /** @param userOf gives the name of the key that the message received last came with */
+  /** @param userOf returns the user whose key the last received message came with */
   #listen(listener: Listener, userOf: () => string | null): void {
     this.#listeners.add(listener);
     listener.onReadable((inbox) => this.#onReadable(() => nextOf(inbox, userOf)));

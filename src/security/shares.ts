@@ -1,6 +1,5 @@
 /** Limits of each client, so that none fills a queue for all others. */
 
-/** Limits of one client in flight. */
 interface ShareLimits {
   readonly jobs: number;
   readonly bytes: number;
@@ -22,7 +21,6 @@ export class Shares {
 
   constructor(private readonly limits: ShareLimits) {}
 
-  /** Number of clients with jobs in flight. */
   get clients(): number {
     return this.#byUser.size + this.#byPeer.size;
   }

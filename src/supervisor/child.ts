@@ -16,7 +16,7 @@ interface ChildOptions {
   /** Marks its descendants: see `engineNumber`. */
   readonly engine: bigint;
   /** An open file that the child gets as the descriptor after its channel. */
-  readonly record: number | null;
+  readonly extraDescriptor: number | null;
   readonly onRouterRequest: (request: RouterRequest, router: Child) => void;
   /** ms until a child that is not online, or a one-shot role that has not ended, is killed. */
   readonly onlineMs: number;
@@ -90,7 +90,7 @@ export class Child {
             options.role.kind === "scan" ? "pipe" : "inherit",
             "inherit",
             theirs,
-            ...(options.record === null ? [] : [options.record]),
+            ...(options.extraDescriptor === null ? [] : [options.extraDescriptor]),
           ],
           // A session of its own: signals to the supervisor's process group are for the supervisor
           // alone.

@@ -48,12 +48,12 @@ export class Children implements Iterable<Child> {
 
   /**
    * A new child, or one line that says why there is none.
-   * @param record an open file that it gets as the descriptor after its channel
+   * @param extraDescriptor the child gets it behind its channel: the lock or the record of begun jobs
    * @param onlineMs ms until it must be online, or have ended if its role is one-shot
    */
   spawn(
     role: Role,
-    record: number | null = null,
+    extraDescriptor: number | null = null,
     onlineMs = this.#options.onlineMs ?? limits.onlineMs,
   ): Child | string {
     if (this.#isOver) return `${role.kind} is not started: the engine ends at once`;
@@ -64,7 +64,7 @@ export class Children implements Iterable<Child> {
         command: commandOf(role),
         engine: this.#number,
         environment: childEnvironment(process.env, role.takesEnv ? env : {}),
-        record,
+        extraDescriptor,
         onRouterRequest: this.#onRouterRequest,
         onlineMs,
         terminateMs,

@@ -1,70 +1,80 @@
 /**
- * The interface that every transport implements, so that router, workers and clients need not know which one carries their messages:
- * `Listener` for the end that others connect to, `Connection` for the end that connects. A message is a list of frames.
+ * The interface of a transport: `Listener` accepts connections, `Connection` makes one. Router,
+ * workers and clients need not know which transport carries their messages. A message is a list of
+ * frames.
  */
 
-/** One frame of a message: its bytes, or its text where it is known to be UTF-8. */
+/** One frame of a message: its bytes, or its text if that is known to be UTF-8. */
 export type MessageFrame = Uint8Array | string;
 
-/** The outcome of a send. `full`: the peer's queue is at its limit. `unreachable`: there is no such peer (any more). */
+/** `full`: the peer's queue is at its limit. `unreachable`: no such peer is connected. */
 export type SendResult = "sent" | "full" | "unreachable";
 
-/** Messages that have come in, of one peer or of several. */
+/** Messages that have arrived from one peer or from several. */
 export interface Inbox {
-  /** Key of the peer that has sent the message received last. */
+  /** Key of the peer that sent the message received last. */
   readonly peer: string;
-  /** Whether messages begin with the envelope of a ZeroMQ requestor. */
+  /** True if messages begin with the envelope of a ZeroMQ requestor. */
   readonly hasEnvelopes: boolean;
-  /** Why this end has cut the connection, in a few words; null where it has not. */
+  /** The reason, in a few words, why this end cut the connection; null if it did not. */
   readonly cutReason: string | null;
   /**
-   * The next message, or null where there is none; never waits. The last one of a peer `saysLost`.
-   * @param framesMax of a message with more frames, only so many are kept
+   * Returns the next message, or null if there is none; never waits. A peer's last one `saysLost`.
+   * @param framesMax number of frames that are kept of a message with more
    */
   tryReceive(framesMax?: number): MessageFrame[] | null;
 }
 
-/** An address that peers connect to. Each peer has a key, which is unique among all listeners of a process. */
+/**
+ * An address that peers connect to. Each peer has a key, unique among all listeners of a process.
+ * The first character of a key tells the transport: U+0000 to U+00FF belong to ZeroMQ, whose keys
+ * are the bytes of a routing id; every other transport's keys begin with a character of its own
+ * above U+00FF.
+ */
 export interface Listener {
   /** Calls `handler` whenever there is something to receive; it must take at least one message. */
   onReadable(handler: (inbox: Inbox) => void): void;
-  /** Whether the key is of one of its peers, even if that is gone. */
+  /** Returns true if the key is that of a peer of this listener, connected or not. */
   has(peer: string): boolean;
-  /** Takes a whole message or nothing, and sends it by the next `flush` at the latest. */
+  /** Takes a whole message or nothing, and sends it at the next `flush` at the latest. */
   gather(peer: string, frames: readonly MessageFrame[]): SendResult;
-  /** Sends the gathered messages. @param isUrgent nothing else may run soon: a peer that reads is waited for a little */
+  /**
+   * Sends the gathered messages.
+   * @param isUrgent the caller may block soon, so wait a little for peers that read
+   */
   flush(isUrgent?: boolean): void;
-  /** What is unsent goes out within the lingering time. */
+  /** Closes after unsent messages are out, or after the lingering time. */
   close(): void;
 }
 
 /** The end that connects. */
 export interface Connection {
   readonly closed: boolean;
-  /** Calls `handler` whenever there is something to receive; it must take all that there is. */
+  /** Calls `handler` whenever there is something to receive; it must take everything. */
   onReadable(handler: () => void): void;
   /** Sends a whole message or nothing; never waits long. */
   trySend(frames: readonly MessageFrame[]): SendResult;
-  /** The next message, or null where there is none. One that `saysLost` follows the last one of each connection. */
+  /** Returns the next message or null. The last one of each connection `saysLost`. */
   tryReceive(): MessageFrame[] | null;
   close(): void;
 }
 
-/** A client's connection. It is thrown away when it is lost, with what it has not sent yet. */
+/** A client's connection. When it is lost, unsent messages are lost with it. */
 export interface ClientConnection extends Connection {
   /**
-   * Whether a message that is sent now goes by the very connection that the last message came by: false while something unread may
-   * say that it is lost. A look counts for `unlostMs`, so that messages sent in a row need not look each time.
+   * True if a message sent now uses the same connection as the last received one; false while an
+   * unread message may say that it is lost. One check holds for `unlostMs`, so that messages sent
+   * in a row need not check each time.
    */
   readonly isClear: boolean;
-  /** Waits until what was sent is out, ms at the most, and receives nothing any more. To be called before `close`. */
+  /** Waits at most `ms` until sent messages are out; receives no more. Call it before `close`. */
   linger(ms: number): Promise<void>;
 }
 
-/** ms. A connection takes longer to be lost and to be there again. */
+/** A reconnect takes over 1 ms, so one check holds so long. */
 export const unlostMs = 1;
 
-/** The one frame of a message that stands for the end of a connection. No frame of a peer looks like it: it is not JSON. */
+/** The only frame of a message that means a lost connection. It is not JSON: no peer sends it. */
 export const lostConnection = "\0lost";
 
 export const saysLost = (frames: readonly MessageFrame[]): boolean => {
@@ -81,7 +91,7 @@ export class Listeners {
     this.#all.push(listener);
   }
 
-  /** As that of the listener which has the peer. */
+  /** Passes the message to the listener that has the peer. */
   gather(peer: string, frames: readonly MessageFrame[]): SendResult {
     for (const listener of this.#all) if (listener.has(peer)) return listener.gather(peer, frames);
     return "unreachable";

@@ -228,7 +228,7 @@ const connectToRouter = ({ endpoint, keys, ready }: BackendLinkOptions): Connect
   return dealer;
 };
 
-/** ms a ms by which two clocks may drift apart: several times what crystals do */
+/** Drift of two clocks in ms per ms: several times that of crystals. */
 const driftMax = 1e-4;
 
 /**

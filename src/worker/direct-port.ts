@@ -226,7 +226,7 @@ export class DirectPort {
     this.#frontend.gather(requestor, [head, ...frames]);
     const now = performance.now();
     const { quickNext } = this.#options.executor;
-    // A quick job of this port comes back here soon; any other may let nothing else run.
+    // The next job may block: flush now unless it is quick.
     if (this.#sentAt + answerDelayMs > now && quickNext !== null && this.#held.has(quickNext as TaskJob)) return;
     this.#sentAt = now;
     this.#frontend.flush(true);

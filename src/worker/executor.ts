@@ -72,7 +72,6 @@ export class Executor {
     return this.#phase === "idle";
   }
 
-  /** Number of jobs that wait. */
   get queued(): number {
     return this.#waiting.length;
   }

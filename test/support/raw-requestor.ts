@@ -1,5 +1,5 @@
 /** A requestor on a bare socket: what it sends and gets are frames, so that it can also be wrong on purpose. */
-import { Dealer, type Frame, Request } from "../../src/transport/zmq/socket.ts";
+import { Dealer, type Frame, Socket } from "../../src/transport/zmq/socket.ts";
 
 /** ms. A test that waits as long has failed. */
 const patienceMs = 30_000;
@@ -28,7 +28,7 @@ export const readReply = (frames: readonly Frame[]): RawReply => {
 
 class RawRequestor implements Disposable {
   constructor(
-    readonly socket: Dealer | Request,
+    readonly socket: Socket,
     endpoint: string,
   ) {
     socket.connect(endpoint);
@@ -56,4 +56,4 @@ class RawRequestor implements Disposable {
 }
 
 export const dealerTo = (endpoint: string): RawRequestor => new RawRequestor(new Dealer(room), endpoint);
-export const requestTo = (endpoint: string): RawRequestor => new RawRequestor(new Request(), endpoint);
+export const requestTo = (endpoint: string): RawRequestor => new RawRequestor(new Socket("req"), endpoint);

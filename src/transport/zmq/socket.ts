@@ -3,13 +3,13 @@
  * needs beside them: `trySend`, `tryReceive`, `onReadable`.
  */
 import type { Pointer } from "bun:ffi";
-import { cString } from "../libc.ts";
+import { DescriptorAlert } from "../alert.ts";
+import { cString, duplicateOf } from "../libc.ts";
 import { type Alert, reactor, type Source } from "../reactor.ts";
 import type { SendResult } from "../transport.ts";
 import { admission } from "./admission.ts";
 import { openSockets, sharedContext } from "./context.ts";
-import { readIntOption } from "./int-option.ts";
-import { errno, lastError, ZmqError, zmq } from "./library.ts";
+import { errno, lastError, readIntOption, ZmqError, zmq } from "./library.ts";
 import { copyOfPart, FirstFrames, type Frame, locate, messageAddress, placeholder } from "./message.ts";
 import {
   checkOptions,
@@ -28,7 +28,6 @@ import {
   socketType,
 } from "./options.ts";
 import { noPeer, type Peer, peerOf } from "./peer.ts";
-import { alertOf } from "./socket-alert.ts";
 
 export type { Frame } from "./message.ts";
 
@@ -130,7 +129,15 @@ export class Socket implements Source {
   }
 
   listen(onAlert: () => void): Alert {
-    return alertOf(this, onAlert);
+    // A duplicate, since libzmq may close its own, and the number may then be another file's.
+    const descriptor = duplicateOf(this.descriptor);
+    if (descriptor === null) throw new Error("there is no file descriptor left to wait for a socket");
+    const expectIt = (): void => {
+      this.expect();
+      onAlert();
+    };
+    // libzmq reads this eventfd(2), too, so what the alert reads is written back.
+    return new DescriptorAlert({ descriptor, givesBack: true, onAlert: expectIt });
   }
 
   /** libzmq had something to do, and it was no message: a peer has connected, or is gone. */
@@ -264,12 +271,6 @@ export class Router extends Socket {
 export class Dealer extends Socket {
   constructor(options: SocketOptions = {}) {
     super("dealer", options);
-  }
-}
-
-export class Request extends Socket {
-  constructor(options: SocketOptions = {}) {
-    super("req", options);
   }
 }
 

@@ -1,6 +1,6 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { errno, ZmqError } from "../../../src/transport/zmq/library.ts";
-import { Dealer, Request, Router, Subscriber, XPublisher } from "../../../src/transport/zmq/socket.ts";
+import { Dealer, Router, Socket, Subscriber, XPublisher } from "../../../src/transport/zmq/socket.ts";
 import { describeBindError } from "../../../src/transport/zmq/start.ts";
 
 setDefaultTimeout(60_000); // on a busy machine
@@ -22,7 +22,7 @@ test("a message arrives with its frames as they were, empty and large ones too",
 test("a REQ socket talks to a ROUTER", async () => {
   using router = new Router();
   router.bind("tcp://127.0.0.1:*");
-  using request = new Request();
+  using request = new Socket("req");
   request.connect(router.lastEndpoint);
   request.trySend(["question"]);
   const [id, delimiter, question] = await router.receive();
