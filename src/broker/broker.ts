@@ -116,8 +116,8 @@ export class Broker {
         });
       case "resetRefused":
         return this.#emergency.resetRefused(event.request, event.why);
-      case "lost":
-        return this.#requestHandler.lost(event.peer, now);
+      case "requestorGone":
+        return this.#requestHandler.requestorGone(event.peer, now);
       case "orphaned": {
         const message = "the engine's supervisor has died";
         return [
@@ -260,7 +260,7 @@ export class Broker {
     const effects: Effect[] = [];
     for (const worker of workers) {
       const refusal = access.isAnotherSince(before, worker.user)
-        ? access.refusalOfStranger(worker.user)
+        ? access.revokedKeyMessage(worker.user)
         : refusalOfWorker(access, worker.user, worker.ready);
       if (refusal === null) continue;
       effects.push(...this.#workerRegistration.refuse(worker.key, worker.ready, "UNAUTHORIZED", refusal));

@@ -35,28 +35,22 @@ export class Fifo<Item extends object> {
     else this.#items.splice(index, 0, item);
   }
 
-  /** Quick if the item is near the head. */
-  remove(item: Item): boolean {
+  /** Does nothing if the item is not there. Quick if it is near the head. */
+  remove(item: Item): void {
     const index = this.#items.indexOf(item, this.#head);
-    if (index < 0) return false;
+    if (index < 0) return;
     if (index > this.#head) this.#items.splice(index, 1);
     else this.#items[this.#head++] = undefined;
     if (this.length === 0 || (this.#head >= compactFrom && this.#head * 2 > this.#items.length)) {
       this.#items = this.#items.slice(this.#head);
       this.#head = 0;
     }
-    return true;
   }
 }
 
 /** Several values for one key. A key without values is deleted. */
 export class Multimap<Key, Value> {
   readonly #sets = new Map<Key, Set<Value>>();
-
-  /** Number of keys. */
-  get size(): number {
-    return this.#sets.size;
-  }
 
   [Symbol.iterator](): IterableIterator<[Key, ReadonlySet<Value>]> {
     return this.#sets.entries();
@@ -68,10 +62,6 @@ export class Multimap<Key, Value> {
 
   *values(): Generator<Value, void, undefined> {
     for (const values of this.#sets.values()) yield* values;
-  }
-
-  has(key: Key): boolean {
-    return this.#sets.has(key);
   }
 
   get(key: Key): ReadonlySet<Value> {

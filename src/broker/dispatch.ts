@@ -16,8 +16,9 @@ export const dispatch = (tables: Tables, lifecycle: JobLifecycle, now: number): 
   const handed = new Map<Worker, Job[]>();
   // Earlier jobs wait for these resources, for ever if later jobs took them.
   const claimed = new Set<string>();
-  // Workers that get idle for a job that runs alone; short jobs would keep them busy for ever.
-  const kept = new Set<Worker>();
+  // They get no more jobs until they are empty, for a job that runs alone; short jobs would keep
+  // them busy for ever.
+  const reserved = new Set<Worker>();
   const canMove = (name: string): boolean => {
     const job = queues.first(name);
     if (job === undefined) return false;
@@ -44,7 +45,7 @@ export const dispatch = (tables: Tables, lifecycle: JobLifecycle, now: number): 
       continue;
     }
     const mustWait = job.kind === "task" && isHeldUp(tables, job, claimed);
-    const worker = mustWait ? undefined : workers.freeFor(job, kept);
+    const worker = mustWait ? undefined : workers.freeFor(job, reserved);
     if (worker !== undefined) {
       lifecycle.assign(worker, job, now);
       const others = handed.get(worker);
@@ -58,11 +59,11 @@ export const dispatch = (tables: Tables, lifecycle: JobLifecycle, now: number): 
       continue;
     }
     names.delete(name);
-    // A job that could not run anyway takes nothing from others, and keeps nothing from them.
+    // A job that no worker can take claims no resources, preempts nothing and reserves no worker.
     if (!workers.canServe(job.queue)) continue;
     if (mustWait) aborts.push(...preempt(tables, lifecycle, job, now));
-    const next = mustWait || !runsAlone(job) ? undefined : workers.nearestFor(job, kept);
-    if (next !== undefined) kept.add(next);
+    const next = mustWait || !runsAlone(job) ? undefined : workers.nearestFor(job, reserved);
+    if (next !== undefined) reserved.add(next);
     for (const resource of resourcesOf(job)) claimed.add(resource);
   }
   for (const [worker, jobs] of handed) for (const run of messagesOf(jobs)) effects.push(handOver(worker, run, now));

@@ -17,14 +17,13 @@ import type { Tables } from "./tables.ts";
 export class EmergencyHandler {
   /** The requests for a stop that are not answered yet. */
   readonly #estops: BrokerState["estops"] = new Map();
-  /** The requests for a reset. */
   readonly #resets: BrokerState["resets"] = new Map();
   /** The number of the last `estop` or `reset` that the supervisor was told. */
   #lastRequest = 0;
-  /** The supervisor has not answered the last `estop`, whose answer is for all until then. */
+  /** The supervisor has not answered the last `estop`: later estops share this pending answer. */
   #isLatching = false;
   /** The last request was an `estop`: the news that a stop has ended is older than it. */
-  #isAhead = false;
+  #ignoresStaleReset = false;
   /** Why the stop that holds is not known to be on the disk; null if it is. */
   #failure: string | null = notYet;
   /** The waiting jobs that the stop has yet to end. */
@@ -49,7 +48,7 @@ export class EmergencyHandler {
     const isNew = blocks.stopped === null;
     const stopped = blocks.stopped ?? { reason, since: this.tables.wallSeconds() };
     const effects = this.#begin(stopped, now);
-    this.#isAhead = true;
+    this.#ignoresStaleReset = true;
     if (!this.#isLatching) {
       this.#isLatching = true;
       effects.push({ to: "supervisor", type: "estop", stopped, request: ++this.#lastRequest });
@@ -72,11 +71,11 @@ export class EmergencyHandler {
   /** The supervisor says whether the engine is in emergency stop. */
   hear(stopped: Stopped | null, now: number): Effect[] {
     if (stopped !== null) {
-      this.#isAhead = false;
+      this.#ignoresStaleReset = false;
       return this.#begin(stopped, now);
     }
     this.#failure = notYet;
-    return this.#isAhead ? [] : this.#end(now);
+    return this.#ignoresStaleReset ? [] : this.#end(now);
   }
 
   /** For jobs of the workers' own ports. The supervisor tells its workers too, but may hang. */
@@ -155,7 +154,7 @@ export class EmergencyHandler {
     }
     const request = ++this.#lastRequest;
     this.#resets.set(sender, request);
-    this.#isAhead = false;
+    this.#ignoresStaleReset = false;
     this.#isLatching = false;
     return [{ to: "supervisor", type: "reset", request }];
   }
@@ -179,7 +178,7 @@ export class EmergencyHandler {
   }
 
   /** A connection of requestors is gone, and nobody waits for their answers. */
-  lost(peer: string): Effect[] {
+  requestorGone(peer: string): Effect[] {
     const isOfPeer = ({ requestor }: RequestSender): boolean => requestor.peer === peer;
     for (const sender of this.#estops.keys()) if (isOfPeer(sender)) this.#estops.delete(sender);
     const resets = [...this.#resets.keys()].filter(isOfPeer);
@@ -219,7 +218,7 @@ export class EmergencyHandler {
   #withdrawResets(): Effect[] {
     if (this.#resets.size > 0) return [];
     const { stopped } = this.tables.blocks;
-    this.#isAhead = stopped !== null;
+    this.#ignoresStaleReset = stopped !== null;
     return [{ to: "supervisor", type: "withdrawReset", stopped }];
   }
 

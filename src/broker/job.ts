@@ -106,7 +106,7 @@ export const runsAlone = ({ kind, policy }: Job): boolean => kind === "safe" || 
  * Above all priorities that can be asked for: jobs that preempt, by their own, and then safe stops.
  */
 export const urgentPriority = priorityMax + 1;
-export const safeStopPriority = 2 * urgentPriority;
+const safeStopPriority = 2 * urgentPriority;
 
 /** Its priority in the queue: a job that preempts is before all that do not. */
 export const waitingPriority = (job: Job): number => {

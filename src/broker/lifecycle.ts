@@ -1,6 +1,7 @@
 /**
- * The life of a job, from its acceptance to its end: each arrow of the diagram in state.ts is a
- * method here, in that order. Every job ends by `#end`, once, whatever dies.
+ * The life of a job, from its acceptance to its end: the methods follow the arrows of the diagram in
+ * state.ts, except that run-limits.ts makes a dispatched job a running one. Every job ends by
+ * `#end`, once, whatever dies.
  */
 import { killsMax, retryBackoffMsMax } from "../limits.ts";
 import { superseded } from "./blocks.ts";
@@ -185,7 +186,7 @@ export class JobLifecycle {
     const { worker } = job;
     if (job.state === "ended" || job.kind === "safe") return [];
     if (worker === null) {
-      // A requestor that cancels for want of an answer learns that nothing has happened, and why.
+      // Cancelled before its first try: the message says so, and names the cause of the waiting.
       const isUnbegun = reason.code === "CANCELLED" && job.tries === 0;
       const message = `${reason.message} before it had begun`;
       job.stop ??= isUnbegun ? { ...reason, message: `${message}${this.#waitsFor(job)}` } : reason;

@@ -28,7 +28,6 @@ export class JobQueues {
   readonly #publications: BrokerState["publications"] = new Map();
   #bytes = 0;
 
-  /** Number of waiting jobs. */
   get jobs(): number {
     return this.#waiting.size;
   }
@@ -89,20 +88,19 @@ export class JobQueues {
     return best;
   }
 
-  /** Returns false if the job does not wait here. */
-  remove(job: Job): boolean {
+  /** Does nothing if the job does not wait. */
+  remove(job: Job): void {
     const isQueued = job.state === "queued";
-    if ((!isQueued && job.state !== "retrying") || !this.#waiting.delete(job)) return false;
+    if ((!isQueued && job.state !== "retrying") || !this.#waiting.delete(job)) return;
     this.#bytes -= job.bytes;
     if (job.publisher !== undefined && this.#publications.get(job.name) === job) this.#publications.delete(job.name);
-    if (!isQueued) return true;
+    if (!isQueued) return;
     this.#levelOf(job).remove(job);
     // An empty queue must not stay: names come from workers, and workers come and go.
     if (this.#queues.get(job.queue)?.every(({ jobs }) => jobs.length === 0)) this.#queues.delete(job.queue);
-    return true;
   }
 
-  /** After a reload waiting jobs follow the new policies, and so do their safe stops. */
+  /** After a reload waiting jobs of tasks follow the new policies; safe stops do not. */
   revise(policyOf: (task: string) => Policy | undefined): void {
     for (const job of [...this.#waiting]) {
       const policy = job.kind === "task" ? policyOf(job.name) : undefined;
@@ -149,11 +147,6 @@ export class JobQueues {
  */
 export class LatestJobs {
   readonly #jobs: BrokerState["latest"] = new Multimap();
-
-  /** Number of keys in use. */
-  get size(): number {
-    return this.#jobs.size;
-  }
 
   /** The jobs that this one supersedes: at most one that waits, and those that workers have. */
   olderThan(draft: Draft): Job[] {

@@ -49,17 +49,17 @@ export class RequestHandler {
     }
   }
 
-  /** A connection is gone: its jobs with a dead man end, and those that have not begun. */
-  lost(peer: string, now: number): Effect[] {
+  /** A connection is gone: its jobs with a dead man end, and those that do not run. */
+  requestorGone(peer: string, now: number): Effect[] {
     const { queues, requests, workers } = this.tables;
     const guarded = requests
       .guardedOf(peer)
       .flatMap((request) => this.#endGuarded(request, "the connection of its requestor is gone", now));
     const dispatched = [...workers].flatMap((worker) => jobsOf(worker).filter(({ state }) => state === "dispatched"));
-    const unbegun = [...queues, ...dispatched].filter(
+    const notRunning = [...queues, ...dispatched].filter(
       ({ kind, request }) => kind === "task" && request?.requestor.peer === peer,
     );
-    return [...guarded, ...this.lifecycle.stopAll(unbegun, deserted, now), ...this.emergency.lost(peer)];
+    return [...guarded, ...this.lifecycle.stopAll(notRunning, deserted, now), ...this.emergency.requestorGone(peer)];
   }
 
   #refuse(sender: RequestSender, reason: ErrorBody): Effect[] {
@@ -200,6 +200,6 @@ export class RequestHandler {
 
 const closed: EndReason = { code: "SHUTTING_DOWN", message: "the engine is stopping; ask again once it is back" };
 
-const deserted: EndReason = { code: "CANCELLED", message: "the connection of its requestor ended before it began" };
+const deserted: EndReason = { code: "CANCELLED", message: "the connection of its requestor ended" };
 
 const cancelledBy = (name: string): EndReason => ({ code: "CANCELLED", message: `${name} cancelled it` });

@@ -72,11 +72,6 @@ export class Requests {
     return [...this.#guarded.get(peer)];
   }
 
-  /** Number of connections that have such requests. */
-  get guardedPeers(): number {
-    return this.#guarded.size;
-  }
-
   find(sender: SenderKey, serial: string): OpenRequest | undefined {
     return this.#entryOf(sender).requests.get(serial);
   }

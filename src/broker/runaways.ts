@@ -86,7 +86,6 @@ export class Runaways {
     return locks.find((lock) => lock?.mayPass === false) ?? locks.find((lock) => lock !== null) ?? null;
   }
 
-  /** All locks. */
   *[Symbol.iterator](): Generator<Lock, void, undefined> {
     for (const holder of [...this.#runaways.keys(), ...this.safeStops]) {
       const lock = this.lockOf(holder);
@@ -108,7 +107,7 @@ export class Runaways {
     });
     if (runaway !== undefined) {
       const { state, worker, why, since } = runaway;
-      if (state === "lost") return null;
+      if (state === "disconnected") return null;
       return state === "stuck"
         ? lock(since, `worker ${worker} does not let go of ${task} (${why.message})`, runawayRemedy)
         : lock(since, `${why.message}, and worker ${worker} may go on with ${task}`, runawayRemedy);

@@ -107,7 +107,7 @@ export class SafeStops {
     const { resources = [], onStopMs } = policy;
     const pending = [...this.of(task)].find(isPending);
     if (pending !== undefined) {
-      // One that has not begun does for both, whose resources differ if a reload came between them.
+      // It serves both jobs, whose resources differ if a reload came between them.
       pending.policy = { ...pending.policy, resources: [...new Set([...resourcesOf(pending), ...resources])] };
       this.resources.take(pending);
       return;

@@ -111,14 +111,14 @@ export interface Worker {
   isConnected: boolean;
   retired: "leaving" | "killed" | "lost" | null; // no new jobs: `killed` is dead or soon to be
   dismissal: string | null; // the reason of REFUSED, which then stands in place of GOODBYE
-  begun: number | null; // its last begun job (0: none), known once its process is dead
+  lastBegunJobId: number | null; // 0: none; null while its process lives
 }
 
 /** A job that a worker may go on with although it is answered: its resources stay held. */
 export interface Runaway {
   readonly state:
     | "stuck" // its worker is connected and does not let go
-    | "lost" // its worker is not connected, and lets go within a bounded time
+    | "disconnected" // its worker is not connected, and lets go within a bounded time
     | "abandoned"; // its worker is cut off for want of a right: only a person can tell
   readonly worker: string;
   readonly why: EndReason;

@@ -18,10 +18,6 @@ export class Timers {
   #heap: Timer[] = [];
   #sizeAfterSweep = 0;
 
-  get size(): number {
-    return this.#heap.length;
-  }
-
   /** ms; null without timers. It may be the time of a dead timer, at which nothing happens. */
   get nextAt(): number | null {
     return this.#heap[0]?.at ?? null;

@@ -24,7 +24,7 @@ export class WorkerLoss {
    */
   disconnected(worker: Worker, now: number): Effect[] {
     worker.isConnected = false;
-    if (worker.begun !== null) return this.lose(worker, "its process has died", now);
+    if (worker.lastBegunJobId !== null) return this.lose(worker, "its process has died", now);
     if (worker.ready.supervised !== true || worker.held.size === 0) {
       return this.lose(worker, "its connection is gone", now);
     }
@@ -40,14 +40,14 @@ export class WorkerLoss {
 
   /** Its process has another connection. Returns false if this one has no jobs out of reach. */
   reconnected(worker: Worker, now: number): Effect[] | false {
-    if (worker.held.size === 0 || worker.begun !== null) return false;
+    if (worker.held.size === 0 || worker.lastBegunJobId !== null) return false;
     worker.isConnected = false;
     return worker.retired === "killed" ? [] : this.#kill(worker, "it has lost its connection", now);
   }
 
   /** Its process has died. Its last messages may still arrive until its connection is gone. */
   died(worker: Worker, begun: number, now: number): Effect[] {
-    worker.begun = begun;
+    worker.lastBegunJobId = begun;
     if (!worker.isConnected) return this.lose(worker, "its process has died", now);
     worker.retired = "killed";
     this.#loseAt(worker, now + verdictMs, "its process has died");
@@ -78,13 +78,13 @@ export class WorkerLoss {
     const jobs = jobsOf(worker);
     for (const job of jobs) workers.release(worker, job.id);
     worker.head = undefined;
-    const last = jobs.findIndex((job) => job.id === worker.begun);
-    // Jobs run one after the other: if `begun` is 0 or was answered, none of these has begun.
-    const begunCount = worker.begun === null ? jobs.length : last + 1;
+    const begunIndex = jobs.findIndex((job) => job.id === worker.lastBegunJobId);
+    // Jobs run one after the other: if `lastBegunJobId` is 0 or was answered, none of these has begun.
+    const begunCount = worker.lastBegunJobId === null ? jobs.length : begunIndex + 1;
     const effects: Effect[] = [];
     for (const [index, job] of jobs.slice(0, begunCount).entries()) {
-      const isKiller = worker.begun === null ? begunCount === 1 : index === last;
-      if (isKiller) job.kills++;
+      const isBlamed = worker.lastBegunJobId === null ? begunCount === 1 : index === begunIndex;
+      if (isBlamed) job.kills++;
       effects.push(...this.#interrupt(worker, job, why, now));
     }
     return [...effects, ...this.lifecycle.putBack(jobs.slice(begunCount), now)];
@@ -128,8 +128,8 @@ export class WorkerLoss {
     const { resources, runaways, safeStops } = this.tables;
     const reason: EndReason = { code: "INTERRUPTED", message: `${job.name} was given up: ${why}` };
     if (job.kind === "safe") {
-      // It is tried elsewhere, but this run may still come and must not meet a job: a copy of it
-      // holds the same until the worker has let go.
+      // It is tried elsewhere, but the worker may still start this `onStop`: the resources stay held
+      // under a copy until the worker has let go.
       const copy: Job = { ...job };
       worker.givenUp.set(job.id, copy);
       runaways.note(copy, "stuck", worker.ready.id, { code: "INTERRUPTED", message: why });
@@ -162,7 +162,7 @@ export class WorkerLoss {
       runaways.forget(job);
       return resources.release(job);
     }
-    runaways.note(job, "lost", worker.ready.id, reason);
+    runaways.note(job, "disconnected", worker.ready.id, reason);
     const run = runaways.splitOff(job);
     // By PROTOCOL.md a worker that cannot be killed lets go when it notices that it is lost.
     const onStopMs = isStuckSafeStop ? onStopLimitOf(job) : 0;

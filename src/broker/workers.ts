@@ -56,7 +56,7 @@ export class Workers {
       isConnected: true,
       retired: null,
       dismissal: null,
-      begun: null,
+      lastBegunJobId: null,
     };
     this.#byKey.set(key, worker);
     this.hasOwn ||= ready.supervised === true && ready.role === "task";
@@ -117,22 +117,22 @@ export class Workers {
     return this.serving(queue).some(isTaking);
   }
 
-  /** The worker for this job that is expected to be idle first. @param kept are for other jobs */
-  nearestFor(job: Job, kept: ReadonlySet<Worker>): Worker | undefined {
+  /** The worker for this job that is expected to be idle first. @param reserved take none */
+  nearestFor(job: Job, reserved: ReadonlySet<Worker>): Worker | undefined {
     let best: Worker | undefined;
     for (const worker of this.serving(job.queue)) {
-      if (!isTaking(worker) || kept.has(worker)) continue;
+      if (!isTaking(worker) || reserved.has(worker)) continue;
       if (best === undefined || worker.expectedMs < best.expectedMs) best = worker;
     }
     return best;
   }
 
-  /** The worker that may take this job now and holds the fewest. @param kept are for other jobs */
-  freeFor(job: Job, kept: ReadonlySet<Worker> = noWorkers): Worker | undefined {
+  /** The worker that may take this job now and holds the fewest. @param reserved take none */
+  freeFor(job: Job, reserved: ReadonlySet<Worker> = noWorkers): Worker | undefined {
     const expectedMs = this.#expected(job);
     let best: Worker | undefined;
     for (const worker of this.serving(job.queue)) {
-      if (!isTaking(worker) || kept.has(worker)) continue;
+      if (!isTaking(worker) || reserved.has(worker)) continue;
       const count = worker.held.size;
       const fits = count === 0 || (count < workerCreditMax && worker.expectedMs + expectedMs <= workerCreditMs);
       if (fits && (best === undefined || count < best.held.size)) best = worker;

@@ -30,7 +30,7 @@ export type Arrival =
    * The connection is gone. `peer`: its key. `cutReason`: the reason why this end closed it; null
    * if it did not.
    */
-  | { readonly type: "lost"; readonly peer: string; readonly cutReason: string | null };
+  | { readonly type: "requestorGone"; readonly peer: string; readonly cutReason: string | null };
 
 interface OpenedEnvelope {
   readonly requestor: Requestor;

@@ -15,7 +15,41 @@ import type { Frontend, NextArrival } from "../security/frontend.ts";
 import type { Gate } from "../security/gate.ts";
 import { reactor } from "../transport/reactor.ts";
 import { type Inbox, type Listeners, saysLost } from "../transport/transport.ts";
-import { Alarm } from "./alarm.ts";
+
+/** ms, the most that setTimeout takes. */
+const delayMsMax = 2 ** 31 - 1;
+
+/** The one timer of the broker's next time. It is set again only if it would ring too late. */
+class Alarm {
+  #timer: Timer | null = null;
+  #at = Number.POSITIVE_INFINITY;
+
+  /** @param ring gets the ms by which it is late */
+  constructor(private readonly ring: (lateMs: number) => void) {}
+
+  /** @param at time of performance.now(); null for never */
+  set(at: number | null): void {
+    if (at === null) {
+      this.#clear();
+    } else if (at < this.#at) {
+      this.#clear();
+      this.#at = at;
+      this.#timer = setTimeout(() => this.#ring(), Math.min(Math.max(at - performance.now(), 0), delayMsMax));
+    }
+  }
+
+  #ring(): void {
+    const lateMs = Math.max(0, performance.now() - this.#at);
+    this.#clear();
+    this.ring(lateMs);
+  }
+
+  #clear(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#at = Number.POSITIVE_INFINITY;
+  }
+}
 
 export interface ShellOptions {
   readonly broker: Broker;
@@ -56,7 +90,7 @@ export class Shell {
   readRequests(next: NextArrival): void {
     this.#drain(next, (arrival) => {
       this.#tell(arrival);
-      if (arrival.type === "lost") {
+      if (arrival.type === "requestorGone") {
         if (arrival.cutReason === null) return;
         this.#drop("requestorCut", `${this.#options.front} Ended a connection: ${arrival.cutReason}`);
         return;

@@ -101,12 +101,12 @@ export class Access {
   refusal(user: string | null, right: Right, of?: string): string | null {
     const missing = this.missing(user, right, of);
     if (missing === null) return null;
-    return this.knows(user) ? `client ${user} lacks the right ${missing}` : this.refusalOfStranger(user);
+    return this.knows(user) ? `client ${user} lacks the right ${missing}` : this.revokedKeyMessage(user);
   }
 
   /** As `refusal`, for a user of `before`, whose name may have another key by now. */
   refusalSince(before: Access, user: string | null, right: Right, of: string): string | null {
-    return this.isAnotherSince(before, user) ? this.refusalOfStranger(user) : this.refusal(user, right, of);
+    return this.isAnotherSince(before, user) ? this.revokedKeyMessage(user) : this.refusal(user, right, of);
   }
 
   /** Returns true if the name has another key than in `before`, or none any more. */
@@ -115,7 +115,7 @@ export class Access {
   }
 
   /** The message for a user who was known when its connection was made. */
-  refusalOfStranger(user: string | null): string {
+  revokedKeyMessage(user: string | null): string {
     return user === formerUser ? "this key is not authorized any more" : `client ${user} is not authorized any more`;
   }
 

@@ -94,7 +94,7 @@ const nextOf = (inbox: Inbox, userOf: () => string | null): Arrival | null => {
   const message = inbox.tryReceive(envelopeFramesMax + messageFramesMax);
   if (message === null) return null;
   const { peer, cutReason, hasEnvelopes } = inbox;
-  if (saysLost(message)) return { type: "lost", peer, cutReason };
+  if (saysLost(message)) return { type: "requestorGone", peer, cutReason };
   const user = userOf();
   if (!hasEnvelopes) return { type: "request", requestor: requestorOf(peer), user, request: decodeRequest(message) };
   const { requestor, frames, error } = openEnvelope(peer, message);

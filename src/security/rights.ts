@@ -12,7 +12,7 @@ export const refusalOfRequest = (
 ): string | null => {
   // These only affect the client's own request.
   if (request.kind === "cancel" || request.kind === "keepAlive") return null;
-  if (!access.knows(user)) return access.refusalOfStranger(user);
+  if (!access.knows(user)) return access.revokedKeyMessage(user);
   switch (request.kind) {
     case "task":
       return firstOf(request.parts, ({ name }) => access.refusal(user, "send", name));

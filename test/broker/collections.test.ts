@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { Fifo } from "../../src/broker/collections.ts";
+import { Fifo, Multimap } from "../../src/broker/collections.ts";
 
 interface Item {
   readonly id: number;
@@ -27,10 +27,13 @@ test("what comes first goes first", () => {
 test("what is not there cannot be removed", () => {
   const fifo = new Fifo<Item>();
   const item = { id: 1 };
-  expect(fifo.remove(item)).toBe(false);
+  fifo.remove(item);
+  expect(fifo.length).toBe(0);
   fifo.push(item);
-  expect(fifo.remove(item)).toBe(true);
-  expect(fifo.remove(item)).toBe(false);
+  fifo.remove(item);
+  fifo.remove(item);
+  expect(fifo.length).toBe(0);
+  expect(fifo.first).toBeUndefined();
 });
 
 test("whatever is done to it, it is what a plain list would be", () => {
@@ -51,7 +54,7 @@ test("whatever is done to it, it is what a plain list would be", () => {
           const place = list.findIndex(({ id }) => id > item.id);
           list.splice(place < 0 ? list.length : place, 0, item);
         } else if (chosen !== undefined) {
-          expect(fifo.remove(chosen)).toBe(true);
+          fifo.remove(chosen);
           list.splice(list.indexOf(chosen), 1);
         }
         expect(fifo.length).toBe(list.length);
@@ -60,4 +63,17 @@ test("whatever is done to it, it is what a plain list would be", () => {
       expect(takeAll(fifo)).toEqual(list.map(({ id }) => id));
     }),
   );
+});
+
+test("a multimap keeps no key without values", () => {
+  const map = new Multimap<string, number>();
+  for (const value of [1, 2, 2]) map.add("a", value);
+  map.add("b", 3);
+  map.delete("a", 1);
+  map.delete("b", 3);
+  map.delete("b", 3);
+  expect([...map].map(([key, values]) => [key, [...values]])).toEqual([["a", [2]]]);
+  map.delete("a", 2);
+  expect([...map.keys()]).toEqual([]);
+  expect([...map.get("a")]).toEqual([]);
 });

@@ -135,7 +135,7 @@ export class BrokerBench {
 
   /** A requestor's connection is gone. */
   lose(who: string): void {
-    this.handle({ type: "lost", peer: who, cutReason: null });
+    this.handle({ type: "requestorGone", peer: who, cutReason: null });
   }
 
   /** A supervised worker dies, its connection with it. @param begun the last job that it had begun, 0 for none */

@@ -109,7 +109,7 @@ export class Emergencies {
       ledger.goQuiet(ask, agenda.now);
       for (const part of ask.parts) part.isCancelled = true;
     }
-    router.handle({ type: "lost", peer: requestor, cutReason: null });
+    router.handle({ type: "requestorGone", peer: requestor, cutReason: null });
   }
 }
 
