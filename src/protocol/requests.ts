@@ -16,6 +16,7 @@ import {
   checkTask,
   dataSchema,
   decodeMeta,
+  fastTask,
   type Meta,
   type Task,
   taskName,
@@ -126,12 +127,14 @@ const decodeBody = (meta: Meta, frames: readonly Frame[]): RequestMessage | BadR
       if (frames.length > 1) return bad(meta, badFrame(label, "a DATA frame must be the only one after META"));
       return decodeData(meta, value, frame);
     }
-    const lookalike = lookalikeIn(value);
+    // The four keys of a usual TASK leave none that could be taken for another.
+    const usual = Object.keys(value).length === 4 ? fastTask(value) : undefined;
+    const lookalike = usual === undefined ? lookalikeIn(value) : undefined;
     if (lookalike !== undefined) {
       const problem = `the key ${JSON.stringify(lookalike)} is ${folded(lookalike)} for some parsers, and not for others`;
       return bad(meta, badFrame(label, problem));
     }
-    const task = checkTask(value, meta.version);
+    const task = usual ?? checkTask(value, meta.version);
     if (task instanceof ProtocolError) return bad(meta, inFrame(parts.length, frames.length, task));
     parts.push({ name: taskName(task.task), task, frame });
   }
