@@ -1,4 +1,7 @@
-/** Tells, in Bun's own event loop, when there is something to read from a descriptor, by reading it as a file is read. */
+/**
+ * Calls back from Bun's event loop when a descriptor is readable. Bun has no such API, so the
+ * descriptor is read like a file.
+ */
 import { libc } from "./libc.ts";
 import type { Alert } from "./reactor.ts";
 
@@ -39,10 +42,10 @@ export class DescriptorAlert implements Alert {
     this.#resume?.();
   }
 
-  /** From now on nothing is taken: of what is another's as well, that one may be about to wait for it. */
+  /** Stops reading. A pending read of a shared descriptor must not take another reader's event. */
   end(): void {
     this.#isOver = true;
-    // An error is told to who reads.
+    // The reader gets the error.
     this.#words.cancel().catch(() => undefined);
     this.#resume?.();
   }

@@ -1,9 +1,9 @@
 /**
- * Waiting for a moment without sleeping: to sleep and to be woken takes longer than most answers do.
+ * Waits for a moment without sleeping, since a sleep and a wake-up take longer than most answers.
  *
- * It looks again and again, and lets everybody else have the processor in between, which costs nothing where nobody wants it. Where
- * somebody does and keeps it, whoever sleeps gets it back sooner than who has given it away; and what comes later than in a moment is
- * better slept for. So after each time that was no good it is left for a while, longer and longer, and taken up again step by step.
+ * It polls and yields the processor between two looks, which costs nothing on an idle machine. If
+ * another process keeps the processor, or nothing arrives, sleeping is better: each such time
+ * doubles the pause before the next spin, and each success shortens it.
  */
 import { libc } from "./libc.ts";
 
@@ -11,7 +11,7 @@ import { libc } from "./libc.ts";
 const momentMs = 0.5;
 /** ms without the processor by which one sees that others want it. */
 const keptMs = 0.5;
-/** ms of the first pause, and of the longest after a time in vain, and after one that others took the processor. */
+/** ms of the first pause; of the longest after a spin in vain, and after a lost processor. */
 const pauseMsMin = 1;
 const vainPauseMsMax = 64;
 const keptPauseMsMax = 1_000;

@@ -15,8 +15,9 @@ export class ShmClient implements ClientConnection {
   #stoodAt = Number.NEGATIVE_INFINITY;
 
   /**
-   * Connects to the listener beside a TCP port of this machine; null where there is none. Any user can bind its name while the port is
-   * free: the listener counts only if it is of the port's user, of our own, or of root.
+   * Connects to the listener beside a TCP port of this machine; null if there is none. Any user can
+   * bind its name while the port is free, so it must be owned by the port's user, this user or
+   * root.
    */
   static to(host: string, port: number): ShmClient | null {
     const line = dial(localName(host, port));
@@ -37,7 +38,7 @@ export class ShmClient implements ClientConnection {
     return this.#isClosed || this.#connection.closed;
   }
 
-  /** There is no other connection that it could go by, but what is sent after the end of this one would count as sent. */
+  /** This client has only one connection, but a message sent after its end would count as sent. */
   get isClear(): boolean {
     const now = performance.now();
     if (now - this.#stoodAt < unlostMs) return true;

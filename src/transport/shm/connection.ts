@@ -1,10 +1,9 @@
 /**
- * One connection between two processes of an engine that carries messages of frames, with the API of a ZeroMQ socket as far as both
- * ends need it. No thread stands between the ends, and no call to the system: messages go by rings in memory that both have.
+ * One connection between two processes of an engine. Messages go through rings in shared memory,
+ * without another thread and without a system call.
  *
- * Beside them there is a Unix socket, a bell: who sleeps is woken by a byte over it, and learns by its end that the other is gone. The
- * event loop listens to it. (Not over Bun's own sockets, which have two timers that wake both ends 1.25 times a second for as long as
- * they are open.)
+ * A Unix socket, the bell, goes with it: a byte wakes a sleeping peer; EOF means that it closed.
+ * (Bun's own sockets have two timers that wake both ends 1.25 times a second.)
  */
 import { localBytesMax, localLingerMs, localReadsMax, localStallMs, localStallMsMax } from "../../limits.ts";
 import { DescriptorAlert } from "../alert.ts";
@@ -124,8 +123,8 @@ export class ShmConnection implements Source, Inbox {
   }
 
   /**
-   * Calls `handler` whenever there is something to receive, until the connection is closed. The handler must take at least one message.
-   * Only so it is heard as well that there is room for what is unsent.
+   * Calls `handler` whenever there is something to receive, until the connection is closed. It must
+   * take at least one message. Without it nothing tells of room for unsent messages.
    */
   onReadable(handler: () => void): void {
     reactor.watch(this, handler);
@@ -148,7 +147,9 @@ export class ShmConnection implements Source, Inbox {
     return "sent";
   }
 
-  /** The next whole message, or null where there is none; never waits. The last one of a connection that has ended is `\0lost`. */
+  /**
+   * Returns the next whole message or null; never waits. The last one after the end is `\0lost`.
+   */
   tryReceive(framesMax?: number): (string | Buffer)[] | null {
     if (this.#closed) return null;
     this.#receive();
@@ -158,7 +159,7 @@ export class ShmConnection implements Source, Inbox {
     return [lostConnection];
   }
 
-  /** Sends what is unsent, as far as there is room; the rest goes out by and by, as the peer reads. False where there is one. */
+  /** Sends what there is room for. Returns false if a rest waits for the peer to read. */
   flush(): boolean {
     if (!this.#isOpen) return true;
     while (this.#writer.size > 0) {
@@ -173,8 +174,8 @@ export class ShmConnection implements Source, Inbox {
   }
 
   /**
-   * As `flush`, but waits for as long as the peer reads, and blocks the thread meanwhile: what comes next may let nothing else run. A
-   * peer that was behind already is not waited for. False where it has waited in vain.
+   * As `flush`, but blocks while the peer reads, since the caller may block next. A peer that was
+   * behind already is not waited for. Returns false if it waited in vain.
    */
   flushOut(): boolean {
     if (this.#isBehind) {
@@ -185,7 +186,7 @@ export class ShmConnection implements Source, Inbox {
     let readAt = performance.now();
     const untilMs = readAt + localStallMsMax;
     while (!this.flush()) {
-      // Who reads byte by byte is not waited for either.
+      // A peer that reads byte by byte must not hold us.
       if (performance.now() >= Math.min(readAt + localStallMs, untilMs)) return false;
       if (this.#writer.size < left) readAt = performance.now();
       left = this.#writer.size;
@@ -194,14 +195,14 @@ export class ShmConnection implements Source, Inbox {
     return true;
   }
 
-  /** Whether the other end has been closed, be there something to read yet. */
+  /** True if the other end is closed, even if there is still something to read. */
   get isDead(): boolean {
     return this.#closed || this.#isOver || this.#isLast || isDead(this.#line.bell);
   }
 
   /**
-   * Ends it if the process at its other end was found halted at each look of so many ms, and has said nothing. The kernel tells of one
-   * that has died, but not of one that was halted, and may be holding what drives the robot. To be called now and then.
+   * Ends the connection if its peer was silent and halted at each check for so many ms: the kernel
+   * reports a dead process, but not a halted one, which may hold what drives the robot.
    */
   endIfHalted(silenceMs: number): void {
     if (this.#closed) return;
@@ -213,7 +214,7 @@ export class ShmConnection implements Source, Inbox {
     else if (now - this.#ranAt >= silenceMs) this.end();
   }
 
-  /** Ends it if a long message has been unfinished at each look of so many ms. To be called now and then. */
+  /** Ends it if a long message was unfinished at each check for so many ms. */
   endIfUnfinished(ms: number): void {
     const now = performance.now();
     if (this.#closed || this.#reader.kept === 0) this.#unfinishedAt = Number.POSITIVE_INFINITY;
@@ -258,14 +259,14 @@ export class ShmConnection implements Source, Inbox {
     return this.#hasEnded || this.#reader.isBroken;
   }
 
-  /** The peer has woken us: there is something to read, or room for what is unsent, or it is gone. */
+  /** The peer has sent, has made room by reading, or is gone. */
   #deliver(isLast: boolean): void {
     this.#incoming.wake();
     if (isLast) this.#isLast = true;
     if (this.#writer.size > 0) this.flush();
   }
 
-  /** Until a message is whole or there is no more; but who writes as fast as it is read must not keep us from all others. */
+  /** Reads until a message is whole; bounded, so that one busy peer does not block others. */
   #receive(): void {
     for (let reads = 0; reads < localReadsMax && !this.#isOver && !this.#reader.hasMessage; reads++) {
       const size = this.#reader.fill(this.#read);

@@ -1,6 +1,6 @@
 /**
- * The end of one of the engine's own workers. It connects, says hello, and does both again whenever the connection is lost; what it
- * is given to send meanwhile goes out once it stands again.
+ * A worker's end of the connection to the router. It connects, sends its hello, and does both again
+ * after each loss. Messages sent meanwhile wait for the next connection.
  */
 import {
   beatIntervalMs,
@@ -46,15 +46,15 @@ export class ShmDealer implements Connection {
     return this.#closed;
   }
 
-  /** Calls `handler` whenever there is something to receive. The handler must take all that there is. */
+  /** Calls `handler` whenever there is something to receive; it must take everything. */
   onReadable(handler: () => void): void {
     this.#onReadable = handler;
     this.#connection?.onReadable(handler);
   }
 
   /**
-   * Sends a whole message or nothing. It is out when this returns, if the router reads: a task that comes next may let nothing else
-   * run. A router that did not read is not waited for again until it has.
+   * Sends a whole message or nothing. If the router reads, the message is out on return, since the
+   * next task may block. A router that did not read is not waited for until it reads again.
    */
   trySend(frames: readonly (Uint8Array | string)[]): SendResult {
     const connection = this.#connection;
@@ -71,7 +71,7 @@ export class ShmDealer implements Connection {
     return "sent";
   }
 
-  /** The next whole message, or null where there is none; `\0lost` where the connection is. */
+  /** Returns the next whole message or null; `\0lost` if the connection is lost. */
   tryReceive(): (string | Buffer)[] | null {
     const message = this.#connection?.tryReceive() ?? null;
     if (this.#connection?.closed === true) {
@@ -81,7 +81,7 @@ export class ShmDealer implements Connection {
     return message;
   }
 
-  /** What is unsent goes out within the lingering time. */
+  /** Closes after unsent messages are out, or after the lingering time. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -93,7 +93,7 @@ export class ShmDealer implements Connection {
 
   #connect(): void {
     const line = dial(this.#path);
-    // Whoever waits for it says that nobody answers; here it is tried on.
+    // This keeps trying; the caller that waits reports that there is no answer.
     if (line === null) this.#connectLater();
     else this.#opened(new ShmConnection(line));
   }
@@ -112,7 +112,10 @@ export class ShmDealer implements Connection {
     if (this.#onReadable !== null) connection.onReadable(this.#onReadable);
   }
 
-  /** A router that is halted keeps its connections. One that is not answers whoever speaks to it, and a worker does at each beat. */
+  /**
+   * Ends a connection without answers: a halted router keeps its connections, and a running one
+   * answers each beat.
+   */
   #beat(): void {
     const connection = this.#connection;
     if (connection === null) return;

@@ -1,11 +1,11 @@
 /**
- * Messages of frames in a stream of bytes, which has no ends of its own: the bytes of a message are told before it, and those of a
- * frame before that one, each as four bytes, the lowest first.
+ * Frames messages in a byte stream: the length of a message precedes it, and the length of each
+ * frame precedes that frame. A length has four bytes, little-endian.
  */
 import { charBytesMax } from "../../limits.ts";
 
 const sizeBytes = 4;
-/** bytes: most messages fit, and what a reader or a writer keeps when there is nothing to read or write. */
+/** bytes that an idle reader or writer keeps; most messages fit. */
 const usualBytes = 64 * 1024;
 
 /** A part of a stream: what has been written to it from `start` to `end`. */
@@ -133,8 +133,8 @@ export class MessageReader {
   readonly #budget: Budget;
 
   /**
-   * @param messageBytesMax a message of more is none
-   * @param budget of what is kept of long messages until they are whole; one that finds no room in it is none
+   * @param messageBytesMax a longer message breaks the stream
+   * @param budget bounds the bytes kept of unfinished long messages; exceeding it breaks the stream
    */
   constructor(messageBytesMax: number, budget = new Budget(Number.POSITIVE_INFINITY)) {
     this.#messageBytesMax = messageBytesMax;
@@ -161,8 +161,9 @@ export class MessageReader {
   }
 
   /**
-   * Takes what comes. @param read copies bytes into these, from there on as far as they go, and gives how many; -1 for what cannot be
-   * read. There is room for one at least.
+   * Reads more of the stream, and returns the number of bytes, or -1 if the stream is broken.
+   * @param read copies bytes into the buffer from `at` on, at least one if there is any; returns
+   * their number or -1
    */
   fill(read: (into: Buffer, at: number) => number): number {
     if (!this.#makeRoom()) return 0;
@@ -176,8 +177,8 @@ export class MessageReader {
   }
 
   /**
-   * The next message, each frame as text, or in bytes of its own where it may be no UTF-8; null where none is whole. Of one with more
-   * than `framesMax` frames only so many are kept.
+   * Returns the next whole message or null. A frame is text, or bytes of its own if it may not be
+   * UTF-8. Of a message with more than `framesMax` frames only so many are kept.
    */
   next(framesMax = Number.POSITIVE_INFINITY): (string | Buffer)[] | null {
     if (!this.hasMessage) return null;
@@ -196,10 +197,14 @@ export class MessageReader {
     return frames;
   }
 
-  /** As text it takes neither memory of its own beside the string, nor a finalizer: frames are small, and many. */
+  /**
+   * Text, unlike a Buffer, needs no memory beside the string and no finalizer: frames are small and
+   * many.
+   */
   #frame(start: number, end: number): string | Buffer {
     const text = this.#bytes.toString("utf8", start, end);
-    // A character beyond Latin-1 makes each of a text's take two bytes of memory, and what waits is counted by those on its way.
+    // One character beyond Latin-1 doubles the memory of a string, but its limits count bytes of
+    // UTF-8.
     const mayBeWide = text.length < end - start && end - start > wideBytesMax;
     if (!mayBeWide && !text.includes(replacement)) return text;
     const bytes = Buffer.allocUnsafeSlow(end - start);
@@ -230,7 +235,10 @@ export class MessageReader {
     this.#bytes = Buffer.allocUnsafeSlow(usualBytes);
   }
 
-  /** For the rest of the message that is begun; of a long one it comes to that step by step, as its bytes come. False where there is none. */
+  /**
+   * Makes room for the rest of the message; for a long one step by step, as its bytes arrive.
+   * Returns false if there is none.
+   */
   #makeRoom(): boolean {
     const { unread } = this;
     const begun = unread < sizeBytes ? 0 : sizeBytes + this.#size;

@@ -20,7 +20,7 @@ interface Half {
 }
 
 interface ShmListenerOptions {
-  /** Of a file, which is for its user alone; or a name without one, behind NUL, which is for everybody. */
+  /** A file, which only its user can open; or a name that begins with NUL, which anyone can. */
   readonly path: string;
   readonly connectionsMax: number;
   /** bytes of one message that comes. */
@@ -99,8 +99,9 @@ export class ShmListener implements Listener {
   }
 
   /**
-   * Sends what was gathered, as far as it is read; the rest goes out by and by.
-   * @param isUrgent who reads is waited for a little, unless that was in vain of late: who does not read must not keep all others
+   * Sends the gathered messages as far as peers read; the rest goes out later.
+   * @param isUrgent wait a little for peers that read, but not for one that did not of late, so
+   * that it cannot hold up the others
    */
   flush(isUrgent = false): void {
     for (const connection of this.#gathering) {
@@ -141,7 +142,8 @@ export class ShmListener implements Listener {
     const half = this.#halves.get(part.line);
     if (half === undefined) return false;
     this.#halves.delete(part.line);
-    // Its owner has given it up: whoever halts a router finds it with one after the other in its backlog.
+    // The peer may have given up already: a router that was halted finds many of them in its
+    // backlog.
     const line = isDead(descriptor) ? null : answer(half.descriptor, descriptor);
     libc.close(half.descriptor);
     if (line === null) return false;

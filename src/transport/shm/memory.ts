@@ -1,8 +1,9 @@
 /**
- * Memory that two processes share, memfd_create(2). It has no file, its pages cost nothing before they are used, and it is gone with
- * the last process that has it.
+ * Memory that two processes share, memfd_create(2). It has no file, unused pages cost nothing, and
+ * it is freed with the last process that has it.
  *
- * Whoever connects makes it and hands it over; its length is sealed, so that nobody can take pages from under who reads them.
+ * The connecting process makes it and passes it. Its length is sealed, so that no peer can truncate
+ * it under a reader (SIGBUS).
  */
 import { type Pointer, toArrayBuffer } from "bun:ffi";
 import { localRingBytes } from "../../limits.ts";
@@ -10,7 +11,7 @@ import { cString, libc, pinnedBytes } from "../libc.ts";
 
 const closeOnExec = 1; // MFD_CLOEXEC, memfd_create(2)
 const mayBeSealed = 2; // MFD_ALLOW_SEALING
-const noProgram = 8; // MFD_NOEXEC_SEAL: some systems allow no other, and those before Linux 6.3 do not know it
+const noProgram = 8; // MFD_NOEXEC_SEAL: required by some systems; new in Linux 6.3
 const addSeals = 1033; // F_ADD_SEALS, fcntl(2)
 const getSeals = 1034; // F_GET_SEALS
 const noSeals = 1; // F_SEAL_SEAL
@@ -19,7 +20,9 @@ const noGrowing = 4; // F_SEAL_GROW
 
 const fromEnd = 2; // SEEK_END, lseek(2)
 
-/** Memory in usual pages: large ones have a file system of their own, and may be missing when they are used. */
+/**
+ * Only normal pages: huge pages have a file system of their own, and may be missing at first use.
+ */
 const usualMemory = 0x01021994n; // TMPFS_MAGIC, statfs(2)
 /** `struct statfs`, which begins with that. */
 const fileSystem = new BigInt64Array(pinnedBytes(128).buffer);
@@ -30,14 +33,17 @@ const shared = 1; // MAP_SHARED
 const reserved = 0x22; // MAP_PRIVATE | MAP_ANONYMOUS
 const fixed = 0x10; // MAP_FIXED
 
-/** bytes at its beginning for the indices of both rings: a page, whatever size the system's pages have. */
+/** bytes at the beginning, for the indices of both rings: the largest page size of any system. */
 const controlBytes = 64 * 1024;
 const memoryBytes = controlBytes + 2 * localRingBytes;
 
 /** The memory of a connection, as this process sees it. */
 export interface Memory {
   readonly control: Int32Array;
-  /** By which who has made it writes, and by which the other does; each stands there twice, the second time right behind the first. */
+  /**
+   * Written by the process that made the memory; written by the other. Each is mapped twice in a
+   * row.
+   */
   readonly rings: readonly [Buffer, Buffer];
   /** Nothing of it may be used any more. */
   readonly unmap: () => void;
@@ -58,7 +64,10 @@ export const makeMemory = (): number | null => {
   return null;
 };
 
-/** Memory by its descriptor, which may be closed then; null where it is none, or none that can be relied on. */
+/**
+ * Maps the memory of a descriptor, which may be closed then; null if it is not shared memory or not
+ * sealed.
+ */
 export const mapMemory = (descriptor: number): Memory | null => {
   if (!isReliable(descriptor)) return null;
   const parts: (Part | null)[] = [
@@ -81,7 +90,10 @@ export const mapMemory = (descriptor: number): Memory | null => {
   };
 };
 
-/** Whether this process can make memory and map it: a limit of the system's on files or addresses, or a filter of its calls, may be against it. */
+/**
+ * Returns true if this process can make memory and map it: limits or a filter of system calls may
+ * forbid it.
+ */
 export const canShareMemory = (): boolean => {
   const descriptor = makeMemory();
   if (descriptor === null) return false;

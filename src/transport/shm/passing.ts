@@ -5,14 +5,16 @@ const closeOnExec = 0x40000000; // MSG_CMSG_CLOEXEC, recvmsg(2)
 
 /** `struct cmsghdr` and one descriptor behind it, cmsg(3). */
 const control = new DataView(pinnedBytes(24).buffer);
-const controlLength = 20; // CMSG_LEN(sizeof(int)): room for one, so the kernel keeps no other that may come with it
+const controlLength = 20; // CMSG_LEN(sizeof(int)): room for one descriptor only
 const levelOffset = 8;
 const typeOffset = 12;
 const descriptorOffset = 16;
 const socketLevel = 1; // SOL_SOCKET
 const rights = 1; // SCM_RIGHTS
 
-/** One byte goes with it: of a stream there must be one. `struct iovec`, and `struct msghdr` with that and the other. */
+/**
+ * A stream must carry at least one byte beside the descriptor: `struct iovec` and `struct msghdr`.
+ */
 const payload = pinnedBytes(1);
 const vector = new BigUint64Array(pinnedBytes(16).buffer);
 vector.set([BigInt(addressOf(payload)), BigInt(payload.length)]);

@@ -4,7 +4,7 @@ import { fs } from "../fs.ts";
 const listening = "0A"; // TCP_LISTEN, as /proc/net/tcp has it, proc(5)
 const anyAddress = "00000000";
 
-/** The user; null where nobody listens there, or the system does not say. @param host an IPv4 address */
+/** Returns the user id of the port's listener; null if unknown. @param host an IPv4 address */
 export const portOwner = (host: string, port: number): number | null => {
   const suffix = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
   const places = [hexOf(host), anyAddress].map((address) => `${address}${suffix}`);
@@ -23,7 +23,7 @@ const linesOf = (path: string): string[] => {
   }
 };
 
-/** As the kernel prints it: the four bytes as a number of this machine, which has the lowest first. */
+/** The kernel's format in /proc/net/tcp: the four bytes as a little-endian number. */
 const hexOf = (host: string): string =>
   host
     .split(".")

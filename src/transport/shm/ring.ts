@@ -1,16 +1,19 @@
 /**
- * A stream of bytes from one process to another through memory that both have: one writes, the other reads, and neither calls the
- * system. Each of them keeps a count of its own bytes in its own memory and shows it in the shared memory; the other's is looked at
- * there, and believed no further than it can be true.
+ * A byte stream from one process to another through shared memory: one writes, the other reads, and
+ * neither makes a system call. Each keeps its own count in its own memory and publishes it in the
+ * shared memory; the other's count is checked before it is used.
  *
- * Who has nothing more to read says that it sleeps, and looks once more; who writes shows its count, and looks whether the other
- * sleeps. One of both sees the other's mark, whatever the order, since Atomics have one for all.
+ * A reader with nothing to read marks itself as sleeping, and checks once more; a writer publishes
+ * its count, and checks that mark. Atomics have one total order, so at least one of both sees the
+ * other's mark.
  */
 import { localRingBytes } from "../../limits.ts";
 import { encodedBytesMax, encodeInto } from "./framing.ts";
 import type { Memory } from "./memory.ts";
 
-/** Places of a ring's marks in its part of the control block, as int32; each has a cache line for itself. */
+/**
+ * Places of a ring's marks in its part of the control block, as int32; each has its own cache line.
+ */
 const writtenMark = 0;
 const readMark = 16;
 const sleepsMark = 32;
@@ -44,7 +47,7 @@ export class RingWriter {
     this.#bytes = bytes;
   }
 
-  /** Writes a whole message, which the reader does not see yet. False where there is no room for it. */
+  /** Writes a whole message, not yet visible to the reader. Returns false if there is no room. */
   add(frames: readonly (Uint8Array | string)[]): boolean {
     if (encodedBytesMax(frames) > this.#room) return false;
     const at = this.#written & inRing;
@@ -52,7 +55,10 @@ export class RingWriter {
     return true;
   }
 
-  /** Writes as many of the bytes as there is room for, and gives how many. Where that is not all, the reader will tell of room. */
+  /**
+   * Writes as many bytes as there is room for, and returns their number. If that is not all, the
+   * reader will tell when there is room.
+   */
   write(bytes: Uint8Array): number {
     let size = Math.min(bytes.length, this.#room);
     if (size < bytes.length) {
@@ -65,7 +71,10 @@ export class RingWriter {
     return size;
   }
 
-  /** Shows the reader what was written. True where it sleeps, and is to be woken: that is said once for each time. */
+  /**
+   * Publishes the written bytes. Returns true, once per sleep, if the reader sleeps and must be
+   * woken.
+   */
   show(): boolean {
     if (this.#shown !== this.#written) {
       this.#shown = this.#written;
@@ -101,7 +110,7 @@ export class RingReader {
     return Atomics.load(this.#marks, writtenMark) === this.#read;
   }
 
-  /** Copies what there is, as far as there is room behind `at`. Gives how many bytes; -1 where that cannot be: it is no ring. */
+  /** Copies unread bytes to `at`. Returns their number; -1 if the peer's count is impossible. */
   read(into: Buffer, at: number): number {
     const unread = ahead(Atomics.load(this.#marks, writtenMark), this.#read);
     if (unread > this.#bytes.length / 2) return -1;
@@ -114,7 +123,7 @@ export class RingReader {
     return size;
   }
 
-  /** Whether the writer waits for room, and is to be told that there is some: that is said once for each time. */
+  /** Returns true, once per wait, if the writer waits for room and must be told of it. */
   get isAwaited(): boolean {
     return take(this.#marks, waitsMark);
   }

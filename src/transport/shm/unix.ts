@@ -28,14 +28,14 @@ const ownNames = `\0task-engine/${process.pid}/${Math.random().toString(36).slic
 let dialled = 0;
 
 /**
- * A line to who listens at the path; null where nobody does, or has no time. A path that begins with NUL is a name without a file, of
- * the network namespace.
+ * Connects to the listener at a path; null if there is none, or if its backlog is full. A path that
+ * begins with NUL is a name in the network namespace.
  *
- * The memory goes by a socket of its own, which has served its purpose then: so it is there when the bell comes. Both are bound to names
- * by which who listens knows that they belong together.
+ * A first socket passes the memory and is closed then, so that the memory is there when the bell
+ * arrives. The names of both sockets tell the listener that they belong together.
  */
 export const dial = (path: string): Line | null => {
-  // Not one that the kernel gives, which may be that of an earlier line whose bell still has its own.
+  // The kernel may give a name again that an earlier connection's bell still has.
   const name = `${ownNames}/${++dialled}`;
   const handover = connectTo(path, name);
   const memory = handover === null ? null : makeMemory();
@@ -53,7 +53,10 @@ const closed = (...descriptors: readonly (number | null)[]): null => {
   return null;
 };
 
-/** The line of a bell that has come, and of the socket that has come before it; null where there is no memory to be had by that. */
+/**
+ * Makes a line from a bell and the socket that came before it; null if that passed no usable
+ * memory.
+ */
 export const answer = (handover: number, bell: number): Line | null => {
   const descriptor = receiveDescriptor(handover);
   if (descriptor === null) return null;
@@ -68,7 +71,7 @@ export const closeLine = ({ bell, memory }: Line): void => {
   memory.unmap();
 };
 
-/** One socket of a line. @param ownName of this end; the kernel gives one that nobody has where it is empty */
+/** Connects one socket of a line. @param ownName its name; if empty, the kernel gives one */
 export const connectTo = (path: string, ownName: string): number | null => {
   const descriptor = libc.socket(unixFamily, stream, 0);
   if (descriptor < 0) return null;
@@ -82,7 +85,10 @@ export const connectTo = (path: string, ownName: string): number | null => {
   return null;
 };
 
-/** struct sockaddr_un: a path ends with NUL, a name without a file begins so and ends where the address does. */
+/**
+ * struct sockaddr_un: a path ends with NUL; an abstract name begins with it and ends with the
+ * address.
+ */
 const addressOf = (path: string): Buffer => {
   const name = path === "" ? Buffer.alloc(0) : path.startsWith("\0") ? Buffer.from(path, "latin1") : cString(path);
   const family = Buffer.alloc(familyBytes);
@@ -90,7 +96,10 @@ const addressOf = (path: string): Buffer => {
   return Buffer.concat([family, name]);
 };
 
-/** Which line a socket belongs to that somebody has connected by `dial`, and as which of its two; null for any other. */
+/**
+ * Returns the line of a socket that `dial` connected, and its part in it; null for any other
+ * socket.
+ */
 export const partOf = (descriptor: number): { readonly line: string; readonly isBell: boolean } | null => {
   const name = nameOf(libc.getpeername, descriptor)?.slice(familyBytes) ?? "";
   const pid = peerPid(descriptor);
@@ -118,7 +127,10 @@ export const peerPid = (descriptor: number): number | null => credentialsOf(desc
 /** The user that it had then; null where the system does not say. */
 export const peerUid = (descriptor: number): number | null => credentialsOf(descriptor)?.[1] ?? null;
 
-/** Whether a process was stopped by a signal or a debugger, proc(5). The name before its state may have any character. */
+/**
+ * Returns true if a signal or a debugger stopped the process, proc(5). Its name may hold any
+ * character.
+ */
 export const isHalted = (pid: number): boolean => {
   try {
     const stat = fs().readFileSync(`/proc/${pid}/stat`, "latin1");
@@ -129,7 +141,7 @@ export const isHalted = (pid: number): boolean => {
 };
 
 /**
- * Name of the listener beside a TCP address, in the abstract namespace of unix(7): it lives as long as its process, as a port does. The
- * number is that of the framing: should that change, so must the name.
+ * Returns the name of the listener beside a TCP address, in the abstract namespace of unix(7): it
+ * lives as long as its process. The number is the version of the framing.
  */
 export const localName = (host: string, port: number): string => `\0task-engine/2/${host}:${port}`;

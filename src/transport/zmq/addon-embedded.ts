@@ -1,14 +1,13 @@
 /**
- * Where libzmq is in the executable, which carries the addon inside itself; `build.ts` puts a call of this in the place of
- * `addon.ts`.
+ * Finds libzmq in the executable; `build.ts` replaces `addon.ts` by a call of this.
  *
- * dlopen(3) wants a file, and who can choose that file can choose what this process is. Bun's own way, to unpack to
- * `/tmp/.bun-<uid>-<hash>.so`, looks at the owner and the size of what is there already, not at its content, and hands
- * dlopen a path, behind which another file may stand by then. So it is done here: in a folder and a file that nobody else can
- * write, which is what keeps strangers out; the file's digest is compared first, which tells a torn or rotten one, and what
- * is loaded is the very descriptor that was read. All processes share that one file's pages. Where there is no such folder (a
- * temporary folder that is full, read-only, mounted noexec or not there at all, or whose place in it somebody else has taken),
- * each has a sealed file in memory of its own, which costs it 2 MB.
+ * dlopen(3) needs a file, and a person who can choose that file controls this process. Bun unpacks
+ * to `/tmp/.bun-<uid>-<hash>.so` and checks the owner and size of an existing file, not its
+ * content, and passes a path, whose file may be replaced before it is loaded. So this module
+ * unpacks to a folder and file that only this user can write, compares a digest, which finds a
+ * damaged file, and loads the descriptor that it read. All processes share the pages of that file.
+ * Without such a folder (full, read-only, noexec, missing or taken), each process has a sealed file
+ * in memory, which costs it 2 MB.
  */
 import { dlopen } from "bun:ffi";
 import {
@@ -42,7 +41,7 @@ interface EmbeddedLibrary {
 
 const unpack = (path: string): Buffer => Bun.zstdDecompressSync(readFileSync(path));
 
-/** The path under which dlopen finds the embedded library, good for the life of this process. Throws if there is none to be had. */
+/** Returns a path for dlopen, valid until this process ends. Throws StartError if there is none. */
 export const unpackedAddon = (library: EmbeddedLibrary): string => fileOnDisk(library) ?? fileInMemory(library);
 
 const fileOnDisk = ({ path: embeddedPath, digest }: EmbeddedLibrary): string | null => {
@@ -50,11 +49,11 @@ const fileOnDisk = ({ path: embeddedPath, digest }: EmbeddedLibrary): string | n
     const path = join(privateFolder(), `libzmq-${digest}.so`);
     return loadable(path, digest) ?? loadable(written(path, unpack(embeddedPath)), digest);
   } catch {
-    return null; // Whatever the reason: if there is one against the other way too, that one is told.
+    return null; // If the other way fails too, its error is reported.
   }
 };
 
-/** The folder in the temporary folder that is this user's alone. Throws if somebody else has taken its name. */
+/** Returns this user's private folder in the temporary folder. Throws if its name is taken. */
 const privateFolder = (): string => {
   const folder = join(tmpdir(), `task-engine-${process.geteuid?.()}`);
   try {
@@ -70,7 +69,7 @@ const privateFolder = (): string => {
 
 const isOnlyOurs = ({ uid, mode }: Stats): boolean => uid === process.geteuid?.() && (mode & othersBits) === 0;
 
-/** Puts the library there at one stroke, so that no other process finds half of it, unless another has just done so. */
+/** Writes the library atomically, so that no process reads half of it; an existing file stays. */
 const written = (path: string, library: Buffer): string => {
   const draft = `${path}.${process.pid}`;
   rmSync(draft, { force: true });
@@ -85,7 +84,10 @@ const written = (path: string, library: Buffer): string => {
   return path;
 };
 
-/** The open file behind `path`, if it is ours alone, the library by its digest, and can be loaded. What is not the library goes. */
+/**
+ * Opens `path` and returns its descriptor's path if it is owned by this user, is the library and
+ * can be loaded. A wrong file is removed.
+ */
 const loadable = (path: string, digest: string): string | null => {
   try {
     const descriptor = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
@@ -104,9 +106,9 @@ const loadable = (path: string, digest: string): string | null => {
 };
 
 /**
- * The digest of a file's content, in hexadecimal. It is made before each load, so it is a quick one: the library's 2 MB take BLAKE2b 4 ms
- * here, and xxHash3 less than one. It is no defence against whoever can write the file: that one can write the executable, too.
- * In pieces: a whole copy of the library would stay in this process's memory for good.
+ * Returns the digest of a file in hexadecimal. It is made at each start: 2 MB take BLAKE2b 4 ms
+ * here, xxHash3 under 1 ms. It finds damage, not attacks: an attacker who can write this file can
+ * write the executable. It reads in pieces, since a whole copy would stay in memory.
  */
 export const digestOf = (descriptor: number): string => {
   const piece = Buffer.alloc(64 * 1024);

@@ -1,6 +1,6 @@
 /**
- * Where libzmq is: the prebuilt addon of the `zeromq` package, which exports libzmq's whole C API.
- * `build.ts` puts another module in this one's place, which names the copy that the executable carries.
+ * Path of libzmq: the prebuilt addon of the `zeromq` package, which exports libzmq's whole C API.
+ * `build.ts` replaces this module by one with the copy that the executable carries.
  */
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";

@@ -1,13 +1,14 @@
 /**
- * Stops taking connections in before the process is out of file descriptors. libzmq cannot: its accept(2) then fails, the
- * listening socket stays readable, and its I/O thread tries again at once and for ever, with a whole core.
+ * Stops accepting connections before the process is out of file descriptors. libzmq cannot: if
+ * accept(2) fails, the listening socket stays readable, and its I/O thread retries without pause,
+ * with a whole core.
  *
- * libzmq has no switch for it either. So its epoll is told, behind its back, not to report the listening sockets for a while:
- * who connects waits in the kernel's backlog, and those that are connected are served on. What must be known for that
- * (which descriptor is in which epoll, and under what mark) the kernel tells in /proc/self/fdinfo.
+ * libzmq has no switch for that, so this module removes the listening sockets from libzmq's epoll
+ * for a while: new connections wait in the kernel's backlog, existing ones are served. The
+ * descriptors, and their marks in the epoll, are in /proc/self/fdinfo.
  *
- * A robot that idles is not to be woken twice a second for it: it is looked soon after somebody has connected, as often as that
- * while many are connected, and else along with the beats.
+ * To let an idle robot sleep, it looks with each heartbeat, soon after a new connection, and often
+ * only while many are connected.
  */
 import { openSync, readdirSync, readlinkSync, readSync } from "node:fs";
 import { beatIntervalMs, connectionLookMs, descriptorsMax, descriptorsReserve } from "../../limits.ts";
@@ -112,7 +113,7 @@ const descriptorsLimit = (): number => {
   return Math.min(Number(limits[0]), descriptorsMax);
 };
 
-/** The kernel gives the lowest free number: so many are in use at least. Infinity where there is none. */
+/** Returns the lowest free descriptor, so at least as many are in use; Infinity if none is free. */
 const lowestFreeDescriptor = (): number => {
   const descriptor = libc.dup(0);
   if (descriptor < 0) return Number.POSITIVE_INFINITY;
@@ -148,7 +149,7 @@ const listenersOf = ({ info }: Epoll): Listener[] =>
     .map(([, descriptor, mark]) => ({ descriptor: Number(descriptor), mark: BigInt(`0x${mark}`) }))
     .filter(({ descriptor }) => isListening(descriptor));
 
-/** A file of /proc has no size: it is read until it gives no more. Empty where its subject is gone. */
+/** Reads a file of /proc, which has no size, to its end. Empty if its subject is gone. */
 const readAll = (file: number): string => {
   const chunks: string[] = [];
   const chunk = Buffer.alloc(64 * 1024);

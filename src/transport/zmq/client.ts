@@ -18,7 +18,8 @@ export class ZmqClient implements ClientConnection {
   readonly #dealer: Dealer;
 
   /**
-   * Connects in the background, and keeps trying. When libzmq says that a connection is lost, it may have the next one already.
+   * Connects in the background, and keeps trying. When libzmq reports a lost connection, it may
+   * have the next one already.
    * @param endpoint `tcp://HOST:PORT`
    */
   constructor(endpoint: string, options: SocketOptions) {

@@ -1,7 +1,7 @@
 /**
- * The connections of a port that binds, and how to cut some of them. libzmq can close a port with all its connections, but
- * not one connection of it: that would interrupt every worker and lose every answer that is on its way to others. So
- * the connection's own descriptor is shut down (shutdown(2)); libzmq then does what it does when a peer goes away.
+ * The connections of a bound port, and how to cut some of them. libzmq can only close a port with
+ * all its connections, which would interrupt every worker and lose answers to others. So this
+ * module calls shutdown(2) on the descriptor of one connection, and libzmq sees a peer that left.
  */
 import { readdirSync } from "node:fs";
 import { endlessBytesMin } from "../../limits.ts";
@@ -44,11 +44,13 @@ export class Connections {
     if (user === null) return;
     const peer = nameOf(libc.getpeername, descriptor);
     const known = this.#known.get(descriptor);
-    // Of the same user, too, it may be another connection: all of the engine's own workers are one user.
+    // All of the engine's own workers are one user, so the peer's address must be the same, too.
     if (peer !== null && (known?.user !== user || known.peer !== peer)) this.#known.set(descriptor, { user, peer });
   }
 
-  /** Whether there is something, be it its end, of a connection that has just spoken, which libzmq has not read yet. */
+  /**
+   * Returns true if libzmq has not read all input, or the end, of a connection that spoke lately.
+   */
   hasUnread(port: number): boolean {
     const descriptors = [...this.#spoke];
     const entries = pollEntries(descriptors, pollReadable);
@@ -63,8 +65,8 @@ export class Connections {
   }
 
   /**
-   * Cuts every connection of the port but those that are known to be of a user who may stay. Who has never said
-   * anything loses nothing, and comes back by himself, if he is let in.
+   * Cuts every connection of the port that is not known to be of a user who may stay. A connection
+   * that never sent anything loses nothing, and may connect again.
    */
   cut(port: number, mayStay: (user: string) => boolean): void {
     const open = new Set<number>();
@@ -77,9 +79,9 @@ export class Connections {
   }
 
   /**
-   * Cuts every connection of the port that sends frame after frame of one message and never the last: libzmq keeps them all, and
-   * shows none before it has the whole. To be called now and then, and soon again where it says so: only who is found at it twice
-   * is cut.
+   * Cuts every connection that sends frames of one message without an end: libzmq keeps them all,
+   * and shows none before the last. Call it regularly, and soon again if it returns true: a
+   * connection is cut only when two calls find it.
    */
   cutEndless(port: number): boolean {
     const unfinished = new Map<number, Unfinished>();
@@ -100,7 +102,7 @@ export class Connections {
 
 /** The connections that have come in at a port. */
 function* connectionsOf(port: number): Generator<{ descriptor: number; peer: string }, void, undefined> {
-  // A descriptor that is closed in the meantime is no socket any more, or one of another port: the calls say so.
+  // A descriptor that was closed meanwhile is not a socket, or one of another port.
   for (const descriptor of readdirSync("/proc/self/fd").map(Number)) {
     if (portOf(nameOf(libc.getsockname, descriptor)) !== port) continue;
     const peer = nameOf(libc.getpeername, descriptor);
@@ -115,7 +117,7 @@ const receivedBy = (descriptor: number): number => {
   return size[0] >= receivedOffset + 8 ? Number(infoView.getBigUint64(receivedOffset, true)) : 0;
 };
 
-/** The address of whoever is at the other end of a descriptor; null where it is no connection (any more). */
+/** Returns the peer's address of a descriptor; null if it is not connected. */
 export const peerAddressOf = (descriptor: number): string | null => nameOf(libc.getpeername, descriptor);
 
 /** Cuts one connection, if it still stands; its peer may come back. */
@@ -124,7 +126,10 @@ export const cutConnection = (descriptor: number): void => {
   if (peerAddressOf(descriptor) !== null) libc.shutdown(descriptor, bothWays);
 };
 
-/** ip(7), ipv6(7): after the family (AF_INET 2, AF_INET6 10) the port, in the network's order; −1 for other families. */
+/**
+ * The port, in network order, follows the family (AF_INET 2, AF_INET6 10); −1 for other families.
+ * Source: ip(7), ipv6(7).
+ */
 const portOf = (name: string | null): number => {
   if (name === null || name.length < 4) return -1;
   const bytes = Buffer.from(name, "latin1");

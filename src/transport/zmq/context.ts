@@ -19,8 +19,8 @@ export const sharedContext = (): Pointer => {
 };
 
 /**
- * Closes every socket that is still open, then waits until what they have to send is out, or their `linger` is over.
- * Blocks the thread: it is for the last step before a process ends.
+ * Closes all open sockets, then waits until their messages are out or their `linger` is over. It
+ * blocks the thread, so it is for the last step before a process ends.
  */
 export const terminateContext = (): void => {
   if (context === null) return;

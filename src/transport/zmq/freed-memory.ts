@@ -1,16 +1,19 @@
 /**
- * Gives memory back to the system after a flood. The C library, from which libzmq has it, keeps what was freed for what may come,
- * gigabytes if need be.
+ * Returns memory to the system after a flood. The C library keeps what libzmq freed for later use,
+ * gigabytes of it.
  */
 import { freedBytesMax } from "../../limits.ts";
 import { libc } from "../libc.ts";
 
 const mappedSizeOption = -3; // M_MMAP_THRESHOLD, mallopt(3)
-/** bytes: larger blocks are given back as soon as they are freed. The C library begins with so many, but learns to keep larger ones. */
+/**
+ * bytes of a block from which on free(3) returns it to the system at once. The C library starts
+ * with this value too, but raises it by itself.
+ */
 const mappedSize = 128 * 1024;
 
 export class FreedMemory {
-  /** bytes that the process had when there was last nothing to give back, or at the least since. */
+  /** bytes of the process when nothing was left to return, or the least since. */
   #leastBytes = Number.POSITIVE_INFINITY;
   #lastBytes = 0;
 
@@ -18,7 +21,7 @@ export class FreedMemory {
     libc.mallopt(mappedSizeOption, mappedSize);
   }
 
-  /** To be called now and then. A process that grows is busy: it is left alone. */
+  /** Call it regularly. A growing process is busy, and is left alone. */
   look(): void {
     const bytes = process.memoryUsage.rss();
     this.#leastBytes = Math.min(this.#leastBytes, bytes);

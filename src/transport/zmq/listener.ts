@@ -26,7 +26,7 @@ export class ZmqListener implements Listener, Inbox {
     this.socket.onReadable(() => handler(this));
   }
 
-  /** Routing ids are bytes; a key is a string of as many characters, each of the value of a byte. */
+  /** A key has one character, U+0000 to U+00FF, for each byte of a routing id. */
   has(peer: string): boolean {
     return peer.charCodeAt(0) <= 0xff;
   }
@@ -35,7 +35,7 @@ export class ZmqListener implements Listener, Inbox {
     const message = this.socket.tryReceive(framesMax + 1);
     if (message === null) return null;
     const id = message.shift() ?? noBytes;
-    // Messages of one peer come in rows, and the socket gives the same frame for the same routing id then.
+    // The socket returns the same frame for the same routing id in a row.
     if (id !== this.#id) {
       this.#id = id;
       this.peer = Buffer.from(id).toString("latin1");

@@ -1,6 +1,6 @@
 /**
- * The one message part that is received into, and the one place where text is encoded on its way out: libzmq's calls are made on
- * one thread, and none of them nests.
+ * The message part that all sockets receive into, and the buffer that text is encoded into. libzmq
+ * is called on one thread, and no call nests.
  */
 import type { Pointer } from "bun:ffi";
 import { charBytesMax } from "../../limits.ts";
@@ -17,7 +17,9 @@ const noBytes = Buffer.alloc(0);
 /** bun:ffi has no address for an empty array. */
 export const placeholder = new Uint8Array(1);
 
-/** The bytes of the part just received. Not of Buffer's pool: a frame that waits long would hold the pool's other bytes with it. */
+/**
+ * Copies the part just received. Not into Buffer's pool, which a frame that waits long would keep.
+ */
 export const copyOfPart = (size: number): Frame => {
   if (size === 0) return noBytes;
   const frame = Buffer.allocUnsafeSlow(size);
@@ -28,7 +30,7 @@ export const copyOfPart = (size: number): Frame => {
 /** The longest routing id that a peer can choose. */
 const routingIdBytesMax = 255;
 
-/** First frames. Messages of one peer come in rows, and begin with its routing id: the same bytes are the same frame. */
+/** Reuses the first frame of a message, the routing id, while one peer sends several in a row. */
 export class FirstFrames {
   #last: Frame = noBytes;
 
@@ -47,7 +49,9 @@ export class FirstFrames {
 const textBytes = Buffer.from(pinnedBytes(64 * 1024).buffer);
 const textAddress = addressOf(textBytes);
 
-/** Where the bytes of a frame begin, and how many they are; of text they stay there until the next call. */
+/**
+ * Returns the start and the size of a frame's bytes; those of text are valid until the next call.
+ */
 export const locate = (frame: Uint8Array | string): readonly [start: Uint8Array | Pointer, size: number] => {
   if (typeof frame === "string") {
     if (frame.length * charBytesMax <= textBytes.length) return [textAddress, textBytes.write(frame)];

@@ -8,7 +8,7 @@ const table = [
   ["receiveHighWaterMark", 24, "int"], // messages per peer
   ["maxMessageSize", 22, "int64"], // bytes per frame; a peer that sends more is disconnected
   ["mandatory", 33, "int"], // ROUTER: an unknown peer is an error (EHOSTUNREACH), not a silent drop
-  ["handover", 56, "int"], // ROUTER: a peer that comes back under its routing id replaces its old connection
+  ["handover", 56, "int"], // ROUTER: a peer with a known routing id replaces that connection
   ["immediate", 39, "int"], // queue only to connections that are complete
   ["reconnectInterval", 18, "int"], // ms
   ["reconnectIntervalMax", 21, "int"], // ms
@@ -21,20 +21,20 @@ const table = [
   ["subscribe", 6, "bytes"],
   ["unsubscribe", 7, "bytes"],
   ["verbose", 78, "int"], // XPUB: pass every (un)subscription up, duplicates too (XPUB_VERBOSER)
-  ["manual", 71, "int"], // XPUB: subscriptions take effect only by `subscribe`, for the peer read last
-  ["helloMessage", 110, "bytes"], // sent to every peer as soon as a connection to it stands, again after each reconnection (draft API)
-  ["disconnectMessage", 111, "bytes"], // ROUTER: received, as from the peer, when its connection is gone (draft API)
-  ["hiccupMessage", 114, "bytes"], // DEALER: received when the connection is lost; it is made again by itself (draft API)
-  ["arrivalBatchBytes", 101, "int"], // bytes that the I/O thread takes from a connection at a time (draft API)
+  ["manual", 71, "int"], // XPUB: only `subscribe` subscribes, for the peer read last
+  ["helloMessage", 110, "bytes"], // sent first on each connection (draft API)
+  ["disconnectMessage", 111, "bytes"], // ROUTER: received at the end of a peer (draft API)
+  ["hiccupMessage", 114, "bytes"], // DEALER: received at a lost connection (draft API)
+  ["arrivalBatchBytes", 101, "int"], // bytes per read of a connection (draft API)
   ["curveServer", 47, "int"], // accept CURVE clients alone
   ["curvePublicKey", 48, "bytes"], // of a client, like all keys in Z85
   ["curveSecretKey", 49, "bytes"],
   ["curveServerKey", 50, "bytes"], // of the one server that a client will talk to
-  ["plainUsername", 45, "bytes"], // PLAIN, which sends a password in the clear: for tests that it is refused
+  ["plainUsername", 45, "bytes"], // PLAIN: for tests that it is refused
   ["plainPassword", 46, "bytes"],
   ["zapDomain", 55, "bytes"], // what the ZAP handler is asked in; empty: it is not asked
   ["zapEnforceDomain", 93, "int"], // no ZAP handler: nobody comes in
-  ["manualLastValue", 98, "int"], // the same, and the next message goes to that peer alone (draft API)
+  ["manualLastValue", 98, "int"], // `manual`; the next message is for that peer (draft API)
 ] as const;
 
 type OptionType = (typeof table)[number][2];

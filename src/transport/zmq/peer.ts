@@ -1,4 +1,4 @@
-/** Who sent a message: what libzmq knows of its connection. Nothing of it comes from the message itself. */
+/** The sender of a message as libzmq knows it by its connection, not by the message. */
 import { CString, type Pointer } from "bun:ffi";
 import { addressOf, pinnedBytes } from "../libc.ts";
 import { zmq } from "./library.ts";

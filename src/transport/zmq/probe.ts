@@ -1,9 +1,9 @@
 /**
- * Who listens at a TCP port: a first look at it, by a connection of its own, for a client that gets no answer. libzmq only ever says
- * that it tries again.
+ * Finds out what listens at a TCP port, for a client that gets no answer: libzmq only reports that
+ * it tries again.
  *
- * It sends the beginning of a ZMTP greeting, to which a ZeroMQ socket answers with its own, security mechanism included; and to who
- * says nothing to that an empty line, by which most other servers give themselves away.
+ * It sends the beginning of a ZMTP greeting. A ZeroMQ socket answers with its own and its security
+ * mechanism. If nothing answers, it sends an empty line, to which most other servers respond.
  * Source: https://rfc.zeromq.org/spec/37 (ZMTP 3.1), connect(2).
  */
 import { type Pointer, read } from "bun:ffi";
@@ -40,7 +40,10 @@ const inProgress = 115; // EINPROGRESS
 const again = 11; // EAGAIN
 const stepMsMax = 50;
 
-/** Signature and major version. With more, who has another mechanism would close the connection before it has told us its own. */
+/**
+ * Signature and major version. More would make a peer with another mechanism close before it
+ * answers.
+ */
 const greeting = pinnedBytes(11);
 greeting.set([0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3]);
 const emptyLine = pinnedBytes(4);
@@ -53,7 +56,7 @@ const mechanismAt = 12;
 const mechanismEnd = 32;
 
 /**
- * Null where `isWanted` said no before anything was found, which an address from which nothing comes back takes until.
+ * Returns null if `isWanted` returned false first; an address without any response takes that long.
  * @param host a name or an IPv4 address
  */
 export const probe = async (host: string, port: number, isWanted: () => boolean): Promise<Finding | null> => {

@@ -1,6 +1,6 @@
 /**
- * ZeroMQ sockets, with the names of zeromq.js (`new Router()`, `bind`, `connect`, `send`, `receive`) and what a loop that must not wait
- * needs beside them: `trySend`, `tryReceive`, `onReadable`.
+ * ZeroMQ sockets with the names of zeromq.js (`new Router()`, `bind`, `send`, `receive`), and calls
+ * that never wait: `trySend`, `tryReceive`, `onReadable`.
  */
 import type { Pointer } from "bun:ffi";
 import { DescriptorAlert } from "../alert.ts";
@@ -71,7 +71,10 @@ export class Socket implements Source {
     }
   }
 
-  /** @param endpoint `tcp://HOST:PORT`, port `*` or 0 for a free one. Throws ZmqError, `code` EADDRINUSE for a taken port. */
+  /**
+   * @param endpoint `tcp://HOST:PORT`, port `*` or 0 for a free one. Throws ZmqError, e.g.
+   * EADDRINUSE.
+   */
   bind(endpoint: string): void {
     const text = cString(endpoint);
     if (zmq.zmq_bind(this.#handle, text) !== 0) throw lastError(`cannot bind ${endpoint}`);
@@ -104,7 +107,10 @@ export class Socket implements Source {
     this.#asksForPeers = true;
   }
 
-  /** Who sent the message last received, where that is asked for: always by CURVE servers and XPUB. Else `noPeer`. */
+  /**
+   * Sender of the last received message; `noPeer` if not asked for. CURVE servers and XPUB ask
+   * always.
+   */
   get lastPeer(): Peer {
     return this.#lastPeer;
   }
@@ -146,9 +152,9 @@ export class Socket implements Source {
   }
 
   /**
-   * Sends a whole message or nothing; never waits. The bytes are copied.
-   * Errors other than a full queue or a missing peer are thrown as ZmqError.
-   * @param to routing id of the peer that a ROUTER socket is to send to; null where it is the first frame, or there is one peer alone
+   * Sends a whole message or nothing; never waits. The bytes are copied. Throws ZmqError for errors
+   * other than a full queue or a missing peer.
+   * @param to routing id of a ROUTER's peer; null if it is the first frame, or for other sockets
    */
   trySend(frames: readonly (Uint8Array | string)[], to: Uint8Array | null = null): SendResult {
     // libzmq may take in an arrival during the call, and with it the edge that would have woken us.
@@ -160,7 +166,8 @@ export class Socket implements Source {
       const frame = (index < 0 ? to : frames[index]) ?? "";
       const flags = index < last ? dontWait | sendMore : dontWait;
       let sent = this.#sendFrame(frame, flags);
-      // libzmq looks at most once a millisecond whether a full queue has been read from; asking for the events makes it look.
+      // libzmq checks at most once per ms if a full queue was read; reading the events makes it
+      // check.
       if (sent < 0 && zmq.zmq_errno() === errno.EAGAIN && (readIntOption(this.#handle, eventsOption) & pollOut) !== 0) {
         sent = this.#sendFrame(frame, flags);
       }
@@ -189,8 +196,8 @@ export class Socket implements Source {
   }
 
   /**
-   * The next whole message, or null where there is none; never waits.
-   * Of a message with more than `framesMax` frames only the first `framesMax` are kept: `frames.length` tells.
+   * Returns the next whole message or null; never waits. Of a message with more than `framesMax`
+   * frames only the first `framesMax` are kept.
    */
   tryReceive(framesMax = Number.POSITIVE_INFINITY): Frame[] | null {
     const frames: Frame[] = [];
@@ -214,8 +221,8 @@ export class Socket implements Source {
   }
 
   /**
-   * Calls `handler` whenever there is something to receive, until the socket is closed. The handler must take at least
-   * one message; it is called again while any is left, after the other sockets have had their turn.
+   * Calls `handler` whenever there is something to receive, until the socket is closed. It must
+   * take at least one message; it is called again, after other sockets, while any is left.
    */
   onReadable(handler: () => void): void {
     if (this.#onReadable !== null) throw new Error("the socket has its reader already");
@@ -235,7 +242,7 @@ export class Socket implements Source {
 
   #giveToReceivers(): void {
     if (this.#receivers.length === 0) {
-      // Nobody asks at present: leave the messages in libzmq, whose queue is bounded, and do not ask again for them.
+      // Without a receiver, messages stay in libzmq, whose queue is bounded.
       reactor.pause(this);
       return;
     }

@@ -1,9 +1,13 @@
-/** What a person is told when an address cannot be had. */
+/** The line for a person if an address cannot be bound. */
 import { errno, ZmqError } from "./library.ts";
 
-/** One line: what failed, why, what to do. @param what `the router's frontend` @param address `HOST:PORT` */
+/**
+ * Returns one line: failure, reason and remedy.
+ * @param what `the router's frontend`
+ * @param address `HOST:PORT`
+ */
 export const describeBindError = (error: unknown, what: string, address: string): string => {
-  // Of the Unix socket that bears the address for its name: what the system says has the NUL that the name begins with.
+  // The Unix socket beside the port. Its system message contains the NUL of its name.
   if (isSystemError(error)) {
     const why = error.code === "EADDRINUSE" ? "is taken" : `cannot be had (${error.code})`;
     return `${what} cannot use ${address}: the Unix socket of that name ${why}; stop what uses it (\`ss -xlp\` says who does) or choose another port`;
