@@ -24,7 +24,7 @@ import { Tables } from "./tables.ts";
 import { WorkerLoss } from "./worker-loss.ts";
 import { WorkerRegistration } from "./worker-registration.ts";
 
-export interface BrokerOptions {
+interface BrokerOptions {
   /** META's `id` of the router's own answers. */
   readonly id: string;
   /** 0 ≤ random() < 1, spreads the retries. */

@@ -22,7 +22,7 @@ import { lockedReason } from "./runaways.ts";
 import type { Draft, EndReason, Job, OpenRequest, Worker } from "./state.ts";
 import type { Tables } from "./tables.ts";
 
-export interface LifecycleOptions {
+interface LifecycleOptions {
   /** 0 ≤ random() < 1, spreads the retries. */
   readonly random: () => number;
   /** ms from the abort signal of an emergency stop to the kill. */

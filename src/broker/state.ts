@@ -38,7 +38,7 @@ export interface Draft {
   readonly why?: (EndReason & { readonly since: number }) | undefined; // the cause of a safe stop
 }
 
-export type JobState =
+type JobState =
   | "queued" // waits for a worker; of a safe stop: pending
   | "retrying" // waits for the end of its back-off; of a safe stop: pending
   | "dispatched" // waits in its worker behind the job that runs there

@@ -11,7 +11,7 @@ import type { ChildMessage } from "../process/messages.ts";
 import { ownProgram, safeFlags, safeVerb, type TasksFolder } from "../process/program.ts";
 import { supervisorVariable } from "../process/supervised.ts";
 
-export interface Unsafe {
+interface Unsafe {
   readonly folder: TasksFolder;
   /** The task of `on-stop`, if there is one. */
   readonly hook: string | null;

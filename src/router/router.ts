@@ -26,7 +26,7 @@ import { describeBindError } from "../transport/zmq/start.ts";
 import { takeOver } from "./guard.ts";
 import { Shell } from "./shell.ts";
 
-export interface RouterOptions {
+interface RouterOptions {
   readonly host: string;
   /** 0: a free port */
   readonly port: number;

@@ -51,7 +51,7 @@ class Alarm {
   }
 }
 
-export interface ShellOptions {
+interface ShellOptions {
   readonly broker: Broker;
   readonly gate: Gate;
   readonly frontend: Frontend;
