@@ -26,7 +26,7 @@ test("a certificate is read as it was written, and only its owner can read the s
 
 test("a certificate is never written over, half of one neither, unless it is forced", () => {
   using folder = tempFolder({ "robot.key": "precious" });
-  expect(() => writeCertificate(folder.path, "robot", pair, false)).toThrow("is there already");
+  expect(() => writeCertificate(folder.path, "robot", pair, false)).toThrow("robot.key exists");
   expect(readFileSync(folder.at("robot.key"), "utf8")).toBe("precious");
   expect(() => statSync(folder.at("robot.key_secret"))).toThrow("ENOENT");
   // A file that others could read, and a link, are replaced and not written into.
