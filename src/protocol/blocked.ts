@@ -28,7 +28,7 @@ export interface Quarantined {
   readonly since: number;
   /** workers that died of its jobs */
   readonly deaths: number;
-  /** How the last of them ended, as words that follow its name: `ended by SIGSEGV`. */
+  /** The end of the last one, as words that follow its name: `ended by SIGSEGV`. */
   readonly how: string;
 }
 

@@ -37,7 +37,7 @@ export interface Ending {
   readonly fatal: string | null;
   /** Of a router: tasks that are left unsafe; null if it has not said, so that all may be. */
   readonly unsafe: readonly string[] | null;
-  /** How it ended, as words that follow its name. */
+  /** Its end, as words that follow its name. */
   readonly words: string;
   /** Why the end was planned, as words that follow `for`; null for a death. */
   readonly plannedReason: string | null;

@@ -1,4 +1,4 @@
-/** What should run: one process for each role, each of them this program with another verb. */
+/** The roles that run: one process for each, which is this program with another verb. */
 import type { Config } from "../config.ts";
 import { engineFolder, workSocketPath } from "../process/folders.ts";
 import { ownProgram, safeVerb, tasksFlags } from "../process/program.ts";

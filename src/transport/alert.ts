@@ -13,7 +13,7 @@ interface Words {
 interface DescriptorAlertOptions {
   /** Is the alert's own from now on. */
   readonly descriptor: number;
-  /** What is read is another's as well: it is written back. */
+  /** The descriptor is shared, so what is read is written back. */
   readonly givesBack: boolean;
   /** Called after each reading, and a last time when the other end has been closed. */
   readonly onAlert: (isLast: boolean) => void;
@@ -65,7 +65,7 @@ export class DescriptorAlert implements Alert {
         while (!this.#isOver) await this.#untilResumed();
         break;
       }
-      // What is not taken would be said again and again.
+      // An event that is not read would be reported again and again.
       if (this.#isPaused) await this.#untilResumed();
     }
     libc.close(descriptor);

@@ -85,9 +85,7 @@ export const duplicateOf = (descriptor: number): number | null => {
 
 const exclusiveWithoutWaiting = 2 | 4; // LOCK_EX | LOCK_NB, flock(2)
 
-/**
- * Locks an open file for those who have this descriptor of it; false while others have it locked.
- */
+/** Locks an open file by flock(2). Returns false if it is locked by another open descriptor. */
 export const lockFile = (descriptor: number): boolean => libc.flock(descriptor, exclusiveWithoutWaiting) === 0;
 
 const socketLevel = 1; // SOL_SOCKET, getsockopt(2)
@@ -116,7 +114,7 @@ export const addressOf = (bytes: Uint8Array | Int32Array | BigInt64Array | BigUi
 
 const exists = 0; // F_OK, access(2)
 
-/** Whether a path leads to anything. */
+/** Returns true if a path exists. */
 export const isThere = (path: string): boolean => libc.access(cString(path), exists) === 0;
 
 const pinned: ArrayBuffer[] = [];

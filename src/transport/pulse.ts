@@ -1,7 +1,7 @@
 /**
- * What has to be done now and then, done together: calls fall on the multiples of an interval, on
- * the clock that all processes of the machine share. Workers then beat at the same moment, their
- * router wakes once for all of them, and the processor sleeps in between.
+ * Timers that fire together: calls fall on the multiples of an interval of the clock that all
+ * processes of the machine share. So all workers beat at the same moment, the router wakes once for
+ * all of them, and the processor sleeps in between.
  */
 
 /**

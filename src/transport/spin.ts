@@ -16,7 +16,7 @@ const pauseMsMin = 1;
 const vainPauseMsMax = 64;
 const keptPauseMsMax = 1_000;
 
-/** What time it is, in ms, and how to let others have the processor. */
+/** The clock in ms, and the yielding of the processor. */
 interface Processor {
   now(): number;
   yield(): void;
@@ -36,7 +36,7 @@ export class Spin {
     this.#processor = its;
   }
 
-  /** Whether it is there within a moment. */
+  /** Returns true if `isThere` does within a moment. */
   sees(isThere: () => boolean): boolean {
     if (!this.begin()) return false;
     while (!isThere()) if (!this.goOn()) return isThere();
@@ -44,14 +44,14 @@ export class Spin {
     return true;
   }
 
-  /** Begins a moment. False where that is left for now. */
+  /** Begins a spin. Returns false during a pause. */
   begin(): boolean {
     this.#startedAt = this.#processor.now();
     this.#longestMs = 0;
     return this.#startedAt >= this.#pausedUntil;
   }
 
-  /** Lets others have the processor. False where the moment is over after that. */
+  /** Yields the processor. Returns false if the spin is over after that. */
   goOn(): boolean {
     const before = this.#processor.now();
     this.#processor.yield();
@@ -62,7 +62,7 @@ export class Spin {
     return false;
   }
 
-  /** It has come. */
+  /** The awaited event has come. */
   seen(): void {
     if (this.#longestMs >= keptMs) this.#pause(this.#processor.now());
     else if (this.#longestMs > 0) this.#pauseMs = this.#pauseMs > pauseMsMin ? this.#pauseMs / 2 : 0;

@@ -17,7 +17,7 @@ import { isDead, isHalted, type Line, peerPid } from "./unix.ts";
 const word = new Uint8Array(1);
 const bothWays = 2; // SHUT_RDWR, shutdown(2)
 
-/** What has been said over a bell, which is the same each time. */
+/** The bytes read from a bell, all of the same value. */
 const words = pinnedBytes(16);
 
 export class ShmConnection implements Source, Inbox {
@@ -33,7 +33,7 @@ export class ShmConnection implements Source, Inbox {
   readonly #incoming: RingReader;
   readonly #outgoing: RingWriter;
   readonly #reader: MessageReader;
-  /** What the ring has no room for yet. */
+  /** Messages that the ring has no room for yet. */
   readonly #writer = new MessageWriter();
   #isListening = false;
   /** The peer had not read enough that all could be sent when that was tried last. */
@@ -137,7 +137,7 @@ export class ShmConnection implements Source, Inbox {
     return result;
   }
 
-  /** As `trySend`, but nobody sees it before `flush`: several messages wake who sleeps once. */
+  /** As `trySend`, but visible only at `flush`, so that several messages wake the peer once. */
   gather(frames: readonly (Uint8Array | string)[]): SendResult {
     if (!this.#isOpen) return "unreachable";
     if (this.#writer.size > localBytesMax) return "full";
@@ -224,7 +224,7 @@ export class ShmConnection implements Source, Inbox {
     } else this.#unfinishedAt = Math.min(this.#unfinishedAt, now);
   }
 
-  /** Ends it as if its peer had: who reads it is told. */
+  /** Ends it as if the peer had closed it: the reader gets `\0lost`. */
   end(): void {
     this.#hasEnded = true;
     reactor.lookAgain();
@@ -240,7 +240,7 @@ export class ShmConnection implements Source, Inbox {
     this.#incoming.close();
     this.#outgoing.close();
     this.#line.memory.unmap();
-    // The peer is told at once; who listens to the bell closes it by and by.
+    // The peer sees EOF at once; a listening alert closes the descriptor itself.
     libc.shutdown(this.#line.bell, bothWays);
     if (!this.#isListening) libc.close(this.#line.bell);
   }

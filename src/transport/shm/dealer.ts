@@ -21,7 +21,7 @@ export class ShmDealer implements Connection {
   readonly #beats: Pulse;
   #connection: ShmConnection | null = null;
   #onReadable: (() => void) | null = null;
-  /** What waits for a connection: not more than that takes at once. */
+  /** Messages that wait for a connection, at most as many as one accepts at once. */
   #waiting: (readonly (Uint8Array | string)[])[] = [];
   #waitingBytes = 0;
   #retryMs = localRetryMs;

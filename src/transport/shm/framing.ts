@@ -122,7 +122,7 @@ export class Budget {
 /** Takes bytes as they come, and gives the messages that are whole. */
 export class MessageReader {
   readonly #messageBytesMax: number;
-  /** What has come is no message: what follows cannot be told apart any more. */
+  /** The input is no message, so the rest of the stream cannot be parsed. */
   isBroken = false;
   /** It is broken for want of memory alone. */
   isOverBudget = false;

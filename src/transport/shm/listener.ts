@@ -1,4 +1,4 @@
-/** The end of who listens at a Unix socket, for processes of the same machine. */
+/** Listens at a Unix socket for processes of the same machine. */
 import { rmSync } from "node:fs";
 import type { Socket, UnixSocketListener } from "bun";
 import { beatIntervalMs, beatSilenceMs, localBytesMax, localStallPauseMs, unfinishedMsMax } from "../../limits.ts";
@@ -111,7 +111,7 @@ export class ShmListener implements Listener {
     this.#gathering.clear();
   }
 
-  /** What is unsent goes out within the lingering time. */
+  /** Closes after unsent messages are out, or after the lingering time. */
   close(): void {
     this.#looks[Symbol.dispose]();
     closeAll([...this.#connections.values()]);
@@ -128,12 +128,12 @@ export class ShmListener implements Listener {
     if (descriptor !== null && !this.#take(descriptor)) libc.close(descriptor);
   }
 
-  /** Whether it is wanted: as the first of a line, or as the second of one that is there. */
+  /** Returns false for a socket that is neither the first of a line, nor the bell of one. */
   #take(descriptor: number): boolean {
     const part = partOf(descriptor);
     if (part === null) return false;
     if (!part.isBell) {
-      // Of one of the same name nobody has the other end any more.
+      // The other end of an older socket of that name is closed.
       this.#dropHalf(part.line);
       if (!this.#makeRoom()) return false;
       this.#halves.set(part.line, { descriptor, isOld: false });
@@ -170,7 +170,7 @@ export class ShmListener implements Listener {
     return this.#connections.size + this.#halves.size < this.#options.connectionsMax;
   }
 
-  /** Of somebody who does not know how to connect, or has died in between. */
+  /** Closes sockets whose peer never sent the bell, or died before. */
   #endHalves(): void {
     for (const [line, half] of this.#halves) {
       if (half.isOld) this.#dropHalf(line);

@@ -36,7 +36,7 @@ export const sendDescriptor = (socket: number, descriptor: number): boolean => {
   return libc.sendmsg(socket, messageBytes, sendWithoutWaiting) === payload.length;
 };
 
-/** What has come is ours from now on; null where none has. */
+/** Receives a descriptor, which the caller then owns; null if none came. */
 export const receiveDescriptor = (socket: number): number | null => {
   message.setBigUint64(controlLengthOffset, BigInt(controlLength), true);
   const size = libc.recvmsg(socket, messageBytes, receiveWithoutWaiting | closeOnExec);

@@ -1,4 +1,4 @@
-/** Who listens at a TCP port of this machine. */
+/** The user that listens at a TCP port of this machine. */
 import { fs } from "../fs.ts";
 
 const listening = "0A"; // TCP_LISTEN, as /proc/net/tcp has it, proc(5)

@@ -32,7 +32,7 @@ export const ringsOf = ({ control, rings }: Memory, isMaker: boolean): { reader:
   };
 };
 
-/** How far one count is before another: both go round at 2³². */
+/** Distance of one count before another: both wrap at 2³². */
 const ahead = (first: number, second: number): number => (first - second) >>> 0;
 
 export class RingWriter {
@@ -63,7 +63,7 @@ export class RingWriter {
     let size = Math.min(bytes.length, this.#room);
     if (size < bytes.length) {
       Atomics.store(this.#marks, waitsMark, 1);
-      // Who has read since has not seen the mark.
+      // Check again: a reader that read before the mark was set did not see it.
       size = Math.min(bytes.length, this.#room);
     }
     this.#bytes.set(size === bytes.length ? bytes : bytes.subarray(0, size), this.#written & inRing);
@@ -148,7 +148,7 @@ export class RingReader {
   }
 }
 
-/** Whether a mark stood; it does not any more. Most often it does not, and a look costs less. */
+/** Clears a mark, and returns true if it was set. Mostly it is not, and a load costs less. */
 const take = (all: Int32Array, mark: number): boolean =>
   Atomics.load(all, mark) === 1 && Atomics.exchange(all, mark, 0) === 1;
 

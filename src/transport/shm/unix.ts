@@ -11,12 +11,12 @@ const stream = 1 | 0o2004000; // SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, soc
 const credentialsOption = 17; // SO_PEERCRED, getsockopt(2)
 const credentialsCount = 3; // struct ucred: pid, uid, gid
 
-/** What a connection is made of. */
+/** The parts of a connection. */
 export interface Line {
   /** Of the socket over which each end wakes the other, and learns of its end. */
   readonly bell: number;
   readonly memory: Memory;
-  /** Whether we have made the memory, who have connected. */
+  /** True if this end connected, and so made the memory. */
   readonly isMaker: boolean;
 }
 
@@ -112,7 +112,7 @@ export const partOf = (descriptor: number): { readonly line: string; readonly is
 const polled = pollEntries([0], 0);
 const polledDescriptor = new Int32Array(polled.buffer, 0, 1);
 
-/** Whether the other end has been closed, be there something to read yet. */
+/** Returns true if the other end is closed, even if there is still something to read. */
 export const isDead = (descriptor: number): boolean => {
   polledDescriptor[0] = descriptor;
   return libc.poll(polled, 1, 0) > 0 && ((polled[pollReturnedOffset] ?? 0) & pollHangUp) !== 0;

@@ -64,7 +64,7 @@ class Admission {
     }, delayMs).unref();
   }
 
-  /** Whether there might soon be none left. */
+  /** Returns true if descriptors may soon run out. */
   #look(): boolean {
     const limit = descriptorsLimit();
     const reserve = Math.min(descriptorsReserve, limit / 4);
@@ -93,7 +93,7 @@ class Admission {
     }
   }
 
-  /** Once: whoever opens connections by the thousand should not write the log as well. */
+  /** Once, so that a flood of connections does not flood the log, too. */
   #warnOnce(limit: number): void {
     if (this.#hasWarned) return;
     this.#hasWarned = true;
@@ -106,7 +106,7 @@ class Admission {
 
 export const admission = new Admission();
 
-/** What the system allows this process, and not more than it is meant to use. */
+/** Number of descriptors that the system allows, and at most the configured limit. */
 const descriptorsLimit = (): number => {
   const limits = new BigUint64Array(2);
   if (libc.getrlimit(openFilesLimit, limits) !== 0) return descriptorsMax;

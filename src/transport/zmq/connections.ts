@@ -23,12 +23,12 @@ interface Known {
   readonly peer: string;
 }
 
-/** What a connection has sent since its last whole message. */
+/** The state of a connection that sends an unfinished message. */
 interface Unfinished {
   readonly peer: string;
   /** Of all that it has sent, so much is not counted. */
   readonly from: number;
-  /** It was too much at the last look already: then it is not just that we had no time to read. */
+  /** True if it was too long at the last check, too: so it is not just that we were busy. */
   readonly isSuspect: boolean;
 }
 

@@ -30,7 +30,7 @@ export class FreedMemory {
     if (isGrowing || bytes - this.#leastBytes < freedBytesMax) return;
     Bun.gc(true);
     libc.malloc_trim(0);
-    // What is left now is in use.
+    // The rest is in use.
     this.#leastBytes = process.memoryUsage.rss();
   }
 }

@@ -56,7 +56,7 @@ export const optionBytes = (
   return type === "int64" ? new BigInt64Array([BigInt(Number(value))]) : new Int32Array([Number(value)]);
 };
 
-/** Throws TypeError for options that would open a socket to everybody who knows its public key. */
+/** Throws TypeError for options with which any client with the server's public key may connect. */
 export const checkOptions = ({ curveServer, zapDomain, zapEnforceDomain }: SocketOptions): void => {
   if (curveServer && !(zapDomain && zapEnforceDomain)) {
     throw new TypeError("a CURVE server needs a ZAP domain, and to enforce it");

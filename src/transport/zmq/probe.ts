@@ -18,15 +18,15 @@ import {
   socketOption,
 } from "../libc.ts";
 
-/** What was found, if anything was. */
+/** The result, if there is one. */
 export type Finding =
   /** The name has no IPv4 address, as far as can be found out. */
   | { readonly kind: "unknown host" }
   /** The system says that there is no connection to be had, by this errno. */
   | { readonly kind: "no connection"; readonly errno: number }
-  /** Who listens closes the connection without a word. */
+  /** The listener closes the connection without an answer. */
   | { readonly kind: "closed" }
-  /** Who listens says nothing. */
+  /** The listener does not answer. */
   | { readonly kind: "mute" }
   /** A ZeroMQ socket, with its security mechanism: NULL, PLAIN, CURVE… */
   | { readonly kind: "zmtp"; readonly mechanism: string }
@@ -97,7 +97,7 @@ const connected = async (descriptor: number, ip: string, port: number, isWanted:
   return (await found(isDone, isWanted)) && (socketOption(descriptor, errorOption, 1)?.[0] ?? 0);
 };
 
-/** What who listens says to a greeting. */
+/** Returns the listener's answer to a greeting. */
 const answered = async (descriptor: number, isWanted: () => boolean): Promise<Finding | null> => {
   const startedMs = performance.now();
   const said = Buffer.alloc(greetingSize);

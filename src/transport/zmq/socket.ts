@@ -102,7 +102,7 @@ export class Socket implements Source {
     return Buffer.from(text.buffer, 0, Number(size[0]) - 1).toString();
   }
 
-  /** From the next message on, `lastPeer` says who sent it. */
+  /** From the next message on, `lastPeer` is its sender. */
   askForPeers(): void {
     this.#asksForPeers = true;
   }
