@@ -1,9 +1,7 @@
 /** The folders of the task files and of the engine's state. */
 import { statSync } from "node:fs";
 import { isAbsolute, join, resolve } from "node:path";
-import { homeFolder } from "../security/files.ts";
-
-type Environment = Readonly<Record<string, string | undefined>>;
+import { type Environment, homeFolder } from "../security/files.ts";
 
 /** The default folder of task files. */
 export const tasksDefault = "tasks";

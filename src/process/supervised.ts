@@ -15,7 +15,7 @@ const isChild = process.env[supervisorVariable] !== undefined;
 let channel: Channel<SupervisorMessage, ChildMessage> | null = null;
 
 /** Keeps messages until there is a handler; a starting process gets few. */
-class Inbox<Message> {
+class MessageQueue<Message> {
   #handler: ((message: Message) => void) | null = null;
   readonly #waiting: Message[] = [];
 
@@ -31,8 +31,8 @@ class Inbox<Message> {
 }
 
 const security = Promise.withResolvers<Security | null>();
-const authorized = new Inbox<string>();
-const messages = new Inbox<SupervisorMessage>();
+const authorized = new MessageQueue<string>();
+const messages = new MessageQueue<SupervisorMessage>();
 
 const ignoreSignal = (): void => undefined;
 /** Before the role has begun, nothing has to be finished. */

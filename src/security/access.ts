@@ -27,7 +27,7 @@ export const rightMeanings: Readonly<Record<Right, string>> = {
 /** The extent of a right: names of tasks, or prefixes of topics. */
 type Extent = "all" | readonly string[];
 
-interface Client {
+interface AuthorizedClient {
   /** Empty for the engine's own workers. */
   readonly key: string;
   readonly rights: ReadonlyMap<Right, Extent>;
@@ -54,7 +54,7 @@ export class Access {
   static readonly nobody = new Access();
 
   readonly #names = new Map<string, string>();
-  readonly #clients = new Map<string, Client>([[engineUser, { key: "", rights: new Map(engineRights) }]]);
+  readonly #clients = new Map<string, AuthorizedClient>([[engineUser, { key: "", rights: new Map(engineRights) }]]);
 
   private constructor() {}
 
@@ -129,7 +129,7 @@ export class Access {
     return this.#clients.get(user)?.key ?? null;
   }
 
-  #add(name: string, client: Client): void {
+  #add(name: string, client: AuthorizedClient): void {
     this.#names.set(client.key, name);
     this.#clients.set(name, client);
   }
@@ -185,7 +185,7 @@ const isOfTasks = (right: Right): boolean => right === "send" || right === "work
 const covers = (right: Right, extent: readonly string[], of: string): boolean =>
   isOfTasks(right) ? extent.includes(of) : extent.some((prefix) => of.startsWith(prefix));
 
-const isRevoked = (name: string, { key, rights: held }: Client, next: Access): boolean =>
+const isRevoked = (name: string, { key, rights: held }: AuthorizedClient, next: Access): boolean =>
   next.keyOf(name) !== key ||
   [...held].some(([right, extent]) =>
     extent === "all"

@@ -46,7 +46,7 @@ const firstLineNotUtf8 = (bytes: Uint8Array): number => {
   return number;
 };
 
-type Environment = Readonly<Record<string, string | undefined>>;
+export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Null if HOME is not an absolute path, or is not set and the system does not know the user. */
 export const homeFolder = ({ HOME }: Environment = process.env): string | null => {

@@ -5,6 +5,7 @@ import * as limits from "../limits.ts";
 import { BegunRecord } from "../process/begun.ts";
 import { endEngine, engineNumber } from "../process/descendants.ts";
 import { warn } from "../process/log.ts";
+import type { Environment } from "../security/files.ts";
 import { Child, type Ending, type RouterRequest } from "./child.ts";
 import { ownCommand, type Role } from "./roles.ts";
 
@@ -144,8 +145,6 @@ export class Slot {
     return this.#filled.promise;
   }
 }
-
-type Environment = Readonly<Record<string, string | undefined>>;
 
 const inherited = /^(PATH|HOME|USER|LOGNAME|LANG|LC_[A-Z]+|TZ|TERM|XDG_RUNTIME_DIR|TMPDIR)$/;
 

@@ -22,7 +22,7 @@ interface Epoll {
 }
 
 /** A listening socket in an epoll; `mark` is the pointer that epoll_wait gives back for it. */
-interface Listener {
+interface ListeningSocket {
   readonly descriptor: number;
   readonly mark: bigint;
 }
@@ -144,7 +144,7 @@ const isEpoll = (name: string): boolean => {
   }
 };
 
-const listenersOf = ({ info }: Epoll): Listener[] =>
+const listenersOf = ({ info }: Epoll): ListeningSocket[] =>
   [...readAll(info).matchAll(/^tfd:\s*(\d+) events:\s*[0-9a-f]+ data:\s*([0-9a-f]+)/gm)]
     .map(([, descriptor, mark]) => ({ descriptor: Number(descriptor), mark: BigInt(`0x${mark}`) }))
     .filter(({ descriptor }) => isListening(descriptor));
