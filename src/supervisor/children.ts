@@ -49,7 +49,7 @@ export class Children implements Iterable<Child> {
 
   /**
    * A new child, or one line that says why there is none.
-   * @param extraDescriptor the child gets it behind its channel: the lock or the record of begun jobs
+   * @param extraDescriptor the child gets it after its channel: the lock or the begun record
    * @param onlineMs ms until it must be online, or have ended if its role is one-shot
    */
   spawn(
