@@ -1,6 +1,6 @@
 /**
- * The life of a job, from its acceptance to its end: the methods follow the arrows of the diagram in
- * state.ts, except that run-limits.ts makes a dispatched job a running one. Every job ends by
+ * The life of a job, from its acceptance to its end: the methods follow the arrows of the diagram
+ * in state.ts, except that run-limits.ts makes a dispatched job a running one. Every job ends by
  * `#end`, once, whatever dies.
  */
 import { killsMax, retryBackoffMsMax } from "../limits.ts";

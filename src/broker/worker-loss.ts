@@ -79,7 +79,8 @@ export class WorkerLoss {
     for (const job of jobs) workers.release(worker, job.id);
     worker.head = undefined;
     const begunIndex = jobs.findIndex((job) => job.id === worker.lastBegunJobId);
-    // Jobs run one after the other: if `lastBegunJobId` is 0 or was answered, none of these has begun.
+    // Jobs run one after the other: if `lastBegunJobId` is 0 or was answered, none of these has
+    // begun.
     const begunCount = worker.lastBegunJobId === null ? jobs.length : begunIndex + 1;
     const effects: Effect[] = [];
     for (const [index, job] of jobs.slice(0, begunCount).entries()) {
@@ -128,8 +129,8 @@ export class WorkerLoss {
     const { resources, runaways, safeStops } = this.tables;
     const reason: EndReason = { code: "INTERRUPTED", message: `${job.name} was given up: ${why}` };
     if (job.kind === "safe") {
-      // It is tried elsewhere, but the worker may still start this `onStop`: the resources stay held
-      // under a copy until the worker has let go.
+      // It is tried elsewhere, but the worker may still start this `onStop`: the resources stay
+      // held under a copy until the worker has let go.
       const copy: Job = { ...job };
       worker.givenUp.set(job.id, copy);
       runaways.note(copy, "stuck", worker.ready.id, { code: "INTERRUPTED", message: why });

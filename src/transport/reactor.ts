@@ -1,28 +1,28 @@
 /**
- * The reactor calls the handlers of all sources of messages in this process, fairly and without missing one.
+ * Calls the handlers of all sources of messages in this process, fairly and without missing one.
  *
- * | state                       | how a message is noticed                        | ends                                        |
- * | --------------------------- | ----------------------------------------------- | ------------------------------------------- |
- * | asleep                      | an alert of the event loop                      | with the alert                              |
- * | turn                        | each source is asked, until a pass finds none   | when all are empty, or after `socketsTurnMs` |
- * | waiting, within a turn      | looking at memory, then poll(2): blocks thread  | with a message, or after `waitingTurnMs`    |
- * | looking                     | looking at memory once an iteration of the loop | with a message, or when `Spin` gives up     |
+ * | state   | notices a message by                          | ends                          |
+ * | ------- | --------------------------------------------- | ----------------------------- |
+ * | asleep  | an alert of the event loop                    | with the alert                |
+ * | turn    | asking each source, until a pass finds none   | when all are empty, or by time |
+ * | waiting | reading memory, then poll(2), within a turn   | with a message, or by time    |
+ * | looking | reading memory once an iteration of the loop  | with a message, or by `Spin`  |
  *
- * A turn that ends with messages left is followed by another one, after timers and other events. Waiting spares each message the way
- * through the event loop; only a process that `mayWait` does it. Others look, if messages follow each other.
+ * A turn that runs out of time is followed by another, after timers and other events. Only a
+ * process that `mayWait` blocks its thread to wait; others look, if messages follow each other.
  *
- * libzmq announces a message once, and *any* call on one of its sockets may swallow that. So each call outside a turn must be followed
- * by `lookAgain`: else a message can lie unseen until the next one comes.
+ * libzmq announces a message once, and any call on one of its sockets may swallow that. So
+ * `lookAgain` must follow each call outside a turn: else a message can lie unseen until the next.
  */
 import { socketsTurnMs } from "../limits.ts";
 import { libc, pollEntries, pollEntrySize, pollReadable, pollReturnedOffset } from "./libc.ts";
 import { Spin } from "./spin.ts";
 
-/** ms. A turn that follows the last message within this time waits for the next one; and what most processes may wait at once. */
+/** ms. A turn that follows the last message within this time waits for the next one. */
 export const waitHereMs = 1;
 /** ms between two calls of poll(2) while messages are seen in memory all the time. */
 const pollEveryMs = 0.5;
-/** ms after which a turn that waits ends, so that timers and the supervisor's messages get theirs. */
+/** ms of a turn that waits. Timers and the supervisor's messages come after it. */
 const waitingTurnMs = 4;
 
 /** Reports in the event loop that there may be something to receive, until its end. */
@@ -36,18 +36,18 @@ export interface Alert {
 export interface Source {
   /** poll(2) waits for it. */
   readonly descriptor: number;
-  /** The last look found nothing, and nothing has come since as far as can be told without a system call. */
+  /** The last look found nothing, and nothing that memory shows has come since. */
   readonly isKnownEmpty: boolean;
   /** Looks, which takes a system call or two. */
   readonly readable: boolean;
   /**
-   * Of a source whose messages can be seen in memory, and are announced only on request: requests that. False where something has come
-   * meanwhile.
+   * Requests an alert, of a source whose messages memory shows and which sends none unasked.
+   * Returns false where a message has come meanwhile.
    */
   requestWakeUp?(): boolean;
   /** There may be something to receive. */
   expect(): void;
-  /** Calls the handler whenever there may be something to receive, after it has called `expect` itself. */
+  /** Calls the handler, after `expect`, whenever there may be something to receive. */
   listen(onAlert: () => void): Alert;
   /** An alert came, and no message. */
   onNothing?(): void;
@@ -63,7 +63,7 @@ interface Watch {
 
 export class Reactor {
   readonly #watches = new Map<Source, Watch>();
-  /** The sources that are not paused, `struct pollfd` of each, and those among them whose messages can be seen in memory. */
+  /** Sources that are not paused, `struct pollfd` of each, and those that memory shows. */
   #sources: readonly Source[] = [];
   #polled = new Uint8Array(0);
   #visible: readonly Source[] = [];
@@ -72,16 +72,16 @@ export class Reactor {
   #busyAt = Number.NEGATIVE_INFINITY;
   #polledAt = Number.NEGATIVE_INFINITY;
   #isInTurn = false;
-  /** How the next turn comes, beside alerts: by a microtask, by an immediate, or by one that looks in each iteration of the loop. */
+  /** The next turn comes by an alert, a microtask, an immediate or the look of an iteration. */
   #isMicrotaskPlanned = false;
   #isImmediatePlanned = false;
   #isLooking = false;
   #mayWaitMs: () => number = () => 0;
 
   /**
-   * Lets this process wait by itself. To be called once, by the process's main function: by default no process may.
-   * @param mayWaitMs gives the ms that it may wait at present, because it has nothing to do but serve sockets; 0 for not at all.
-   *   Timers and the supervisor's messages are up to `waitingTurnMs` late then.
+   * Lets this process wait by itself. Its main function calls this once; else no process waits.
+   * @param mayWaitMs ms that it may wait now, with nothing to do but serve sockets; 0 for none.
+   *   Timers and the supervisor's messages are up to `waitingTurnMs` late.
    */
   mayWait(mayWaitMs: () => number): void {
     this.#mayWaitMs = mayWaitMs;
@@ -129,8 +129,9 @@ export class Reactor {
   }
 
   /**
-   * Has turns at once, for a caller that is about to act on the absence of a message: until nothing has come for a tenth of `ms`, or
-   * `ms` are over. libzmq's own thread may have been halted as long as this one, and reads first. Not to be called by a handler.
+   * Has turns at once, before the caller acts on the absence of a message: until none has come for
+   * a tenth of `ms`, in which libzmq's own thread reads what came while both were halted, or until
+   * `ms` are over. A handler must not call it.
    */
   lookNow(ms: number): void {
     for (const source of this.#sources) source.expect();
@@ -140,7 +141,7 @@ export class Reactor {
     } while (performance.now() < endAt && this.#comesWithin(ms / 10));
   }
 
-  /** Calls the handler of each source that has something once, and waits for nothing. False where none has. */
+  /** Calls the handler of each source that has something once. False where none has. */
   readNow(): boolean {
     if (this.#isInTurn) return true;
     for (const source of this.#sources) if (source.requestWakeUp === undefined) source.expect();
@@ -194,7 +195,7 @@ export class Reactor {
     return isAny;
   }
 
-  /** Begins to look for the next message from the event loop. False where that does not pay at present. */
+  /** Begins to look for the next message in each iteration. False where that does not pay. */
   #look(): boolean {
     if (this.#isLooking) return true;
     if (this.#visible.length === 0 || this.#mayWaitMs() > 0 || !this.#spin.begin()) return false;

@@ -242,7 +242,9 @@ const unkeptOf = ({ policy }: RegisteredTask, options: TaskOptions = {}): string
   ((policy.resources ?? []).length > 0 ? "resources" : undefined) ??
   routerOptions.find((key) => options[key] !== undefined);
 
-/** True for the options that only the router enforces; a new option does not compile without a row. */
+/**
+ * True for the options that only the router enforces; a new option does not compile without a row.
+ */
 const isRouterOption: Readonly<Record<keyof TaskOptions, boolean>> = {
   priority: true,
   ttlMs: false,
