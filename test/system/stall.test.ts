@@ -1,6 +1,6 @@
 /** A router that has not been running for a while: what has come meanwhile counts before the time that has passed. */
 import { expect, setDefaultTimeout } from "bun:test";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { connect } from "task-engine";
 import { encodeCancel, encodePing, encodeTaskRequest } from "../../src/protocol/encode-request.ts";
 import { ShmClient } from "../../src/transport/shm/client.ts";
@@ -13,12 +13,12 @@ import { tempFolder } from "../support/temp-folder.ts";
 setDefaultTimeout(300_000); // they wait for one another
 
 const tasks = `
-  import { appendFileSync } from "node:fs";
+  import { appendFileSync, existsSync } from "node:fs";
   const note = (word) => appendFileSync(import.meta.dir + "/notes", word + "\\n");
   export const task_note = ([word]) => note(word);
-  export const task_toil = ([ms]) => {
+  export const task_toil = ([end]) => {
     note("toils");
-    Bun.sleepSync(Number(ms));
+    while (!existsSync(import.meta.dir + "/" + end)) Bun.sleepSync(5);
   };
   export const task_nap = ([ms]) => Bun.sleep(Number(ms));
 `;
@@ -43,17 +43,20 @@ const ways = ["a local connection", "ZeroMQ"] as const;
 const jobs = 200;
 
 /** Asks who serves at a port for many jobs, once that has answered and was kept from reading, and gives them up. */
-const askAndGiveUp = async (way: (typeof ways)[number], port: number, hinder: () => void, isCancelled: boolean) => {
+const askAndGiveUp = async (way: (typeof ways)[number], port: number, hinder: () => unknown, isCancelled: boolean) => {
   const link = way === "ZeroMQ" ? new ZmqClient(`tcp://127.0.0.1:${port}`, {}) : ShmClient.to("127.0.0.1", port);
   if (link === null) throw new Error("there is no local socket");
   link.trySend(encodePing({ id: "tester", serial: "ping" }));
   await until("it answers", () => link.tryReceive() !== null);
-  hinder();
+  await hinder();
   const serials = Array.from({ length: jobs }, (_, index) => `s${index}`);
   for (const serial of serials) link.trySend(encodeTaskRequest({ id: "tester", serial }, "note", ["begun"], {}, {}));
   if (isCancelled) for (const serial of serials) link.trySend(encodeCancel({ id: "tester", serial }));
-  else void link.linger(200).then(() => link.close());
-  // What libzmq has to send is on its way then.
+  else {
+    await link.linger(200);
+    link.close();
+  }
+  // libzmq needs a moment to send it.
   await Bun.sleep(200);
   return {
     [Symbol.dispose]: () => {
@@ -84,14 +87,20 @@ test("what a worker reads at its own port after its requestor has closed the con
   await using engine = await startEngine({ cwd: folder.path, workers: 2, flags: ["--task-workers", "1"] });
   await using client = connect(`tcp://127.0.0.1:${engine.ports.worker}`);
   const [worker = 0] = engine.pidsOf("task worker");
+  const notes = (): string => readFileSync(folder.at("tasks/notes"), "utf8");
   const halt = (): void => void process.kill(worker, "SIGSTOP");
-  const toil = (): void => void client.call("toil", [400]);
   for (const way of ways) {
+    const toil = async (): Promise<void> => {
+      const before = notes().length;
+      void client.call("toil", [`end of ${way}`]);
+      await until("it toils", () => notes().length > before);
+    };
     for (const hinder of [halt, toil]) {
       using _ = await askAndGiveUp(way, engine.ports.worker, hinder, false);
       process.kill(worker, "SIGCONT");
+      if (hinder === toil) writeFileSync(folder.at(`tasks/end of ${way}`), "");
       await client.call("note", ["after"]);
     }
   }
-  expect(readFileSync(folder.at("tasks/notes"), "utf8")).toBe(`after\ntoils\nafter\n`.repeat(ways.length));
+  expect(notes()).toBe(`after\ntoils\nafter\n`.repeat(ways.length));
 }, 60_000);
