@@ -8,7 +8,7 @@ import { Gate } from "../../src/security/gate.ts";
 import { makeKeyPair } from "../../src/security/keys.ts";
 import { startZap } from "../../src/security/zap.ts";
 import { Keyring } from "../../src/supervisor/keyring.ts";
-import { Dealer, type Frame, Router, XPublisher } from "../../src/transport/zmq/socket.ts";
+import { Dealer, Router, XPublisher } from "../../src/transport/zmq/socket.ts";
 import { makeKeys } from "./keys.ts";
 import { countArrivals, deliveredOf } from "./strangers.ts";
 import { tempFolder } from "./temp-folder.ts";
@@ -20,7 +20,7 @@ const keys = makeKeys();
 const { engine, laptop, security } = keys;
 const asLaptop = curveClient(engine.publicKey, laptop);
 
-const text = (frames: readonly Frame[], index: number): string => Buffer.from(frames[index] ?? []).toString();
+const text = (frames: readonly Buffer[], index: number): string => Buffer.from(frames[index] ?? []).toString();
 
 const bound = (options = curveServer(engine)): Router => {
   const port = new Router({ ...options, receiveHighWaterMark: 0 });

@@ -1,5 +1,5 @@
 /** A requestor on a bare socket: what it sends and gets are frames, so that it can also be wrong on purpose. */
-import { Dealer, type Frame, Socket } from "../../src/transport/zmq/socket.ts";
+import { Dealer, Socket } from "../../src/transport/zmq/socket.ts";
 
 /** ms. A test that waits as long has failed. */
 const patienceMs = 30_000;
@@ -19,7 +19,7 @@ export interface RawReply {
   readonly data: unknown;
 }
 
-export const readReply = (frames: readonly Frame[]): RawReply => {
+export const readReply = (frames: readonly Buffer[]): RawReply => {
   const [meta, body] = frames
     .filter((frame) => frame.length > 0)
     .map((frame) => JSON.parse(Buffer.from(frame).toString()));

@@ -1,7 +1,7 @@
 /** Nonsense between router and workers: whoever gets it survives, and says so once, not once a message. */
 import { expect, test } from "bun:test";
 import { encodeBackend } from "../../src/protocol/backend.ts";
-import { Dealer, type Frame, Router } from "../../src/transport/zmq/socket.ts";
+import { Dealer, Router } from "../../src/transport/zmq/socket.ts";
 import { startEngine } from "../support/engine.ts";
 import { runProgram } from "../support/program.ts";
 import { taskFrame } from "../support/raw-requestor.ts";
@@ -16,7 +16,7 @@ const nonsense = [
   '{"type":"DONE","jobs":[1],"ms":[]}',
   "\xff\xfe",
 ];
-const textOf = (frame: Frame | undefined): string => Buffer.from(frame ?? []).toString();
+const textOf = (frame: Buffer | undefined): string => Buffer.from(frame ?? []).toString();
 const rounds = 200;
 const limitMs = 60_000;
 
@@ -48,7 +48,7 @@ test(
     for (let round = 0; round < rounds; round++) for (const text of nonsense) router.trySend([id, text]);
     router.trySend([id, ...encodeBackend({ type: "WELCOME" })]);
     router.trySend([id, ...encodeBackend({ type: "JOBS", jobs: [7], serials: ["s"] }, [taskFrame([2, 3])])]);
-    let answer: Frame[] = [];
+    let answer: Buffer[] = [];
     while (!textOf(answer[1]).includes("DONE")) answer = await router.receive();
     expect(JSON.parse(textOf(answer[2])).data).toBe(5);
     expect(worker.errorLines.filter((line) => line.includes("Dropped a message of the router"))).toHaveLength(1);

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { quickRunMs, quickRunsMin } from "../../src/limits.ts";
 import { encodeBackend } from "../../src/protocol/backend.ts";
-import { type Frame, Router } from "../../src/transport/zmq/socket.ts";
+import { Router } from "../../src/transport/zmq/socket.ts";
 import { QuickTasks } from "../../src/worker/pacing.ts";
 import { runProgram } from "../support/program.ts";
 import { json, taskFrame } from "../support/raw-requestor.ts";
@@ -38,7 +38,7 @@ test("what is done before a task that blocks is answered while it blocks", async
     send(...encodeBackend({ type: "JOBS", jobs: [...ids], serials: ids.map(String) }, bodies));
   const answers = new Map<number, unknown>();
   const receive = async (): Promise<void> => {
-    const [, header, ...bodies]: Frame[] = await router.receive();
+    const [, header, ...bodies]: Buffer[] = await router.receive();
     const { type, jobs } = JSON.parse(String(header));
     if (type !== "DONE") return;
     for (const [index, job] of jobs.entries()) answers.set(job, JSON.parse(String(bodies[index])).data);

@@ -7,9 +7,6 @@ import { charBytesMax } from "../../limits.ts";
 import { addressOf, libc, pinnedBytes } from "../libc.ts";
 import { zmq } from "./library.ts";
 
-/** One part of a message as it came: bytes of our own, not libzmq's. */
-export type Frame = Buffer;
-
 export const messageAddress = addressOf(pinnedBytes(64));
 zmq.zmq_msg_init(messageAddress);
 
@@ -20,7 +17,7 @@ export const placeholder = new Uint8Array(1);
 /**
  * Copies the part just received. Not into Buffer's pool, which a frame that waits long would keep.
  */
-export const copyOfPart = (size: number): Frame => {
+export const copyOfPart = (size: number): Buffer => {
   if (size === 0) return noBytes;
   const frame = Buffer.allocUnsafeSlow(size);
   libc.memcpy(frame, zmq.zmq_msg_data(messageAddress), size);
@@ -32,10 +29,10 @@ const routingIdBytesMax = 255;
 
 /** Reuses the first frame of a message, the routing id, while one peer sends several in a row. */
 export class FirstFrames {
-  #last: Frame = noBytes;
+  #last: Buffer = noBytes;
 
   /** Of the part just received. */
-  copyOfPart(size: number): Frame {
+  copyOfPart(size: number): Buffer {
     const last = this.#last;
     const isSame = size > 0 && size === last.length;
     if (isSame && libc.memcmp(last, zmq.zmq_msg_data(messageAddress), size) === 0) return last;

@@ -10,7 +10,7 @@ import type { SendResult } from "../transport.ts";
 import { admission } from "./admission.ts";
 import { openSockets, sharedContext } from "./context.ts";
 import { errno, lastError, readIntOption, ZmqError, zmq } from "./library.ts";
-import { copyOfPart, FirstFrames, type Frame, locate, messageAddress, placeholder } from "./message.ts";
+import { copyOfPart, FirstFrames, locate, messageAddress, placeholder } from "./message.ts";
 import {
   checkOptions,
   dontWait,
@@ -29,8 +29,6 @@ import {
 } from "./options.ts";
 import { noPeer, type Peer, peerOf } from "./peer.ts";
 
-export type { Frame } from "./message.ts";
-
 export class Socket implements Source {
   /** When there was last nothing to receive, on the clock of performance.now(). */
   emptyAt = Number.NEGATIVE_INFINITY;
@@ -41,7 +39,7 @@ export class Socket implements Source {
   #isKnownEmpty = false;
   readonly #firstFrames = new FirstFrames();
   #onReadable: (() => void) | null = null;
-  #receivers: { resolve: (frames: Frame[]) => void; reject: (error: Error) => void }[] = [];
+  #receivers: { resolve: (frames: Buffer[]) => void; reject: (error: Error) => void }[] = [];
 
   constructor(type: SocketType, options: SocketOptions = {}) {
     const handle = zmq.zmq_socket(sharedContext(), socketType[type]) as Pointer | null;
@@ -199,8 +197,8 @@ export class Socket implements Source {
    * Returns the next whole message or null; never waits. Of a message with more than `framesMax`
    * frames only the first `framesMax` are kept.
    */
-  tryReceive(framesMax = Number.POSITIVE_INFINITY): Frame[] | null {
-    const frames: Frame[] = [];
+  tryReceive(framesMax = Number.POSITIVE_INFINITY): Buffer[] | null {
+    const frames: Buffer[] = [];
     for (;;) {
       const size = zmq.zmq_msg_recv(messageAddress, this.#handle, dontWait);
       if (size < 0) {
@@ -231,10 +229,10 @@ export class Socket implements Source {
   }
 
   /** The next message. Rejects when the socket is closed while it waits. */
-  receive(): Promise<Frame[]> {
+  receive(): Promise<Buffer[]> {
     if (this.#closed) return Promise.reject(new Error("the socket is closed"));
     if (this.#onReadable === null) this.onReadable(() => this.#giveToReceivers());
-    const { promise, resolve, reject } = Promise.withResolvers<Frame[]>();
+    const { promise, resolve, reject } = Promise.withResolvers<Buffer[]>();
     this.#receivers.push({ resolve, reject });
     this.#giveToReceivers();
     return promise;
