@@ -12,7 +12,7 @@ import { didYouMean } from "./process/nearest.ts";
 import { exposureMistakes, portMistakes } from "./security/exposure.ts";
 import { noHome } from "./security/files.ts";
 
-/* ── The settings ─────────────────────────────────────────────────────────────────────────────── */
+/* ── The settings ── */
 
 type Kind = "number" | "switch" | "text";
 
@@ -134,7 +134,7 @@ export const configFlags = Object.fromEntries([
 export const isUnsafeVariable = (name: string): boolean =>
   /^(BUN_.*|NODE_OPTIONS|NODE_CHANNEL_.*|LD_(PRELOAD|AUDIT|LIBRARY_PATH)|NOTIFY_SOCKET)$/.test(name);
 
-/* ── Sources ──────────────────────────────────────────────────────────────────────────────────── */
+/* ── Sources ── */
 
 interface Sources {
   /** By the flag's name without dashes; undefined if it is not given. */
@@ -171,7 +171,7 @@ export const loadConfig = async (sources: Sources): Promise<Config> => {
 
   const placeOf = (name: Name): string => given.get(name)?.place ?? `default of --${kebab(name)}`;
   if (mistakes.length === 0) mistakes.push(...portMistakes(config, placeOf));
-  const host = await addressOf(config.host, placeOf("host"), mistakes);
+  const host = await resolveAddress(config.host, placeOf("host"), mistakes);
   if (mistakes.length === 0) mistakes.push(...exposureMistakes({ ...config, host }, placeOf));
   const folderOf = (name: Name): string => given.get(name)?.folder ?? sources.folder;
   const tasks = tasksFolder(config.tasks, folderOf("tasks"), placeOf("tasks"), mistakes);
@@ -232,7 +232,7 @@ const fromText = (name: Name, value: unknown): unknown => {
   return value;
 };
 
-/* ── Checks ───────────────────────────────────────────────────────────────────────────────────── */
+/* ── Checks ── */
 
 const check = (name: Name, given: Given | undefined, mistakes: string[]): unknown => {
   const { schema, fallback } = rows[name];
@@ -283,7 +283,7 @@ const checkEnv = ({ table, path }: ConfigFile, mistakes: string[]): Record<strin
 };
 
 /** Looks up a name once, since ZeroMQ binds only to addresses. */
-const addressOf = async (name: string, place: string, mistakes: string[]): Promise<string> => {
+const resolveAddress = async (name: string, place: string, mistakes: string[]): Promise<string> => {
   if (isIPv4(name)) return name;
   const found = await Bun.dns.lookup(name, { family: 4 }).catch(() => []);
   if (found[0] !== undefined) return found[0].address;

@@ -1,6 +1,6 @@
 /** All limits of the engine, with unit and reason. Names: noun first, unit and qualifier last. */
 
-/* ── What may travel ─────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── What may travel ── */
 
 /**
  * bytes of one frame, so that an argument of 1 MB with escapes or a camera picture fits; else
@@ -33,7 +33,7 @@ export const nameLengthMax = 128;
 /** characters of the message in an ERR, and of a log line with untrusted text. */
 export const errorMessageLengthMax = 1000;
 
-/* ── What may wait ───────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── What may wait ── */
 
 /** jobs that wait in the router. More would not help a robot that is 16,000 commands behind. */
 export const queueJobsMax = 16_384;
@@ -169,7 +169,7 @@ export const dataEndpointsMax = 64;
 /** tasks that one worker may serve. */
 export const workerTasksMax = 1024;
 
-/* ── What a request may ask ─────────────────────────────────────────────────────────────────────────────────────── */
+/* ── What a request may ask ── */
 
 /** Priorities go from 0 to this; the highest goes first. */
 export const priorityMax = 9;
@@ -240,7 +240,7 @@ export const progressIntervalMs = 100;
 /** ms for the supervisor's message on the jobs of a dead worker. */
 export const verdictMs = 1_000;
 
-/* ── How long ────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── How long ── */
 
 /** ms between two heartbeats of a worker, and of silence until it is given up: one may be late. */
 export const beatIntervalMs = 3_000;
@@ -348,7 +348,7 @@ export const stopMsMax = 2 * (terminateMs + killMs) + abortGraceMs + lastWordsMs
 export const notifyTriesMax = 40;
 export const notifyRetryMs = 50;
 
-/* ── What may be configured ──────────────────────────────────────────────────────────────────────────────────────── */
+/* ── What may be configured ── */
 
 /** processes of one kind of worker: many times the cores of a robot's computer. */
 export const workerProcessesMax = 64;
@@ -388,7 +388,7 @@ export const answerDelayMs = 1;
 /** jobs of one message between router and worker. */
 export const messageJobsMax = 64;
 
-/* ── Tasks ───────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── Tasks ── */
 
 /** ms for a task file to load: it may open a port or a bus, but not wait for an absent sensor. */
 export const taskLoadMs = 10_000;

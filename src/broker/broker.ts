@@ -162,7 +162,7 @@ export class Broker {
     return [...cleared, ...this.#lifecycle.stopAll(this.#tables.queues, reason, now)];
   }
 
-  /* ── Workers ───────────────────────────────────────────────────────────────────────────────── */
+  /* ── Workers ── */
 
   #fromWorker(key: string, user: string | null, message: BackendMessage<WorkerHeader>, now: number): Effect[] {
     const { header, bodies } = message;

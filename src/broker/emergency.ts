@@ -40,7 +40,7 @@ export class EmergencyHandler {
     return stopped && resultOf(stopped, this.#failure);
   }
 
-  /* ── Stop ──────────────────────────────────────────────────────────────────────────────────── */
+  /* ── Stop ── */
 
   /** A stop that holds already keeps its reason. The effects that stop jobs come first. */
   estop(sender: RequestSender, reason: string, now: number): Effect[] {
@@ -145,7 +145,7 @@ export class EmergencyHandler {
     return answers;
   }
 
-  /* ── Reset ─────────────────────────────────────────────────────────────────────────────────── */
+  /* ── Reset ── */
 
   reset(sender: RequestSender): Effect[] {
     if (this.#resets.size >= resetsMax) {

@@ -42,7 +42,7 @@ export class JobLifecycle {
     this.runLimits = new RunLimits(tables, options.stopGraceMs, onTimeout, onOverrun);
   }
 
-  /* ── accepted ─► queued ─► dispatched ─► running ───────────────────────────────────────────── */
+  /* ── accepted ─► queued ─► dispatched ─► running ── */
 
   accept(draft: Draft, request: OpenRequest | null, part: number, now: number): Effect[] {
     const { queues, statistics, timers } = this.tables;
@@ -100,7 +100,7 @@ export class JobLifecycle {
     return effects;
   }
 
-  /* ── running ─► done | failed | interrupted | retrying ─────────────────────────────────────── */
+  /* ── running ─► done | failed | interrupted | retrying ── */
 
   /**
    * A worker answers. Returns false if it does not hold that job.
@@ -179,7 +179,7 @@ export class JobLifecycle {
     return [];
   }
 
-  /* ── Ends that do not come from the worker ─────────────────────────────────────────────────── */
+  /* ── Ends that do not come from the worker ── */
 
   /** Ends a job: at once if no worker has it, else by an abort signal, and then by a kill. */
   stop(job: Job, reason: EndReason, now: number): Effect[] {
@@ -253,7 +253,7 @@ export class JobLifecycle {
     return held.length === 0 ? "" : `: ${held.join(", ")}`;
   }
 
-  /* ── The one end of every job ──────────────────────────────────────────────────────────────── */
+  /* ── The one end of every job ── */
 
   #end(job: Job, outcome: JobOutcome, now: number): Effect[] {
     const { queues, requests, safeStops, statistics } = this.tables;

@@ -173,7 +173,7 @@ export class RequestHandler {
     return isKnown ? effects : [requests.askKeepAlive(request), ...effects];
   }
 
-  /* ── Dead man ──────────────────────────────────────────────────────────────────────────────── */
+  /* ── Dead man ── */
 
   /** Ends the guarded jobs of a request once its requestor has been silent for its `deadmanMs`. */
   #watch(request: OpenRequest): void {

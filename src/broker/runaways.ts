@@ -10,7 +10,7 @@ import type { BrokerState, EndReason, Job, Runaway } from "./state.ts";
 
 export const runawayRemedy = "end it where it runs, then run task-engine reset";
 
-export interface Lock {
+interface Lock {
   /** Empty: no job of its task begins, and nothing else is held. */
   readonly resources: readonly string[];
   readonly task: string;

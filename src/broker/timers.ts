@@ -5,7 +5,7 @@
  */
 import type { Effect } from "./events.ts";
 
-export interface Timer {
+interface Timer {
   /** ms on the clock of the broker's `now` */
   readonly at: number;
   readonly isAlive: () => boolean;

@@ -102,7 +102,7 @@ export class Exchange {
     await closed;
   }
 
-  /* ── Sending ───────────────────────────────────────────────────────────────────────────────── */
+  /* ── Sending ── */
 
   #send(frames: readonly string[]): boolean {
     const isSent = this.#connection.send(frames);
@@ -172,7 +172,7 @@ export class Exchange {
     return request.isCancelled;
   }
 
-  /* ── Replies ───────────────────────────────────────────────────────────────────────────────── */
+  /* ── Replies ── */
 
   #settle(frames: readonly Frame[]): void {
     this.trace?.("received", frames.map(textOf));
@@ -223,7 +223,7 @@ export class Exchange {
     return kind === "ack" || sent.length === 1 ? (sent[0]?.serial ?? "") : "";
   }
 
-  /* ── Ends without a reply ──────────────────────────────────────────────────────────────────── */
+  /* ── Ends without a reply ── */
 
   #rejectAll(requests: Iterable<PendingRequest>, code: TaskEngineError["code"], message: string): void {
     for (const { serial } of [...requests]) this.#pending.take(serial)?.reject(new TaskEngineError(code, message));

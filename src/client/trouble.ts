@@ -95,7 +95,7 @@ const troubleOf = (finding: Finding, host: string, hasKeys: boolean): Trouble | 
         "the listener there sends nothing; check that it is the engine's port, and that the engine is not halted",
       );
     case "other":
-      return final(`another program listens there, which sends ${quoted(finding.said)}; name the engine's port`);
+      return final(`another program listens there, which sends ${firstLine(finding.said)}; name the engine's port`);
     case "zmtp":
       return mismatch(finding.mechanism, hasKeys);
   }
@@ -121,7 +121,7 @@ const mismatch = (mechanism: string, hasKeys: boolean): Trouble | null => {
 };
 
 /** The first line of it, without control characters. */
-const quoted = (said: Uint8Array): string => {
+const firstLine = (said: Uint8Array): string => {
   const [line = ""] = Buffer.from(said)
     .toString("latin1")
     .split(/[\r\n]/);

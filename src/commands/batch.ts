@@ -64,7 +64,7 @@ const progressText = (task: string, done: number, total: number | null, failed: 
   return `${task} [${"#".repeat(length)}${"-".repeat(barLength - length)}] ${done} of ${total}${failures}`;
 };
 
-/* ── Reading the file ─────────────────────────────────────────────────────────────────────────── */
+/* ── Reading the file ── */
 
 const lineFeed = 10;
 const byteOrderMark = Buffer.from("\ufeff");

@@ -109,7 +109,7 @@ const readSettings = async (
   }
 };
 
-/* ── Past the router ──────────────────────────────────────────────────────────────────────────── */
+/* ── Past the router ── */
 
 /**
  * Returns the sockets at which the engine's supervisor may listen; none for another machine.

@@ -52,7 +52,7 @@ const printTables = async (lines: readonly string[], isWatched: boolean): Promis
   await writeOut(`${home}${shown.join("")}${eraseBelow}`);
 };
 
-/* ── For a person ─────────────────────────────────────────────────────────────────────────────── */
+/* ── For a person ── */
 
 /** Returns lines for a person, without control characters, because any worker chooses its names. */
 export const describeStatus = (endpoint: string, status: EngineStatus): string[] => {

@@ -29,7 +29,7 @@ function byType<const Schema extends HeaderSchema>(schemas: readonly Schema[]): 
   return new Map(schemas.map((schema) => [schema.entries.type.literal, schema]));
 }
 
-/* ── From a worker ───────────────────────────────────────────────────────────────────────────── */
+/* ── From a worker ── */
 
 const readySchema = v.object({
   type: v.literal("READY"),
@@ -88,7 +88,7 @@ const fromWorker = byType([
 export type WorkerHeader = HeaderOf<typeof fromWorker>;
 export type ReadyHeader = v.InferOutput<typeof readySchema>;
 
-/* ── From the router ─────────────────────────────────────────────────────────────────────────── */
+/* ── From the router ── */
 
 const welcomeSchema = v.object({ type: v.literal("WELCOME"), at });
 /** The router does not know this worker, since it was restarted: the worker sends READY again. */
@@ -145,7 +145,7 @@ const fromRouter = byType([
 
 export type RouterHeader = HeaderOf<typeof fromRouter>;
 
-/* ── Both ways ───────────────────────────────────────────────────────────────────────────────── */
+/* ── Both ways ── */
 
 const isJobId = (value: Json): value is number => Number.isSafeInteger(value) && Number(value) >= 1;
 const isNumber = (value: Json): value is number => typeof value === "number";
@@ -226,7 +226,7 @@ const decode = <Schema extends HeaderSchema>(
   if (headerBytes === undefined) return badFrame("HEADER", "missing");
   const value = decodeObject(headerBytes, "HEADER");
   if (value instanceof ProtocolError) return value;
-  // A stranger's object may have a toString that is no function, so it must not become a key.
+  // An untrusted object may have a toString that is no function, so it must not become a key.
   const schema = typeof value.type === "string" ? schemas.get(value.type) : undefined;
   if (schema === undefined) return badFrame("HEADER.type", `not one of ${[...schemas.keys()].join(", ")}`);
   const fast = fastHeaders.get(schema.entries.type.literal)?.(value) as v.InferOutput<Schema> | undefined;

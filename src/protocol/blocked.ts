@@ -45,5 +45,6 @@ export const stoppedMessage = ({ reason, since }: Stopped): string => {
 
 /** The refusal of a job of a task in quarantine. */
 export const quarantinedMessage = ({ task, since, deaths, how }: Quarantined): string =>
-  `${task} is quarantined since ${new Date(since * 1000).toISOString()}: ${deaths} workers died of its jobs within ${quarantineWindowMs / 1000} s, ` +
+  `${task} is quarantined since ${new Date(since * 1000).toISOString()}: ` +
+  `${deaths} workers died of its jobs within ${quarantineWindowMs / 1000} s, ` +
   `the last of which ${how}; fix it, then run task-engine reload`;

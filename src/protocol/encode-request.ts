@@ -12,11 +12,11 @@ export interface RequestOrigin {
   readonly serial: string;
 }
 
-const encodeMeta = ({ id, serial }: RequestOrigin, type: "REQ" | "CONTROL" | "CANCEL" | "KEEPALIVE"): string =>
+const requestMeta = ({ id, serial }: RequestOrigin, type: "REQ" | "CONTROL" | "CANCEL" | "KEEPALIVE"): string =>
   metaText(id, "requestor", 0.2, type, serial);
 
 /** A router and a worker's own port both answer it. */
-export const encodePing = (origin: RequestOrigin): string[] => [encodeMeta(origin, "REQ")];
+export const encodePing = (origin: RequestOrigin): string[] => [requestMeta(origin, "REQ")];
 
 /** An undefined option is one that is not set. */
 const withoutUndefined = (options: object): object =>
@@ -46,27 +46,27 @@ export const encodeTaskRequest = (
   args: readonly unknown[],
   kwargs: object,
   options: TaskOptions = {},
-): string[] => [encodeMeta(origin, "REQ"), encodeTaskPart(task, args, kwargs, options)];
+): string[] => [requestMeta(origin, "REQ"), encodeTaskPart(task, args, kwargs, options)];
 
 /** @param parts of `encodeTaskPart` */
 export const encodeBatchRequest = (origin: RequestOrigin, parts: readonly string[]): string[] => [
-  encodeMeta(origin, "REQ"),
+  requestMeta(origin, "REQ"),
   ...parts,
 ];
 
 /** Throws JsonError for data that cannot travel. */
 export const encodeDataRequest = (origin: RequestOrigin, topic: string, data: unknown): string[] => {
   const frame: Data = { topic, data: data as Json, pack: packNow() };
-  return [encodeMeta(origin, "REQ"), jsonText(frame, "DATA")];
+  return [requestMeta(origin, "REQ"), jsonText(frame, "DATA")];
 };
 
 export const encodeControlRequest = (origin: RequestOrigin, control: Control): string[] => [
-  encodeMeta(origin, "CONTROL"),
+  requestMeta(origin, "CONTROL"),
   encodeValue(control, "DATA.data"),
 ];
 
 /** Cancels the request of this serial. The reply is that request's, not this message's. */
-export const encodeCancel = (origin: RequestOrigin): string[] => [encodeMeta(origin, "CANCEL")];
+export const encodeCancel = (origin: RequestOrigin): string[] => [requestMeta(origin, "CANCEL")];
 
 /** Shows that the requestor of this serial is there. Has no reply. */
-export const encodeKeepAlive = (origin: RequestOrigin): string[] => [encodeMeta(origin, "KEEPALIVE")];
+export const encodeKeepAlive = (origin: RequestOrigin): string[] => [requestMeta(origin, "KEEPALIVE")];

@@ -31,7 +31,7 @@ export const errorCodes = {
 export type ErrorCode = keyof typeof errorCodes;
 
 /**
- * The reason why a stranger's bytes are no message. A `decode…` function returns it, and an ERR
+ * The reason why received bytes are no message. A `decode…` function returns it, and an ERR
  * carries it.
  */
 export class ProtocolError {

@@ -16,8 +16,8 @@ import { MetaCache } from "./meta-cache.ts";
 import { optionsSchema, type TaskOptions } from "./policy.ts";
 import { checkFrame, decodeObject, lazily, nameSchema } from "./schema.ts";
 
-export const protocolVersions = [0.1, 0.2] as const;
-export type ProtocolVersion = (typeof protocolVersions)[number];
+const protocolVersions = [0.1, 0.2] as const;
+type ProtocolVersion = (typeof protocolVersions)[number];
 
 /** seconds since 1970, with fractions: a frame's `pack`. */
 export type PackSeconds = number;
@@ -40,7 +40,7 @@ export const packText = (): string => {
   return stamp;
 };
 
-/* ── META ────────────────────────────────────────────────────────────────────────────────────── */
+/* ── META ── */
 
 export interface Meta {
   readonly id: string;
@@ -132,7 +132,7 @@ export const metaText = (
 
 export const encodeMeta = (meta: Meta): string => JSON.stringify(meta);
 
-/* ── TASK ────────────────────────────────────────────────────────────────────────────────────── */
+/* ── TASK ── */
 
 export interface Task {
   readonly task: string;
@@ -180,7 +180,7 @@ export const checkTask = (frame: JsonObject, version: ProtocolVersion): Task | P
 export const taskName = (written: string): string =>
   written.startsWith("task_") || written.startsWith("TASK_") ? written.slice(5) : written;
 
-/* ── DATA ────────────────────────────────────────────────────────────────────────────────────── */
+/* ── DATA ── */
 
 export interface Data {
   readonly data: Json;

@@ -3,7 +3,7 @@
  * direction.
  */
 import { frameBytesMax, jsonDepthMax } from "../limits.ts";
-import { exactText, isExactNumber, isForbidden, JsonError } from "./json.ts";
+import { backslash, exactText, isExactNumber, isForbidden, JsonError, quote } from "./json.ts";
 
 /** The value does not fit into a frame. */
 export class TooLongError extends JsonError {}
@@ -37,8 +37,6 @@ export const jsonText = (value: unknown, name = "value", depth = 0): string => {
 
 const firstPrintable = 0x20;
 const lastPrintable = 0x7e;
-const quote = 0x22;
-const backslash = 0x5c;
 
 /**
  * A text as JSON.stringify gives it, which takes several times as long where nothing needs an

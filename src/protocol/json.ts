@@ -128,14 +128,14 @@ const hasColons = (text: string, count: number): boolean => {
   return left === 0;
 };
 
-const quote = 0x22;
-const backslash = 0x5c;
+export const quote = 0x22;
+export const backslash = 0x5c;
 const comma = 0x2c;
 const colon = 0x3a;
 const openBracket = 0x5b;
 const closeBracket = 0x5d;
 const openBrace = 0x7b;
-const closeBrace = 0x7d;
+export const closeBrace = 0x7d;
 const minus = 0x2d;
 const isDigit = (code: number): boolean => code >= 0x30 && code <= 0x39;
 /** Digits, `.`, `e`, `E` and a sign. */

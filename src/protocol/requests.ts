@@ -16,7 +16,6 @@ import {
   checkTask,
   dataSchema,
   decodeMeta,
-  fastTask,
   type Meta,
   type Task,
   taskName,
@@ -127,14 +126,13 @@ const decodeBody = (meta: Meta, frames: readonly Frame[]): RequestMessage | BadR
       if (frames.length > 1) return bad(meta, badFrame(label, "a DATA frame must be the only one after META"));
       return decodeData(meta, value, frame);
     }
-    // The four keys of a usual TASK leave none that could be taken for another.
-    const usual = Object.keys(value).length === 4 ? fastTask(value) : undefined;
-    const lookalike = usual === undefined ? lookalikeIn(value) : undefined;
+    const lookalike = lookalikeIn(value);
     if (lookalike !== undefined) {
-      const problem = `the key ${JSON.stringify(lookalike)} is ${folded(lookalike)} for some parsers, and not for others`;
+      const key = JSON.stringify(lookalike);
+      const problem = `the key ${key} is ${folded(lookalike)} for some parsers, and not for others`;
       return bad(meta, badFrame(label, problem));
     }
-    const task = usual ?? checkTask(value, meta.version);
+    const task = checkTask(value, meta.version);
     if (task instanceof ProtocolError) return bad(meta, inFrame(parts.length, frames.length, task));
     parts.push({ name: taskName(task.task), task, frame });
   }
@@ -196,7 +194,8 @@ const decodeControl = (meta: Meta, frames: readonly Frame[]): RequestMessage | B
   if (data instanceof ProtocolError) return bad(meta, data);
   const command = typeof data.data === "object" && data.data !== null && !Array.isArray(data.data) && data.data.command;
   if (typeof command === "string" && !controlCommands.includes(command)) {
-    const message = `DATA.data.command: ${JSON.stringify(command.slice(0, 64))} is not one of ${controlCommands.join(", ")}`;
+    const unknown = JSON.stringify(command.slice(0, 64));
+    const message = `DATA.data.command: ${unknown} is not one of ${controlCommands.join(", ")}`;
     return bad(meta, new ProtocolError("UNKNOWN_COMMAND", message));
   }
   const control = checkFrame(controlSchema, data.data, "DATA.data");

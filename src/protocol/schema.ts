@@ -1,4 +1,4 @@
-/** Checks of a stranger's bytes: JSON first, then a valibot schema. */
+/** Checks of untrusted bytes: JSON first, then a valibot schema. */
 import * as v from "valibot";
 import { frameBytesMax, nameLengthMax } from "../limits.ts";
 import { ProtocolError, shorten } from "./errors.ts";

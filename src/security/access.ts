@@ -143,7 +143,8 @@ export class Access {
       return "begins with no public key, which has 40 characters of Z85 (a comment begins with `# `)";
     }
     if (!namePattern.test(name) || name.length > nameLengthMax) {
-      return `has no name after the key: 1 to ${nameLengthMax} characters of A-Z a-z 0-9 _ . @ - beginning with a letter or digit`;
+      const form = `1 to ${nameLengthMax} characters of A-Z a-z 0-9 _ . @ - beginning with a letter or digit`;
+      return `has no name after the key: ${form}`;
     }
     const other = this.nameOf(key);
     if (other !== null) return `has the key of ${other} again; a key has one line`;

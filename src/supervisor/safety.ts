@@ -141,7 +141,8 @@ export class Safety {
     // As after a reset, this does not keep the engine unsafe: nothing here could make it safe.
     if (others.length > 0) {
       warn(
-        `[ENGINE] it is unknown whether ${others.join(", ")} is safe: only workers on other machines can run its onStop; check before anything moves`,
+        `[ENGINE] it is unknown whether ${others.join(", ")} is safe: ` +
+          "only workers on other machines can run its onStop; check before anything moves",
       );
     }
     const mine = (unsafe ?? []).filter((task) => names.has(task));

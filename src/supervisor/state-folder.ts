@@ -115,7 +115,7 @@ const orRefuse = async <Result>(path: string, work: () => Promise<Result>): Prom
   }
 };
 
-/* ── Lock ────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── Lock ── */
 
 /** The process id of the engine with this folder, or null. Throws the errors of node:fs. */
 export const engineOf = (folder: string): number | null => {
@@ -156,7 +156,8 @@ const waitForLock = async (path: string, descriptor: number, gaveUp: Promise<unk
       holders.length === 0 ? "what the last engine has left" : `process ${holders.join(", ")} of the last engine`;
     if (waitedMs > predecessorMs) {
       throw new StateFolderError(
-        `${left} still has ${path} after ${predecessorMs} ms; end it by kill -KILL, or name another folder with --state`,
+        `${left} still has ${path} after ${predecessorMs} ms; ` +
+          "end it by kill -KILL, or name another folder with --state",
       );
     }
     // Without a visible holder the lock may be free by now.

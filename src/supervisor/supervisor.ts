@@ -125,7 +125,7 @@ export class Supervisor {
     if (!this.#isStopping) this.#end({ type: "failed", reason });
   }
 
-  /* ── Start ─────────────────────────────────────────────────────────────────────────────────────────────────────── */
+  /* ── Start ── */
 
   async #start(safety: Safety): Promise<void> {
     const { router, workers } = this.#options.roles;
@@ -153,7 +153,7 @@ export class Supervisor {
     if (this.#isReloadWanted) this.reload();
   }
 
-  /* ── Keep alive ────────────────────────────────────────────────────────────────────────────────────────────────── */
+  /* ── Keep alive ── */
 
   /** Starts the slot's role again after each end, until the engine stops. */
   async #keepFilled(slot: Slot, safety: Safety): Promise<void> {
@@ -218,7 +218,7 @@ export class Supervisor {
     await within(this.#outcome.promise, decision.delayMs);
   }
 
-  /* ── Reload ────────────────────────────────────────────────────────────────────────────────────────────────────── */
+  /* ── Reload ── */
 
   #readAuthorized(): void {
     const text = this.#options.keyring?.readAgain();
@@ -273,7 +273,7 @@ export class Supervisor {
     await Promise.race([successor, this.#outcome.promise]);
   }
 
-  /* ── Stop ──────────────────────────────────────────────────────────────────────────────────────────────────────── */
+  /* ── Stop ── */
 
   async #stopAll(safety: Safety): Promise<void> {
     const { router: present } = this.#children;

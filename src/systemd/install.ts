@@ -3,10 +3,10 @@ import { chmodSync, copyFileSync, mkdirSync, renameSync, rmSync, writeFileSync }
 import { dirname, join } from "node:path";
 import { configurationFolder, devices, stateFolder, type UnitOptions, unitName, unitText } from "./unit.ts";
 
-/** Where each thing goes; a test has another root than `/`. */
+/** The paths of the installed files; a test has another root than `/`. */
 interface Machine {
   readonly root: string;
-  /** Runs a program of the system; gives what it said on stderr if it failed, else null. */
+  /** Runs a program of the system. Returns its stderr if it failed, else null. */
   readonly run: (...command: readonly string[]) => string | null;
 }
 
@@ -35,12 +35,13 @@ export const install = (
   const groups = options.devices.map((name) => devices[name].group);
   const missing = groups.find((group) => run("getent", "group", group) !== null);
   if (missing !== undefined) {
-    return `there is no group ${missing} here, which would have the devices; create it (groupadd --system ${missing}) and its udev rule, or leave the flag out`;
+    const remedy = `create it (groupadd --system ${missing}) and its udev rule, or leave the flag out`;
+    return `there is no group ${missing} here, which would have the devices; ${remedy}`;
   }
   try {
     const mishap = addUser(options.user, machine);
     if (mishap !== null) return mishap;
-    // Root's alone to write: what is in there decides what the engine runs and whom it obeys.
+    // Only root may write there: its files decide what the engine runs and which clients it obeys.
     for (const folder of [configurationFolder, join(configurationFolder, "tasks")]) {
       const path = join(root, folder);
       if (mkdirSync(path, { recursive: true }) !== undefined) chmodSync(path, 0o755); // whatever the umask

@@ -107,7 +107,7 @@ const watchdogOf = (environment: Record<string, string | undefined>): number | n
   return isMeant && Number.isSafeInteger(us) && us > 0 ? us : null;
 };
 
-/* ── Datagrams and the clock, for which Bun has no API ───────────────────────────────────────────────────────────── */
+/* ── Datagrams and the clock, for which Bun has no API ── */
 
 const monotonicClock = 1; // CLOCK_MONOTONIC, clock_gettime(2)
 const unixFamily = 1; // AF_UNIX

@@ -69,11 +69,12 @@ LimitCORE=0
 ExecStart=${command.map(unitWord).join(" ")}
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=on-failure
-# Soon: whatever its death has left moving is made safe by the next start. (Of what is left of it systemd lets nothing live.)
+# Soon: the next start makes safe whatever still moves. systemd ends every process that is left.
 RestartSec=200ms
 # Wrong usage does not mend itself.
 RestartPreventExitStatus=2
-# The main process stops the others, in the right order, and waits for running jobs; it asks for more time if they may take it.
+# The main process stops the others, in the right order. It waits for running jobs and asks for more time if they
+# may take it.
 KillMode=mixed
 TimeoutStartSec=120
 TimeoutStopSec=30
@@ -86,7 +87,8 @@ TasksMax=1024
 #MemoryMax=512M
 
 # ${configurationFolder}: task-engine.toml, tasks, keys; ${stateFolder}: what tasks keep, and whether the engine is in
-# emergency stop. Others may pass through it, to the socket by which every user may stop an engine without keys; they see nothing.
+# emergency stop. Other users may pass through it to the socket by which all may stop an engine without keys; they
+# cannot list it.
 User=${options.user}
 Group=${options.user}
 WorkingDirectory=-${configurationFolder}
@@ -143,7 +145,8 @@ export const isInHome = (path: string): boolean => homes.some((home) => path.sta
 
 const homeLines = (tasks: string | null): string => {
   if (tasks === null || !isInHome(tasks)) return "ProtectHome=yes";
-  return `# All homes are hidden except the folder of task files.\nProtectHome=tmpfs\nBindReadOnlyPaths=${pathSetting(tasks)}`;
+  const comment = "# All homes are hidden except the folder of task files.";
+  return `${comment}\nProtectHome=tmpfs\nBindReadOnlyPaths=${pathSetting(tasks)}`;
 };
 
 const deviceLines = (wanted: readonly Device[]): string => {

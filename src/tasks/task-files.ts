@@ -1,4 +1,4 @@
-/** Finds the task files in a folder, and what else there looks like one. It runs none of them. */
+/** Finds the task files in a folder, and other files that look like one. It runs none of them. */
 import { lstatSync, readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { isFolder } from "../process/folders.ts";
@@ -22,7 +22,7 @@ export const taskFilesIn = (tasksDir: string): string[] => {
 };
 
 /**
- * Returns a line for each thing that looks like a task file, and why it is none.
+ * Returns a line for each entry that looks like a task file, with the reason why it is none.
  * @param loaded real paths of all that is loaded, imports too
  */
 export const passedOver = (tasksDir: string, loaded: ReadonlySet<string>): string[] =>

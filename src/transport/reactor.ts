@@ -61,7 +61,7 @@ interface Watch {
   isPaused: boolean;
 }
 
-export class Reactor {
+class Reactor {
   readonly #watches = new Map<Source, Watch>();
   /** Sources that are not paused, `struct pollfd` of each, and those that memory shows. */
   #sources: readonly Source[] = [];

@@ -208,7 +208,8 @@ const connectToRouter = ({ endpoint, keys, ready }: BackendLinkOptions): Connect
   if (endpoint.startsWith(localScheme)) {
     if (!canShareMemory()) {
       throw new StartError(
-        "a worker cannot share memory with its router: memfd_create(2) or mmap(2) is refused; look for a limit on file size or address space (ulimit -f, -v)",
+        "a worker cannot share memory with its router: memfd_create(2) or mmap(2) is refused; " +
+          "look for a limit on file size or address space (ulimit -f, -v)",
       );
     }
     return new ShmDealer(endpoint.slice(localScheme.length), hello);

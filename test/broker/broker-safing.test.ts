@@ -142,16 +142,16 @@ test("a killed worker's job is made safe also where its end is never told", () =
 });
 
 describe("a run of onStop that nobody can kill and that does not end", () => {
-  /** It is tried elsewhere with success, and somebody asks for the task again. */
-  const giveUp = (): void => {
-    bench.ready("w1", [drive]);
-    bench.ask("a", "drive");
-    bench.ready("f2", [drive], { supervised: false });
+  /** It is tried elsewhere with success, and another job of the task is asked for. */
+  const giveUp = (task: typeof drive | typeof blink = drive): void => {
+    bench.ready("w1", [task]);
+    bench.ask("a", task.name);
+    bench.ready("f2", [task], { supervised: false });
     bench.die("w1", 1);
     bench.passWith(["f2"], onStopMs + abortGraceMs + retryBackoffMs);
     bench.ready("w3", tasks);
     bench.made("w3", "safe");
-    bench.ask("b", "drive");
+    bench.ask("b", task.name);
   };
 
   test("keeps what it holds though another has succeeded: it may still come, and no job may run then", () => {
@@ -164,14 +164,7 @@ describe("a run of onStop that nobody can kill and that does not end", () => {
   });
 
   test("keeps jobs of its task from beginning where there is no resource to be held", () => {
-    bench.ready("w1", [blink]);
-    bench.ask("a", "blink");
-    bench.ready("f2", [blink], { supervised: false });
-    bench.die("w1", 1);
-    bench.passWith(["f2"], onStopMs + abortGraceMs + retryBackoffMs);
-    bench.ready("w3", tasks);
-    bench.made("w3", "safe");
-    bench.ask("b", "blink");
+    giveUp(blink);
     expect(bench.jobsOf("w3")).toEqual([]);
     bench.done("f2", 2);
     expect(bench.jobsOf("f2")).toEqual([3]);

@@ -6,7 +6,6 @@ import { doneSchema, fastAnswer, fastJobs, jobsSchema } from "../../src/protocol
 import { ProtocolError } from "../../src/protocol/errors.ts";
 import {
   checkTask,
-  decodeMeta,
   fastMeta,
   fastTask,
   metaSchema,
@@ -17,6 +16,7 @@ import {
 import type { JsonObject } from "../../src/protocol/json.ts";
 import { fastResult, replyDataSchema } from "../../src/protocol/replies.ts";
 import { decodeRequest, decodeTaskFrame } from "../../src/protocol/requests.ts";
+import { spoiled, spoilings } from "../support/spoiled.ts";
 
 const text = fc.oneof(
   fc.string(),
@@ -157,77 +157,7 @@ test("a header of jobs or answers that its fast function recognizes is what vali
 
 /* ── A frame means the same as text and as bytes ─────────────────────────────────────────────────────────────────── */
 
-const withSpaces = (value: unknown): string =>
-  JSON.stringify(value, null, 1)
-    .replace(/\n */g, " ")
-    .replace(/([{[]) | (?=[}\]])/g, "$1");
-
-const word = fc.oneof(
-  fc.string({ maxLength: 12 }),
-  fc.constantFrom("CLIENT-1", 'a,"pack":1', '","serial":"x', "\u00e9", ""),
-);
-const wordyMetas = fc.record(
-  {
-    id: word,
-    role: word,
-    version: fc.constantFrom(0.1, 0.2, "0.2", 0.3),
-    type: fc.constantFrom("REQ", "ACK", "ERR"),
-    pack: fc.oneof(fc.double({ noNaN: true, noDefaultInfinity: true }), fc.integer({ min: 0 })),
-    serial: fc.option(word, { nil: undefined }),
-    more: fc.option(fc.record({ pack: fc.integer(), serial: word }), { nil: undefined }),
-  },
-  { noNullPrototype: true },
-);
-const texts = fc
-  .tuple(
-    wordyMetas,
-    fc.shuffledSubarray(["id", "role", "version", "type", "pack", "serial", "more"], { minLength: 6 }),
-    fc.boolean(),
-  )
-  .map(([meta, keys, isSpaced]) => {
-    const ordered = Object.fromEntries(keys.map((key) => [key, meta[key as keyof typeof meta]]));
-    return isSpaced ? withSpaces(ordered) : JSON.stringify(ordered);
-  });
-/** Puts something in the place of something. */
-const spoiled = (text: string, at: number, length: number, by: string): string => {
-  const start = at % (text.length + 1);
-  return text.slice(0, start) + by + text.slice(start + length);
-};
-const repeated = [',"speed":2', '"speed":1,"speed":2', '"a":1,', ',"id":"x"', ',"t\\u0061sk":"y"', ',"task":"y"'];
-const spoilings = fc.tuple(
-  fc.nat(),
-  fc.nat(3),
-  fc.constantFrom(
-    ...repeated,
-    "",
-    '"',
-    "}",
-    ",",
-    "\\",
-    "0",
-    "-",
-    ".",
-    "e",
-    " ",
-    ',"serial":"s"',
-    ',"pack":2',
-    "\u00e9",
-    "\n",
-  ),
-);
-
 describe("a frame that a transport gives as text", () => {
-  test("is the META that it is as bytes, also where somebody has spoiled it", () => {
-    fc.assert(
-      fc.property(texts, fc.array(spoilings, { maxLength: 20 }), (text, several) => {
-        for (const other of [text, ...several.map(([at, length, by]) => spoiled(text, at, length, by))]) {
-          expect(decodeMeta(other)).toEqual(decodeMeta(Buffer.from(other)));
-        }
-      }),
-      { numRuns: 1_000 },
-    );
-  });
-
   test("is the TASK that it is as bytes, also where somebody has spoiled it", () => {
     const meta = metaText("c", "requestor", 0.2, "REQ", "1");
     const decode = (frame: Buffer | string): unknown => {
@@ -249,20 +179,7 @@ describe("a frame that a transport gives as text", () => {
   });
 });
 
-describe("a key of META or TASK that is there twice is refused", () => {
-  test("a serial, whatever has come before", () => {
-    const text = (end: string): string =>
-      `{"serial":"a","id":"i","role":"r","version":0.2,"type":"REQ","pack":1${end}}`;
-    expect(decodeMeta(text(""))).toMatchObject({ serial: "a" });
-    expect(decodeMeta(text(',"serial":"b"'))).toMatchObject({ code: "BAD_FRAME" });
-    expect(decodeMeta(text(""))).toMatchObject({ serial: "a" });
-  });
-
-  test("one that is written with escapes, and again without", () => {
-    const text = `{"pack":1,"id":"i","role":"r","version":0.2,"type":"REQ","\\u0070ack":1}`;
-    expect(decodeMeta(text)).toMatchObject({ code: "BAD_FRAME" });
-  });
-
+describe("a key of TASK that is there twice is refused", () => {
   test("a named argument", () => {
     const text = (kwargs: string): string => `{"task":"count","args":["kwargs",":{"],"kwargs":{${kwargs}},"pack":1}`;
     for (const kwargs of [

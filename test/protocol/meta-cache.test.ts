@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { ProtocolError } from "../../src/protocol/errors.ts";
 import { decodeMeta, metaText } from "../../src/protocol/frames.ts";
 import { MetaCache } from "../../src/protocol/meta-cache.ts";
+import { spoiled, spoilings } from "../support/spoiled.ts";
 
 /** Bytes are always parsed. */
 const parsed = (text: string) => decodeMeta(Buffer.from(text));
@@ -39,34 +40,6 @@ const texts = fc
   });
 /** The same in its usual order, of which most begin alike. */
 const usual = metas.map((meta) => JSON.stringify(meta));
-
-/** Puts something in the place of something. */
-const spoiled = (text: string, at: number, length: number, by: string): string => {
-  const start = at % (text.length + 1);
-  return text.slice(0, start) + by + text.slice(start + length);
-};
-const repeated = [',"speed":2', '"speed":1,"speed":2', '"a":1,', ',"id":"x"', ',"t\\u0061sk":"y"', ',"task":"y"'];
-const spoilings = fc.tuple(
-  fc.nat(),
-  fc.nat(3),
-  fc.constantFrom(
-    ...repeated,
-    "",
-    '"',
-    "}",
-    ",",
-    "\\",
-    "0",
-    "-",
-    ".",
-    "e",
-    " ",
-    ',"serial":"s"',
-    ',"pack":2',
-    "\u00e9",
-    "\n",
-  ),
-);
 
 /** A cache that has seen these texts. */
 const cacheOf = (...seen: string[]): MetaCache<number> => {

@@ -9,13 +9,13 @@ import { closeAll, ShmConnection } from "./connection.ts";
 import { Budget } from "./framing.ts";
 import { answer, isDead, partOf } from "./unix.ts";
 
-/** No key of a libzmq peer begins with it: each of their characters is a byte. */
+/** Above U+00FF, so no key of a ZeroMQ peer begins with it. */
 const keyPrefix = "→";
 
-/** The first socket of a line of which the second has not come yet. */
+/** The first socket of a connection whose second, the bell, has not come yet. */
 interface Half {
   readonly descriptor: number;
-  /** It was there at the last look already. */
+  /** It was already there when the halves were last checked. */
   isOld: boolean;
 }
 
@@ -31,7 +31,7 @@ interface ShmListenerOptions {
   readonly unfinishedMs?: number;
   /** bytes that wait for peers to read, of all connections. */
   readonly unsentBytesMax?: number;
-  /** ms after which it is looked whether a peer was halted. */
+  /** ms of silence after which a peer is checked for having been halted. */
   readonly silenceMs?: number;
 }
 
@@ -41,16 +41,16 @@ export class ShmListener implements Listener {
   readonly #connections = new Map<string, ShmConnection>();
   /** By the lines that they are of. */
   readonly #halves = new Map<string, Half>();
-  /** Those that have something to send since the last `flush`. */
+  /** Connections with messages gathered since the last `flush`. */
   readonly #gathering = new Set<ShmConnection>();
   readonly #budget: Budget;
   readonly #looks: Pulse;
-  /** From when on somebody is waited for again. */
+  /** Until then an urgent `flush` waits for no peer, because one has just stalled. */
   #patientAt = Number.NEGATIVE_INFINITY;
   #count = 0;
   #onReadable: (connection: ShmConnection) => void = () => undefined;
 
-  /** Takes the place of a file that somebody has left behind. Throws what the system says. */
+  /** Replaces a socket file that an earlier process left. Throws the system's error. */
   constructor({
     messageBytesMax = localBytesMax,
     unfinishedBytesMax = Number.POSITIVE_INFINITY,
@@ -65,7 +65,7 @@ export class ShmListener implements Listener {
     if (!path.startsWith("\0")) rmSync(path, { force: true });
     const mask = process.umask(0o177);
     try {
-      const socket = { open: (stranger: Socket<undefined>) => this.#open(stranger), data: () => undefined };
+      const socket = { open: (accepted: Socket<undefined>) => this.#open(accepted), data: () => undefined };
       this.#listener = Bun.listen({ unix: path, socket });
     } finally {
       process.umask(mask);
@@ -80,7 +80,7 @@ export class ShmListener implements Listener {
     });
   }
 
-  /** To be called before the event loop has its turn: until then nobody is taken in. */
+  /** Must be called before the event loop runs, which accepts the first connection. */
   onReadable(handler: (connection: ShmConnection) => void): void {
     this.#onReadable = handler;
   }
@@ -121,10 +121,10 @@ export class ShmListener implements Listener {
   }
 
   /** Takes the socket from Bun before anything is read from it. */
-  #open(stranger: Socket<undefined>): void {
+  #open(accepted: Socket<undefined>): void {
     // Bun's types leave it out.
-    const descriptor = duplicateOf((stranger as Socket<undefined> & { readonly fd: number }).fd);
-    stranger.terminate();
+    const descriptor = duplicateOf((accepted as Socket<undefined> & { readonly fd: number }).fd);
+    accepted.terminate();
     if (descriptor !== null && !this.#take(descriptor)) libc.close(descriptor);
   }
 

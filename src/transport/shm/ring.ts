@@ -98,7 +98,7 @@ export class RingReader {
   #marks: Int32Array;
   #bytes: Buffer;
   #read = 0;
-  /** The mark that we sleep stands, or somebody has taken it and is about to wake us. */
+  /** The mark that this end sleeps stands, or the peer has taken it and is about to wake it. */
   #isToBeWoken = false;
 
   constructor(marks: Int32Array, bytes: Buffer) {
@@ -128,7 +128,7 @@ export class RingReader {
     return take(this.#marks, waitsMark);
   }
 
-  /** To be said before waiting to be woken. False where there is something already. */
+  /** Asks the peer for a wake-up. Returns false if there is something to read already. */
   sleep(): boolean {
     if (!this.#isToBeWoken) Atomics.store(this.#marks, sleepsMark, 1);
     this.#isToBeWoken = true;
@@ -137,7 +137,7 @@ export class RingReader {
     return false;
   }
 
-  /** Somebody has. */
+  /** The peer has sent the wake-up. */
   wake(): void {
     this.#isToBeWoken = false;
   }

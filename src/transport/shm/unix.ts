@@ -75,8 +75,8 @@ export const closeLine = ({ bell, memory }: Line): void => {
 export const connectTo = (path: string, ownName: string): number | null => {
   const descriptor = libc.socket(unixFamily, stream, 0);
   if (descriptor < 0) return null;
-  const own = addressOf(ownName);
-  const address = addressOf(path);
+  const own = socketAddress(ownName);
+  const address = socketAddress(path);
   // At a Unix socket that is done at once, or not at all.
   const isConnected =
     libc.bind(descriptor, own, own.length) === 0 && libc.connect(descriptor, address, address.length) === 0;
@@ -89,7 +89,7 @@ export const connectTo = (path: string, ownName: string): number | null => {
  * struct sockaddr_un: a path ends with NUL; an abstract name begins with it and ends with the
  * address.
  */
-const addressOf = (path: string): Buffer => {
+const socketAddress = (path: string): Buffer => {
   const name = path === "" ? Buffer.alloc(0) : path.startsWith("\0") ? Buffer.from(path, "latin1") : cString(path);
   const family = Buffer.alloc(familyBytes);
   family.writeUInt16LE(unixFamily, 0);

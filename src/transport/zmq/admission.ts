@@ -98,8 +98,8 @@ class Admission {
     if (this.#hasWarned) return;
     this.#hasWarned = true;
     this.#warn(
-      `Process [${process.pid}] has almost ${limit} files and connections open: new connections wait until others close; ` +
-        "look for a program that opens many (`ss -tn`); logged once",
+      `Process [${process.pid}] has almost ${limit} files and connections open: ` +
+        "new connections wait until others close; look for a program that opens many (`ss -tn`); logged once",
     );
   }
 }

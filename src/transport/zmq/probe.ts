@@ -60,7 +60,7 @@ const mechanismEnd = 32;
  * @param host a name or an IPv4 address
  */
 export const probe = async (host: string, port: number, isWanted: () => boolean): Promise<Finding | null> => {
-  const address = await addressOf(host);
+  const address = await resolveHost(host);
   if (address === null) return { kind: "unknown host" };
   const descriptor = libc.socket(internetFamily, stream, 0);
   if (descriptor < 0) return null;
@@ -73,7 +73,7 @@ export const probe = async (host: string, port: number, isWanted: () => boolean)
   }
 };
 
-const addressOf = async (host: string): Promise<string | null> => {
+const resolveHost = async (host: string): Promise<string | null> => {
   try {
     // By the system's own resolver, which knows the names in /etc/hosts and `.local`.
     const [first] = await Bun.dns.lookup(host, { family: 4, backend: "libc" });

@@ -10,12 +10,16 @@ export const describeBindError = (error: unknown, what: string, address: string)
   // The Unix socket beside the port. Its system message contains the NUL of its name.
   if (isSystemError(error)) {
     const why = error.code === "EADDRINUSE" ? "is taken" : `cannot be had (${error.code})`;
-    return `${what} cannot use ${address}: the Unix socket of that name ${why}; stop what uses it (\`ss -xlp\` says who does) or choose another port`;
+    const remedy = "stop what uses it (`ss -xlp` says who does) or choose another port";
+    return `${what} cannot use ${address}: the Unix socket of that name ${why}; ${remedy}`;
   }
   if (!(error instanceof ZmqError)) throw error;
   switch (error.code) {
     case errno.EADDRINUSE:
-      return `${what} cannot use ${address}: the port is taken; stop what uses it (an engine that runs already?) or choose another`;
+      return (
+        `${what} cannot use ${address}: the port is taken; ` +
+        "stop what uses it (an engine that runs already?) or choose another"
+      );
     case errno.EACCES:
       return `${what} cannot use ${address}: permission denied; ports below 1024 are for root`;
     case errno.EADDRNOTAVAIL:
