@@ -1,4 +1,6 @@
 /** The data worker process: answers the router's PUT and GET, and publishes to subscribers. */
+
+import { BackendLink, type WorkHeader } from "../process/backend-link.ts";
 import { say } from "../process/log.ts";
 import { openGate } from "../process/open-gate.ts";
 import { onLeaveRequest, tellSupervisor } from "../process/supervised.ts";
@@ -7,7 +9,6 @@ import { encodeData, encodeError } from "../protocol/frames.ts";
 import { StartError } from "../transport/start-error.ts";
 import { terminateContext } from "../transport/zmq/context.ts";
 import { describeBindError } from "../transport/zmq/start.ts";
-import { BackendLink, type WorkHeader } from "../worker/backend-link.ts";
 import { Publisher } from "./publisher.ts";
 
 interface DataWorkerOptions {

@@ -1,9 +1,10 @@
 /** The jobs that a task worker holds for the router, from its message to their answers. */
+
+import type { BackendLink, SafeHeader, WorkHeader } from "../process/backend-link.ts";
 import { type ErrorCode, ProtocolError } from "../protocol/errors.ts";
 import { type Frame, textOf } from "../protocol/frame.ts";
 import { encodeError, type Task } from "../protocol/frames.ts";
 import { decodeTaskFrame } from "../protocol/requests.ts";
-import type { BackendLink, SafeHeader, WorkHeader } from "./backend-link.ts";
 import type { Executor } from "./executor.ts";
 import { leftUnbegun, type OnStopJob, type TaskJob, type TaskOutcome, type WorkerJob } from "./job.ts";
 import { ProgressThrottle } from "./pacing.ts";

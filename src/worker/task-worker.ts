@@ -4,6 +4,7 @@
  */
 
 import { abortGraceMs, routerAbsentMs } from "../limits.ts";
+import { BackendLink } from "../process/backend-link.ts";
 import { mapBegunRecord } from "../process/begun.ts";
 import { say, warn } from "../process/log.ts";
 import type { SupervisorMessage } from "../process/messages.ts";
@@ -17,7 +18,6 @@ import { StartError } from "../transport/start-error.ts";
 import { terminateContext } from "../transport/zmq/context.ts";
 import type { SocketOptions } from "../transport/zmq/options.ts";
 import { describeBindError } from "../transport/zmq/start.ts";
-import { BackendLink } from "./backend-link.ts";
 import { DirectPort } from "./direct-port.ts";
 import { Executor } from "./executor.ts";
 import { exitOnStrayErrors, noteCulprits } from "./failures.ts";

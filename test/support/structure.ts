@@ -29,14 +29,14 @@ export const arrows: Readonly<Record<string, readonly string[]>> = {
     "limits.ts",
   ],
   "config.ts": ["process", "security", "limits.ts"],
-  client: ["security", "protocol", "transport", "limits.ts"],
+  // It publishes by the code that workers publish by.
+  client: ["data", "security", "protocol", "transport", "limits.ts"],
   router: ["broker", "process", "security", "protocol", "transport", "limits.ts"],
   // Pure: it knows no socket, clock, file or log.
   broker: ["security", "protocol", "limits.ts"],
-  // A data worker joins the router as a task worker does.
-  data: ["worker", "process", "security", "protocol", "transport", "limits.ts"],
-  worker: ["tasks", "process", "security", "protocol", "transport", "limits.ts"],
+  worker: ["tasks", "data", "process", "security", "protocol", "transport", "limits.ts"],
   tasks: ["process", "protocol", "transport", "limits.ts"],
+  data: ["process", "security", "protocol", "transport", "limits.ts"],
   // It knows roles, argv and exit codes, and no message of the public protocol.
   supervisor: ["config.ts", "process", "security", "transport", "limits.ts"],
   // It knows what starts the engine, and nothing of the engine.

@@ -1,8 +1,8 @@
 /** Publications of tasks: if the router does not take them yet, the newest of each topic waits. */
 import { publishRetryMs, unsentTopicsMax } from "../limits.ts";
-import { warn } from "../process/log.ts";
 import { encodeBackend } from "../protocol/backend.ts";
 import type { Frame } from "../protocol/frame.ts";
+import { warn } from "./log.ts";
 
 interface TaskPublication {
   readonly topic: string;

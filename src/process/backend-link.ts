@@ -11,7 +11,6 @@ import {
   messageJobsMax,
   peerQueueMessagesMax,
 } from "../limits.ts";
-import { warn } from "../process/log.ts";
 import {
   decodeFromRouter,
   encodeBackend,
@@ -28,6 +27,7 @@ import { StartError } from "../transport/start-error.ts";
 import { type Connection, lostConnection, saysLost } from "../transport/transport.ts";
 import type { SocketOptions } from "../transport/zmq/options.ts";
 import { Dealer } from "../transport/zmq/socket.ts";
+import { warn } from "./log.ts";
 import { Publications } from "./publications.ts";
 
 export type WorkHeader = Extract<RouterHeader, { jobs: number[] }>;

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
+import { BackendLink, Lateness } from "../../src/process/backend-link.ts";
 import { encodeBackend, type RouterHeader } from "../../src/protocol/backend.ts";
 import { Router } from "../../src/transport/zmq/socket.ts";
-import { BackendLink, Lateness } from "../../src/worker/backend-link.ts";
 
 test("a worker that is not admitted gives up what it holds, and is welcome when it is admitted later", async () => {
   using router = new Router();
