@@ -5,14 +5,15 @@
  * - `read` or `read:arm/`, `write` or `write:arm/`: read and write data, of all topics or of those
  *   with this prefix;
  * - `worker` or `worker:see`: join as a worker for all tasks, or for these;
- * - `control`: read the engine's status, cancel the jobs of others, stop and reset the engine.
+ * - `control`: read the engine's status, cancel the jobs of others, stop and reset the engine;
+ * - `observe`: read the engine's status and its own topics, which `read` without a list leaves out.
  *
  * Pure. A user is the name in the line of the key by which a connection was authenticated. On a
  * socket without CURVE the user is null and has all rights.
  */
 import { authorizedTextLengthMax, nameLengthMax } from "../limits.ts";
 
-export const rights = ["send", "read", "write", "control", "worker"] as const;
+export const rights = ["send", "read", "write", "control", "worker", "observe"] as const;
 export type Right = (typeof rights)[number];
 
 /** As messages explain them. */
@@ -22,10 +23,15 @@ export const rightMeanings: Readonly<Record<Right, string>> = {
   write: "give data",
   control: "status, cancel, estop, reset",
   worker: "join as a worker",
+  observe: "status, and the life of the engine",
 };
 
-/** The extent of a right: names of tasks, or prefixes of topics. */
-type Extent = "all" | readonly string[];
+/** The extent of a right. `items`: names of tasks, or prefixes of topics. */
+interface Extent {
+  readonly isAll: boolean;
+  readonly items: readonly string[];
+}
+const everything: Extent = { isAll: true, items: [] };
 
 interface AuthorizedClient {
   /** Empty for the engine's own workers. */
@@ -36,13 +42,16 @@ interface AuthorizedClient {
 /** The user of the engine's own workers. No line of the file can have this name. */
 export const engineUser = "(engine)";
 
+/** Names of the engine's own topics begin so. */
+const ownTopicMark = "$";
+
 /** The user of a connection whose key has lost its line. No line can have this name, either. */
 export const formerUser = "(nobody)";
 
 /** For all tasks, which may publish any topic. */
 const engineRights: readonly (readonly [Right, Extent])[] = [
-  ["worker", "all"],
-  ["write", "all"],
+  ["worker", everything],
+  ["write", everything],
 ];
 
 /** Z85, ZeroMQ's RFC 32, of 32 bytes. */
@@ -93,7 +102,11 @@ export class Access {
   missing(user: string | null, right: Right, of?: string): string | null {
     if (user === null) return null;
     const extent = this.#clients.get(user)?.rights.get(right);
-    if (extent === "all" || (of !== undefined && extent !== undefined && covers(right, extent, of))) return null;
+    if (right === "read" && of?.startsWith(ownTopicMark)) {
+      // They tell of everybody's jobs, so the right to read all values does not include them.
+      return this.hasSome(user, "observe") || covers(right, extent, of) ? null : `${right}:${of}`;
+    }
+    if (extent?.isAll === true || (of !== undefined && covers(right, extent, of))) return null;
     return of === undefined || of === "" ? right : `${right}:${of}`;
   }
 
@@ -167,29 +180,33 @@ const addRight = (held: Map<Right, Extent>, word: string): string | null => {
   const right = rights.find((known) => known === name);
   if (right === undefined) return `has the right ${JSON.stringify(name)}, which is not one of ${rights.join(", ")}`;
   if (colon < 0) {
-    held.set(right, "all");
+    // A list beside it counts, too: `read` alone does not include the engine's own topics.
+    held.set(right, { isAll: true, items: held.get(right)?.items ?? [] });
     return null;
   }
-  if (right === "control") return "limits `control`, which has no limits; write `control` alone";
+  if (right === "control" || right === "observe") {
+    return `limits \`${right}\`, which has no limits; write \`${right}\` alone`;
+  }
   const items = word.slice(colon + 1).split(",");
   if (items.includes(""))
     return `has nothing between two marks in ${JSON.stringify(word)}; for all write ${right} alone`;
   const prefixed = isOfTasks(right) ? items.find((item) => /^task_/i.test(item)) : undefined;
   if (prefixed !== undefined) return `names the task ${prefixed}; write it without its prefix`;
-  const before = held.get(right) ?? [];
-  held.set(right, before === "all" ? "all" : [...before, ...items]);
+  const before = held.get(right);
+  held.set(right, { isAll: before?.isAll === true, items: [...(before?.items ?? []), ...items] });
   return null;
 };
 
 const isOfTasks = (right: Right): boolean => right === "send" || right === "worker";
 
-const covers = (right: Right, extent: readonly string[], of: string): boolean =>
-  isOfTasks(right) ? extent.includes(of) : extent.some((prefix) => of.startsWith(prefix));
+const covers = (right: Right, extent: Extent | undefined, of: string): boolean => {
+  if (extent === undefined) return false;
+  return isOfTasks(right) ? extent.items.includes(of) : extent.items.some((prefix) => of.startsWith(prefix));
+};
 
 const isRevoked = (name: string, { key, rights: held }: AuthorizedClient, next: Access): boolean =>
   next.keyOf(name) !== key ||
-  [...held].some(([right, extent]) =>
-    extent === "all"
-      ? next.missing(name, right) !== null
-      : extent.some((item) => next.missing(name, right, item) !== null),
+  [...held].some(
+    ([right, { isAll, items }]) =>
+      (isAll && next.missing(name, right) !== null) || items.some((item) => next.missing(name, right, item) !== null),
   );

@@ -23,6 +23,7 @@ export const refusalOfRequest = (
         case "get":
           return access.refusal(user, "read", request.control.topic);
         case "status":
+          return access.hasSome(user, "observe") ? null : access.refusal(user, "control");
         case "cancel":
         case "reset":
           return access.refusal(user, "control");

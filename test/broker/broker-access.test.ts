@@ -80,6 +80,13 @@ describe("a requestor", () => {
     },
   );
 
+  test("may see the status by the right to observe, and no more", () => {
+    bench.authorize("phone observe");
+    bench.control({ command: "status" }, "phone");
+    bench.control({ command: "reset" }, "phone");
+    expect(messages()).toEqual(["ack", "UNAUTHORIZED: client phone lacks the right control"]);
+  });
+
   test("may always cancel what it has asked for itself, and never by another's name what that has asked for", () => {
     bench.authorize("laptop send", "phone send");
     bench.ready("w1", ["count"]);

@@ -62,6 +62,33 @@ test("a right is held for all, for the tasks that are named, for the topics that
   expect(access.hasSome("laptop", "control")).toBe(false);
 });
 
+test("the engine's own topics need `observe` or their own beginning: the right to read all leaves them out", () => {
+  const asked = ["$engine/jobs", "$engine/", "$", "arm/left", ""];
+  const cases: [held: string, missing: (string | null)[]][] = [
+    ["read", ["read:$engine/jobs", "read:$engine/", "read:$", null, null]],
+    ["read:arm/", ["read:$engine/jobs", "read:$engine/", "read:$", null, "read"]],
+    ["read:$engine/", [null, null, "read:$", "read:arm/left", "read"]],
+    ["read:$engine/jobs,arm/", [null, "read:$engine/", "read:$", null, "read"]],
+    ["read read:$engine/", [null, null, "read:$", null, null]],
+    ["observe", [null, null, null, "read:arm/left", "read"]],
+    ["read observe", [null, null, null, null, null]],
+    ["control", ["read:$engine/jobs", "read:$engine/", "read:$", "read:arm/left", "read"]],
+    ["write", ["read:$engine/jobs", "read:$engine/", "read:$", "read:arm/left", "read"]],
+  ];
+  for (const [held, missing] of cases) {
+    const access = laptopWith(held);
+    expect([held, ...asked.map((of) => access.missing("laptop", "read", of))]).toEqual([held, ...missing]);
+  }
+});
+
+test("who loses `observe`, or the beginning of the engine's topics, is revoked, also where all may be read", () => {
+  const revoked = (before: string, after: string) => laptopWith(before).revokedIn(laptopWith(after));
+  expect(revoked("read observe", "read")).toEqual(["laptop"]);
+  expect(revoked("read:$engine/", "read")).toEqual(["laptop"]);
+  expect(revoked("read:$engine/", "observe")).toEqual([]);
+  expect(revoked("read", "read:$engine/")).toEqual(["laptop"]);
+});
+
 test("what is said twice adds up, and all is more than some", () => {
   const access = laptopWith("send:a send:b read read:arm/ write:arm/ write");
   expect(access.missing("laptop", "send", "a")).toBeNull();
@@ -109,6 +136,7 @@ describe("a wrong line is named", () => {
     [`${laptopKey} laptop send:`, 'line 1: has nothing between two marks in "send:"; for all write send alone'],
     [`${laptopKey} laptop send:a,,b`, "line 1: has nothing between two marks"],
     [`${laptopKey} laptop control:status`, "line 1: limits `control`"],
+    [`${laptopKey} laptop observe:jobs`, "line 1: limits `observe`"],
     [`${laptopKey} laptop send:task_drive`, "line 1: names the task task_drive; write it without its prefix"],
     [`${laptopKey} laptop send\n${laptopKey} phone send`, "line 2: has the key of laptop again"],
     [`${laptopKey} laptop send\n${keyOf("phone")} laptop send`, "line 2: has the name laptop again"],
@@ -147,9 +175,12 @@ test("who has another key, less rights or no line any more is revoked, and nobod
 /* ── Whatever the file says ──────────────────────────────────────────────────────────────────────────────────────── */
 
 const item = fc.string({ unit: fc.constantFrom("a", "b", "/", ":"), minLength: 1, maxLength: 4 });
+const itemOrOwn = fc.oneof(item, fc.constantFrom("$", "$engine/", "$engine/jobs"));
 const extent = fc.oneof(fc.constant("all" as const), fc.array(item, { minLength: 1, maxLength: 3 }));
+const flag = fc.constant("all" as const);
+const readExtent = fc.oneof(flag, fc.array(itemOrOwn, { minLength: 1, maxLength: 3 }));
 const client = fc.record(
-  { send: extent, read: extent, write: extent, worker: extent, control: fc.constant("all" as const) },
+  { send: extent, read: readExtent, write: extent, worker: extent, control: flag, observe: flag },
   { requiredKeys: [] },
 );
 const need = fc.oneof(
@@ -157,7 +188,8 @@ const need = fc.oneof(
     right: fc.constantFrom<Right>("send", "read", "write", "worker"),
     of: fc.option(item, { nil: undefined }),
   }),
-  fc.constant({ right: "control" as Right, of: undefined }),
+  fc.record({ right: fc.constant<Right>("read"), of: itemOrOwn }),
+  fc.record({ right: fc.constantFrom<Right>("control", "observe"), of: fc.constant(undefined) }),
 );
 const clients = fc.array(
   client.filter((held) => Object.keys(held).length > 0),
@@ -177,7 +209,9 @@ test("nobody may more than the own line says, and nobody less", () => {
         const extentOf = held[right];
         const matches = (named: string) =>
           right === "read" || right === "write" ? of?.startsWith(named) === true : of === named;
-        const may = extentOf === "all" || (extentOf?.some(matches) ?? false);
+        const isOwn = right === "read" && of?.startsWith("$") === true;
+        const hasAll = isOwn ? held.observe === "all" : extentOf === "all";
+        const may = hasAll || (extentOf !== "all" && extentOf?.some(matches) === true);
         expect(access.missing(`n${index}`, right, of) === null).toBe(may);
         expect(access.nameOf(keyOf(`k${index}`))).toBe(`n${index}`);
       }
