@@ -7,10 +7,11 @@ import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import * as limits from "./limits.ts";
 import { type ConfigFile, configFileDefault, readConfigFile } from "./process/config-file.ts";
-import { stateFolder, tasksDefault, tasksFolder } from "./process/folders.ts";
+import { tasksDefault, tasksFolder } from "./process/folders.ts";
 import { didYouMean } from "./process/nearest.ts";
 import { exposureMistakes, portMistakes } from "./security/exposure.ts";
 import { noHome } from "./security/files.ts";
+import { stateFolder } from "./security/state-folders.ts";
 
 /* ── The settings ── */
 

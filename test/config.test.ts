@@ -12,7 +12,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ConfigError, configFlags, loadConfig } from "../src/config.ts";
-import { stateFolder } from "../src/process/folders.ts";
+import { stateFolder } from "../src/security/state-folders.ts";
 
 const root = mkdtempSync(join(realpathSync(tmpdir()), "task-engine-config-"));
 afterAll(() => rmSync(root, { recursive: true, force: true }));

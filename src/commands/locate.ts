@@ -3,8 +3,8 @@
  * then the settings that `serve` would have in this folder and environment, then the default.
  */
 import { addressIn, defaultEndpoint, endpointVariable, isEndpoint } from "../client/endpoint.ts";
-import { engineFolder, stateFolders, stopSocketPath } from "../process/folders.ts";
 import { isLoopback } from "../security/exposure.ts";
+import { engineFolder, stateFolders, stopSocketPath } from "../security/state-folders.ts";
 import { fs } from "../transport/fs.ts";
 import { isThere } from "../transport/libc.ts";
 import { portOwner } from "../transport/shm/port-owner.ts";

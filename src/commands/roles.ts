@@ -47,6 +47,11 @@ export const routerCommand = defineCommand({
       valueHint: "path",
       description: "Socket to listen on for the engine's own workers",
     },
+    "front-socket": {
+      type: "string",
+      valueHint: "path",
+      description: "Socket to listen on for local programs, in an engine with keys",
+    },
     ...folderArgs,
     run: { type: "string", valueHint: "task", description: "Task that makes the robot safe" },
     "stop-grace-ms": {
@@ -65,6 +70,7 @@ export const routerCommand = defineCommand({
         port: portFrom("--port", args.port),
         backendPort: portFrom("--backend-port", args["backend-port"]),
         workSocket: args["work-socket"] ?? null,
+        frontSocket: args["front-socket"] ?? null,
         folder: { tasks: args.tasks ?? null, tasksIfAny: args["tasks-if-any"] ?? null },
         hook: args.run ?? null,
         stopGraceMs: numberFrom(args["stop-grace-ms"], "--stop-grace-ms", 0, graceMsMax),

@@ -13,9 +13,9 @@
  */
 import { type Config, ConfigError, configFlags, configText, loadConfig } from "../config.ts";
 import { stopMsMax } from "../limits.ts";
-import { engineFolder } from "../process/folders.ts";
 import { warn } from "../process/log.ts";
 import { CertificateError } from "../security/certificate.ts";
+import { engineFolder } from "../security/state-folders.ts";
 import { Keyring } from "../supervisor/keyring.ts";
 import { reachable, rolesOf } from "../supervisor/roles.ts";
 import { onSignals } from "../supervisor/signals.ts";

@@ -33,6 +33,8 @@ interface RouterOptions {
   readonly backendPort: number;
   /** Path of the socket for the engine's own workers; null for none. */
   readonly workSocket: string | null;
+  /** The same for local programs, in an engine with keys. */
+  readonly frontSocket: string | null;
   /** Task files and the task of `on-stop`, for safe stops after the death of the supervisor. */
   readonly folder: TasksFolder;
   readonly hook: string | null;
@@ -66,7 +68,8 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   const shell = new Shell({ broker, gate, frontend, workers, front, back, verbose: options.verbose });
 
   say(`Starting [ROUTER] on socket: ${options.host}:${options.port}`);
-  binding("frontend", options.host, options.port, () => frontend.bind(options.host, options.port));
+  const { host, port, frontSocket: socket } = options;
+  binding("frontend", host, port, () => frontend.bind({ host, port, socket }));
   say(`${front} Listener online`);
   binding("backend", options.host, options.backendPort, () => backend.bind(options.host, options.backendPort));
   say(`${back} Listener online`);

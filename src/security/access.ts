@@ -34,13 +34,19 @@ interface Extent {
 const everything: Extent = { isAll: true, items: [] };
 
 interface AuthorizedClient {
-  /** Empty for the engine's own workers. */
+  /** Empty for the engine's own workers and its owner. */
   readonly key: string;
   readonly rights: ReadonlyMap<Right, Extent>;
 }
 
 /** The user of the engine's own workers. No line of the file can have this name. */
 export const engineUser = "(engine)";
+
+/**
+ * The engine's own user, and root, at the engine's socket for local programs. No line can have this
+ * name, either.
+ */
+export const ownerUser = "(owner)";
 
 /** Names of the engine's own topics begin so. */
 const ownTopicMark = "$";
@@ -54,16 +60,22 @@ const engineRights: readonly (readonly [Right, Extent])[] = [
   ["write", everything],
 ];
 
+/** The owner could take them: it can read the engine's key, and write the file. */
+const ownerRights = rights.map((right) => [right, everything] as const);
+
 /** Z85, ZeroMQ's RFC 32, of 32 bytes. */
 const keyPattern = /^[0-9a-zA-Z.\-:+=^!/*?&<>()[\]{}@%$#]{40}$/;
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9_.@-]*$/;
 
 export class Access {
-  /** Rights of nobody but the engine's own workers: an empty file. */
+  /** Rights of nobody but the engine's own workers and its owner: an empty file. */
   static readonly nobody = new Access();
 
   readonly #names = new Map<string, string>();
-  readonly #clients = new Map<string, AuthorizedClient>([[engineUser, { key: "", rights: new Map(engineRights) }]]);
+  readonly #clients = new Map<string, AuthorizedClient>([
+    [engineUser, { key: "", rights: new Map(engineRights) }],
+    [ownerUser, { key: "", rights: new Map(ownerRights) }],
+  ]);
 
   private constructor() {}
 

@@ -1,11 +1,6 @@
 /**
- * The port that requestors connect to: a ROUTER socket and, in an engine without keys on a loopback
- * address, a Unix socket beside it. Over that one, a message needs a system call only to wake a
- * sleeping peer, and no other thread.
- *
- * The Unix socket is named after the address and has no file: like the port, it exists in the
- * network namespace for as long as its process. A client trusts it if it is owned by the port's
- * user, by the client's own user or by root.
+ * The port that requestors connect to: a ROUTER socket and, for programs of the same machine, a
+ * Unix socket beside it (see local-listener.ts).
  */
 
 import {
@@ -20,12 +15,10 @@ import {
 import { type Arrival, openEnvelope, type Requestor, requestorOf } from "../protocol/envelope.ts";
 import type { Frame } from "../protocol/frame.ts";
 import { badEnvelope, decodeRequest } from "../protocol/requests.ts";
-import { ShmListener } from "../transport/shm/listener.ts";
-import { localName } from "../transport/shm/unix.ts";
 import { type Inbox, type Listener, Listeners, type SendResult, saysLost } from "../transport/transport.ts";
 import { ZmqListener } from "../transport/zmq/listener.ts";
-import { isLoopback } from "./exposure.ts";
 import type { Gate } from "./gate.ts";
+import { openLocalListener, type PortAddress } from "./local-listener.ts";
 
 /** Returns the next arrival; null if there is none. */
 export type NextArrival = () => Arrival | null;
@@ -35,7 +28,7 @@ export class Frontend {
   readonly #zmq: ZmqListener;
   readonly #listeners = new Listeners();
   readonly #onReadable: (next: NextArrival) => void;
-  #localName: string | null = null;
+  #address: PortAddress | null = null;
 
   /** @param onReadable must take at least one arrival; it is called only after `open` */
   constructor(gate: Gate, onReadable: (next: NextArrival) => void) {
@@ -45,24 +38,23 @@ export class Frontend {
   }
 
   /** Binds the address. Throws ZmqError if that fails. */
-  bind(host: string, port: number): void {
-    this.#zmq.bind(host, port);
+  bind(address: PortAddress): void {
+    this.#zmq.bind(address.host, address.port);
     this.#gate.guard(this.#zmq.socket, partingMs);
-    this.#localName = this.#gate.hasKeys || !isLoopback(host) ? null : localName(host, port);
+    this.#address = address;
   }
 
-  /** Starts to receive. Throws the system's error if the Unix socket cannot be opened. */
+  /** Starts to receive, once it is bound. Throws the errors of `openLocalListener`. */
   open(): void {
     this.#listen(this.#zmq, () => this.#gate.userOf(this.#zmq.socket));
-    if (this.#localName === null) return;
-    const local = new ShmListener({
-      path: this.#localName,
+    if (this.#address === null) return;
+    const local = openLocalListener(this.#gate, this.#address, {
       connectionsMax: localRequestorsMax,
       messageBytesMax: endlessBytesMin,
       unfinishedBytesMax,
       unsentBytesMax,
     });
-    this.#listen(local, () => null);
+    if (local !== null) this.#listen(local.listener, () => local.user);
   }
 
   /** Takes a whole message or nothing, and sends it at the next `flush` at the latest. */

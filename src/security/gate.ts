@@ -25,7 +25,7 @@ import { Connections } from "../transport/zmq/connections.ts";
 import { FreedMemory } from "../transport/zmq/freed-memory.ts";
 import type { SocketOptions } from "../transport/zmq/options.ts";
 import type { Socket } from "../transport/zmq/socket.ts";
-import { Access, engineUser, formerUser } from "./access.ts";
+import { Access, engineUser, formerUser, ownerUser } from "./access.ts";
 import type { KeyPair } from "./certificate.ts";
 import { curveServer, zapDomain } from "./curve.ts";
 import { publicKeyOf } from "./keys.ts";
@@ -45,8 +45,9 @@ interface Guarded {
 }
 
 export class Gate implements Disposable {
+  /** Writes a line to the log. */
+  readonly warn: (line: string) => void;
   readonly #security: Security | null;
-  readonly #warn: (line: string) => void;
   readonly #zap: Disposable | null;
   readonly #guarded = new Map<Socket, Guarded>();
   #access: Access;
@@ -62,7 +63,7 @@ export class Gate implements Disposable {
    */
   constructor(security: Security | null, warn: (line: string) => void) {
     this.#security = security;
-    this.#warn = warn;
+    this.warn = warn;
     this.#access = accessOf(security?.authorized ?? "");
     if (security === null) {
       this.#zap = null;
@@ -127,13 +128,18 @@ export class Gate implements Disposable {
     return this.#security === null ? null : engineUser;
   }
 
+  /** The user of programs at a socket for local ones: see `openLocalListener`. */
+  get localUser(): string | null {
+    return this.#security === null ? null : ownerUser;
+  }
+
   /**
    * Ends connections to a bound socket if their key is revoked, or if they never end a message.
    * @param partingMs ms that a connection with a revoked key stays open for the answers that say
    * so; 0 for a socket without answers
    */
   guard(socket: Socket, partingMs: number): void {
-    admission.start(this.#warn);
+    admission.start(this.warn);
     socket.askForPeers();
     this.#guarded.set(socket, { connections: new Connections(), partingMs });
     this.#looks ??= new Pulse(beatIntervalMs, () => {

@@ -1,7 +1,7 @@
 /** The roles that run: one process for each, which is this program with another verb. */
 import type { Config } from "../config.ts";
-import { engineFolder, workSocketPath } from "../process/folders.ts";
 import { ownProgram, safeVerb, tasksFlags } from "../process/program.ts";
+import { engineFolder, frontSocketPath, workSocketPath } from "../security/state-folders.ts";
 
 export interface Role {
   /** As printed. */
@@ -36,11 +36,13 @@ export const rolesOf = (config: Config): Roles => {
     ...(config.workerJobsMax === null ? [] : ["--jobs-max", `${config.workerJobsMax}`]),
     ...(config.workerMemoryMax === null ? [] : ["--memory-max", `${config.workerMemoryMax}`]),
   ];
-  const workSocket = workSocketPath(engineFolder(config.state, config.port));
+  const folder = engineFolder(config.state, config.port);
+  const workSocket = workSocketPath(folder);
 
   const router = [
     ["router", "--host", config.host, "--port", `${config.port}`, "--backend-port", `${config.backendPort}`],
     ["--work-socket", workSocket],
+    config.key === null ? [] : ["--front-socket", frontSocketPath(folder)],
     // If the supervisor dies, the router starts the safe process.
     tasks,
     hook === null ? [] : ["--run", hook],

@@ -25,9 +25,9 @@ import {
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { lastWordsMs, predecessorLookMs, predecessorMs } from "../limits.ts";
-import { stopSocketPath } from "../process/folders.ts";
 import { warn } from "../process/log.ts";
 import type { Stopped } from "../process/messages.ts";
+import { stopSocketPath } from "../security/state-folders.ts";
 import { lockFile } from "../transport/libc.ts";
 import { Latch, syncFolder } from "./latch.ts";
 import { late, within } from "./within.ts";

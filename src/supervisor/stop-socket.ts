@@ -19,6 +19,7 @@ import type { Socket, UnixSocketListener } from "bun";
 import * as v from "valibot";
 import { stopConnectionsMax, stopLineBytesMax, stopReasonLengthMax, stopSilenceSeconds } from "../limits.ts";
 import type { StopResult } from "../process/messages.ts";
+import { socketPathBytesMax } from "../transport/shm/unix.ts";
 
 const command = "estop";
 const reloadCommand = "reloaded";
@@ -62,7 +63,7 @@ export class StopSocket {
     stop: (reason: string) => Promise<StopResult>,
     reloaded: () => Promise<ReloadResult>,
   ) {
-    if (Buffer.byteLength(path) > pathBytesMax) {
+    if (Buffer.byteLength(path) > socketPathBytesMax) {
       throw new StopSocketError(`the path ${path} is too long for a socket; name a shorter folder with --state`);
     }
     this.#stop = stop;
@@ -131,9 +132,6 @@ export class StopSocket {
     socket.end(`${JSON.stringify(stopped)}\n`);
   }
 }
-
-/** unix(7): sun_path has 108 bytes, one for the NUL at its end. */
-const pathBytesMax = 107;
 
 const newline = Buffer.from("\n");
 

@@ -3,7 +3,7 @@
  * /etc/systemd/system. Sources: systemd.service(5), systemd.exec(5), systemd.resource-control(5).
  */
 
-import { systemStateFolder } from "../process/folders.ts";
+import { systemStateFolder } from "../security/state-folders.ts";
 
 export interface UnitOptions {
   /** Absolute path of the program. */

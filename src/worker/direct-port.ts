@@ -72,7 +72,7 @@ export class DirectPort {
 
   /** Throws ZmqError if the port cannot be had. */
   bind(host: string, port: number): void {
-    this.#frontend.bind(host, port);
+    this.#frontend.bind({ host, port, socket: null });
     this.#options.gate.onAccess((access) => this.#revoke(access));
     this.#frontend.open();
   }

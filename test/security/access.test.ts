@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { Access, engineUser, type Right } from "../../src/security/access.ts";
+import { Access, engineUser, ownerUser, type Right, rights } from "../../src/security/access.ts";
 
 const z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
 const keyOf = (name: string): string => name.padEnd(40, "0").slice(0, 40);
@@ -115,9 +115,18 @@ test("the engine's own workers may serve and publish all, and ask for nothing, w
   expect(Access.parse(`${laptopKey} (engine) send`)).toContain("line 1: has no name");
 });
 
+test("the engine's owner may do everything, whatever the file says, and loses nothing by a change of it", () => {
+  const access = parsed(`${laptopKey} laptop send`);
+  for (const right of rights) expect(access.missing(ownerUser, right)).toBeNull();
+  expect(access.missing(ownerUser, "read", "$engine/jobs")).toBeNull();
+  expect(Access.nobody.knows(ownerUser)).toBe(true);
+  expect(access.revokedIn(Access.nobody)).toEqual(["laptop"]);
+  expect(Access.parse(`${laptopKey} (owner) send`)).toContain("line 1: has no name");
+});
+
 test("no key is theirs: they have a way of their own", () => {
   const access = parsed(`${laptopKey} laptop send`);
-  for (const key of ["", engineUser]) expect(access.nameOf(key)).toBeNull();
+  for (const key of ["", engineUser, ownerUser]) expect(access.nameOf(key)).toBeNull();
 });
 
 describe("a wrong line is named", () => {

@@ -8,7 +8,7 @@
  */
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { stopGraceMs } from "../../src/limits.ts";
-import { engineFolder, stopSocketPath } from "../../src/process/folders.ts";
+import { engineFolder, stopSocketPath } from "../../src/security/state-folders.ts";
 import { stopBySocket } from "../../src/supervisor/stop-socket.ts";
 import { monotonicMs } from "../support/clock.ts";
 import { Deaths } from "../support/deaths.ts";

@@ -20,6 +20,12 @@ test("each role is told what it needs to know, and workers have ports of their o
   ]);
 });
 
+test("the router alone has a socket for local programs in an engine with keys", async () => {
+  const argv = await argvOf({ state: "/state", key: "/key", authorized: "/authorized" });
+  expect(argv[1]?.slice(argv[1].indexOf("--front-socket"))).toContain("/state/9000/front.sock");
+  expect(argv.filter((words) => words.includes("--front-socket"))).toHaveLength(1);
+});
+
 test("task workers alone are told when they have done their share", async () => {
   const argv = await argvOf({ "worker-jobs-max": "1000", "worker-memory-max": "256" });
   const told = argv.map((words) => words.slice(words.indexOf("--jobs-max")).join(" "));

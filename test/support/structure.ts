@@ -40,7 +40,7 @@ export const arrows: Readonly<Record<string, readonly string[]>> = {
   // It knows roles, argv and exit codes, and no message of the public protocol.
   supervisor: ["config.ts", "process", "security", "transport", "limits.ts"],
   // It knows what starts the engine, and nothing of the engine.
-  systemd: ["process", "transport", "limits.ts"],
+  systemd: ["process", "security", "transport", "limits.ts"],
   process: ["security", "protocol", "transport", "limits.ts"],
   security: ["protocol", "transport", "limits.ts"],
   protocol: ["limits.ts"],

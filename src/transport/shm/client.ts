@@ -5,7 +5,7 @@ import { reactor } from "../reactor.ts";
 import { type ClientConnection, type MessageFrame, type SendResult, unlostMs } from "../transport.ts";
 import { ShmConnection } from "./connection.ts";
 import { portOwner } from "./port-owner.ts";
-import { closeLine, dial, localName, peerUid } from "./unix.ts";
+import { closeLine, dial, isOwnOrRoot, localName, peerUid } from "./unix.ts";
 
 export class ShmClient implements ClientConnection {
   readonly #connection: ShmConnection;
@@ -20,11 +20,25 @@ export class ShmClient implements ClientConnection {
    * root.
    */
   static to(host: string, port: number): ShmClient | null {
-    const line = dial(localName(host, port));
+    return ShmClient.#dial(localName(host, port), (uid) => isOwnOrRoot(uid) || uid === portOwner(host, port));
+  }
+
+  /**
+   * Connects to the listener at a path, which is that of a TCP port's process; null if there is
+   * none. It must be owned by the port's user, or the port is another's: that of a tunnel, or in
+   * another container. That must be this user or root, except for root, who named the folder.
+   */
+  static at(path: string, host: string, port: number): ShmClient | null {
+    const isRoot = process.geteuid?.() === 0;
+    return ShmClient.#dial(path, (uid) => (isRoot || isOwnOrRoot(uid)) && uid === portOwner(host, port));
+  }
+
+  /** @param isTrusted tells by the listener's user */
+  static #dial(path: string, isTrusted: (uid: number) => boolean): ShmClient | null {
+    const line = dial(path);
     if (line === null) return null;
     const uid = peerUid(line.bell);
-    const isTrusted = uid === 0 || uid === process.geteuid?.();
-    if (uid !== null && (isTrusted || uid === portOwner(host, port))) return new ShmClient(new ShmConnection(line));
+    if (uid !== null && isTrusted(uid)) return new ShmClient(new ShmConnection(line));
     closeLine(line);
     return null;
   }

@@ -7,7 +7,7 @@ import { Pulse } from "../pulse.ts";
 import type { Listener, SendResult } from "../transport.ts";
 import { closeAll, ShmConnection } from "./connection.ts";
 import { Budget } from "./framing.ts";
-import { answer, isDead, partOf } from "./unix.ts";
+import { answer, isDead, isOwnOrRoot, partOf, peerUid } from "./unix.ts";
 
 /** Above U+00FF, so no key of a ZeroMQ peer begins with it. */
 const keyPrefix = "→";
@@ -19,9 +19,11 @@ interface Half {
   isOld: boolean;
 }
 
-interface ShmListenerOptions {
+export interface ShmListenerOptions {
   /** A file, which only its user can open; or a name that begins with NUL, which anyone can. */
   readonly path: string;
+  /** Ends each connection of another user than this one and root, whoever can open the path. */
+  readonly isPrivate?: boolean;
   readonly connectionsMax: number;
   /** bytes of one message that comes. */
   readonly messageBytesMax?: number;
@@ -57,9 +59,11 @@ export class ShmListener implements Listener {
     unfinishedMs = unfinishedMsMax,
     unsentBytesMax = Number.POSITIVE_INFINITY,
     silenceMs = beatSilenceMs,
+    isPrivate = false,
     ...options
   }: ShmListenerOptions) {
-    this.#options = { messageBytesMax, unfinishedBytesMax, unfinishedMs, unsentBytesMax, silenceMs, ...options };
+    const bounds = { messageBytesMax, unfinishedBytesMax, unfinishedMs, unsentBytesMax, silenceMs };
+    this.#options = { ...bounds, isPrivate, ...options };
     this.#budget = new Budget(unfinishedBytesMax);
     const { path } = options;
     if (!path.startsWith("\0")) rmSync(path, { force: true });
@@ -128,8 +132,12 @@ export class ShmListener implements Listener {
     if (descriptor !== null && !this.#take(descriptor)) libc.close(descriptor);
   }
 
-  /** Returns false for a socket that is neither the first of a line, nor the bell of one. */
+  /**
+   * Returns false for a socket that is neither the first of a line, nor the bell of one, and for
+   * one of a user who may not connect.
+   */
   #take(descriptor: number): boolean {
+    if (this.#options.isPrivate && !isOwnOrRoot(peerUid(descriptor))) return false;
     const part = partOf(descriptor);
     if (part === null) return false;
     if (!part.isBell) {

@@ -35,7 +35,8 @@ const fixed = 0x10; // MAP_FIXED
 
 /** bytes at the beginning, for the indices of both rings: the largest page size of any system. */
 const controlBytes = 64 * 1024;
-const memoryBytes = controlBytes + 2 * localRingBytes;
+/** bytes of the memory of one connection. */
+export const memoryBytes = controlBytes + 2 * localRingBytes;
 
 /** The memory of a connection, as this process sees it. */
 export interface Memory {

@@ -11,6 +11,9 @@ const stream = 1 | 0o2004000; // SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, soc
 const credentialsOption = 17; // SO_PEERCRED, getsockopt(2)
 const credentialsCount = 3; // struct ucred: pid, uid, gid
 
+/** unix(7): sun_path has 108 bytes, one for the NUL at its end. */
+export const socketPathBytesMax = 107;
+
 /** The parts of a connection. */
 export interface Line {
   /** Of the socket over which each end wakes the other, and learns of its end. */
@@ -126,6 +129,9 @@ export const peerPid = (descriptor: number): number | null => credentialsOf(desc
 
 /** The user that it had then; null where the system does not say. */
 export const peerUid = (descriptor: number): number | null => credentialsOf(descriptor)?.[1] ?? null;
+
+/** True for this process's own user and for root. */
+export const isOwnOrRoot = (uid: number | null): boolean => uid !== null && (uid === 0 || uid === process.geteuid?.());
 
 /**
  * Returns true if a signal or a debugger stopped the process, proc(5). Its name may hold any

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { loadConfig } from "../../src/config.ts";
-import { stateFolder, stateFolders, systemStateFolder } from "../../src/process/folders.ts";
+import { stateFolder, stateFolders, systemStateFolder } from "../../src/security/state-folders.ts";
 
 const isRoot = process.geteuid?.() === 0;
 const asRoot = test.skipIf(!isRoot);

@@ -1,0 +1,144 @@
+/** Which socket for local programs a port has, and who comes in there. */
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { chmodSync, existsSync, statSync, writeFileSync } from "node:fs";
+import { warn } from "../../src/process/log.ts";
+import { ownerUser } from "../../src/security/access.ts";
+import { Frontend } from "../../src/security/frontend.ts";
+import { Gate } from "../../src/security/gate.ts";
+import { ShmClient } from "../../src/transport/shm/client.ts";
+import { memoryBytes } from "../../src/transport/shm/memory.ts";
+import { makeKeys } from "../support/keys.ts";
+import { socketsOf } from "../support/local-sockets.ts";
+import { freePorts } from "../support/ports.ts";
+import { until } from "../support/stoppable.ts";
+import { tempFolder } from "../support/temp-folder.ts";
+
+setDefaultTimeout(60_000); // on a busy machine
+
+const isRoot = process.geteuid?.() === 0;
+
+/** A frontend, and the users whose messages it gets. */
+const opened = (gate: Gate, host: string, socket: string | null) => {
+  const users: (string | null)[] = [];
+  const frontend = new Frontend(gate, (next) => {
+    for (let arrival = next(); arrival !== null; arrival = next()) {
+      if (arrival.type === "request") users.push(arrival.user);
+    }
+  });
+  const port = freePorts(1);
+  frontend.bind({ host, port, socket });
+  frontend.open();
+  return { users, port, [Symbol.dispose]: () => frontend.close() };
+};
+
+const withKeys = (lines: string[] = []): Gate => new Gate(makeKeys().security, (line) => lines.push(line));
+
+test.each(["127.0.0.1", "0.0.0.0"])(
+  "a port on %s of an engine with keys has a file for the engine's own user, who comes in as the owner",
+  async (host) => {
+    using folder = tempFolder();
+    using gate = withKeys();
+    const path = folder.at("front.sock");
+    writeFileSync(path, "left by a killed engine");
+    using port = opened(gate, host, path);
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+    expect(socketsOf(port.port).listening).toBe(0);
+    const client = ShmClient.at(path, "127.0.0.1", port.port);
+    client?.trySend(["{}"]);
+    await until("the message is there", () => port.users.length > 0);
+    expect(port.users).toEqual([ownerUser]);
+    client?.close();
+  },
+);
+
+test("a socket file whose process does not have the port is left alone: the port may be a tunnel's", () => {
+  using folder = tempFolder();
+  using gate = withKeys();
+  using _ = opened(gate, "127.0.0.1", folder.at("front.sock"));
+  expect(ShmClient.at(folder.at("front.sock"), "127.0.0.1", freePorts(1))).toBeNull();
+});
+
+test("a path at which nobody listens any more, and one that is too long, are none", () => {
+  using folder = tempFolder();
+  using gate = withKeys();
+  const ended = opened(gate, "127.0.0.1", folder.at("front.sock"));
+  ended[Symbol.dispose]();
+  expect(existsSync(folder.at("front.sock"))).toBe(false);
+  writeFileSync(folder.at("front.sock"), "");
+  for (const path of [folder.at("front.sock"), folder.at("x".repeat(200))]) {
+    expect(ShmClient.at(path, "127.0.0.1", ended.port)).toBeNull();
+  }
+});
+
+/** Connects as a client does, and says whether it may stay. */
+const knock = `
+import fcntl, os, socket, sys
+path, name, size, patience = sys.argv[1], "\\0test-" + sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
+def connected(suffix):
+    peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    peer.bind(name + suffix)
+    peer.connect(path)
+    return peer
+memory = os.memfd_create("test", os.MFD_ALLOW_SEALING)
+os.ftruncate(memory, size)
+fcntl.fcntl(memory, 1033, 7)
+socket.send_fds(connected(""), [b"0"], [memory])
+bell = connected("/bell")
+bell.settimeout(patience)
+try:
+    bell.recv(1)
+    print("ended")
+except TimeoutError:
+    print("served")
+`;
+
+const asNobody = ["setpriv", "--reuid=65534", "--clear-groups"];
+
+// Another user's process can only be made by root.
+test.skipIf(!isRoot)("another user is cut off, even if the file lets everybody in", async () => {
+  using folder = tempFolder();
+  using gate = withKeys();
+  const path = folder.at("front.sock");
+  using _ = opened(gate, "127.0.0.1", path);
+  chmodSync(folder.path, 0o755);
+  chmodSync(path, 0o666);
+  const knocked = async (user: readonly string[], patienceSeconds: number): Promise<string> => {
+    const name = `${process.pid}-${patienceSeconds}`;
+    const python = ["/usr/bin/python3", "-c", knock, path, name, `${memoryBytes}`, `${patienceSeconds}`];
+    return (await Bun.spawn([...user, ...python], { stdout: "pipe" }).stdout.text()).trim();
+  };
+  expect(await knocked(asNobody, 20)).toBe("ended");
+  expect(await knocked([], 0.5)).toBe("served");
+});
+
+test("a port without keys has the abstract name on a loopback address alone, and no file", () => {
+  using folder = tempFolder();
+  using gate = new Gate(null, warn);
+  using loopback = opened(gate, "127.0.0.1", folder.at("front.sock"));
+  using everywhere = opened(gate, "0.0.0.0", folder.at("front.sock"));
+  expect(socketsOf(loopback.port).listening).toBe(1);
+  expect(socketsOf(everywhere.port).listening).toBe(0);
+  expect(existsSync(folder.at("front.sock"))).toBe(false);
+});
+
+test("an address that is not 127.0.0.1 has no file, nor has a path that is too long, which is warned of", () => {
+  using folder = tempFolder();
+  const lines: string[] = [];
+  using gate = withKeys(lines);
+  using _ = opened(gate, "127.0.0.2", folder.at("front.sock"));
+  expect(existsSync(folder.at("front.sock"))).toBe(false);
+  const long = folder.at("x".repeat(108));
+  using port = opened(gate, "127.0.0.1", long);
+  expect(socketsOf(port.port).listening).toBe(0);
+  expect(existsSync(long)).toBe(false);
+  expect(lines).toEqual([expect.stringContaining(`the path ${long} is too long for a socket`)]);
+});
+
+test("a file that cannot be made is an error of one line, with the path and a remedy", () => {
+  using folder = tempFolder();
+  using gate = withKeys();
+  const path = folder.at("missing/front.sock");
+  expect(() => opened(gate, "127.0.0.1", path)).toThrow(
+    new RegExp(`^the socket ${path} cannot be made: .*; fix it, or name another folder with --state$`),
+  );
+});
