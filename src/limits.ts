@@ -168,6 +168,8 @@ export const refusalLinesMax = 64;
 export const dataEndpointsMax = 64;
 /** tasks that one worker may serve. */
 export const workerTasksMax = 1024;
+/** sources of the task files: many times the sensors of a robot. */
+export const sourcesMax = 256;
 
 /* ── What a request may ask ── */
 
@@ -403,6 +405,13 @@ export const thrownLinesMax = 100;
  * failures of tasks in the log of a worker in a second; others are counted, to spare the SD card.
  */
 export const failureLogsPerSecondMax = 5;
+/** ms between two runs of a source: a timer's step, and a day. */
+export const sourceEveryMsMin = 1;
+export const sourceEveryMsMax = 86_400_000;
+/** kinds of errors of one source that are logged; others are only counted. */
+export const sourceErrorsMax = 8;
+/** delays of one source that are kept between two reports: those of 1,000 runs a second. */
+export const sourceDelaysMax = 4_096;
 /** bytes of results of all batches that wait for the rest. */
 export const batchResultBytesMax = 64 * 1024 * 1024;
 /** tasks with run times. */

@@ -56,6 +56,7 @@ export type { Json, JsonObject } from "../protocol/json.ts";
 export type {
   RegisteredTask,
   Schema,
+  SourceDefinition,
   StopFunction,
   StopReason,
   TaskContext,

@@ -9,7 +9,6 @@ import type { RegisteredTask, StopFunction, TaskFunction } from "./task.ts";
 
 export const taskPrefix = "task_";
 const namePattern = /^[A-Za-z0-9_.-]+$/;
-const nameCharactersMax = nameLengthMax - taskPrefix.length;
 
 /**
  * Yields the tasks among the exports of `file`, each with the name of its export.
@@ -29,13 +28,22 @@ const isTaskExport = (exportName: string, value: unknown): boolean =>
 
 const checkedName = (exportName: string, file: string): string => {
   const name = taskName(exportName);
-  if (!namePattern.test(name) || name.length > nameCharactersMax) {
-    const rule = `1 to ${nameCharactersMax} characters of A-Z a-z 0-9 _ . - after ${taskPrefix}`;
-    throw new StartError(`${file}: the export ${exportName} cannot be a task's name; it needs ${rule}`);
-  }
+  checkName(name, exportName, taskPrefix, file);
   // `task_x` and `x` are one name to a requestor, so a task `task_x` could be mistaken for `x`.
   if (taskName(name) === name) return name;
   throw new StartError(`${file}: the export ${exportName} has the prefix ${taskPrefix} twice; remove one`);
+};
+
+/**
+ * Checks what follows the prefix in the name of an export.
+ * @throws StartError
+ */
+export const checkName = (name: string, exportName: string, prefix: string, file: string): void => {
+  const lengthMax = nameLengthMax - prefix.length;
+  if (namePattern.test(name) && name.length <= lengthMax) return;
+  const kind = prefix.slice(0, -1);
+  const rule = `1 to ${lengthMax} characters of A-Z a-z 0-9 _ . - after ${prefix}`;
+  throw new StartError(`${file}: the export ${exportName} cannot be a ${kind}'s name; it needs ${rule}`);
 };
 
 type Definition = Pick<RegisteredTask, "run" | "check" | "onStop" | "policy">;
@@ -52,10 +60,11 @@ const definitionOf = (value: unknown, exportName: string, file: string): Definit
   return definition;
 };
 
-const hasRun = (value: unknown): value is object => typeof value === "object" && value !== null && "run" in value;
+export const hasRun = (value: unknown): value is object =>
+  typeof value === "object" && value !== null && "run" in value;
 
 const schema = v.custom<Schema>(isSchema, "must be a Standard Schema, version 1, as those of valibot and zod are");
-const isFunction = (value: unknown): boolean => typeof value === "function";
+export const isFunction = (value: unknown): boolean => typeof value === "function";
 
 const definitionSchema = v.strictObject({
   run: v.custom<TaskFunction>(isFunction, "must be a function"),
@@ -65,19 +74,12 @@ const definitionSchema = v.strictObject({
   // A flag in the policy that travels; the function itself stays in its process.
   onStop: v.optional(v.custom<StopFunction>(isFunction, "must be a function")),
 });
-const knownKeys = Object.keys(definitionSchema.entries).join(", ");
 
 /** Takes an exported object apart, or says in one phrase what is wrong with it. */
 export const parseDefinition = (definition: object): Definition | string => {
-  const result = v.safeParse(definitionSchema, definition, { abortEarly: true });
-  if (!result.success) {
-    const [issue] = result.issues;
-    const key = v.getDotPath(issue) ?? "it";
-    // An unknown key is mostly a misspelt limit, which would be no limit.
-    const isUnknown = issue.type === "strict_object" && issue.expected === "never";
-    return isUnknown ? `has the key ${key}, which is not one of ${knownKeys}` : `has a wrong ${key}: ${issue.message}`;
-  }
-  const { run, args, kwargs, onStop, ...limits } = result.output;
+  const checked = checkDefinition(definitionSchema, definition);
+  if (typeof checked === "string") return checked;
+  const { run, args, kwargs, onStop, ...limits } = checked;
   return {
     // Bound, so that a `run` written as a method finds its own object in `this`.
     run: run.bind(definition),
@@ -86,3 +88,20 @@ export const parseDefinition = (definition: object): Definition | string => {
     policy: onStop === undefined ? limits : { ...limits, onStop: true },
   };
 };
+
+/** Returns what the schema makes of it, or in one phrase the first thing that is wrong with it. */
+export const checkDefinition = <Schema extends DefinitionSchema>(
+  schema: Schema,
+  definition: object,
+): v.InferOutput<Schema> | string => {
+  const result = v.safeParse(schema, definition, { abortEarly: true });
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  const key = v.getDotPath(issue) ?? "it";
+  // An unknown key is mostly a misspelt limit, which would be no limit.
+  const isUnknown = issue.type === "strict_object" && issue.expected === "never";
+  const knownKeys = Object.keys(schema.entries).join(", ");
+  return isUnknown ? `has the key ${key}, which is not one of ${knownKeys}` : `has a wrong ${key}: ${issue.message}`;
+};
+
+type DefinitionSchema = v.GenericSchema<unknown, object> & { readonly entries: object };

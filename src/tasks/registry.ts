@@ -1,15 +1,16 @@
 /**
- * The registry of trusted functions: the built-in tasks and those of the tasks folder, loaded once,
- * at start. Nothing that arrives later, in any message, becomes an import, a path or code.
+ * The registry of trusted functions: the built-in tasks, and the tasks and sources of the tasks
+ * folder, loaded once, at start. Nothing that arrives later, in any message, becomes an import, a path or code.
  */
 import { realpathSync } from "node:fs";
-import { taskLoadMs, workerTasksMax } from "../limits.ts";
+import { sourcesMax, taskLoadMs, workerTasksMax } from "../limits.ts";
 import { ignoreOutputErrors } from "../process/streams.ts";
 import { shorten } from "../protocol/errors.ts";
 import { StartError } from "../transport/start-error.ts";
 import * as count from "./count.ts";
 import { taskPrefix, tasksOf } from "./definition.ts";
-import type { RegisteredTask, Registry } from "./task.ts";
+import { sourcesOf } from "./source.ts";
+import type { RegisteredSource, RegisteredTask, Registry } from "./task.ts";
 import { passedOver, taskFilesIn } from "./task-files.ts";
 import { isA, thrownMessage } from "./thrown.ts";
 import { trustedRealPath, trustWithImports } from "./trust.ts";
@@ -23,16 +24,27 @@ interface LoadOptions {
   readonly onSkipped?: (line: string) => void;
 }
 
+/** All that the task files define. */
+interface Loaded {
+  readonly tasks: Registry;
+  readonly sources: readonly RegisteredSource[];
+}
+
+/** As `loadAll`, without the sources. */
+export const loadRegistry = async (tasksDir: string | null, options: LoadOptions = {}): Promise<Registry> =>
+  (await loadAll(tasksDir, options)).tasks;
+
 /**
- * Loads every task that this engine can run.
+ * Loads every task that this engine can run, and every source.
  * @param tasksDir the folder of the user's task files; null for none
  * @throws StartError, whose one line names the file and the export at fault
  */
-export const loadRegistry = async (tasksDir: string | null, options: LoadOptions = {}): Promise<Registry> => {
+export const loadAll = async (tasksDir: string | null, options: LoadOptions = {}): Promise<Loaded> => {
   const { loadMsMax = taskLoadMs, onBroken, onSkipped } = options;
   const registry = new Map<string, RegisteredTask>();
+  const sources: RegisteredSource[] = [];
   addTasks(registry, count, "built-in count.ts");
-  if (tasksDir === null) return registry;
+  if (tasksDir === null) return { tasks: registry, sources };
   ignoreOutputErrors();
   const trusted = new Set<string>();
   const imported = new Set<string>();
@@ -41,7 +53,8 @@ export const loadRegistry = async (tasksDir: string | null, options: LoadOptions
     try {
       trustWithImports(file, trusted, imported);
       const module = await loadModule(file, loadMsMax);
-      if (addTasks(registry, module, file) === 0) withoutTask.set(file, module);
+      const found = addTasks(registry, module, file) + addSources(sources, module, file);
+      if (found === 0) withoutTask.set(file, module);
     } catch (failure) {
       if (onBroken === undefined || !(failure instanceof StartError)) throw failure;
       onBroken(failure);
@@ -50,12 +63,15 @@ export const loadRegistry = async (tasksDir: string | null, options: LoadOptions
   if (registry.size > workerTasksMax) {
     throw new StartError(`${tasksDir} defines ${registry.size} tasks; the limit is ${workerTasksMax}`);
   }
+  if (sources.length > sourcesMax) {
+    throw new StartError(`${tasksDir} defines ${sources.length} sources; the limit is ${sourcesMax}`);
+  }
   if (onSkipped !== undefined) {
     for (const [file, module] of withoutTask)
       if (!imported.has(realpathSync(file))) onSkipped(describeModule(file, module));
     passedOver(tasksDir, trusted).forEach(onSkipped);
   }
-  return registry;
+  return { tasks: registry, sources };
 };
 
 /** Returns the number of tasks in the file. */
@@ -72,6 +88,21 @@ const addTasks = (registry: Map<string, RegisteredTask>, module: object, file: s
     count++;
   }
   return count;
+};
+
+/** Returns the number of sources in the file. */
+const addSources = (sources: RegisteredSource[], module: object, file: string): number => {
+  const before = sources.length;
+  for (const [exportName, source] of sourcesOf(module, file)) {
+    const other = sources.find(({ name, topic }) => name === source.name || topic === source.topic);
+    if (other !== undefined) {
+      const what = other.name === source.name ? `the name ${source.name}` : `the topic ${source.topic}`;
+      const whose = `source_${other.name}${other.file === file ? "" : ` of ${other.file}`}`;
+      throw new StartError(`${file}: ${exportName} has ${what}, as has ${whose}; change one of them`);
+    }
+    sources.push(source);
+  }
+  return sources.length - before;
 };
 
 const loadModule = async (file: string, msMax: number): Promise<object> => {

@@ -37,7 +37,7 @@ const aboutFile = (path: string): string | null => {
   return `${path} is not loaded: the name of a task file ends in one of ${endings.join(" ")}`;
 };
 
-const exportsTask = /\bexports?\b[^;]{0,200}\btask_\w/i;
+const exportsTask = /\bexports?\b[^;]{0,200}\b(?:task|source)_\w/i;
 
 /** null for a folder whose files are imported by task files, or export no task. */
 const aboutFolder = (folder: string, loaded: ReadonlySet<string>): string | null => {

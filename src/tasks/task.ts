@@ -86,6 +86,40 @@ export interface TaskContext {
   publish(topic: string, data: Json): boolean;
 }
 
+/**
+ * A function that reads a sensor at a rate: an export whose name begins with `source_`. An unknown
+ * key is an error at start.
+ * ```ts
+ * export const source_distance: SourceDefinition = { everyMs: 20, topic: "distance", run: () => … };
+ * ```
+ */
+export interface SourceDefinition {
+  /** ms from one call of `run` to the next: 1 to 86400000. */
+  readonly everyMs: number;
+  /** 1 to 128 characters, without `$` at the beginning; that of no other source. */
+  readonly topic: string;
+  /** ms without a value after which the topic is stale: at least `everyMs`. Left out: never. */
+  readonly staleMs?: number;
+  /**
+   * Returns the value, or a promise of it, that is published: plain JSON, or undefined if there is
+   * none this time. It is called in a process that all sources share and that runs no task. While
+   * a call has not ended no other begins; what is skipped so is counted, as is an error.
+   */
+  readonly run: () => unknown;
+}
+
+/** A source as its process knows it. */
+export interface RegisteredSource {
+  /** without the prefix `source_` */
+  readonly name: string;
+  /** The path of its file, for people. */
+  readonly file: string;
+  readonly topic: string;
+  readonly everyMs: number;
+  readonly staleMs?: number | undefined;
+  readonly run: () => unknown;
+}
+
 /** A task as the worker knows it: found, checked, ready to run. */
 export interface RegisteredTask {
   /** without the prefix `task_` */

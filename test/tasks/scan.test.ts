@@ -32,6 +32,15 @@ test("a scan names on stderr what may be taken for a task file and is none", asy
   ]);
 });
 
+test("sources are a list of their own on a second line", async () => {
+  using folder = tempFolder({
+    "z.ts": `export const source_z = { everyMs: 20, topic: "z/distance", staleMs: 90, run: () => 1 };
+      export const source_a = { everyMs: 5, topic: "a", run: () => 1 };`,
+  });
+  const sources = '[{"name":"a","topic":"a","everyMs":5},{"name":"z","topic":"z/distance","everyMs":20}]';
+  expect(await scan(folder.path)).toEqual({ stdout: `[{"name":"count"}]\n${sources}\n`, stderr: "", exitCode: 0 });
+});
+
 test("without a folder a scan prints the built-in tasks", async () => {
   expect(await scan(null)).toEqual({ stdout: '[{"name":"count"}]\n', stderr: "", exitCode: 0 });
 });
