@@ -193,6 +193,9 @@ export class Broker {
       case "RETURN":
         for (const id of header.jobs) this.#letGo(worker, id, false, now);
         return this.#lifecycle.returned(worker, header.jobs, now);
+      case "SOURCES":
+        worker.sources = new Map(header.sources.map((source) => [source.name, source]));
+        return [];
       case "PUBLISH":
       case "PROGRESS":
         return relay(this.#tables, this.#lifecycle, worker, header, bodies[0] ?? noBytes, now);

@@ -12,7 +12,7 @@
  *
  * Times are ms on the clock of the broker's `now`; a `since` is in seconds since 1970.
  */
-import type { ReadyHeader } from "../protocol/backend.ts";
+import type { ReadyHeader, SourceReport } from "../protocol/backend.ts";
 import type { Quarantined, Stopped } from "../protocol/blocked.ts";
 import type { Requestor } from "../protocol/envelope.ts";
 import type { ErrorBody } from "../protocol/errors.ts";
@@ -108,6 +108,7 @@ export interface Worker {
   expectedMs: number; // the sum over `held`
   readonly givenUp: Map<number, Job>; // answered without it: no new jobs until it lets go of these
   heardAt: number;
+  sources: ReadonlyMap<string, SourceReport>; // the last word on each source, by name
   isConnected: boolean;
   retired: "leaving" | "killed" | "lost" | null; // no new jobs: `killed` is dead or soon to be
   dismissal: string | null; // the reason of REFUSED, which then stands in place of GOODBYE

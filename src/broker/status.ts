@@ -14,7 +14,7 @@ import type { StopResult } from "../protocol/blocked.ts";
 import type { Json } from "../protocol/json.ts";
 import { jobsOf, resourcesOf, taskQueue } from "./job.ts";
 import { isPending } from "./safe-stops.ts";
-import type { Job } from "./state.ts";
+import type { Job, Worker } from "./state.ts";
 import type { Tables } from "./tables.ts";
 
 /** `insecure`: without keys at an address that others reach. */
@@ -55,6 +55,7 @@ export const reportStatus = (tables: Tables, security: SecurityKind, stopped: St
       held: worker.held.size,
       state: worker.retired ?? (worker.givenUp.size > 0 ? "stuck" : worker.held.size > 0 ? "busy" : "idle"),
     })),
+    sources: [...workers].flatMap(sourcesReport),
     limits: { queueJobsMax, queueBytesMax, frameBytesMax, batchTasksMax, workerCreditMax, workersMax, memoryBytesMax },
   };
 };
@@ -66,6 +67,13 @@ const safeStopReport = (job: Job): Json => ({
   tries: job.tries,
   why: { code: job.why?.code ?? "INTERRUPTED", message: job.why?.message ?? "" },
 });
+
+/** The sources of a worker; without figures until it has reported on them. */
+const sourcesReport = ({ ready: { id, sources = [] }, sources: reports }: Worker): Json[] =>
+  sources.map(({ name, topic, everyMs, staleMs = null }) => {
+    const { hz = null, jitterMs = null, overruns = 0, errors = 0 } = reports.get(name) ?? {};
+    return { name, topic, everyMs, staleMs, worker: id, hz, jitterMs, overruns, errors };
+  });
 
 /** Every resource that is held or waited for. */
 const resourcesReport = (tables: Tables): Json[] => {

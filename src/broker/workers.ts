@@ -7,7 +7,7 @@
  * first of them runs.
  */
 import { workerCreditMax, workerCreditMs, workerTasksMax } from "../limits.ts";
-import type { ReadyHeader } from "../protocol/backend.ts";
+import type { ReadyHeader, SourceReport } from "../protocol/backend.ts";
 import type { Policy } from "../protocol/policy.ts";
 import { dataQueue, runsAlone, safeQueue, taskQueue } from "./job.ts";
 import type { BrokerState, GoneWorker, Job, Worker } from "./state.ts";
@@ -40,7 +40,9 @@ export class Workers {
   }
 
   add(key: string, user: string | null, ready: ReadyHeader, now: number): Worker {
-    const tasks = ready.tasks.map((task) => (typeof task === "string" ? { name: task } : task));
+    const tasks = (ready.role === "source" ? [] : ready.tasks).map((task) =>
+      typeof task === "string" ? { name: task } : task,
+    );
     const policies = new Map<string, Policy>(tasks.map(({ name, ...policy }) => [name, policy]));
     const worker: Worker = {
       key,
@@ -53,6 +55,7 @@ export class Workers {
       expectedMs: 0,
       givenUp: new Map(),
       heardAt: now,
+      sources: noReports,
       isConnected: true,
       retired: null,
       dismissal: null,
@@ -174,6 +177,7 @@ export class Workers {
 const isTaking = ({ retired, givenUp }: Worker): boolean => retired === null && givenUp.size === 0;
 
 const noWorkers: ReadonlySet<Worker> = new Set();
+const noReports: ReadonlyMap<string, SourceReport> = new Map();
 
 const queuesOf = ([name, { onStop }]: readonly [string, Policy]): string[] =>
   onStop === true ? [taskQueue(name), safeQueue(name)] : [taskQueue(name)];

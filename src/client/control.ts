@@ -170,6 +170,30 @@ export const statusSchema = lazily(() => {
         why: v.object({ code: v.string(), message: v.string() }),
       }),
     ),
+    /** Functions that the engine calls at a rate. An older engine has no such list. */
+    sources: v.optional(
+      v.array(
+        v.object({
+          name: v.string(),
+          /** The topic of its values. */
+          topic: v.string(),
+          everyMs: count,
+          /** ms without a value after which the topic is stale; null for never. */
+          staleMs: milliseconds,
+          /** META's `id` of the worker that calls it. */
+          worker: v.string(),
+          /** Calls a second, by the last report of its worker; null before the second call. */
+          hz: v.nullable(count),
+          /** 99 % of those calls were at most so many ms late or early; null before the first. */
+          jitterMs: milliseconds,
+          /** Calls that were due and left out, since its worker's start. */
+          overruns: count,
+          /** Calls that failed or gave no JSON, since its worker's start. */
+          errors: count,
+        }),
+      ),
+      [],
+    ),
     /** By their names in the source, which end in their units. */
     limits: counts,
   });

@@ -56,7 +56,7 @@ const printTables = async (lines: readonly string[], isWatched: boolean): Promis
 
 /** Returns lines for a person, without control characters, because any worker chooses its names. */
 export const describeStatus = (endpoint: string, status: EngineStatus): string[] => {
-  const { jobs, queue, workers, tasks, resources, safings, limits } = status;
+  const { jobs, queue, workers, tasks, resources, safings, sources, limits } = status;
   const shownLimits = Object.entries(limits).map(
     ([name, value]) => `${name} ${/bytes/i.test(name) ? bytes(value) : value}`,
   );
@@ -69,7 +69,7 @@ export const describeStatus = (endpoint: string, status: EngineStatus): string[]
     ...table(
       ["WORKER", "ROLE", "STATE", "HELD", "ENDPOINT"],
       workers.map(({ id, role, state, held, endpoint: own, supervised }) => {
-        const origin = supervised || role === "data" ? "" : " (joined from outside)";
+        const origin = supervised || role !== "task" ? "" : " (joined from outside)";
         return [id, role, state, held, `${own || "-"}${origin}`];
       }),
     ),
@@ -83,6 +83,18 @@ export const describeStatus = (endpoint: string, status: EngineStatus): string[]
         count,
         duration(p50Ms),
         duration(p99Ms),
+      ]),
+    ),
+    ...section(
+      ["SOURCE", "TOPIC", "EVERY", "RATE", "JITTER P99", "OVERRUNS", "ERRORS"],
+      sources.map(({ name, topic, everyMs, hz, jitterMs, overruns, errors }) => [
+        name,
+        topic,
+        duration(everyMs),
+        hz === null ? "-" : `${Number(hz.toPrecision(3))} Hz`,
+        duration(jitterMs),
+        overruns,
+        errors,
       ]),
     ),
     ...section(

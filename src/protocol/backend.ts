@@ -3,7 +3,7 @@
  * JSON object with a `type`. Bodies are TASK and DATA frames as requestors send them.
  */
 import * as v from "valibot";
-import { messageJobsMax, workerTasksMax } from "../limits.ts";
+import { messageJobsMax, sourcesMax, workerTasksMax } from "../limits.ts";
 import { ProtocolError } from "./errors.ts";
 import type { Frame } from "./frame.ts";
 import type { Json, JsonObject } from "./json.ts";
@@ -33,18 +33,25 @@ function byType<const Schema extends HeaderSchema>(schemas: readonly Schema[]): 
 
 const readySchema = v.object({
   type: v.literal("READY"),
-  role: v.picklist(["task", "data"]),
+  role: v.picklist(["task", "data", "source"]),
   /** `TASK-<pid>`: the worker in META of its replies. */
   id: name,
   pid: v.pipe(v.number(), v.integer()),
   /**
-   * Names without the prefix `task_`, with a policy where there is one; empty for a data worker.
+   * Names without the prefix `task_`, with a policy where there is one; empty for other roles.
    */
   tasks: v.pipe(v.array(v.union([name, v.strictObject({ name, ...policyRows() })])), v.maxLength(workerTasksMax)),
   /**
    * Address for requestors of a task worker, or for subscribers of a data worker; empty for none.
    */
   endpoint: v.pipe(v.string(), v.maxLength(256)),
+  /** Of a source worker: the functions that it calls, and the topics of their results. */
+  sources: v.optional(
+    v.pipe(
+      v.array(v.object({ name, topic: name, everyMs: v.number(), staleMs: v.optional(v.number()) })),
+      v.maxLength(sourcesMax),
+    ),
+  ),
   /** Its supervisor can kill it, and reports after its death which of its jobs it began last. */
   supervised: v.optional(v.boolean()),
   /** It wants STOPPED, since it has jobs that do not come from the router (of its own port). */
@@ -73,6 +80,26 @@ const progressSchema = v.object({ type: v.literal("PROGRESS"), job: jobId });
 const returnSchema = v.object({ type: v.literal("RETURN"), jobs: jobIds });
 /** The worker wants no more jobs, and gets GOODBYE once it holds none. */
 const leaveSchema = v.object({ type: v.literal("LEAVE") });
+/** How the sources of READY have fared since the last of these messages; see `SourceReport`. */
+const sourcesSchema = v.object({
+  type: v.literal("SOURCES"),
+  sources: v.pipe(
+    v.array(
+      v.object({
+        name,
+        /** Calls a second; null before the second call. */
+        hz: v.nullable(v.number()),
+        /** 99 % of the calls were at most so many ms late or early; null before the first. */
+        jitterMs: v.nullable(v.number()),
+        /** Calls that were due and left out, since the worker's start. */
+        overruns: v.number(),
+        /** Calls that failed or gave no JSON, since the worker's start. */
+        errors: v.number(),
+      }),
+    ),
+    v.maxLength(sourcesMax),
+  ),
+});
 const fromWorker = byType([
   readySchema,
   beatSchema,
@@ -83,10 +110,12 @@ const fromWorker = byType([
   publishSchema,
   returnSchema,
   leaveSchema,
+  sourcesSchema,
 ]);
 
 export type WorkerHeader = HeaderOf<typeof fromWorker>;
 export type ReadyHeader = v.InferOutput<typeof readySchema>;
+export type SourceReport = v.InferOutput<typeof sourcesSchema>["sources"][number];
 
 /* ── From the router ── */
 

@@ -40,9 +40,12 @@ export const refusalOfRequest = (
   }
 };
 
-/** A data worker needs the right for all tasks, since it may get data of any topic. */
+/**
+ * A data worker needs the right for all tasks, since it may get data of any topic. So does a source
+ * worker, which serves none of them; its publications need `write` besides.
+ */
 export const refusalOfWorker = (access: Access, user: string | null, ready: ReadyHeader): string | null => {
-  if (ready.role === "data" || ready.tasks.length === 0) return access.refusal(user, "worker");
+  if (ready.role !== "task" || ready.tasks.length === 0) return access.refusal(user, "worker");
   return firstOf(ready.tasks, (task) => access.refusal(user, "worker", typeof task === "string" ? task : task.name));
 };
 

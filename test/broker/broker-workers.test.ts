@@ -56,6 +56,30 @@ describe("a worker", () => {
     expect(bench.status.jobs?.dropped).toEqual({ workersMessage: 2 });
   });
 
+  test("of sources shows in `status` what it has said of them last, and serves nothing", () => {
+    const gyro = { name: "gyro", topic: "arm/gyro", everyMs: 10 };
+    const light = { name: "light", topic: "light", everyMs: 60_000, staleMs: 90_000 };
+    bench.ready("w1", ["count"], { role: "source", id: "SOURCE-1", sources: [gyro, light] });
+    const unknown = { hz: null, jitterMs: null, overruns: 0, errors: 0 };
+    const common = { worker: "SOURCE-1", staleMs: null, ...unknown };
+    expect(bench.status).toHaveProperty("sources", [
+      { ...common, ...gyro },
+      { ...common, ...light },
+    ]);
+    const report = { name: "gyro", hz: 99.9, jitterMs: 0.4, overruns: 2, errors: 1 };
+    bench.say("w1", { type: "SOURCES", sources: [report, { ...report, name: "none of its own" }] });
+    expect(bench.status).toHaveProperty("sources", [
+      { ...common, ...gyro, ...report },
+      { ...common, ...light },
+    ]);
+    bench.ask("a", "count");
+    expect(bench.ends).toEqual(["a: UNKNOWN_TASK"]);
+    bench.control({ command: "tasks" });
+    expect(bench.answers.at(-1)?.reply).toMatchObject({ data: { tasks: [], data: [] } });
+    bench.handle({ type: "disconnected", key: "w1" });
+    expect(bench.status).toHaveProperty("sources", []);
+  });
+
   test("that leaves gets no more, finishes what it has, and is told goodbye", () => {
     bench.handle({ type: "tasks", tasks: [{ name: "count" }] });
     bench.ready("w1", ["count"]);

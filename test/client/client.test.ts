@@ -20,6 +20,7 @@ const someStatus: EngineStatus = {
   quarantined: [],
   resources: [{ name: "arm", holder: { task: "grip", serial: "ab-1", state: "held" }, waiting: 2 }],
   safings: [],
+  sources: [],
   limits: { queueJobsMax: 16_384 },
 };
 

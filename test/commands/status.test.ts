@@ -14,6 +14,7 @@ const quiet: EngineStatus = {
   quarantined: [],
   resources: [],
   safings: [],
+  sources: [],
   limits: {},
 };
 const shown = (status: Partial<EngineStatus>): string[] =>
@@ -73,8 +74,23 @@ test("resources show who holds them and how many wait", () => {
   ]);
 });
 
+test("sources show their rate, how late they are, and what they have left out", () => {
+  const common = { worker: "SOURCE-7", staleMs: null };
+  const lines = shown({
+    sources: [
+      { ...common, name: "gyro", topic: "gyro", everyMs: 10, hz: 99.98, jitterMs: 0.4123, overruns: 2, errors: 1 },
+      { ...common, name: "light", topic: "room", everyMs: 60_000, hz: null, jitterMs: null, overruns: 0, errors: 0 },
+    ],
+  });
+  const head = lines.indexOf("SOURCE  TOPIC  EVERY  RATE    JITTER P99  OVERRUNS  ERRORS");
+  expect(lines.slice(head + 1, head + 3)).toEqual([
+    "gyro    gyro   10 ms  100 Hz  0.412 ms    2         1",
+    "light   room   60 s   -       -           0         0",
+  ]);
+});
+
 test("an engine at peace has none of it", () => {
-  expect(shown({}).join("\n")).not.toMatch(/EMERGENCY|SAFE|SAFING|RESOURCE|LOCKED|QUARANTINED/);
+  expect(shown({}).join("\n")).not.toMatch(/EMERGENCY|SAFE|SAFING|RESOURCE|SOURCE|LOCKED|QUARANTINED/);
 });
 
 test("a reason from anywhere moves no cursor and forges no line", () => {

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { envelopeBytesMax } from "../../src/limits.ts";
+import { envelopeBytesMax, sourcesMax } from "../../src/limits.ts";
 import {
   decodeFromRouter,
   decodeFromWorker,
@@ -20,6 +20,15 @@ test.each<[WorkerHeader, Uint8Array[]]>([
   [{ type: "DONE", jobs: [1, 2], ms: [0.1, 0.2] }, [body, body]],
   [{ type: "FAIL", jobs: [3], ms: [0] }, [body]],
   [{ type: "PUBLISH", topic: "t" }, [body]],
+  [
+    {
+      ...{ type: "READY", role: "source", id: "SOURCE-2", pid: 2, tasks: [], endpoint: "" },
+      sources: [{ name: "gyro", topic: "arm/gyro", everyMs: 12.5, staleMs: 100 }],
+    },
+    [],
+  ],
+  [{ type: "SOURCES", sources: [{ name: "gyro", hz: 79.98, jitterMs: 0.4, overruns: 1, errors: 0 }] }, []],
+  [{ type: "SOURCES", sources: [{ name: "gyro", hz: null, jitterMs: null, overruns: 0, errors: 0 }] }, []],
 ])("what a worker sends comes out as it went in: %o", (header, bodies) => {
   expect(decodeFromWorker(bytes(encodeBackend(header, bodies)))).toEqual({ header, bodies });
 });
@@ -42,6 +51,26 @@ test("a message whose lists or frames do not match in number is refused", () => 
     decodeFromRouter(bytes(encodeBackend({ type: "WHO" }, [body]))),
   ];
   for (const result of refused) expect(result).toBeInstanceOf(ProtocolError);
+});
+
+test("READY and SOURCES with a source that is none are refused, and the error names the place", () => {
+  const ready = { type: "READY", role: "source", id: "SOURCE-2", pid: 2, tasks: [], endpoint: "" };
+  const report = { name: "gyro", hz: 1, jitterMs: 1, overruns: 0, errors: 0 };
+  const refused: readonly [object, string][] = [
+    [{ ...ready, role: "sources" }, "HEADER.role: "],
+    [{ ...ready, sources: {} }, "HEADER.sources: "],
+    [{ ...ready, sources: [{ name: "gyro", topic: "", everyMs: 1 }] }, "HEADER.sources.0.topic: is empty"],
+    [{ ...ready, sources: [{ name: "gyro", topic: "gyro" }] }, "HEADER.sources.0.everyMs: "],
+    [{ ...ready, sources: Array(sourcesMax + 1).fill({ name: "g", topic: "g", everyMs: 1 }) }, "HEADER.sources: "],
+    [{ type: "SOURCES" }, "HEADER.sources: "],
+    [{ type: "SOURCES", sources: [{ ...report, name: 7 }] }, "HEADER.sources.0.name: "],
+    [{ type: "SOURCES", sources: [{ ...report, hz: "fast" }] }, "HEADER.sources.0.hz: "],
+    [{ type: "SOURCES", sources: Array(sourcesMax + 1).fill(report) }, "HEADER.sources: "],
+  ];
+  for (const [header, place] of refused) {
+    const result = decodeFromWorker([Buffer.from(JSON.stringify(header))]);
+    expect(result).toMatchObject({ code: "BAD_FRAME", message: expect.stringContaining(place) });
+  }
 });
 
 test("any frames at the backend give a message or a ProtocolError, and never an exception", () => {

@@ -124,8 +124,21 @@ export class Process {
     this.world.agenda.after(beatIntervalMs, () => {
       if (!this.isAlive) return;
       if (this.deafSince === null) this.link.send({ type: "BEAT" });
+      if (this.deafSince === null && this.ready.sources !== undefined) this.#report(this.ready.sources);
       this.#beat();
     });
+  }
+
+  #report(sources: NonNullable<ReadyHeader["sources"]>): void {
+    const { random } = this.world;
+    for (const { name, topic } of sources) {
+      this.link.send({ type: "PUBLISH", topic, task: name }, [JSON.stringify({ data: random.between(0, 1), pack: 1 })]);
+    }
+    const reports = sources.map(({ name }) => ({
+      ...{ name, hz: random.chance(0.2) ? null : random.between(0, 100), jitterMs: random.between(0, 5) },
+      ...{ overruns: random.whole(0, 9), errors: random.whole(0, 9) },
+    }));
+    this.link.send({ type: "SOURCES", sources: reports });
   }
 
   #hear(message: BackendMessage<RouterHeader>): void {

@@ -107,6 +107,7 @@ export class World {
     for (let count = random.whole(1, 3); count > 0; count--) this.#startTaskWorker(true, policies);
     for (let count = random.whole(0, 2); count > 0; count--) this.#startTaskWorker(false, this.#someTasks());
     if (random.chance(0.8)) this.#startDataWorker();
+    if (random.chance(0.3)) this.#startSourceWorker();
     const activeMs = random.between(500, 10_000);
     this.requestors.askFor(random.whole(5, 80), activeMs);
     if (random.chance(0.001)) agenda.after(random.between(0, activeMs), () => this.requestors.flood());
@@ -137,6 +138,8 @@ export class World {
       { type: "PROGRESS", job: far },
       { type: "DONE", jobs: [] },
       { type: "PROGRESS" },
+      { type: "SOURCES" },
+      { type: "SOURCES", sources: [{ name: "nobody's", hz: 1, jitterMs: 1, overruns: 0, errors: 0 }] },
       { type: "NONSENSE" },
       17,
     ]);
@@ -197,6 +200,14 @@ export class World {
 
   #startDataWorker(): void {
     this.#start({ type: "READY", role: "data", tasks: [], endpoint: "tcp://127.0.0.1:10002", supervised: true });
+  }
+
+  #startSourceWorker(): void {
+    const sources = [
+      { name: "gyro", topic: "gyro", everyMs: 10 },
+      { name: "light", topic: "light", everyMs: 1000, staleMs: 3000 },
+    ];
+    this.#start({ type: "READY", role: "source", tasks: [], endpoint: "", sources, supervised: true });
   }
 
   #someTasks(): ReadyHeader["tasks"] {
