@@ -1,8 +1,9 @@
 /**
- * A role for tests of the supervisor: a real process that behaves as its first argument says, in the role of its second.
- * It begins as every role does, and says on stdout what it hears.
+ * A role for tests of the supervisor: a real process that behaves as its first argument after
+ * `role` says, in the role of its second. It begins as every role does, and says on stdout what it
+ * hears.
  */
-import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { mapBegunRecord } from "../../src/process/begun.ts";
 import {
   dieWithSupervisor,
@@ -11,7 +12,10 @@ import {
   tellSupervisor,
 } from "../../src/process/supervised.ts";
 
-const [behaviour = "", kind = "", marker = ""] = process.argv.slice(2);
+const [behaviour = "", kind = "", marker = ""] = process.argv.slice(3);
+
+/** Past `process.stdout`, which takes as long to load as the rest of this program. */
+const print = (line: string): void => void writeSync(1, `${line}\n`);
 
 const stayAlive = (): void => {
   setInterval(() => undefined, 60_000);
@@ -40,7 +44,7 @@ const serve = (): void => {
   onLeaveRequest(() => leave("it was told to end"));
   if (kind === "task worker") process.once("SIGTERM", () => leave("it was told to end"));
   onSupervisorMessage((message) => {
-    process.stdout.write(`${kind} hears ${JSON.stringify(message)}\n`);
+    print(`${kind} hears ${JSON.stringify(message)}`);
     if (message.type === "drain" && behaviour !== "busy") tellSupervisor({ type: "drained" });
     if (message.type === "halt" && behaviour !== "restless") tellSupervisor({ type: "still", halt: message.halt });
   });
@@ -50,7 +54,7 @@ const serve = (): void => {
 
 /** Says why it was to be. */
 const endSafing = (exitCode: number): never => {
-  process.stdout.write(`safe for ${process.argv.slice(5).join(" ")}\n`);
+  print(`safe for ${process.argv.slice(6).join(" ")}`);
   process.exit(exitCode);
 };
 
@@ -64,7 +68,7 @@ const behaviours: Readonly<Record<string, () => void>> = {
   /** Its jobs do not end when they are told to. */
   restless: serve,
   environment: () => {
-    process.stdout.write(`${kind} environment ${JSON.stringify(process.env)}\n`);
+    print(`${kind} environment ${JSON.stringify(process.env)}`);
     serve();
   },
   fatal: () => {
@@ -104,7 +108,7 @@ const behaviours: Readonly<Record<string, () => void>> = {
     process.kill(process.pid, "SIGKILL");
   },
   "safe never": () => {
-    process.stdout.write("safe begins\n");
+    print("safe begins");
     stayAlive();
   },
   /** Has done its share when the marker is there; ends with the exit code in it. */
@@ -142,7 +146,7 @@ const behaviours: Readonly<Record<string, () => void>> = {
   spinning: () => {
     serve();
     setTimeout(() => {
-      process.stdout.write(`${kind} spins\n`);
+      print(`${kind} spins`);
       for (;;) Bun.sleepSync(1000);
     }, 20);
   },
@@ -151,14 +155,14 @@ const behaviours: Readonly<Record<string, () => void>> = {
     stayAlive();
     tellSupervisor({ type: "online" });
   },
-  list: () => process.stdout.write('[{"name":"count"},{"name":"drive","timeoutMs":50}]\n'),
+  list: () => print('[{"name":"count"},{"name":"drive","timeoutMs":50}]'),
   /** What is in the marker, once it is there; nothing but a crash if that is "crash". */
   "list again": () => {
     const content = existsSync(marker) ? readFileSync(marker, "utf8") : '[{"name":"count"}]';
     if (content === "crash") process.exit(3);
-    process.stdout.write(`${content}\n`);
+    print(content);
   },
-  "no list": () => process.stdout.write("hello\n"),
+  "no list": () => print("hello"),
   /** Still starting, in a program that is slow to load. */
   "slow to start": serve,
 };

@@ -1,7 +1,10 @@
 /** A supervisor for a test, in a process of its own: `await using host = await supervise({ first: "flaky" })`. */
-import { join } from "node:path";
 import type { RunOutcome } from "../../src/supervisor/supervisor.ts";
 import { Engine } from "./engine.ts";
+import { supportProgram } from "./executable.ts";
+
+/** See supervision.ts. */
+export const supervision = await supportProgram("supervision");
 
 /** How its children behave (see role.ts; well, if not said), and its bounds. */
 export interface Plan {
@@ -25,7 +28,7 @@ export interface Plan {
 
 export class Host extends Engine {
   constructor(plan: Plan, env: Readonly<Record<string, string>>, state: string | undefined) {
-    const command = [process.execPath, join(import.meta.dir, "supervisor-host.ts"), JSON.stringify(plan)];
+    const command = [...supervision, "host", JSON.stringify(plan)];
     const options = { command, env: { PATH: process.env.PATH ?? "", ...env }, ...(state !== undefined && { state }) };
     super(options, { frontend: 0, backend: 0, worker: 0 });
   }

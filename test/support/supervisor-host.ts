@@ -1,12 +1,12 @@
-/** A program that runs a Supervisor whose roles are those of role.ts. Its one argument is a `Plan` as JSON. */
-import { join } from "node:path";
+/** Runs a Supervisor whose roles are those of role.ts. Its argument, after `host`, is a `Plan`. */
 import { say } from "../../src/process/log.ts";
+import { ownProgram } from "../../src/process/program.ts";
 import type { Role } from "../../src/supervisor/roles.ts";
 import { onSignals } from "../../src/supervisor/signals.ts";
 import { Supervisor } from "../../src/supervisor/supervisor.ts";
 import type { Plan } from "./supervise.ts";
 
-const plan = JSON.parse(process.argv[2] ?? "") as Plan;
+const plan = JSON.parse(process.argv[3] ?? "") as Plan;
 const behaviours: Readonly<Record<string, string | undefined>> = {
   scan: plan.scan ?? "list",
   router: plan.router ?? "good",
@@ -34,8 +34,8 @@ const supervisor = new Supervisor({
     stopGraceMs: plan.stopGraceMs ?? 2_000,
   },
   commandOf: ({ kind, name, argv }) => [
-    process.execPath,
-    join(import.meta.dir, "role.ts"),
+    ...ownProgram(),
+    "role",
     behaviours[name] ?? "",
     kind,
     plan.marker ?? "",

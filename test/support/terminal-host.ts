@@ -1,7 +1,7 @@
 /** A supervisor on a terminal of its own, which can go: `await using host = superviseOnTerminal(folder.at("out"))`. */
 import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import { stillAlive } from "./proc.ts";
+import { supervision } from "./supervise.ts";
 
 /** ms. A test that waits as long has failed. */
 const patienceMs = 30_000;
@@ -14,7 +14,7 @@ export class TerminalHost implements AsyncDisposable {
     private readonly out: string,
     launcher: readonly string[],
   ) {
-    const host = [...launcher, process.execPath, join(import.meta.dir, "supervisor-host.ts"), "{}"];
+    const host = [...launcher, ...supervision, "host", "{}"];
     this.#process = Bun.spawn(["sh", "-c", 'exec "$@" >"$OUT" 2>&1', "sh", ...host], {
       env: { PATH: process.env.PATH ?? "", HOME: process.env.HOME ?? "", OUT: out, TASK_ENGINE_STATE: `${out}.state` },
       // Of its own: one that is made apart keeps its terminal when it is closed.
