@@ -36,6 +36,9 @@ const shellVariables = { PATH: process.env.PATH ?? "", HOME: process.env.HOME ??
 
 const anyPort = { frontend: 0, backend: 0, worker: 0 };
 
+/** Flags of an engine with the fewest workers that run a task; each process that starts costs a test. */
+export const oneWorker: readonly string[] = ["--task-workers", "1", "--data-workers", "0"];
+
 export class Engine implements AsyncDisposable {
   /** Lines of stdout and of stderr so far. */
   readonly lines: string[] = [];

@@ -5,92 +5,14 @@ import { type Client, connect } from "../../src/client/client.ts";
 import { stopBySocket } from "../../src/supervisor/stop-socket.ts";
 import { Asker } from "../support/asker.ts";
 import { test } from "../support/concurrent.ts";
-import { Engine, runCommand, startEngine } from "../support/engine.ts";
+import { Engine, oneWorker, runCommand, startEngine } from "../support/engine.ts";
 import { taskEngine } from "../support/executable.ts";
+import { onlyPid, robotFolder, startRobot } from "../support/noting-robot.ts";
 import { freePorts } from "../support/ports.ts";
 import { isAlive, stillAlive } from "../support/proc.ts";
-import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
+import { tempFolder } from "../support/temp-folder.ts";
 
 setDefaultTimeout(300_000); // they wait for one another
-
-/** What moves, what cannot be stopped by a word, and what makes all of it safe; each notes what it did. */
-const tasks = `
-import { appendFileSync, existsSync } from "node:fs";
-const note = (line) => appendFileSync(process.env.RECORD, line + "\\n");
-export const task_motor = {
-  run: async (args, kwargs, { signal }) => {
-    note("motor on");
-    await new Promise((resolve) => signal.addEventListener("abort", resolve));
-  },
-  onStop: (context, { code }) => note("motor off for " + code),
-};
-export const task_spin = () => {
-  note("spin on " + process.pid);
-  for (;;) Bun.sleepSync(1000);
-};
-export const task_park = (args, { code }) => {
-  note("parked for " + code);
-};
-export const task_wait = {
-  onStopMs: 19_000,
-  run: async () => {
-    while (!existsSync(process.env.RECORD + ".go")) await Bun.sleep(5);
-    note("waited");
-  },
-};
-export const task_hang = () => {
-  note("hangs " + process.pid);
-  for (;;) Bun.sleepSync(1000);
-};
-export const task_jammed = {
-  run: () => {
-    note("jammed on");
-    for (;;) Bun.sleepSync(1000);
-  },
-  onStop: (context, { code }) => note("jammed off for " + code),
-};
-export const task_turn = async (args, kwargs, { signal }) => {
-  note("turns");
-  await new Promise((resolve) => signal.addEventListener("abort", resolve));
-};
-export const task_look = { allowedWhenStopped: true, run: () => "seen" };
-`;
-
-class Robot implements AsyncDisposable {
-  constructor(
-    readonly folder: TempFolder,
-    readonly engine: Engine,
-  ) {}
-
-  get notes(): string[] {
-    const path = this.folder.at("record");
-    return existsSync(path) ? readFileSync(path, "utf8").trimEnd().split("\n") : [];
-  }
-
-  /** The first note like this, and its number if it has one. */
-  async noted(pattern: RegExp): Promise<number> {
-    for (const overAtMs = performance.now() + 60_000; performance.now() < overAtMs; await Bun.sleep(10)) {
-      const found = this.notes.find((note) => pattern.test(note));
-      if (found !== undefined) return Number(/\d+$/.exec(found)?.[0]);
-    }
-    throw new Error(`no note like ${pattern} in:\n${this.notes.join("\n")}`);
-  }
-
-  async run(...args: readonly string[]) {
-    return this.engine.run(...args, "--router", this.engine.endpoint);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    using _ = this.folder;
-    await this.engine[Symbol.asyncDispose]();
-  }
-}
-
-const startRobot = async (...flags: string[]): Promise<Robot> => {
-  const folder = tempFolder({ "tasks/robot.ts": tasks });
-  writeFileSync(folder.at("task-engine.toml"), `[env]\nRECORD = ${JSON.stringify(folder.at("record"))}\n`);
-  return new Robot(folder, await startEngine({ cwd: folder.path, flags }));
-};
 
 /** The engine's processes, at the same moment. */
 const killAll = (engine: Engine): void => {
@@ -104,12 +26,6 @@ const firstLine = async (stream: ReadableStream<Uint8Array>): Promise<string> =>
     if (text.includes("\n")) break;
   }
   return text;
-};
-
-const onlyPid = (engine: Engine, role: string): number => {
-  const [pid, ...others] = engine.pidsOf(role);
-  if (pid === undefined || others.length > 0) throw new Error(`not one ${role} is alive`);
-  return pid;
 };
 
 /* ── By the command line ─────────────────────────────────────────────────────────────────────────────────────────── */
@@ -143,47 +59,44 @@ test("`estop` ends all that moves, refuses what comes, spares what is allowed, a
   expect(await robot.run("reset")).toMatchObject({ exitCode: 0 });
 });
 
-test("an emergency stop outlives the engine's SIGKILL, a clean stop, and the death of its router", async () => {
+test("an emergency stop, whoever was asked for it, outlives the end of the whole engine at once, SIGKILL of the supervisor, a clean stop, and the death of the router", async () => {
   using folder = tempFolder();
   const first = freePorts(5);
-  const options = { state: folder.path, first };
+  const start = () => startEngine({ state: folder.path, first, flags: oneWorker });
+  const isStopped = async (engine: Engine): Promise<void> => {
+    const { stderr } = await engine.run("send", "count", "--router", engine.endpoint);
+    expect(stderr).toMatch(/STOPPED.*smoke/);
+  };
+  const ways = [
+    (_: Engine, client: Client) => client.estop("smoke"),
+    (engine: Engine) => engine.run("estop", "--reason", "smoke", "--router", engine.endpoint),
+    () => stopBySocket(folder.at(`${first}/stop.sock`), "smoke", AbortSignal.timeout(20_000)),
+  ];
+  for (const stop of ways) {
+    await using engine = await start();
+    await using client = connect(engine.endpoint);
+    if (stop !== ways[0]) {
+      await isStopped(engine);
+      expect(await engine.run("reset", "--router", engine.endpoint)).toMatchObject({ exitCode: 0 });
+    }
+    const stopped = await stop(engine, client);
+    killAll(engine);
+    expect(stopped).toMatchObject("exitCode" in stopped ? { exitCode: 0 } : { durable: true });
+    await engine.ended();
+  }
   for (const signal of ["SIGKILL", "SIGTERM"] as const) {
-    await using engine = await startEngine(options);
-    if (signal === "SIGKILL") await engine.run("estop", "--reason", "smoke", "--router", engine.endpoint);
-    while (!existsSync(folder.at(`${first}/stopped`))) await Bun.sleep(5);
+    await using engine = await start();
+    await isStopped(engine);
     engine.signal(signal);
     await engine.ended();
     expect(await stillAlive(engine.childPids)).toEqual([]);
   }
-  await using engine = await startEngine(options);
+  await using engine = await start();
   process.kill(onlyPid(engine, "router"), "SIGKILL");
   while (engine.lines.filter((line) => line.includes("Routing started")).length < 2) await Bun.sleep(10);
-  expect((await engine.run("send", "count", "--router", engine.endpoint)).stderr).toContain("STOPPED");
+  await isStopped(engine);
   await engine.run("reset", "--router", engine.endpoint);
   expect(existsSync(folder.at(`${first}/stopped`))).toBe(false);
-});
-
-test("an engine that is killed as a whole as soon as an `estop` is answered starts stopped, whoever was asked", async () => {
-  using folder = tempFolder();
-  const options = { state: folder.path, first: freePorts(5), workers: 3 };
-  const ways = [
-    (_: Engine, client: Client) => client.estop("smoke"),
-    (engine: Engine) => engine.run("estop", "--reason", "smoke", "--router", engine.endpoint),
-    () => stopBySocket(folder.at(`${options.first}/stop.sock`), "smoke", AbortSignal.timeout(20_000)),
-  ];
-  for (const stop of ways) {
-    {
-      await using engine = await startEngine(options);
-      await using client = connect(engine.endpoint);
-      const stopped = await stop(engine, client);
-      killAll(engine);
-      expect(stopped).toMatchObject("exitCode" in stopped ? { exitCode: 0 } : { durable: true });
-      await engine.ended();
-    }
-    await using engine = await startEngine(options);
-    expect((await engine.run("send", "count", "--router", engine.endpoint)).stderr).toContain("smoke");
-    expect(await engine.run("reset", "--router", engine.endpoint)).toMatchObject({ exitCode: 0 });
-  }
 });
 
 test("`estop` says so, and exits with 1, where the stop is not known to be on the disk", async () => {
@@ -230,7 +143,7 @@ test("a stop reaches what came by a worker's own port although the supervisor ha
 });
 
 test("`reset` says what it waits for, and one that is given up does not end the stop later", async () => {
-  await using robot = await startRobot("--on-stop", "wait");
+  await using robot = await startRobot("--task-workers", "1", "--on-stop", "wait");
   const { engine } = robot;
   const reset = (): Bun.Subprocess<"ignore", "ignore", "pipe"> =>
     Bun.spawn([...taskEngine, "reset", "--router", engine.endpoint], { stdout: "ignore", stderr: "pipe" });
@@ -276,7 +189,7 @@ test("`estop` stops a robot whose router hangs: every task worker is still or de
 });
 
 test("`estop` stops a robot whose router is dead", async () => {
-  await using robot = await startRobot("--restarts-max", "1000");
+  await using robot = await startRobot("--task-workers", "1", "--restarts-max", "1000");
   const killing = setInterval(() => {
     for (const pid of robot.engine.pidsOf("router")) process.kill(pid, "SIGKILL");
   }, 1);
@@ -306,8 +219,8 @@ test("`estop` says which way has not confirmed it, and that nothing has stopped 
 
 test("two engines of one user do not meet, and each can be stopped", async () => {
   using folder = tempFolder();
-  await using one = await startEngine({ state: folder.path });
-  await using other = await startEngine({ state: folder.path });
+  await using one = await startEngine({ state: folder.path, flags: oneWorker });
+  await using other = await startEngine({ state: folder.path, flags: oneWorker });
   expect((await one.run("estop", "--router", one.endpoint)).exitCode).toBe(0);
   expect((await other.run("send", "count", "1", "2", "--router", other.endpoint)).stdout).toBe("3\n");
   const mode = statSync(folder.at(`${other.ports.frontend}/stop.sock`)).mode & 0o777;
@@ -356,22 +269,18 @@ test("when the supervisor is killed while its router is halted, that goes on and
   expect(await stillAlive(robot.engine.childPids)).toEqual([]);
 });
 
-test("what should make the robot safe is killed where it hangs, and dies with the router", async () => {
-  await using patient = await startRobot("--on-stop", "hang");
-  await using cut = await startRobot("--on-stop", "hang");
-  for (const { engine } of [patient, cut]) engine.signal("SIGKILL");
-  const hanging = [await patient.noted(/^hangs/), await cut.noted(/^hangs/)];
-  expect(hanging.filter(isAlive)).toHaveLength(2);
-  process.kill(onlyPid(cut.engine, "router"), "SIGKILL");
-  expect(await stillAlive([hanging[1] ?? 0])).toEqual([]);
-  await patient.engine.line(/The robot may not be safe: its safe stop ended by SIGKILL/);
-  expect(await stillAlive([...hanging, ...patient.engine.childPids])).toEqual([]);
+test("what should make the robot safe and hangs dies with the router", async () => {
+  await using robot = await startRobot("--task-workers", "1", "--on-stop", "hang");
+  robot.engine.signal("SIGKILL");
+  const hanging = await robot.noted(/^hangs/);
+  expect(isAlive(hanging)).toBe(true);
+  process.kill(onlyPid(robot.engine, "router"), "SIGKILL");
+  expect(await stillAlive([hanging, ...robot.engine.childPids])).toEqual([]);
 });
 
 test("a start waits for what a killed engine still makes safe, and has its ports then", async () => {
-  using folder = tempFolder({ "tasks/robot.ts": tasks });
-  writeFileSync(folder.at("task-engine.toml"), `[env]\nRECORD = ${JSON.stringify(folder.at("record"))}\n`);
-  const flags = ["--on-stop", "wait"];
+  using folder = robotFolder();
+  const flags = [...oneWorker, "--on-stop", "wait"];
   const first = freePorts(5);
   const options = { cwd: folder.path, flags, state: folder.at("state"), first };
   await using killed = await startEngine(options);
@@ -392,7 +301,7 @@ test("a start waits for what a killed engine still makes safe, and has its ports
 });
 
 test("at a stop, what had to be killed is made safe before the engine ends", async () => {
-  await using robot = await startRobot("--grace-ms", "100", "--on-stop", "park");
+  await using robot = await startRobot("--task-workers", "1", "--grace-ms", "100", "--on-stop", "park");
   const { engine } = robot;
   using asker = new Asker(engine.endpoint);
   asker.send("jammed");
@@ -405,12 +314,11 @@ test("at a stop, what had to be killed is made safe before the engine ends", asy
 });
 
 test("what a crash has left is made safe by the next start, before anything else runs", async () => {
-  using folder = tempFolder({ "tasks/robot.ts": tasks });
-  writeFileSync(folder.at("task-engine.toml"), `[env]\nRECORD = ${JSON.stringify(folder.at("record"))}\n`);
+  using folder = robotFolder();
   const first = freePorts(5);
   const state = folder.at("state");
   await Bun.write(`${state}/${first}/running`, "");
-  const flags = ["--on-stop", "park"];
+  const flags = [...oneWorker, "--on-stop", "park"];
   await using engine = await startEngine({ cwd: folder.path, flags, state, first });
   while (!readFileSync(folder.at("record"), "utf8").includes("motor off")) await Bun.sleep(10);
   expect(readFileSync(folder.at("record"), "utf8")).toStartWith("parked for INTERRUPTED\n");
