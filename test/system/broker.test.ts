@@ -3,7 +3,7 @@ import { expect, setDefaultTimeout } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { Asker } from "../support/asker.ts";
 import { test } from "../support/concurrent.ts";
-import { type Engine, startEngine } from "../support/engine.ts";
+import { type Engine, oneWorker, startEngine } from "../support/engine.ts";
 import { killUnderLoad } from "../support/kills.ts";
 import { isAlive } from "../support/proc.ts";
 import { recordToml, robotTasks } from "../support/robot-tasks.ts";
@@ -20,6 +20,8 @@ const robotFolder = (files: Readonly<Record<string, string>> = {}): TempFolder =
 
 /** With these flags a death that is counted would end the engine. */
 const noDeathAllowed = ["--restarts-max", "0"];
+
+const oneSturdyWorker = [...oneWorker, ...noDeathAllowed];
 
 const workerOf = (engine: Engine): number => {
   const [pid] = engine.pidsOf("task worker");
@@ -40,12 +42,12 @@ const startLoad = (asker: Asker, task: string, argsOf: (index: number) => readon
 };
 
 test("workers killed under load cost only jobs that had begun, and each job is answered once", async () => {
-  await killUnderLoad(6, 4);
+  await killUnderLoad(3, 2);
 });
 
 test("a task that spins ends as TIMEOUT and its worker is killed; the worker's other jobs run on another", async () => {
   using folder = robotFolder();
-  await using engine = await startEngine({ cwd: folder.path, flags: ["--task-workers", "1", ...noDeathAllowed] });
+  await using engine = await startEngine({ cwd: folder.path, flags: oneSturdyWorker });
   using asker = new Asker(engine.endpoint);
   const pid = workerOf(engine);
   // So that the engine takes them for short, and hands over many at a time.
@@ -63,19 +65,19 @@ test("a task that spins ends as TIMEOUT and its worker is killed; the worker's o
 
 test("a client that sends endless loops again and again does not bring the engine down", async () => {
   using folder = robotFolder();
-  await using engine = await startEngine({ cwd: folder.path, flags: noDeathAllowed });
+  await using engine = await startEngine({ cwd: folder.path, flags: oneSturdyWorker });
   using asker = new Asker(engine.endpoint);
-  const spins = Array.from({ length: 8 }, () => asker.send("spin", [true], { timeoutMs: 50 }));
+  const spins = Array.from({ length: 5 }, () => asker.send("spin", [true], { timeoutMs: 50 }));
   for (const serial of spins) expect(await asker.outcome(serial)).toEqual({ code: "TIMEOUT" });
   expect(await asker.ask("count", [2, 3])).toEqual({ result: 5 });
 });
 
 test("workers that are replaced after so many jobs lose none", async () => {
   using folder = robotFolder();
-  const flags = ["--worker-jobs-max", "40", ...noDeathAllowed];
+  const flags = ["--worker-jobs-max", "40", "--data-workers", "0", ...noDeathAllowed];
   await using engine = await startEngine({ cwd: folder.path, flags });
   using asker = new Asker(engine.endpoint);
-  const serials = Array.from({ length: 400 }, (_, index) => asker.send("step", [index, 0]));
+  const serials = Array.from({ length: 200 }, (_, index) => asker.send("step", [index, 0]));
   const outcomes = await asker.settled();
   for (const [index, serial] of serials.entries()) expect(outcomes.get(serial)).toEqual([{ result: index }]);
   expect(engine.errorLines).toEqual([]);
@@ -84,8 +86,7 @@ test("workers that are replaced after so many jobs lose none", async () => {
 
 test("SIGTERM lets a worker finish its job; what it had not begun goes to another", async () => {
   using folder = robotFolder();
-  const flags = ["--task-workers", "1", ...noDeathAllowed];
-  await using engine = await startEngine({ cwd: folder.path, flags });
+  await using engine = await startEngine({ cwd: folder.path, flags: oneSturdyWorker });
   using asker = new Asker(engine.endpoint);
   const pid = workerOf(engine);
   for (let round = 0; round < 20; round++) await asker.ask("gate", ["/"]);
@@ -108,7 +109,7 @@ test("SIGHUP serves changed task files without losing a job, and a broken one ch
   const version = (number: number): string =>
     `export const task_version = async ([ms]) => { await Bun.sleep(ms); return ${number}; };`;
   using folder = robotFolder({ "tasks/version.ts": version(1) });
-  await using engine = await startEngine({ cwd: folder.path, flags: noDeathAllowed });
+  await using engine = await startEngine({ cwd: folder.path, flags: oneSturdyWorker });
   using asker = new Asker(engine.endpoint);
   const stopLoad = startLoad(asker, "version", (index) => [index % 10]);
   while (asker.answered < 50) await Bun.sleep(5);
@@ -130,24 +131,9 @@ test("SIGHUP serves changed task files without losing a job, and a broken one ch
   expect(engine.errorLines).toHaveLength(1);
 });
 
-test("10,000 jobs of one client wait and run at the same time, and each is answered", async () => {
-  using folder = robotFolder();
-  await using engine = await startEngine({ cwd: folder.path });
-  using asker = new Asker(engine.endpoint);
-  const gates = [0, 1].map(() => asker.send("gate", [folder.at("gate")]));
-  while (engine.lines.filter((line) => line.includes("gate has begun")).length < 2) await Bun.sleep(5);
-  const serials = Array.from({ length: 10_000 }, (_, index) => asker.send("count", [index, 1]));
-  const status = (await asker.control({ command: "status" })) as { jobs: { waiting: number; held: number } };
-  expect(status.jobs.waiting + status.jobs.held).toBe(10_002);
-  writeFileSync(folder.at("gate"), "");
-  const outcomes = await asker.settled();
-  for (const [index, serial] of serials.entries()) expect(outcomes.get(serial)).toEqual([{ result: index + 1 }]);
-  for (const serial of gates) expect(outcomes.get(serial)).toEqual([{ result: "open" }]);
-});
-
 test("a requestor that goes while its job runs costs a reply, which is counted, and nothing else", async () => {
   using folder = robotFolder();
-  await using engine = await startEngine({ cwd: folder.path, flags: noDeathAllowed });
+  await using engine = await startEngine({ cwd: folder.path, flags: oneSturdyWorker });
   using asker = new Asker(engine.endpoint);
   const gone = new Asker(engine.endpoint);
   gone.send("gate", [folder.at("gate")]);

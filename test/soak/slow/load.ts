@@ -1,8 +1,12 @@
 /** The whole engine with much to do, while parts of it die. */
 import { expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { Subscriber } from "../../../src/transport/zmq/socket.ts";
+import { Asker } from "../../support/asker.ts";
 import { startEngine } from "../../support/engine.ts";
 import { dealerTo, json, metaFrame, requestTo, taskFrame } from "../../support/raw-requestor.ts";
+import { recordToml, robotTasks } from "../../support/robot-tasks.ts";
+import { tempFolder } from "../../support/temp-folder.ts";
 
 const limitMs = 60_000;
 
@@ -19,6 +23,26 @@ test(
     };
     const answers = await Promise.all(Array.from({ length: 200 }, (_, index) => ask(index)));
     expect(answers).toEqual(Array.from({ length: 200 }, (_, index) => [`s-${index}`, index + 1000]));
+  },
+  limitMs,
+);
+
+test(
+  "10,000 jobs of one client wait and run at the same time, and each is answered",
+  async () => {
+    using folder = tempFolder({ "tasks/robot.ts": robotTasks });
+    writeFileSync(folder.at("task-engine.toml"), recordToml(folder.at("record")));
+    await using engine = await startEngine({ cwd: folder.path });
+    using asker = new Asker(engine.endpoint);
+    const gates = [0, 1].map(() => asker.send("gate", [folder.at("gate")]));
+    while (engine.lines.filter((line) => line.includes("gate has begun")).length < 2) await Bun.sleep(5);
+    const serials = Array.from({ length: 10_000 }, (_, index) => asker.send("count", [index, 1]));
+    const status = (await asker.control({ command: "status" })) as { jobs: { waiting: number; held: number } };
+    expect(status.jobs.waiting + status.jobs.held).toBe(10_002);
+    writeFileSync(folder.at("gate"), "");
+    const outcomes = await asker.settled();
+    for (const [index, serial] of serials.entries()) expect(outcomes.get(serial)).toEqual([{ result: index + 1 }]);
+    for (const serial of gates) expect(outcomes.get(serial)).toEqual([{ result: "open" }]);
   },
   limitMs,
 );
