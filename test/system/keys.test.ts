@@ -2,10 +2,11 @@
 import { expect } from "bun:test";
 import { appendFileSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "task-engine";
-import { keyPattern, readKeyPair } from "../../src/security/certificate.ts";
+import { keyPattern, readKeyPair, writeCertificate } from "../../src/security/certificate.ts";
+import { makeKeyPair } from "../../src/security/keys.ts";
 import { test } from "../support/concurrent.ts";
 import { until } from "../support/connections.ts";
-import { type Engine, runCommand, startEngine } from "../support/engine.ts";
+import { type Engine, oneWorker, runCommand, startEngine } from "../support/engine.ts";
 import { taskEngine } from "../support/executable.ts";
 import { socketsOf } from "../support/local-sockets.ts";
 import { freePorts } from "../support/ports.ts";
@@ -16,21 +17,19 @@ import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
 const limitMs = 300_000; // they wait for one another
 
 /** A home with the keys of an engine and of those clients, who are let in with their rights. */
-const homeWith = async (
-  clients: Readonly<Record<string, string>>,
-): Promise<TempFolder & { env: Record<string, string> }> => {
+const homeWith = (clients: Readonly<Record<string, string>>): TempFolder & { env: Record<string, string> } => {
   const home = tempFolder({
     "tasks/slow.ts": "export const task_slow = async ([ms]) => (await Bun.sleep(ms), 'slept');",
   });
   const env = { PATH: process.env.PATH ?? "", HOME: home.path };
-  const keygen = async (...args: string[]): Promise<string> => {
-    const { stdout, stderr, exitCode } = await runCommand(taskEngine, ["keygen", ...args], { env });
-    if (exitCode !== 0) throw new Error(stderr);
-    return stdout;
+  const keygen = (name: string): string => {
+    const pair = makeKeyPair();
+    writeCertificate(home.at(".config/task-engine"), name, pair, false);
+    return pair.publicKey;
   };
-  await keygen("engine");
+  keygen("engine");
   let authorized = "";
-  for (const [name, rights] of Object.entries(clients)) authorized += await keygen(name, "--rights", rights);
+  for (const [name, rights] of Object.entries(clients)) authorized += `${keygen(name)} ${name} ${rights}\n`;
   writeFileSync(home.at(".config/task-engine/authorized"), authorized);
   return { ...home, env };
 };
@@ -41,30 +40,12 @@ const startWithKeys = (home: TempFolder & { env: Record<string, string> }, ...fl
   startEngine({ env: home.env, cwd: home.path, flags: ["--key", keyFile(home, "engine.key_secret"), ...flags] });
 
 test(
-  "with keys, who may send may stop, nobody else may, and the socket is the engine's user's alone",
+  "an engine with keys serves whoever has the right ones, by every verb, and nobody else; who may send may stop it; no process shows a secret",
   async () => {
-    using home = await homeWith({ client: "send:count", stranger: "read" });
-    await using engine = await startWithKeys(home);
-    const socket = `${engine.state}/${engine.ports.frontend}/stop.sock`;
-    expect(statSync(socket).mode & 0o777).toBe(0o600);
-    const estop = (name: string) =>
-      engine.run("estop", "--state", "/none", "--key", keyFile(home, name), "--router", engine.endpoint);
-    const refused = await estop("stranger.key_secret");
-    expect(refused.exitCode).toBe(1);
-    expect(refused.stderr).toMatch(/^task-engine: NOT stopped: .*UNAUTHORIZED/);
-    expect((await engine.run("send", "count", "1", "2", "--router", engine.endpoint)).stdout).toBe("3\n");
-    expect(await estop("client.key_secret")).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/^stopped/) });
-    const reset = await engine.run("reset", "--router", engine.endpoint);
-    expect(reset).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("UNAUTHORIZED") });
-  },
-  limitMs,
-);
-
-test(
-  "an engine with keys serves whoever has the right ones, by every verb, and nobody else; no process shows a secret",
-  async () => {
-    using home = await homeWith({ client: "send read write control", robot: "worker", stranger: "read" });
-    await using engine = await startWithKeys(home);
+    using home = homeWith({
+      ...{ client: "send read write control", sender: "send:count", robot: "worker", stranger: "read" },
+    });
+    await using engine = await startWithKeys(home, "--task-workers", "1");
     const router = ["--router", engine.endpoint];
     const outputs = async (...args: string[]): Promise<string> => {
       const { stdout, stderr } = await engine.run(...args);
@@ -107,12 +88,24 @@ test(
     const shown = pids.flatMap((pid) =>
       ["cmdline", "environ"].map((file) => readFileSync(`/proc/${pid}/${file}`, "utf8")),
     );
-    expect(shown).toHaveLength(12);
+    expect(shown).toHaveLength(10);
     for (const secret of secrets) expect(shown.filter((text) => text.includes(secret))).toEqual([]);
     // Of the workers' own pair nobody has the file: nothing that looks like a key at all is there, but for paths.
     const words = shown.flatMap((text) => text.split(/[\0\s]|=(?=.{40}\0)/));
     expect(words.filter((word) => keyPattern.test(word) && !word.startsWith("/"))).toEqual([]);
     expect(engine.lines.concat(engine.errorLines).join("\n")).not.toContain(secrets[0] ?? "");
+
+    const socket = `${engine.state}/${engine.ports.frontend}/stop.sock`;
+    expect(statSync(socket).mode & 0o777).toBe(0o600);
+    const estop = (name: string) =>
+      engine.run("estop", "--state", "/none", "--key", keyFile(home, `${name}.key_secret`), ...router);
+    const refused = await estop("stranger");
+    expect(refused.exitCode).toBe(1);
+    expect(refused.stderr).toMatch(/^task-engine: NOT stopped: .*UNAUTHORIZED/);
+    expect(await outputs("send", "count", "1", "2", ...router)).toBe("3\n");
+    expect(await estop("sender")).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/^stopped/) });
+    const reset = await engine.run("reset", "--key", keyFile(home, "sender.key_secret"), ...router);
+    expect(reset).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("UNAUTHORIZED") });
   },
   limitMs,
 );
@@ -120,8 +113,8 @@ test(
 test(
   "an engine with keys stops by itself, whoever is connected and does not read: none of its processes is killed",
   async () => {
-    using home = await homeWith({ client: "send read write", robot: "worker" });
-    const engine = await startWithKeys(home);
+    using home = homeWith({ client: "send read write", robot: "worker" });
+    const engine = await startWithKeys(home, "--task-workers", "1");
     const keys = (name: string) => [
       ...["--server-key", keyFile(home, "engine.key")],
       ...["--key", keyFile(home, `${name}.key_secret`)],
@@ -142,7 +135,7 @@ test(
     engine.signal("SIGTERM");
     expect(await engine.ended()).toBe(0);
     silent.end();
-    expect(engine.lines.filter((line) => /^Successfully terminated process/.test(line))).toHaveLength(4);
+    expect(engine.lines.filter((line) => /^Successfully terminated process/.test(line))).toHaveLength(3);
     expect(engine.lines.filter((line) => /^Killed process/.test(line))).toEqual([]);
     await engine[Symbol.asyncDispose]();
   },
@@ -152,10 +145,10 @@ test(
 test(
   "with keys a worker that has done its share, or is replaced by a reload, or leaves its engine, ends by itself",
   async () => {
-    using home = await homeWith({ client: "send", robot: "worker" });
+    using home = homeWith({ client: "send", robot: "worker" });
     const keys = ["--server-key", keyFile(home, "engine.key"), "--key", keyFile(home, "robot.key_secret")];
     await using lonely = runProgram(["worker", "--router", `tcp://127.0.0.1:${freePorts(1)}`, ...keys]);
-    await using engine = await startWithKeys(home, "--worker-jobs-max", "1", "--task-workers", "1");
+    await using engine = await startWithKeys(home, "--worker-jobs-max", "1", ...oneWorker);
     expect((await engine.run("send", "count", "2", "3", "--router", engine.endpoint)).stdout).toBe("5\n");
     await engine.line(/task worker ended with exit code 0, for it has run 1 jobs; starting another/);
     const listeners = () => engine.lines.filter((line) => line.endsWith("(TASK)] Listener online"));
@@ -176,7 +169,7 @@ test(
 test(
   "SIGHUP lets in who is new, cuts off who is gone, and disturbs nobody else's job; a broken file lets nobody in",
   async () => {
-    using home = await homeWith({ client: "send write control", phone: "send read" });
+    using home = homeWith({ client: "send write control", phone: "send read" });
     await using engine = await startWithKeys(home, "--tasks", home.at("tasks"));
     const clientWith = (name: string) =>
       connect(engine.endpoint, {
@@ -222,37 +215,45 @@ test(
   limitMs,
 );
 
-test.each([
-  ["whose line is gone", "", "client phone is not authorized any more"],
-  ["who has less rights", "send:count", "client phone lacks the right send:slow"],
-])(
-  "SIGHUP answers UNAUTHORIZED to all that a client %s has in flight, be it that it waits or runs",
-  async (_, rights, message) => {
-    using home = await homeWith({ phone: "send:slow", client: "send control" });
-    await using engine = await startWithKeys(home, "--tasks", home.at("tasks"));
+test(
+  "SIGHUP answers UNAUTHORIZED to all that a client who has less rights, or whose line is gone, has in flight, be it that it waits or runs",
+  async () => {
+    using home = homeWith({ phone: "send:slow", client: "send control" });
+    await using engine = await startWithKeys(home, "--tasks", home.at("tasks"), "--data-workers", "0");
     const clientWith = (name: string, endpoint: string) =>
       connect(endpoint, { serverKey: keyFile(home, "engine.key"), key: keyFile(home, `${name}.key_secret`) });
-    await using phone = clientWith("phone", engine.endpoint);
-    await using direct = clientWith("phone", `tcp://127.0.0.1:${engine.ports.worker}`);
     await using client = clientWith("client", engine.endpoint);
-    expect(await direct.call("slow", [0])).toBe("slept");
-    const calls = [
-      ...Array.from({ length: 51 }, () => phone.call("slow", [60_000])),
-      ...Array.from({ length: 3 }, () => direct.call("slow", [60_000])),
-    ];
-    const outcomes = Promise.all(calls.map(rejection));
-    await until("51 in flight", async () => {
-      const { jobs } = await client.status();
-      return jobs.held === 2 && jobs.waiting === 49;
-    });
     const [phones = "", clients = ""] = readFileSync(keyFile(home, "authorized"), "utf8").split("\n");
-    const line = rights === "" ? "" : phones.replace("send:slow", rights);
-    writeFileSync(keyFile(home, "authorized"), `${line}\n${clients}\n`);
-    engine.signal("SIGHUP");
-    for (const { code, message: said } of await outcomes) expect([code, said]).toEqual(["UNAUTHORIZED", message]);
-    expect(await client.call("count", [2, 3])).toBe(5);
-    const { jobs } = await client.status();
-    expect(jobs.failed).toEqual({ UNAUTHORIZED: 51 });
+    const authorize = (line: string): void => {
+      writeFileSync(keyFile(home, "authorized"), `${line}\n${clients}\n`);
+      engine.signal("SIGHUP");
+    };
+    const reloads = () => engine.lines.filter((line) => line.includes("Task workers are replaced")).length;
+    const losses: readonly [line: string, message: string][] = [
+      [phones.replace("send:slow", "send:count"), "client phone lacks the right send:slow"],
+      ["", "client phone is not authorized any more"],
+    ];
+    for (const [round, [line, message]] of losses.entries()) {
+      await using phone = clientWith("phone", engine.endpoint);
+      await using direct = clientWith("phone", `tcp://127.0.0.1:${engine.ports.worker}`);
+      expect(await direct.call("slow", [0])).toBe("slept");
+      const calls = [
+        ...Array.from({ length: 51 }, () => phone.call("slow", [60_000])),
+        ...Array.from({ length: 3 }, () => direct.call("slow", [60_000])),
+      ];
+      const outcomes = Promise.all(calls.map(rejection));
+      await until("51 in flight", async () => {
+        const { jobs } = await client.status();
+        return jobs.held === 2 && jobs.waiting === 49;
+      });
+      authorize(line);
+      for (const { code, message: said } of await outcomes) expect([code, said]).toEqual(["UNAUTHORIZED", message]);
+      expect(await client.call("count", [2, 3])).toBe(5);
+      const { jobs } = await client.status();
+      expect(jobs.failed).toEqual({ UNAUTHORIZED: 51 * (round + 1) });
+      authorize(phones);
+      await until("it is let in again", () => reloads() === 2 * round + 2);
+    }
   },
   limitMs,
 );
@@ -275,7 +276,7 @@ test(
       const byHand = await runCommand(taskEngine, [...role, ...address], { env });
       expect([byHand.exitCode, byHand.stderr]).toEqual([2, expect.stringContaining("0.0.0.0 can be reached")]);
     }
-    await using engine = await startEngine({ flags: ["--host", "0.0.0.0", "--insecure"] });
+    await using engine = await startEngine({ flags: ["--host", "0.0.0.0", "--insecure", ...oneWorker] });
     const { stdout } = await engine.run("status", "--router", engine.endpoint);
     expect(stdout).toContain("INSECURE: without keys, for everybody who reaches it");
   },
@@ -285,7 +286,7 @@ test(
 test(
   "a key that others can read does not start an engine, nor a client",
   async () => {
-    using home = await homeWith({ client: "send" });
+    using home = homeWith({ client: "send" });
     for (const name of readdirSync(home.at(".config/task-engine")))
       Bun.spawnSync(["chmod", "644", keyFile(home, name)]);
     const port = String(freePorts(1));
