@@ -2,7 +2,7 @@
 import { expect, setDefaultTimeout } from "bun:test";
 import { connect } from "../../src/client/client.ts";
 import { test } from "../support/concurrent.ts";
-import { Engine, type EngineOptions, runCommand, startEngine } from "../support/engine.ts";
+import { Engine, type EngineOptions, oneWorker, runCommand, startEngine } from "../support/engine.ts";
 import { taskEngine } from "../support/executable.ts";
 import { freePorts } from "../support/ports.ts";
 import { stillAlive } from "../support/proc.ts";
@@ -16,7 +16,6 @@ export const task_slow = async ([ms], kwargs, { log }) => {
   await Bun.sleep(ms);
   return "slept";
 };
-export const task_pid = () => process.pid;
 export const task_spin = (args, kwargs, { log }) => {
   log("spin has begun");
   for (;;) Bun.sleepSync(1000);
@@ -34,9 +33,13 @@ const onlyPid = (engine: Engine, role: string): number => {
   return pid;
 };
 
+/** What it says after it has begun to stop, in the order of the alphabet. */
+const terminated = ({ lines }: Engine): readonly string[] =>
+  lines.slice(lines.indexOf("Closing application and stopping services...") + 1).toSorted();
+
 /* ── Start ───────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
-test("a start prints tasks, processes and sockets, and last of all where to send to", async () => {
+test("a start prints tasks, processes and sockets, and last of all where to send to; SIGINT stops the engine cleanly, and says so of each process", async () => {
   await using engine = await startEngine();
   const { frontend, backend, worker } = engine.ports;
   const [router, first, second, data] = engine.childPids;
@@ -64,15 +67,28 @@ test("a start prints tasks, processes and sockets, and last of all where to send
   expect(engine.lines.toSorted()).toEqual(expected.toSorted());
   expect(engine.lines.slice(0, 4)).toEqual(expected.slice(0, 4));
   expect(engine.lines.at(-1)).toBe(expected.at(-1) ?? "");
+  engine.signal("SIGINT");
+  expect(await engine.ended()).toBe(0);
+  expect(terminated(engine)).toEqual(
+    [
+      `Successfully terminated process [${router}]: router`,
+      `Successfully terminated process [${first}]: task worker`,
+      `Successfully terminated process [${second}]: task worker`,
+      `Successfully terminated process [${data}]: data worker`,
+    ].toSorted(),
+  );
   expect(engine.errorLines).toEqual([]);
 });
 
-for (const [index, role] of ["router", "router", "task worker", "task worker", "data worker"].entries()) {
-  test(`a start ends with one line that names port ${index + 1} of 5, if it is taken`, async () => {
-    const first = freePorts(5);
+for (const [index, role] of ["router", "router", "task worker", "data worker"].entries()) {
+  test(`a start ends with one line that names port ${index + 1} of 4, if it is taken`, async () => {
+    const first = freePorts(4);
     const port = first + index;
     const squatter = Bun.listen({ hostname: "127.0.0.1", port, socket: { data: () => undefined } });
-    await using engine = new Engine({}, { frontend: first, backend: first + 1, worker: first + 2 });
+    await using engine = new Engine(
+      { flags: ["--task-workers", "1"] },
+      { frontend: first, backend: first + 1, worker: first + 2 },
+    );
     expect(await engine.ended()).toBe(1);
     squatter.stop(true);
     expect(engine.errorLines).toHaveLength(1);
@@ -101,7 +117,7 @@ test("a start ends with one line that names a bad value and its place, wherever 
 
 test("a start ends with one line that names a task file that cannot be loaded", async () => {
   using folder = tempFolder({ "tasks/broken.ts": "export const task_x = ;" });
-  await using engine = serve([], { cwd: folder.path });
+  await using engine = serve(oneWorker, { cwd: folder.path });
   expect(await engine.ended()).toBe(1);
   expect(engine.errorLines).toHaveLength(1);
   expect(engine.errorLines[0]).toContain(folder.at("tasks/broken.ts"));
@@ -110,18 +126,18 @@ test("a start ends with one line that names a task file that cannot be loaded", 
 
 test("where the system lets nobody share memory the engine says so, and ends", async () => {
   const limited = ["bash", "-c", 'ulimit -f 550; exec "$@"', "-", ...taskEngine];
-  await using engine = serve([], { command: limited });
+  await using engine = serve(oneWorker, { command: limited });
   expect(await engine.ended()).toBe(1);
   expect(engine.errorLines.at(-1)).toMatch(/cannot share memory with its router: .*ulimit -f/);
 });
 
 test("settings come from the file, and variables of its [env] reach the tasks", async () => {
   using folder = tempFolder({
-    "task-engine.toml": 'task-workers = 1\ntasks = "mine"\n[env]\nROBOT = "left"\n',
+    "task-engine.toml": 'task-workers = 1\ndata-workers = 0\ntasks = "mine"\n[env]\nROBOT = "left"\n',
     "mine/robot.ts": "export const task_robot = () => process.env.ROBOT;",
   });
   await using engine = await startEngine({ cwd: folder.path });
-  expect(engine.childPids).toHaveLength(3);
+  expect(engine.childPids).toHaveLength(2);
   const { stdout } = await engine.run("send", "robot", "--router", engine.endpoint);
   expect(stdout).toBe("left\n");
 });
@@ -129,7 +145,7 @@ test("settings come from the file, and variables of its [env] reach the tasks", 
 /* ── Keep alive ──────────────────────────────────────────────────────────────────────────────────────────────────── */
 
 test("requests are served while one of two task workers is down, and its successor takes its port", async () => {
-  await using engine = await startEngine();
+  await using engine = await startEngine({ flags: ["--data-workers", "0"] });
   const pid = onlyPid(engine, "task worker");
   process.kill(pid, "SIGKILL");
   const { stdout } = await engine.run("send", "count", "2", "3", "--router", engine.endpoint);
@@ -143,7 +159,7 @@ test("requests are served while one of two task workers is down, and its success
 });
 
 test("a router that is killed is started again, and its workers come back to it", async () => {
-  await using engine = await startEngine();
+  await using engine = await startEngine({ flags: ["--task-workers", "1"] });
   process.kill(onlyPid(engine, "router"), "SIGKILL");
   await engine.line(/router ended by SIGKILL; starting another/);
   await using client = connect(engine.endpoint, { waitMs: 10_000 });
@@ -155,7 +171,7 @@ test("a router that is killed is started again, and its workers come back to it"
 });
 
 test("more deaths than the limit end the engine with exit code 1", async () => {
-  await using engine = await startEngine({ flags: ["--restarts-max", "0"] });
+  await using engine = await startEngine({ flags: ["--restarts-max", "0", "--task-workers", "0"] });
   process.kill(onlyPid(engine, "data worker"), "SIGKILL");
   expect(await engine.ended()).toBe(1);
   expect(engine.errorLines).toEqual([
@@ -167,29 +183,9 @@ test("more deaths than the limit end the engine with exit code 1", async () => {
 
 /* ── Stop ────────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
-for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  test(`${signal} stops the engine cleanly, and says so of each process`, async () => {
-    await using engine = await startEngine();
-    const [router, first, second, data] = engine.childPids;
-    engine.signal(signal);
-    expect(await engine.ended()).toBe(0);
-    expect(
-      engine.lines.slice(engine.lines.indexOf("Closing application and stopping services...") + 1).toSorted(),
-    ).toEqual(
-      [
-        `Successfully terminated process [${router}]: router`,
-        `Successfully terminated process [${first}]: task worker`,
-        `Successfully terminated process [${second}]: task worker`,
-        `Successfully terminated process [${data}]: data worker`,
-      ].toSorted(),
-    );
-    expect(engine.errorLines).toEqual([]);
-  });
-}
-
-test("a job that runs may finish in a stop, and one that waits is told that the engine shuts down", async () => {
+test("SIGTERM stops the engine cleanly: a job that runs may finish, and one that waits is told that the engine shuts down", async () => {
   using folder = tempFolder({ "tasks/slow.ts": slowTask });
-  await using engine = await startEngine({ cwd: folder.path, flags: ["--task-workers", "1"] });
+  await using engine = await startEngine({ cwd: folder.path, flags: oneWorker });
   await using client = connect(engine.endpoint);
   const running = client.call("slow", [700]);
   await engine.line(/slow has begun/);
@@ -199,12 +195,20 @@ test("a job that runs may finish in a stop, and one that waits is told that the 
   engine.signal("SIGTERM");
   expect(await running).toBe("slept");
   expect(await waiting).toMatchObject({ code: "SHUTTING_DOWN" });
+  const [router, worker] = engine.childPids;
   expect(await engine.ended()).toBe(0);
+  expect(terminated(engine)).toEqual(
+    [
+      `Successfully terminated process [${router}]: router`,
+      `Successfully terminated process [${worker}]: task worker`,
+    ].toSorted(),
+  );
+  expect(engine.errorLines).toEqual([]);
 });
 
 test("a task that spins does not keep the engine from stopping", async () => {
   using folder = tempFolder({ "tasks/slow.ts": slowTask });
-  await using engine = await startEngine({ cwd: folder.path, flags: ["--grace-ms", "100"] });
+  await using engine = await startEngine({ cwd: folder.path, flags: ["--grace-ms", "100", ...oneWorker] });
   const cut = engine.run("send", "spin", "--router", engine.endpoint);
   await engine.line(/spin has begun/);
   engine.signal("SIGTERM");
@@ -215,7 +219,7 @@ test("a task that spins does not keep the engine from stopping", async () => {
 
 test("a second Ctrl-C stops at once, with exit code 130", async () => {
   using folder = tempFolder({ "tasks/slow.ts": slowTask });
-  await using engine = await startEngine({ cwd: folder.path, flags: ["--grace-ms", "600000"] });
+  await using engine = await startEngine({ cwd: folder.path, flags: ["--grace-ms", "600000", ...oneWorker] });
   const cut = engine.run("send", "spin", "--wait", "2000", "--router", engine.endpoint);
   await engine.line(/spin has begun/);
   engine.signal("SIGINT");
@@ -224,39 +228,4 @@ test("a second Ctrl-C stops at once, with exit code 130", async () => {
   expect(await engine.ended()).toBe(130);
   expect(engine.errorLines.at(-1)).toBe("task-engine: stopped at once, on a second signal; running jobs were cut off");
   expect((await cut).exitCode).toBe(1);
-});
-
-test("when the supervisor is killed, no process of the engine is left", async () => {
-  using folder = tempFolder({ "tasks/slow.ts": slowTask });
-  await using engine = await startEngine({ cwd: folder.path });
-  const cut = engine.run("send", "spin", "--wait", "1000", "--router", engine.endpoint);
-  await engine.line(/spin has begun/);
-  engine.signal("SIGKILL");
-  expect(await engine.ended()).toBe("SIGKILL");
-  expect(await stillAlive(engine.childPids)).toEqual([]);
-  expect((await cut).stderr).toContain("INTERRUPTED");
-});
-
-test("the engine works on, and stops cleanly, when nobody reads what it prints", async () => {
-  const first = freePorts(5);
-  const flags = ["--port", first, "--backend-port", first + 1, "--worker-port", first + 2].map(String);
-  using state = tempFolder();
-  const child = Bun.spawn([...taskEngine, "serve", "--verbose", "--state", state.path, ...flags], {
-    stdout: "pipe",
-    stderr: "inherit",
-  });
-  const reader = child.stdout.getReader();
-  for (let text = ""; !text.includes("Ready"); ) text += new TextDecoder().decode((await reader.read()).value);
-  await reader.cancel();
-  const surroundings = { env: { PATH: process.env.PATH ?? "" } };
-  for (let round = 0; round < 3; round++) {
-    const sent = runCommand(
-      taskEngine,
-      ["send", "count", "2", "3", "--router", `tcp://127.0.0.1:${first}`],
-      surroundings,
-    );
-    expect(await sent).toEqual({ exitCode: 0, stdout: "5\n", stderr: "" });
-  }
-  child.kill("SIGTERM");
-  expect(await child.exited).toBe(0);
 });
