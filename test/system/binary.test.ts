@@ -20,7 +20,7 @@ import { dirname, join, resolve } from "node:path";
 import { connect } from "task-engine";
 import { version } from "../../package.json" with { type: "json" };
 import { test } from "../support/concurrent.ts";
-import { runCommand, startEngine } from "../support/engine.ts";
+import { oneWorker, runCommand, startEngine } from "../support/engine.ts";
 import { builtExecutable } from "../support/executable.ts";
 import { freePorts } from "../support/ports.ts";
 import { until } from "../support/stoppable.ts";
@@ -80,8 +80,8 @@ for (const [what, strike] of [
       const park = `import { appendFileSync } from "node:fs";
       export const task_park = (args, { code }) => appendFileSync(import.meta.dir + "/parked", code + " ");`;
       writeFileSync(join(folder, "tasks/park.ts"), park);
-      const flags = ["--task-workers", "1", "--on-stop", "park"];
-      await using engine = await startEngine({ command: [path], cwd: folder, env: {}, flags, workers: 2 });
+      const flags = [...oneWorker, "--on-stop", "park"];
+      await using engine = await startEngine({ command: [path], cwd: folder, env: {}, flags });
       strike(path);
       for (const role of ["task worker", "router"]) {
         const [pid = 0] = engine.pidsOf(role);
@@ -120,7 +120,7 @@ test("it obeys no bunfig.toml, .env, tsconfig.json or package.json of the folder
 
   const printed = await runCommand([binary], ["--version"], { cwd: folder, env: {} });
   expect(printed).toEqual({ exitCode: 0, stdout: `${version}\n`, stderr: "" });
-  await using engine = await startEngine({ command: [binary], cwd: folder, env: {} });
+  await using engine = await startEngine({ command: [binary], cwd: folder, env: {}, flags: oneWorker });
   const sum = await engine.run("send", "count", "2", "3", "--router", engine.endpoint);
   expect(sum).toEqual({ exitCode: 0, stdout: "5\n", stderr: "" });
   expect(existsSync(mark)).toBe(false);
@@ -128,7 +128,7 @@ test("it obeys no bunfig.toml, .env, tsconfig.json or package.json of the folder
 
 /** Loads libzmq, and ends with 3 because no engine is there. */
 const sendToNobody = (env: Record<string, string>) => {
-  const args = ["send", "count", "--router", `tcp://127.0.0.1:${freePorts(1)}`, "--wait", "300"];
+  const args = ["send", "count", "--router", `tcp://127.0.0.1:${freePorts(1)}`, "--wait", "100"];
   return runCommand([binary], args, { cwd: workshop, env });
 };
 
@@ -144,7 +144,7 @@ test("it runs tasks from a folder of TypeScript files beside it", async () => {
     join(folder, "tasks/join.ts"),
     'import { words } from "./words.ts";\nexport const task_join = (args: string[]): string => words(args);',
   );
-  await using engine = await startEngine({ command: [binary], cwd: folder, env: {} });
+  await using engine = await startEngine({ command: [binary], cwd: folder, env: {}, flags: oneWorker });
   const joined = await engine.run("send", "join", "a", "b", "--router", engine.endpoint);
   expect(joined).toEqual({ exitCode: 0, stdout: "a-b\n", stderr: "" });
 });
@@ -193,7 +193,7 @@ const folderOf = (name: string, files: Readonly<Record<string, string>>): string
 
 test("a task file's packages are found beside it and above it, in whatever form they are", async () => {
   const folder = folderOf("with-packages", packages);
-  await using engine = await startEngine({ command: [binary], cwd: folder, env: {} });
+  await using engine = await startEngine({ command: [binary], cwd: folder, env: {}, flags: oneWorker });
   const { stdout, stderr } = await engine.run("send", "all", "--router", engine.endpoint);
   expect(stderr).toBe("");
   expect(JSON.parse(stdout)).toEqual(["hand", "motor inner 12", 3, "elbow", "beside", "outer", "own", 2, "elbow"]);

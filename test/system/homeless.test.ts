@@ -17,7 +17,7 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { addonPath } from "../../src/transport/zmq/addon.ts";
 import { test } from "../support/concurrent.ts";
-import { type CommandResult, type Engine, runCommand, startEngine } from "../support/engine.ts";
+import { type CommandResult, type Engine, oneWorker, runCommand, startEngine } from "../support/engine.ts";
 import { builtExecutable } from "../support/executable.ts";
 import { freePorts } from "../support/ports.ts";
 
@@ -66,19 +66,21 @@ const expectOneLine = ({ stdout, stderr, exitCode }: CommandResult, code: number
 };
 
 /** An engine of a user whom the system does not know, in an empty environment. */
-const startNobodysEngine = (name: string): Promise<Engine> => {
-  const state = folderFor(uid, name);
+const startNobodysEngine = (): Promise<Engine> => {
+  const state = folderFor(uid, "state");
   return startEngine({
     command: [...asNobody, "env", "-i", binary],
     cwd: workshop,
     env: { PATH: process.env.PATH ?? "" },
     state,
-    flags: ["--state", state],
+    flags: ["--state", state, "--task-workers", "1"],
   });
 };
 
-asRoot("without HOME and passwd entry every verb does its work", async () => {
-  await using engine = await startNobodysEngine("state");
+const asOther = ["setpriv", "--reuid", `${uid + 1}`, "--regid", `${uid}`, "--clear-groups"];
+
+asRoot("without HOME and passwd entry every verb does its work, other users' commands where they may", async () => {
+  await using engine = await startNobodysEngine();
   const verb = (...args: string[]) => run({ TASK_ENGINE_ROUTER: engine.endpoint }, args);
   expect(await verb("send", "count", "2", "3")).toEqual({ exitCode: 0, stdout: "5\n", stderr: "" });
   expect(await verb("tasks")).toEqual({ exitCode: 0, stdout: "count\n", stderr: "" });
@@ -91,30 +93,18 @@ asRoot("without HOME and passwd entry every verb does its work", async () => {
   expect(await verb("keygen", "robot", "--dir", folderFor(uid, "keys"))).toMatchObject({ exitCode: 0 });
   expect(await verb("estop")).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/^stopped since /) });
   expect(await verb("reset")).toMatchObject({ exitCode: 0 });
-});
 
-asRoot(
-  "`estop` finds the engine's socket wherever its state folder is, and whoever asks, when the router hangs",
-  async () => {
-    await using engine = await startNobodysEngine("elsewhere");
-    process.kill(engine.pidsOf("router")[0] ?? 0, "SIGSTOP");
-    const other = ["setpriv", "--reuid", `${uid + 1}`, "--regid", `${uid}`, "--clear-groups"];
-    const stopped = await run({}, ["estop", "--router", engine.endpoint], other);
-    expect(stopped).toMatchObject({
-      exitCode: 0,
-      stdout: expect.stringMatching(/^stopped since .*by the supervisor|^stopped since /),
-    });
-  },
-);
-
-asRoot("`reload` is for the engine's own user and root", async () => {
-  await using engine = await startNobodysEngine("reloaded");
-  const other = ["setpriv", "--reuid", `${uid + 1}`, "--regid", `${uid}`, "--clear-groups"];
-  const refused = await run({ TASK_ENGINE_ROUTER: engine.endpoint }, ["reload"], other);
+  // Only the engine's own user and root may reload it.
+  const refused = await run({ TASK_ENGINE_ROUTER: engine.endpoint }, ["reload"], asOther);
   expect(expectOneLine(refused, 1)).toContain("run reload as its user or as root (sudo)");
   expect(engine.lines.filter((line) => line.includes("are replaced"))).toEqual([]);
-  expect(await run({ TASK_ENGINE_ROUTER: engine.endpoint }, ["reload"])).toMatchObject({ exitCode: 0 });
+  expect(await verb("reload")).toMatchObject({ exitCode: 0 });
   expect(await run({ TASK_ENGINE_ROUTER: engine.endpoint }, ["reload"], [])).toMatchObject({ exitCode: 0 });
+
+  // Whoever asks, `estop` finds the engine's socket wherever its state folder is, if the router hangs.
+  process.kill(engine.pidsOf("router")[0] ?? 0, "SIGSTOP");
+  const stopped = await run({}, ["estop", "--router", engine.endpoint], asOther);
+  expect(stopped).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/^stopped since /) });
 });
 
 asRoot("`estop` believes no socket that another user has made in place of the engine's", async () => {
@@ -122,11 +112,7 @@ asRoot("`estop` believes no socket that another user has made in place of the en
   const folder = folderFor(uid, `${port}`);
   const path = join(folder, "stop.sock");
   await using _ = await fakeEngine(path);
-  const stopped = await run(
-    {},
-    ["estop", "--wait", "300", "--router", `tcp://127.0.0.1:${port}`],
-    [...["setpriv", "--reuid", `${uid + 1}`, "--regid", `${uid}`, "--clear-groups"]],
-  );
+  const stopped = await run({}, ["estop", "--wait", "300", "--router", `tcp://127.0.0.1:${port}`], asOther);
   expect(expectOneLine(stopped, 3)).toContain("NOT known to be stopped");
 });
 
@@ -189,7 +175,7 @@ test("a key without the engine's, where there is no home to look for it, is name
 describe("an engine and its verbs work", () => {
   const expectSum = async (prefix: readonly string[], env: Record<string, string>, cwd: string): Promise<void> => {
     const command = [...prefix, binary];
-    await using engine = await startEngine({ command, cwd, env });
+    await using engine = await startEngine({ command, cwd, env, flags: oneWorker });
     const sum = await engine.run("send", "count", "2", "3", "--router", engine.endpoint);
     expect(sum).toEqual({ exitCode: 0, stdout: "5\n", stderr: "" });
     expect(engine.errorLines).toEqual([]);
@@ -204,12 +190,14 @@ describe("an engine and its verbs work", () => {
     "XDG_DATA_HOME",
   ];
 
-  test.each(["relative", "/dev/null"])("where each folder of the environment is %p", async (value) => {
-    await expectSum([], Object.fromEntries([...variables, "HOME", "PATH"].map((name) => [name, value])), workshop);
+  const allSetTo = (value: string) => Object.fromEntries([...variables, "HOME", "PATH"].map((name) => [name, value]));
+
+  test("where each folder of the environment is relative", async () => {
+    await expectSum([], allSetTo("relative"), workshop);
   });
 
-  test("with stdin closed", async () => {
-    await expectSum(["/bin/sh", "-c", 'exec "$@" <&-', "sh"], {}, workshop);
+  test("where each folder of the environment is /dev/null, with stdin closed", async () => {
+    await expectSum(["/bin/sh", "-c", 'exec "$@" <&-', "sh"], allSetTo("/dev/null"), workshop);
   });
 
   asRoot("where nothing can be written but the state folder", async () => {

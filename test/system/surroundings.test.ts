@@ -24,7 +24,7 @@ import { join, resolve } from "node:path";
 import { unitText } from "../../src/systemd/unit.ts";
 import { addonPath } from "../../src/transport/zmq/addon.ts";
 import { test } from "../support/concurrent.ts";
-import { type Engine, runCommand, startEngine } from "../support/engine.ts";
+import { type Engine, oneWorker, runCommand, startEngine } from "../support/engine.ts";
 import { builtExecutable } from "../support/executable.ts";
 import { freePorts } from "../support/ports.ts";
 
@@ -55,7 +55,7 @@ const newFolder = (name: string): string => {
 
 /** Loads libzmq, and ends with 3 because no engine is there. With another library it would not get as far. */
 const sendToNobody = (temporary: string) => {
-  const args = ["send", "count", "--router", `tcp://127.0.0.1:${freePorts(1)}`, "--wait", "300"];
+  const args = ["send", "count", "--router", `tcp://127.0.0.1:${freePorts(1)}`, "--wait", "100"];
   return runCommand([binary], args, { cwd: workshop, env: { TMPDIR: temporary } });
 };
 
@@ -81,7 +81,12 @@ describe("the library that it unpacks", () => {
 
   test("is unpacked once, however many processes start at the same time, and all of them load that one file", async () => {
     const folder = newFolder("at-once");
-    await using engine = await startEngine({ command: [binary], cwd: folder, env: { TMPDIR: folder } });
+    await using engine = await startEngine({
+      command: [binary],
+      cwd: folder,
+      env: { TMPDIR: folder },
+      flags: oneWorker,
+    });
     const [file = ""] = readdirSync(join(folder, `task-engine-${uid}`));
     const { ino } = statSync(join(folder, `task-engine-${uid}`, file));
     for (const pid of engine.childPids) {
@@ -144,7 +149,12 @@ describe("the library that it unpacks", () => {
     const own = join(folder, `task-engine-${uid}`);
     take(own);
     const before = readdirSync(own);
-    await using engine = await startEngine({ command: [binary], cwd: folder, env: { TMPDIR: folder } });
+    await using engine = await startEngine({
+      command: [binary],
+      cwd: folder,
+      env: { TMPDIR: folder },
+      flags: oneWorker,
+    });
     for (const pid of engine.childPids) {
       const maps = readFileSync(`/proc/${pid}/maps`, "utf8");
       expect(maps).toContain("/memfd:libzmq");
@@ -218,7 +228,12 @@ test("no foreign code runs in it or its children in a hostile folder, with what 
 test("started by hand, it hands a library that was forced on itself to none of its children", async () => {
   const { folder, environment, isLoadedBy } = hostile("by-hand");
   const { LD_PRELOAD = "", NODE_PATH = "" } = environment;
-  await using engine = await startEngine({ command: [binary], cwd: folder, env: { LD_PRELOAD, NODE_PATH } });
+  await using engine = await startEngine({
+    command: [binary],
+    cwd: folder,
+    env: { LD_PRELOAD, NODE_PATH },
+    flags: oneWorker,
+  });
   expect(isLoadedBy(engine.pid)).toBe(true); // which is what nobody but who starts it can prevent
   for (const pid of engine.childPids) expect(isLoadedBy(pid)).toBe(false);
 });
