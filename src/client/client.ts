@@ -37,6 +37,7 @@ import { checkedEndpoint, defaultEndpoint, reachableFrom } from "./endpoint.ts";
 import { encodePart, encodingError, TaskEngineError } from "./errors.ts";
 import { Exchange } from "./exchange.ts";
 import { type ClientKeys, readClientKeys } from "./keys.ts";
+import { LocalEngine } from "./local.ts";
 import type { BatchOptions, CallOptions, ConnectOptions, ResetOptions } from "./options.ts";
 import {
   pickData,
@@ -79,8 +80,9 @@ export interface TaskListing {
 
 /**
  * A client of the engine at `endpoint`. It connects in the background, and again whenever the
- * connection is lost: to an engine without keys on this machine by a Unix socket, if it has one,
- * else by ZeroMQ.
+ * connection is lost: to an engine on this machine by a Unix socket, if it has one for this user,
+ * else by ZeroMQ. To an engine with keys the socket is for its own user and root: without a key
+ * they have all rights there, and with one those of the key.
  * @param endpoint `tcp://HOST:PORT` of the router, or of a task worker's own port; default
  * `TASK_ENGINE_ROUTER`, or else this machine's engine at port 9000
  * @param options with `serverKey` and `key`, paths of key files, for an engine with keys: see
@@ -97,11 +99,12 @@ class Client implements AsyncDisposable {
 
   constructor(
     readonly endpoint: string,
-    { waitMs, trace, ...files }: ConnectOptions,
+    { waitMs, trace, state, ...files }: ConnectOptions,
   ) {
     this.#waitMs = waitMs ?? requestTimeoutMs;
     this.#keys = readClientKeys(files);
-    this.#exchange = new Exchange(endpoint, `CLIENT-${process.pid}`, waitMs ?? null, this.#keys, trace);
+    const local = new LocalEngine(endpoint, this.#keys, state ?? null);
+    this.#exchange = new Exchange(endpoint, `CLIENT-${process.pid}`, waitMs ?? null, this.#keys, local, trace);
   }
 
   /**

@@ -6,24 +6,23 @@
  * it would keep it for an engine that comes an hour later. A lost link is thrown away with its
  * unsent messages, so that the engine gets none of them by the next one.
  *
- * For an engine without keys on this machine the local link is tried first. Where that finds
- * nobody, ZeroMQ waits for the engine, and the local link is tried again once it is there. An older
- * engine, or one behind a tunnel, has none.
+ * For an engine on this machine the local link is tried first (see local.ts). Where that finds
+ * nobody, ZeroMQ waits for the engine, and the local link is tried again once it is there.
  */
 import { clientLingerMs, drainMessagesMax, localAnswerMs, reconnectMs, reconnectMsMax } from "../limits.ts";
 import type { Frame } from "../protocol/frame.ts";
-import { isLoopback } from "../security/exposure.ts";
-import { ShmClient } from "../transport/shm/client.ts";
 import { type ClientConnection, saysLost } from "../transport/transport.ts";
 import type { SocketOptions } from "../transport/zmq/options.ts";
 import { addressIn } from "./endpoint.ts";
 import { libzmq } from "./libzmq.ts";
+import type { LocalEngine } from "./local.ts";
 import { PortCheck, type Trouble } from "./trouble.ts";
 
 interface EngineConnectionOptions {
   /** `tcp://HOST:PORT` */
   readonly endpoint: string;
   readonly keys: SocketOptions;
+  readonly local: LocalEngine;
   /** Makes a message that every engine answers, and that changes nothing. */
   readonly ping: () => readonly string[];
   readonly onMessage: (frames: readonly Frame[]) => void;
@@ -43,8 +42,6 @@ interface EngineConnectionOptions {
 export class EngineConnection {
   readonly #options: EngineConnectionOptions;
   readonly #portCheck: PortCheck;
-  /** The engine's address on this machine, if it may have a local link. */
-  readonly #localAddress: { readonly host: string; readonly port: number } | null;
   /** The last local link was lost before it stood, so the next one goes by ZeroMQ. */
   #isLocalRefused = false;
   /** null while the connection is lost, and once it is closed */
@@ -59,12 +56,10 @@ export class EngineConnection {
 
   constructor(options: EngineConnectionOptions) {
     this.#options = options;
-    const { host: name, port } = addressIn(options.endpoint);
-    const host = name === "localhost" ? "127.0.0.1" : name;
+    const { host, port } = addressIn(options.endpoint);
     const hasKeys = Object.keys(options.keys).length > 0;
-    this.#localAddress = !hasKeys && isLoopback(host) ? { host, port } : null;
     const isWanted = (): boolean => !this.#closed && !this.#stands && options.isAwaited();
-    this.#portCheck = new PortCheck(name, port, hasKeys, isWanted, (trouble) => this.#tell(trouble));
+    this.#portCheck = new PortCheck(host, port, hasKeys, isWanted, (trouble) => this.#heed(trouble));
     this.#open();
   }
 
@@ -105,8 +100,7 @@ export class EngineConnection {
   }
 
   #useLocal(): boolean {
-    if (this.#localAddress === null || this.#isLocalRefused) return false;
-    const link = ShmClient.to(this.#localAddress.host, this.#localAddress.port);
+    const link = this.#isLocalRefused ? null : this.#options.local.dialRouter();
     if (link === null) return false;
     this.#use(link, true);
     // A process that listens there and says nothing must not keep us from the engine at the port.
@@ -119,7 +113,7 @@ export class EngineConnection {
   async #useZmq(): Promise<void> {
     try {
       const { openZmqClient } = await libzmq();
-      if (this.#closed) return;
+      if (this.#closed || this.#link !== null) return;
       this.#use(openZmqClient(this.#options.endpoint, this.#options.keys), false);
       this.#fault = null;
     } catch (error) {
@@ -182,6 +176,18 @@ export class EngineConnection {
   #openLater(ms: number): void {
     clearTimeout(this.#reopening);
     this.#reopening = setTimeout(() => this.#open(), ms);
+  }
+
+  /**
+   * Keys that do not fit the port's are no trouble for the owner of an engine that has started
+   * meanwhile: that one has a local link, or will have.
+   */
+  #heed(trouble: Trouble): void {
+    const link = this.#link;
+    if (!trouble.isFinal) return this.#tell(trouble);
+    if (link !== null && this.#isLocal) return;
+    if (this.#useLocal()) link?.close();
+    else if (this.#isLocalRefused || !this.#options.local.mayCome) this.#tell(trouble);
   }
 
   #tell(trouble: Trouble): void {

@@ -14,6 +14,7 @@ import { decodeReply, type Reply } from "../protocol/replies.ts";
 import { EngineConnection } from "./connection.ts";
 import { bytesOfRequest, TaskEngineError } from "./errors.ts";
 import type { ClientKeys } from "./keys.ts";
+import type { LocalEngine } from "./local.ts";
 import type { Trace } from "./options.ts";
 import { PendingRequest, PendingRequests, type ResultReply, SweepTimer, type WaitOptions } from "./pending.ts";
 import type { Trouble } from "./trouble.ts";
@@ -46,11 +47,13 @@ export class Exchange {
     private readonly id: string,
     private readonly connectionWaitMs: number | null,
     private readonly keys: ClientKeys,
+    local: LocalEngine,
     private readonly trace: Trace | undefined,
   ) {
     this.#connection = new EngineConnection({
       endpoint,
       keys: keys.options,
+      local,
       ping: () => encodePing({ id, serial: `${this.#serialPrefix}-0` }),
       onMessage: (message) => this.#settle(message),
       onRead: () => this.#flush(),

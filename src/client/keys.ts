@@ -33,9 +33,18 @@ export interface ClientKeys {
   readonly options: SocketOptions;
   /** A question for a person who gets no answer of the engine. */
   readonly ifSilent: string;
+  /**
+   * The engine's public key and the client's, for the socket of the engine's owner; empty if there
+   * are none. Null if the client was told to use none: then it is nobody, and not the owner.
+   */
+  readonly publicKeys: readonly string[] | null;
 }
 
-const without: ClientKeys = { options: {}, ifSilent: "is the engine running, and without keys?" };
+const withoutKeys = (publicKeys: readonly string[] | null): ClientKeys => ({
+  options: {},
+  ifSilent: "is the engine running, and without keys?",
+  publicKeys,
+});
 
 /**
  * Reads the files. Throws TaskEngineError, BAD_ARGS, for an invalid file, or if only one of the two
@@ -49,18 +58,22 @@ export const readClientKeys = (files: KeyFiles): ClientKeys => {
     serverKey: files.serverKey ?? (process.env[serverKeyVariable] || undefined),
     key: files.key ?? (process.env[keyVariable] || undefined),
   };
-  if (named.serverKey === noKeys || named.key === noKeys) return without;
+  if (named.serverKey === noKeys || named.key === noKeys) return withoutKeys(null);
   const isNamed = named.serverKey !== undefined || named.key !== undefined;
   const areThere = Object.values(defaults).every(isThere) && folder !== null;
-  if (!isNamed && !areThere) return without;
+  if (!isNamed && !areThere) return withoutKeys([]);
   const { serverKey = defaults.serverKey, key = defaults.key } = named;
   if (serverKey === undefined || key === undefined) {
     const missing = key === undefined ? `--key (${keyVariable})` : `--server-key (${serverKeyVariable})`;
     throw new TaskEngineError("BAD_ARGS", `both keys are needed, and ${noHome()}; name the other by ${missing}`);
   }
   try {
-    const options = curveClient(readPublicKey(serverKey), readKeyPair(key));
-    return { options, ifSilent: `is the engine running, with the key in ${serverKey}, and is ${key} authorized?` };
+    const [server, own] = [readPublicKey(serverKey), readKeyPair(key)];
+    return {
+      options: curveClient(server, own),
+      ifSilent: `is the engine running, with the key in ${serverKey}, and is ${key} authorized?`,
+      publicKeys: [server, own.publicKey],
+    };
   } catch (error) {
     if (!(error instanceof CertificateError)) throw error;
     throw new TaskEngineError("BAD_ARGS", error.message);

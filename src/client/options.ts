@@ -18,6 +18,11 @@ export interface ConnectOptions extends KeyFiles {
    * been connected once. After that it waits for the engine.
    */
   readonly waitMs?: number;
+  /**
+   * State folder of an engine on this machine: its own user, and root, need no key to reach it.
+   * Default `TASK_ENGINE_STATE`, or else the usual ones.
+   */
+  readonly state?: string;
   /** Gets every message. */
   readonly trace?: Trace;
 }

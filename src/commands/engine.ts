@@ -7,7 +7,7 @@ import { callTimeoutMs, cancelAnswerMs, requestTimeoutMs } from "../limits.ts";
 import { onInterrupt } from "../supervisor/signals.ts";
 import { reactor } from "../transport/reactor.ts";
 import { ExitError, UsageError } from "./command.ts";
-import { type LocationFlags, locateEngine, locationArgs } from "./locate.ts";
+import { type EngineLocation, type LocationFlags, locateEngine, locationArgs } from "./locate.ts";
 import { numberFrom } from "./values.ts";
 
 const configFolder = "~/.config/task-engine";
@@ -67,16 +67,17 @@ export const keysFrom = (flags: KeyFlags): KeyFiles => ({ serverKey: flags["serv
  * Connects to the engine that the flags name, does `work`, and closes the connection. Throws
  * UsageError for wrong flags or keys, and ExitError: with code 1 if the engine or a task refused,
  * with code 3 if no answer came.
- * @param known an endpoint in place of the flags' one
+ * @param known the engine, if it is located already
  */
 export const withEngine = async <Result>(
   flags: EngineFlags,
   work: (engine: Client, endpoint: string) => Promise<Result>,
-  { known, ...options }: { readonly known?: string; readonly trace?: Trace } = {},
+  { known, ...options }: { readonly known?: EngineLocation; readonly trace?: Trace } = {},
 ): Promise<Result> => {
-  const endpoint = known ?? (await locateEngine(flags)).endpoint;
+  const { endpoint, state } = known ?? (await locateEngine(flags));
   const connectOptions: ConnectOptions = {
     ...keysFrom(flags),
+    ...(state !== null && { state }),
     // The client waits for an absent engine only if it is given a time.
     ...(flags.wait !== undefined && { waitMs: waitFrom(flags, requestTimeoutMs) }),
     ...options,

@@ -34,7 +34,8 @@ export const estopCommand = defineCommand({
     // Settings that cannot be read must not prevent a stop.
     const location = await locateEngine(flags, warn);
     const timeout = AbortSignal.timeout(waitFrom(flags, requestTimeoutMs));
-    const ways: Way[] = [["router", withEngine(flags, (engine) => engine.estop(reason), { known: location.endpoint })]];
+    const known = state === undefined ? location : { ...location, state };
+    const ways: Way[] = [["router", withEngine(flags, (engine) => engine.estop(reason), { known })]];
     const sockets = stopSocketPaths(location, state);
     if (sockets.length > 0) ways.push(["supervisor", stopByAnyOf(sockets, reason, timeout)]);
     await printDone(await firstDurable(ways));

@@ -4,7 +4,7 @@
  */
 import { addressIn, defaultEndpoint, endpointVariable, isEndpoint } from "../client/endpoint.ts";
 import { isLoopback } from "../security/exposure.ts";
-import { engineFolder, stateFolders, stopSocketPath } from "../security/state-folders.ts";
+import { engineFolder, engineFolders, stopSocketPath } from "../security/state-folders.ts";
 import { fs } from "../transport/fs.ts";
 import { isThere } from "../transport/libc.ts";
 import { portOwner } from "../transport/shm/port-owner.ts";
@@ -40,7 +40,7 @@ export interface LocationFlags {
   readonly config?: string | undefined;
 }
 
-interface EngineLocation {
+export interface EngineLocation {
   readonly endpoint: string;
   readonly isOnThisMachine: boolean;
   /** The state folder that the engine's settings name. */
@@ -118,9 +118,7 @@ const readSettings = async (
 export const stopSocketPaths = (location: EngineLocation, state: string | undefined): readonly string[] => {
   if (state === undefined && !location.isOnThisMachine) return [];
   const { host, port } = addressIn(location.endpoint);
-  const named = state ?? location.state;
-  const folders = named === null ? stateFolders(process.env) : [named];
-  const paths = folders.map((folder) => stopSocketPath(engineFolder(folder, port)));
+  const paths = engineFolders(port, state ?? location.state, process.env).map(stopSocketPath);
   return state === undefined ? [...new Set([...paths, ...listeningAt(host, port)])] : paths;
 };
 

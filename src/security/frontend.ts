@@ -54,7 +54,7 @@ export class Frontend {
       unfinishedBytesMax,
       unsentBytesMax,
     });
-    if (local !== null) this.#listen(local.listener, () => local.user);
+    if (local !== null) this.#listen(local.listener, local.userOf);
   }
 
   /** Takes a whole message or nothing, and sends it at the next `flush` at the latest. */
@@ -76,18 +76,18 @@ export class Frontend {
   }
 
   /** @param userOf returns the user whose key the last received message came with */
-  #listen(listener: Listener, userOf: () => string | null): void {
+  #listen<Source extends Inbox>(listener: Listener<Source>, userOf: (inbox: Source) => string | null): void {
     this.#listeners.add(listener);
     listener.onReadable((inbox) => this.#onReadable(() => nextOf(inbox, userOf)));
   }
 }
 
-const nextOf = (inbox: Inbox, userOf: () => string | null): Arrival | null => {
+const nextOf = <Source extends Inbox>(inbox: Source, userOf: (inbox: Source) => string | null): Arrival | null => {
   const message = inbox.tryReceive(envelopeFramesMax + messageFramesMax);
   if (message === null) return null;
   const { peer, cutReason, hasEnvelopes } = inbox;
   if (saysLost(message)) return { type: "requestorGone", peer, cutReason };
-  const user = userOf();
+  const user = userOf(inbox);
   if (!hasEnvelopes) return { type: "request", requestor: requestorOf(peer), user, request: decodeRequest(message) };
   const { requestor, frames, error } = openEnvelope(peer, message);
   const request = error === undefined ? decodeRequest(frames) : badEnvelope(frames, error);

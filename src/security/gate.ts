@@ -18,6 +18,7 @@ import {
 } from "../limits.ts";
 import { Pulse } from "../transport/pulse.ts";
 import { reactor } from "../transport/reactor.ts";
+import type { ShmListener } from "../transport/shm/listener.ts";
 import { StartError } from "../transport/start-error.ts";
 import { lostConnection } from "../transport/transport.ts";
 import { admission } from "../transport/zmq/admission.ts";
@@ -39,6 +40,9 @@ export interface Security {
   readonly authorized: string;
 }
 
+/** The identity of a local program that has no key. */
+const owner = "";
+
 interface Guarded {
   readonly connections: Connections;
   readonly partingMs: number;
@@ -50,6 +54,8 @@ export class Gate implements Disposable {
   readonly #security: Security | null;
   readonly #zap: Disposable | null;
   readonly #guarded = new Map<Socket, Guarded>();
+  /** With their partingMs. */
+  readonly #guardedLocals = new Map<Pick<ShmListener, "cut">, number>();
   #access: Access;
   readonly #memory = new FreedMemory();
   #looks: Pulse | null = null;
@@ -128,9 +134,26 @@ export class Gate implements Disposable {
     return this.#security === null ? null : engineUser;
   }
 
-  /** The user of programs at a socket for local ones: see `openLocalListener`. */
-  get localUser(): string | null {
-    return this.#security === null ? null : ownerUser;
+  /**
+   * The identity of a program of the engine's owner: its public key, or empty for the owner. Null
+   * if its keys do not fit.
+   * @param keys the engine's public key and its own, or none (see local-listener.ts)
+   */
+  identify([engine, own = ""]: readonly string[]): string | null {
+    if (engine === undefined) return owner;
+    if (engine !== this.#security?.engine.publicKey) return null;
+    if (own === engine) return owner;
+    return this.#access.nameOf(own) === null ? null : own;
+  }
+
+  /** The user with such an identity. */
+  localUserOf(identity: string): string {
+    return identity === owner ? ownerUser : (this.#access.nameOf(identity) ?? formerUser);
+  }
+
+  /** As `guard`, for a listener whose peers have such identities. */
+  guardLocal(listener: Pick<ShmListener, "cut">, partingMs: number): void {
+    this.#guardedLocals.set(listener, partingMs);
   }
 
   /**
@@ -199,6 +222,10 @@ export class Gate implements Disposable {
     for (const [port, { connections, partingMs }] of this.#ports()) {
       if (partingMs === 0) connections.cut(port, mayStay);
       else setTimeout(() => connections.cut(port, mayStay), partingMs).unref();
+    }
+    for (const [listener, partingMs] of this.#guardedLocals) {
+      const cut = (): void => listener.cut((identity) => identity === owner || mayStay(identity));
+      setTimeout(cut, partingMs).unref();
     }
   }
 

@@ -31,9 +31,9 @@ export interface Inbox {
  * are the bytes of a routing id; every other transport's keys begin with a character of its own
  * above U+00FF.
  */
-export interface Listener {
+export interface Listener<Source extends Inbox = Inbox> {
   /** Calls `handler` whenever there is something to receive; it must take at least one message. */
-  onReadable(handler: (inbox: Inbox) => void): void;
+  onReadable(handler: (inbox: Source) => void): void;
   /** Returns true if the key is that of a peer of this listener, connected or not. */
   has(peer: string): boolean;
   /** Takes a whole message or nothing, and sends it at the next `flush` at the latest. */

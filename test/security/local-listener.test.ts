@@ -2,11 +2,13 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, existsSync, statSync, writeFileSync } from "node:fs";
 import { warn } from "../../src/process/log.ts";
-import { ownerUser } from "../../src/security/access.ts";
+import { formerUser, ownerUser } from "../../src/security/access.ts";
 import { Frontend } from "../../src/security/frontend.ts";
 import { Gate } from "../../src/security/gate.ts";
+import { makeKeyPair } from "../../src/security/keys.ts";
 import { ShmClient } from "../../src/transport/shm/client.ts";
 import { memoryBytes } from "../../src/transport/shm/memory.ts";
+import { saysLost } from "../../src/transport/transport.ts";
 import { makeKeys } from "../support/keys.ts";
 import { socketsOf } from "../support/local-sockets.ts";
 import { freePorts } from "../support/ports.ts";
@@ -18,20 +20,22 @@ setDefaultTimeout(60_000); // on a busy machine
 const isRoot = process.geteuid?.() === 0;
 
 /** A frontend, and the users whose messages it gets. */
-const opened = (gate: Gate, host: string, socket: string | null) => {
+const opened = (gate: Gate, host: string, socket: string | null, port = freePorts(1)) => {
   const users: (string | null)[] = [];
   const frontend = new Frontend(gate, (next) => {
     for (let arrival = next(); arrival !== null; arrival = next()) {
       if (arrival.type === "request") users.push(arrival.user);
     }
   });
-  const port = freePorts(1);
   frontend.bind({ host, port, socket });
   frontend.open();
   return { users, port, [Symbol.dispose]: () => frontend.close() };
 };
 
 const withKeys = (lines: string[] = []): Gate => new Gate(makeKeys().security, (line) => lines.push(line));
+
+const dial = (path: string, port: number, ...keys: string[]): ShmClient | null =>
+  ShmClient.at(path, "127.0.0.1", port, [`127.0.0.1:${port}`, ...keys].join(" "));
 
 test.each(["127.0.0.1", "0.0.0.0"])(
   "a port on %s of an engine with keys has a file for the engine's own user, who comes in as the owner",
@@ -43,7 +47,7 @@ test.each(["127.0.0.1", "0.0.0.0"])(
     using port = opened(gate, host, path);
     expect(statSync(path).mode & 0o777).toBe(0o600);
     expect(socketsOf(port.port).listening).toBe(0);
-    const client = ShmClient.at(path, "127.0.0.1", port.port);
+    const client = dial(path, port.port);
     client?.trySend(["{}"]);
     await until("the message is there", () => port.users.length > 0);
     expect(port.users).toEqual([ownerUser]);
@@ -51,11 +55,68 @@ test.each(["127.0.0.1", "0.0.0.0"])(
   },
 );
 
-test("a socket file whose process does not have the port is left alone: the port may be a tunnel's", () => {
+test("a program with keys has the rights of its key, and none where they do not fit, until its line is gone", async () => {
+  using folder = tempFolder();
+  const { engine, laptop, security } = makeKeys();
+  using gate = new Gate(security, warn);
+  using port = opened(gate, "127.0.0.1", folder.at("front.sock"));
+  const cut = new Set<ShmClient>();
+  const dialWith = (...keys: string[]): ShmClient => {
+    const client = dial(folder.at("front.sock"), port.port, ...keys);
+    if (client === null) throw new Error("no connection");
+    client.onReadable(() => {
+      if (saysLost(client.tryReceive() ?? [])) cut.add(client);
+    });
+    return client;
+  };
+  const other = makeKeyPair().publicKey;
+  const strangers = [dialWith(other, laptop.publicKey), dialWith(engine.publicKey, other), dialWith("x")];
+  await until("all of them are cut", () => cut.size === strangers.length);
+  const owner = dialWith(engine.publicKey, engine.publicKey);
+  const clients = [dialWith(engine.publicKey, laptop.publicKey), owner];
+  const say = async (): Promise<(string | null)[]> => {
+    port.users.length = 0;
+    for (const [index, client] of clients.entries()) {
+      client.trySend(["{}"]);
+      await until("the message is there", () => port.users.length === index + 1);
+    }
+    return port.users;
+  };
+  expect(await say()).toEqual(["laptop", ownerUser]);
+  gate.admit(`${other} laptop send\n`);
+  expect(await say()).toEqual([formerUser, ownerUser]);
+  await until("the other is cut", () => cut.size === strangers.length + 1);
+  expect(cut.has(owner)).toBe(false);
+  owner.close();
+});
+
+test("a socket file is only for the address at which its engine listens, since another's port may be a tunnel's", async () => {
   using folder = tempFolder();
   using gate = withKeys();
-  using _ = opened(gate, "127.0.0.1", folder.at("front.sock"));
-  expect(ShmClient.at(folder.at("front.sock"), "127.0.0.1", freePorts(1))).toBeNull();
+  const path = folder.at("front.sock");
+  using port = opened(gate, "127.0.0.2", path);
+  const at = (host: string, target = port.port) => ShmClient.at(path, host, target, `${host}:${target}`);
+  // Nobody listens at one of these ports; the other is another machine's.
+  expect(at("127.0.0.1")).toBeNull();
+  expect(at("192.0.2.1")).toBeNull();
+  const socket = { data: () => undefined };
+  const tunnel = Bun.listen({ hostname: "127.0.0.1", port: port.port, socket });
+  const wrong = at("127.0.0.1");
+  const isCut = Promise.withResolvers<boolean>();
+  wrong?.onReadable(() => isCut.resolve(saysLost(wrong.tryReceive() ?? [])));
+  expect(await isCut.promise).toBe(true);
+  const right = at("127.0.0.2");
+  right?.trySend(["{}"]);
+  await until("the message is there", () => port.users.length > 0);
+  right?.close();
+  tunnel.stop(true);
+});
+
+test("an engine on all addresses is not taken for one at another machine's address", () => {
+  using folder = tempFolder();
+  using gate = withKeys();
+  using port = opened(gate, "0.0.0.0", folder.at("front.sock"));
+  expect(ShmClient.at(folder.at("front.sock"), "192.0.2.1", port.port, `192.0.2.1:${port.port}`)).toBeNull();
 });
 
 test("a path at which nobody listens any more, and one that is too long, are none", () => {
@@ -66,7 +127,7 @@ test("a path at which nobody listens any more, and one that is too long, are non
   expect(existsSync(folder.at("front.sock"))).toBe(false);
   writeFileSync(folder.at("front.sock"), "");
   for (const path of [folder.at("front.sock"), folder.at("x".repeat(200))]) {
-    expect(ShmClient.at(path, "127.0.0.1", ended.port)).toBeNull();
+    expect(dial(path, ended.port)).toBeNull();
   }
 });
 
@@ -82,14 +143,16 @@ def connected(suffix):
 memory = os.memfd_create("test", os.MFD_ALLOW_SEALING)
 os.ftruncate(memory, size)
 fcntl.fcntl(memory, 1033, 7)
-socket.send_fds(connected(""), [b"0"], [memory])
-bell = connected("/bell")
-bell.settimeout(patience)
 try:
+    socket.send_fds(connected(""), [b"0" + sys.argv[5].encode()], [memory])
+    bell = connected("/bell")
+    bell.settimeout(patience)
     bell.recv(1)
     print("ended")
 except TimeoutError:
     print("served")
+except ConnectionError:
+    print("ended")
 `;
 
 const asNobody = ["setpriv", "--reuid=65534", "--clear-groups"];
@@ -99,12 +162,12 @@ test.skipIf(!isRoot)("another user is cut off, even if the file lets everybody i
   using folder = tempFolder();
   using gate = withKeys();
   const path = folder.at("front.sock");
-  using _ = opened(gate, "127.0.0.1", path);
+  using port = opened(gate, "127.0.0.1", path);
   chmodSync(folder.path, 0o755);
   chmodSync(path, 0o666);
   const knocked = async (user: readonly string[], patienceSeconds: number): Promise<string> => {
-    const name = `${process.pid}-${patienceSeconds}`;
-    const python = ["/usr/bin/python3", "-c", knock, path, name, `${memoryBytes}`, `${patienceSeconds}`];
+    const [name, introduction] = [`${process.pid}-${patienceSeconds}`, `127.0.0.1:${port.port}`];
+    const python = ["/usr/bin/python3", "-c", knock, path, name, `${memoryBytes}`, `${patienceSeconds}`, introduction];
     return (await Bun.spawn([...user, ...python], { stdout: "pipe" }).stdout.text()).trim();
   };
   expect(await knocked(asNobody, 20)).toBe("ended");
@@ -121,12 +184,10 @@ test("a port without keys has the abstract name on a loopback address alone, and
   expect(existsSync(folder.at("front.sock"))).toBe(false);
 });
 
-test("an address that is not 127.0.0.1 has no file, nor has a path that is too long, which is warned of", () => {
+test("a path that is too long for a socket is warned of, and the port goes without", () => {
   using folder = tempFolder();
   const lines: string[] = [];
   using gate = withKeys(lines);
-  using _ = opened(gate, "127.0.0.2", folder.at("front.sock"));
-  expect(existsSync(folder.at("front.sock"))).toBe(false);
   const long = folder.at("x".repeat(108));
   using port = opened(gate, "127.0.0.1", long);
   expect(socketsOf(port.port).listening).toBe(0);

@@ -24,18 +24,20 @@ export class ShmClient implements ClientConnection {
   }
 
   /**
-   * Connects to the listener at a path, which is that of a TCP port's process; null if there is
-   * none. It must be owned by the port's user, or the port is another's: that of a tunnel, or in
-   * another container. That must be this user or root, except for root, who named the folder.
+   * Connects to the listener at a path if it has the same user as that at the TCP port; null if
+   * there is none, or the port is another machine's, or another user's, such as a tunnel. The user
+   * must be this one or root, except that root may connect to anybody's.
+   * @param introduction see `dial`
    */
-  static at(path: string, host: string, port: number): ShmClient | null {
-    const isRoot = process.geteuid?.() === 0;
-    return ShmClient.#dial(path, (uid) => (isRoot || isOwnOrRoot(uid)) && uid === portOwner(host, port));
+  static at(path: string, host: string, port: number, introduction: string): ShmClient | null {
+    const owner = portOwner(host, port, host.startsWith("127."));
+    if (owner === null || !(isOwnOrRoot(owner) || process.geteuid?.() === 0)) return null;
+    return ShmClient.#dial(path, (uid) => uid === owner, introduction);
   }
 
   /** @param isTrusted tells by the listener's user */
-  static #dial(path: string, isTrusted: (uid: number) => boolean): ShmClient | null {
-    const line = dial(path);
+  static #dial(path: string, isTrusted: (uid: number) => boolean, introduction = ""): ShmClient | null {
+    const line = dial(path, introduction);
     if (line === null) return null;
     const uid = peerUid(line.bell);
     if (uid !== null && isTrusted(uid)) return new ShmClient(new ShmConnection(line));

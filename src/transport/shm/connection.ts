@@ -22,6 +22,8 @@ const words = pinnedBytes(16);
 
 export class ShmConnection implements Source, Inbox {
   readonly hasEnvelopes = false;
+  /** The peer's identity, where its listener gives it one. */
+  identity = "";
   /** When something came last, on the clock of performance.now(). */
   heardAt = performance.now();
   /** When it was looked last whether its peer is at work, and when that was found so last. */

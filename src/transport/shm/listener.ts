@@ -7,7 +7,7 @@ import { Pulse } from "../pulse.ts";
 import type { Listener, SendResult } from "../transport.ts";
 import { closeAll, ShmConnection } from "./connection.ts";
 import { Budget } from "./framing.ts";
-import { answer, isDead, isOwnOrRoot, partOf, peerUid } from "./unix.ts";
+import { answer, closeLine, introductionFrom, isDead, isOwnOrRoot, partOf, peerUid } from "./unix.ts";
 
 /** Above U+00FF, so no key of a ZeroMQ peer begins with it. */
 const keyPrefix = "→";
@@ -24,6 +24,8 @@ export interface ShmListenerOptions {
   readonly path: string;
   /** Ends each connection of another user than this one and root, whoever can open the path. */
   readonly isPrivate?: boolean;
+  /** Returns the `identity` of a peer by its introduction, which may be empty; null ends it. */
+  readonly identify?: (introduction: string) => string | null;
   readonly connectionsMax: number;
   /** bytes of one message that comes. */
   readonly messageBytesMax?: number;
@@ -60,10 +62,11 @@ export class ShmListener implements Listener {
     unsentBytesMax = Number.POSITIVE_INFINITY,
     silenceMs = beatSilenceMs,
     isPrivate = false,
+    identify = () => "",
     ...options
   }: ShmListenerOptions) {
     const bounds = { messageBytesMax, unfinishedBytesMax, unfinishedMs, unsentBytesMax, silenceMs };
-    this.#options = { ...bounds, isPrivate, ...options };
+    this.#options = { ...bounds, isPrivate, identify, ...options };
     this.#budget = new Budget(unfinishedBytesMax);
     const { path } = options;
     if (!path.startsWith("\0")) rmSync(path, { force: true });
@@ -115,6 +118,11 @@ export class ShmListener implements Listener {
     this.#gathering.clear();
   }
 
+  /** Ends the connections of peers that may not stay. */
+  cut(mayStay: (identity: string) => boolean): void {
+    for (const connection of this.#connections.values()) if (!mayStay(connection.identity)) connection.end();
+  }
+
   /** Closes after unsent messages are out, or after the lingering time. */
   close(): void {
     this.#looks[Symbol.dispose]();
@@ -153,10 +161,16 @@ export class ShmListener implements Listener {
     // The peer may have given up already: a router that was halted finds many of them in its
     // backlog.
     const line = isDead(descriptor) ? null : answer(half.descriptor, descriptor);
+    const identity = line === null ? null : this.#options.identify(introductionFrom(half.descriptor));
     libc.close(half.descriptor);
     if (line === null) return false;
+    if (identity === null) {
+      closeLine(line);
+      return true;
+    }
     const key = `${keyPrefix}${++this.#count}`;
     const connection = new ShmConnection(line, key, this.#options.messageBytesMax, this.#budget, this.#mayKeep);
+    connection.identity = identity;
     this.#connections.set(key, connection);
     connection.onReadable(() => this.#onReadable(connection));
     return true;

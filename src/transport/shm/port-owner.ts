@@ -4,10 +4,15 @@ import { fs } from "../fs.ts";
 const listening = "0A"; // TCP_LISTEN, as /proc/net/tcp has it, proc(5)
 const anyAddress = "00000000";
 
-/** Returns the user id of the port's listener; null if unknown. @param host an IPv4 address */
-export const portOwner = (host: string, port: number): number | null => {
+/**
+ * Returns the user id of the port's listener; null if unknown.
+ * @param host an IPv4 address
+ * @param isOwn it is known to be one of this machine, so a listener on all addresses will do
+ */
+export const portOwner = (host: string, port: number, isOwn = true): number | null => {
   const suffix = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
-  const places = [hexOf(host), anyAddress].map((address) => `${address}${suffix}`);
+  const addresses = isOwn ? [hexOf(host), anyAddress] : [hexOf(host)];
+  const places = addresses.map((address) => `${address}${suffix}`);
   for (const line of linesOf("/proc/net/tcp")) {
     const [, place = "", , state, , , , uid] = line.trim().split(/\s+/);
     if (state === listening && places.includes(place)) return Number(uid);

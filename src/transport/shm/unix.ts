@@ -1,6 +1,17 @@
 /** Unix sockets by their descriptors, unix(7). */
 import { fs } from "../fs.ts";
-import { cString, libc, nameOf, pollEntries, pollHangUp, pollReturnedOffset, socketOption } from "../libc.ts";
+import {
+  cString,
+  libc,
+  nameOf,
+  pinnedBytes,
+  pollEntries,
+  pollHangUp,
+  pollReturnedOffset,
+  receiveWithoutWaiting,
+  sendWithoutWaiting,
+  socketOption,
+} from "../libc.ts";
 import { type Memory, makeMemory, mapMemory } from "./memory.ts";
 import { receiveDescriptor, sendDescriptor } from "./passing.ts";
 
@@ -36,14 +47,16 @@ let dialled = 0;
  *
  * A first socket passes the memory and is closed then, so that the memory is there when the bell
  * arrives. The names of both sockets tell the listener that they belong together.
+ * @param introduction what this end says of itself, in ASCII, up to `introductionBytesMax`
  */
-export const dial = (path: string): Line | null => {
+export const dial = (path: string, introduction = ""): Line | null => {
   // The kernel may give a name again that an earlier connection's bell still has.
   const name = `${ownNames}/${++dialled}`;
   const handover = connectTo(path, name);
   const memory = handover === null ? null : makeMemory();
   if (handover === null || memory === null) return closed(handover);
-  const bell = sendDescriptor(handover, memory) ? connectTo(path, `${name}${bellSuffix}`) : null;
+  const isPassed = sendDescriptor(handover, memory) && introduce(handover, introduction);
+  const bell = isPassed ? connectTo(path, `${name}${bellSuffix}`) : null;
   const mapped = bell === null ? null : mapMemory(memory);
   closed(handover, memory);
   if (bell === null || mapped === null) return closed(bell);
@@ -66,6 +79,22 @@ export const answer = (handover: number, bell: number): Line | null => {
   const memory = mapMemory(descriptor);
   libc.close(descriptor);
   return memory === null ? null : { bell, memory, isMaker: false };
+};
+
+const introductionBytesMax = 128;
+const introductionBytes = pinnedBytes(introductionBytesMax);
+
+/** Sends it behind the descriptor. Returns false where the socket takes nothing. */
+const introduce = (handover: number, introduction: string): boolean => {
+  if (introduction === "") return true;
+  const { written } = new TextEncoder().encodeInto(introduction, introductionBytes);
+  return libc.send(handover, introductionBytes, written, sendWithoutWaiting) === written;
+};
+
+/** The introduction of the peer, behind the descriptor that was received; empty for none. */
+export const introductionFrom = (handover: number): string => {
+  const size = libc.recv(handover, introductionBytes, introductionBytesMax, receiveWithoutWaiting);
+  return size > 0 ? Buffer.from(introductionBytes.buffer, 0, size).toString("latin1") : "";
 };
 
 /** Of a line that no connection was made of. */

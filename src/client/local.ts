@@ -1,0 +1,68 @@
+/**
+ * The client's ways past libzmq to the ports of an engine on its own machine (see
+ * security/local-listener.ts): by the name of the address, without keys; by a file in the engine's
+ * state folder, for the engine's own user and root. There a client with keys has the rights of its
+ * key, and one without all rights. An older engine, or one behind a tunnel, has neither.
+ */
+import { isLoopback } from "../security/exposure.ts";
+import { dataSocketPath, engineFolders, frontSocketPath, stopSocketPath } from "../security/state-folders.ts";
+import { isThere } from "../transport/libc.ts";
+import { ShmClient } from "../transport/shm/client.ts";
+import { addressIn } from "./endpoint.ts";
+import type { ClientKeys } from "./keys.ts";
+
+export class LocalEngine {
+  readonly #router: Address;
+  /** The folders in which this engine may have its files. */
+  readonly #folders: readonly string[];
+  /** The public ones, the engine's and this client's, if it has keys. */
+  readonly #keys: readonly string[];
+
+  /**
+   * @param endpoint of the router, on whatever machine
+   * @param state the state folder of a local engine; null for the environment's or the usual ones
+   */
+  constructor(endpoint: string, { publicKeys }: ClientKeys, state: string | null) {
+    this.#router = addressOf(endpoint);
+    this.#folders = publicKeys === null ? [] : engineFolders(this.#router.port, state, process.env);
+    this.#keys = publicKeys ?? [];
+  }
+
+  /** Connects to the router; null if it has no such way. */
+  dialRouter(): ShmClient | null {
+    return this.#dial(this.#router, frontSocketPath);
+  }
+
+  /** Connects to a port of a data worker that the engine has named; null if it has no such way. */
+  dialData(endpoint: string): ShmClient | null {
+    const address = addressOf(endpoint);
+    return this.#dial(address, (folder) => dataSocketPath(folder, address.port));
+  }
+
+  /**
+   * True if an engine of this user, which needs a key at its port, seems to run: it opens its
+   * socket for local programs a moment after its port.
+   */
+  get mayCome(): boolean {
+    if (this.#keys.length > 0 || !isLoopback(this.#router.host)) return false;
+    return this.#folders.some((folder) => isThere(stopSocketPath(folder)));
+  }
+
+  #dial({ host, port }: Address, pathIn: (folder: string) => string): ShmClient | null {
+    const named = this.#keys.length === 0 && isLoopback(host) ? ShmClient.to(host, port) : null;
+    if (named !== null) return named;
+    const introduction = [`${host}:${port}`, ...this.#keys].join(" ");
+    for (const path of this.#folders.map(pathIn)) {
+      const link = isThere(path) ? ShmClient.at(path, host, port, introduction) : null;
+      if (link !== null) return link;
+    }
+    return null;
+  }
+}
+
+type Address = ReturnType<typeof addressIn>;
+
+const addressOf = (endpoint: string): Address => {
+  const { host, port } = addressIn(endpoint);
+  return { host: host === "localhost" ? "127.0.0.1" : host, port };
+};
