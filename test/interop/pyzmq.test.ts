@@ -2,7 +2,7 @@
  * Requestors and workers in another language, written from the protocol's description alone. They need Debian's `python3-zmq`; where it
  * is missing these tests are left out, except in continuous integration.
  */
-import { expect } from "bun:test";
+import { afterAll, beforeAll, expect } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type CallOptions, type Client, connect } from "task-engine";
@@ -10,10 +10,10 @@ import { decodeFromWorker, encodeBackend, type RouterHeader, type WorkerHeader }
 import { ProtocolError } from "../../src/protocol/errors.ts";
 import { Router } from "../../src/transport/zmq/socket.ts";
 import { test } from "../support/concurrent.ts";
-import { type Engine, startEngine } from "../support/engine.ts";
+import { type Engine, oneWorker, startEngine } from "../support/engine.ts";
 import { json } from "../support/raw-requestor.ts";
 import { rejection } from "../support/rejection.ts";
-import { tempFolder } from "../support/temp-folder.ts";
+import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
 
 const python = "/usr/bin/python3";
 const hasPyzmq = existsSync(python) && Bun.spawnSync([python, "-c", "import zmq"]).success;
@@ -43,12 +43,23 @@ const napTasks = `
 
 const limitMs = 300_000; // they wait for one another
 
+/** What these tests leave as it is. */
+let folder: TempFolder;
+let engine: Engine;
+beforeAll(async () => {
+  folder = tempFolder({ "tasks/rest.ts": napTasks });
+  engine = await startEngine({ cwd: folder.path, workers: 4, flags: ["--task-workers", "3"] });
+});
+afterAll(async () => {
+  await engine[Symbol.asyncDispose]();
+  folder[Symbol.dispose]();
+});
+
 test.skipIf(!hasPyzmq && process.env.CI === undefined)(
   "pyzmq requestors of version 0.1 are served by the router and by a worker's own port",
   async () => {
-    await using engine = await startEngine();
     await runScript("requestor.py", engine.endpoint);
-    await runScript("requestor.py", `tcp://127.0.0.1:${engine.ports.worker}`);
+    await runScript("requestor.py", `tcp://127.0.0.1:${engine.ports.worker + 2}`);
   },
   limitMs,
 );
@@ -56,8 +67,7 @@ test.skipIf(!hasPyzmq && process.env.CI === undefined)(
 test.skipIf(!hasPyzmq && process.env.CI === undefined)(
   "a pyzmq subscriber gets what a pyzmq requestor puts",
   async () => {
-    await using engine = await startEngine();
-    await runScript("data.py", engine.endpoint, `tcp://127.0.0.1:${engine.ports.worker + 2}`);
+    await runScript("data.py", engine.endpoint, `tcp://127.0.0.1:${engine.ports.worker + 3}`);
   },
   limitMs,
 );
@@ -67,7 +77,7 @@ const startWorker = async (engine: Engine) => {
   const backend = `tcp://127.0.0.1:${engine.ports.backend}`;
   const child = Bun.spawn([python, join(import.meta.dir, "worker.py"), backend], { stdout: "pipe", stderr: "pipe" });
   await using client = connect(engine.endpoint);
-  while (!(await client.tasks()).some(({ name }) => name === "nap")) await Bun.sleep(10);
+  while (!(await client.status()).workers.some(({ pid }) => pid === child.pid)) await Bun.sleep(10);
   return {
     child,
     heard: async (): Promise<string> => child.stdout.text(),
@@ -86,15 +96,12 @@ const startNap = async (client: Client, seconds: number, options: CallOptions = 
   return { result };
 };
 
-test.skipIf(!hasPyzmq && process.env.CI === undefined)(
-  "a pyzmq worker joins, is listed, serves its own tasks, and obeys cancel, ttlMs and timeoutMs",
-  async () => {
-    await using engine = await startEngine();
+const workers: Readonly<Record<string, (engine: Engine, client: Client) => Promise<void>>> = {
+  "joins, is listed, serves its own tasks, and obeys cancel, ttlMs and timeoutMs": async (engine, client) => {
     await using worker = await startWorker(engine);
-    await using client = connect(engine.endpoint);
     expect(await client.tasks()).toEqual([
       { name: "add", workers: 1 },
-      { name: "count", workers: 2 },
+      { name: "count", workers: 1 },
       { name: "nap", workers: 1 },
     ]);
     expect((await client.request("task_add", [2, 3])).meta.id).toBe(`TASK-${worker.child.pid}`);
@@ -114,31 +121,8 @@ test.skipIf(!hasPyzmq && process.env.CI === undefined)(
     expect((await rejection(client.call("nap", [60], {}, { timeoutMs: 200 }))).code).toBe("TIMEOUT");
     expect(await client.call("nap", [0.1])).toBe("rested");
   },
-  limitMs,
-);
-
-test.skipIf(!hasPyzmq && process.env.CI === undefined)(
-  "a pyzmq worker that is told to end finishes its job, gives back what waits, and leaves",
-  async () => {
-    await using engine = await startEngine();
+  "is killed: its job is INTERRUPTED, and what waits for one goes to the next": async (engine, client) => {
     await using worker = await startWorker(engine);
-    await using client = connect(engine.endpoint);
-    const { result } = await startNap(client, 1);
-    worker.child.kill("SIGTERM");
-    expect(await result).toBe("rested");
-    expect(await worker.child.exited).toBe(0);
-    expect((await worker.heard()).trimEnd().split("\n").at(-1)).toBe("GOODBYE");
-    expect((await rejection(client.call("nap", [1]))).code).toBe("UNAVAILABLE");
-  },
-  limitMs,
-);
-
-test.skipIf(!hasPyzmq && process.env.CI === undefined)(
-  "the job of a pyzmq worker that is killed is INTERRUPTED, and what waits for one goes to the next",
-  async () => {
-    await using engine = await startEngine();
-    await using worker = await startWorker(engine);
-    await using client = connect(engine.endpoint);
     const { result } = await startNap(client, 60);
     await using _ = await startWorker(engine);
     const { result: elsewhere } = await startNap(client, 0.5);
@@ -149,6 +133,24 @@ test.skipIf(!hasPyzmq && process.env.CI === undefined)(
       message: expect.stringContaining(`TASK-${worker.child.pid}`),
     });
     expect(await Promise.all([elsewhere, waiting])).toEqual(["rested", "rested"]);
+  },
+  "is told to end: it finishes its job, gives back what waits, and leaves": async (engine, client) => {
+    await using worker = await startWorker(engine);
+    const { result } = await startNap(client, 1);
+    worker.child.kill("SIGTERM");
+    expect(await result).toBe("rested");
+    expect(await worker.child.exited).toBe(0);
+    expect((await worker.heard()).trimEnd().split("\n").at(-1)).toBe("GOODBYE");
+    expect((await rejection(client.call("nap", [1]))).code).toBe("UNAVAILABLE");
+  },
+};
+
+test.skipIf(!hasPyzmq && process.env.CI === undefined)(
+  `a pyzmq worker ${Object.keys(workers).join("; another ")}`,
+  async () => {
+    await using engine = await startEngine({ flags: oneWorker });
+    await using client = connect(engine.endpoint);
+    for (const pass of Object.values(workers)) await pass(engine, client);
   },
   limitMs,
 );
@@ -192,11 +194,9 @@ test.skipIf(!hasPyzmq && process.env.CI === undefined)(
 test.skipIf(!hasPyzmq && process.env.CI === undefined)(
   "a pyzmq requestor keeps a job alive by KEEPALIVE; one that stops doing so has it ended",
   async () => {
-    using folder = tempFolder({ "tasks/rest.ts": napTasks });
-    await using engine = await startEngine({ cwd: folder.path });
     const [kept, guarded, quiet] = await Promise.all([
-      runScript("keep_alive.py", engine.endpoint, "rest", "3"),
-      runScript("keep_alive.py", engine.endpoint, "rest_guarded", "3"),
+      runScript("keep_alive.py", engine.endpoint, "rest", "2"),
+      runScript("keep_alive.py", engine.endpoint, "rest_guarded", "2"),
       runScript("keep_alive.py", engine.endpoint, "rest"),
     ]);
     expect(JSON.parse(kept)).toEqual({ type: "ACK", data: "rested", deadmanMs: 1500 });
@@ -209,8 +209,7 @@ test.skipIf(!hasPyzmq && process.env.CI === undefined)(
 test.skipIf(!hasPyzmq && process.env.CI === undefined)(
   "a few lines of Python stop the engine in an emergency, until it is reset",
   async () => {
-    using folder = tempFolder({ "tasks/rest.ts": napTasks });
-    await using engine = await startEngine({ cwd: folder.path });
+    await using engine = await startEngine({ cwd: folder.path, flags: oneWorker });
     await using client = connect(engine.endpoint);
     const running = rejection(client.call("rest"));
     await engine.line(/rest: begins/);

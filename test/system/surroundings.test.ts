@@ -81,12 +81,7 @@ describe("the library that it unpacks", () => {
 
   test("is unpacked once, however many processes start at the same time, and all of them load that one file", async () => {
     const folder = newFolder("at-once");
-    await using engine = await startEngine({
-      command: [binary],
-      cwd: folder,
-      env: { TMPDIR: folder },
-      flags: oneWorker,
-    });
+    await using engine = await startEngine({ command: [binary], cwd: folder, env: { TMPDIR: folder } });
     const [file = ""] = readdirSync(join(folder, `task-engine-${uid}`));
     const { ino } = statSync(join(folder, `task-engine-${uid}`, file));
     for (const pid of engine.childPids) {
