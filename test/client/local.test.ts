@@ -1,5 +1,5 @@
 /** Which way a client goes to an engine on its own machine. */
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout } from "bun:test";
 import { join } from "node:path";
 import { connect } from "task-engine";
 import { localRequestorsMax } from "../../src/limits.ts";
@@ -7,15 +7,35 @@ import { encodeReplyMeta } from "../../src/protocol/replies.ts";
 import { reactor } from "../../src/transport/reactor.ts";
 import { portOwner } from "../../src/transport/shm/port-owner.ts";
 import { closeLine, dial, localName } from "../../src/transport/shm/unix.ts";
-import { startEngine } from "../support/engine.ts";
+import { test } from "../support/concurrent.ts";
+import { type Engine, oneWorker, startEngine } from "../support/engine.ts";
 import { handRouter } from "../support/hand-router.ts";
 import { KeepingPort } from "../support/local-router.ts";
 import { socketsOf } from "../support/local-sockets.ts";
 import { freePorts } from "../support/ports.ts";
 import { until } from "../support/stoppable.ts";
-import { tempFolder } from "../support/temp-folder.ts";
+import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
+
+setDefaultTimeout(60_000); // they wait for one another
 
 const client = join(import.meta.dir, "../../src/client/client.ts");
+
+/** Notes each run. */
+const note = `
+  import { appendFileSync } from "node:fs";
+  export const task_note = ([text]) => appendFileSync(import.meta.dir + "/notes", text + " ");
+`;
+
+let home: TempFolder;
+let engine: Engine;
+beforeAll(async () => {
+  home = tempFolder({ "tasks/note.ts": note, "tasks/notes": "" });
+  engine = await startEngine({ cwd: home.path, flags: oneWorker });
+});
+afterAll(async () => {
+  await engine[Symbol.asyncDispose]();
+  home[Symbol.dispose]();
+});
 
 /** Asks in a process of its own; says also whether libzmq is in that. */
 const script = `
@@ -27,36 +47,22 @@ const script = `
   await engine.close();
 `;
 
-test("a client on the engine's own machine needs no libzmq, neither to its router nor to a worker's port, and any other does", async () => {
-  await using engine = await startEngine();
-  using folder = tempFolder({ "ask.ts": script });
-  using other = handRouter();
-  void other.serve((arrived) => arrived.ack(5));
-  const ask = async (endpoint: string): Promise<string> =>
-    (await Bun.spawn([process.execPath, folder.at("ask.ts"), endpoint]).stdout.text()).trim();
-  expect(await ask(engine.endpoint)).toBe("5 false");
-  expect(await ask(`tcp://localhost:${engine.ports.frontend}`)).toBe("5 false");
-  expect(await ask(`tcp://127.0.0.1:${engine.ports.worker}`)).toBe("5 false");
-  expect(await ask(other.endpoint)).toBe("5 true");
-});
+test.serial(
+  "a client on the engine's own machine needs no libzmq, neither to its router nor to a worker's port, and any other does",
+  async () => {
+    using folder = tempFolder({ "ask.ts": script });
+    using other = handRouter();
+    void other.serve((arrived) => arrived.ack(5));
+    const ask = async (endpoint: string): Promise<string> =>
+      (await Bun.spawn([process.execPath, folder.at("ask.ts"), endpoint]).stdout.text()).trim();
+    expect(await ask(engine.endpoint)).toBe("5 false");
+    expect(await ask(`tcp://localhost:${engine.ports.frontend}`)).toBe("5 false");
+    expect(await ask(`tcp://127.0.0.1:${engine.ports.worker}`)).toBe("5 false");
+    expect(await ask(other.endpoint)).toBe("5 true");
+  },
+);
 
-test("a router that was started anew is found past libzmq again, and nothing is left of a client that has gone", async () => {
-  await using engine = await startEngine();
-  const port = engine.ports.frontend;
-  const asking = connect(engine.endpoint);
-  expect(await asking.call("count", [2, 3])).toBe(5);
-  expect(socketsOf(port)).toEqual({ listening: 1, connected: 1 });
-  const [router = 0] = engine.pidsOf("router");
-  process.kill(router, "SIGKILL");
-  await until("there is another", () => engine.pidsOf("router").some((pid) => pid !== router));
-  expect(await asking.call("count", [3, 4], {}, { waitMs: 20_000 })).toBe(7);
-  expect(socketsOf(port)).toEqual({ listening: 1, connected: 1 });
-  await asking.close();
-  await until("nothing is left", () => socketsOf(port).connected === 0);
-});
-
-test("who finds no room past libzmq goes by the port", async () => {
-  await using engine = await startEngine();
+test.serial("who finds no room past libzmq goes by the port", async () => {
   const port = engine.ports.frontend;
   const lines = Array.from({ length: localRequestorsMax }, () => dial(localName("127.0.0.1", port)));
   await until("all are there", () => socketsOf(port).connected === localRequestorsMax);
@@ -64,13 +70,28 @@ test("who finds no room past libzmq goes by the port", async () => {
   expect(await asking.call("count", [2, 3])).toBe(5);
   expect(socketsOf(port).connected).toBe(localRequestorsMax);
   for (const line of lines) if (line !== null) closeLine(line);
+  await asking.close();
+  await until("nothing is left", () => socketsOf(port).connected === 0);
 });
 
-/** Notes each run, and asks in a program that lets nothing else of it run until that is noted. */
-const note = `
-  import { appendFileSync } from "node:fs";
-  export const task_note = ([text]) => appendFileSync(import.meta.dir + "/notes", text + " ");
-`;
+test.serial(
+  "a router that was started anew is found past libzmq again, and nothing is left of a client that has gone",
+  async () => {
+    const port = engine.ports.frontend;
+    const asking = connect(engine.endpoint);
+    expect(await asking.call("count", [2, 3])).toBe(5);
+    expect(socketsOf(port)).toEqual({ listening: 1, connected: 1 });
+    const [router = 0] = engine.pidsOf("router");
+    process.kill(router, "SIGKILL");
+    await until("there is another", () => engine.pidsOf("router").some((pid) => pid !== router));
+    expect(await asking.call("count", [3, 4], {}, { waitMs: 20_000 })).toBe(7);
+    expect(socketsOf(port)).toEqual({ listening: 1, connected: 1 });
+    await asking.close();
+    await until("nothing is left", () => socketsOf(port).connected === 0);
+  },
+);
+
+/** Asks in a program that lets nothing else of it run until it is noted. */
 const busy = (endpoint: string, notes: string, stopped: string): string => `
   import { existsSync, readFileSync } from "node:fs";
   import { connect } from ${JSON.stringify(client)};
@@ -87,16 +108,19 @@ const busy = (endpoint: string, notes: string, stopped: string): string => `
   process.exit();
 `;
 
-test("what a program asks goes out at once, be it that nothing else of it has its turn for long", async () => {
-  using folder = tempFolder({ "tasks/note.ts": note, "tasks/notes": "" });
-  await using engine = await startEngine({ cwd: folder.path });
-  const stopped = `${engine.state}/${engine.ports.frontend}/stopped`;
-  await Bun.write(folder.at("busy.ts"), busy(engine.endpoint, folder.at("tasks/notes"), stopped));
-  const child = Bun.spawn([process.execPath, folder.at("busy.ts")], { stdout: "pipe" });
-  const timer = setTimeout(() => child.kill("SIGKILL"), 20_000);
-  expect((await child.stdout.text()).trim()).toBe("all of it went out");
-  clearTimeout(timer);
-}, 30_000);
+test.serial(
+  "what a program asks goes out at once, be it that nothing else of it has its turn for long",
+  async () => {
+    using folder = tempFolder();
+    const stopped = `${engine.state}/${engine.ports.frontend}/stopped`;
+    await Bun.write(folder.at("busy.ts"), busy(engine.endpoint, home.at("tasks/notes"), stopped));
+    const child = Bun.spawn([process.execPath, folder.at("busy.ts")], { stdout: "pipe" });
+    const timer = setTimeout(() => child.kill("SIGKILL"), 20_000);
+    expect((await child.stdout.text()).trim()).toBe("all of it went out");
+    clearTimeout(timer);
+  },
+  30_000,
+);
 
 test("who listens past libzmq and says nothing does not keep a client from who serves at the port", async () => {
   using router = handRouter();
@@ -116,8 +140,6 @@ taken.listen()
 print("taken", flush=True)
 time.sleep(60)
 `;
-
-setDefaultTimeout(60_000); // on a busy machine
 
 // Another user's process can only be made by root.
 test.skipIf(process.geteuid?.() !== 0)("a Unix socket of another user than the port's is left alone", async () => {
@@ -197,9 +219,9 @@ for (const [whose, offset, who] of [
   ["a worker's", 2, "a task worker"],
 ] as const) {
   test(`an engine does not start where somebody else has the name of ${whose} port, and says so in one line`, async () => {
-    const first = freePorts(5);
+    const first = freePorts(3);
     const taken = Bun.listen({ unix: localName("127.0.0.1", first + offset), socket: { data: () => undefined } });
-    const failure = await startEngine({ first }).catch((error: Error) => error.message);
+    const failure = await startEngine({ first, flags: oneWorker }).catch((error: Error) => error.message);
     expect(failure).toContain(
       `${who} cannot use 127.0.0.1:${first + offset}: the Unix socket of that name is taken; stop what uses it`,
     );
