@@ -1,7 +1,8 @@
 /** Jobs from the command line: their limits, their progress, their end before their time; batches; what the engine does. */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout } from "bun:test";
 import { connect } from "task-engine";
 import { type RunningCommand, startCommand } from "../support/command.ts";
+import { test } from "../support/concurrent.ts";
 import { type Engine, runCommand, startEngine } from "../support/engine.ts";
 import { taskEngine } from "../support/executable.ts";
 import { handRouter } from "../support/hand-router.ts";
@@ -9,7 +10,7 @@ import { freePorts } from "../support/ports.ts";
 import { rejection } from "../support/rejection.ts";
 import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
 
-setDefaultTimeout(120_000); // on a busy machine
+setDefaultTimeout(300_000); // they wait for one another
 
 const tasks = `
   const sleep = (ms, signal) => new Promise((resolve, reject) => {
@@ -44,7 +45,7 @@ const surroundings = (endpoint = engine.endpoint) => ({ PATH: process.env.PATH ?
 const run = (...args: string[]) => runCommand(taskEngine, args, { env: surroundings() });
 const start = (...args: string[]): RunningCommand => startCommand(args, { env: surroundings() });
 
-/** Both task workers are busy until it is disposed of. */
+/** Both task workers are busy until it is disposed of. Of tests that want both, each runs alone. */
 const occupyWorkers = async (name: string) => {
   const client = connect(engine.endpoint);
   const jobs = [1, 2].map((number) => rejection(client.call("slow", [`${name}-${number}`])));
@@ -66,7 +67,7 @@ test("send --timeout stops a job that runs longer", async () => {
   await engine.line(/slow: ends limited: TIMEOUT/);
 });
 
-test("send --ttl never begins a job too late", async () => {
+test.serial("send --ttl never begins a job too late", async () => {
   await using _ = await occupyWorkers("ahead");
   const { exitCode, stderr } = await run("send", "slow", "stale", "--ttl", "50");
   expect(exitCode).toBe(1);
@@ -133,7 +134,7 @@ test("Ctrl-C ends a job that does not listen, and its worker with it", async () 
   expect(await send.ended()).toBe(130);
   expect(JSON.parse(send.stdout)).toMatchObject({ error: { code: "CANCELLED" } });
   expect((await run("send", "echo", "on")).stdout).toBe("on\n");
-}, 120_000);
+});
 
 test("Ctrl-C waits no longer for an engine that does not answer, and a second one not at all", async () => {
   using router = handRouter();
@@ -152,7 +153,7 @@ test("Ctrl-C waits no longer for an engine that does not answer, and a second on
   impatient.signal("SIGINT");
   expect(await impatient.ended()).toBe(130);
   expect(impatient.stderr).toBe("");
-}, 120_000);
+});
 
 test("Ctrl-C before there is an engine sends nothing", async () => {
   // Somebody listens there and never says a word, so that it is known when send has begun.
@@ -172,7 +173,7 @@ test("Ctrl-C before there is an engine sends nothing", async () => {
   expect(send.stderr).toBe("task-engine: cancelled\n");
 });
 
-test("cancel SERIAL ends a job that runs, and one that waits", async () => {
+test.serial("cancel SERIAL ends a job that runs, and one that waits", async () => {
   await using running = start("send", "slow", "cancelled", "--verbose");
   const [, serial = ""] = await running.shown(/Serial: (\S+) /);
   await engine.line(/slow: begins cancelled/);
@@ -186,7 +187,7 @@ test("cancel SERIAL ends a job that runs, and one that waits", async () => {
   expect((await run("cancel", waitingSerial)).exitCode).toBe(0);
   expect(await waiting.ended()).toBe(1);
   expect(engine.lines.join("\n")).not.toContain("begins never");
-}, 120_000);
+});
 
 test("cancel of what does not wait or run ends with 1", async () => {
   expect(await run("cancel", "no-such")).toEqual({
@@ -196,7 +197,7 @@ test("cancel of what does not wait or run ends with 1", async () => {
   });
 });
 
-test("a job is cancelled when send's own time is over", async () => {
+test.serial("a job is cancelled when send's own time is over", async () => {
   const { exitCode, stderr } = await run("send", "slow", "overdue", "--wait", "700");
   expect(exitCode).toBe(3);
   expect(stderr).toContain("within 700 ms: cancelled: its requestor cancelled it");
@@ -289,14 +290,14 @@ test("send --batch - answers lines as they come, and a bad one after those befor
   expect(send.stderr).toStartWith("task-engine: stdin line 4: not JSON");
 });
 
-test("a batch of 20000 lines goes through a pipe whole", async () => {
+test("a batch of 3000 lines goes through a pipe whole", async () => {
   await using send = startCommand(["send", "echo", "--batch", "-"], { env: surroundings(), stdin: "pipe" });
-  const lines = Array.from({ length: 20_000 }, (_, index) => index);
+  const lines = Array.from({ length: 3_000 }, (_, index) => index);
   await send.write(lines.map((index) => `[${index}]\n`).join(""));
   await send.endInput();
   expect(await send.ended()).toBe(0);
   expect(send.stdout).toBe(`${lines.join("\n")}\n`);
-}, 120_000);
+});
 
 test("Ctrl-C cancels a batch, also while it waits for its next line", async () => {
   await using send = startCommand(["send", "slow", "--batch", "-"], { env: surroundings(), stdin: "pipe" });
@@ -326,11 +327,11 @@ test("on a terminal a batch shows how far it is", async () => {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   expect(send.stdout).toMatch(/\r\u001b\[Kwalk \[#+-+\] \d of 4/);
   expect(send.stdout.match(/"there"/g)).toHaveLength(4);
-}, 120_000);
+});
 
 /* ── Status ──────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
-test("status shows workers, tasks, failures and limits", async () => {
+test.serial("status shows workers, tasks, failures and limits", async () => {
   await run("send", "odd", "2");
   const { exitCode, stdout, stderr } = await run("status");
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
@@ -342,7 +343,7 @@ test("status shows workers, tasks, failures and limits", async () => {
   expect(stdout).toMatch(/^limits: queueJobsMax 16384, queueBytesMax 64 MiB/m);
 });
 
-test("status --json prints what the client gives", async () => {
+test.serial("status --json prints what the client gives", async () => {
   const { stdout } = await run("status", "--json");
   await using client = connect(engine.endpoint);
   const status = await client.status();

@@ -3,6 +3,7 @@ import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { Subscriber } from "../../../src/transport/zmq/socket.ts";
 import { Asker } from "../../support/asker.ts";
+import { startCommand } from "../../support/command.ts";
 import { startEngine } from "../../support/engine.ts";
 import { dealerTo, json, metaFrame, requestTo, taskFrame } from "../../support/raw-requestor.ts";
 import { recordToml, robotTasks } from "../../support/robot-tasks.ts";
@@ -43,6 +44,21 @@ test(
     const outcomes = await asker.settled();
     for (const [index, serial] of serials.entries()) expect(outcomes.get(serial)).toEqual([{ result: index + 1 }]);
     for (const serial of gates) expect(outcomes.get(serial)).toEqual([{ result: "open" }]);
+  },
+  limitMs,
+);
+
+test(
+  "a batch of 20,000 lines goes through a pipe whole",
+  async () => {
+    await using engine = await startEngine();
+    const env = { PATH: process.env.PATH ?? "", TASK_ENGINE_ROUTER: engine.endpoint };
+    await using send = startCommand(["send", "count", "--batch", "-"], { env, stdin: "pipe" });
+    const lines = Array.from({ length: 20_000 }, (_, index) => index);
+    await send.write(lines.map((index) => `[${index}, 1]\n`).join(""));
+    await send.endInput();
+    expect(await send.ended()).toBe(0);
+    expect(send.stdout).toBe(lines.map((index) => `${index + 1}\n`).join(""));
   },
   limitMs,
 );
