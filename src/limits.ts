@@ -390,6 +390,24 @@ export const answerDelayMs = 1;
 /** jobs of one message between router and worker. */
 export const messageJobsMax = 64;
 
+/* ── The engine's own topics ── */
+
+/** topics that a data worker may say to have subscribers: those of later versions, too. */
+export const watchedTopicsMax = 64;
+/** events that wait for a data worker, and their characters; further ones are lost and counted. */
+export const eventsMax = 1024;
+export const eventsLengthMax = 1024 * 1024;
+/** events of one message, and messages on their way to a data worker that has not confirmed them. */
+export const messageEventsMax = 64;
+export const eventMessagesMax = 4;
+/** ms for which lines of a log wait for further ones, and lines of one message. */
+export const logFeedMs = 50;
+export const logFeedLinesMax = 256;
+/** bytes of a job's report of its progress in an event; it is null for a longer one. */
+export const eventProgressLengthMax = 4096;
+/** ms between two events of one resource: a quick job that takes it and frees it is none. */
+export const resourceEventMs = 50;
+
 /* ── Tasks ── */
 
 /** ms for a task file to load: it may open a port or a bus, but not wait for an absent sensor. */
@@ -425,6 +443,7 @@ const jobBytes = 2_048;
  */
 export const memoryBytesMax =
   queueBytesMax +
+  2 * eventsLengthMax +
   (queueJobsMax + workersMax * workerCreditMax) * jobBytes +
   batchResultBytesMax +
   unfinishedBytesMax +

@@ -7,10 +7,10 @@
 import { beatSilenceMs } from "../limits.ts";
 import type { BackendMessage, ReadyHeader, WorkerHeader } from "../protocol/backend.ts";
 import type { Frame } from "../protocol/frame.ts";
-import type { Access } from "../security/access.ts";
-import { refusalOfWorker } from "../security/rights.ts";
+import { changeAccess } from "./access-change.ts";
 import { dispatch } from "./dispatch.ts";
 import { EmergencyHandler } from "./emergency.ts";
+import { EventReport } from "./event-report.ts";
 import { type BrokerEvent, type Effect, toWorker } from "./events.ts";
 import { jobsOf } from "./job.ts";
 import { JobLifecycle } from "./lifecycle.ts";
@@ -49,16 +49,18 @@ export class Broker {
   readonly #emergency: EmergencyHandler;
   readonly #requestHandler: RequestHandler;
   readonly #workerRegistration: WorkerRegistration;
+  readonly #eventReport: EventReport;
   #drainedSaid = false;
 
   constructor({ id, random, wallSeconds, security, stopGraceMs, firstJob }: BrokerOptions) {
-    this.#tables = new Tables(id, firstJob, wallSeconds);
+    this.#tables = new Tables(id, firstJob, wallSeconds, random);
     this.#lifecycle = new JobLifecycle(this.#tables, { random, stopGraceMs }, (worker, job, what, now) =>
       this.#workerLoss.overrun(worker, job, what, now),
     );
     this.#workerLoss = new WorkerLoss(this.#tables, this.#lifecycle);
     this.#emergency = new EmergencyHandler(this.#tables, this.#lifecycle);
     this.#requestHandler = new RequestHandler(this.#tables, this.#lifecycle, this.#emergency, security);
+    this.#eventReport = new EventReport(this.#tables, () => this.#emergency.report());
     this.#workerRegistration = new WorkerRegistration(this.#tables, this.#workerLoss, this.#emergency);
   }
 
@@ -73,12 +75,17 @@ export class Broker {
     return [...new Set([...running.map(({ name }) => name), ...this.#tables.safeStops.tasks])];
   }
 
-  /** Counts a message that came to nothing outside the broker. Returns the count. */
-  drop(reason: DropReason): number {
-    return this.#tables.statistics.drop(reason);
+  /** Counts messages that came to nothing outside the broker. Returns the count. */
+  drop(reason: DropReason, times = 1): number {
+    return this.#tables.statistics.drop(reason, times);
   }
 
   handle(event: BrokerEvent, now: number): Effect[] {
+    const effects = this.#handle(event, now);
+    return this.#tables.events.isActive ? [...effects, ...this.#eventReport.take(now)] : effects;
+  }
+
+  #handle(event: BrokerEvent, now: number): Effect[] {
     const { blocks, directory, queues, safeStops, workers } = this.#tables;
     switch (event.type) {
       case "request":
@@ -86,15 +93,22 @@ export class Broker {
       case "worker":
         return this.#fromWorker(event.key, event.user, event.message, now);
       case "access":
-        return this.#changeAccess(event.access, now);
+        return [
+          ...changeAccess(this.#tables, this.#lifecycle, this.#workerRegistration, this.#workerLoss, event.access, now),
+          ...this.#endOrphans(now),
+        ];
       case "disconnected": {
         const worker = workers.get(event.key);
         return worker === undefined ? [] : this.#workerLoss.disconnected(worker, now);
       }
       case "gone":
-        return [...workers]
-          .filter(({ ready }) => ready.supervised === true && ready.pid === event.pid)
-          .flatMap((worker) => this.#workerLoss.died(worker, event.begun, now));
+        return this.#workerLoss.died(event.pid, event.begun, now);
+      case "killed":
+        this.#workerLoss.killed(event.pid, event.why);
+        return [];
+      case "log":
+        this.#tables.events.log(event.process, event.lines, event.lost);
+        return [];
       case "tasks":
         directory.setOwn(event.tasks);
         queues.revise((task) => directory.find(task)?.policy);
@@ -134,7 +148,11 @@ export class Broker {
       case "abort":
         return [...workers].flatMap((worker) => this.#lifecycle.stopAll(jobsOf(worker), stoppedByEngine, now));
       case "tick":
-        return [...this.#tables.timers.fireDue(now), ...this.#loseSilent(now), ...this.#endOrphans(now, beatSilenceMs)];
+        return [
+          ...this.#tables.timers.fireDue(now),
+          ...this.#workerLoss.loseSilent(now),
+          ...this.#endOrphans(now, beatSilenceMs),
+        ];
     }
   }
 
@@ -145,6 +163,7 @@ export class Broker {
       this.#drainedSaid = true;
       effects.push({ to: "supervisor", type: "drained" });
     }
+    if (this.#tables.events.isActive) effects.push(...this.#eventReport.take(now));
     return effects;
   }
 
@@ -185,7 +204,13 @@ export class Broker {
       case "BEAT":
         return [toWorker(worker.key, { type: "BEAT", at: now })];
       case "LEAVE":
-        worker.retired ??= "leaving";
+        this.#workerRegistration.leave(worker);
+        return [];
+      case "WATCHED":
+        this.#tables.events.watch(worker, header.topics, this.#tables.access);
+        return [];
+      // It is for the shell, which sends the events.
+      case "HEARD":
         return [];
       case "SAFING":
         this.#lifecycle.runLimits.safing(worker, header.job, now);
@@ -242,47 +267,7 @@ export class Broker {
       .filter(({ kind, name }) => kind === "task" && directory.find(name) === undefined && isAbsent(name))
       .flatMap((job) => this.#lifecycle.stop(job, directory.whyMissing(job.name), now));
   }
-
-  /**
-   * Loses silent workers that hold no job. A worker with a job, also with one that was given up,
-   * may be too busy to beat; if it is dead, its connection tells.
-   */
-  #loseSilent(now: number): Effect[] {
-    return [...this.#tables.workers]
-      .filter(({ held, givenUp, heardAt }) => held.size === 0 && givenUp.size === 0 && now - heardAt > beatSilenceMs)
-      .flatMap((worker) => this.#workerLoss.lose(worker, "it is silent", now));
-  }
-
-  /**
-   * The rights have changed: workers and jobs that may not be any more end, also those that run.
-   */
-  #changeAccess(access: Access, now: number): Effect[] {
-    const before = this.#tables.access;
-    this.#tables.access = access;
-    const { queues, workers } = this.#tables;
-    const effects: Effect[] = [];
-    for (const worker of workers) {
-      const refusal = access.isAnotherSince(before, worker.user)
-        ? access.revokedKeyMessage(worker.user)
-        : refusalOfWorker(access, worker.user, worker.ready);
-      if (refusal === null) continue;
-      effects.push(...this.#workerRegistration.refuse(worker.key, worker.ready, "UNAUTHORIZED", refusal));
-      effects.push(...this.#workerLoss.revoked(worker, refusal, now));
-    }
-    for (const job of [...queues, ...[...workers].flatMap(jobsOf)]) {
-      const user = job.request?.user ?? null;
-      const refusal = access.refusalSince(before, user, rightOf[job.kind], job.name);
-      if (refusal === null) continue;
-      effects.push(...this.#lifecycle.stop(job, { code: "UNAUTHORIZED", message: refusal }, now));
-      // At once, because the connection of its requestor will be cut.
-      effects.push(...this.#lifecycle.answerEarly(job, now));
-    }
-    return [...effects, ...this.#endOrphans(now)];
-  }
 }
-
-/** A safe stop has no requestor, so its right is not looked at. */
-const rightOf = { task: "send", put: "write", get: "read", safe: "send" } as const;
 
 const stoppedByEngine: EndReason = { code: "SHUTTING_DOWN", message: "the engine stopped before the job had ended" };
 

@@ -4,6 +4,7 @@
 
 import type { BackendMessage, RouterHeader, WorkerHeader } from "../protocol/backend.ts";
 import type { Quarantined, Stopped } from "../protocol/blocked.ts";
+import type { LogLine, RouterTopic } from "../protocol/engine-topics.ts";
 import type { Arrival, Requestor } from "../protocol/envelope.ts";
 import type { Frame } from "../protocol/frame.ts";
 import type { Policy } from "../protocol/policy.ts";
@@ -29,6 +30,13 @@ export type BrokerEvent =
    * The supervisor: this process has died; `begun` is the job that it had begun last, 0 for none.
    */
   | { readonly type: "gone"; readonly pid: number; readonly begun: number }
+  /** The supervisor is about to kill this process, for a reason that it has not from here. */
+  | { readonly type: "killed"; readonly pid: number; readonly why: string }
+  /**
+   * Lines of the log of a process, while `watchLog` wants them. `lost`: the number of lines before
+   * them that did not get here.
+   */
+  | { readonly type: "log"; readonly process: string; readonly lines: readonly LogLine[]; readonly lost: number }
   /** The supervisor: the tasks of its workers. `isUnsafe`: each needs a safe stop first. */
   | { readonly type: "tasks"; readonly tasks: readonly NamedPolicy[]; readonly isUnsafe?: boolean }
   /** The supervisor: the emergency stop that holds, or null. */
@@ -57,6 +65,19 @@ export type Effect =
       readonly header: RouterHeader;
       readonly bodies: readonly Frame[];
     }
+  /** A value of one of the engine's own topics, for a data worker to publish. */
+  | {
+      readonly to: "event";
+      /** Routing id of the data worker. */
+      readonly key: string;
+      readonly topic: RouterTopic;
+      /** a DATA frame */
+      readonly body: string;
+      /** Number of events of the topic that were lost right before it. */
+      readonly lost: number;
+    }
+  /** Send the lines of the log of all processes from now on, or send no more of them. */
+  | { readonly to: "supervisor"; readonly type: "watchLog"; readonly isWatched: boolean }
   /** After `drain`: nothing runs and nothing waits any more. */
   | { readonly to: "supervisor"; readonly type: "drained" }
   /** Kill a worker that does not let go of a job. */

@@ -45,9 +45,11 @@ export class JobLifecycle {
   /* ── accepted ─► queued ─► dispatched ─► running ── */
 
   accept(draft: Draft, request: OpenRequest | null, part: number, now: number): Effect[] {
-    const { queues, statistics, timers } = this.tables;
+    const { events, queues, statistics, timers } = this.tables;
     const job = createJob(draft, this.tables.nextJobId(), { request, part }, now);
     statistics.accepted++;
+    if (events.watchesJobs) events.accepted(job);
+    if (events.watchesResources) events.touch(job);
     if (request !== null) request.jobs[part] = job;
     const effects = job.options.latest === undefined ? [] : this.#supersede(job, now);
     if (job.place.id === job.id) queues.push(job);
@@ -127,7 +129,7 @@ export class JobLifecycle {
     const isWorthIt = outcome.code === "TASK_ERROR" || (job.kind === "safe" && outcome.code !== null);
     const retry = isWorthIt ? this.#nextTry(worker, job) : null;
     if (retry?.onError === true) return this.#retry(job, retry, now);
-    return this.#end(job, job.stop === null ? outcome : this.#failure(job.stop, outcome.by), now);
+    return this.#end(job, job.stop === null ? outcome : this.#failure(job.stop, outcome.by), now, worker, ms);
   }
 
   /** A job does not run any more. @param isUnsafe its `onStop` has failed in its worker */
@@ -255,12 +257,15 @@ export class JobLifecycle {
 
   /* ── The one end of every job ── */
 
-  #end(job: Job, outcome: JobOutcome, now: number): Effect[] {
-    const { queues, requests, safeStops, statistics } = this.tables;
+  /** @param worker that has answered, and `ms` as it said; null and 0 for any other end */
+  #end(job: Job, outcome: JobOutcome, now: number, worker: Worker | null = null, ms = 0): Effect[] {
+    const { events, queues, requests, safeStops, statistics } = this.tables;
     queues.remove(job);
     this.#latest.delete(job);
     if (job.kind === "safe") return safeStops.end(job, outcome);
     job.state = "ended";
+    if (events.watchesJobs) events.ended(job, outcome, worker, ms);
+    if (events.watchesResources) events.touch(job);
     if (outcome.code === null) statistics.done++;
     else statistics.fail(outcome.code);
     if (outcome.code === null || job.publisher === undefined) return requests.settle(job, outcome, now);

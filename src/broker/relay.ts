@@ -20,7 +20,7 @@ export const relay = (
   body: Frame,
   now: number,
 ): Effect[] => {
-  const { requests, statistics } = tables;
+  const { events, requests, statistics } = tables;
   const { id, supervised } = worker.ready;
   // A worker of the engine has encoded the frame with the code that would check it here.
   const mistake = supervised === true ? null : mistakeInData(body);
@@ -31,7 +31,10 @@ export const relay = (
   }
   if (header.type === "PUBLISH") return publish(tables, lifecycle, worker, header, body, now);
   const held = worker.held.get(header.job);
-  if (held !== undefined) return requests.progress(held.job, id, body);
+  if (held !== undefined) {
+    if (events.watchesJobs) events.progress(held.job, worker, body);
+    return requests.progress(held.job, id, body);
+  }
   statistics.drop("progressOfNoJob");
   return [];
 };

@@ -19,7 +19,7 @@ export type OnOverrun = (worker: Worker, job: Job, what: string, now: number) =>
 export class RunLimits {
   /** @param stopGraceMs ms from the abort signal of an emergency stop to the kill */
   constructor(
-    private readonly tables: Pick<Tables, "blocks" | "timers">,
+    private readonly tables: Pick<Tables, "blocks" | "events" | "timers">,
     private readonly stopGraceMs: number,
     private readonly onTimeout: OnTimeout,
     private readonly onOverrun: OnOverrun,
@@ -33,6 +33,7 @@ export class RunLimits {
     if (head === undefined) return;
     const { job } = head;
     job.state = "running";
+    if (this.tables.events.watchesJobs) this.tables.events.running(job, worker);
     if (job.kind === "safe") return this.#limitOnStop(worker, head, now);
     if (job.stop !== null) return this.startGrace(worker, head, now);
     const limit = tighter(worker.policies.get(job.name)?.timeoutMs, job.options.timeoutMs);

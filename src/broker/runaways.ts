@@ -39,6 +39,7 @@ export class Runaways {
   note(job: Job, state: Runaway["state"], worker: string, why: EndReason): void {
     const since = this.#runaways.get(job)?.since ?? this.wallSeconds();
     this.#runaways.set(job, { state, worker, why, since });
+    this.resources.changed(job);
   }
 
   /**

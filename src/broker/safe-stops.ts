@@ -6,6 +6,7 @@
  */
 import type { Policy } from "../protocol/policy.ts";
 import { Multimap } from "./collections.ts";
+import type { EngineEvents } from "./engine-events.ts";
 import type { Effect, NamedPolicy } from "./events.ts";
 import { createJob, resourcesOf, safeQueue } from "./job.ts";
 import type { JobOutcome } from "./outcome.ts";
@@ -14,6 +15,8 @@ import type { BrokerState, Draft, EndReason, Job } from "./state.ts";
 
 export class Resources {
   readonly #holders: BrokerState["holders"] = new Multimap();
+
+  constructor(private readonly events: EngineEvents) {}
 
   [Symbol.iterator](): IterableIterator<[resource: string, holders: ReadonlySet<Job>]> {
     return this.#holders[Symbol.iterator]();
@@ -25,10 +28,17 @@ export class Resources {
 
   take(job: Job): void {
     for (const resource of resourcesOf(job)) this.#holders.add(resource, job);
+    this.changed(job);
   }
 
   release(job: Job): void {
     for (const resource of resourcesOf(job)) this.#holders.delete(resource, job);
+    this.changed(job);
+  }
+
+  /** To be told of each change of their holders, and of jobs that wait for them. */
+  changed(job: Job): void {
+    if (this.events.watchesResources) this.events.touch(job);
   }
 }
 
@@ -83,6 +93,7 @@ export class SafeStops {
       return [];
     }
     job.state = "unsafe";
+    this.resources.changed(job);
     const resources = resourcesOf(job);
     const locked = resources.length === 0 ? "no job of it begins" : `${resources.join(", ")} stay locked`;
     const failed = `onStop of ${job.name} has failed ${job.tries + 1} times (${outcome.code}), and ${locked}`;

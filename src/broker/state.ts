@@ -14,6 +14,7 @@
  */
 import type { ReadyHeader, SourceReport } from "../protocol/backend.ts";
 import type { Quarantined, Stopped } from "../protocol/blocked.ts";
+import type { RouterTopic } from "../protocol/engine-topics.ts";
 import type { Requestor } from "../protocol/envelope.ts";
 import type { ErrorBody } from "../protocol/errors.ts";
 import type { Frame } from "../protocol/frame.ts";
@@ -67,7 +68,7 @@ export interface Job extends Draft {
 export interface RequestSender {
   readonly requestor: Requestor;
   readonly user: string | null; // name of its key; null in an engine without keys
-  readonly meta: Pick<Meta, "version" | "serial">;
+  readonly meta: Pick<Meta, "version" | "serial"> & Partial<Pick<Meta, "id">>;
 }
 
 /** A request that waits for its one terminal reply: one job, or the parts of a batch. */
@@ -167,6 +168,9 @@ export interface BrokerState {
   closed: EndReason | null; // set once the engine ends: nothing is accepted any more
   stopped: Stopped | null; // the emergency stop that holds
   readonly quarantined: Map<string, Quarantined>; // by task
+  // EngineEvents
+  readonly watched: Map<Worker, ReadonlySet<RouterTopic>>; // by data worker
+  readonly publishers: Map<RouterTopic, string>; // key of the data worker of a watched topic
   // EmergencyHandler
   readonly estops: Map<RequestSender, { readonly stopped: Stopped; readonly request: number }>;
   readonly resets: Map<RequestSender, number>; // the number that the supervisor was told

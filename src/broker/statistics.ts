@@ -15,6 +15,8 @@ export type DropReason =
   /** by the data worker: there are too many topics, or bytes of them */
   | "publicationRefused"
   | "publicationWhileStopping"
+  /** an event of the engine's own topics, whose data worker does not read */
+  | "eventNotRead"
   /** of a client that lacks a right */
   | "unauthorized"
   /** of a worker that lacks a right */

@@ -77,11 +77,7 @@ const sourcesReport = ({ ready: { id, sources = [] }, sources: reports }: Worker
 
 /** Every resource that is held or waited for. */
 const resourcesReport = (tables: Tables): Json[] => {
-  const waiting = new Map<string, number>();
-  for (const job of tables.queues) {
-    if (job.kind !== "task") continue;
-    for (const resource of resourcesOf(job)) waiting.set(resource, (waiting.get(resource) ?? 0) + 1);
-  }
+  const waiting = waitingFor(tables);
   const held = new Map(tables.resources);
   return [...new Set([...held.keys(), ...waiting.keys()])].sort().map((name) => ({
     name,
@@ -90,8 +86,27 @@ const resourcesReport = (tables: Tables): Json[] => {
   }));
 };
 
+/** These resources as the events of `$engine/resources` show them. */
+export const reportResources = (tables: Tables, names: Iterable<string>): { readonly [key: string]: Json }[] => {
+  const waiting = waitingFor(tables);
+  return [...names].map((name) => {
+    const { state, ...holder } = holderReport(tables, [...tables.resources.holdersOf(name)]) ?? { state: "free" };
+    return { name, state, holder: state === "free" ? null : holder, waiting: waiting.get(name) ?? 0 };
+  });
+};
+
+/** By resource, the number of jobs that wait for it. */
+const waitingFor = (tables: Tables): Map<string, number> => {
+  const waiting = new Map<string, number>();
+  for (const job of tables.queues) {
+    if (job.kind !== "task") continue;
+    for (const resource of resourcesOf(job)) waiting.set(resource, (waiting.get(resource) ?? 0) + 1);
+  }
+  return waiting;
+};
+
 /** Of several holders the one that tells most: a lock that lasts, then a safe stop, then a job. */
-const holderReport = ({ runaways }: Tables, holders: readonly Job[]): Json => {
+const holderReport = ({ runaways }: Tables, holders: readonly Job[]) => {
   const isUnsafe = (it: Job): boolean => runaways.lockOf(it)?.mayPass === false;
   const holder = holders.find(isUnsafe) ?? holders.find(({ kind }) => kind === "safe") ?? holders[0];
   if (holder === undefined) return null;

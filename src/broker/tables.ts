@@ -1,6 +1,7 @@
 /** The owners of the broker's tables, made together. The tables themselves are in state.ts. */
 import { Access } from "../security/access.ts";
 import { Blocks } from "./blocks.ts";
+import { EngineEvents } from "./engine-events.ts";
 import { safeQueue } from "./job.ts";
 import { JobQueues } from "./queue.ts";
 import { Requests } from "./requests.ts";
@@ -21,7 +22,8 @@ export class Tables {
   readonly queues = new JobQueues();
   readonly workers = new Workers();
   readonly directory = new TaskDirectory(this.workers);
-  readonly resources = new Resources();
+  readonly events: EngineEvents;
+  readonly resources: Resources;
   readonly safeStops: SafeStops;
   readonly runaways: Runaways;
   #nextJobId: number;
@@ -29,12 +31,16 @@ export class Tables {
   /**
    * @param routerId META's `id` of the router's own answers
    * @param wallSeconds returns the wall time in seconds since 1970
+   * @param random 0 ≤ random() < 1
    */
   constructor(
     routerId: string,
     firstJob: number,
     readonly wallSeconds: () => number,
+    random: () => number,
   ) {
+    this.events = new EngineEvents(this.workers, this.directory, wallSeconds, random);
+    this.resources = new Resources(this.events);
     this.requests = new Requests(routerId);
     this.#nextJobId = firstJob;
     this.safeStops = new SafeStops(this.queues, this.resources, () => this.nextJobId(), wallSeconds);

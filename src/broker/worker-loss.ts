@@ -45,13 +45,26 @@ export class WorkerLoss {
     return worker.retired === "killed" ? [] : this.#kill(worker, "it has lost its connection", now);
   }
 
+  /** The supervisor kills it for a reason of its own. */
+  killed(pid: number, why: string): void {
+    const worker = this.#workerOf(pid);
+    if (worker !== undefined && worker.retired !== "killed") this.tables.events.worker("killed", worker, why);
+  }
+
   /** Its process has died. Its last messages may still arrive until its connection is gone. */
-  died(worker: Worker, begun: number, now: number): Effect[] {
+  died(pid: number, begun: number, now: number): Effect[] {
+    const worker = this.#workerOf(pid);
+    if (worker === undefined) return [];
     worker.lastBegunJobId = begun;
     if (!worker.isConnected) return this.lose(worker, "its process has died", now);
     worker.retired = "killed";
     this.#loseAt(worker, now + verdictMs, "its process has died");
     return [];
+  }
+
+  /** The worker of a process of the engine, which has one connection. */
+  #workerOf(pid: number): Worker | undefined {
+    return [...this.tables.workers].find(({ ready }) => ready.supervised === true && ready.pid === pid);
   }
 
   /** Its rights are gone, so nobody hears when it lets go: its resources are held until a reset. */
@@ -74,6 +87,7 @@ export class WorkerLoss {
   lose(worker: Worker, why: string, now: number): Effect[] {
     const { workers } = this.tables;
     workers.remove(worker, why, now);
+    this.tables.events.worker("lost", worker, why);
     for (const job of worker.givenUp.values()) this.#secure(worker, job, { code: "INTERRUPTED", message: why }, now);
     const jobs = jobsOf(worker);
     for (const job of jobs) workers.release(worker, job.id);
@@ -91,6 +105,16 @@ export class WorkerLoss {
     return [...effects, ...this.lifecycle.putBack(jobs.slice(begunCount), now)];
   }
 
+  /**
+   * Loses silent workers that hold no job. A worker with a job, also with one that was given up,
+   * may be too busy to beat; if it is dead, its connection tells.
+   */
+  loseSilent(now: number): Effect[] {
+    return [...this.tables.workers]
+      .filter(({ held, givenUp, heardAt }) => held.size === 0 && givenUp.size === 0 && now - heardAt > beatSilenceMs)
+      .flatMap((worker) => this.lose(worker, "it is silent", now));
+  }
+
   /** A running job was told to end, or has a limit, and its worker does not let go. */
   overrun(worker: Worker, job: Job, what: string, now: number): Effect[] {
     const why = `${job.name} ${what}`;
@@ -100,6 +124,7 @@ export class WorkerLoss {
   /** Has the supervisor kill a worker. Its jobs end when it is dead. */
   #kill(worker: Worker, why: string, now: number): Effect[] {
     worker.retired = "killed";
+    this.tables.events.worker("killed", worker, why);
     // Requestors must not wait for a worker that only claims to be supervised.
     this.#loseAt(worker, now + killMs + verdictMs, "it could not be killed");
     return [{ to: "supervisor", type: "kill", pid: worker.ready.pid, why }];

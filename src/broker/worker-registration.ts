@@ -55,12 +55,15 @@ export class WorkerRegistration {
     if (conflict !== null) effects.push(...this.#log(`worker ${ready.id} has read other task files: ${conflict}`));
     const isBack = ready.tasks.some((task) => workers.goneOf(nameOf(task)) !== undefined);
     const worker = workers.add(key, user, ready, now);
+    this.tables.events.worker("ready", worker);
     // Jobs that wait for a task that no worker served follow its policy as it is now.
     if (isBack) queues.revise((task) => directory.find(task)?.policy);
     return [...effects, ...this.#welcome(worker, now)];
   }
 
-  refuse(key: string, { id }: ReadyHeader, code: ErrorCode, message: string): Effect[] {
+  refuse(key: string, ready: ReadyHeader, code: ErrorCode, message: string): Effect[] {
+    const { id } = ready;
+    this.tables.events.worker("refused", { ready }, message);
     this.tables.statistics.drop("workerNotAdmitted");
     const line = `worker ${id} is not admitted: ${message}; the same again is only counted`;
     return [
@@ -75,8 +78,14 @@ export class WorkerRegistration {
     for (const worker of this.tables.workers) {
       if (worker.ready.supervised === true || worker.ready.role !== "task") continue;
       worker.dismissal = this.#conflictOf(worker.ready);
-      if (worker.dismissal !== null) worker.retired ??= "leaving";
+      if (worker.dismissal !== null) this.leave(worker, worker.dismissal);
     }
+  }
+
+  /** LEAVE, or a dismissal: it gets no more jobs. */
+  leave(worker: Worker, why: string | null = null): void {
+    if (worker.retired === null) this.tables.events.worker("leaving", worker, why);
+    worker.retired ??= "leaving";
   }
 
   /** Lets a leaving worker go once it holds nothing. */
@@ -85,6 +94,7 @@ export class WorkerRegistration {
     if (this.tables.workers.get(worker.key) !== worker) return [];
     const { key, ready, dismissal } = worker;
     this.tables.workers.remove(worker, dismissal ?? "it has left", now);
+    this.tables.events.worker("left", worker, dismissal);
     return dismissal === null ? [toWorker(key, { type: "GOODBYE" })] : this.refuse(key, ready, "BAD_FRAME", dismissal);
   }
 

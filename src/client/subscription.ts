@@ -30,9 +30,8 @@ export interface TopicValue {
   readonly pack: PackSeconds;
 }
 
-/** The engine's own topic with the names of all topics. Names of its own begin with `$`. */
+/** The engine's own topic with the names of all topics. */
 const topicsTopic = "$topics";
-const ownPrefix = "$";
 const publicationFrames = 3;
 
 /** Values that were not read yet. Beyond the limits the oldest are dropped. */
@@ -224,7 +223,7 @@ export class Subscription implements AsyncIterableIterator<TopicValue> {
       if (publication instanceof TaskEngineError) return this.#end(publication);
       if (publication instanceof ProtocolError) this.#malformed++;
       else if (publication.topic === topicsTopic) this.#takeTopics(publication.data.data);
-      else if (!publication.topic.startsWith(ownPrefix)) this.#take(publication);
+      else this.#take(publication);
     }
   }
 

@@ -9,6 +9,7 @@ import { encodeData, encodeError } from "../protocol/frames.ts";
 import { StartError } from "../transport/start-error.ts";
 import { terminateContext } from "../transport/zmq/context.ts";
 import { describeBindError } from "../transport/zmq/start.ts";
+import { EngineTopics } from "./engine-topics.ts";
 import { Publisher } from "./publisher.ts";
 
 interface DataWorkerOptions {
@@ -26,7 +27,8 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
   const tag = `[WORKER-${process.pid}(DATA)]`;
   const address = `${options.host}:${options.port}`;
   const endpoint = `tcp://${address}`;
-  const publisher = new Publisher(await openGate());
+  const engineTopics = new EngineTopics((topics) => link.watched(topics));
+  const publisher = new Publisher(await openGate(), engineTopics);
 
   say(`Starting worker[DATA] on socket: ${address}`);
   try {
@@ -66,8 +68,14 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
     keys: {},
     tag,
     ready: { type: "READY", role: "data", id: `TASK-${process.pid}`, pid: process.pid, tasks: [], endpoint },
-    onWelcome: () => tellSupervisor({ type: "online" }),
+    onWelcome: () => {
+      link.watched(engineTopics.watched);
+      tellSupervisor({ type: "online" });
+    },
     onWork,
+    onEvents: ({ topics, lost }, bodies) => {
+      for (const [index, topic] of topics.entries()) publisher.event(topic, bodies[index] ?? "", lost?.[index] ?? 0);
+    },
   });
 
   await new Promise<void>((resolve) => onLeaveRequest(resolve));

@@ -2,9 +2,10 @@
  * Keeps the last value of each topic, and publishes by one XPUB socket that sends `[topic, META,
  * DATA]`. A subscription to the whole name of a topic gets its last value at once, and no other
  * subscriber gets it again; a subscription to the beginning of names gets the values from then on.
- * `$topics` answers with the names.
+ * `$topics` answers with the names. The engine's own topics keep no value, but for `$engine/stop`.
  */
 import {
+  connectionLookMs,
   drainMessagesMax,
   lingerMs,
   subscriberArrivalsMax,
@@ -14,12 +15,15 @@ import {
   topicBytesMax,
   topicsMax,
 } from "../limits.ts";
+import type { EngineTopic } from "../protocol/engine-topics.ts";
 import type { ErrorBody } from "../protocol/errors.ts";
 import { type Frame, sizeOf, textOf } from "../protocol/frame.ts";
 import { type Data, encodeData, encodeError, encodeMeta, packNow } from "../protocol/frames.ts";
 import type { Gate } from "../security/gate.ts";
 import { cutConnection } from "../transport/zmq/connections.ts";
+import { noPeer } from "../transport/zmq/peer.ts";
 import { XPublisher } from "../transport/zmq/socket.ts";
+import { coversEngineTopics, type EngineTopics } from "./engine-topics.ts";
 import { Subscribers } from "./subscribers.ts";
 
 interface LastValue {
@@ -43,7 +47,11 @@ export class Publisher {
   #bytes = 0;
   /** META's `serial` of the last message. */
   #sequence = 0;
-  readonly #subscribers = new Subscribers();
+  readonly #subscribers = new Subscribers((descriptor) => this.#engineTopics.gone(connectionName(descriptor)));
+  readonly #engineTopics: EngineTopics;
+  /** The last value of `$engine/stop`, which may be old if nobody has followed it since. */
+  #stop: LastValue | null = null;
+  #lookForTheGone: Timer | undefined;
   /**
    * Set while libzmq may name the wrong connection for a subscription. A message that is none puts
    * its bookkeeping out of step, until it has passed up all that it has.
@@ -52,8 +60,9 @@ export class Publisher {
   readonly #gate: Gate;
   readonly #socket: XPublisher;
 
-  constructor(gate: Gate) {
+  constructor(gate: Gate, engineTopics: EngineTopics) {
     this.#gate = gate;
+    this.#engineTopics = engineTopics;
     this.#socket = new XPublisher({
       ...gate.serverOptions,
       // XPUB_MANUAL: each subscription is confirmed here, so its last value goes to it alone.
@@ -103,12 +112,24 @@ export class Publisher {
     return null;
   }
 
+  /**
+   * Publishes a DATA frame on one of the engine's own topics.
+   * @param lost number of events of the topic that were lost right before it
+   */
+  event(topic: string, data: Frame, lost: number): void {
+    this.#sequence += lost;
+    const meta = this.#meta(topic);
+    if (topic === stopTopic) this.#stop = { meta, data };
+    this.#socket.trySend([topic, meta, data]);
+  }
+
   get(topic: string): Data | undefined {
     const last = this.#values.get(topic);
     return last === undefined ? undefined : JSON.parse(textOf(last.data));
   }
 
   close(): void {
+    clearTimeout(this.#lookForTheGone);
     this.#socket.close();
   }
 
@@ -124,7 +145,7 @@ export class Publisher {
     }
   }
 
-  #receive([bytes = noBytes, more]: readonly Uint8Array[]): void {
+  #receive([bytes = noBytes, more]: readonly Buffer[]): void {
     const user = this.#gate.userOf(this.#socket);
     const { descriptor } = this.#socket.lastPeer;
     const [type] = bytes;
@@ -134,7 +155,8 @@ export class Publisher {
     if (this.#isOutOfStep) cutConnection(descriptor);
     else if (type === unsubscribed) {
       this.#subscribers.end(descriptor, topic);
-      this.#socket.set({ unsubscribe: topic });
+      this.#endWatch(descriptor, topic.toString());
+      for (const prefix of matchesOf(topic)) this.#socket.set({ unsubscribe: prefix });
       // In case it was refused.
       this.#socket.set({ unsubscribe: Buffer.concat([topic, Buffer.from(refusalMark)]) });
     } else if (this.#subscribers.begin(descriptor, user, topic)) this.#subscribe(user, topic);
@@ -145,9 +167,23 @@ export class Publisher {
     const name = Buffer.from(topic).toString();
     const refusal = this.#refusal(user, name);
     if (refusal !== null) return this.#refuse(name, refusal);
-    this.#socket.set({ subscribe: topic });
-    const value = name === topicsTopic ? this.#topicsFor(user) : this.#values.get(name);
-    if (value !== undefined) this.#sendToNewest(name, value);
+    for (const prefix of matchesOf(topic)) this.#socket.set({ subscribe: prefix });
+    if (!this.#engineTopics.watched.includes(stopTopic)) this.#stop = null;
+    this.#engineTopics.begin(connectionName(this.#socket.lastPeer.descriptor), name);
+    const value =
+      name === topicsTopic ? this.#topicsFor(user) : name === stopTopic ? this.#stop : this.#values.get(name);
+    if (value !== undefined && value !== null) this.#sendToNewest(name, value);
+  }
+
+  /** libzmq names no connection where one has ended, and closes its descriptor a moment later. */
+  #endWatch(descriptor: number, name: string): void {
+    if (descriptor !== noPeer.descriptor) this.#engineTopics.end(connectionName(descriptor), name);
+    else if (coversEngineTopics(name)) {
+      this.#lookForTheGone ??= setTimeout(() => {
+        this.#lookForTheGone = undefined;
+        this.#subscribers.forgetTheGone();
+      }, connectionLookMs).unref();
+    }
   }
 
   /**
@@ -184,7 +220,18 @@ export class Publisher {
   }
 }
 
-const noBytes = new Uint8Array(0);
+const noBytes = Buffer.alloc(0);
+
+const stopTopic: EngineTopic = "$engine/stop";
+
+/** Of a connection to this socket, for `EngineTopics`. */
+const connectionName = (descriptor: number): string => `publications ${descriptor}`;
+
+/** All bytes but `$`, with which the engine's own topics begin: each is a name's beginning. */
+const foreignPrefixes = Array.from({ length: 256 }, (_, byte) => Buffer.of(byte)).filter(([byte]) => byte !== 0x24);
+
+/** The empty prefix means all topics but the engine's own, which libzmq cannot leave out. */
+const matchesOf = (prefix: Uint8Array): readonly Uint8Array[] => (prefix.length === 0 ? foreignPrefixes : [prefix]);
 
 const refused = (topic: string, message: string): LastValue => ({
   meta: encodeMeta({ id: topic, role: "publisher", version: 0.2, type: "ERR", pack: packNow() }),

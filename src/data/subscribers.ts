@@ -29,6 +29,9 @@ export class Subscribers {
   /** Bytes of all prefixes. */
   #bytes = 0;
 
+  /** @param onGone is told the descriptor of a connection whose end was noticed */
+  constructor(private readonly onGone: (descriptor: number) => void) {}
+
   /** Counts one subscription more. Returns false above the limits: its connection should be cut. */
   begin(descriptor: number, user: string | null, prefix: Uint8Array): boolean {
     const connection = this.#connectionOf(descriptor, user);
@@ -37,11 +40,11 @@ export class Subscribers {
     // libzmq, too, keeps it once.
     if (connection.prefixes.has(key)) return true;
     if (!this.#hasRoom(connection, prefix)) {
-      this.#forgetTheGone();
+      this.forgetTheGone();
       if (!this.#hasRoom(connection, prefix)) return false;
     }
     connection.prefixes.add(key);
-    this.#count(connection, 1, prefix.length);
+    this.#count(connection, 1, bytesOf(prefix));
     return true;
   }
 
@@ -49,14 +52,15 @@ export class Subscribers {
   end(descriptor: number, prefix: Uint8Array): void {
     const connection = this.#connections.get(descriptor);
     if (connection === undefined || connection.address !== peerAddressOf(descriptor)) return;
-    if (connection.prefixes.delete(prefixKey(prefix))) this.#count(connection, -1, -prefix.length);
+    if (connection.prefixes.delete(prefixKey(prefix))) this.#count(connection, -1, -bytesOf(prefix));
   }
 
-  #hasRoom({ total }: SubscriberConnection, { length }: Uint8Array): boolean {
+  #hasRoom({ total }: SubscriberConnection, prefix: Uint8Array): boolean {
+    const bytes = bytesOf(prefix);
     return (
       total.subscriptions < subscriptionsMax &&
-      total.bytes + length <= subscriptionPrefixBytesMax &&
-      this.#bytes + length <= allPrefixBytesMax
+      total.bytes + bytes <= subscriptionPrefixBytesMax &&
+      this.#bytes + bytes <= allPrefixBytesMax
     );
   }
 
@@ -86,7 +90,7 @@ export class Subscribers {
   }
 
   /** libzmq does not tell the end of a connection, so it is looked for when there is no room. */
-  #forgetTheGone(): void {
+  forgetTheGone(): void {
     for (const [descriptor, { address }] of this.#connections) {
       if (peerAddressOf(descriptor) !== address) this.#forget(descriptor);
     }
@@ -96,11 +100,15 @@ export class Subscribers {
     const connection = this.#connections.get(descriptor);
     if (connection === undefined) return;
     this.#connections.delete(descriptor);
-    for (const { length } of connection.prefixes) this.#count(connection, -1, -length);
+    this.onGone(descriptor);
+    for (const prefix of connection.prefixes) this.#count(connection, -1, -bytesOf(prefix));
     const { user, total } = connection;
     if (user !== null && total.subscriptions === 0) this.#totals.delete(user);
   }
 }
+
+/** The empty prefix becomes one for each other first byte: see `Publisher`. */
+const bytesOf = ({ length }: Uint8Array | string): number => (length === 0 ? 255 : length);
 
 const prefixKey = (prefix: Uint8Array): string =>
   Buffer.from(prefix.buffer, prefix.byteOffset, prefix.length).toString("latin1");

@@ -33,6 +33,7 @@ import { Publications } from "./publications.ts";
 export type WorkHeader = Extract<RouterHeader, { jobs: number[] }>;
 type AbortHeader = Extract<RouterHeader, { type: "ABORT" }>;
 export type SafeHeader = Extract<RouterHeader, { type: "SAFE" }>;
+export type EventsHeader = Extract<RouterHeader, { type: "EVENTS" }>;
 type StoppedHeader = Extract<RouterHeader, { type: "STOPPED" }>;
 
 interface BackendLinkOptions {
@@ -50,6 +51,8 @@ interface BackendLinkOptions {
   readonly onAbort?: (header: AbortHeader) => void;
   readonly onSafe?: (header: SafeHeader) => void;
   readonly onStopped?: (header: StoppedHeader) => void;
+  /** `bodies`: one DATA frame for each topic. */
+  readonly onEvents?: (header: EventsHeader, bodies: readonly Frame[]) => void;
   /** The connection or the admission is lost: the router has given up the jobs here. */
   readonly onLost?: () => void;
 }
@@ -127,6 +130,11 @@ export class BackendLink {
     return this.#publications.publish(topic, body, task);
   }
 
+  /** The engine's own topics that have subscribers here. */
+  watched(topics: readonly string[]): void {
+    this.#send({ type: "WATCHED", topics: [...topics] });
+  }
+
   /** Asks for no more jobs. */
   leave(): void {
     this.#send({ type: "LEAVE" });
@@ -177,7 +185,13 @@ export class BackendLink {
     else if (header.type === "ABORT") this.#options.onAbort?.(header);
     else if (header.type === "SAFE") this.#options.onSafe?.(header);
     else if (header.type === "STOPPED") this.#options.onStopped?.(header);
+    else if (header.type === "EVENTS") this.#takeEvents(header, bodies);
     else if (header.type !== "BEAT") this.#options.onWork(header, bodies, lateMs);
+  }
+
+  #takeEvents(header: EventsHeader, bodies: readonly Frame[]): void {
+    this.#options.onEvents?.(header, bodies);
+    this.#send({ type: "HEARD" });
   }
 
   #welcome(): void {

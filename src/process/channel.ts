@@ -49,6 +49,8 @@ export class Channel<Heard, Said> {
   readonly #descriptor: number;
   readonly #sink: Bun.FileSink;
   #isOpen = true;
+  /** Messages that the other end has not read, so that they wait in this process. */
+  #unsent = 0;
 
   /** Owns the descriptor. Calls `hear` in order, first when the event loop has turned. */
   constructor(descriptor: number, hear: (message: Heard) => void) {
@@ -62,12 +64,20 @@ export class Channel<Heard, Said> {
     if (this.#isOpen) void this.#write(`${JSON.stringify(message)}\n`);
   }
 
+  /** A message waits until the other end reads. */
+  get isBusy(): boolean {
+    return this.#unsent > 0;
+  }
+
   async #write(line: string): Promise<void> {
+    this.#unsent++;
     try {
       // For a long line both return a promise, and both may fail.
       await Promise.all([this.#sink.write(line), this.#sink.flush()]);
     } catch {
       this.#isOpen = false;
+    } finally {
+      this.#unsent--;
     }
   }
 

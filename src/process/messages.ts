@@ -1,5 +1,6 @@
 /** The messages between supervisor and children: about processes, never about jobs or data. */
 import type { Quarantined, Stopped, StopResult } from "../protocol/blocked.ts";
+import type { LogLine } from "../protocol/engine-topics.ts";
 import type { Security } from "../security/gate.ts";
 
 // The supervisor knows these, and no message of the public protocol.
@@ -34,7 +35,11 @@ export type ChildMessage =
    * From the router: no requestor waits for the resets so far, so none may end the emergency stop.
    * If one has just done so, the stop that the router knows holds again.
    */
-  | { readonly type: "withdrawReset"; readonly stopped: Stopped | null };
+  | { readonly type: "withdrawReset"; readonly stopped: Stopped | null }
+  /** From the router: it wants the lines of the log of all processes, or does not any more. */
+  | { readonly type: "watchLog"; readonly isWatched: boolean }
+  /** Lines of its log, while they are wanted, and the number of lines that were lost before. */
+  | { readonly type: "log"; readonly lines: readonly LogLine[]; readonly lost: number };
 
 /** From a supervisor to its child. */
 export type SupervisorMessage =
@@ -70,6 +75,12 @@ export type SupervisorMessage =
       readonly message: string;
       readonly spares: boolean;
     }
+  /** To every role but the router: send the lines of the log, or do not any more. */
+  | { readonly type: "watchLog"; readonly isWatched: boolean }
+  /** To the router: lines of the log of another process, by its kind and number. */
+  | { readonly type: "log"; readonly process: string; readonly lines: readonly LogLine[]; readonly lost: number }
+  /** To the router: this task worker is killed for a reason that did not come from the router. */
+  | { readonly type: "killed"; readonly pid: number; readonly why: string }
   /** To every role: end when the running job has ended. A process that is late is killed. */
   | { readonly type: "stop" }
   /** To every role: answer `pong`. */

@@ -2,6 +2,7 @@
 import type { Security } from "../security/gate.ts";
 import { libc } from "../transport/libc.ts";
 import { Channel, channelDescriptor } from "./channel.ts";
+import { LogFeed } from "./log-feed.ts";
 import type { ChildMessage, SupervisorMessage } from "./messages.ts";
 
 const deathSignalOption = 1; // PR_SET_PDEATHSIG, prctl(2)
@@ -66,6 +67,7 @@ const liveUnderSupervisor = (deathSignal: number): void => {
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, ignoreSignal);
   channel = new Channel<SupervisorMessage, ChildMessage>(channelDescriptor, (message) => {
     if (message.type === "ping") tellSupervisor({ type: "pong" });
+    else if (message.type === "watchLog") logFeed.watch(message.isWatched);
     else if (message.type === "stop") stop();
     else if (message.type === "security") security.resolve(message.security);
     else if (message.type === "authorized") authorized.put(message.text);
@@ -94,6 +96,13 @@ export const onSupervisorLost = (handler: () => void): void => {
 export const tellSupervisor = (message: ChildMessage): void => {
   channel?.send(message);
 };
+
+/** Lines of the log are not worth waiting for a supervisor that does not read. */
+const logFeed = new LogFeed((lines, lost) => {
+  if (channel === null || channel.isBusy) return false;
+  channel.send({ type: "log", lines, lost });
+  return true;
+});
 
 /** Resolves with the engine's keys, as soon as they are here; with null without a supervisor. */
 export const toldSecurity = (): Promise<Security | null> => (isChild ? security.promise : Promise.resolve(null));

@@ -3,7 +3,7 @@
  * JSON object with a `type`. Bodies are TASK and DATA frames as requestors send them.
  */
 import * as v from "valibot";
-import { messageJobsMax, sourcesMax, workerTasksMax } from "../limits.ts";
+import { messageEventsMax, messageJobsMax, sourcesMax, watchedTopicsMax, workerTasksMax } from "../limits.ts";
 import { ProtocolError } from "./errors.ts";
 import type { Frame } from "./frame.ts";
 import type { Json, JsonObject } from "./json.ts";
@@ -100,6 +100,13 @@ const sourcesSchema = v.object({
     v.maxLength(sourcesMax),
   ),
 });
+/**
+ * From a data worker, at each change and after each WELCOME: the engine's own topics that have
+ * subscribers there.
+ */
+const watchedSchema = v.object({ type: v.literal("WATCHED"), topics: v.pipe(names, v.maxLength(watchedTopicsMax)) });
+/** From a data worker: it has taken one EVENTS, so that the router may send another one. */
+const heardSchema = v.object({ type: v.literal("HEARD") });
 const fromWorker = byType([
   readySchema,
   beatSchema,
@@ -111,6 +118,8 @@ const fromWorker = byType([
   returnSchema,
   leaveSchema,
   sourcesSchema,
+  watchedSchema,
+  heardSchema,
 ]);
 
 export type WorkerHeader = HeaderOf<typeof fromWorker>;
@@ -158,6 +167,15 @@ const goodbyeSchema = v.object({ type: v.literal("GOODBYE") });
 /** One DATA frame a job follows. */
 const putSchema = v.object({ type: v.literal("PUT"), jobs: jobIds, topics: names });
 const getSchema = v.object({ type: v.literal("GET"), jobs: jobIds, topics: names });
+/**
+ * One DATA frame a topic follows: a value of one of the engine's own topics. `lost`, if there are
+ * any: the number of events of that topic that were lost right before each.
+ */
+const eventsSchema = v.object({
+  type: v.literal("EVENTS"),
+  topics: v.pipe(names, v.nonEmpty(), v.maxLength(messageEventsMax)),
+  lost: v.optional(v.array(v.pipe(v.number(), v.safeInteger(), v.minValue(0)))),
+});
 const fromRouter = byType([
   welcomeSchema,
   whoSchema,
@@ -169,6 +187,7 @@ const fromRouter = byType([
   stoppedSchema,
   putSchema,
   getSchema,
+  eventsSchema,
   goodbyeSchema,
 ]);
 
@@ -241,6 +260,10 @@ export const decodeFromRouter = (frames: readonly Frame[]): BackendMessage<Route
         return { bodies: header.jobs.length, parallel: [header.topics.length] };
       case "GET":
         return { bodies: 0, parallel: [header.topics.length] };
+      case "EVENTS": {
+        const items = header.topics.length;
+        return { bodies: items, items, parallel: [header.lost?.length ?? items] };
+      }
       default:
         return { bodies: 0 };
     }
@@ -249,7 +272,7 @@ export const decodeFromRouter = (frames: readonly Frame[]): BackendMessage<Route
 const decode = <Schema extends HeaderSchema>(
   schemas: ReadonlyMap<string, Schema>,
   frames: readonly Frame[],
-  shapeOf: (header: v.InferOutput<Schema>) => { bodies: number; parallel?: number[] },
+  shapeOf: (header: v.InferOutput<Schema>) => { bodies: number; items?: number; parallel?: number[] },
 ): BackendMessage<v.InferOutput<Schema>> | ProtocolError => {
   const [headerBytes, ...bodies] = frames;
   if (headerBytes === undefined) return badFrame("HEADER", "missing");
@@ -266,7 +289,8 @@ const decode = <Schema extends HeaderSchema>(
     return badFrame("message", `${header.type} with ${bodies.length} frames after HEADER instead of ${shape.bodies}`);
   }
   for (const length of shape.parallel ?? []) {
-    if (length !== header.jobs?.length) return badFrame("HEADER", `${header.type} with lists of different lengths`);
+    if (length !== (shape.items ?? header.jobs?.length))
+      return badFrame("HEADER", `${header.type} with lists of different lengths`);
   }
   return { header, bodies };
 };

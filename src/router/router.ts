@@ -3,6 +3,7 @@ import { Broker } from "../broker/broker.ts";
 import type { BrokerEvent } from "../broker/events.ts";
 import { beatIntervalMs, partingMs, workersMax } from "../limits.ts";
 import { say, warn } from "../process/log.ts";
+import { LogFeed } from "../process/log-feed.ts";
 import { openGate } from "../process/open-gate.ts";
 import type { TasksFolder } from "../process/program.ts";
 import {
@@ -65,7 +66,12 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
     // In µs since 1970: no router accepts jobs faster than that.
     firstJob: Date.now() * 1000,
   });
-  const shell = new Shell({ broker, gate, frontend, workers, front, back, verbose: options.verbose });
+  const logFeed = new LogFeed((lines, lost) => {
+    shell.turn({ type: "log", process: `router ${process.pid}`, lines, lost });
+    return true;
+  });
+  const onWatchLog = (isWatched: boolean): void => logFeed.watch(isWatched);
+  const shell = new Shell({ broker, gate, frontend, workers, front, back, verbose: options.verbose, onWatchLog });
 
   say(`Starting [ROUTER] on socket: ${options.host}:${options.port}`);
   const { host, port, frontSocket: socket } = options;

@@ -15,6 +15,7 @@ import type { Frontend, NextArrival } from "../security/frontend.ts";
 import type { Gate } from "../security/gate.ts";
 import { reactor } from "../transport/reactor.ts";
 import { type Inbox, type Listeners, saysLost } from "../transport/transport.ts";
+import { EventFeed } from "./event-feed.ts";
 
 /** ms, the most that setTimeout takes. */
 const delayMsMax = 2 ** 31 - 1;
@@ -61,6 +62,8 @@ interface ShellOptions {
   readonly back: string;
   /** Print each message that is passed on. */
   readonly verbose: boolean;
+  /** The lines of this process's log are wanted as events, or are not any more. */
+  readonly onWatchLog: (isWatched: boolean) => void;
 }
 
 export class Shell {
@@ -74,11 +77,17 @@ export class Shell {
     reactor.lookNow(Math.min(lateMs, stallReadMsMax));
     this.turn({ type: "tick" });
   });
+  readonly #events: EventFeed;
   #isCatchingUp = false;
   #dispatchedAt = performance.now();
 
   constructor(options: ShellOptions) {
     this.#options = options;
+    const { broker, workers } = options;
+    this.#events = new EventFeed(
+      (key, frames) => workers.gather(key, frames) === "sent",
+      (count) => broker.drop("eventNotRead", count),
+    );
   }
 
   /** Tells the broker one event, and dispatches. */
@@ -129,11 +138,15 @@ export class Shell {
   }
 
   #fromWorker(key: string, user: string | null, frames: readonly Frame[]): void {
-    if (saysLost(frames)) return this.#tell({ type: "disconnected", key });
+    if (saysLost(frames)) {
+      this.#events.forget(key);
+      return this.#tell({ type: "disconnected", key });
+    }
     const message = decodeFromWorker(frames);
     if (message instanceof ProtocolError) {
       this.#drop("workersMessage", `${this.#options.back} Dropped a worker's message: ${message.message}`);
     } else {
+      if (message.header.type === "HEARD") this.#events.heard(key);
       this.#tell({ type: "worker", key, user, message });
     }
   }
@@ -167,6 +180,7 @@ export class Shell {
     for (let batch = effects.splice(0); batch.length > 0; batch = effects.splice(0)) {
       for (const effect of batch) this.#perform(effect);
     }
+    this.#events.flush();
     this.#options.workers.flush();
     this.#options.frontend.flush();
   }
@@ -189,6 +203,9 @@ export class Shell {
         else if (verbose && effect.bodies.length > 0) say(`${front} Forwarding: ${show(effect.bodies)}`);
         break;
       }
+      case "event":
+        this.#events.add(effect);
+        break;
       case "supervisor":
         this.#inform(effect);
         break;
@@ -199,6 +216,7 @@ export class Shell {
   }
 
   #inform({ to: _, ...message }: Extract<Effect, { to: "supervisor" }>): void {
+    if (message.type === "watchLog") this.#options.onWatchLog(message.isWatched);
     if (hasSupervisor()) tellSupervisor(message);
     // A router without a supervisor, started by hand, has no state folder and decides alone.
     else if (message.type === "reset") this.#tell({ type: "stopped", stopped: null });

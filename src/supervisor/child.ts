@@ -18,6 +18,9 @@ interface ChildOptions {
   /** An open file that the child gets as the descriptor after its channel. */
   readonly extraDescriptor: number | null;
   readonly onRouterRequest: (request: RouterRequest, router: Child) => void;
+  readonly onLog: (message: LogMessage, child: Child) => void;
+  /** It is about to be killed by the supervisor. */
+  readonly onKill: (child: Child, why: string) => void;
   /** ms until a child that is not online, or a one-shot role that has not ended, is killed. */
   readonly onlineMs: number;
   /** ms from `stop` to SIGKILL. */
@@ -25,7 +28,12 @@ interface ChildOptions {
 }
 
 /** A message by which the router asks its supervisor to act. */
-export type RouterRequest = Extract<ChildMessage, { readonly type: "kill" | "estop" | "reset" | "withdrawReset" }>;
+export type RouterRequest = Extract<
+  ChildMessage,
+  { readonly type: "kill" | "estop" | "reset" | "withdrawReset" | "watchLog" }
+>;
+
+type LogMessage = Extract<ChildMessage, { readonly type: "log" }>;
 
 /** The content of a `halt`: see messages.ts. */
 type HaltOrder = Omit<Extract<SupervisorMessage, { readonly type: "halt" }>, "type" | "halt">;
@@ -121,6 +129,11 @@ export class Child {
     return this.#process.exitCode !== null || this.#process.signalCode !== null;
   }
 
+  /** It has not read an earlier message. */
+  get isBusy(): boolean {
+    return this.#channel.isBusy;
+  }
+
   /** The whole stdout of a `scan`; empty for other roles. */
   output(): Promise<string> {
     const { stdout } = this.#process;
@@ -158,6 +171,7 @@ export class Child {
   async killFor(why: string): Promise<void> {
     if (!this.hasEnded) warn(`Process [${this.pid}]: ${this.role.kind} is killed: ${why}`);
     this.dismiss(why);
+    this.#options.onKill(this, why);
     this.kill();
     await within(this.ended, killMs);
   }
@@ -196,6 +210,7 @@ export class Child {
     else if (message.type === "fatal") this.#fatal = message.message;
     else if (message.type === "recycle") this.#leaveReason = message.why;
     else if (message.type === "still") this.#stills.get(message.halt)?.();
+    else if (message.type === "log") this.#options.onLog(message, this);
     else if (this.role.kind !== "router") return;
     else if (message.type === "unsafe") this.#unsafe = message.tasks;
     else this.#options.onRouterRequest(message, this);

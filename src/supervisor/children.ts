@@ -5,8 +5,10 @@ import * as limits from "../limits.ts";
 import { BegunRecord } from "../process/begun.ts";
 import { endEngine, engineNumber } from "../process/descendants.ts";
 import { warn } from "../process/log.ts";
+import { checkedLines } from "../process/log-feed.ts";
 import type { Environment } from "../security/files.ts";
 import { Child, type Ending, type RouterRequest } from "./child.ts";
+import { LogRelay } from "./log-relay.ts";
 import { ownCommand, type Role } from "./roles.ts";
 
 export interface ChildrenOptions {
@@ -22,6 +24,7 @@ export class Children implements Iterable<Child> {
   readonly #stateFolder: string;
   readonly #onRouterRequest: (request: RouterRequest, router: Child) => void;
   readonly #all = new Set<Child>();
+  readonly logs = new LogRelay(this.#all, () => this.router);
   #isOver = false;
   #engineNumber: bigint | null = null;
 
@@ -67,9 +70,13 @@ export class Children implements Iterable<Child> {
         environment: childEnvironment(process.env, role.takesEnv ? env : {}),
         extraDescriptor,
         onRouterRequest: this.#onRouterRequest,
+        onLog: ({ lines, lost }, { pid }) =>
+          this.logs.pass(`${role.kind} ${pid}`, { lines: checkedLines(lines), lost: Number(lost) || 0 }),
+        onKill: ({ pid }, why) => this.router?.send({ type: "killed", pid, why }),
         onlineMs,
         terminateMs,
       });
+      this.logs.brief(child);
       this.#all.add(child);
       return child;
     } catch (failure) {

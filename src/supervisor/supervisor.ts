@@ -198,6 +198,7 @@ export class Supervisor {
   }
 
   #handle(request: RouterRequest, router: Child): void {
+    if (request.type === "watchLog") return this.#children.logs.watch(request.isWatched);
     if (request.type !== "kill") return this.#safety?.emergency.handle(request, router);
     // The router hears of the end of a worker that has died since.
     const worker = this.#children.taskWorkers.find(({ pid }) => pid === request.pid);

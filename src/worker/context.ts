@@ -48,7 +48,7 @@ export class JobContext<Job extends JobName & Pick<TaskJob, "progress"> = JobNam
   }
 
   get log(): (line: string) => void {
-    return (line) => say(`${this.hooks.tag} ${this.job.name}: ${line}`);
+    return (line) => say(`${this.hooks.tag} ${this.job.name}: ${line}`, this.job.id ?? null);
   }
 
   get publish(): (topic: string, data: Json) => boolean {

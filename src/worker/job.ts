@@ -9,6 +9,8 @@ export interface JobName {
   readonly name: string;
   /** The requestor's name for the job; empty if it gave none. */
   readonly serial: string;
+  /** The router's number; absent for a job that did not come from it. */
+  readonly id?: number;
 }
 
 interface AnyJob extends JobName {

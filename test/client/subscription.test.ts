@@ -1,5 +1,6 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { type Client, connect, type Subscription, type TopicValue } from "task-engine";
+import { EngineTopics } from "../../src/data/engine-topics.ts";
 import { Publisher } from "../../src/data/publisher.ts";
 import { subscriptionValuesMax, topicsMax } from "../../src/limits.ts";
 import { warn } from "../../src/process/log.ts";
@@ -17,7 +18,7 @@ const startData = () => {
   const endpoint = `tcp://127.0.0.1:${freePorts(1)}`;
   const router = handRouter();
   router.serve((arrived) => arrived.ack({ tasks: [], data: [endpoint] }));
-  const publisher = new Publisher(new Gate(null, warn));
+  const publisher = new Publisher(new Gate(null, warn), new EngineTopics(() => undefined));
   publisher.bind(endpoint);
   return {
     router: router.endpoint,
@@ -163,7 +164,7 @@ test("a data worker that comes back on its port is followed again", async () => 
   await using client = connect(router.endpoint);
   const subscription = client.subscribe("pose");
   for (const value of [1, 2]) {
-    const publisher = new Publisher(new Gate(null, warn));
+    const publisher = new Publisher(new Gate(null, warn), new EngineTopics(() => undefined));
     await untilFree(() => publisher.bind(endpoint));
     publisher.put("pose", JSON.stringify({ data: value, pack: value }));
     expect(await read(subscription)).toMatchObject({ data: value });

@@ -1,6 +1,7 @@
 /** Topics and who may read them, on real sockets. */
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync } from "node:fs";
+import { EngineTopics } from "../../src/data/engine-topics.ts";
 import { Publisher } from "../../src/data/publisher.ts";
 import { subscriptionPrefixBytesMax, subscriptionsMax } from "../../src/limits.ts";
 import { warn } from "../../src/process/log.ts";
@@ -24,7 +25,7 @@ const authorized = `${arm.publicKey} arm read:arm/\n${cam.publicKey} cam read:ca
 
 const startPublisher = (security: Security | null = { engine, authorized }) => {
   const gate = new Gate(security, warn);
-  const publisher = new Publisher(gate);
+  const publisher = new Publisher(gate, new EngineTopics(() => undefined));
   publisher.bind("tcp://127.0.0.1:*");
   const endpoint = publisher.endpoint;
   let value = 0;
@@ -186,3 +187,102 @@ test("a refused subscription is not kept once it is taken back", async () => {
   // Each byte that is kept costs libzmq 75: together 300 MB.
   expect(memoryMib(process.pid) - beforeMib).toBeLessThan(100);
 }, 60_000);
+
+/* ── The engine's own topics ─────────────────────────────────────────────────────────────────────────────────────── */
+
+/** A publisher of an engine without keys, and the topics of the engine that are watched. */
+const startWatched = (security: Security | null = null) => {
+  const gate = new Gate(security, warn);
+  const topics = new EngineTopics(() => undefined);
+  const publisher = new Publisher(gate, topics);
+  publisher.bind("tcp://127.0.0.1:*");
+  return {
+    publisher,
+    endpoint: publisher.endpoint,
+    watched: () => topics.watched.map((topic) => topic.replace("$engine/", "")).join(" "),
+    event: (topic: string): void => publisher.event(topic, json({ data: topic, pack: 1 }), 0),
+    [Symbol.dispose]: () => {
+      publisher.close();
+      gate[Symbol.dispose]();
+    },
+  };
+};
+
+test("whoever follows all topics gets those of programs, and none of the engine's own", async () => {
+  using engine = startWatched();
+  using all = connected(new Subscriber(), engine.endpoint);
+  using own = connected(new Subscriber(), engine.endpoint);
+  const [values, events] = [inboxOf(all), inboxOf(own)];
+  all.subscribe("");
+  own.subscribe("$engine/");
+  await until("watched", () => engine.watched() !== "");
+  engine.event("$engine/jobs");
+  for (const topic of ["battery", "\u00e4rm", "%"]) engine.publisher.put(topic, json({ data: 1, pack: 1 }));
+  await until("all values", () => values.length >= 3 && events.length > 0);
+  expect([values, events]).toEqual([["battery DATA", "\u00e4rm DATA", "% DATA"], ["$engine/jobs DATA"]]);
+  all.set({ unsubscribe: "" });
+  all.subscribe("mark");
+  await until("subscribed", () => {
+    engine.publisher.put("mark", json({ data: 1, pack: 1 }));
+    engine.publisher.put("battery", json({ data: 1, pack: 1 }));
+    return values.includes("mark DATA");
+  });
+  const before = values.filter((line) => line.startsWith("battery")).length;
+  engine.publisher.put("battery", json({ data: 1, pack: 1 }));
+  engine.publisher.put("mark", json({ data: 2, pack: 1 }));
+  const marks = values.length;
+  await until("the mark", () => values.length > marks);
+  expect(values.filter((line) => line.startsWith("battery")).length).toBe(before);
+});
+
+test("a topic of the engine is watched while somebody is subscribed, also one whose connection ends unsaid", async () => {
+  using engine = startWatched();
+  const first = connected(new Subscriber(), engine.endpoint);
+  using second = connected(new Subscriber(), engine.endpoint);
+  first.subscribe("$engine/jobs");
+  second.subscribe("$engine/jobs", "$engine/stop", "");
+  await until("both", () => engine.watched() === "jobs stop");
+  second.set({ unsubscribe: "$engine/jobs" });
+  second.set({ unsubscribe: "$engine/stop" });
+  await until("the first", () => engine.watched() === "jobs");
+  first.close();
+  await until("nobody", () => engine.watched() === "");
+});
+
+test("the stop is kept for whoever comes while it is followed, and not from an earlier time", async () => {
+  using engine = startWatched();
+  const first = connected(new Subscriber(), engine.endpoint);
+  first.subscribe("$engine/stop");
+  await until("watched", () => engine.watched() === "stop");
+  engine.event("$engine/stop");
+  using second = connected(new Subscriber(), engine.endpoint);
+  const kept = inboxOf(second);
+  second.subscribe("$engine/stop");
+  await until("the newest value", () => kept.length > 0);
+  second.set({ unsubscribe: "$engine/stop" });
+  first.close();
+  await until("nobody", () => engine.watched() === "");
+  using third = connected(new Subscriber(), engine.endpoint);
+  const late = inboxOf(third);
+  third.subscribe("$engine/stop", "$topics");
+  await until("the list", () => late.length > 0);
+  expect(late).toEqual(["$topics DATA"]);
+});
+
+test("the right to read all topics does not give the engine's own, and a refused subscription watches nothing", async () => {
+  const [all, page] = [makeKeyPair(), makeKeyPair()];
+  const clients = `${all.publicKey} all read\n${page.publicKey} page observe\n`;
+  using watched = startWatched({ engine, authorized: clients });
+  using refused = reader(watched.endpoint, all);
+  using observer = reader(watched.endpoint, page);
+  const [none, events] = [inboxOf(refused), inboxOf(observer)];
+  refused.subscribe("$engine/jobs", "$engine/", "$", "");
+  await until("the refusals", () => none.length === 3);
+  expect(watched.watched()).toBe("");
+  observer.subscribe("$engine/jobs");
+  await until("watched", () => watched.watched() === "jobs");
+  watched.event("$engine/jobs");
+  watched.publisher.put("battery", json({ data: 1, pack: 1 }));
+  await until("the event and the value", () => events.length > 0 && none.length > 3);
+  expect([events, none.slice(3)]).toEqual([["$engine/jobs DATA"], ["battery DATA"]]);
+});

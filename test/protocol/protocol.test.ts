@@ -41,6 +41,7 @@ const rows = (section: string): [word: string, ...cells: string[]][] => {
 const backendTypes: Readonly<Record<WorkerHeader["type"] | RouterHeader["type"], true>> = {
   ...{ READY: true, BEAT: true, DONE: true, FAIL: true, PROGRESS: true, PUBLISH: true, RETURN: true, LEAVE: true },
   ...{ WELCOME: true, WHO: true, REFUSED: true, JOBS: true, ABORT: true, PUT: true, GET: true, GOODBYE: true },
+  ...{ WATCHED: true, HEARD: true, EVENTS: true },
   ...{ SAFING: true, SAFE: true, STOPPED: true, SOURCES: true },
 };
 
@@ -76,7 +77,7 @@ describe("the examples of", () => {
 
   test("publications are a topic, META and DATA", () => {
     const publications = examples("publication");
-    expect(publications).toHaveLength(3);
+    expect(publications).toHaveLength(4);
     for (const [topic, meta = "", data = ""] of publications) {
       const { type } = JSON.parse(meta);
       expect(decodeMeta(Buffer.from(meta))).toMatchObject({ id: topic, type });

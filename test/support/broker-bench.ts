@@ -54,7 +54,16 @@ export class BrokerBench {
   readonly kills: number[] = [];
   readonly logs: string[] = [];
   /** What the supervisor was told besides, in that order. */
-  readonly wishes: ("drained" | "estop" | "reset" | "withdrawReset")[] = [];
+  readonly wishes: ("drained" | "estop" | "reset" | "withdrawReset" | "watchLog")[] = [];
+  /** The events of the engine's own topics, with the number of those that were lost before. */
+  readonly events: {
+    readonly key: string;
+    readonly topic: string;
+    readonly data: Record<string, unknown>;
+    readonly lost: number;
+  }[] = [];
+  /** Whether the supervisor was told to send the lines of the log, each time. */
+  readonly logWishes: boolean[] = [];
   /** The number of the last `estop` or `reset` that it was told. */
   lastRequest = 0;
   /** What it says of the disk at each `estop`: null for good news; undefined for no answer. */
@@ -300,6 +309,7 @@ export class BrokerBench {
       if (effect.to === "requestor") this.#noteAnswer(effect.requestor, asReceived(effect.frames));
       else if (effect.to === "worker") this.toWorkers.push(effect);
       else if (effect.to === "log") this.logs.push(effect.line);
+      else if (effect.to === "event") this.events.push({ ...effect, data: JSON.parse(effect.body).data });
       else this.#tellSupervisor(effect);
     }
   }
@@ -307,6 +317,7 @@ export class BrokerBench {
   #tellSupervisor(effect: Extract<Effect, { readonly to: "supervisor" }>): void {
     if (effect.type === "kill") return void this.kills.push(effect.pid);
     this.wishes.push(effect.type);
+    if (effect.type === "watchLog") this.logWishes.push(effect.isWatched);
     if (effect.type !== "estop" && effect.type !== "reset") return;
     this.lastRequest = effect.request;
     if (effect.type === "estop") this.#stopsAsked.push(effect.request);

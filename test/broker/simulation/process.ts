@@ -1,6 +1,7 @@
 /** A simulated worker process: it may die, hang or lose its connection, and hears what the router says as soon as it can. */
 import { beatIntervalMs, messageJobsMax } from "../../../src/limits.ts";
 import type { BackendMessage, ReadyHeader, RouterHeader } from "../../../src/protocol/backend.ts";
+import { routerTopics } from "../../../src/protocol/engine-topics.ts";
 import { type Frame, textOf } from "../../../src/protocol/frame.ts";
 import { encodeError } from "../../../src/protocol/frames.ts";
 import { Answers } from "./answers.ts";
@@ -153,6 +154,11 @@ export class Process {
     switch (header.type) {
       case "WHO":
         this.link.send(this.ready);
+        break;
+      case "WELCOME":
+        if (this.ready.role === "data" && this.world.isWatched) {
+          this.link.send({ type: "WATCHED", topics: [...routerTopics] });
+        }
         break;
       case "STOPPED":
         check(this.ready.stops === true, `worker ${this.ready.id} is sent STOPPED, which it does not know`);

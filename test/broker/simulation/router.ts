@@ -62,6 +62,7 @@ export class SimulatedRouter {
 
   die(): void {
     this.isDown = true;
+    this.world.life.forget();
     this.#tickAt = Number.POSITIVE_INFINITY;
     this.broker = this.#newBroker();
   }
@@ -172,6 +173,7 @@ export class SimulatedRouter {
   }
 
   #perform(effects: readonly Effect[]): void {
+    this.world.life.take(effects);
     for (const effect of effects) {
       switch (effect.to) {
         case "requestor":
@@ -193,6 +195,7 @@ export class SimulatedRouter {
           if (effect.type === "kill") this.world.kill(effect.pid);
           else if (effect.type === "drained") this.drainedSaid++;
           else if (effect.type === "reset") this.world.emergencies.resume();
+          else if (effect.type === "watchLog") break;
           else if (effect.type === "withdrawReset") this.world.emergencies.withdraw(effect.stopped);
           else this.world.emergencies.latch(effect.request);
           break;

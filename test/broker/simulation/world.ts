@@ -9,6 +9,7 @@ import { Agenda } from "./agenda.ts";
 import { Emergencies } from "./emergencies.ts";
 import { Hardware } from "./hardware.ts";
 import { check, Ledger } from "./ledger.ts";
+import { Life } from "./life.ts";
 import type { Link } from "./link.ts";
 import { Process } from "./process.ts";
 import { Random } from "./random.ts";
@@ -59,6 +60,9 @@ export class World {
   readonly policies = taskNames.map((name) => ({ name, ...simulatedTasks[name]?.policy }));
   readonly agenda = new Agenda();
   readonly hardware = new Hardware();
+  readonly life = new Life();
+  /** Its data worker has subscribers of the engine's own topics. */
+  readonly isWatched: boolean;
   readonly emergencies = new Emergencies(this);
   readonly ledger = new Ledger(() => this.emergencies);
   readonly links = new Map<string, Link>();
@@ -78,6 +82,7 @@ export class World {
 
   constructor(seed: number) {
     this.random = new Random(seed);
+    this.isWatched = seed % 2 === 0;
     const { random } = this;
     this.favourite = random.pick(taskNames);
     const rough = (most: number): number => (random.chance(0.5) ? random.between(0, most) : 0);
@@ -243,6 +248,9 @@ export class World {
     const end = this.agenda.now + calmMs;
     this.agenda.runUntil(end, () => this.ledger.open.length === 0);
     check(this.ledger.open.length === 0, `not answered, with all workers sound: ${this.ledger.open}`);
+    // Those of a lost requestor run on.
+    this.agenda.runUntil(end, () => this.life.open === 0);
+    check(this.life.open === 0, `${this.life.open} jobs were accepted, and have not ended by their events`);
   }
 
   /** As the supervisor stops an engine: it drains, waits a while, and ends what is left. */

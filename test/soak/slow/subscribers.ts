@@ -1,6 +1,7 @@
 /** Subscribers that flood a data worker, and one that is gone without a word: what `data/publisher.test.ts` has no time for. */
 import { expect, test } from "bun:test";
 import { join } from "node:path";
+import { EngineTopics } from "../../../src/data/engine-topics.ts";
 import { Publisher } from "../../../src/data/publisher.ts";
 import { warn } from "../../../src/process/log.ts";
 import { Gate } from "../../../src/security/gate.ts";
@@ -12,7 +13,7 @@ import { json } from "../../support/raw-requestor.ts";
 
 const startPublisher = () => {
   const gate = new Gate(null, warn);
-  const publisher = new Publisher(gate);
+  const publisher = new Publisher(gate, new EngineTopics(() => undefined));
   publisher.bind("tcp://127.0.0.1:*");
   let value = 0;
   return {

@@ -1,0 +1,27 @@
+/** The engine's own topics: what it says of its own life. PROTOCOL.md has their payloads. */
+
+/** Their names begin so. */
+export const engineTopicPrefix = "$engine/";
+
+/** Those of the router. The data workers have further ones, of topics. */
+export const routerTopics = [
+  "$engine/jobs",
+  "$engine/workers",
+  "$engine/stop",
+  "$engine/log",
+  "$engine/resources",
+] as const;
+export type RouterTopic = (typeof routerTopics)[number];
+
+export const engineTopics = [...routerTopics, "$engine/topics"] as const;
+export type EngineTopic = (typeof engineTopics)[number];
+
+/** A line of the log of one process. */
+export interface LogLine {
+  /** seconds since 1970 */
+  readonly at: number;
+  readonly level: "info" | "warn" | "error";
+  readonly text: string;
+  /** The router's number of the job that wrote it; null for none. */
+  readonly job: number | null;
+}
