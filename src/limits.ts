@@ -247,7 +247,10 @@ export const verdictMs = 1_000;
 /** ms between two heartbeats of a worker, and of silence until it is given up: one may be late. */
 export const beatIntervalMs = 3_000;
 export const beatSilenceMs = 6_500;
-/** unanswered heartbeats in a row after which a worker gives the router up. */
+/**
+ * unanswered heartbeats in a row after which a worker gives the router up, and the supervisor a
+ * source worker.
+ */
 export const unansweredBeatsMax = 2;
 /** ms from the start of a process to `online`: a Pi Zero with a cold SD card needs some. */
 export const onlineMs = 30_000;

@@ -31,6 +31,7 @@ const hiddenVerbs: SubCommandsDef = {
   router: async () => (await import("./commands/roles.ts")).routerCommand,
   "task-worker": async () => (await import("./commands/roles.ts")).taskWorkerCommand,
   "data-worker": async () => (await import("./commands/roles.ts")).dataWorkerCommand,
+  "source-worker": async () => (await import("./commands/roles.ts")).sourceWorkerCommand,
   scan: async () => (await import("./commands/roles.ts")).scanCommand,
   safe: async () => (await import("./commands/roles.ts")).safeCommand,
 };

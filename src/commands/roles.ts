@@ -131,6 +131,17 @@ export const dataWorkerCommand = defineCommand({
     }),
 });
 
+export const sourceWorkerCommand = defineCommand({
+  meta: { name: "source-worker", description: "A process that calls sources at their rates; serve starts it" },
+  args: { backend, ...folderArgs } satisfies ArgsDef,
+  run: ({ args }) =>
+    runRole(async () => {
+      const { runSourceWorker } = await import("../worker/source-worker.ts");
+      const options = { backend: args.backend, tasksDir: tasksDirFrom(args) };
+      return () => runSourceWorker(options);
+    }),
+});
+
 export const scanCommand = defineCommand({
   meta: { name: "scan", description: "Print all tasks with their policies as a JSON list; serve runs it first" },
   args: folderArgs satisfies ArgsDef,

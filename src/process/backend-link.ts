@@ -16,6 +16,7 @@ import {
   encodeBackend,
   type ReadyHeader,
   type RouterHeader,
+  type SourceReport,
   type WorkerHeader,
 } from "../protocol/backend.ts";
 import { ProtocolError } from "../protocol/errors.ts";
@@ -133,6 +134,11 @@ export class BackendLink {
   /** The engine's own topics that have subscribers here. */
   watched(topics: readonly string[]): void {
     this.#send({ type: "WATCHED", topics: [...topics] });
+  }
+
+  /** How the sources here fare. */
+  report(sources: SourceReport[]): void {
+    this.#send({ type: "SOURCES", sources });
   }
 
   /** Asks for no more jobs. */

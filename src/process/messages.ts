@@ -43,7 +43,7 @@ export type ChildMessage =
 
 /** From a supervisor to its child. */
 export type SupervisorMessage =
-  /** To roles with sockets, first of all. Keys travel only here: others can read argv. */
+  /** To roles with a port, first of all. Keys travel only here: others can read argv. */
   | { readonly type: "security"; readonly security: Security | null }
   /** To the same roles: the new content of the file of authorized clients. */
   | { readonly type: "authorized"; readonly text: string }

@@ -1,6 +1,6 @@
 /** One child process, from its start to its end: its messages, how it is stopped, how it ended. */
 
-import { killMs, lastWordsMs, scanOutputBytesMax } from "../limits.ts";
+import { beatIntervalMs, killMs, lastWordsMs, scanOutputBytesMax, unansweredBeatsMax } from "../limits.ts";
 import { type Channel, withChannel } from "../process/channel.ts";
 import { endDescendantsOf, kill, mark } from "../process/descendants.ts";
 import { warn } from "../process/log.ts";
@@ -150,6 +150,21 @@ export class Child {
     this.#pong ??= Promise.withResolvers();
     this.send({ type: "ping" });
     await Promise.race([this.#pong.promise, this.ended]);
+  }
+
+  /**
+   * Kills it as soon as its event loop is stuck. Resolves when it has ended. For a child that is
+   * online, and whose work nobody else watches.
+   */
+  async endIfStuck(): Promise<void> {
+    // The answer to one ping may lie unread while this process was halted itself.
+    for (let unanswered = 0; !this.hasEnded; ) {
+      unanswered = (await within(this.soundness(), beatIntervalMs)) === late ? unanswered + 1 : 0;
+      if (unanswered === unansweredBeatsMax) {
+        return this.killFor(`it has not answered in ${unansweredBeatsMax * beatIntervalMs} ms`);
+      }
+      if (unanswered === 0) await within(this.ended, beatIntervalMs);
+    }
   }
 
   /**

@@ -1,8 +1,7 @@
-/** The child processes that there are at present, and the places that they fill. */
+/** The child processes that there are at present. */
 
 import { isUnsafeVariable } from "../config.ts";
 import * as limits from "../limits.ts";
-import { BegunRecord } from "../process/begun.ts";
 import { endEngine, engineNumber } from "../process/descendants.ts";
 import { warn } from "../process/log.ts";
 import { checkedLines } from "../process/log-feed.ts";
@@ -116,40 +115,6 @@ export class Children implements Iterable<Child> {
   get #number(): bigint {
     this.#engineNumber ??= engineNumber(this.#stateFolder);
     return this.#engineNumber;
-  }
-}
-
-/** A role that always runs, and the process that has it at present. */
-export class Slot {
-  readonly role: Role;
-  /** Which job the present child has begun last; only task workers have one. */
-  readonly record: BegunRecord | null;
-  #child: Child | null = null;
-  #filled = Promise.withResolvers<void>();
-
-  /** Throws the error of the file system if it has no room for the record. */
-  constructor(role: Role) {
-    this.role = role;
-    this.record = role.kind === "task worker" ? new BegunRecord() : null;
-  }
-
-  /** The present or last child; null before the first, and after `vacate`. */
-  get child(): Child | null {
-    return this.#child;
-  }
-
-  fill(child: Child): void {
-    this.#child = child;
-    void child.online.then(() => {
-      if (this.#child === child) this.#filled.resolve();
-    });
-  }
-
-  /** Gives up the present child. Resolves when another one has the slot and is online. */
-  vacate(): Promise<void> {
-    this.#child = null;
-    this.#filled = Promise.withResolvers();
-    return this.#filled.promise;
   }
 }
 

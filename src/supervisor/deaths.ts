@@ -93,11 +93,14 @@ const outOfMemoryKills = (): number => {
 export interface DeathCause {
   /** The task whose job has caused the death; null where none has, or nobody can tell. */
   readonly task: string | null;
-  /** A job may have caused it, so it is no sign that the engine cannot hold itself up. */
+  /** A job or source may have caused it, so it is no sign that the engine cannot hold itself up. */
   readonly isJob: boolean;
 }
 
 export const noJob: DeathCause = { task: null, isJob: false };
+
+/** Of a process that runs nothing but sources. */
+export const bySource: DeathCause = { task: null, isJob: true };
 
 /**
  * @param begun the record of the dead worker

@@ -5,7 +5,7 @@ import { engineFolder, frontSocketPath, workSocketPath } from "../security/state
 
 export interface Role {
   /** As printed. */
-  readonly kind: "scan" | "safe" | "router" | "task worker" | "data worker";
+  readonly kind: "scan" | "safe" | "router" | "task worker" | "data worker" | "source worker";
   /** Unique among its kind, and the same after a restart. */
   readonly name: string;
   /** Verb and flags. */
@@ -15,10 +15,12 @@ export interface Role {
 }
 
 export interface Roles {
-  /** One-shot, first of all: prints all tasks with their policies as a JSON list. */
+  /** One-shot, first of all: prints all tasks with their policies, and all sources, as JSON. */
   readonly scan: Role;
   readonly router: Role;
   readonly workers: readonly Role[];
+  /** Calls the sources of the task files; it runs while there are any. */
+  readonly source: Role;
   /** One-shot: makes safe what further flags name. */
   readonly safe: Role;
   /** The task of the setting `on-stop`; null for none. */
@@ -27,6 +29,9 @@ export interface Roles {
 
 /** A one-shot role does one thing and ends, and is never online. */
 export const isOneShot = ({ kind }: Role): boolean => kind === "scan" || kind === "safe";
+
+/** Requestors or subscribers connect to it, so it gets the keys and the authorized clients. */
+export const hasPort = (role: Role): boolean => !isOneShot(role) && role.kind !== "source worker";
 
 export const rolesOf = (config: Config): Roles => {
   const tasks = tasksFlags(config);
@@ -65,6 +70,12 @@ export const rolesOf = (config: Config): Roles => {
     workers: Array.from({ length: config.taskWorkers + config.dataWorkers }, (_, index) =>
       worker(index < config.taskWorkers ? "task worker" : "data worker", index),
     ),
+    source: {
+      kind: "source worker",
+      name: "source worker",
+      argv: ["source-worker", "--backend", `unix://${workSocket}`, ...tasks],
+      takesEnv: true,
+    },
     safe: { kind: "safe", name: "safe", argv: safeVerb(config), takesEnv: true },
     hook,
   };

@@ -3,20 +3,21 @@
  * left: if it is killed, the kernel kills the children (`dieWithSupervisor`), the router the rest.
  */
 
-import * as limits from "../limits.ts";
 import { say, warn } from "../process/log.ts";
 import type { KnownTask, ServiceState } from "../process/messages.ts";
 import { type Child, type Ending, exitLine, type RouterRequest } from "./child.ts";
-import { Children, type ChildrenOptions, Slot } from "./children.ts";
-import { type DeathCause, Deaths, noJob } from "./deaths.ts";
+import { Children, type ChildrenOptions } from "./children.ts";
+import { bySource, type DeathCause, Deaths, noJob } from "./deaths.ts";
 import type { Keyring } from "./keyring.ts";
 import type { RestartRules } from "./restart-policy.ts";
-import { isOneShot, type Role, type Roles } from "./roles.ts";
+import { hasPort, type Role, type Roles } from "./roles.ts";
 import { Safety, type SafetyOptions } from "./safety.ts";
-import { printTasks, scanTasks } from "./scan.ts";
+import { printScan, scanTasks } from "./scan.ts";
+import { type Slot, Slots } from "./slots.ts";
 import { StateFolderError } from "./state-folder.ts";
+import { endAfterJobs } from "./stop.ts";
 import { type ReloadResult, StopSocketError } from "./stop-socket.ts";
-import { late, within } from "./within.ts";
+import { within } from "./within.ts";
 
 interface SupervisorOptions extends ChildrenOptions {
   readonly roles: Roles;
@@ -45,7 +46,7 @@ export class Supervisor {
   readonly #children: Children;
   readonly #outcome = Promise.withResolvers<RunOutcome>();
   #safety: Safety | null = null;
-  #slots: readonly Slot[] = [];
+  #slots: Slots | null = null;
   #tasks: readonly KnownTask[] = [];
   /** Resolves when the present router has got its tasks. */
   #released = Promise.resolve();
@@ -128,23 +129,29 @@ export class Supervisor {
   /* ── Start ── */
 
   async #start(safety: Safety): Promise<void> {
-    const { router, workers } = this.#options.roles;
-    const tasks = await scanTasks(this.#children, this.#options.roles);
+    const { roles, graceMs } = this.#options;
+    const scan = await scanTasks(this.#children, roles);
     if (this.#isStopping) return;
-    if (typeof tasks === "string") return this.#fail(tasks);
-    printTasks(tasks);
+    if (typeof scan === "string") return this.#fail(scan);
+    printScan(scan);
     await safety.recover();
     if (this.#isStopping) return;
     say("### Type [ctrl-c] to exit and shutdown workers ###");
-    this.#tasks = tasks;
+    this.#tasks = scan.tasks;
     try {
-      this.#slots = [router, ...workers].map((role) => new Slot(role));
+      this.#slots = new Slots(roles, this.#children, {
+        graceMs,
+        keepFilled: (slot) => {
+          const fail = (failure: Error): void => this.#fail(`${slot.role.kind}: ${failure.stack}`);
+          this.#keepFilled(slot, safety).catch(fail);
+        },
+        isStopping: () => this.#isStopping,
+        stopping: this.#outcome.promise,
+      });
     } catch (failure) {
       return this.#fail(`there is no room for the record of begun jobs: ${(failure as Error).message}`);
     }
-    for (const slot of this.#slots) {
-      this.#keepFilled(slot, safety).catch((failure: Error) => this.#fail(`${slot.role.kind}: ${failure.stack}`));
-    }
+    this.#slots.fill(scan.sources.length > 0);
     await Promise.all([...this.#children].map((child) => child.online));
     if (this.#isStopping) return;
     this.#isReady = true;
@@ -155,12 +162,13 @@ export class Supervisor {
 
   /* ── Keep alive ── */
 
-  /** Starts the slot's role again after each end, until the engine stops. */
+  /** Starts the slot's role again after each end, until the slot is closed or the engine stops. */
   async #keepFilled(slot: Slot, safety: Safety): Promise<void> {
     try {
-      while (!this.#isStopping) {
+      while (!this.#isStopping && !slot.isClosed) {
         const { words, plannedReason, cause } = await this.#runOnce(slot, safety);
         if (this.#isStopping) return;
+        if (slot.isClosed) return say(plannedReason === null ? words : `${words}, for ${plannedReason}`);
         // Jobs must not bring the engine down: planned ends and deaths by a job do not count.
         if (plannedReason !== null) say(`${words}, for ${plannedReason}; starting another`);
         else if (!this.#isReady && !cause.isJob) return this.#fail(words);
@@ -182,7 +190,8 @@ export class Supervisor {
     if (typeof child === "string") return { words: child, plannedReason: null, cause: noJob };
     slot.fill(child);
     say(`Starting process [${child.pid}]: ${role.kind}`);
-    child.send({ type: "security", security: this.#options.keyring?.security ?? null });
+    if (hasPort(role)) child.send({ type: "security", security: this.#options.keyring?.security ?? null });
+    if (role.kind === "source worker") void child.online.then(() => child.endIfStuck());
     safety.emergency.brief(child);
     this.#deaths.brief(child);
     if (role.kind === "router") this.#released = safety.release(child, () => this.#tasks);
@@ -190,7 +199,9 @@ export class Supervisor {
     if (role.kind === "router" && !this.#isStopping) safety.routerDied();
     const begun = record?.read() ?? null;
     // Before `gone`, which queues unbegun jobs again: their task may be in quarantine by now.
-    const cause = this.#isStopping || ending.plannedReason !== null ? noJob : this.#deaths.causeOf(begun, ending);
+    const isPlanned = this.#isStopping || ending.plannedReason !== null;
+    const isBySource = role.kind === "source worker" && child.isOnline;
+    const cause = isPlanned ? noJob : isBySource ? bySource : this.#deaths.causeOf(begun, ending);
     if (role.kind !== "router") this.#children.router?.send({ type: "gone", pid: child.pid, begun: begun?.job ?? 0 });
     if (this.#isStopping) say(exitLine(child, ending));
     const who = this.#isReady || ending.plannedReason !== null ? `Process [${child.pid}]: ${role.kind}` : role.kind;
@@ -224,7 +235,7 @@ export class Supervisor {
   #readAuthorized(): void {
     const text = this.#options.keyring?.readAgain();
     if (text === undefined) return;
-    for (const child of this.#children) if (!isOneShot(child.role)) child.send({ type: "authorized", text });
+    for (const child of this.#children) if (hasPort(child.role)) child.send({ type: "authorized", text });
   }
 
   async #reloadWhileWanted(): Promise<void> {
@@ -242,59 +253,34 @@ export class Supervisor {
 
   /** Resolves with null if the engine stops meanwhile. */
   async #reloadOnce(): Promise<ReloadResult | null> {
-    const tasks = await scanTasks(this.#children, this.#options.roles);
+    const scan = await scanTasks(this.#children, this.#options.roles);
     if (this.#isStopping) return null;
-    if (typeof tasks === "string") {
-      const failure = `Task workers stay as they are: ${tasks}`;
+    if (typeof scan === "string") {
+      const failure = `Task workers stay as they are: ${scan}`;
       warn(failure);
       return { failure };
     }
-    printTasks(tasks);
+    printScan(scan);
+    const { tasks, sources } = scan;
     const gone = this.#tasks.map(({ name }) => name).filter((name) => !tasks.some((task) => task.name === name));
     this.#tasks = tasks;
     // A starting router gets its first message first. Jobs of a new task wait for their workers.
     await this.#released;
     this.#deaths.release();
     this.#children.router?.send({ type: "tasks", tasks });
-    for (const slot of this.#slots) {
-      if (slot.role.kind === "task worker") await this.#replace(slot);
-      if (this.#isStopping) return null;
-    }
+    await this.#slots?.renew(sources.length > 0);
+    if (this.#isStopping) return null;
     say(`[ENGINE] Task workers are replaced${gone.length === 0 ? "" : `; no task any more: ${gone.join(", ")}`}`);
     const failure = this.#options.keyring?.trouble ?? null;
     return failure === null ? { tasks: tasks.length } : { failure };
   }
 
-  /** Lets a worker finish its job and leave. Resolves when its successor is online. */
-  async #replace(slot: Slot): Promise<void> {
-    const { child } = slot;
-    const successor = slot.vacate();
-    child?.dismiss("the task files are read again");
-    if (child?.hasEnded === false) await this.#children.terminate((other) => other === child, this.#options.graceMs);
-    await Promise.race([successor, this.#outcome.promise]);
-  }
-
   /* ── Stop ── */
 
   async #stopAll(safety: Safety): Promise<void> {
-    const { router: present } = this.#children;
-    const router = this.#isReady && present?.isOnline ? present : undefined;
-    const idle = router && Promise.race([router.drained, router.ended]);
-    router?.send({ type: "drain" });
-    const isOverdue = idle !== undefined && (await within(idle, this.#options.graceMs)) === late;
-    if (isOverdue) {
-      warn(`Jobs still run after ${this.#options.graceMs} ms of grace, and are ended`);
-      router?.send({ type: "abort" });
-      await within(idle, limits.abortGraceMs);
-    }
-    // The router ends last: it passes on last answers, and answers jobs that are cut off.
-    await this.#children.terminate(({ role }) => role.kind !== "router" && role.kind !== "safe");
-    if (isOverdue) {
-      await within(idle, limits.lastWordsMs);
-      await Bun.sleep(limits.lastAnswersMs);
-    }
-    await this.#children.terminate(({ role }) => role.kind === "router");
+    const { router } = this.#children;
+    await endAfterJobs(this.#children, this.#isReady, this.#options.graceMs);
     if (this.#isKilling) return;
-    await safety.leave(present?.hasEnded === true ? (await present.ended).unsafe : null, this.#tasks);
+    await safety.leave(router?.hasEnded === true ? (await router.ended).unsafe : null, this.#tasks);
   }
 }

@@ -48,12 +48,14 @@ export const strayErrorExitCode = 70;
  * Ends the process at an error outside of any job. To be called once, before any user code is
  * loaded.
  * @param tag begins the line of the log: `[WORKER-7758(TASK)]`
+ * @param origin the kind of code that runs here
  */
-export const exitOnStrayErrors = (tag: string, findCulprit: FindCulprit): void => {
+export const exitOnStrayErrors = (tag: string, findCulprit: FindCulprit, origin: "job" | "source" = "job"): void => {
   const exit = (thrown: unknown): void => {
     const culprit = findCulprit(thrown);
+    const of = origin === "job" ? `a job of ${culprit}` : `the source ${culprit}`;
     const what =
-      typeof culprit === "string" ? `An error that a job of ${culprit} has left behind` : "An error outside of any job";
+      typeof culprit === "string" ? `An error that ${of} has left behind` : `An error outside of any ${origin}`;
     const [first, ...rest] = thrownLines(thrown);
     error(`${tag} ${what}, stopping for a clean start: ${first}`);
     for (const line of rest) error(line);

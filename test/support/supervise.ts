@@ -13,6 +13,8 @@ export interface Plan {
   /** The task worker and the data worker. */
   readonly first?: string;
   readonly second?: string;
+  /** The source worker, which there is if the scan lists sources. */
+  readonly source?: string;
   readonly restartsMax?: number;
   readonly graceMs?: number;
   readonly onlineMs?: number;

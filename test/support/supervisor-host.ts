@@ -12,6 +12,7 @@ const behaviours: Readonly<Record<string, string | undefined>> = {
   router: plan.router ?? "good",
   first: plan.first ?? "good",
   second: plan.second ?? "good",
+  source: plan.source ?? "good",
   safe: plan.hook ?? "safe well",
 };
 const role = (kind: Role["kind"], name: string): Role => ({ kind, name, argv: [], takesEnv: kind !== "router" });
@@ -21,6 +22,7 @@ const supervisor = new Supervisor({
     scan: role("scan", "scan"),
     router: role("router", "router"),
     workers: [role("task worker", "first"), role("data worker", "second")],
+    source: role("source worker", "source"),
     safe: role("safe", "safe"),
     hook: plan.hook === undefined ? null : "count",
   },
