@@ -45,6 +45,7 @@ const folder = tempFolder({
   "tasks/turn.ts": block("ts", "tasks/turn.ts"),
   "tasks/drive.ts": block("ts", "tasks/drive.ts"),
   "tasks/forward.ts": block("ts", "tasks/forward.ts"),
+  "tasks/celsius.ts": block("ts", "tasks/celsius.ts"),
   "tasks/rest.ts": block("ts", "tasks/rest.ts"),
   "task-engine.toml": block("toml", "task-engine.toml"),
 });
@@ -98,6 +99,17 @@ test("each command that the pages show prints what is shown", async () => {
     const { stdout, stderr, exitCode } = await engine.run(...command.split(" ").slice(1), "--router", engine.endpoint);
     expect(`${command}: ${timeless(stdout + stderr)}`).toBe(`${command}: ${timeless(output)}`);
     expect(exitCode).toBe(output.startsWith("task-engine: ") ? 1 : 0);
+  }
+});
+
+test("the sources that the pages show publish", async () => {
+  await using client = connect(engine.endpoint);
+  for (const topic of ["robot/load", "room/celsius"]) {
+    await using subscription = client.subscribe(topic);
+    for await (const { data } of subscription) {
+      expect(data).toBeNumber();
+      break;
+    }
   }
 });
 

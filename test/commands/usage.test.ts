@@ -35,7 +35,8 @@ test("the usage names every verb, and none of the roles that serve starts", asyn
     "--version",
   ])
     expect(stdout).toContain(verb);
-  for (const role of ["task-worker", "data-worker", "scan", "safe"]) expect(stdout).not.toContain(role);
+  for (const role of ["task-worker", "data-worker", "source-worker", "scan", "safe"])
+    expect(stdout).not.toContain(role);
   // biome-ignore lint/suspicious/noControlCharactersInRegex: colours would be these
   expect(stdout).not.toMatch(/\u001b/);
 });

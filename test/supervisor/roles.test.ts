@@ -26,6 +26,14 @@ test("the router alone has a socket for local programs in an engine with keys", 
   expect(argv.filter((words) => words.includes("--front-socket"))).toHaveLength(1);
 });
 
+test("the source worker is told where the router and the task files are, and gets the variables for them", async () => {
+  const { source } = rolesOf(
+    await loadConfig({ flags: { state: "/state", tasks: "/usr" }, environment: {}, folder: "/" }),
+  );
+  const argv = ["source-worker", "--backend", "unix:///state/9000/work.sock", "--tasks", "/usr"];
+  expect(source).toEqual({ kind: "source worker", name: "source worker", argv, takesEnv: true });
+});
+
 test("task workers alone are told when they have done their share", async () => {
   const argv = await argvOf({ "worker-jobs-max": "1000", "worker-memory-max": "256" });
   const told = argv.map((words) => words.slice(words.indexOf("--jobs-max")).join(" "));

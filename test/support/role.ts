@@ -156,6 +156,7 @@ const behaviours: Readonly<Record<string, () => void>> = {
     tellSupervisor({ type: "online" });
   },
   list: () => print('[{"name":"count"},{"name":"drive","timeoutMs":50}]'),
+  "list sources": () => print(`[{"name":"count"}]\n[{"name":"gyro","topic":"arm/gyro","everyMs":20}]`),
   /** What is in the marker, once it is there; nothing but a crash if that is "crash". */
   "list again": () => {
     const content = existsSync(marker) ? readFileSync(marker, "utf8") : '[{"name":"count"}]';
