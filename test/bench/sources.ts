@@ -26,12 +26,12 @@ const phasesOf = (timesMs: readonly number[], origin: number): number[] =>
     return sinceMs - Math.floor(sinceMs / everyMs) * everyMs - everyMs / 4;
   });
 
-/** ms by which each of these times is later than the grid that the earliest of them gives. */
+/** ms by which each of these times is later than the grid that the earliest percent of them gives. */
 const delaysOf = (timesMs: readonly number[]): number[] => {
   // Most calls come in time, so the middle one of the phases shows where the periods begin.
   const first = timesMs[0] ?? 0;
   const phases = phasesOf(timesMs, first + median(phasesOf(timesMs, first)));
-  const earliest = quantile(phases, 0);
+  const earliest = quantile(phases, 0.01);
   return phases.map((phase) => phase - earliest);
 };
 
