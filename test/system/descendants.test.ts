@@ -3,7 +3,7 @@ import { expect, setDefaultTimeout } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { type Client, connect, type JobOptions } from "task-engine";
 import { test } from "../support/concurrent.ts";
-import { type Engine, type EngineOptions, startEngine } from "../support/engine.ts";
+import { type Engine, type EngineOptions, oneWorker, startEngine } from "../support/engine.ts";
 import { stillAlive } from "../support/proc.ts";
 import { until } from "../support/stoppable.ts";
 import { livingSleepers, sleepTime, swarms, swarmTasks } from "../support/swarm.ts";
@@ -69,8 +69,8 @@ const startRobot = async (names: readonly string[], workers: number, flags: read
   writeFileSync(folder.at("task-engine.toml"), `[env]\nRECORD = ${JSON.stringify(folder.at("record"))}\n`);
   const options: EngineOptions = {
     cwd: folder.path,
-    workers: workers + 1,
-    flags: ["--task-workers", `${workers}`, ...flags],
+    workers,
+    flags: ["--task-workers", `${workers}`, "--data-workers", "0", ...flags],
     state: folder.at("state"),
   };
   return new Robot(folder, await startEngine(options));
@@ -152,6 +152,7 @@ test("what is left where all of the engine is killed at once ends first of all i
     cwd: robot.folder.path,
     state: robot.engine.state,
     first: robot.engine.ports.frontend,
+    flags: oneWorker,
   });
   expect(livingSleepers(time)).toEqual([]);
   expect(await robot.madeSafe("hangs")).toBe("0");

@@ -5,7 +5,7 @@ import { connect } from "task-engine";
 import { Asker, type Outcome } from "../support/asker.ts";
 import { test } from "../support/concurrent.ts";
 import { until } from "../support/connections.ts";
-import { type Engine, startEngine } from "../support/engine.ts";
+import { type Engine, oneWorker, startEngine } from "../support/engine.ts";
 import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
 
 setDefaultTimeout(300_000); // they wait for one another
@@ -26,8 +26,8 @@ const folderWith = (files: Readonly<Record<string, string>> = {}): TempFolder =>
   tempFolder({ "tasks/robot.ts": tasks, ...files });
 
 /** With these flags one death that counts as the engine's own would end it. */
-const start = (folder: TempFolder, ...flags: string[]): Promise<Engine> =>
-  startEngine({ cwd: folder.path, flags: ["--restarts-max", "0", ...flags] });
+const start = (folder: TempFolder): Promise<Engine> =>
+  startEngine({ cwd: folder.path, flags: ["--restarts-max", "0", ...oneWorker] });
 
 const isClosed = (outcome: Outcome): boolean => "code" in outcome && outcome.code === "UNAVAILABLE";
 
@@ -80,7 +80,7 @@ test("a task that ends its process is closed after three workers, by whatever po
 
 test("a task that throws when it is over is closed, and not the one whose jobs run then", async () => {
   using folder = folderWith();
-  await using engine = await start(folder, "--task-workers", "1");
+  await using engine = await start(folder);
   using asker = new Asker(engine.endpoint);
   for (let count = 0; count < 3; count++) {
     expect(await asker.ask("late")).toEqual({ result: null });
@@ -93,9 +93,9 @@ test("a task that throws when it is over is closed, and not the one whose jobs r
 
 test("who kills workers from outside closes no task", async () => {
   using folder = folderWith();
-  await using engine = await start(folder, "--task-workers", "1");
+  await using engine = await start(folder);
   using asker = new Asker(engine.endpoint);
-  for (let count = 1; count <= 4; count++) {
+  for (let count = 1; count <= 3; count++) {
     const cut = asker.send("good", [60_000]);
     await until("begun", () => engine.lines.filter((line) => line.endsWith("good: begun")).length === count);
     process.kill(engine.pidsOf("task worker")[0] ?? 0, "SIGKILL");

@@ -2,7 +2,7 @@
 import { expect, setDefaultTimeout } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
 import { test } from "../support/concurrent.ts";
-import { runCommand, startEngine } from "../support/engine.ts";
+import { oneWorker, runCommand, startEngine } from "../support/engine.ts";
 import { taskEngine } from "../support/executable.ts";
 import { freePorts } from "../support/ports.ts";
 import { tempFolder } from "../support/temp-folder.ts";
@@ -14,7 +14,7 @@ const reload = (env: Record<string, string>, ...args: string[]) =>
 
 test("`reload` waits until the new task files are served, and names the file that is wrong", async () => {
   using folder = tempFolder({ "tasks/a.ts": "export const task_a = () => 1;" });
-  await using engine = await startEngine({ cwd: folder.path });
+  await using engine = await startEngine({ cwd: folder.path, flags: oneWorker });
   // Its state folder is found by the engine's port alone.
   const where = { TASK_ENGINE_ROUTER: engine.endpoint };
   writeFileSync(folder.at("tasks/a.ts"), "export const task_a = () => 2; export const task_b = () => 3;");
@@ -39,7 +39,7 @@ test("`reload` names what is wrong with the file of authorized clients, by which
   const env = { PATH: process.env.PATH ?? "", HOME: home.path };
   await runCommand(taskEngine, ["keygen", "engine", "--dir", home.path], { env });
   writeFileSync(home.at("authorized"), "", { mode: 0o600 });
-  await using engine = await startEngine({ env, flags: ["--key", home.at("engine.key_secret")] });
+  await using engine = await startEngine({ env, flags: ["--key", home.at("engine.key_secret"), ...oneWorker] });
   writeFileSync(home.at("authorized"), "no line at all\n");
   const { exitCode, stderr } = await reload({ TASK_ENGINE_ROUTER: engine.endpoint });
   expect({ exitCode, stderr }).toEqual({

@@ -7,7 +7,7 @@ import { ShmClient } from "../../src/transport/shm/client.ts";
 import { ZmqClient } from "../../src/transport/zmq/client.ts";
 import { test } from "../support/concurrent.ts";
 import { until } from "../support/connections.ts";
-import { startEngine } from "../support/engine.ts";
+import { oneWorker, startEngine } from "../support/engine.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
 setDefaultTimeout(300_000); // they wait for one another
@@ -84,7 +84,7 @@ test("what a halted router reads after its requestor has closed the connection, 
 
 test("what a worker reads at its own port after its requestor has closed the connection does not begin, be it that it was halted or busy", async () => {
   using folder = tempFolder({ "tasks/note.ts": tasks, "tasks/notes": "" });
-  await using engine = await startEngine({ cwd: folder.path, workers: 2, flags: ["--task-workers", "1"] });
+  await using engine = await startEngine({ cwd: folder.path, flags: oneWorker });
   await using client = connect(`tcp://127.0.0.1:${engine.ports.worker}`);
   const [worker = 0] = engine.pidsOf("task worker");
   const notes = (): string => readFileSync(folder.at("tasks/notes"), "utf8");

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync } from "node:fs";
 import { connect } from "task-engine";
-import { type Engine, runCommand, startEngine } from "../support/engine.ts";
+import { type Engine, oneWorker, runCommand, startEngine } from "../support/engine.ts";
 import { taskEngine } from "../support/executable.ts";
 import { freePorts } from "../support/ports.ts";
 import { tempFolder } from "../support/temp-folder.ts";
@@ -18,7 +18,7 @@ const noPort = { PATH: process.env.PATH ?? "" };
 let engine: Engine;
 beforeAll(async () => {
   // Its state folder is known by the file alone.
-  engine = await startEngine({ first, cwd: folder.path, env: { ...noPort, TASK_ENGINE_STATE: "" }, workers: 3 });
+  engine = await startEngine({ first, cwd: folder.path, env: { ...noPort, TASK_ENGINE_STATE: "" }, flags: oneWorker });
 });
 afterAll(async () => {
   await engine[Symbol.asyncDispose]();

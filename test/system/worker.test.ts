@@ -3,7 +3,7 @@ import { expect, setDefaultTimeout } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { Asker } from "../support/asker.ts";
 import { test } from "../support/concurrent.ts";
-import { type Engine, runCommand, startEngine } from "../support/engine.ts";
+import { type Engine, oneWorker, runCommand, startEngine } from "../support/engine.ts";
 import { taskEngine } from "../support/executable.ts";
 import { freePorts } from "../support/ports.ts";
 import { runProgram } from "../support/program.ts";
@@ -12,9 +12,9 @@ import { tempFolder } from "../support/temp-folder.ts";
 
 setDefaultTimeout(300_000); // they wait for one another
 
-const bareEngine = { flags: ["--task-workers", "0", "--restarts-max", "0"] };
+const bareEngine = { flags: ["--task-workers", "0", "--data-workers", "0", "--restarts-max", "0"] };
 
-test("a worker joins an engine from outside, serves its tasks, and leaves when it is told to", async () => {
+test("a worker joins an engine from outside, serves its tasks, and leaves when it is told to: Ctrl-C lets its job end, and a second one does not", async () => {
   using folder = tempFolder({ "arm/robot.ts": robotTasks });
   await using engine = await startEngine(bareEngine);
   const backend = `tcp://127.0.0.1:${engine.ports.backend}`;
@@ -33,6 +33,19 @@ test("a worker joins an engine from outside, serves its tasks, and leaves when i
   expect(worker.errorLines).toEqual([]);
   expect(await asker.ask("pid")).toEqual({ code: "UNAVAILABLE" });
   expect(engine.errorLines).toEqual([]);
+
+  await using impatient = runProgram(["worker", "--router", backend, "--tasks", folder.at("arm")]);
+  await impatient.line(/Joined/);
+  const cut = asker.send("gate", [folder.at("never")]);
+  await impatient.line(/gate has begun/);
+  impatient.signal("SIGINT");
+  await impatient.line(/^Leaving the engine/);
+  impatient.signal("SIGINT");
+  expect(await impatient.ended()).toBe(130);
+  expect(impatient.errorLines).toEqual([
+    "task-engine: stopped at once, on a second signal; the running job was cut off",
+  ]);
+  expect(await asker.outcome(cut)).toEqual({ code: "INTERRUPTED" });
 });
 
 test("a worker says once that no router answers, and joins when one does, and again after its restart", async () => {
@@ -55,23 +68,6 @@ test("a worker says once that no router answers, and joins when one does, and ag
   ]);
   worker.signal("SIGINT");
   expect(await worker.ended()).toBe(0);
-});
-
-test("Ctrl-C lets the job of a worker end, and a second one does not", async () => {
-  using folder = tempFolder({ "arm/robot.ts": robotTasks });
-  await using engine = await startEngine(bareEngine);
-  const backend = `tcp://127.0.0.1:${engine.ports.backend}`;
-  await using worker = runProgram(["worker", "--router", backend, "--tasks", folder.at("arm")]);
-  await worker.line(/Joined/);
-  using asker = new Asker(engine.endpoint);
-  const cut = asker.send("gate", [folder.at("never")]);
-  await worker.line(/gate has begun/);
-  worker.signal("SIGINT");
-  await worker.line(/^Leaving the engine/);
-  worker.signal("SIGINT");
-  expect(await worker.ended()).toBe(130);
-  expect(worker.errorLines).toEqual(["task-engine: stopped at once, on a second signal; the running job was cut off"]);
-  expect(await asker.outcome(cut)).toEqual({ code: "INTERRUPTED" });
 });
 
 test("a worker that cannot start says why", async () => {
@@ -101,7 +97,7 @@ test("a worker from outside whose policy of a task is another than the engine's 
     "same/drive.ts": `${drive(5000)} export const task_grip = () => "gripped";`,
     "other/drive.ts": drive(3000),
   });
-  await using engine = await startEngine({ cwd: folder.path });
+  await using engine = await startEngine({ cwd: folder.path, flags: oneWorker });
   const backend = `tcp://127.0.0.1:${engine.ports.backend}`;
   const join = (tasks: string) => runProgram(["worker", "--router", backend, "--tasks", folder.at(tasks)]);
   await using same = join("same");
@@ -133,7 +129,7 @@ test("what a worker from outside held that overran and was killed is locked; sta
     "outside/hang.ts": hang,
   });
   using state = tempFolder();
-  const start = () => startEngine({ cwd: folder.path, state: state.path });
+  const start = () => startEngine({ cwd: folder.path, state: state.path, flags: oneWorker });
   const locked = async (engine: Engine): Promise<void> => {
     const backend = `tcp://127.0.0.1:${engine.ports.backend}`;
     await using worker = runProgram(["worker", "--router", backend, "--tasks", folder.at("outside")]);

@@ -2,7 +2,7 @@
 import { expect, setDefaultTimeout } from "bun:test";
 import { readFileSync } from "node:fs";
 import { test } from "../support/concurrent.ts";
-import { type Engine, startEngine } from "../support/engine.ts";
+import { type Engine, oneWorker, startEngine } from "../support/engine.ts";
 import { hasPython, startManager } from "../support/manager.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
@@ -11,7 +11,7 @@ const withPython = test.skipIf(!hasPython && process.env.CI === undefined);
 const shell = { PATH: process.env.PATH ?? "", HOME: process.env.HOME ?? "/" };
 
 const startNotifying = (address: string, env: Record<string, string> = {}): Promise<Engine> =>
-  startEngine({ env: { ...shell, NOTIFY_SOCKET: address, ...env } });
+  startEngine({ env: { ...shell, NOTIFY_SOCKET: address, ...env }, flags: oneWorker });
 
 withPython(
   "it says that it is ready, reloads, is ready again and stops, as its own main process, each at its time",

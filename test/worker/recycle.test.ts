@@ -3,7 +3,7 @@ import { beatIntervalMs, recycleLookMs } from "../../src/limits.ts";
 import { RecycleRule } from "../../src/worker/recycle.ts";
 import { test } from "../support/concurrent.ts";
 import { until } from "../support/connections.ts";
-import { startEngine } from "../support/engine.ts";
+import { oneWorker, startEngine } from "../support/engine.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
 setDefaultTimeout(300_000); // they wait for one another
@@ -75,7 +75,7 @@ export const task_leak = async ([mib, ms]) => {
 
 test("a worker that leaks is replaced as soon as it holds more than its limit, and after the job that leaks", async () => {
   using folder = tempFolder({ "leak.ts": leak });
-  const flags = ["--worker-memory-max", "128", "--task-workers", "1", "--tasks", folder.path, "--restarts-max", "0"];
+  const flags = ["--worker-memory-max", "128", ...oneWorker, "--tasks", folder.path, "--restarts-max", "0"];
   await using engine = await startEngine({ flags });
   const run = async (args: string[], ...way: string[]): Promise<number> => {
     const { stdout, stderr } = await engine.run("send", "leak", ...args, ...way);
@@ -92,13 +92,13 @@ test("a worker that leaks is replaced as soon as it holds more than its limit, a
   // Far beyond the limit it still gives its result.
   const pid = await run(["200", "100"], ...router);
   await engine.line(new RegExp(`^Process \\[${pid}\\]: .* for it holds [23]\\d\\d MiB of memory`));
-}, 60_000);
+});
 
 test("a worker that holds more than its limit before its first job says so", async () => {
   using folder = tempFolder({
     "large.ts": "const all = Buffer.alloc(150 * 2 ** 20, 1); export const task_all = () => all;",
   });
-  const flags = ["--worker-memory-max", "128", "--task-workers", "1", "--tasks", folder.path];
+  const flags = ["--worker-memory-max", "128", ...oneWorker, "--tasks", folder.path];
   await using engine = await startEngine({ flags });
   await engine.line(/ Holds \d+ MiB of memory before its first job, more than --worker-memory-max 128: /);
-}, 60_000);
+});
