@@ -50,6 +50,14 @@ export const fromWorkers: readonly Source[] = [
   (random) => ready(random, { tasks: ["count", { name: "rogue", timeoutMs: 10, idempotent: true }] }),
   (random) => ready(random, { tasks: ["rogue"], supervised: true }),
   (random) => ready(random, { role: "data", endpoint: `tcp://127.0.0.1:${random.whole(1, 9)}` }),
+  (random) => {
+    const staleMs = random.whole(20, 1000);
+    return ready(random, { role: "source", sources: [{ name: "gyro", topic: topicOf(random), everyMs: 20, staleMs }] });
+  },
+  (random) => {
+    const counts = { overruns: random.whole(0, 99), errors: random.whole(0, 99) };
+    return [json({ type: "SOURCES", sources: [{ name: "gyro", hz: random.next(), jitterMs: null, ...counts }] })];
+  },
   () => [json({ type: "BEAT" })],
   (random) => {
     const ids = jobs(random);
