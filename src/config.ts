@@ -53,6 +53,7 @@ const rows = {
   port: row("number", "port", 9000, port, "Port for requestors"),
   backendPort: row("number", "port", 9001, port, "Port for workers"),
   workerPort: row("number", "port", 10_000, port, "Port of the first worker; the others follow, task workers first"),
+  dataPort: row("number", "port", 9002, port, "First port for 0.3 data; each data worker has two"),
   taskWorkers: row("number", "count", 2, workers, "Processes that run tasks"),
   dataWorkers: row("number", "count", 1, workers, "Processes that keep and publish data"),
   workerJobsMax: row(

@@ -453,3 +453,44 @@ export const memoryBytesMax =
   unsentBytesMax +
   localRequestorsMax * (2 * localRingBytes + 2 * 64 * 1024) +
   2 * frameBytesHardMax;
+
+/* ── The data plane ── */
+
+/** bytes of one value. */
+export const dataBytesMax = 8 * 1024 * 1024;
+/**
+ * bytes of all values that a data worker keeps, and ms that it keeps them. The newest value of each
+ * topic is kept for ever.
+ */
+export const historyBytesMax = 64 * 1024 * 1024;
+export const historyMs = 60_000;
+/** ms between two looks for values that are too old. */
+export const historyExpiryMs = 15_000;
+/** bytes that a topic takes beside its values. */
+export const topicBytesMin = 1_024;
+/** bytes of values that lie in one piece of memory, and leave it together. */
+export const topicChunkBytesMax = 256 * 1024;
+/** bytes of META that is recognized without decoding; longer ones are decoded. */
+export const metaTemplateBytesMax = 512;
+/** local connections to a data worker; further ones use ZeroMQ. */
+export const localPeersMax = 256;
+/** subscriptions of a connection, and names and prefixes of a subscription. */
+export const peerSubscriptionsMax = 64;
+export const streamNamesMax = 256;
+/** refusals of values that a connection remembers, by topic and code; ms before one is repeated. */
+export const peerErrorsMax = 64;
+export const errorRepeatMs = 1_000;
+/** bytes of values that may be on their way to a subscriber, at most. */
+export const creditBytesMax = 64 * 1024 * 1024;
+/** values a second. */
+export const maxHzMax = 100_000;
+/** ms and values of a request for history, and bytes of its answer. */
+export const historyMsMax = 3_600_000;
+export const historyValuesMax = 65_536;
+export const historyReplyBytesMax = 64 * 1024 * 1024;
+/** topics of one answer to `topics`. */
+export const topicsListedMax = 65_536;
+/** bytes of all values that local publishers have begun and not ended. */
+export const streamUnfinishedBytesMax = 64 * 1024 * 1024;
+/** ms after which a data worker tries again to send to a ZeroMQ peer whose queue was full. */
+export const zmqRoomRetryMs = 5;

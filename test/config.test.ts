@@ -44,6 +44,7 @@ test("without any settings, the defaults of the design hold", async () => {
     port: 9000,
     backendPort: 9001,
     workerPort: 10_000,
+    dataPort: 9002,
     taskWorkers: 2,
     dataWorkers: 1,
     workerJobsMax: null,
@@ -93,6 +94,7 @@ test("every setting has a flag with a description, and --config stands beside th
     "port",
     "backend-port",
     "worker-port",
+    "data-port",
     "task-workers",
     "data-workers",
     "worker-jobs-max",
@@ -254,6 +256,13 @@ test("ports that two processes would share are a mistake of whoever gave them", 
   ]);
   expect(await mistakesOf(load(undefined, {}, { TASK_ENGINE_WORKER_PORT: "65534" }))).toEqual([
     "TASK_ENGINE_WORKER_PORT: 3 workers from 65534 on end beyond port 65535",
+  ]);
+  expect(await mistakesOf(load("data-port = 9000"))).toEqual([
+    "default of --port: 9000 is among the ports for data, 9000 to 9001 (task-engine.toml: data-port); choose another",
+    "default of --backend-port: 9001 is among the ports for data, 9000 to 9001 (task-engine.toml: data-port); choose another",
+  ]);
+  expect(await mistakesOf(load(undefined, { "data-port": "65535" }))).toEqual([
+    "--data-port: the ports of 1 data workers from 65535 on end beyond port 65535",
   ]);
   expect(await load(undefined, { "worker-port": "65533" })).toMatchObject({ workerPort: 65_533 });
   expect(await load(undefined, { port: "10000", "task-workers": "0", "data-workers": "0" })).toMatchObject({

@@ -142,6 +142,14 @@ export interface QueueLevel {
   readonly jobs: Fifo<Job>;
 }
 
+/** The ports of a data worker. */
+export interface DataPorts {
+  /** For subscribers of 0.2. */
+  readonly publications: string;
+  /** For publishers and subscribers of 0.3; absent for a data worker of 0.2. */
+  readonly stream?: string;
+}
+
 /** All tables. Each is a field of the one class that is named above it. */
 export interface BrokerState {
   // JobQueues, LatestJobs
@@ -156,7 +164,7 @@ export interface BrokerState {
   readonly gone: Map<string, GoneWorker>; // by task
   // TaskDirectory
   readonly tasks: Map<string, TaskEntry>; // of the engine, by the supervisor's word
-  readonly dataEndpoints: Set<string>; // of all data workers since the start
+  readonly dataWorkers: Map<string, DataPorts>; // all since the start, by the endpoint of publications
   // Requests
   readonly requestors: Map<string, RequestorEntry>;
   readonly guarded: Multimap<string, OpenRequest>; // by connection, those with a dead man

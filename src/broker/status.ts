@@ -22,7 +22,8 @@ export type SecurityKind = "curve" | "none" | "insecure";
 
 export const reportTasks = ({ directory, workers }: Tables): Json => ({
   tasks: directory.taskNames.map((name) => ({ name, workers: workers.serving(taskQueue(name)).length })),
-  data: [...directory.dataEndpoints],
+  data: directory.dataWorkers.map(({ publications }) => publications),
+  dataWorkers: directory.dataWorkers.map((ports) => ({ ...ports })),
 });
 
 export const reportStatus = (tables: Tables, security: SecurityKind, stopped: StopResult | null): Json => {

@@ -1,9 +1,10 @@
 /** The tasks of the engine and of other workers, and the data workers of topics. */
 import { dataEndpointsMax } from "../limits.ts";
+import { ownerOf } from "../protocol/owner.ts";
 import type { Policy } from "../protocol/policy.ts";
 import type { NamedPolicy } from "./events.ts";
 import { dataQueue, taskQueue } from "./job.ts";
-import type { BrokerState, EndReason, TaskEntry } from "./state.ts";
+import type { BrokerState, DataPorts, EndReason, TaskEntry } from "./state.ts";
 import type { Workers } from "./workers.ts";
 
 const entryOf = (name: string, policy: Policy): TaskEntry => ({ name, queue: taskQueue(name), policy });
@@ -17,7 +18,7 @@ export interface PolicyInForce {
 export class TaskDirectory {
   readonly #own: BrokerState["tasks"] = new Map();
   /** The topics of a data worker stay its own while it is restarted. */
-  readonly #dataEndpoints: BrokerState["dataEndpoints"] = new Set();
+  readonly #dataWorkers: BrokerState["dataWorkers"] = new Map();
 
   constructor(private readonly workers: Workers) {}
 
@@ -33,14 +34,15 @@ export class TaskDirectory {
   }
 
   /** Returns false if there are too many. */
-  addDataEndpoint(endpoint: string): boolean {
-    if (this.#dataEndpoints.size >= dataEndpointsMax && !this.#dataEndpoints.has(endpoint)) return false;
-    this.#dataEndpoints.add(endpoint);
+  addDataWorker(ports: DataPorts): boolean {
+    const { publications } = ports;
+    if (this.#dataWorkers.size >= dataEndpointsMax && !this.#dataWorkers.has(publications)) return false;
+    this.#dataWorkers.set(publications, ports);
     return true;
   }
 
-  get dataEndpoints(): readonly string[] {
-    return [...this.#dataEndpoints];
+  get dataWorkers(): readonly DataPorts[] {
+    return [...this.#dataWorkers.values()];
   }
 
   find(task: string): TaskEntry | undefined {
@@ -80,15 +82,7 @@ export class TaskDirectory {
    * the same data worker, so that its values stay in order and its newest value is found.
    */
   topicQueue(topic: string): string | undefined {
-    let best: string | undefined;
-    let bestWeight = -1n;
-    for (const endpoint of this.#dataEndpoints) {
-      const weight = BigInt(Bun.hash(`${endpoint} ${topic}`));
-      if (weight > bestWeight) {
-        best = endpoint;
-        bestWeight = weight;
-      }
-    }
-    return best === undefined ? undefined : dataQueue(best);
+    const owner = ownerOf(topic, this.#dataWorkers.keys());
+    return owner === undefined ? undefined : dataQueue(owner);
   }
 }

@@ -8,7 +8,7 @@ import { refusalOfWorker } from "../security/rights.ts";
 import type { EmergencyHandler } from "./emergency.ts";
 import { type Effect, toWorker } from "./events.ts";
 import { retryPolicyOf } from "./job.ts";
-import type { Worker } from "./state.ts";
+import type { DataPorts, Worker } from "./state.ts";
 import type { Tables } from "./tables.ts";
 import type { PolicyInForce } from "./task-directory.ts";
 import type { WorkerLoss } from "./worker-loss.ts";
@@ -43,7 +43,7 @@ export class WorkerRegistration {
     if (known !== undefined) effects.push(...this.workerLoss.lose(known, "another has its name", now));
     const full = this.#whyFull(user);
     if (full !== null) return [...effects, ...this.refuse(key, ready, "QUEUE_FULL", full)];
-    if (ready.role === "data" && !directory.addDataEndpoint(ready.endpoint)) {
+    if (ready.role === "data" && !directory.addDataWorker(portsOf(ready))) {
       const message = `there are ${dataEndpointsMax} endpoints of data workers already`;
       return [...effects, ...this.refuse(key, ready, "QUEUE_FULL", message)];
     }
@@ -167,3 +167,8 @@ const hasForeignKey = (user: string | null): boolean => user !== null && user !=
 
 const isSameProcess = (a: ReadyHeader, b: ReadyHeader): boolean =>
   a.supervised === true && b.supervised === true && a.pid === b.pid;
+
+const portsOf = ({ endpoint, stream }: ReadyHeader): DataPorts => ({
+  publications: endpoint,
+  ...(stream !== undefined && { stream }),
+});

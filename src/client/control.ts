@@ -17,6 +17,8 @@ export const directorySchema = lazily(() =>
     tasks: v.array(v.object({ name: v.string(), workers: v.number() })),
     /** Addresses of the data workers. */
     data: v.array(v.string()),
+    /** The ports of each; absent in an engine of an earlier version. */
+    dataWorkers: v.optional(v.array(v.object({ publications: v.string(), stream: v.optional(v.string()) })), []),
   }),
 );
 

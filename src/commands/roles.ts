@@ -117,13 +117,20 @@ export const taskWorkerCommand = defineCommand({
 
 export const dataWorkerCommand = defineCommand({
   meta: { name: "data-worker", description: "A process that keeps and publishes data; serve starts it" },
-  args: { host, port, backend, verbose } satisfies ArgsDef,
+  args: {
+    host,
+    port,
+    "stream-port": { ...port, description: "Port to listen on for publishers and subscribers of 0.3" },
+    backend,
+    verbose,
+  } satisfies ArgsDef,
   run: ({ args }) =>
     runRole(async () => {
       const { runDataWorker } = await import("../data/data-worker.ts");
       const options = {
         host: hostFrom(args.host),
         port: portFrom("--port", args.port),
+        streamPort: portFrom("--stream-port", args["stream-port"]),
         backend: args.backend,
         verbose: args.verbose === true,
       };

@@ -11,11 +11,15 @@ import { terminateContext } from "../transport/zmq/context.ts";
 import { describeBindError } from "../transport/zmq/start.ts";
 import { EngineTopics } from "./engine-topics.ts";
 import { Publisher } from "./publisher.ts";
+import { StreamPort } from "./stream-port.ts";
+import { TopicStore } from "./topic-store.ts";
 
 interface DataWorkerOptions {
   readonly host: string;
   /** Where subscribers connect. */
   readonly port: number;
+  /** For publishers and subscribers of 0.3. */
+  readonly streamPort: number;
   /** The router's backend, `tcp://HOST:PORT`, or its socket, `unix://PATH`. */
   readonly backend: string;
   /** Print each value that is received. */
@@ -28,13 +32,21 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
   const address = `${options.host}:${options.port}`;
   const endpoint = `tcp://${address}`;
   const engineTopics = new EngineTopics((topics) => link.watched(topics));
-  const publisher = new Publisher(await openGate(), engineTopics);
+  const gate = await openGate();
+  const publisher = new Publisher(gate, engineTopics);
+  const store = new TopicStore(() => gate.access);
+  const stream = new StreamPort(store, gate);
 
   say(`Starting worker[DATA] on socket: ${address}`);
   try {
     publisher.bind(endpoint);
   } catch (error) {
     throw new StartError(describeBindError(error, "the data worker", address));
+  }
+  try {
+    stream.bind(options.host, options.streamPort);
+  } catch (error) {
+    throw new StartError(describeBindError(error, "the data worker's stream", `${options.host}:${options.streamPort}`));
   }
   say(`${tag} Listener online`);
 
@@ -67,7 +79,15 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
     endpoint: options.backend,
     keys: {},
     tag,
-    ready: { type: "READY", role: "data", id: `TASK-${process.pid}`, pid: process.pid, tasks: [], endpoint },
+    ready: {
+      type: "READY",
+      role: "data",
+      id: `TASK-${process.pid}`,
+      pid: process.pid,
+      tasks: [],
+      endpoint,
+      stream: stream.endpoint,
+    },
     onWelcome: () => {
       link.watched(engineTopics.watched);
       tellSupervisor({ type: "online" });
@@ -82,5 +102,7 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
   tellSupervisor({ type: "recycle", why: "it was told to end" });
   link.close();
   publisher.close();
+  stream.close();
+  store.close();
   terminateContext();
 };

@@ -52,6 +52,8 @@ const readySchema = v.object({
       v.maxLength(sourcesMax),
     ),
   ),
+  /** A data worker's port for publishers and subscribers of 0.3. */
+  stream: v.optional(v.pipe(v.string(), v.maxLength(256))),
   /** Its supervisor can kill it, and reports after its death which of its jobs it began last. */
   supervised: v.optional(v.boolean()),
   /** It wants STOPPED, since it has jobs that do not come from the router (of its own port). */

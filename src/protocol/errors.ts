@@ -12,6 +12,7 @@ export const errorCodes = {
   UNKNOWN_COMMAND: "CONTROL has no command of that name",
   UNAUTHORIZED: "the client lacks the right",
   BAD_ARGS: "the task does not accept the arguments",
+  STORE_FULL: "there is no memory or disk space to keep it",
   QUEUE_FULL: "a queue, or the share of one client, is full",
   UNKNOWN_SERIAL: "no request of that serial waits or runs",
   EXPIRED: "the job was not started within its ttlMs, and never will be",

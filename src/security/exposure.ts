@@ -35,10 +35,14 @@ export const exposureMistakes = (
   return mistakes;
 };
 
+/** Of publishers and subscribers, and of plain PUB sockets. */
+export const dataPortsPerWorker = 2;
+
 interface Ports {
   readonly port: number;
   readonly backendPort: number;
   readonly workerPort: number;
+  readonly dataPort: number;
   readonly taskWorkers: number;
   readonly dataWorkers: number;
 }
@@ -54,10 +58,21 @@ export const portMistakes = (config: Ports, placeOf: (name: keyof Ports) => stri
   if (count > 0 && last > 65_535) {
     mistakes.push(`${placeOf("workerPort")}: ${count} workers from ${config.workerPort} on end beyond port 65535`);
   }
-  for (const name of ["port", "backendPort"] as const) {
-    if (config[name] < config.workerPort || config[name] > last) continue;
-    const range = `the ports of the ${count} workers, ${config.workerPort} to ${last} (${placeOf("workerPort")})`;
-    mistakes.push(`${placeOf(name)}: ${config[name]} is among ${range}; choose another`);
+  const lastData = config.dataPort + dataPortsPerWorker * config.dataWorkers - 1;
+  if (config.dataWorkers > 0 && lastData > 65_535) {
+    const ports = `${config.dataWorkers} data workers from ${config.dataPort} on`;
+    mistakes.push(`${placeOf("dataPort")}: the ports of ${ports} end beyond port 65535`);
   }
+  const areAmong = (names: readonly (keyof Ports)[], first: number, end: number, range: string): void => {
+    for (const name of names) {
+      if (config[name] < first || config[name] > end) continue;
+      mistakes.push(`${placeOf(name)}: ${config[name]} is among ${range}; choose another`);
+    }
+  };
+  const data = config.dataWorkers > 0 ? (["dataPort"] as const) : [];
+  const workers = `the ports of the ${count} workers, ${config.workerPort} to ${last} (${placeOf("workerPort")})`;
+  areAmong(["port", "backendPort", ...data], config.workerPort, last, workers);
+  const dataRange = `the ports for data, ${config.dataPort} to ${lastData} (${placeOf("dataPort")})`;
+  areAmong(["port", "backendPort", "workerPort"], config.dataPort, lastData, dataRange);
   return mistakes;
 };

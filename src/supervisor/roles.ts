@@ -1,6 +1,7 @@
 /** The roles that run: one process for each, which is this program with another verb. */
 import type { Config } from "../config.ts";
 import { ownProgram, safeVerb, tasksFlags } from "../process/program.ts";
+import { dataPortsPerWorker } from "../security/exposure.ts";
 import { engineFolder, frontSocketPath, workSocketPath } from "../security/state-folders.ts";
 
 export interface Role {
@@ -53,13 +54,14 @@ export const rolesOf = (config: Config): Roles => {
     hook === null ? [] : ["--run", hook],
     ["--stop-grace-ms", `${config.stopGraceMs}`],
   ].flat();
+  const dataPortOf = (dataWorker: number): number => config.dataPort + dataPortsPerWorker * dataWorker;
   const worker = (kind: "task worker" | "data worker", index: number): Role => {
     const port = config.workerPort + index;
     const isTaskWorker = kind === "task worker";
     const argv = [
       [isTaskWorker ? "task-worker" : "data-worker", "--host", config.host, "--port", `${port}`],
       ["--backend", `unix://${workSocket}`],
-      isTaskWorker ? [...tasks, ...recycle] : [],
+      isTaskWorker ? [...tasks, ...recycle] : ["--stream-port", `${dataPortOf(index - config.taskWorkers)}`],
       verbose,
     ].flat();
     return { kind, name: `${kind} ${port}`, argv, takesEnv: true };

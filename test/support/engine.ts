@@ -34,7 +34,10 @@ const patienceMs = 60_000;
 /** What a shell has at least. Without HOME, Bun would keep what it has transpiled in /tmp, for good. */
 const shellVariables = { PATH: process.env.PATH ?? "", HOME: process.env.HOME ?? homedir() };
 
-const anyPort = { frontend: 0, backend: 0, worker: 0 };
+/** For the data workers of any test. */
+const dataPorts = 8;
+
+const anyPort = { frontend: 0, backend: 0, worker: 0, data: 0 };
 
 /** Flags of an engine with the fewest workers that run a task; each process that starts costs a test. */
 export const oneWorker: readonly string[] = ["--task-workers", "1", "--data-workers", "0"];
@@ -58,7 +61,16 @@ export class Engine implements AsyncDisposable {
     this.ports = ports;
     this.endpoint = `tcp://127.0.0.1:${ports.frontend}`;
     this.#state = options.state === undefined ? tempFolder() : null;
-    const flags = ["--port", ports.frontend, "--backend-port", ports.backend, "--worker-port", ports.worker];
+    const flags = [
+      "--port",
+      ports.frontend,
+      "--backend-port",
+      ports.backend,
+      "--worker-port",
+      ports.worker,
+      "--data-port",
+      ports.data,
+    ];
     this.#process = Bun.spawn([...this.#command, "serve", ...flags.map(String), ...(options.flags ?? [])], {
       ...this.#surroundings,
       stdin: "ignore",
@@ -164,7 +176,12 @@ export class Engine implements AsyncDisposable {
 /** Starts an engine on free ports and waits until it says that it is ready. */
 export const startEngine = async (options: EngineOptions = {}): Promise<Engine> => {
   const first = options.first ?? freePorts(2 + (options.workers ?? 3));
-  const engine = new Engine(options, { frontend: first, backend: first + 1, worker: first + 2 });
+  const engine = new Engine(options, {
+    frontend: first,
+    backend: first + 1,
+    worker: first + 2,
+    data: freePorts(dataPorts),
+  });
   try {
     await engine.line(/ready/i);
   } catch (error) {

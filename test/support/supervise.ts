@@ -32,7 +32,7 @@ export class Host extends Engine {
   constructor(plan: Plan, env: Readonly<Record<string, string>>, state: string | undefined) {
     const command = [...supervision, "host", JSON.stringify(plan)];
     const options = { command, env: { PATH: process.env.PATH ?? "", ...env }, ...(state !== undefined && { state }) };
-    super(options, { frontend: 0, backend: 0, worker: 0 });
+    super(options, { frontend: 0, backend: 0, worker: 0, data: 0 });
   }
 
   /** Waits for its end; what the run came to. */

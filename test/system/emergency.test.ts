@@ -292,7 +292,12 @@ test("a start waits for what a killed engine still makes safe, and has its ports
   const routers = killed.pidsOf("router");
   expect(killed.childPids.filter(hasLock)).toEqual(routers);
   killed.signal("SIGKILL");
-  await using engine = new Engine(options, { frontend: first, backend: first + 1, worker: first + 2 });
+  await using engine = new Engine(options, {
+    frontend: first,
+    backend: first + 1,
+    worker: first + 2,
+    data: freePorts(8),
+  });
   await engine.line(new RegExp(`Waiting until process ${routers[0]} of the last engine has ended, for 30 s at most`));
   writeFileSync(folder.at("record.go"), "");
   await engine.line(/ready/i);

@@ -24,7 +24,10 @@ export const task_spin = (args, kwargs, { log }) => {
 /** Starts it on free ports without waiting; for a start that is to fail. */
 const serve = (flags: readonly string[] = [], options: Pick<EngineOptions, "command" | "cwd" | "env"> = {}): Engine => {
   const first = freePorts(5);
-  return new Engine({ flags, ...options }, { frontend: first, backend: first + 1, worker: first + 2 });
+  return new Engine(
+    { flags, ...options },
+    { frontend: first, backend: first + 1, worker: first + 2, data: freePorts(8) },
+  );
 };
 
 const onlyPid = (engine: Engine, role: string): number => {
@@ -87,7 +90,7 @@ for (const [index, role] of ["router", "router", "task worker", "data worker"].e
     const squatter = Bun.listen({ hostname: "127.0.0.1", port, socket: { data: () => undefined } });
     await using engine = new Engine(
       { flags: ["--task-workers", "1"] },
-      { frontend: first, backend: first + 1, worker: first + 2 },
+      { frontend: first, backend: first + 1, worker: first + 2, data: freePorts(8) },
     );
     expect(await engine.ended()).toBe(1);
     squatter.stop(true);

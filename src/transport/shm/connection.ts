@@ -5,16 +5,20 @@
  * A Unix socket, the bell, goes with it: a byte wakes a sleeping peer; EOF means that it closed.
  * (Bun's own sockets have two timers that wake both ends 1.25 times a second.)
  */
-import { localBytesMax, localLingerMs, localReadsMax, localStallMs, localStallMsMax } from "../../limits.ts";
+import { localBytesMax, localReadsMax, localRingBytes } from "../../limits.ts";
 import { DescriptorAlert } from "../alert.ts";
 import { libc, pinnedBytes, receiveWithoutWaiting, sendWithoutWaiting } from "../libc.ts";
 import { type Alert, reactor, type Source } from "../reactor.ts";
 import { type Inbox, lostConnection, type SendResult } from "../transport.ts";
-import { type Budget, MessageReader, MessageWriter } from "./framing.ts";
+import { type Budget, type Framed, MessageReader, MessageWriter } from "./framing.ts";
+import { PeerWatch } from "./peer-watch.ts";
 import { type RingReader, type RingWriter, ringsOf } from "./ring.ts";
-import { isDead, isHalted, type Line, peerPid } from "./unix.ts";
+import { isDead, type Line } from "./unix.ts";
 
 const word = new Uint8Array(1);
+
+/** bytes of a framed message that goes through the ring in parts. */
+const longFrameBytes = localRingBytes / 4;
 const bothWays = 2; // SHUT_RDWR, shutdown(2)
 
 /** The bytes read from a bell, all of the same value. */
@@ -26,15 +30,11 @@ export class ShmConnection implements Source, Inbox {
   identity = "";
   /** When something came last, on the clock of performance.now(). */
   heardAt = performance.now();
-  /** When it was looked last whether its peer is at work, and when that was found so last. */
-  #lookedAt = Number.NEGATIVE_INFINITY;
-  #ranAt = performance.now();
-  /** When a long message was found unfinished first, which at each look since has been so. */
-  #unfinishedAt = Number.POSITIVE_INFINITY;
   readonly #line: Line;
   readonly #incoming: RingReader;
   readonly #outgoing: RingWriter;
   readonly #reader: MessageReader;
+  readonly #watch: PeerWatch;
   /** Messages that the ring has no room for yet. */
   readonly #writer = new MessageWriter();
   #isListening = false;
@@ -46,6 +46,8 @@ export class ShmConnection implements Source, Inbox {
   #hasEnded = false;
   #closed = false;
 
+  /** Called when the peer has made room for what `gatherFramed` refused. */
+  onRoom: (() => void) | null = null;
   readonly #mayKeep: () => boolean;
   #isOvertime = false;
 
@@ -64,6 +66,7 @@ export class ShmConnection implements Source, Inbox {
     mayKeep = (): boolean => true,
   ) {
     this.#line = line;
+    this.#watch = new PeerWatch(line.bell);
     this.#mayKeep = mayKeep;
     const { reader, writer } = ringsOf(line.memory, line.isMaker);
     this.#incoming = reader;
@@ -150,6 +153,40 @@ export class ShmConnection implements Source, Inbox {
   }
 
   /**
+   * As `gather`, for a message that is framed already, its length included. Keeps nothing: "full"
+   * means that the caller has to try again at `onRoom`. A message that is larger than a part of the
+   * ring is kept without a copy, one at a time, so its bytes must not change any more.
+   */
+  gatherFramed(bytes: Buffer, start: number, end: number): SendResult {
+    if (!this.#isOpen) return "unreachable";
+    if (this.#writer.size > 0) return "full";
+    if (end - start > longFrameBytes) this.#writer.addShared(bytes.subarray(start, end));
+    else if (!this.#outgoing.addFramed(bytes, start, end)) return "full";
+    return "sent";
+  }
+
+  /**
+   * Takes the next whole message without decoding it; see `MessageReader.takeRaw`. Returns false if
+   * there is none, or after the end, which `isOver` tells.
+   */
+  takeRaw(): boolean {
+    if (this.#closed) return false;
+    if (this.#reader.takeRaw()) return true;
+    this.#receive();
+    return this.#reader.takeRaw();
+  }
+
+  /** The message that `takeRaw` has taken. */
+  get framed(): Framed {
+    return this.#reader;
+  }
+
+  /** The connection has ended, and all that came before is read. */
+  get isOver(): boolean {
+    return this.#closed || (this.#isOver && !this.#reader.hasMessage);
+  }
+
+  /**
    * Returns the next whole message or null; never waits. The last one after the end is `\0lost`.
    */
   tryReceive(framesMax?: number): (string | Buffer)[] | null {
@@ -175,55 +212,21 @@ export class ShmConnection implements Source, Inbox {
     return !this.#isBehind;
   }
 
-  /**
-   * As `flush`, but blocks while the peer reads, since the caller may block next. A peer that was
-   * behind already is not waited for. Returns false if it waited in vain.
-   */
-  flushOut(): boolean {
-    if (this.#isBehind) {
-      this.flush();
-      return true;
-    }
-    let left = this.#writer.size;
-    let readAt = performance.now();
-    const untilMs = readAt + localStallMsMax;
-    while (!this.flush()) {
-      // A peer that reads byte by byte must not hold us.
-      if (performance.now() >= Math.min(readAt + localStallMs, untilMs)) return false;
-      if (this.#writer.size < left) readAt = performance.now();
-      left = this.#writer.size;
-      Bun.sleepSync(1);
-    }
-    return true;
-  }
-
   /** True if the other end is closed, even if there is still something to read. */
   get isDead(): boolean {
     return this.#closed || this.#isOver || this.#isLast || isDead(this.#line.bell);
   }
 
-  /**
-   * Ends the connection if its peer was silent and halted at each check for so many ms: the kernel
-   * reports a dead process, but not a halted one, which may hold what drives the robot.
-   */
+  /** See `PeerWatch.isHalted`. */
   endIfHalted(silenceMs: number): void {
-    if (this.#closed) return;
-    const now = performance.now();
-    const hasSpoken = this.heardAt > this.#lookedAt;
-    this.#lookedAt = now;
-    if (hasSpoken) this.#ranAt = this.heardAt;
-    else if (!this.#isPeerHalted) this.#ranAt = now;
-    else if (now - this.#ranAt >= silenceMs) this.end();
+    if (!this.#closed && this.#watch.isHalted(this.heardAt, silenceMs)) this.end();
   }
 
   /** Ends it if a long message was unfinished at each check for so many ms. */
   endIfUnfinished(ms: number): void {
-    const now = performance.now();
-    if (this.#closed || this.#reader.kept === 0) this.#unfinishedAt = Number.POSITIVE_INFINITY;
-    else if (now - this.#unfinishedAt >= ms) {
-      this.#isOvertime = true;
-      this.end();
-    } else this.#unfinishedAt = Math.min(this.#unfinishedAt, now);
+    if (!this.#watch.isOvertime(!this.#closed && this.#reader.kept > 0, ms)) return;
+    this.#isOvertime = true;
+    this.end();
   }
 
   /** Ends it as if the peer had closed it: the reader gets `\0lost`. */
@@ -247,11 +250,6 @@ export class ShmConnection implements Source, Inbox {
     if (!this.#isListening) libc.close(this.#line.bell);
   }
 
-  get #isPeerHalted(): boolean {
-    const pid = peerPid(this.#line.bell);
-    return pid !== null && isHalted(pid);
-  }
-
   get #isOpen(): boolean {
     return !this.#closed && !this.#isOver && !this.#isLast;
   }
@@ -266,6 +264,7 @@ export class ShmConnection implements Source, Inbox {
     this.#incoming.wake();
     if (isLast) this.#isLast = true;
     if (this.#writer.size > 0) this.flush();
+    if (this.#writer.size === 0) this.onRoom?.();
   }
 
   /** Reads until a message is whole; bounded, so that one busy peer does not block others. */
@@ -289,11 +288,3 @@ export class ShmConnection implements Source, Inbox {
     libc.send(this.#line.bell, word, word.length, sendWithoutWaiting);
   }
 }
-
-/** Ends all of them, once what is unsent is out, or `ms` are over. Blocks the thread. */
-export const closeAll = (connections: readonly ShmConnection[], ms = localLingerMs): void => {
-  const untilMs = performance.now() + ms;
-  const isAllSent = (): boolean => connections.map((connection) => connection.flush()).every(Boolean);
-  while (!isAllSent() && performance.now() < untilMs) Bun.sleepSync(1);
-  for (const connection of connections) connection.drop();
-};

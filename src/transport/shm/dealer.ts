@@ -12,7 +12,8 @@ import {
 } from "../../limits.ts";
 import { Pulse } from "../pulse.ts";
 import type { Connection, SendResult } from "../transport.ts";
-import { closeAll, ShmConnection } from "./connection.ts";
+import { ShmConnection } from "./connection.ts";
+import { closeAll, flushOut } from "./flushing.ts";
 import { dial } from "./unix.ts";
 
 export class ShmDealer implements Connection {
@@ -60,7 +61,7 @@ export class ShmDealer implements Connection {
     const connection = this.#connection;
     if (connection !== null) {
       const result = connection.gather(frames);
-      if (result === "sent") connection.flushOut();
+      if (result === "sent") flushOut(connection);
       return result;
     }
     if (this.#closed) return "unreachable";

@@ -4,7 +4,7 @@
  */
 import { charBytesMax } from "../../limits.ts";
 
-const sizeBytes = 4;
+export const sizeBytes = 4;
 /** bytes that an idle reader or writer keeps; most messages fit. */
 const usualBytes = 64 * 1024;
 
@@ -29,6 +29,13 @@ export class MessageWriter {
     this.size += piece.end - begun;
   }
 
+  /** Keeps bytes of framed messages without a copy: they must not change any more. */
+  addShared(bytes: Buffer): void {
+    if (this.size === 0) this.#pieces.length = 0;
+    this.#pieces.push({ bytes, start: 0, end: bytes.length });
+    this.size += bytes.length;
+  }
+
   /** Some of the bytes that wait, the first ones; they are good until the next call. */
   first(): Uint8Array {
     const [piece] = this.#pieces;
@@ -43,7 +50,7 @@ export class MessageWriter {
     piece.start += size;
     if (piece.start < piece.end) return;
     if (this.#pieces.length > 1) this.#pieces.shift();
-    else if (piece.bytes.length > usualBytes) this.clear();
+    else if (piece.bytes.length !== usualBytes) this.clear();
     else {
       piece.start = 0;
       piece.end = 0;
@@ -96,6 +103,7 @@ const bytesMaxOf = (frame: Uint8Array | string): number => {
 };
 
 const noBytes = new Uint8Array(0);
+const noBuffer = Buffer.alloc(0);
 
 /** bytes of a frame that is kept as text although it is not ASCII. */
 const wideBytesMax = 1024;
@@ -119,13 +127,24 @@ export class Budget {
   }
 }
 
+/** A message as it travels, without its length; good until the next one is taken. */
+export interface Framed {
+  readonly raw: Buffer;
+  readonly rawStart: number;
+  readonly rawEnd: number;
+}
+
 /** Takes bytes as they come, and gives the messages that are whole. */
-export class MessageReader {
+export class MessageReader implements Framed {
   readonly #messageBytesMax: number;
   /** The input is no message, so the rest of the stream cannot be parsed. */
   isBroken = false;
   /** It is broken for want of memory alone. */
   isOverBudget = false;
+  raw: Buffer = noBuffer;
+  rawStart = 0;
+  rawEnd = 0;
+  #hasTakenRaw = false;
   #bytes = Buffer.allocUnsafeSlow(usualBytes);
   #start = 0;
   #end = 0;
@@ -192,9 +211,30 @@ export class MessageReader {
       frames.push(this.#frame(start, at));
     }
     this.#start = end;
+    this.#afterMessage();
+    return frames;
+  }
+
+  /**
+   * Takes the next whole message as it is, without its length: the frames, each after its own
+   * length, are `raw` from `rawStart` to `rawEnd`, good until the next call. Returns false if there
+   * is none.
+   */
+  takeRaw(): boolean {
+    if (this.#hasTakenRaw) this.#afterMessage();
+    this.#hasTakenRaw = this.hasMessage;
+    if (!this.#hasTakenRaw) return false;
+    this.raw = this.#bytes;
+    this.rawStart = this.#start + sizeBytes;
+    this.rawEnd = this.rawStart + this.#size;
+    this.#start = this.rawEnd;
+    return true;
+  }
+
+  #afterMessage(): void {
+    this.#hasTakenRaw = false;
     if (this.#start === this.#end) this.#reset();
     else this.#check();
-    return frames;
   }
 
   /**

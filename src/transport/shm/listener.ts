@@ -5,7 +5,8 @@ import { beatIntervalMs, beatSilenceMs, localBytesMax, localStallPauseMs, unfini
 import { duplicateOf, libc } from "../libc.ts";
 import { Pulse } from "../pulse.ts";
 import type { Listener, SendResult } from "../transport.ts";
-import { closeAll, ShmConnection } from "./connection.ts";
+import { ShmConnection } from "./connection.ts";
+import { closeAll, flushOut } from "./flushing.ts";
 import { Budget } from "./framing.ts";
 import { answer, closeLine, introductionFrom, isDead, isOwnOrRoot, partOf, peerUid } from "./unix.ts";
 
@@ -113,7 +114,7 @@ export class ShmListener implements Listener {
   flush(isUrgent = false): void {
     for (const connection of this.#gathering) {
       if (!isUrgent || performance.now() < this.#patientAt) connection.flush();
-      else if (!connection.flushOut()) this.#patientAt = performance.now() + localStallPauseMs;
+      else if (!flushOut(connection)) this.#patientAt = performance.now() + localStallPauseMs;
     }
     this.#gathering.clear();
   }

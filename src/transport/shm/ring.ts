@@ -56,6 +56,20 @@ export class RingWriter {
   }
 
   /**
+   * Writes framed bytes whole, not yet visible to the reader. Returns false if there is no room;
+   * then the reader will tell when there is.
+   */
+  addFramed(bytes: Buffer, start: number, end: number): boolean {
+    if (end - start > this.#room) {
+      Atomics.store(this.#marks, waitsMark, 1);
+      if (end - start > this.#room) return false;
+    }
+    bytes.copy(this.#bytes, this.#written & inRing, start, end);
+    this.#written = (this.#written + end - start) | 0;
+    return true;
+  }
+
+  /**
    * Writes as many bytes as there is room for, and returns their number. If that is not all, the
    * reader will tell when there is room.
    */

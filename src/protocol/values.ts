@@ -1,0 +1,174 @@
+/**
+ * Values of the data plane as they travel: `[topic, META, payload]`, PROTOCOL.md 0.3.
+ *
+ * The data worker forwards a publisher's META as it came, behind a prefix of fixed length with the
+ * value's place in its topic. So forwarding decodes nothing, and a reader finds `seq` at a fixed
+ * place.
+ */
+import * as v from "valibot";
+import { nameLengthMax, serialLengthMax } from "../limits.ts";
+import { ProtocolError } from "./errors.ts";
+import type { Frame } from "./frame.ts";
+import { type PackSeconds, packText } from "./frames.ts";
+import { quoted } from "./json-encode.ts";
+import { badFrame, checkFrame, decodeObject, lazily } from "./schema.ts";
+
+/** How a payload that is not JSON is to be read. */
+export interface PayloadType {
+  /** As in HTTP: `image/jpeg`. JSON if there is none. */
+  readonly contentType?: string | undefined;
+  /** With `application/octet-stream`: the type of the array's items, little endian. */
+  readonly dtype?: ItemType | undefined;
+  /** With `dtype`: the length of each dimension. */
+  readonly shape?: readonly number[] | undefined;
+}
+
+/** bytes of an item. */
+const itemBytes = {
+  bool: 1,
+  int8: 1,
+  uint8: 1,
+  int16: 2,
+  uint16: 2,
+  float16: 2,
+  int32: 4,
+  uint32: 4,
+  float32: 4,
+  int64: 8,
+  uint64: 8,
+  float64: 8,
+} as const;
+export type ItemType = keyof typeof itemBytes;
+
+const dimensionsMax = 8;
+const arrayType = "application/octet-stream";
+
+/** RFC 9110, 8.3.1: type, subtype and parameters, which are passed on unread. */
+const contentTypePattern = /^[\w!#$&^.+-]+\/[\w!#$&^.+-]+([ \t]*;[ -~]*)?$/;
+
+const typeEntries = () => ({
+  contentType: v.optional(
+    v.pipe(v.string(), v.maxLength(nameLengthMax), v.regex(contentTypePattern, "not of the form image/jpeg")),
+  ),
+  dtype: v.optional(v.picklist(Object.keys(itemBytes) as ItemType[])),
+  shape: v.optional(v.pipe(v.array(v.pipe(v.number(), v.safeInteger(), v.minValue(0))), v.maxLength(dimensionsMax))),
+});
+
+/** META of a value as a publisher writes it. */
+const publicationSchema = lazily(() =>
+  v.object({
+    version: v.literal(0.3),
+    type: v.literal("DATA"),
+    pack: v.number(),
+    serial: v.optional(v.pipe(v.string(), v.nonEmpty(), v.maxLength(serialLengthMax))),
+    seq: v.optional(v.undefined_("the data worker writes it")),
+    epoch: v.optional(v.undefined_("the data worker writes it")),
+    ...typeEntries(),
+  }),
+);
+
+export interface Publication extends PayloadType {
+  readonly pack: PackSeconds;
+  /** Asks for an acknowledgement. */
+  readonly serial?: string | undefined;
+}
+
+/** Checks META of a publication and the length of its payload. */
+export const decodePublication = (meta: Frame, payloadBytes: number): Publication | ProtocolError => {
+  const value = decodeObject(meta, "META");
+  if (value instanceof ProtocolError) return value;
+  const checked = checkFrame(publicationSchema, value, "META");
+  if (checked instanceof ProtocolError) return checked;
+  return mistakeInType(checked, payloadBytes) ?? checked;
+};
+
+/** null for none. */
+export const mistakeInType = (
+  { contentType, dtype, shape }: PayloadType,
+  payloadBytes: number,
+): ProtocolError | null => {
+  if (dtype === undefined && shape === undefined) return null;
+  if (contentType !== arrayType) return badFrame("META.dtype", `only with the contentType ${arrayType}`);
+  if (dtype === undefined) return badFrame("META.shape", "only with dtype");
+  const items = shape?.reduce((product, length) => product * length, 1) ?? payloadBytes / itemBytes[dtype];
+  const bytes = items * itemBytes[dtype];
+  if (Number.isInteger(items) && bytes === payloadBytes) return null;
+  const expected = shape === undefined ? `a multiple of ${itemBytes[dtype]}` : `${bytes}`;
+  return badFrame("payload", `${payloadBytes} bytes, where dtype and shape ask for ${expected}`);
+};
+
+export const encodePublicationMeta = (type: PayloadType | null, serial?: string): string => {
+  const end = serial === undefined ? "}" : `,"serial":${quoted(serial)}}`;
+  return `{"version":0.3,"type":"DATA"${type === null ? "" : typeText(type)},"pack":${packText()}${end}`;
+};
+
+const typeText = ({ contentType, dtype, shape }: PayloadType): string =>
+  (contentType === undefined ? "" : `,"contentType":${quoted(contentType)}`) +
+  (dtype === undefined ? "" : `,"dtype":"${dtype}"`) +
+  (shape === undefined ? "" : `,"shape":[${shape.join(",")}]`);
+
+/* ── The prefix ── */
+
+/** `{"seq":` */
+const seqAt = 7;
+const seqLength = 16;
+const epochAt = seqAt + seqLength + ',"epoch":"'.length;
+export const epochLength = 8;
+/** bytes of the prefix, which takes the place of META's first brace. */
+export const prefixLength = epochAt + epochLength + '",'.length;
+
+/** Without `seq`, which `writeNextSeq` counts. */
+export const seqPrefix = (epoch: string): string => `{"seq":${"0".padStart(seqLength)},"epoch":"${epoch}",`;
+
+const zero = 0x30;
+const nine = 0x39;
+const blank = 0x20;
+
+/** Adds 1 to the digits of a prefix that begins at `start`: most times one byte changes. */
+export const writeNextSeq = (bytes: Uint8Array, start: number): void => {
+  for (let at = start + seqAt + seqLength - 1; ; at--) {
+    const digit = bytes[at];
+    if (digit !== nine) {
+      bytes[at] = digit === blank ? zero + 1 : (digit ?? zero) + 1;
+      return;
+    }
+    bytes[at] = zero;
+  }
+};
+
+/** `seq` of META that begins at `start`; 0 if there is no prefix. */
+export const readSeq = (bytes: Uint8Array, start: number, end: number): number => {
+  if (end - start < prefixLength || bytes[start + 2] !== 0x73 || bytes[start + 3] !== 0x65) return 0;
+  let seq = 0;
+  for (let at = start + seqAt; at < start + seqAt + seqLength; at++) {
+    const digit = bytes[at] ?? 0;
+    if (digit >= zero && digit <= nine) seq = seq * 10 + digit - zero;
+    else if (digit !== blank) return 0;
+  }
+  return seq;
+};
+
+/** `epoch` of META that begins at `start` and has a `seq`. */
+export const readEpoch = (bytes: Buffer, start: number): string =>
+  bytes.toString("latin1", start + epochAt, start + epochAt + epochLength);
+
+/** META of a value as a subscriber gets it. */
+const valueMetaSchema = lazily(() =>
+  v.object({
+    seq: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
+    epoch: v.pipe(v.string(), v.length(epochLength)),
+    pack: v.number(),
+    ...typeEntries(),
+  }),
+);
+
+export interface ValueMeta extends PayloadType {
+  readonly seq: number;
+  readonly epoch: string;
+  readonly pack: PackSeconds;
+}
+
+export const decodeValueMeta = (meta: Frame): ValueMeta | ProtocolError => {
+  const value = decodeObject(meta, "META");
+  return value instanceof ProtocolError ? value : checkFrame(valueMetaSchema, value, "META");
+};
