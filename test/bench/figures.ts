@@ -1,7 +1,9 @@
 /** Figures of the engine alone: each with its unit and with what it has to be at most or at least. */
-import { existsSync, statSync } from "node:fs";
+import { existsSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "task-engine";
 import { executablePath } from "../../build.ts";
+import { readKeyPair, writeCertificate } from "../../src/security/certificate.ts";
+import { makeKeyPair } from "../../src/security/keys.ts";
 import { type Engine, type EngineOptions, startEngine } from "../support/engine.ts";
 import { taskEngine } from "../support/executable.ts";
 import { tempFolder } from "../support/temp-folder.ts";
@@ -147,6 +149,47 @@ const idleness: Section = async ({ share }) => {
   ];
 };
 
+/** Calls on the engine's own machine with keys, of those without, in one run: by the socket for its own user, and by the port. */
+const keys: Section = async ({ share }) => {
+  using folder = tempFolder();
+  for (const name of ["engine", "client"]) writeCertificate(folder.path, name, makeKeyPair(), false);
+  const key = folder.at("client.key_secret");
+  writeFileSync(folder.at("authorized"), `${readKeyPair(key).publicKey} client send\n`);
+  await using without = await start();
+  const flags = ["--key", folder.at("engine.key_secret"), "--authorized", folder.at("authorized")];
+  await using locked = await start({ flags });
+  const over = (state: string): { ask: Ask } & AsyncDisposable => {
+    const options = { key, serverKey: folder.at("engine.key"), state };
+    return overClient(locked.endpoint, [], async () => undefined, undefined, options);
+  };
+  await using free = asking(without);
+  await using local = over(locked.state);
+  await using remote = over(folder.path);
+  const ways = [free, local, remote];
+  for (const { ask } of ways) await measure(ask, 64, 30_000 * share);
+  const figures: Figure[] = [];
+  for (const window of [1, 64, 512]) {
+    const count = Math.ceil((window === 1 ? 3_000 : 30_000) * share);
+    const ratios: [local: number[], remote: number[]] = [[], []];
+    for (let round = 0; round < 5; round++) {
+      const [base = 1, ...rates] = await Array.fromAsync(
+        ways,
+        async ({ ask }) => (await measure(ask, window, count)).rate,
+      );
+      for (const [index, rate] of rates.entries()) ratios[index]?.push(rate / base);
+    }
+    const name = `calls with keys, ${window} in flight`;
+    figures.push({
+      name: `${name}, by the local socket`,
+      value: median(ratios[0]),
+      unit: "of keys off",
+      goal: "≥ 0.8",
+    });
+    figures.push({ name: `${name}, by the port`, value: median(ratios[1]), unit: "of keys off", goal: "" });
+  }
+  return figures;
+};
+
 /** ms that a process takes from its start to its end. */
 const msOf = async (...argv: readonly string[]): Promise<number> => {
   const startedMs = performance.now();
@@ -183,6 +226,7 @@ export const sections: Readonly<Record<string, Section>> = {
   batches,
   latency: underLoad,
   linearity,
+  keys,
   memory,
   idleness,
   start: starting,

@@ -6,7 +6,7 @@
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
-import { connect, TaskEngineError } from "task-engine";
+import { type ConnectOptions, connect, TaskEngineError } from "task-engine";
 import { Dealer } from "../../src/transport/zmq/socket.ts";
 import { type Engine, startEngine } from "../support/engine.ts";
 import { freePorts } from "../support/ports.ts";
@@ -35,8 +35,9 @@ export const overClient = (
   pids: readonly number[],
   end: () => Promise<void>,
   [task, args]: readonly [task: string, args: unknown[]] = ["count", [2, 3]],
+  options: ConnectOptions = {},
 ): System => {
-  const client = connect(endpoint);
+  const client = connect(endpoint, options);
   return {
     pids,
     ask: (answered) =>

@@ -174,6 +174,29 @@ test.skipIf(!isRoot)("another user is cut off, even if the file lets everybody i
   expect(await knocked([], 0.5)).toBe("served");
 });
 
+const squat = `
+import socket, sys
+taken = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+taken.bind(sys.argv[1])
+taken.listen()
+print("taken", flush=True)
+sys.stdin.read()
+`;
+
+test.skipIf(!isRoot)("a socket of another user than the port's is left alone", async () => {
+  using folder = tempFolder();
+  chmodSync(folder.path, 0o777);
+  const path = folder.at("front.sock");
+  const command = [...asNobody, "/usr/bin/python3", "-c", squat, path];
+  const squatter = Bun.spawn(command, { stdin: "pipe", stdout: "pipe" });
+  await squatter.stdout.getReader().read();
+  const port = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data: () => undefined } });
+  expect(dial(path, port.port)).toBeNull();
+  port.stop(true);
+  squatter.stdin.end();
+  await squatter.exited;
+});
+
 test("a port without keys has the abstract name on a loopback address alone, and no file", () => {
   using folder = tempFolder();
   using gate = new Gate(null, warn);
