@@ -423,6 +423,12 @@ export const thrownReasonsMax = 8;
 export const thrownTextLengthMax = 16 * 1024;
 export const thrownLinesMax = 100;
 /**
+ * bytes of the JSON Schema of a task's arguments, and of those of all tasks of a worker or of an
+ * answer, which fit into one frame together.
+ */
+export const argumentSchemaBytesMax = 16 * 1024;
+export const argumentSchemasBytesMax = 512 * 1024;
+/**
  * failures of tasks in the log of a worker in a second; others are counted, to spare the SD card.
  */
 export const failureLogsPerSecondMax = 5;

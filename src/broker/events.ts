@@ -7,10 +7,10 @@ import type { Quarantined, Stopped } from "../protocol/blocked.ts";
 import type { LogLine, RouterTopic } from "../protocol/engine-topics.ts";
 import type { Arrival, Requestor } from "../protocol/envelope.ts";
 import type { Frame } from "../protocol/frame.ts";
-import type { Policy } from "../protocol/policy.ts";
+import type { ArgumentSchema, Policy } from "../protocol/policy.ts";
 import type { Access } from "../security/access.ts";
 
-export type NamedPolicy = { readonly name: string } & Policy;
+export type NamedPolicy = { readonly name: string; readonly schema?: ArgumentSchema | undefined } & Policy;
 
 export type BrokerEvent =
   | Arrival

@@ -81,7 +81,7 @@ export class SafeStops {
   /** Jobs of an earlier router may have been cut off, and nobody knows which. */
   startAll(tasks: readonly NamedPolicy[], now: number): void {
     const message = "the engine was cut off while a job of it may have been running";
-    for (const { name, ...policy } of tasks) {
+    for (const { name, schema: _, ...policy } of tasks) {
       if (policy.onStop === true) this.#start(name, policy, { code: "INTERRUPTED", message }, now);
     }
   }

@@ -19,7 +19,7 @@ import type { Requestor } from "../protocol/envelope.ts";
 import type { ErrorBody } from "../protocol/errors.ts";
 import type { Frame } from "../protocol/frame.ts";
 import type { Meta } from "../protocol/frames.ts";
-import type { Policy, TaskOptions } from "../protocol/policy.ts";
+import type { ArgumentSchema, Policy, TaskOptions } from "../protocol/policy.ts";
 import type { Share } from "../security/shares.ts";
 import type { Fifo, Multimap } from "./collections.ts";
 
@@ -164,6 +164,7 @@ export interface BrokerState {
   readonly gone: Map<string, GoneWorker>; // by task
   // TaskDirectory
   readonly tasks: Map<string, TaskEntry>; // of the engine, by the supervisor's word
+  readonly schemas: Map<string, ArgumentSchema>; // of those of them that have one
   readonly dataWorkers: Map<string, DataPorts>; // all since the start, by the endpoint of publications
   // Requests
   readonly requestors: Map<string, RequestorEntry>;

@@ -2,6 +2,7 @@
  * The answers to CONTROL `tasks` and `status`, whose words for states are those of protocol 0.2.
  */
 import {
+  argumentSchemasBytesMax,
   batchTasksMax,
   frameBytesMax,
   memoryBytesMax,
@@ -20,11 +21,25 @@ import type { Tables } from "./tables.ts";
 /** `insecure`: without keys at an address that others reach. */
 export type SecurityKind = "curve" | "none" | "insecure";
 
-export const reportTasks = ({ directory, workers }: Tables): Json => ({
-  tasks: directory.taskNames.map((name) => ({ name, workers: workers.serving(taskQueue(name)).length })),
-  data: directory.dataWorkers.map(({ publications }) => publications),
-  dataWorkers: directory.dataWorkers.map((ports) => ({ ...ports })),
-});
+export const reportTasks = ({ directory, workers }: Tables): Json => {
+  let schemaBytes = 0;
+  const schemaOf = (name: string): { readonly schema?: Json } => {
+    const schema = directory.schemaOf(name);
+    if (schema === undefined) return {};
+    // The answer is one frame, and workers from elsewhere have schemas, too.
+    schemaBytes += Buffer.byteLength(JSON.stringify(schema));
+    return schemaBytes > argumentSchemasBytesMax ? {} : { schema: { ...schema } };
+  };
+  return {
+    tasks: directory.taskNames.map((name) => ({
+      name,
+      workers: workers.serving(taskQueue(name)).length,
+      ...schemaOf(name),
+    })),
+    data: directory.dataWorkers.map(({ publications }) => publications),
+    dataWorkers: directory.dataWorkers.map((ports) => ({ ...ports })),
+  };
+};
 
 export const reportStatus = (tables: Tables, security: SecurityKind, stopped: StopResult | null): Json => {
   const { blocks, directory, queues, runaways, safeStops, statistics, workers } = tables;

@@ -1,7 +1,7 @@
 /** The tasks of the engine and of other workers, and the data workers of topics. */
 import { dataEndpointsMax } from "../limits.ts";
 import { ownerOf } from "../protocol/owner.ts";
-import type { Policy } from "../protocol/policy.ts";
+import type { ArgumentSchema, Policy } from "../protocol/policy.ts";
 import type { NamedPolicy } from "./events.ts";
 import { dataQueue, taskQueue } from "./job.ts";
 import type { BrokerState, DataPorts, EndReason, TaskEntry } from "./state.ts";
@@ -17,6 +17,7 @@ export interface PolicyInForce {
 
 export class TaskDirectory {
   readonly #own: BrokerState["tasks"] = new Map();
+  readonly #schemas: BrokerState["schemas"] = new Map();
   /** The topics of a data worker stay its own while it is restarted. */
   readonly #dataWorkers: BrokerState["dataWorkers"] = new Map();
 
@@ -26,7 +27,11 @@ export class TaskDirectory {
   setOwn(tasks: readonly NamedPolicy[]): void {
     this.#own.clear();
     this.workers.forgetGone();
-    for (const { name, ...policy } of tasks) this.#own.set(name, entryOf(name, policy));
+    this.#schemas.clear();
+    for (const { name, schema, ...policy } of tasks) {
+      this.#own.set(name, entryOf(name, policy));
+      if (schema !== undefined) this.#schemas.set(name, schema);
+    }
   }
 
   isOwn(task: string): boolean {
@@ -60,6 +65,14 @@ export class TaskDirectory {
     const [first] = this.workers.serving(taskQueue(task));
     const policy = first?.policies.get(task);
     return first === undefined || policy === undefined ? undefined : { policy, by: `worker ${first.ready.id}` };
+  }
+
+  /** Schemas of the arguments of a task: of the task files, or of the first of its workers. */
+  schemaOf(name: string): ArgumentSchema | undefined {
+    if (this.#own.has(name)) return this.#schemas.get(name);
+    const [first] = this.workers.serving(taskQueue(name));
+    const task = first?.ready.tasks.find((it) => typeof it === "object" && it.name === name);
+    return typeof task === "object" ? task.schema : undefined;
   }
 
   /** Why `find` does not find a task. */

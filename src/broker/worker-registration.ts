@@ -6,7 +6,7 @@ import type { Policy } from "../protocol/policy.ts";
 import { engineUser } from "../security/access.ts";
 import { refusalOfWorker } from "../security/rights.ts";
 import type { EmergencyHandler } from "./emergency.ts";
-import { type Effect, toWorker } from "./events.ts";
+import { type Effect, type NamedPolicy, toWorker } from "./events.ts";
 import { retryPolicyOf } from "./job.ts";
 import type { DataPorts, Worker } from "./state.ts";
 import type { Tables } from "./tables.ts";
@@ -122,7 +122,7 @@ export class WorkerRegistration {
   /** The first policy that differs from the one in force, in one line; null if none does. */
   #conflictOf({ tasks }: ReadyHeader): string | null {
     for (const task of tasks) {
-      const { name, ...policy } = typeof task === "string" ? { name: task } : task;
+      const { name, schema: _, ...policy }: NamedPolicy = typeof task === "string" ? { name: task } : task;
       const known: PolicyInForce | undefined = this.tables.directory.inForce(name);
       const differences = known === undefined ? [] : differencesOf(policy, known.policy);
       if (known === undefined || differences.length === 0) continue;

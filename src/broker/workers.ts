@@ -9,6 +9,7 @@
 import { workerCreditMax, workerCreditMs, workerTasksMax } from "../limits.ts";
 import type { ReadyHeader, SourceReport } from "../protocol/backend.ts";
 import type { Policy } from "../protocol/policy.ts";
+import type { NamedPolicy } from "./events.ts";
 import { dataQueue, runsAlone, safeQueue, taskQueue } from "./job.ts";
 import type { BrokerState, GoneWorker, Job, Worker } from "./state.ts";
 
@@ -40,10 +41,10 @@ export class Workers {
   }
 
   add(key: string, user: string | null, ready: ReadyHeader, now: number): Worker {
-    const tasks = (ready.role === "source" ? [] : ready.tasks).map((task) =>
-      typeof task === "string" ? { name: task } : task,
+    const tasks = (ready.role === "source" ? [] : ready.tasks).map(
+      (task): NamedPolicy => (typeof task === "string" ? { name: task } : task),
     );
-    const policies = new Map<string, Policy>(tasks.map(({ name, ...policy }) => [name, policy]));
+    const policies = new Map<string, Policy>(tasks.map(({ name, schema: _, ...policy }) => [name, policy]));
     const worker: Worker = {
       key,
       user,

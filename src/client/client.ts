@@ -32,6 +32,7 @@ import {
   lastValueSchema,
   resetSchema,
   statusSchema,
+  type TaskListing,
 } from "./control.ts";
 import { checkedEndpoint, defaultEndpoint, reachableFrom } from "./endpoint.ts";
 import { encodePart, encodingError, TaskEngineError } from "./errors.ts";
@@ -65,18 +66,12 @@ export type {
   TaskFunction,
 } from "../tasks/task.ts";
 export type { ArgsSource, BatchProgress, PartResult } from "./batch.ts";
-export type { EngineStatus } from "./control.ts";
+export type { EngineStatus, TaskListing } from "./control.ts";
 export type { ClientErrorCode } from "./errors.ts";
 export type { BatchOptions, CallOptions, ConnectOptions, JobOptions, ResetOptions, Trace } from "./options.ts";
 export type { TaskReply } from "./pending.ts";
 export type { Subscription, TopicValue } from "./subscription.ts";
 export { defaultEndpoint, TaskEngineError };
-
-/** A task that the engine can run, and the number of workers that serve it now. */
-export interface TaskListing {
-  readonly name: string;
-  readonly workers: number;
-}
 
 /**
  * A client of the engine at `endpoint`. It connects in the background, and again whenever the

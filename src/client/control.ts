@@ -1,6 +1,7 @@
 /** The engine's answers to CONTROL. */
 import * as v from "valibot";
 import type { Json } from "../protocol/json.ts";
+import type { ArgumentSchema } from "../protocol/policy.ts";
 import { lazily } from "../protocol/schema.ts";
 
 const stoppedSchema = lazily(() =>
@@ -12,9 +13,22 @@ const stoppedSchema = lazily(() =>
   }),
 );
 
+/** A task that the engine can run. */
+export interface TaskListing {
+  readonly name: string;
+  /** Number of workers that serve it now. */
+  readonly workers: number;
+  /** JSON Schemas of its arguments, where its definition says them. */
+  readonly schema?: ArgumentSchema;
+}
+
+const isObject = (value: unknown): boolean => typeof value === "object" && value !== null && !Array.isArray(value);
+
 export const directorySchema = lazily(() =>
   v.object({
-    tasks: v.array(v.object({ name: v.string(), workers: v.number() })),
+    tasks: v.array(
+      v.object({ name: v.string(), workers: v.number(), schema: v.exactOptional(v.custom<ArgumentSchema>(isObject)) }),
+    ),
     /** Addresses of the data workers. */
     data: v.array(v.string()),
     /** The ports of each; absent in an engine of an earlier version. */

@@ -7,7 +7,7 @@ import { messageEventsMax, messageJobsMax, sourcesMax, watchedTopicsMax, workerT
 import { ProtocolError } from "./errors.ts";
 import type { Frame } from "./frame.ts";
 import type { Json, JsonObject } from "./json.ts";
-import { policyRows } from "./policy.ts";
+import { argumentSchemaSchema, policyRows } from "./policy.ts";
 import { badFrame, checkFrame, decodeObject, nameSchema } from "./schema.ts";
 
 const jobId = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
@@ -40,7 +40,10 @@ const readySchema = v.object({
   /**
    * Names without the prefix `task_`, with a policy where there is one; empty for other roles.
    */
-  tasks: v.pipe(v.array(v.union([name, v.strictObject({ name, ...policyRows() })])), v.maxLength(workerTasksMax)),
+  tasks: v.pipe(
+    v.array(v.union([name, v.strictObject({ name, schema: v.optional(argumentSchemaSchema()), ...policyRows() })])),
+    v.maxLength(workerTasksMax),
+  ),
   /**
    * Address for requestors of a task worker, or for subscribers of a data worker; empty for none.
    */

@@ -3,7 +3,16 @@
  * definition.
  */
 import * as v from "valibot";
-import { deadmanMsMin, durationMsMax, priorityMax, resourcesMax, retryBackoffMsMax, triesMax } from "../limits.ts";
+import {
+  argumentSchemaBytesMax,
+  deadmanMsMin,
+  durationMsMax,
+  priorityMax,
+  resourcesMax,
+  retryBackoffMsMax,
+  triesMax,
+} from "../limits.ts";
+import type { JsonObject } from "./json.ts";
 import { lazily, nameSchema } from "./schema.ts";
 
 /** ms */
@@ -81,6 +90,29 @@ export const policyRows = lazily(() => ({
   /** ms that one run of `onStop` may take before its worker is killed. */
   onStopMs: v.optional(duration()),
 }));
+
+/**
+ * JSON Schemas (draft 2020-12) of a task's `args`, a list, and of its `kwargs`, an object. They are
+ * for people who call it; its worker alone checks arguments.
+ */
+export interface ArgumentSchema {
+  readonly args?: JsonObject;
+  readonly kwargs?: JsonObject;
+}
+
+export const argumentSchemaSchema = lazily(() => {
+  const schema = v.custom<JsonObject>(
+    (value) => typeof value === "object" && value !== null && !Array.isArray(value),
+    "must be a JSON Schema, an object",
+  );
+  return v.pipe(
+    v.strictObject({ args: v.exactOptional(schema), kwargs: v.exactOptional(schema) }),
+    v.check(
+      (value) => Buffer.byteLength(JSON.stringify(value)) <= argumentSchemaBytesMax,
+      `is longer than ${argumentSchemaBytesMax} bytes`,
+    ),
+  );
+});
 
 const policySchema = lazily(() => v.strictObject(policyRows()));
 export type Policy = Readonly<v.InferOutput<ReturnType<typeof policySchema>>>;

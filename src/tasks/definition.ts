@@ -5,6 +5,7 @@ import { taskName } from "../protocol/frames.ts";
 import { policyRows } from "../protocol/policy.ts";
 import { StartError } from "../transport/start-error.ts";
 import { argumentCheck, isSchema, type Schema } from "./arguments.ts";
+import { argumentSchemaOf } from "./json-schema.ts";
 import type { RegisteredTask, StopFunction, TaskFunction } from "./task.ts";
 
 export const taskPrefix = "task_";
@@ -46,10 +47,11 @@ export const checkName = (name: string, exportName: string, prefix: string, file
   throw new StartError(`${file}: the export ${exportName} cannot be a ${kind}'s name; it needs ${rule}`);
 };
 
-type Definition = Pick<RegisteredTask, "run" | "check" | "onStop" | "policy">;
+type Definition = Pick<RegisteredTask, "run" | "check" | "schema" | "onStop" | "policy">;
 
 const definitionOf = (value: unknown, exportName: string, file: string): Definition => {
-  if (typeof value === "function") return { run: value as TaskFunction, check: null, onStop: null, policy: {} };
+  if (typeof value === "function")
+    return { run: value as TaskFunction, check: null, schema: null, onStop: null, policy: {} };
   if (!hasRun(value)) {
     throw new StartError(
       `${file}: ${exportName} is neither a function nor an object with \`run\`; rename it if it is no task`,
@@ -85,6 +87,7 @@ export const parseDefinition = (definition: object): Definition | string => {
     run: run.bind(definition),
     onStop: onStop?.bind(definition) ?? null,
     check: argumentCheck({ args, kwargs }),
+    schema: argumentSchemaOf({ args, kwargs }),
     policy: onStop === undefined ? limits : { ...limits, onStop: true },
   };
 };

@@ -1,6 +1,6 @@
 /**
  * `task-engine scan`: lists the tasks in a process of its own, so that the supervisor never runs
- * user code. It prints a JSON list of `{name, …policy}`, names without the prefix `task_`, and, if
+ * user code. It prints a JSON list of `{name, schema, …policy}`, names without the prefix `task_`, and, if
  * there are sources, on a second line a list of `{name, topic, everyMs}`. It prints nothing else on
  * stdout, and on stderr a line for each thing in the folder that may be taken for a task and is
  * none.
@@ -8,6 +8,7 @@
 import { closeSync, writeSync } from "node:fs";
 import { warn } from "../process/log.ts";
 import { libc } from "../transport/libc.ts";
+import { listTasks } from "./json-schema.ts";
 import { loadAll } from "./registry.ts";
 
 const stdoutFd = 1;
@@ -20,7 +21,7 @@ const stderrFd = 2;
 export const runScan = async (tasksDir: string | null): Promise<void> => {
   const answerFd = divertStdout();
   const loaded = await loadAll(tasksDir, { onSkipped: warn });
-  const tasks = [...loaded.tasks.values()].map(({ name, policy }) => ({ name, ...policy }));
+  const tasks = listTasks(loaded.tasks);
   const sources = loaded.sources.map(({ name, topic, everyMs }) => ({ name, topic, everyMs }));
   const lists = (sources.length === 0 ? [tasks] : [tasks, sources]).map((list) => list.sort(byName));
   let rest = Buffer.from(lists.map((list) => `${JSON.stringify(list)}\n`).join(""));

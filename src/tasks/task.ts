@@ -11,7 +11,7 @@
  */
 import type { ErrorCode } from "../protocol/errors.ts";
 import type { Json, JsonObject } from "../protocol/json.ts";
-import type { Policy as TaskPolicy } from "../protocol/policy.ts";
+import type { ArgumentSchema, Policy as TaskPolicy } from "../protocol/policy.ts";
 import type { ArgumentCheck, Schema } from "./arguments.ts";
 
 export type { Json, JsonObject, Schema, TaskPolicy };
@@ -129,6 +129,8 @@ export interface RegisteredTask {
   readonly run: TaskFunction;
   /** null for a task without schemas */
   readonly check: ArgumentCheck | null;
+  /** The same for people, where its schemas can say it. */
+  readonly schema: ArgumentSchema | null;
   readonly onStop: StopFunction | null;
   /** As it goes over the wire: its `onStop` says whether there is one. */
   readonly policy: TaskPolicy;

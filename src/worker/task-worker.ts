@@ -11,6 +11,7 @@ import type { SupervisorMessage } from "../process/messages.ts";
 import { openGate } from "../process/open-gate.ts";
 import { onSupervisorMessage, tellSupervisor } from "../process/supervised.ts";
 import { stoppedMessage } from "../protocol/blocked.ts";
+import { listTasks } from "../tasks/json-schema.ts";
 import { loadRegistry } from "../tasks/registry.ts";
 import type { Registry } from "../tasks/task.ts";
 import { reactor, waitHereMs } from "../transport/reactor.ts";
@@ -130,7 +131,7 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
       role: "task",
       id,
       pid: process.pid,
-      tasks: [...registry.values()].map(({ name, policy }) => ({ name, ...policy })),
+      tasks: listTasks(registry),
       endpoint: address === null ? "" : `tcp://${address}`,
       ...(options.supervised && { supervised: true }),
       stops: true,

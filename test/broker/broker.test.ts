@@ -1,10 +1,53 @@
 import { beforeEach, describe, expect, test } from "bun:test";
-import { batchTasksMax, queueJobsMax } from "../../src/limits.ts";
+import { argumentSchemasBytesMax, batchTasksMax, queueJobsMax } from "../../src/limits.ts";
 import { BrokerBench } from "../support/broker-bench.ts";
 
 let bench: BrokerBench;
 beforeEach(() => {
   bench = new BrokerBench();
+});
+
+describe("the list of tasks", () => {
+  const args = { type: "array" };
+  const schemas = (): unknown => {
+    bench.answers.length = 0;
+    bench.control({ command: "tasks" });
+    const [answer] = bench.answers;
+    const { tasks } = (answer?.reply.kind === "ack" ? answer.reply.data : {}) as unknown as { tasks: unknown[] };
+    return tasks;
+  };
+
+  test("has the schemas of arguments, those of the task files first, and no job carries them", () => {
+    bench.ready("w1", [{ name: "grip", schema: { args }, timeoutMs: 10 }, "count"]);
+    bench.ready("w2", [{ name: "grip", timeoutMs: 10 }], { supervised: false });
+    expect(bench.headersOf("w2").map(({ type }) => type)).toEqual(["WELCOME"]);
+    expect(schemas()).toEqual([
+      { name: "count", workers: 1 },
+      { name: "grip", workers: 2, schema: { args } },
+    ]);
+    bench.handle({
+      type: "tasks",
+      tasks: [
+        { name: "count", schema: { kwargs: {} } },
+        { name: "grip", timeoutMs: 10 },
+      ],
+    });
+    expect(schemas()).toEqual([
+      { name: "count", workers: 1, schema: { kwargs: {} } },
+      { name: "grip", workers: 2 },
+    ]);
+  });
+
+  test("leaves out what does not fit into its frame", () => {
+    const schema = { args: { title: "x".repeat(16_000) } };
+    const names = Array.from({ length: 200 }, (_, index) => `task${index}`);
+    bench.handle({ type: "tasks", tasks: names.map((name) => ({ name, schema })) });
+    const tasks = schemas() as object[];
+    expect(tasks).toHaveLength(200);
+    expect(tasks.filter((task) => "schema" in task)).toHaveLength(
+      Math.floor(argumentSchemasBytesMax / JSON.stringify(schema).length),
+    );
+  });
 });
 
 describe("a request is refused", () => {

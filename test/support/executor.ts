@@ -15,7 +15,7 @@ export const registryOf = (
   schemas: ArgumentSchemas = {},
 ): ReadonlyMap<string, RegisteredTask> => {
   const check = argumentCheck(schemas);
-  const defaults = { file: "the test", run: () => null, check, onStop: null, policy: {} };
+  const defaults = { file: "the test", run: () => null, check, schema: null, onStop: null, policy: {} };
   const registered = (name: string, task: TestTask): RegisteredTask =>
     typeof task === "function" ? { ...defaults, name, run: task } : { ...defaults, name, ...task };
   return new Map(Object.entries(tasks).map(([name, task]) => [name, registered(name, task)]));

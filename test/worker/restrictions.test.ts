@@ -7,6 +7,7 @@ const task: RegisteredTask = {
   file: "drive.ts",
   run: () => null,
   check: null,
+  schema: null,
   onStop: null,
   policy: {},
 };
