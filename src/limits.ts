@@ -309,6 +309,10 @@ export const lingerMs = 1_000;
 export const clientLingerMs = 200;
 /** ms between two updates for a person who watches the engine. */
 export const watchIntervalMs = 1_000;
+/** ms from one to the next at the least, however many events there are. */
+export const watchPauseMs = 100;
+/** events that it shows. */
+export const statusEventsMax = 8;
 /** ms from Ctrl-C to the end of the job: its grace, and some. */
 export const cancelAnswerMs = 2_000;
 /** ms from a timeout of a client to the answer to its cancellation. */

@@ -4,16 +4,19 @@
  *
  * Sends CONTROL `status`. Prints tables for a person, or with `--json` the whole answer on one
  * line. With `--watch` it repeats each second, on a terminal in place, until Ctrl-C or SIGTERM.
+ * The tables then also follow the engine's own topics: they come anew at each event, and begin with
+ * the last ones.
  *
  * Exits with 0; 1 if the engine refused; 2 for wrong usage; 3 if there is no engine or no answer
  * in time.
  */
 import type { EngineStatus } from "../client/client.ts";
-import { watchIntervalMs } from "../limits.ts";
+import { watchIntervalMs, watchPauseMs } from "../limits.ts";
 import { isTerminal, printable } from "../process/streams.ts";
 import { defineCommand } from "./command.ts";
 import { endRequested, engineArgs, withEngine } from "./engine.ts";
 import { printResult, stdoutClosed, writeOut } from "./output.ts";
+import { LastEvents } from "./status-events.ts";
 
 export const statusCommand = defineCommand({
   meta: { name: "status", description: "Show what a running engine does" },
@@ -24,16 +27,20 @@ export const statusCommand = defineCommand({
   },
   run: async ({ args }) => {
     await withEngine(args, async (engine, endpoint) => {
-      const show = (status: EngineStatus): Promise<void> =>
+      const show = (status: EngineStatus, events: readonly string[] = []): Promise<void> =>
         args.json
           ? printResult(JSON.stringify(status))
-          : printTables(describeStatus(endpoint, status), args.watch === true);
+          : printTables(describeStatus(endpoint, status, events), args.watch === true);
       if (!args.watch) return show(await engine.status());
+      await using events = args.json ? null : new LastEvents(engine);
       const end = Promise.race([endRequested(), stdoutClosed]).then(() => "end" as const);
-      const showAgain = async (): Promise<void> => show(await engine.status());
+      const showAgain = async (): Promise<void> => show(await engine.status(), events?.read());
       // An engine that does not answer, or a reader that does not read, must not block the end.
       while ((await Promise.race([showAgain(), end])) !== "end") {
-        if ((await Promise.race([Bun.sleep(watchIntervalMs), end])) === "end") return;
+        const pause = Bun.sleep(watchIntervalMs);
+        // Many events are shown together.
+        if ((await Promise.race([Bun.sleep(watchPauseMs), end])) === "end") return;
+        if ((await Promise.race([pause, ...(events === null ? [] : [events.news]), end])) === "end") return;
       }
     });
   },
@@ -54,8 +61,11 @@ const printTables = async (lines: readonly string[], isWatched: boolean): Promis
 
 /* ── For a person ── */
 
-/** Returns lines for a person, without control characters, because any worker chooses its names. */
-export const describeStatus = (endpoint: string, status: EngineStatus): string[] => {
+/**
+ * Returns lines for a person, without control characters, because any worker chooses its names.
+ * @param events lines on the last events, the newest first
+ */
+export const describeStatus = (endpoint: string, status: EngineStatus, events: readonly string[] = []): string[] => {
   const { jobs, queue, workers, tasks, resources, safings, sources, limits } = status;
   const shownLimits = Object.entries(limits).map(
     ([name, value]) => `${name} ${/bytes/i.test(name) ? bytes(value) : value}`,
@@ -65,6 +75,7 @@ export const describeStatus = (endpoint: string, status: EngineStatus): string[]
     ...warningsIn(status),
     `jobs: ${jobs.accepted} accepted, ${jobs.done} done, ${sum(jobs.failed)} failed, ${jobs.retried} retried; ` +
       `${jobs.waiting} waiting (${bytes(queue.bytes)}), ${jobs.held} with workers`,
+    ...(events.length === 0 ? [] : ["", ...events]),
     "",
     ...table(
       ["WORKER", "ROLE", "STATE", "HELD", "ENDPOINT"],

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
-import type { EngineStatus } from "../../src/client/client.ts";
+import type { EngineStatus, Json } from "../../src/client/client.ts";
 import { describeStatus } from "../../src/commands/status.ts";
+import { describeEvent } from "../../src/commands/status-events.ts";
 
 const quiet: EngineStatus = {
   draining: false,
@@ -97,4 +98,47 @@ test("a reason from anywhere moves no cursor and forges no line", () => {
   const [, line] = shown({ stopped: { reason: "\u001b[2Jall is well\nengine", since: 0 } });
   expect(line).not.toInclude("\u001b");
   expect(line).not.toInclude("\n");
+});
+
+test("each event is a line with its time, of any form that an engine may send", () => {
+  const line = (topic: string, data: Json) => describeEvent({ topic: `$engine/${topic}`, data, pack: 1 });
+  const at = 1_700_000_000.25;
+  const job = { at, job: "k3fxbaqm5t7wq2cd", serial: "5f1c-1", task: "count", requestor: "laptop" };
+  expect([
+    line("jobs", { ...job, event: "accepted" }),
+    line("jobs", { ...job, serial: "", event: "running", worker: "TASK-7" }),
+    line("jobs", { ...job, event: "progress", worker: "TASK-7", progress: { done: 1 } }),
+    line("jobs", { ...job, event: "ended", worker: "TASK-7", ms: 12.3456, code: null, message: null }),
+    line("jobs", { ...job, event: "ended", worker: null, ms: null, code: "EXPIRED", message: "too late" }),
+    line("workers", { at, event: "ready", worker: "TASK-7", role: "task", pid: 7, why: null }),
+    line("workers", { at, event: "lost", worker: "TASK-7", role: "task", pid: 7, why: "its process has died" }),
+    line("stop", { at, stopped: { reason: "a hand", since: at }, durable: true, why: null }),
+    line("stop", { at, stopped: { reason: "", since: at }, durable: false, why: "EROFS" }),
+    line("stop", { at, stopped: null, durable: null, why: null }),
+    line("resources", { at, name: "arm", state: "held", holder: { task: "grip", serial: "" }, waiting: 2 }),
+    line("resources", { at, name: "arm", state: "free", holder: null, waiting: 0 }),
+  ]).toEqual(
+    [
+      "count (5f1c-1) accepted",
+      "count running by TASK-7",
+      'count (5f1c-1) progress: {"done":1}',
+      "count (5f1c-1) done by TASK-7 after 12.3 ms",
+      "count (5f1c-1) ended: EXPIRED (too late)",
+      "TASK-7 ready",
+      "TASK-7 lost: its process has died",
+      "EMERGENCY STOP: a hand",
+      "EMERGENCY STOP, not on the disk: EROFS",
+      "no emergency stop",
+      "arm held by grip, 2 waiting",
+      "arm free, 0 waiting",
+    ].map((words) => `22:13:20.250 ${words}`),
+  );
+  for (const data of [null, 1, [], {}, { at: "now" }]) expect(line("jobs", data)).toBeNull();
+  expect(line("schedules", { at })).toBeNull();
+});
+
+test("the last events come above the tables, and none leaves no trace", () => {
+  const lines = describeStatus("tcp://127.0.0.1:9000", quiet, ["22:13:20.250 TASK-7 ready\u001b[2J", "22:13:19.000 x"]);
+  expect(lines.slice(2, 6)).toEqual(["", "22:13:20.250 TASK-7 ready\\x1b[2J", "22:13:19.000 x", ""]);
+  expect(describeStatus("tcp://127.0.0.1:9000", quiet, [])).toEqual(shown({}));
 });

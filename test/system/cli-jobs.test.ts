@@ -366,3 +366,53 @@ test("status --watch stays in its place on a terminal", async () => {
   await watching.write("\u0003");
   expect(await watching.ended()).toBe(0);
 });
+
+/* ── The engine's own topics ─────────────────────────────────────────────────────────────────────────────────────── */
+
+test("data watch shows the life of a job, and the lines of the log that it writes", async () => {
+  await using watching = start("data", "watch", "$engine/", "--json");
+  // Whoever follows the stop hears at once that there is none.
+  await watching.shown(/"topic":"\$engine\/stop","data":\{"stopped":null/);
+  await using walking = start("send", "walk", "--verbose");
+  const [, serial = ""] = await walking.shown(/Serial: (\S+)/);
+  expect(await walking.ended()).toBe(0);
+  await using slow = start("send", "slow", "watched", "--verbose");
+  const [, slowSerial = ""] = await slow.shown(/Serial: (\S+)/);
+  await watching.shown(/begins watched/);
+  await run("cancel", slowSerial);
+  await watching.shown(new RegExp(`"ended",.*"${slowSerial}"`));
+  const events = watching.stdout.split("\n").flatMap((line) => {
+    try {
+      return [JSON.parse(line)];
+    } catch {
+      return [];
+    }
+  });
+  const livesOf = (name: string) => events.filter(({ data }) => data.serial === name).map(({ data }) => data);
+  const life = livesOf(serial);
+  expect(new Set(life.map(({ job }) => job)).size).toBe(1);
+  expect(life[0]).toMatchObject({ event: "accepted", task: "walk", requestor: expect.stringMatching(/^CLIENT-\d+$/) });
+  expect(life[1]).toMatchObject({ event: "running", worker: expect.stringMatching(/^TASK-\d+$/) });
+  expect(life.slice(2, -1).map(({ event }) => event)).toContain("progress");
+  expect(life.at(-1)).toMatchObject({ event: "ended", code: null, message: null, worker: life[1].worker });
+  expect(life.at(-1).ms).toBeGreaterThan(100);
+  const [{ job }, ...rest] = livesOf(slowSerial);
+  expect(rest.at(-1)).toMatchObject({ event: "ended", code: "CANCELLED", message: "an operator cancelled it" });
+  const written = events.filter(({ topic, data }) => topic === "$engine/log" && data.job === job);
+  expect(written[0]?.data).toMatchObject({
+    level: "info",
+    process: expect.stringMatching(/^task worker \d+$/),
+    text: expect.stringMatching(/^\[WORKER-\d+\(TASK\)\] slow: begins watched$/),
+  });
+});
+
+test("status --watch shows each event as it comes, above the tables", async () => {
+  await using watching = start("status", "--watch");
+  const shown = watching.shown(/^\d\d:\d\d:\d\d\.\d{3} echo \(\S+\) done by TASK-\d+ after [\d.]+ ms$/m);
+  const isShown = shown.then(() => true);
+  while (!(await Promise.race([isShown, run("send", "echo", "hi").then(() => false)])));
+  await watching.shown(/ done by TASK-[\s\S]*\n\nWORKER +ROLE/);
+  watching.signal("SIGINT");
+  expect(await watching.ended()).toBe(0);
+  expect(watching.stderr).toBe("");
+});
