@@ -77,7 +77,7 @@ export { defaultEndpoint, TaskEngineError };
  * A client of the engine at `endpoint`. It connects in the background, and again whenever the
  * connection is lost: to an engine on this machine by a Unix socket, if it has one for this user,
  * else by ZeroMQ. To an engine with keys the socket is for its own user and root: without a key
- * they have all rights there, and with one those of the key.
+ * they have all rights there but to subscribe, and with one those of the key.
  * @param endpoint `tcp://HOST:PORT` of the router, or of a task worker's own port; default
  * `TASK_ENGINE_ROUTER`, or else this machine's engine at port 9000
  * @param options with `serverKey` and `key`, paths of key files, for an engine with keys: see
@@ -89,6 +89,7 @@ export const connect = (endpoint?: string, options: ConnectOptions = {}): Client
 class Client implements AsyncDisposable {
   readonly #exchange: Exchange;
   readonly #keys: ClientKeys;
+  readonly #local: LocalEngine;
   readonly #waitMs: number;
   readonly #subscriptions = new Set<Subscription>();
 
@@ -98,8 +99,8 @@ class Client implements AsyncDisposable {
   ) {
     this.#waitMs = waitMs ?? requestTimeoutMs;
     this.#keys = readClientKeys(files);
-    const local = new LocalEngine(endpoint, this.#keys, state ?? null);
-    this.#exchange = new Exchange(endpoint, `CLIENT-${process.pid}`, waitMs ?? null, this.#keys, local, trace);
+    this.#local = new LocalEngine(endpoint, this.#keys, state ?? null);
+    this.#exchange = new Exchange(endpoint, `CLIENT-${process.pid}`, waitMs ?? null, this.#keys, this.#local, trace);
   }
 
   /**
@@ -254,6 +255,7 @@ class Client implements AsyncDisposable {
 
   async #dataEndpoints(): Promise<string[]> {
     const { data } = await this.#directory();
+    if (this.#local.subscribeRefusal !== null) throw new TaskEngineError("UNAUTHORIZED", this.#local.subscribeRefusal);
     if (data.length === 0) throw new TaskEngineError("UNAVAILABLE", "the engine has no data worker at present");
     return data.map((endpoint) => reachableFrom(this.endpoint, endpoint));
   }

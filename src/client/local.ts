@@ -17,6 +17,8 @@ export class LocalEngine {
   readonly #folders: readonly string[];
   /** The public ones, the engine's and this client's, if it has keys. */
   readonly #keys: readonly string[];
+  /** An engine with keys has let this client in without any. */
+  #isOwner = false;
 
   /**
    * @param endpoint of the router, on whatever machine
@@ -40,6 +42,15 @@ export class LocalEngine {
   }
 
   /**
+   * Says why the ports for subscribers are closed to this client; null if they are not. They have
+   * no local socket, and libzmq would wait for ever.
+   */
+  get subscribeRefusal(): string | null {
+    if (!this.#isOwner) return null;
+    return "to follow topics needs keys also on the engine's machine; name its own and yours by --server-key and --key";
+  }
+
+  /**
    * True if an engine of this user, which needs a key at its port, seems to run: it opens its
    * socket for local programs a moment after its port.
    */
@@ -49,12 +60,15 @@ export class LocalEngine {
   }
 
   #dial({ host, port }: Address, pathIn: (folder: string) => string): ShmClient | null {
+    this.#isOwner = false;
     const named = this.#keys.length === 0 && isLoopback(host) ? ShmClient.to(host, port) : null;
     if (named !== null) return named;
     const introduction = [`${host}:${port}`, ...this.#keys].join(" ");
     for (const path of this.#folders.map(pathIn)) {
       const link = isThere(path) ? ShmClient.at(path, host, port, introduction) : null;
-      if (link !== null) return link;
+      if (link === null) continue;
+      this.#isOwner = this.#keys.length === 0;
+      return link;
     }
     return null;
   }

@@ -95,6 +95,8 @@ test("a command goes the same way, and the engine says that its owner has stoppe
   await using engine = await startIn(home, { ...small, env: { PATH: process.env.PATH ?? "", HOME: home.at("empty") } });
   const run = (...args: string[]) => engine.run(...args, "--router", engine.endpoint);
   expect((await run("send", "count", "2", "3")).stdout).toBe("5\n");
+  const refused = expect.stringContaining("UNAUTHORIZED: to follow topics needs keys");
+  expect(await run("data", "watch")).toMatchObject({ exitCode: 1, stderr: refused });
   const stop = `await (await import(process.argv[1])).connect(process.argv[2], JSON.parse(process.argv[3])).estop("smoke");`;
   const options = JSON.stringify({ state: engine.state });
   const env = { PATH: process.env.PATH ?? "", HOME: home.at("empty") };
