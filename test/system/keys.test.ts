@@ -270,7 +270,7 @@ test(
     for (const role of [
       ["router", "--backend-port", "1"],
       ["task-worker", ...backend],
-      ["data-worker", ...backend],
+      ["data-worker", ...backend, "--stream-port", "1"],
     ]) {
       const address = ["--host", "0.0.0.0", "--port", String(freePorts(1))];
       const byHand = await runCommand(taskEngine, [...role, ...address], { env });
