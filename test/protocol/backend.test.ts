@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { envelopeBytesMax, sourcesMax } from "../../src/limits.ts";
+import { envelopeBytesMax, sourcesMax, watchedTopicsMax } from "../../src/limits.ts";
 import {
   decodeFromRouter,
   decodeFromWorker,
@@ -29,6 +29,9 @@ test.each<[WorkerHeader, Uint8Array[]]>([
   ],
   [{ type: "SOURCES", sources: [{ name: "gyro", hz: 79.98, jitterMs: 0.4, overruns: 1, errors: 0 }] }, []],
   [{ type: "SOURCES", sources: [{ name: "gyro", hz: null, jitterMs: null, overruns: 0, errors: 0 }] }, []],
+  [{ type: "WATCHED", topics: ["$engine/jobs", "$engine/of-a-later-version"] }, []],
+  [{ type: "WATCHED", topics: [] }, []],
+  [{ type: "HEARD" }, []],
 ])("what a worker sends comes out as it went in: %o", (header, bodies) => {
   expect(decodeFromWorker(bytes(encodeBackend(header, bodies)))).toEqual({ header, bodies });
 });
@@ -39,6 +42,8 @@ test.each<[RouterHeader, Uint8Array[]]>([
   [{ type: "JOBS", jobs: [1], serials: ["a"] }, [body]],
   [{ type: "PUT", jobs: [1, 2], topics: ["a", "b"] }, [body, body]],
   [{ type: "GET", jobs: [1], topics: ["a"] }, []],
+  [{ type: "EVENTS", topics: ["$engine/jobs", "$engine/jobs"] }, [body, body]],
+  [{ type: "EVENTS", topics: ["$engine/jobs", "$engine/stop"], lost: [0, 7] }, [body, body]],
 ])("what the router sends comes out as it went in: %o", (header, bodies) => {
   expect(decodeFromRouter(bytes(encodeBackend(header, bodies)))).toEqual({ header, bodies });
 });
@@ -49,6 +54,11 @@ test("a message whose lists or frames do not match in number is refused", () => 
     decodeFromWorker(bytes(encodeBackend({ type: "DONE", jobs: [1, 2], ms: [0.1] }, [body, body]))),
     decodeFromRouter(bytes(encodeBackend({ type: "JOBS", jobs: [1], serials: [] }, [body]))),
     decodeFromRouter(bytes(encodeBackend({ type: "WHO" }, [body]))),
+    decodeFromRouter(bytes(encodeBackend({ type: "EVENTS", topics: ["$engine/jobs"] }))),
+    decodeFromRouter(bytes(encodeBackend({ type: "EVENTS", topics: ["$engine/jobs"], lost: [1, 2] }, [body]))),
+    decodeFromRouter(bytes(encodeBackend({ type: "EVENTS", topics: [] }))),
+    decodeFromWorker(bytes(encodeBackend({ type: "HEARD" }, [body]))),
+    decodeFromWorker(bytes(encodeBackend({ type: "WATCHED", topics: Array(watchedTopicsMax + 1).fill("t") }))),
   ];
   for (const result of refused) expect(result).toBeInstanceOf(ProtocolError);
 });

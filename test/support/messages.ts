@@ -72,6 +72,12 @@ export const fromWorkers: readonly Source[] = [
   (random) => [json({ type: "PROGRESS", job: random.whole(1, 100_000) }), data(random)],
   (random) => [json({ type: "RETURN", jobs: jobs(random) })],
   () => [json({ type: "LEAVE" })],
+  (random) => {
+    const topics = ["$engine/jobs", "$engine/log", "$engine/stop", topicOf(random)].slice(random.whole(0, 4));
+    return [json({ type: "WATCHED", topics })];
+  },
+  () => [json({ type: "HEARD" })],
+  (random) => [json({ type: "EVENTS", topics: ["$engine/jobs"], lost: [random.whole(0, 9)] }), data(random)],
   () => [json({ type: "WELCOME" })],
   () => [json({ type: "WHO" })],
   () => [json({ type: "GOODBYE" })],
@@ -86,6 +92,7 @@ export const fromSubscribers: readonly Source[] = [
   (random) => [Buffer.from(`\u0001${topicOf(random)}`)],
   (random) => [Buffer.from(`\u0000${topicOf(random)}`)],
   () => [Buffer.from("\u0001$topics")],
+  (random) => [Buffer.from(`${random.pick(["\u0001", "\u0000"])}${random.pick(["$", "$engine/", "$engine/jobs"])}`)],
   () => [Buffer.from("\u0001")],
   (random) => [Buffer.from(`\u0002${topicOf(random)}`), data(random)],
 ];
