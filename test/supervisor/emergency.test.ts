@@ -63,8 +63,8 @@ const wish = async (host: Host, folder: TempFolder, ...wishes: object[]): Promis
   while (existsSync(folder.at("marker"))) await Bun.sleep(5);
 };
 
-test("a stop past the router tells router and task workers, halts the workers, and is written down", async () => {
-  await using host = supervise();
+test("a stop past the router tells router and task workers, halts the workers, and is written down; what is asked for again keeps its first reason, and halts them again", async () => {
+  await using host = supervise({ second: "good" });
   await host.line(/^Ready$/);
   const stopped = await stop(host, "smoke");
   expect(stopped.reason).toBe("smoke");
@@ -80,20 +80,15 @@ test("a stop past the router tells router and task workers, halts the workers, a
   expect(heard(host, "data worker")).toEqual([]);
   expect(stoppedIn(host.state)).toEqual({ ...stopped });
   expect(host.errorLines).toEqual(["[ENGINE] Emergency stop: smoke; `task-engine reset` ends it"]);
-});
 
-test("what is asked for again keeps its first reason, and halts the workers again", async () => {
-  await using host = supervise();
-  await host.line(/^Ready$/);
-  const first = await stop(host, "smoke");
   // As long as the first is not over, it does for both.
   while (!host.lines.some((line) => /^task worker hears .*"halt":2/.test(line))) {
-    expect(await stop(host, "fire")).toEqual(first);
+    expect(await stop(host, "fire")).toEqual(stopped);
   }
 });
 
 test("a worker that is not still in time is killed, and only that one", async () => {
-  await using host = supervise({ first: "restless", stopGraceMs: 100, restartsMax: 0 });
+  await using host = supervise({ first: "restless", second: "good", stopGraceMs: 100, restartsMax: 0 });
   await host.line(/^Ready$/);
   const [worker, data, router] = [pidOf(host, "task worker"), pidOf(host, "data worker"), pidOf(host, "router")];
   await stop(host);

@@ -22,10 +22,28 @@ const successorOf = async (host: Host, pid: number): Promise<number> => {
   return pidOf(host, role);
 };
 
+/** Drains the router, ends the workers and then the router. */
+const expectCleanStop = async (host: Host, signal: "SIGINT" | "SIGTERM"): Promise<void> => {
+  const [router, taskWorker, dataWorker] = ["router", "task worker", "data worker"].map((role) => pidOf(host, role));
+  host.signal(signal);
+  expect(await host.outcome()).toEqual({ type: "stopped" });
+  const said = host.lines.slice(host.lines.indexOf("Closing application and stopping services...") + 1);
+  const stopping = said.filter((line) => !line.includes("hears"));
+  expect(said).toContain('router hears {"type":"drain"}');
+  expect(stopping.slice(0, 2).sort()).toEqual(
+    [
+      `Successfully terminated process [${taskWorker}]: task worker`,
+      `Successfully terminated process [${dataWorker}]: data worker`,
+    ].sort(),
+  );
+  expect(stopping[2]).toBe(`Successfully terminated process [${router}]: router`);
+  expect(host.errorLines).toEqual([]);
+};
+
 /* ── Start ───────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
-test("a start prints the tasks, then each process, and last of all that it is ready", async () => {
-  await using host = supervise();
+test("a start prints the tasks, then each process, and last of all that it is ready; SIGINT stops it", async () => {
+  await using host = supervise({ second: "good" });
   await host.line(/^Ready$/);
   const [router, taskWorker, dataWorker] = host.childPids;
   expect(host.lines.filter((line) => !line.includes("hears"))).toEqual([
@@ -44,7 +62,7 @@ test("a start prints the tasks, then each process, and last of all that it is re
     'router hears {"type":"stopped","stopped":null}',
     'router hears {"type":"tasks","tasks":[{"name":"count"},{"name":"drive","timeoutMs":50}]}',
   ]);
-  expect(host.errorLines).toEqual([]);
+  await expectCleanStop(host, "SIGINT");
 });
 
 for (const [plan, reason] of [
@@ -70,9 +88,10 @@ for (const [plan, reason] of [
 
 /* ── Keep alive ──────────────────────────────────────────────────────────────────────────────────────────────────── */
 
-test("a worker that is killed is reported, the router is told, and another is started", async () => {
+test("a worker that is killed is reported, the router is told, and another is started; a router that is killed is told the tasks again", async () => {
   await using host = supervise();
   await host.line(/^Ready$/);
+  await host.line(/^router hears \{"type":"tasks"/);
   const pid = pidOf(host, "task worker");
   process.kill(pid, "SIGKILL");
   expect(await host.line(/starting another/)).toBe(
@@ -80,15 +99,10 @@ test("a worker that is killed is reported, the router is told, and another is st
   );
   expect(await host.line(/gone/)).toBe(`router hears {"type":"gone","pid":${pid},"begun":0}`);
   await host.line(new RegExp(`^Starting process \\[(?!${pid}\\])\\d+\\]: task worker$`));
-});
 
-test("a router that is killed is started again, and told the tasks again", async () => {
-  await using host = supervise();
-  await host.line(/^Ready$/);
-  const pid = pidOf(host, "router");
-  await host.line(/^router hears \{"type":"tasks"/);
-  process.kill(pid, "SIGKILL");
-  await host.line(new RegExp(`^Starting process \\[(?!${pid}\\])\\d+\\]: router$`));
+  const router = pidOf(host, "router");
+  process.kill(router, "SIGKILL");
+  await host.line(new RegExp(`^Starting process \\[(?!${router}\\])\\d+\\]: router$`));
   while (host.lines.filter((line) => line.startsWith('router hears {"type":"tasks"')).length < 2) await Bun.sleep(10);
 });
 
@@ -154,7 +168,7 @@ test("a worker that the router wants killed is killed, and that is not counted",
 
 test("nothing but a task worker of its own is killed for the router", async () => {
   using folder = tempFolder();
-  await using host = supervise({ router: "killer", marker: folder.at("marker") });
+  await using host = supervise({ router: "killer", second: "good", marker: folder.at("marker") });
   await using other = supervise();
   await host.line(/^Ready$/);
   await other.line(/^Ready$/);
@@ -216,9 +230,9 @@ test("a worker that a person ends by SIGTERM is replaced at once, and that is no
 
 const reloaded = "[ENGINE] Task workers are replaced";
 
-test("SIGHUP tells the router the new tasks, and then replaces the task workers alone", async () => {
+test("SIGHUP tells the router the new tasks, and then replaces the task workers alone; SIGTERM stops it", async () => {
   using folder = tempFolder();
-  await using host = supervise({ scan: "list again", marker: folder.at("marker"), restartsMax: 0 });
+  await using host = supervise({ second: "good", scan: "list again", marker: folder.at("marker"), restartsMax: 0 });
   await host.line(/^Ready$/);
   const before = host.childPids;
   writeFileSync(folder.at("marker"), '[{"name":"drive"}]');
@@ -241,7 +255,7 @@ test("SIGHUP tells the router the new tasks, and then replaces the task workers 
     `${reloaded}; no task any more: count`,
   ]);
   expect([pidOf(host, "router"), pidOf(host, "data worker")]).toEqual([router ?? 0, dataWorker ?? 0]);
-  expect(host.errorLines).toEqual([]);
+  await expectCleanStop(host, "SIGTERM");
 });
 
 test("a reload whose scan fails says why and leaves everything as it was", async () => {
@@ -257,8 +271,8 @@ test("a reload whose scan fails says why and leaves everything as it was", async
   writeFileSync(folder.at("marker"), '[{"name":"drive"}]');
   host.signal("SIGHUP");
   await host.line(/Task workers are replaced/);
-  expect(pids).toHaveLength(3);
-  expect(host.childPids).toHaveLength(4);
+  expect(pids).toHaveLength(2);
+  expect(host.childPids).toHaveLength(3);
 });
 
 test("a worker that does not leave for its successor is killed after the grace time", async () => {
@@ -290,7 +304,7 @@ test("SIGHUP during a reload asks for one more, however often it comes", async (
 
 test("SIGHUP during a start reloads after it", async () => {
   await using host = supervise({ router: "slow to start" });
-  await host.line(/^Starting process .*data worker/);
+  await host.line(/^Starting process .*task worker/);
   host.signal("SIGHUP");
   await host.line(/Task workers are replaced/);
   expect(host.lines.indexOf(reloaded)).toBeGreaterThan(host.lines.indexOf("Ready"));
@@ -330,27 +344,6 @@ test("an engine started by nohup outlives its terminal, and reloads after that",
 });
 
 /* ── Stop ────────────────────────────────────────────────────────────────────────────────────────────────────────── */
-
-for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  test(`${signal} drains the router, ends the workers and then the router`, async () => {
-    await using host = supervise();
-    await host.line(/^Ready$/);
-    const [router, taskWorker, dataWorker] = host.childPids;
-    host.signal(signal);
-    expect(await host.outcome()).toEqual({ type: "stopped" });
-    const said = host.lines.slice(host.lines.indexOf("Closing application and stopping services...") + 1);
-    const stopping = said.filter((line) => !line.includes("hears"));
-    expect(said).toContain('router hears {"type":"drain"}');
-    expect(stopping.slice(0, 2).sort()).toEqual(
-      [
-        `Successfully terminated process [${taskWorker}]: task worker`,
-        `Successfully terminated process [${dataWorker}]: data worker`,
-      ].sort(),
-    );
-    expect(stopping[2]).toBe(`Successfully terminated process [${router}]: router`);
-    expect(host.errorLines).toEqual([]);
-  });
-}
 
 test("a stop does not wait longer than the grace time for jobs that still run", async () => {
   await using host = supervise({ router: "busy", graceMs: 200 });
@@ -396,7 +389,7 @@ test("a stop during the scan, the start or a back-off is a clean stop", async ()
   await using scanning = supervise({ scan: "mute" });
   await using starting = supervise({ first: "mute" });
   await using backingOff = supervise({ first: "flaky", marker: folder.at("marker"), restartsMax: 100 });
-  await starting.line(/^Starting process .*data worker/);
+  await starting.line(/^Starting process .*task worker/);
   starting.signal("SIGTERM");
   await backingOff.line(/^Ready$/);
   writeFileSync(folder.at("marker"), "");

@@ -10,7 +10,7 @@ export const supervision = await supportProgram("supervision");
 export interface Plan {
   readonly scan?: string;
   readonly router?: string;
-  /** The task worker and the data worker. */
+  /** The task worker, and the data worker, which there is only if it is said. */
   readonly first?: string;
   readonly second?: string;
   /** The source worker, which there is if the scan lists sources. */

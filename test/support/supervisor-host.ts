@@ -11,7 +11,7 @@ const behaviours: Readonly<Record<string, string | undefined>> = {
   scan: plan.scan ?? "list",
   router: plan.router ?? "good",
   first: plan.first ?? "good",
-  second: plan.second ?? "good",
+  second: plan.second,
   source: plan.source ?? "good",
   safe: plan.hook ?? "safe well",
 };
@@ -21,7 +21,7 @@ const supervisor = new Supervisor({
   roles: {
     scan: role("scan", "scan"),
     router: role("router", "router"),
-    workers: [role("task worker", "first"), role("data worker", "second")],
+    workers: [role("task worker", "first"), ...(plan.second === undefined ? [] : [role("data worker", "second")])],
     source: role("source worker", "source"),
     safe: role("safe", "safe"),
     hook: plan.hook === undefined ? null : "count",
