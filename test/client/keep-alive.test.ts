@@ -1,11 +1,12 @@
 /** Jobs that end when their requestor does not show that it is there: how this client shows it. */
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { expect, setDefaultTimeout } from "bun:test";
 import { connect } from "task-engine";
+import { test } from "../support/concurrent.ts";
 import { type Arrived, cancelOf, type HandRouter, handRouter } from "../support/hand-router.ts";
 import { freePorts } from "../support/ports.ts";
 import { rejection } from "../support/rejection.ts";
 
-setDefaultTimeout(60_000); // on a busy machine
+setDefaultTimeout(60_000); // they wait for one another
 
 const deadmanMs = 60;
 

@@ -1,17 +1,18 @@
 /** What a request comes to where there is no engine, or something else in its place. */
-import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, describe, expect, setDefaultTimeout } from "bun:test";
 import { connect, type TaskEngineError } from "task-engine";
 import { warn } from "../../src/process/log.ts";
 import { writeCertificate } from "../../src/security/certificate.ts";
 import { Gate } from "../../src/security/gate.ts";
 import { Router } from "../../src/transport/zmq/socket.ts";
+import { test } from "../support/concurrent.ts";
 import { handRouter, untilFree } from "../support/hand-router.ts";
 import { makeKeys } from "../support/keys.ts";
 import { freePorts } from "../support/ports.ts";
 import { rejection } from "../support/rejection.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
-setDefaultTimeout(60_000); // on a busy machine
+setDefaultTimeout(60_000); // they wait for one another
 
 const nowhere = (): string => `tcp://127.0.0.1:${freePorts(1)}`;
 

@@ -161,7 +161,7 @@ test("what comes right after a message that was more than there is room for is o
   expect(sendOut(Buffer.alloc(1))).toBe(true);
 });
 
-test("a peer that is halted for a moment is not lost, however long it has been silent before", async () => {
+test.concurrent("a peer that is halted for a moment is not lost, however long it has been silent before", async () => {
   using folder = tempFolder();
   using router = new KeepingPort(folder.at("s"));
   await using peer = startPeer(folder.at("s"), "deaf");
@@ -186,7 +186,7 @@ test("a peer that is halted for a moment is not lost, however long it has been s
   await router.until((all) => all.some(isLost));
 });
 
-test("a peer that is halted is lost once it has been silent, and one that is only silent is not", async () => {
+test.concurrent("a peer that is halted is lost once it has been silent, and one that is only silent is not", async () => {
   using folder = tempFolder();
   using router = new KeepingPort(folder.at("s"), 100);
   await using halted = startPeer(folder.at("s"), "deaf");
