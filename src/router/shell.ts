@@ -155,7 +155,8 @@ export class Shell {
   #dispatch(): void {
     if (this.#isCatchingUp) return;
     const { broker, gate } = this.#options;
-    const awayMs = performance.now() - this.#dispatchedAt;
+    const now = performance.now();
+    const awayMs = now - this.#dispatchedAt;
     if (awayMs >= catchUpAfterMs) {
       this.#isCatchingUp = true;
       this.#performAll();
@@ -167,11 +168,11 @@ export class Shell {
       });
       return;
     }
-    this.#effects.push(...broker.dispatch(performance.now()));
+    // A halt within this call counts, too: a requestor may have its answer already, and go on.
+    this.#dispatchedAt = now;
+    this.#effects.push(...broker.dispatch(now));
     this.#performAll();
     this.#alarm.set(broker.nextAt);
-    // The time of this call itself does not count as away.
-    this.#dispatchedAt = performance.now();
   }
 
   /** An effect may cause further ones: a worker that cannot be reached is disconnected. */
