@@ -121,6 +121,11 @@ export const dataWorkerCommand = defineCommand({
     host,
     port,
     "stream-port": { ...port, description: "Port to listen on for publishers and subscribers of 0.3" },
+    "stream-socket": {
+      type: "string",
+      valueHint: "path",
+      description: "Socket to listen on for local ones, in an engine with keys",
+    },
     backend,
     verbose,
   } satisfies ArgsDef,
@@ -131,6 +136,7 @@ export const dataWorkerCommand = defineCommand({
         host: hostFrom(args.host),
         port: portFrom("--port", args.port),
         streamPort: portFrom("--stream-port", args["stream-port"]),
+        streamSocket: args["stream-socket"] ?? null,
         backend: args.backend,
         verbose: args.verbose === true,
       };

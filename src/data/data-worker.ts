@@ -20,6 +20,8 @@ interface DataWorkerOptions {
   readonly port: number;
   /** For publishers and subscribers of 0.3. */
   readonly streamPort: number;
+  /** Path of the socket for local ones, in an engine with keys; null for none. */
+  readonly streamSocket: string | null;
   /** The router's backend, `tcp://HOST:PORT`, or its socket, `unix://PATH`. */
   readonly backend: string;
   /** Print each value that is received. */
@@ -44,7 +46,7 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
     throw new StartError(describeBindError(error, "the data worker", address));
   }
   try {
-    stream.bind(options.host, options.streamPort);
+    stream.bind({ host: options.host, port: options.streamPort, socket: options.streamSocket });
   } catch (error) {
     throw new StartError(describeBindError(error, "the data worker's stream", `${options.host}:${options.streamPort}`));
   }

@@ -1,12 +1,10 @@
 /** The port of publishers and subscribers of 0.3: shared memory on this machine, ZeroMQ else. */
 import { dataBytesMax, drainMessagesMax, localPeersMax, streamUnfinishedBytesMax, zmqRoomRetryMs } from "../limits.ts";
 import type { Frame } from "../protocol/frame.ts";
-import { isLoopback } from "../security/exposure.ts";
 import type { Gate } from "../security/gate.ts";
+import { type LocalListener, openLocalListener, type PortAddress } from "../security/local-listener.ts";
 import type { ShmConnection } from "../transport/shm/connection.ts";
 import { encodedBytesMax, encodeInto, sizeBytes } from "../transport/shm/framing.ts";
-import { ShmListener } from "../transport/shm/listener.ts";
-import { localName } from "../transport/shm/unix.ts";
 import { saysLost } from "../transport/transport.ts";
 import { ZmqListener } from "../transport/zmq/listener.ts";
 import { type PeerTransport, StreamPeer } from "./stream-peer.ts";
@@ -19,7 +17,7 @@ export class StreamPort {
   readonly #store: TopicStore;
   readonly #gate: Gate;
   readonly #zmq: ZmqListener;
-  #local: ShmListener | null = null;
+  #local: LocalListener | null = null;
   readonly #localPeers = new Map<ShmConnection, LocalPeer>();
   readonly #zmqPeers = new Map<string, ZmqPeer>();
   /** Those that have got something since the last flush. */
@@ -32,19 +30,17 @@ export class StreamPort {
     this.#zmq = new ZmqListener({ ...gate.routerOptions, maxMessageSize: dataBytesMax + messageOverheadBytes });
   }
 
-  /** Throws ZmqError if the port cannot be had. */
-  bind(host: string, port: number): void {
-    this.#zmq.bind(host, port);
+  /** Throws ZmqError if the port cannot be had, and the errors of `openLocalListener`. */
+  bind(address: PortAddress): void {
+    this.#zmq.bind(address.host, address.port);
     this.#gate.guard(this.#zmq.socket, 0);
     this.#zmq.onReadable(() => this.#readZmq());
-    if (this.#gate.hasKeys || !isLoopback(host)) return;
-    this.#local = new ShmListener({
-      path: localName(host, port),
+    this.#local = openLocalListener(this.#gate, address, {
       connectionsMax: localPeersMax,
       messageBytesMax: dataBytesMax + messageOverheadBytes,
       unfinishedBytesMax: streamUnfinishedBytesMax,
     });
-    this.#local.onReadable((connection) => this.#readLocal(connection));
+    this.#local?.listener.onReadable((connection) => this.#readLocal(connection));
   }
 
   /** `tcp://HOST:PORT`, with its real port. */
@@ -60,7 +56,7 @@ export class StreamPort {
 
   close(): void {
     clearTimeout(this.#roomTimer);
-    this.#local?.close();
+    this.#local?.listener.close();
     this.#zmq.close();
   }
 
@@ -80,7 +76,8 @@ export class StreamPort {
   }
 
   #accept(connection: ShmConnection): LocalPeer {
-    const peer = new LocalPeer(this.#store, connection, this.#unflushed);
+    const user = this.#local?.userOf(connection) ?? null;
+    const peer = new LocalPeer(this.#store, connection, user, this.#unflushed);
     connection.onRoom = () => {
       peer.peer.onRoom();
       this.flush();
@@ -128,13 +125,13 @@ export class StreamPort {
 }
 
 class LocalPeer implements PeerTransport {
-  readonly user = null;
   readonly peer: StreamPeer;
   #isUnflushed = false;
 
   constructor(
     store: TopicStore,
     private readonly connection: ShmConnection,
+    readonly user: string | null,
     private readonly unflushed: LocalPeer[],
   ) {
     this.peer = new StreamPeer(store, this);

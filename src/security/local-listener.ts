@@ -32,7 +32,7 @@ export interface PortAddress {
   readonly socket: string | null;
 }
 
-interface LocalListener {
+export interface LocalListener {
   readonly listener: ShmListener;
   /** The user of the last message of a connection; null in an engine without keys. */
   readonly userOf: (connection: ShmConnection) => string | null;

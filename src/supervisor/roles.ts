@@ -2,7 +2,7 @@
 import type { Config } from "../config.ts";
 import { ownProgram, safeVerb, tasksFlags } from "../process/program.ts";
 import { dataPortsPerWorker } from "../security/exposure.ts";
-import { engineFolder, frontSocketPath, workSocketPath } from "../security/state-folders.ts";
+import { dataSocketPath, engineFolder, frontSocketPath, workSocketPath } from "../security/state-folders.ts";
 
 export interface Role {
   /** As printed. */
@@ -55,13 +55,17 @@ export const rolesOf = (config: Config): Roles => {
     ["--stop-grace-ms", `${config.stopGraceMs}`],
   ].flat();
   const dataPortOf = (dataWorker: number): number => config.dataPort + dataPortsPerWorker * dataWorker;
+  const streamFlags = (port: number): readonly string[] => [
+    ...["--stream-port", `${port}`],
+    ...(config.key === null ? [] : ["--stream-socket", dataSocketPath(folder, port)]),
+  ];
   const worker = (kind: "task worker" | "data worker", index: number): Role => {
     const port = config.workerPort + index;
     const isTaskWorker = kind === "task worker";
     const argv = [
       [isTaskWorker ? "task-worker" : "data-worker", "--host", config.host, "--port", `${port}`],
       ["--backend", `unix://${workSocket}`],
-      isTaskWorker ? [...tasks, ...recycle] : ["--stream-port", `${dataPortOf(index - config.taskWorkers)}`],
+      isTaskWorker ? [...tasks, ...recycle] : streamFlags(dataPortOf(index - config.taskWorkers)),
       verbose,
     ].flat();
     return { kind, name: `${kind} ${port}`, argv, takesEnv: true };

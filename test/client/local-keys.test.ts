@@ -3,8 +3,11 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { connect } from "task-engine";
-import { writeCertificate } from "../../src/security/certificate.ts";
+import { LocalEngine } from "../../src/client/local.ts";
+import { decodeStreamReply, encodeStreamRequest } from "../../src/protocol/stream.ts";
+import { readKeyPair, readPublicKey, writeCertificate } from "../../src/security/certificate.ts";
 import { makeKeyPair } from "../../src/security/keys.ts";
+import type { MessageFrame } from "../../src/transport/transport.ts";
 import { type Engine, startEngine } from "../support/engine.ts";
 import { freePorts } from "../support/ports.ts";
 import { rejection } from "../support/rejection.ts";
@@ -164,4 +167,23 @@ test("a client whose keys are another engine's, or not authorized, is told so as
     const { code, message } = await rejection(client.call("count", [2, 3]));
     expect([code, message]).toEqual(["NO_ANSWER", expect.stringContaining("is the engine running, with the key in")]);
   }
+});
+
+test("a data worker's stream port has a socket, too, for the owner and for the rights of a key", async () => {
+  using home = homeWithKeys();
+  await using engine = await startIn(home, { flags: ["--task-workers", "0", "--data-workers", "1"] });
+  const { publicKey } = readKeyPair(fileOf(home, "client.key_secret"));
+  const keys = [readPublicKey(fileOf(home, "engine.key")), publicKey];
+  const ask = async (publicKeys: readonly string[]): Promise<unknown> => {
+    const local = new LocalEngine(engine.endpoint, { options: {}, ifSilent: "", publicKeys }, engine.state);
+    const link = local.dialData(`tcp://127.0.0.1:${engine.ports.data}`);
+    const answered = Promise.withResolvers<readonly MessageFrame[]>();
+    link?.onReadable(() => answered.resolve(link.tryReceive() ?? []));
+    link?.trySend(encodeStreamRequest("CONTROL", "1", { command: "topics" }));
+    const [, meta = "", data = ""] = await answered.promise;
+    link?.close();
+    return decodeStreamReply(Buffer.from(meta), Buffer.from(data));
+  };
+  expect(await ask([])).toMatchObject({ type: "ACK", data: { topics: [] } });
+  expect(await ask(keys)).toMatchObject({ type: "ERR", data: { code: "UNAUTHORIZED" } });
 });

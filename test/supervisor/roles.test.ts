@@ -20,10 +20,17 @@ test("each role is told what it needs to know, and workers have ports of their o
   ]);
 });
 
-test("the router alone has a socket for local programs in an engine with keys", async () => {
-  const argv = await argvOf({ state: "/state", key: "/key", authorized: "/authorized" });
-  expect(argv[1]?.slice(argv[1].indexOf("--front-socket"))).toContain("/state/9000/front.sock");
-  expect(argv.filter((words) => words.includes("--front-socket"))).toHaveLength(1);
+test("the router and each data worker have a socket for local programs in an engine with keys", async () => {
+  const argv = await argvOf({ state: "/state", key: "/key", authorized: "/authorized", "data-workers": "2" });
+  const sockets = argv.map((words) => words.slice(words.findIndex((word) => /^--(front|stream)-socket$/.test(word))));
+  expect(sockets.map(([flag, path]) => (flag?.endsWith("-socket") ? path : undefined))).toEqual([
+    undefined,
+    "/state/9000/front.sock",
+    undefined,
+    undefined,
+    "/state/9000/data-9002.sock",
+    "/state/9000/data-9004.sock",
+  ]);
 });
 
 test("the source worker is told where the router and the task files are, and gets the variables for them", async () => {
