@@ -370,8 +370,8 @@ test("status --watch stays in its place on a terminal", async () => {
 /* ── The engine's own topics ─────────────────────────────────────────────────────────────────────────────────────── */
 
 test("data watch shows the life of a job, and the lines of the log that it writes", async () => {
-  await using watching = start("data", "watch", "$engine/", "--json");
-  // Whoever follows the stop hears at once that there is none.
+  await using watching = start("data", "watch", "$engine/stop", "$engine/jobs", "$engine/log", "--json");
+  // Whoever follows the stop by its name hears at once that there is none.
   await watching.shown(/"topic":"\$engine\/stop","data":\{"stopped":null/);
   await using walking = start("send", "walk", "--verbose");
   const [, serial = ""] = await walking.shown(/Serial: (\S+)/);
