@@ -9,7 +9,7 @@
  * - `observe`: read the engine's status and its own topics, which `read` without a list leaves out.
  *
  * Pure. A user is the name in the line of the key by which a connection was authenticated. On a
- * socket without CURVE the user is null and has all rights.
+ * socket of an engine without keys the user is null and has all rights.
  */
 import { authorizedTextLengthMax, nameLengthMax } from "../limits.ts";
 
