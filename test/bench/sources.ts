@@ -5,7 +5,7 @@
  * machine both are late.
  */
 
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
 import { connect } from "../../src/client/client.ts";
 import { say } from "../../src/process/log.ts";
@@ -39,6 +39,12 @@ const shown = (delays: readonly number[]): string =>
   `p50 ${quantile(delays, 0.5).toFixed(2)}, p99 ${quantile(delays, 0.99).toFixed(2)}, ` +
   `max ${quantile(delays, 1).toFixed(2)} ms`;
 
+/** Ticks of all processors since the machine's start: proc_stat(5). */
+const processors = (): { idle: number; all: number } => {
+  const ticks = (/^cpu +(.*)$/m.exec(readFileSync("/proc/stat", "latin1"))?.[1] ?? "").split(" ").map(Number);
+  return { idle: ticks[3] ?? 0, all: ticks.slice(0, 8).reduce((sum, count) => sum + count, 0) };
+};
+
 using folder = tempFolder({ "tasks/clock.ts": source(everyMs) });
 await using engine = await startEngine({ cwd: folder.path });
 await using client = connect(engine.endpoint);
@@ -52,18 +58,32 @@ const ring = (dueMs: number): void => {
 };
 ring(performance.now());
 const calls: number[] = [];
+/** Which calls fell into windows of 3 s, and how much of the processors' time nobody wanted then. */
+const windows: { readonly from: number; readonly to: number; readonly idle: number }[] = [];
 {
   await using subscription = client.subscribe("clock");
   const endMs = performance.now() + seconds * 1000;
+  let [from, before, fromMs] = [0, processors(), performance.now()];
   for await (const { data } of subscription) {
     calls.push(Number(data));
+    if (performance.now() - fromMs > 3000) {
+      const now = processors();
+      windows.push({ from, to: calls.length, idle: (now.idle - before.idle) / (now.all - before.all) });
+      [from, before, fromMs] = [calls.length, now, performance.now()];
+    }
     if (performance.now() > endMs) break;
   }
 }
 isOver = true;
 const [status] = (await client.status()).sources;
 say(`load average ${loadavg()[0]?.toFixed(1)}, ${calls.length} values in ${seconds} s`);
-say(`source at ${1000 / everyMs} Hz, late by its own clock: ${shown(delaysOf(calls))}`);
+const delays = delaysOf(calls);
+say(`source at ${1000 / everyMs} Hz, late by its own clock: ${shown(delays)}`);
+const quietest = windows.toSorted((a, b) => b.idle - a.idle)[0];
+if (quietest !== undefined) {
+  const { from, to, idle } = quietest;
+  say(`its quietest 3 s, the machine idle for ${(100 * idle).toFixed(0)} %: ${shown(delays.slice(from, to))}`);
+}
 say(`the same in status: p99 ${status?.jitterMs} ms, ${status?.hz} Hz, ${status?.overruns} overruns`);
 say(`a bare timer beside it, late since it was set: ${shown(bare)}`);
 
