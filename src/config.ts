@@ -38,6 +38,9 @@ const folder = text(/^[^\0]+$/, "must be the path of a folder");
 const file = text(/^[^\0]+$/, "must be the path of a file");
 const grace = whole(0, limits.graceMsMax);
 const task = text(/^[\w.-]{1,128}$/, "must be the name of a task");
+const history = whole(0, limits.historyMsMax);
+const historyBytes = whole(limits.historyBytesMin, limits.historyBytesMaxMax);
+const dataBytes = whole(1, limits.dataBytesMaxMax);
 const workerJobs = whole(1, limits.workerJobsMax);
 const workerMemory = whole(limits.workerMemoryMibMin, limits.workerMemoryMibMax);
 const restarts = whole(0, limits.restartsMax);
@@ -56,6 +59,15 @@ const rows = {
   dataPort: row("number", "port", 9002, port, "First port for 0.3 data; each data worker has two"),
   taskWorkers: row("number", "count", 2, workers, "Processes that run tasks"),
   dataWorkers: row("number", "count", 1, workers, "Processes that keep and publish data"),
+  historyMs: row("number", "ms", limits.historyMs, history, "Time for which a data worker keeps values"),
+  historyBytes: row(
+    "number",
+    "bytes",
+    limits.historyBytesMax,
+    historyBytes,
+    "Memory of a data worker for all values, the newest of each topic included",
+  ),
+  dataBytesMax: row("number", "bytes", limits.dataBytesMax, dataBytes, "Size of the largest value of a topic"),
   workerJobsMax: row(
     "number",
     "count",

@@ -149,9 +149,8 @@ export const subscriptionsMax = 4 * 4096;
 export const subscriptionPrefixBytesMax = 512 * 1024;
 /** the same of all clients: 160 MB at most. */
 export const allPrefixBytesMax = 4 * subscriptionPrefixBytesMax;
-/** topics of a data worker with a last value, and the bytes of those. */
+/** topics that a client's subscription of 0.2 tells apart. */
 export const topicsMax = 4096;
-export const topicBytesMax = 64 * 1024 * 1024;
 /**
  * topics whose newest value waits in a worker for a router that does not read; ms between two
  * tries.
@@ -466,16 +465,21 @@ export const memoryBytesMax =
 
 /* ── The data plane ── */
 
-/** bytes of one value. */
+/** bytes of one value, and the most that may be set: a picture of 8 MP without compression. */
 export const dataBytesMax = 8 * 1024 * 1024;
+export const dataBytesMaxMax = 32 * 1024 * 1024;
 /**
- * bytes of all values that a data worker keeps, and ms that it keeps them. The newest value of each
- * topic is kept for ever.
+ * bytes of all values that a data worker keeps, beside libzmq's queues, and ms that it keeps them.
+ * The newest value of each topic is kept for ever. A Pi with 512 MB has room for so many.
  */
-export const historyBytesMax = 64 * 1024 * 1024;
+export const historyBytesMax = 32 * 1024 * 1024;
 export const historyMs = 60_000;
-/** ms between two looks for values that are too old. */
+/** the least and the most of these that may be set. */
+export const historyBytesMin = 1024 * 1024;
+export const historyBytesMaxMax = 4 * 1024 * 1024 * 1024;
+/** ms between two looks for values that are too old, and with a shorter history. */
 export const historyExpiryMs = 15_000;
+export const historyExpiryMsMin = 1_000;
 /** bytes that a topic takes beside its values. */
 export const topicBytesMin = 1_024;
 /** bytes of values that lie in one piece of memory, and leave it together. */
@@ -483,10 +487,14 @@ export const topicChunkBytesMax = 256 * 1024;
 /** bytes of META that is recognized without decoding; longer ones are decoded. */
 export const metaTemplateBytesMax = 512;
 /** local connections to a data worker; further ones use ZeroMQ. */
-export const localPeersMax = 256;
+export const localPeersMax = 64;
 /** subscriptions of a connection, and names and prefixes of a subscription. */
 export const peerSubscriptionsMax = 64;
 export const streamNamesMax = 256;
+/** topics that a connection publishes without a new check of its right. */
+export const peerTopicsMax = 256;
+/** answers that wait for a peer to read; further ones are dropped and counted. */
+export const peerAnswersMax = 1_024;
 /** refusals of values that a connection remembers, by topic and code; ms before one is repeated. */
 export const peerErrorsMax = 64;
 export const errorRepeatMs = 1_000;
@@ -494,13 +502,30 @@ export const errorRepeatMs = 1_000;
 export const creditBytesMax = 64 * 1024 * 1024;
 /** values a second. */
 export const maxHzMax = 100_000;
-/** ms and values of a request for history, and bytes of its answer. */
+/** ms and values of a request for history. */
 export const historyMsMax = 3_600_000;
 export const historyValuesMax = 65_536;
-export const historyReplyBytesMax = 64 * 1024 * 1024;
 /** topics of one answer to `topics`. */
 export const topicsListedMax = 65_536;
 /** bytes of all values that local publishers have begun and not ended. */
-export const streamUnfinishedBytesMax = 64 * 1024 * 1024;
+export const streamUnfinishedBytesMax = 2 * dataBytesMaxMax;
+/** bytes of long values and answers that local subscribers have not read. */
+export const streamUnsentBytesMax = 32 * 1024 * 1024;
+/** ms without reading, after which one that takes of that memory is cut if others need it. */
+export const stalledPeerMs = 1_000;
+/** messages of one ZeroMQ peer in libzmq, each way; further values wait in the log. */
+export const streamQueueMessagesMax = 1024;
+/** bytes of a message beside its payload: topic, META and lengths. */
+export const valueOverheadBytes = 64 * 1024;
 /** ms after which a data worker tries again to send to a ZeroMQ peer whose queue was full. */
 export const zmqRoomRetryMs = 5;
+/**
+ * bytes of a data worker at most, with the default settings and everything above at once, beside
+ * libzmq, which counts messages and not bytes, and keeps `allPrefixBytesMax`.
+ */
+export const dataMemoryBytesMax =
+  historyBytesMax +
+  streamUnfinishedBytesMax +
+  streamUnsentBytesMax +
+  localPeersMax * (2 * localRingBytes + 2 * 64 * 1024) +
+  2 * (dataBytesMax + valueOverheadBytes);

@@ -6,7 +6,7 @@
  * supervisor why it cannot start; without one (a person started it) it prints that on stderr.
  */
 import type { ArgsDef } from "citty";
-import { graceMsMax, stopGraceMs, workerJobsMax, workerMemoryMibMax } from "../limits.ts";
+import * as limits from "../limits.ts";
 import { isFolder } from "../process/folders.ts";
 import {
   dieWithSupervisor,
@@ -34,6 +34,7 @@ const folderArgs = {
   tasks: { type: "string", valueHint: "folder", description: "Folder of task files" },
   "tasks-if-any": { type: "string", valueHint: "folder", description: "The same, if there is one" },
 } as const;
+const number = { type: "string", valueHint: "number" } as const;
 const verbose = { type: "boolean", description: "Print each message as it passes" } as const;
 
 export const routerCommand = defineCommand({
@@ -56,7 +57,7 @@ export const routerCommand = defineCommand({
     run: { type: "string", valueHint: "task", description: "Task that makes the robot safe" },
     "stop-grace-ms": {
       type: "string",
-      default: `${stopGraceMs}`,
+      default: `${limits.stopGraceMs}`,
       valueHint: "ms",
       description: "Time for running jobs to let go at an emergency stop",
     },
@@ -73,7 +74,7 @@ export const routerCommand = defineCommand({
         frontSocket: args["front-socket"] ?? null,
         folder: { tasks: args.tasks ?? null, tasksIfAny: args["tasks-if-any"] ?? null },
         hook: args.run ?? null,
-        stopGraceMs: numberFrom(args["stop-grace-ms"], "--stop-grace-ms", 0, graceMsMax),
+        stopGraceMs: numberFrom(args["stop-grace-ms"], "--stop-grace-ms", 0, limits.graceMsMax),
         verbose: args.verbose === true,
       };
       return () => runRouter(options);
@@ -101,9 +102,11 @@ export const taskWorkerCommand = defineCommand({
         backend: args.backend,
         tasksDir: tasksDirFrom(args),
         supervised: hasSupervisor(),
-        jobsMax: jobsMax === undefined ? null : numberFrom(jobsMax, "--jobs-max", 1, workerJobsMax),
+        jobsMax: jobsMax === undefined ? null : numberFrom(jobsMax, "--jobs-max", 1, limits.workerJobsMax),
         memoryBytesMax:
-          memoryMax === undefined ? null : numberFrom(memoryMax, "--memory-max", 1, workerMemoryMibMax) * 2 ** 20,
+          memoryMax === undefined
+            ? null
+            : numberFrom(memoryMax, "--memory-max", 1, limits.workerMemoryMibMax) * 2 ** 20,
         onLeave: (leave: () => void) => {
           onLeaveRequest(leave);
           // A person may replace one worker with it.
@@ -124,8 +127,11 @@ export const dataWorkerCommand = defineCommand({
     "stream-socket": {
       type: "string",
       valueHint: "path",
-      description: "Socket to listen on for local ones, in an engine with keys",
+      description: "Socket to listen on for local programs, in an engine with keys",
     },
+    "history-ms": { ...number, default: `${limits.historyMs}`, description: "Time for which it keeps values, ms" },
+    "history-bytes": { ...number, default: `${limits.historyBytesMax}`, description: "Memory for all values" },
+    "data-bytes-max": { ...number, default: `${limits.dataBytesMax}`, description: "Size of the largest value" },
     backend,
     verbose,
   } satisfies ArgsDef,
@@ -137,6 +143,14 @@ export const dataWorkerCommand = defineCommand({
         port: portFrom("--port", args.port),
         streamPort: portFrom("--stream-port", args["stream-port"]),
         streamSocket: args["stream-socket"] ?? null,
+        historyMs: numberFrom(args["history-ms"], "--history-ms", 0, limits.historyMsMax),
+        historyBytes: numberFrom(
+          args["history-bytes"],
+          "--history-bytes",
+          limits.historyBytesMin,
+          limits.historyBytesMaxMax,
+        ),
+        dataBytesMax: numberFrom(args["data-bytes-max"], "--data-bytes-max", 1, limits.dataBytesMaxMax),
         backend: args.backend,
         verbose: args.verbose === true,
       };

@@ -9,7 +9,6 @@ import { encodeData, encodeError } from "../protocol/frames.ts";
 import { StartError } from "../transport/start-error.ts";
 import { terminateContext } from "../transport/zmq/context.ts";
 import { describeBindError } from "../transport/zmq/start.ts";
-import { EngineTopics } from "./engine-topics.ts";
 import { Publisher } from "./publisher.ts";
 import { StreamPort } from "./stream-port.ts";
 import { TopicStore } from "./topic-store.ts";
@@ -20,8 +19,13 @@ interface DataWorkerOptions {
   readonly port: number;
   /** For publishers and subscribers of 0.3. */
   readonly streamPort: number;
-  /** Path of the socket for local ones, in an engine with keys; null for none. */
+  /** The socket beside that port for local programs, in an engine with keys; null for none. */
   readonly streamSocket: string | null;
+  /** ms that values are kept, and bytes of all of them. */
+  readonly historyMs: number;
+  readonly historyBytes: number;
+  /** bytes of one value. */
+  readonly dataBytesMax: number;
   /** The router's backend, `tcp://HOST:PORT`, or its socket, `unix://PATH`. */
   readonly backend: string;
   /** Print each value that is received. */
@@ -33,11 +37,16 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
   const tag = `[WORKER-${process.pid}(DATA)]`;
   const address = `${options.host}:${options.port}`;
   const endpoint = `tcp://${address}`;
-  const engineTopics = new EngineTopics((topics) => link.watched(topics));
   const gate = await openGate();
-  const publisher = new Publisher(gate, engineTopics);
-  const store = new TopicStore(() => gate.access);
-  const stream = new StreamPort(store, gate);
+  const store = new TopicStore({
+    access: () => gate.access,
+    onWatched: (topics) => link.watched(topics),
+    bytesMax: options.historyBytes,
+    historyMs: options.historyMs,
+    valueBytesMax: options.dataBytesMax,
+  });
+  const publisher = new Publisher(gate, store);
+  const stream = new StreamPort(store, gate, options.dataBytesMax);
 
   say(`Starting worker[DATA] on socket: ${address}`);
   try {
@@ -48,6 +57,7 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
   try {
     stream.bind({ host: options.host, port: options.streamPort, socket: options.streamSocket });
   } catch (error) {
+    if (error instanceof StartError) throw error;
     throw new StartError(describeBindError(error, "the data worker's stream", `${options.host}:${options.streamPort}`));
   }
   say(`${tag} Listener online`);
@@ -60,6 +70,7 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
       else put(job, header.topics[index] ?? "", bodies[index] ?? "");
     }
     link.flush();
+    stream.flush();
   };
 
   const put = (job: number, topic: string, data: Frame): void => {
@@ -71,10 +82,8 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
 
   const get = (job: number, topic: string): void => {
     const last = publisher.get(topic);
-    if (last === undefined) {
-      const message = `topic ${JSON.stringify(topic)} has no value yet`;
-      link.answer("FAIL", job, 0, encodeError("UNKNOWN_TOPIC", message));
-    } else link.answer("DONE", job, 0, encodeData({ topic, value: last.data, pack: last.pack }));
+    if ("code" in last) link.answer("FAIL", job, 0, encodeError(last.code, last.message));
+    else link.answer("DONE", job, 0, encodeData({ topic, value: last.data, pack: last.pack }));
   };
 
   const link = new BackendLink({
@@ -91,20 +100,21 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
       stream: stream.endpoint,
     },
     onWelcome: () => {
-      link.watched(engineTopics.watched);
+      link.watched(store.engineTopics.watched);
       tellSupervisor({ type: "online" });
     },
     onWork,
     onEvents: ({ topics, lost }, bodies) => {
       for (const [index, topic] of topics.entries()) publisher.event(topic, bodies[index] ?? "", lost?.[index] ?? 0);
+      stream.flush();
     },
   });
 
+  gate.onAccess(() => store.accessChanged());
   await new Promise<void>((resolve) => onLeaveRequest(resolve));
   tellSupervisor({ type: "recycle", why: "it was told to end" });
   link.close();
-  publisher.close();
-  stream.close();
   store.close();
+  stream.close();
   terminateContext();
 };

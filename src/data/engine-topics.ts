@@ -30,6 +30,14 @@ export class EngineTopics {
     this.#look();
   }
 
+  /** The subscriptions of a connection are these from now on. */
+  replace(connection: string, prefixes: readonly string[]): void {
+    const covering = prefixes.filter(coversEngineTopics);
+    if (covering.length > 0) this.#prefixes.set(connection, new Set(covering));
+    else if (!this.#prefixes.delete(connection)) return;
+    this.#look();
+  }
+
   /** Does nothing for a subscription that was not counted. */
   end(connection: string, prefix: string): void {
     const prefixes = this.#prefixes.get(connection);

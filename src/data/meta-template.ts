@@ -10,9 +10,10 @@ const point = 0x2e;
 const isNumeric = (byte: number): boolean => (byte >= zero && byte <= nine) || byte === point;
 
 const packKey = Buffer.from('"pack":');
+const noBytes = new Uint8Array(0);
 
 export class MetaTemplate {
-  readonly #bytes = new Uint8Array(metaTemplateBytesMax);
+  #bytes: Uint8Array = noBytes;
   #length = -1;
   /** Of the payload, where META tells its length; else null. */
   #payloadBytes: number | null = null;
@@ -37,7 +38,7 @@ export class MetaTemplate {
     while (to < meta.length && isNumeric(meta[to] ?? 0)) to++;
     // A number of whole seconds has no fixed form that other times have, too.
     if (meta.subarray(from, to).indexOf(point) < 1 || meta[to - 1] === point) return;
-    this.#bytes.set(meta);
+    this.#bytes = new Uint8Array(meta);
     this.#digitsStart = from;
     this.#digitsEnd = to;
     this.#length = meta.length;

@@ -1,34 +1,59 @@
 /**
- * Keeps the last value of each topic, and publishes by one XPUB socket that sends `[topic, META,
- * DATA]`. A subscription to the whole name of a topic gets its last value at once, and no other
- * subscriber gets it again; a subscription to the beginning of names gets the values from then on.
- * `$topics` answers with the names. The engine's own topics keep no value, but for `$engine/stop`.
+ * The port of subscribers of 0.2: an XPUB socket that sends `[topic, META, DATA]`. It follows the
+ * topics of the store while it has subscribers. A subscription to the whole name of a topic gets its
+ * newest value at once, and no other subscriber gets it again; a subscription to the beginning of
+ * names gets the values from then on. `$topics` answers with the names.
  */
 import {
   connectionLookMs,
   drainMessagesMax,
+  errorRepeatMs,
   lingerMs,
   subscriberArrivalsMax,
   subscriberBatchBytes,
   subscriberFrameBytesMax,
   subscriberQueueMessagesMax,
-  topicBytesMax,
-  topicsMax,
 } from "../limits.ts";
-import type { EngineTopic } from "../protocol/engine-topics.ts";
+import { isEngineTopic } from "../protocol/engine-topics.ts";
 import type { ErrorBody } from "../protocol/errors.ts";
-import { type Frame, sizeOf, textOf } from "../protocol/frame.ts";
-import { type Data, encodeData, encodeError, encodeMeta, packNow } from "../protocol/frames.ts";
+import type { Frame } from "../protocol/frame.ts";
+import { type Data, encodeData, encodeError, encodeMeta, packNow, packText } from "../protocol/frames.ts";
+import { quoted } from "../protocol/json-encode.ts";
 import type { Gate } from "../security/gate.ts";
 import { cutConnection } from "../transport/zmq/connections.ts";
 import { noPeer } from "../transport/zmq/peer.ts";
 import { XPublisher } from "../transport/zmq/socket.ts";
-import { coversEngineTopics, type EngineTopics } from "./engine-topics.ts";
+import { dataFrameOf } from "./data-frame.ts";
 import { Subscribers } from "./subscribers.ts";
+import type { Follower, Topic } from "./topic.ts";
+import type { StorePeer, TopicStore } from "./topic-store.ts";
 
-interface LastValue {
+/** META and DATA. */
+interface Publication {
   readonly meta: string;
   readonly data: Frame;
+}
+
+/** This port as a subscriber of one topic. */
+class TopicFollower implements Follower {
+  /** Of the subscriptions that `isWanted` was found by. */
+  version = -1;
+  isWanted = false;
+  /** When the last ERR went out, on the clock of performance.now(). */
+  refusedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(
+    readonly topic: Topic,
+    private readonly publisher: Publisher,
+  ) {}
+
+  offer(): void {
+    this.publisher.offer(this);
+  }
+
+  drop(): void {
+    this.publisher.unfollow(this.topic);
+  }
 }
 
 /** Its value is the list of topics that have a value. Nobody can put it. */
@@ -41,16 +66,17 @@ const unsubscribed = 0;
 /** Ends the topic of a refusal; no other topic has it in its name. */
 const refusalMark = "\0";
 
-export class Publisher {
-  readonly #values = new Map<string, LastValue>();
-  /** Bytes of all last values. */
-  #bytes = 0;
+export class Publisher implements StorePeer {
+  readonly #store: TopicStore;
   /** META's `serial` of the last message. */
   #sequence = 0;
-  readonly #subscribers = new Subscribers((descriptor) => this.#engineTopics.gone(connectionName(descriptor)));
-  readonly #engineTopics: EngineTopics;
-  /** The last value of `$engine/stop`, which may be old if nobody has followed it since. */
-  #stop: LastValue | null = null;
+  readonly #subscribers = new Subscribers((descriptor) => {
+    this.#store.engineTopics.gone(connectionName(descriptor));
+    this.#unfollowAll();
+  });
+  readonly #following = new Map<Topic, TopicFollower>();
+  /** The DATA frame of the value that is being put, which goes on as it came. */
+  #frame: Frame | null = null;
   #lookForTheGone: Timer | undefined;
   /**
    * Set while libzmq may name the wrong connection for a subscription. A message that is none puts
@@ -60,9 +86,10 @@ export class Publisher {
   readonly #gate: Gate;
   readonly #socket: XPublisher;
 
-  constructor(gate: Gate, engineTopics: EngineTopics) {
+  constructor(gate: Gate, store: TopicStore) {
     this.#gate = gate;
-    this.#engineTopics = engineTopics;
+    this.#store = store;
+    store.join(this);
     this.#socket = new XPublisher({
       ...gate.serverOptions,
       // XPUB_MANUAL: each subscription is confirmed here, so its last value goes to it alone.
@@ -90,26 +117,10 @@ export class Publisher {
 
   /** Keeps and publishes a DATA frame. Returns null, or why not. */
   put(topic: string, data: Frame): ErrorBody | null {
-    if (topic.startsWith("$") || topic.includes(refusalMark)) {
-      return {
-        code: "BAD_FRAME",
-        message: `topic ${JSON.stringify(topic)}: names that begin with $ or contain NUL are the engine's own`,
-      };
-    }
-    const before = this.#values.get(topic);
-    if (before === undefined && this.#values.size >= topicsMax) {
-      return { code: "QUEUE_FULL", message: `there are ${topicsMax} topics already` };
-    }
-    const bytes = this.#bytes - (before === undefined ? 0 : sizeOf(before.data)) + sizeOf(data);
-    if (bytes > topicBytesMax) {
-      return { code: "QUEUE_FULL", message: `the last values of all topics would exceed ${topicBytesMax} bytes` };
-    }
-    this.#bytes = bytes;
-    const meta = this.#meta(topic);
-    this.#values.set(topic, { meta, data });
-    // XPUB drops for a subscriber whose queue is full, for it alone, and never waits.
-    this.#socket.trySend([topic, meta, data]);
-    return null;
+    this.#frame = data;
+    const refusal = this.#store.put(topic, data);
+    this.#frame = null;
+    return refusal;
   }
 
   /**
@@ -118,20 +129,92 @@ export class Publisher {
    */
   event(topic: string, data: Frame, lost: number): void {
     this.#sequence += lost;
-    const meta = this.#meta(topic);
-    if (topic === stopTopic) this.#stop = { meta, data };
-    this.#socket.trySend([topic, meta, data]);
+    this.#frame = data;
+    this.#store.event(topic, data, lost);
+    this.#frame = null;
   }
 
-  get(topic: string): Data | undefined {
-    const last = this.#values.get(topic);
-    return last === undefined ? undefined : JSON.parse(textOf(last.data));
+  /** The newest value of a topic, or why there is none for 0.2. */
+  get(name: string): Data | ErrorBody {
+    const topic = this.#store.topics.get(name);
+    const place = topic?.newestPlace ?? null;
+    if (place === null || isEngineTopic(name)) {
+      return { code: "UNKNOWN_TOPIC", message: `topic ${JSON.stringify(name)} has no value yet` };
+    }
+    const frame = dataFrameOf(name, place);
+    return typeof frame === "string" ? (JSON.parse(frame) as Data) : frame;
   }
 
   close(): void {
     clearTimeout(this.#lookForTheGone);
+    this.#unfollowAll(true);
     this.#socket.close();
   }
+
+  /* ── Values of the store ── */
+
+  follow(topic: Topic): void {
+    if (this.#subscribers.isEmpty || this.#following.has(topic)) return;
+    const follower = new TopicFollower(topic, this);
+    this.#following.set(topic, follower);
+    topic.followers.push(follower);
+  }
+
+  unfollow(topic: Topic): void {
+    const follower = this.#following.get(topic);
+    if (follower === undefined) return;
+    this.#following.delete(topic);
+    const index = topic.followers.indexOf(follower);
+    if (index >= 0) topic.followers.splice(index, 1);
+  }
+
+  forget(): void {
+    // Nothing is kept of topics but their followers, which are told.
+  }
+
+  accessChanged(): void {
+    // The gate cuts the connection of a user with less rights.
+  }
+
+  /** There is a new value. */
+  offer(follower: TopicFollower): void {
+    const { version } = this.#subscribers;
+    const { topic } = follower;
+    if (follower.version !== version) {
+      follower.version = version;
+      follower.isWanted = this.#subscribers.covers(topic.name);
+    }
+    if (!follower.isWanted) return;
+    const publication = this.#publicationOf(topic);
+    if (publication === null) return;
+    if (publication.isRefusal) {
+      const now = performance.now();
+      if (now - follower.refusedAt < errorRepeatMs) return;
+      follower.refusedAt = now;
+    }
+    // XPUB drops for a subscriber whose queue is full, for it alone, and never waits.
+    this.#socket.trySend([topic.name, publication.meta, publication.data]);
+  }
+
+  /** The newest value, or an ERR in its place; null if there is none. */
+  #publicationOf(topic: Topic): (Publication & { readonly isRefusal: boolean }) | null {
+    const place = topic.newestPlace;
+    if (place === null) return null;
+    const data = this.#frame ?? dataFrameOf(topic.name, place);
+    if (typeof data === "object" && "code" in data) return { ...refused(topic.name, data), isRefusal: true };
+    return { meta: this.#meta(topic.name, topic), data, isRefusal: false };
+  }
+
+  #followAll(): void {
+    for (const topic of this.#store.topics) this.follow(topic);
+  }
+
+  /** Once there are no subscribers. */
+  #unfollowAll(isEnd = false): void {
+    if (isEnd || this.#subscribers.isEmpty) for (const topic of [...this.#following.keys()]) this.unfollow(topic);
+  }
+
+  /* ── Subscriptions ── */
 
   /** Reads a bounded number of subscriptions, so that publishing gets its turn in between. */
   #drain(): void {
@@ -155,12 +238,15 @@ export class Publisher {
     if (this.#isOutOfStep) cutConnection(descriptor);
     else if (type === unsubscribed) {
       this.#subscribers.end(descriptor, topic);
+      this.#unfollowAll();
       this.#endWatch(descriptor, topic.toString());
       for (const prefix of matchesOf(topic)) this.#socket.set({ unsubscribe: prefix });
       // In case it was refused.
       this.#socket.set({ unsubscribe: Buffer.concat([topic, Buffer.from(refusalMark)]) });
-    } else if (this.#subscribers.begin(descriptor, user, topic)) this.#subscribe(user, topic);
-    else cutConnection(descriptor);
+    } else if (this.#subscribers.begin(descriptor, user, topic)) {
+      this.#followAll();
+      this.#subscribe(user, topic);
+    } else cutConnection(descriptor);
   }
 
   #subscribe(user: string | null, topic: Uint8Array): void {
@@ -168,17 +254,17 @@ export class Publisher {
     const refusal = this.#refusal(user, name);
     if (refusal !== null) return this.#refuse(name, refusal);
     for (const prefix of matchesOf(topic)) this.#socket.set({ subscribe: prefix });
-    if (!this.#engineTopics.watched.includes(stopTopic)) this.#stop = null;
-    this.#engineTopics.begin(connectionName(this.#socket.lastPeer.descriptor), name);
-    const value =
-      name === topicsTopic ? this.#topicsFor(user) : name === stopTopic ? this.#stop : this.#values.get(name);
-    if (value !== undefined && value !== null) this.#sendToNewest(name, value);
+    this.#store.engineTopics.begin(connectionName(this.#socket.lastPeer.descriptor), name);
+    if (name === topicsTopic) return this.#sendToNewest(name, this.#topicsFor(user));
+    const known = this.#store.topics.get(name);
+    const value = known === undefined || known.isOfEvents ? null : this.#publicationOf(known);
+    if (value !== null) this.#sendToNewest(name, value);
   }
 
   /** libzmq names no connection where one has ended, and closes its descriptor a moment later. */
   #endWatch(descriptor: number, name: string): void {
-    if (descriptor !== noPeer.descriptor) this.#engineTopics.end(connectionName(descriptor), name);
-    else if (coversEngineTopics(name)) {
+    if (descriptor !== noPeer.descriptor) this.#store.engineTopics.end(connectionName(descriptor), name);
+    else {
       this.#lookForTheGone ??= setTimeout(() => {
         this.#lookForTheGone = undefined;
         this.#subscribers.forgetTheGone();
@@ -193,11 +279,11 @@ export class Publisher {
   #refuse(name: string, why: string): void {
     const topic = name + refusalMark;
     this.#socket.set({ subscribe: topic });
-    this.#sendToNewest(topic, refused(name, why));
+    this.#sendToNewest(topic, refused(name, { code: "UNAUTHORIZED", message: why }));
   }
 
   /** Sends to the peer whose subscription was read last, and to no other. */
-  #sendToNewest(topic: string, { meta, data }: LastValue): void {
+  #sendToNewest(topic: string, { meta, data }: Publication): void {
     this.#socket.set({ manualLastValue: true });
     this.#socket.trySend([topic, meta, data]);
     this.#socket.set({ manualLastValue: false, manual: true });
@@ -209,20 +295,21 @@ export class Publisher {
     return access.hasSome(user, "read") ? null : access.refusal(user, "read");
   }
 
-  #topicsFor(user: string | null): LastValue {
-    const topics = [...this.#values.keys()].filter((topic) => this.#gate.access.missing(user, "read", topic) === null);
+  #topicsFor(user: string | null): Publication {
+    const { access } = this.#gate;
+    const names = [...this.#store.topics].map(({ name }) => name);
+    const topics = names.filter((name) => !isEngineTopic(name) && access.missing(user, "read", name) === null);
     return { meta: this.#meta(topicsTopic), data: encodeData(topics) };
   }
 
-  #meta(topic: string): string {
-    const serial = String(++this.#sequence);
-    return encodeMeta({ id: topic, role: "publisher", version: 0.2, type: "DATA", pack: packNow(), serial });
+  #meta(id: string, topic: Topic | null = null): string {
+    const place = topic === null ? "" : `,"seq":${topic.seq},"epoch":"${topic.epoch}"`;
+    const serial = ++this.#sequence;
+    return `{"id":${quoted(id)},"role":"publisher","version":0.2,"type":"DATA","pack":${packText()},"serial":"${serial}"${place}}`;
   }
 }
 
 const noBytes = Buffer.alloc(0);
-
-const stopTopic: EngineTopic = "$engine/stop";
 
 /** Of a connection to this socket, for `EngineTopics`. */
 const connectionName = (descriptor: number): string => `publications ${descriptor}`;
@@ -233,7 +320,7 @@ const foreignPrefixes = Array.from({ length: 256 }, (_, byte) => Buffer.of(byte)
 /** The empty prefix means all topics but the engine's own, which libzmq cannot leave out. */
 const matchesOf = (prefix: Uint8Array): readonly Uint8Array[] => (prefix.length === 0 ? foreignPrefixes : [prefix]);
 
-const refused = (topic: string, message: string): LastValue => ({
+const refused = (topic: string, { code, message }: ErrorBody): Publication => ({
   meta: encodeMeta({ id: topic, role: "publisher", version: 0.2, type: "ERR", pack: packNow() }),
-  data: encodeError("UNAUTHORIZED", message),
+  data: encodeError(code, message),
 });

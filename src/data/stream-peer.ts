@@ -2,10 +2,10 @@
  * One connection to the stream port: what it publishes, its subscriptions and its requests. Frames
  * of values are not decoded, but for META that differs from the last one by more than its time.
  */
-import { errorRepeatMs, historyReplyBytesMax, nameLengthMax, peerErrorsMax, peerSubscriptionsMax } from "../limits.ts";
-import type { ErrorCode } from "../protocol/errors.ts";
-import { ProtocolError } from "../protocol/errors.ts";
+import { errorRepeatMs, peerAnswersMax, peerErrorsMax, peerSubscriptionsMax } from "../limits.ts";
+import { type ErrorBody, type ErrorCode, ProtocolError } from "../protocol/errors.ts";
 import type { Frame } from "../protocol/frame.ts";
+import { badFrame } from "../protocol/schema.ts";
 import {
   decodeStreamRequest,
   encodeStreamError,
@@ -13,37 +13,51 @@ import {
   type StreamCommand,
   type StreamRequest,
 } from "../protocol/stream.ts";
-import { decodePublication } from "../protocol/values.ts";
+import { decodePublication, mistakeInPayload, serialOf } from "../protocol/values.ts";
 import { sizeBytes } from "../transport/shm/framing.ts";
-import { MetaTemplate } from "./meta-template.ts";
+import type { HistoryReading } from "./history-reading.ts";
+import { KnownTopics } from "./known-topics.ts";
 import { type StreamSink, StreamSubscription } from "./stream-subscription.ts";
 import type { Topic } from "./topic.ts";
 import type { StorePeer, TopicStore } from "./topic-store.ts";
 
 /** The transport's part of a connection. */
 export interface PeerTransport {
+  /** The user whose key it came with, now; null in an engine without keys. */
   readonly user: string | null;
-  /** Sends a reply. */
-  send(frames: readonly Frame[]): void;
+  /** Sends a reply, or returns false if there is no room for it. */
+  send(frames: readonly Frame[]): boolean;
   /** Takes a framed message, or returns false and calls `onRoom` once there is room. */
   sendValue(bytes: Buffer, start: number, end: number): boolean;
+  /** Shows what it has taken. */
+  flush(): void;
 }
+
+/** An answer that waits for room: `end` makes it, after the values. */
+interface Answering {
+  readonly reading: HistoryReading | null;
+  readonly end: () => readonly Frame[];
+}
+
+/** Since the start of the process. */
+let peers = 0;
 
 export class StreamPeer implements StreamSink, StorePeer {
   readonly #store: TopicStore;
   readonly #transport: PeerTransport;
   readonly #subscriptions = new Map<string, StreamSubscription>();
-  /** The topic of the last value, since a peer publishes the same one several times in a row. */
-  #lastTopic: Topic | null = null;
-  readonly #lastName: Uint8Array = new Uint8Array(4 * nameLengthMax);
-  #lastNameLength = -1;
-  readonly #meta = new MetaTemplate();
+  readonly #known = new KnownTopics();
+  /** For `EngineTopics`. */
+  readonly #id = `stream ${++peers}`;
+  /** Answers that the peer has not read so far, in their order. */
+  readonly #answers: Answering[] = [];
   /** Refusals by topic and code: when one was sent last, and how many were not sent since. */
   readonly #refusals = new Map<string, { at: number; count: number }>();
 
   constructor(store: TopicStore, transport: PeerTransport) {
     this.#store = store;
     this.#transport = transport;
+    store.join(this);
   }
 
   get user(): string | null {
@@ -65,9 +79,9 @@ export class StreamPeer implements StreamSink, StorePeer {
     if (payloadAt > end || payloadAt + bytes.readUInt32LE(payloadSizeAt) !== end) {
       return this.#refuse("", undefined, "BAD_FRAME", "a value is a topic, META and a payload");
     }
-    const topic = this.#topicOf(bytes, nameAt, metaSizeAt);
-    if (topic !== null && this.#meta.fits(bytes, metaAt, payloadSizeAt, end - payloadAt)) {
-      if (this.#store.append(topic, bytes, metaAt, metaBytes, end)) return;
+    const known = this.#known.find(bytes, nameAt, metaSizeAt);
+    if (known?.meta.fits(bytes, metaAt, payloadSizeAt, end - payloadAt) === true) {
+      if (this.#store.append(known.topic, bytes, metaAt, metaBytes, end)) return;
     }
     this.#receiveSlowly(bytes, nameAt, metaSizeAt, metaAt, payloadSizeAt, end);
   }
@@ -75,48 +89,42 @@ export class StreamPeer implements StreamSink, StorePeer {
   /** As `receive`, for a value that needs checks, a new topic, an acknowledgement or a refusal. */
   #receiveSlowly(bytes: Buffer, nameAt: number, nameEnd: number, metaAt: number, metaEnd: number, end: number): void {
     const name = bytes.toString("utf8", nameAt, nameEnd);
-    const payloadBytes = end - metaEnd - sizeBytes;
-    const publication = decodePublication(bytes.subarray(metaAt, metaEnd), payloadBytes);
+    const meta = bytes.subarray(metaAt, metaEnd);
+    const payload = bytes.subarray(metaEnd + sizeBytes, end);
+    const publication = decodePublication(meta, payload.length);
     if (publication instanceof ProtocolError) {
-      return this.#refuse(name, undefined, publication.code, publication.message);
+      return this.#refuse(name, serialOf(meta), publication.code, publication.message);
     }
     const { serial } = publication;
     const refusal =
-      bytes[metaAt] === openBrace
-        ? this.#store.refusalOf(this.user, name, payloadBytes)
-        : { code: "BAD_FRAME" as const, message: "META: does not begin with {" };
+      this.#store.refusalOf(this.user, name, payload.length) ??
+      (meta[0] === openBrace ? null : badFrame("META", "does not begin with {")) ??
+      (serial === undefined ? null : mistakeInPayload(publication, payload));
     if (refusal !== null) return this.#refuse(name, serial, refusal.code, refusal.message);
     const topic = this.#store.topicFor(name);
-    if (!this.#store.append(topic, bytes, metaAt, metaEnd - metaAt, end)) {
+    if (!this.#store.append(topic, bytes, metaAt, meta.length, end)) {
       return this.#refuse(name, serial, "STORE_FULL", this.#store.fullMessage);
     }
-    this.#lastTopic = topic;
-    this.#lastNameLength = bytes.copy(this.#lastName, 0, nameAt, nameEnd);
-    if (serial === undefined) {
-      return this.#meta.learn(bytes, metaAt, metaEnd, publication.dtype === undefined ? null : payloadBytes);
-    }
-    this.#transport.send(encodeStreamReply("ACK", serial, { seq: topic.seq, epoch: topic.epoch }));
-  }
-
-  /** The topic of the last value, if this one names it again and may write it; else null. */
-  #topicOf(bytes: Buffer, start: number, end: number): Topic | null {
-    const length = end - start;
-    if (length !== this.#lastNameLength) return null;
-    for (let index = 0; index < length; index++) if (bytes[start + index] !== this.#lastName[index]) return null;
-    return this.#lastTopic;
+    topic.publisher = this.user;
+    const known = this.#known.add(topic, bytes, nameAt, nameEnd);
+    if (serial !== undefined) {
+      const data = { seq: topic.seq, epoch: topic.epoch };
+      this.#answer({ reading: null, end: () => encodeStreamReply("ACK", serial, data) });
+    } else known.meta.learn(bytes, metaAt, metaEnd, publication.dtype === undefined ? null : payload.length);
   }
 
   /** Says why a value was not taken: at once where it was to be confirmed, else once a second. */
   #refuse(topic: string, serial: string | undefined, code: ErrorCode, message: string): void {
-    if (serial !== undefined) return this.#transport.send(encodeStreamError(serial, code, message, { topic }));
+    if (serial !== undefined) return this.#refuseRequest(serial, { code, message }, { topic });
     const key = `${code} ${topic}`;
     const now = performance.now();
     const refusal = this.#refusals.get(key) ?? { at: Number.NEGATIVE_INFINITY, count: 0 };
     refusal.count++;
     if (now - refusal.at >= errorRepeatMs) {
-      this.#transport.send(encodeStreamError(undefined, code, message, { topic, count: refusal.count }));
       refusal.at = now;
-      refusal.count = 0;
+      if (this.#transport.send(encodeStreamError(undefined, code, message, { topic, count: refusal.count }))) {
+        refusal.count = 0;
+      }
     }
     if (this.#refusals.size >= peerErrorsMax && !this.#refusals.has(key)) this.#refusals.clear();
     this.#refusals.set(key, refusal);
@@ -129,10 +137,7 @@ export class StreamPeer implements StreamSink, StorePeer {
       frames === null
         ? { serial: undefined, error: new ProtocolError("BAD_FRAME", "the frames do not fit into the message") }
         : decodeStreamRequest(frames.slice(1));
-    if ("error" in request) {
-      const { code, message } = request.error;
-      return this.#transport.send(encodeStreamError(request.serial, code, message));
-    }
+    if ("error" in request) return this.#refuseRequest(request.serial, request.error);
     switch (request.type) {
       case "SUBSCRIBE":
         return this.#subscribe(request);
@@ -150,17 +155,23 @@ export class StreamPeer implements StreamSink, StorePeer {
       this.#subscriptions.size >= peerSubscriptionsMax && !this.#subscriptions.has(serial)
         ? { code: "QUEUE_FULL" as const, message: `this connection has ${peerSubscriptionsMax} subscriptions already` }
         : this.#store.refusalOfReading(this.user, [...data.topics, ...data.prefixes]);
-    if (refusal !== null) return this.#transport.send(encodeStreamError(serial, refusal.code, refusal.message));
+    if (refusal !== null) return this.#refuseRequest(serial, refusal);
     this.#unsubscribe(serial);
     const subscription = new StreamSubscription(serial, data, this);
     this.#subscriptions.set(serial, subscription);
-    this.#transport.send(encodeStreamReply("ACK", serial, null));
-    for (const topic of this.#store.topicsFor(data)) this.follow(topic);
-    subscription.pump();
+    this.#watch();
+    this.#answer({ reading: null, end: () => encodeStreamReply("ACK", serial, null) });
+    for (const topic of this.#store.topicsFor(data)) this.#choose(topic, true);
+    this.onRoom();
+  }
+
+  /** There is a new topic. */
+  follow(topic: Topic): void {
+    if (this.#subscriptions.size > 0) this.#choose(topic, false);
   }
 
   /** Gives a topic to the subscription that names it best, if any: the last one of equals. */
-  follow(topic: Topic): void {
+  #choose(topic: Topic, isNew: boolean): void {
     let best: StreamSubscription | null = null;
     let rank = -1;
     for (const subscription of this.#subscriptions.values()) {
@@ -171,62 +182,113 @@ export class StreamPeer implements StreamSink, StorePeer {
     }
     for (const subscription of this.#subscriptions.values()) {
       if (subscription !== best) subscription.drop(topic);
-      else if (!subscription.has(topic)) subscription.add(topic);
+      else if (!subscription.has(topic)) subscription.add(topic, isNew);
     }
   }
 
+  /** Its topics go to other subscriptions that want them. */
   #unsubscribe(serial: string): void {
     const subscription = this.#subscriptions.get(serial);
     if (subscription === undefined) return;
     this.#subscriptions.delete(serial);
     const topics = [...this.#store.topicsFor(subscription.options)];
     subscription.close();
-    for (const topic of topics) this.follow(topic);
+    for (const topic of topics) this.#choose(topic, false);
+    this.#watch();
+  }
+
+  #watch(): void {
+    this.#store.engineTopics.replace(
+      this.#id,
+      [...this.#subscriptions.values()].flatMap(({ names }) => names),
+    );
   }
 
   #credit({ serial, data }: Extract<StreamRequest, { type: "CREDIT" }>): void {
     this.#subscriptions.get(serial)?.addCredit(data.credit);
-    if (data.sync === true) this.#transport.send(encodeStreamReply("ACK", serial, null));
+    if (data.sync === true) this.#answer({ reading: null, end: () => encodeStreamReply("ACK", serial, null) });
   }
 
   #command(serial: string, command: StreamCommand): void {
     const answer = this.#store.command(this.user, command);
-    if ("code" in answer) return this.#transport.send(encodeStreamError(serial, answer.code, answer.message));
-    let bytes = 0;
-    let left = 0;
-    for (const place of answer.values ?? []) {
-      bytes += place.end - place.start;
-      if (bytes > historyReplyBytesMax || !this.#transport.sendValue(place.bytes, place.start, place.end)) left++;
-    }
-    this.#transport.send(
-      encodeStreamReply("ACK", serial, left === 0 ? answer.data : { ...answer.data, dropped: left }),
-    );
+    if ("code" in answer) return this.#refuseRequest(serial, answer);
+    const { data, reading = null } = answer;
+    const end = (): readonly Frame[] => {
+      const counts = command.command === "history" && { count: reading?.count ?? 0, dropped: reading?.dropped ?? 0 };
+      return encodeStreamReply("ACK", serial, counts === false ? data : counts);
+    };
+    this.#answer({ reading, end });
   }
+
+  #refuseRequest(serial: string | undefined, { code, message }: ErrorBody, more: object = {}): void {
+    this.#answer({ reading: null, end: () => encodeStreamError(serial, code, message, more) });
+  }
+
+  /** Answers in order, and at once unless the peer does not read. */
+  #answer(answering: Answering): void {
+    if (this.#answers.length >= peerAnswersMax) return this.#store.drop("answerNotRead");
+    this.#answers.push(answering);
+    this.#pumpAnswers();
+  }
+
+  #pumpAnswers(): void {
+    for (let answering = this.#answers[0]; answering !== undefined; answering = this.#answers[0]) {
+      const { reading, end } = answering;
+      if (reading !== null && !reading.pump(this.#send)) return;
+      if (!this.#transport.send(end())) return;
+      this.#answers.shift();
+    }
+  }
+
+  readonly #send = (bytes: Buffer, start: number, end: number): boolean => this.#transport.sendValue(bytes, start, end);
 
   /* ── Values to it ── */
 
   sendValue(bytes: Buffer, start: number, end: number): boolean {
-    return this.#transport.sendValue(bytes, start, end);
+    // The values of an answer stay together, and none of a subscription comes before its ACK.
+    return this.#answers.length === 0 && this.#transport.sendValue(bytes, start, end);
   }
 
-  sendDropped(serial: string, topics: Readonly<Record<string, number>>): void {
-    this.#transport.send(encodeStreamReply("DROPPED", serial, { topics }));
+  sendDropped(serial: string, topics: Readonly<Record<string, number>>): boolean {
+    return this.#transport.send(encodeStreamReply("DROPPED", serial, { topics }));
+  }
+
+  sendRemoved(serial: string, topic: string): void {
+    this.#answer({ reading: null, end: () => encodeStreamReply("REMOVED", serial, { topic }) });
+  }
+
+  flush(): void {
+    this.#transport.flush();
   }
 
   /** The transport has room again. */
   onRoom(): void {
+    if (this.#answers.length > 0) this.#pumpAnswers();
     for (const subscription of this.#subscriptions.values()) subscription.pump();
   }
 
-  /** Rights have changed. */
-  forgetRights(): void {
-    this.#lastTopic = null;
-    this.#lastNameLength = -1;
+  /** A topic is gone, or rights are others. */
+  forget(): void {
+    this.#known.clear();
+  }
+
+  /** Ends the subscriptions whose right is gone. */
+  accessChanged(): void {
+    this.forget();
+    for (const { serial, names } of [...this.#subscriptions.values()]) {
+      const refusal = this.#store.refusalOfReading(this.user, names);
+      if (refusal === null) continue;
+      this.#unsubscribe(serial);
+      this.#refuseRequest(serial, refusal);
+    }
+    this.flush();
   }
 
   close(): void {
     for (const subscription of this.#subscriptions.values()) subscription.close();
     this.#subscriptions.clear();
+    this.#answers.length = 0;
+    this.#store.engineTopics.gone(this.#id);
   }
 }
 

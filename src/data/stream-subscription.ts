@@ -5,8 +5,11 @@
  *
  * `latest` and `maxHz` move a cursor to the newest value. What they leave out is not lost.
  */
+import { creditBytesMax } from "../limits.ts";
+import { isEngineTopic } from "../protocol/engine-topics.ts";
 import type { SubscribeOptions } from "../protocol/stream.ts";
-import { ageOf, type Chunk, type Follower, framedEnd, framedStart, type Topic, wrappedMs } from "./topic.ts";
+import { Cursor } from "./cursor.ts";
+import { type Follower, type Topic, wrappedMs } from "./topic.ts";
 
 /** Records that one topic sends before others that are behind have their turn. */
 const turnRecordsMax = 32;
@@ -15,41 +18,42 @@ const turnRecordsMax = 32;
 export interface StreamSink {
   /** Takes a whole framed message, or returns false. Then `pump` follows once there is room. */
   sendValue(bytes: Buffer, start: number, end: number): boolean;
-  sendDropped(serial: string, topics: Readonly<Record<string, number>>): void;
+  /** Returns false if there is no room for it. */
+  sendDropped(serial: string, topics: Readonly<Record<string, number>>): boolean;
+  sendRemoved(serial: string, topic: string): void;
+  /** Shows what it has taken; to be called after values that a timer has sent. */
+  flush(): void;
 }
 
-/** A place in a topic's log, up to which a subscriber has got its values. */
-class Cursor implements Follower {
+/** The cursor of a subscription in one topic. */
+class Following extends Cursor implements Follower {
   isBehind = false;
-  /** While it is behind: the chunk of the next record; null for the newest record. */
-  chunk: Chunk | null = null;
-  record = 0;
-  /** Of that record. */
-  seq = 0;
   /** With `maxHz`: not before this time on the clock of performance.now(). */
   dueAt = 0;
   timer: Timer | undefined;
 
   constructor(
-    readonly topic: Topic,
+    topic: Topic,
     private readonly subscription: StreamSubscription,
-  ) {}
+  ) {
+    super(topic);
+  }
 
   offer(bytes: Buffer, start: number, end: number): void {
     if (!this.isBehind) this.subscription.offer(this, bytes, start, end);
   }
 
   drop(): void {
-    this.subscription.drop(this.topic);
+    this.subscription.removed(this.topic);
   }
 }
 
 export class StreamSubscription {
   /** bytes of values that may still be sent. */
   #credit: number;
-  readonly #cursors = new Map<Topic, Cursor>();
-  #behind: Cursor[] = [];
-  /** Values lost since that was said last, by topic. */
+  readonly #cursors = new Map<Topic, Following>();
+  #behind: Following[] = [];
+  /** Values whose loss is not said yet, by topic. */
   readonly #lost = new Map<string, number>();
   readonly #isThinned: boolean;
   readonly #periodMs: number;
@@ -64,12 +68,21 @@ export class StreamSubscription {
     this.#periodMs = options.maxHz === undefined ? 0 : 1000 / options.maxHz;
   }
 
-  /** Length of the name or the prefix by which it wants the topic, a name before any prefix; −1 if not. */
+  /** All names and prefixes. */
+  get names(): string[] {
+    return [...this.options.topics, ...this.options.prefixes];
+  }
+
+  /**
+   * Length of the name or the prefix by which it wants the topic, a name before any prefix; −1 if
+   * not. The empty prefix means all topics but the engine's own.
+   */
   rankOf(topic: string): number {
     if (this.options.topics.includes(topic)) return Number.POSITIVE_INFINITY;
     let rank = -1;
     for (const prefix of this.options.prefixes) {
-      if (prefix.length > rank && topic.startsWith(prefix)) rank = prefix.length;
+      if (prefix.length <= rank || !topic.startsWith(prefix)) continue;
+      if (prefix !== "" || !isEngineTopic(topic)) rank = prefix.length;
     }
     return rank;
   }
@@ -78,29 +91,30 @@ export class StreamSubscription {
     return this.#cursors.has(topic);
   }
 
-  /** Follows a topic from now on; from earlier values on where the options ask for it. */
-  add(topic: Topic): void {
-    const cursor = new Cursor(topic, this);
+  /**
+   * Follows a topic from now on, or from earlier values on where the options ask for it.
+   * @param isNew the subscription is new, so that it may ask for earlier values
+   */
+  add(topic: Topic, isNew: boolean): void {
+    const cursor = new Following(topic, this);
     this.#cursors.set(topic, cursor);
     topic.followers.push(cursor);
     const { lastMs } = this.options;
-    if (lastMs === undefined || topic.last === null || topic.seq === 0) return;
-    this.#fallBehind(cursor, topic.last, topic.newest, topic.seq);
-    if (lastMs > 0 && !this.#isThinned) seekBack(cursor, lastMs, wrappedMs(performance.now()));
+    if (!isNew || lastMs === undefined || topic.isOfEvents || topic.newestPlace === null) return;
+    this.#fallBehind(cursor);
+    if (lastMs > 0 && !this.#isThinned) cursor.seekBack(lastMs, wrappedMs(performance.now()));
   }
 
   /** A new value of a topic whose cursor is not behind, the record at `topic.newest`. */
-  offer(cursor: Cursor, bytes: Buffer, start: number, end: number): void {
-    if (this.#credit > 0 && !this.#mustWait(cursor) && this.sink.sendValue(bytes, start, end)) {
+  offer(cursor: Following, bytes: Buffer, start: number, end: number): void {
+    if (this.#credit > 0 && (this.#periodMs === 0 || this.#isDue(cursor)) && this.sink.sendValue(bytes, start, end)) {
       this.#credit -= end - start;
-      return;
-    }
-    const { last, newest, seq } = cursor.topic;
-    if (last !== null) this.#fallBehind(cursor, last, newest, seq);
+      if (this.#periodMs !== 0) this.#setDue(cursor);
+    } else this.#fallBehind(cursor);
   }
 
   addCredit(bytes: number): void {
-    this.#credit += bytes;
+    this.#credit = Math.min(this.#credit + bytes, creditBytesMax);
     this.pump();
   }
 
@@ -112,18 +126,14 @@ export class StreamSubscription {
       this.#behind = [];
       let isBlocked = false;
       for (const cursor of cursors) {
-        if (isBlocked) this.#behind.push(cursor);
-        else {
-          isBlocked = !this.#advance(cursor);
-          if (cursor.isBehind && cursor.timer === undefined) this.#behind.push(cursor);
-        }
+        if (!isBlocked) isBlocked = !this.#advance(cursor);
+        if (cursor.isBehind && cursor.timer === undefined) this.#behind.push(cursor);
       }
-      if (this.#lost.size > 0) this.#tellLost();
       if (isBlocked) return;
     }
   }
 
-  /** The topic is gone, or another subscription of the connection has it now. */
+  /** Another subscription of the connection has the topic now, or this one ends. */
   drop(topic: Topic): void {
     const cursor = this.#cursors.get(topic);
     if (cursor === undefined) return;
@@ -135,98 +145,75 @@ export class StreamSubscription {
     if (index >= 0) topic.followers.splice(index, 1);
   }
 
+  /** Somebody has removed the topic, and with it the values that have not been sent. */
+  removed(topic: Topic): void {
+    const cursor = this.#cursors.get(topic);
+    if (cursor?.isBehind === true && cursor.chunk !== null) this.#lose(cursor);
+    this.drop(topic);
+    this.sink.sendRemoved(this.serial, topic.name);
+  }
+
   close(): void {
     for (const topic of [...this.#cursors.keys()]) this.drop(topic);
   }
 
-  #fallBehind(cursor: Cursor, chunk: Chunk, record: number, seq: number): void {
+  #fallBehind(cursor: Following): void {
     cursor.isBehind = true;
-    cursor.chunk = this.#isThinned ? null : chunk;
-    cursor.record = record;
-    cursor.seq = seq;
+    if (this.#isThinned) cursor.chunk = null;
+    else cursor.toNewest();
     if (cursor.timer === undefined) this.#behind.push(cursor);
   }
 
-  /** True within the period of `maxHz`; then a timer sends the newest value at its end. */
-  #mustWait(cursor: Cursor): boolean {
-    if (this.#periodMs === 0) return false;
+  /** False within the period of `maxHz`; then a timer sends the newest value at its end. */
+  #isDue(cursor: Following): boolean {
     const now = performance.now();
-    if (now < cursor.dueAt) {
-      cursor.timer ??= setTimeout(() => {
-        cursor.timer = undefined;
-        if (!cursor.isBehind) return;
-        this.#behind.push(cursor);
-        this.pump();
-      }, cursor.dueAt - now);
-      return true;
-    }
-    // By the grid of the period, so that a timer's lateness does not add up.
-    cursor.dueAt = now - cursor.dueAt < this.#periodMs ? cursor.dueAt + this.#periodMs : now + this.#periodMs;
+    if (now >= cursor.dueAt) return true;
+    cursor.timer ??= setTimeout(() => {
+      cursor.timer = undefined;
+      if (!cursor.isBehind) return;
+      this.#behind.push(cursor);
+      this.pump();
+      this.sink.flush();
+    }, cursor.dueAt - now);
     return false;
   }
 
+  /** By the grid of the period, so that a timer's lateness does not add up. */
+  #setDue(cursor: Following): void {
+    const now = performance.now();
+    cursor.dueAt = now - cursor.dueAt < this.#periodMs ? cursor.dueAt + this.#periodMs : now + this.#periodMs;
+  }
+
   /** Returns false if no more can be sent at present. */
-  #advance(cursor: Cursor): boolean {
+  #advance(cursor: Following): boolean {
     for (let count = 0; count < turnRecordsMax; count++) {
       if (this.#credit <= 0) return false;
-      if (cursor.chunk?.isDropped === true) this.#skipLost(cursor);
-      const chunk = cursor.chunk ?? cursor.topic.last;
-      const record = cursor.chunk === null ? cursor.topic.newest : cursor.record;
-      if (chunk === null) return true;
-      if (cursor.chunk === null && this.#mustWait(cursor)) return true;
-      const start = framedStart(record);
-      const end = framedEnd(chunk.bytes, record);
-      if (!this.sink.sendValue(chunk.bytes, start, end)) return false;
+      this.#lose(cursor);
+      if (this.#periodMs !== 0 && !this.#isDue(cursor)) return true;
+      if (!cursor.find()) break;
+      const { bytes, start, end } = cursor;
+      if (!this.sink.sendValue(bytes, start, end)) return false;
       this.#credit -= end - start;
-      if (cursor.chunk === null || !next(cursor, end)) {
-        cursor.isBehind = false;
-        cursor.chunk = null;
-        return true;
-      }
+      if (this.#periodMs !== 0) this.#setDue(cursor);
+      if (!cursor.next()) break;
+      if (count === turnRecordsMax - 1) return true;
     }
+    cursor.isBehind = false;
+    cursor.chunk = null;
     return true;
   }
 
-  /** The records up to the first one that is still there are lost. */
-  #skipLost(cursor: Cursor): void {
-    const { first, name } = cursor.topic;
-    const seq = first?.firstSeq ?? cursor.topic.seq + 1;
-    const count = seq - cursor.seq;
-    cursor.chunk = first;
-    cursor.record = 0;
-    cursor.seq = seq;
-    if (count <= 0) return;
-    cursor.topic.dropped += count;
-    this.#lost.set(name, (this.#lost.get(name) ?? 0) + count);
+  /** Says at once what has been lost: the count comes before the values after the gap. */
+  #lose(cursor: Following): void {
+    const count = cursor.skipLost();
+    if (count === 0) return;
+    const { topic } = cursor;
+    topic.dropped += count;
+    this.#lost.set(topic.name, (this.#lost.get(topic.name) ?? 0) + count);
+    this.#tellLost();
   }
 
   #tellLost(): void {
-    this.sink.sendDropped(this.serial, Object.fromEntries(this.#lost));
-    this.#lost.clear();
+    if (this.sink.sendDropped(this.serial, Object.fromEntries(this.#lost))) this.#lost.clear();
   }
 }
-
-/** Moves on to the record after the one that ends at `end`. Returns false if there is none yet. */
-const next = (cursor: Cursor, end: number): boolean => {
-  cursor.seq++;
-  cursor.record = end;
-  if (cursor.chunk === null || end < cursor.chunk.end) return true;
-  cursor.chunk = cursor.chunk.next;
-  cursor.record = 0;
-  return cursor.chunk !== null;
-};
-
-/** Moves the cursor back to the first value that arrived within `lastMs`. */
-const seekBack = (cursor: Cursor, lastMs: number, now: number): void => {
-  for (let chunk = cursor.topic.first; chunk !== null; chunk = chunk.next) {
-    if (ageOf(chunk.lastAt, now) > lastMs) continue;
-    let seq = chunk.firstSeq;
-    for (let record = 0; record < chunk.end; record = framedEnd(chunk.bytes, record), seq++) {
-      if (ageOf(chunk.bytes.readUInt32LE(record), now) > lastMs) continue;
-      cursor.chunk = chunk;
-      cursor.record = record;
-      cursor.seq = seq;
-      return;
-    }
-  }
-};

@@ -28,9 +28,27 @@ export class Subscribers {
   readonly #totals = new Map<string, SubscriptionTotal>();
   /** Bytes of all prefixes. */
   #bytes = 0;
+  /** The number of connections that have each prefix. */
+  readonly #prefixes = new Map<string, number>();
+  /** Changes whenever `covers` may answer otherwise. */
+  version = 0;
 
   /** @param onGone is told the descriptor of a connection whose end was noticed */
   constructor(private readonly onGone: (descriptor: number) => void) {}
+
+  /** There are none. */
+  get isEmpty(): boolean {
+    return this.#prefixes.size === 0;
+  }
+
+  /** Returns true if somebody may want a topic of that name. */
+  covers(topic: string): boolean {
+    const name = Buffer.from(topic).toString("latin1");
+    for (let length = 0; length <= name.length; length++) {
+      if (this.#prefixes.has(name.slice(0, length))) return true;
+    }
+    return false;
+  }
 
   /** Counts one subscription more. Returns false above the limits: its connection should be cut. */
   begin(descriptor: number, user: string | null, prefix: Uint8Array): boolean {
@@ -44,7 +62,7 @@ export class Subscribers {
       if (!this.#hasRoom(connection, prefix)) return false;
     }
     connection.prefixes.add(key);
-    this.#count(connection, 1, bytesOf(prefix));
+    this.#add(connection, key, 1);
     return true;
   }
 
@@ -52,7 +70,8 @@ export class Subscribers {
   end(descriptor: number, prefix: Uint8Array): void {
     const connection = this.#connections.get(descriptor);
     if (connection === undefined || connection.address !== peerAddressOf(descriptor)) return;
-    if (connection.prefixes.delete(prefixKey(prefix))) this.#count(connection, -1, -bytesOf(prefix));
+    const key = prefixKey(prefix);
+    if (connection.prefixes.delete(key)) this.#add(connection, key, -1);
   }
 
   #hasRoom({ total }: SubscriberConnection, prefix: Uint8Array): boolean {
@@ -64,10 +83,16 @@ export class Subscribers {
     );
   }
 
-  #count({ total }: SubscriberConnection, subscriptions: number, bytes: number): void {
-    total.subscriptions += subscriptions;
+  /** @param count 1 for a subscription more, −1 for one less */
+  #add({ total }: SubscriberConnection, key: string, count: 1 | -1): void {
+    const bytes = count * bytesOf(key);
+    total.subscriptions += count;
     total.bytes += bytes;
     this.#bytes += bytes;
+    const having = (this.#prefixes.get(key) ?? 0) + count;
+    if (having > 0) this.#prefixes.set(key, having);
+    else this.#prefixes.delete(key);
+    this.version++;
   }
 
   /** null for a connection that is gone */
@@ -100,8 +125,8 @@ export class Subscribers {
     const connection = this.#connections.get(descriptor);
     if (connection === undefined) return;
     this.#connections.delete(descriptor);
+    for (const prefix of connection.prefixes) this.#add(connection, prefix, -1);
     this.onGone(descriptor);
-    for (const prefix of connection.prefixes) this.#count(connection, -1, -bytesOf(prefix));
     const { user, total } = connection;
     if (user !== null && total.subscriptions === 0) this.#totals.delete(user);
   }

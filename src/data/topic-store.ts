@@ -1,53 +1,90 @@
 /**
  * The topics of a data worker and all who use them: what publishes appends here, and each new value
- * goes to the cursors of its subscribers and to the observers (the port of 0.2).
+ * goes to the cursors of its subscribers, and to the port of 0.2.
  */
 import { dataBytesMax, historyBytesMax, historyMs, nameLengthMax, topicsListedMax } from "../limits.ts";
-import type { ErrorBody } from "../protocol/errors.ts";
+import { type EngineTopic, isEngineTopic, stopTopic } from "../protocol/engine-topics.ts";
+import { type ErrorBody, ProtocolError } from "../protocol/errors.ts";
+import type { Frame } from "../protocol/frame.ts";
 import type { StreamCommand, SubscribeOptions } from "../protocol/stream.ts";
-import { encodePublicationMeta, type PayloadType } from "../protocol/values.ts";
+import { encodePublicationMeta } from "../protocol/values.ts";
 import type { Access } from "../security/access.ts";
 import { encodedBytesMax, encodeInto } from "../transport/shm/framing.ts";
-import { framedStart, type Place, type Topic, wrappedMs } from "./topic.ts";
+import { payloadIn } from "./data-frame.ts";
+import { EngineTopics } from "./engine-topics.ts";
+import { HistoryReading } from "./history-reading.ts";
+import { framedStart, Topic, wrappedMs } from "./topic.ts";
 import { Topics } from "./topics.ts";
 
-/** Gets each new value, after the subscribers. */
-export type ValueObserver = (topic: Topic) => void;
-
-/** A connection of the stream port. */
+/** A connection of the stream port, or the port of 0.2. */
 export interface StorePeer {
   /** There is a new topic, which it may want. */
   follow(topic: Topic): void;
-  forgetRights(): void;
+  /** A topic is gone. */
+  forget(): void;
+  /** Rights are others. */
+  accessChanged(): void;
   close(): void;
 }
 
 interface CommandAnswer {
   readonly data: object | null;
   /** Values that go out before the answer. */
-  readonly values?: Iterable<Place>;
+  readonly reading?: HistoryReading;
+}
+
+interface TopicStoreOptions {
+  readonly access: () => Access;
+  /** Is told the engine's own topics that have subscribers, whenever these are others. */
+  readonly onWatched: (topics: readonly EngineTopic[]) => void;
+  /** bytes of all values. */
+  readonly bytesMax?: number;
+  /** ms that values are kept. */
+  readonly historyMs?: number;
+  /** bytes of one value. */
+  readonly valueBytesMax?: number;
 }
 
 export class TopicStore {
-  readonly #topics = new Topics({ bytesMax: historyBytesMax, historyMs });
+  readonly #options: Required<TopicStoreOptions>;
+  readonly #topics: Topics;
   readonly #peers = new Set<StorePeer>();
-  readonly #observers: ValueObserver[] = [];
+  readonly engineTopics: EngineTopics;
+  readonly #drops = new Map<string, number>();
   /** Wrapped ms of the turn: the clock is read once for all values of it. */
   #now = 0;
-  #access: () => Access;
 
-  constructor(access: () => Access) {
-    this.#access = access;
+  constructor({
+    bytesMax = historyBytesMax,
+    historyMs: keptMs = historyMs,
+    valueBytesMax = dataBytesMax,
+    ...options
+  }: TopicStoreOptions) {
+    this.#options = { bytesMax, historyMs: keptMs, valueBytesMax, ...options };
+    this.#topics = new Topics({ bytesMax, historyMs: keptMs });
+    this.engineTopics = new EngineTopics((watched) => {
+      // Nobody tells of the stops of a time in which nobody follows them.
+      const stop = this.#topics.get(stopTopic);
+      if (stop !== undefined && !watched.includes(stopTopic)) this.#remove(stop);
+      options.onWatched(watched);
+    });
   }
 
   get topics(): Topics {
     return this.#topics;
   }
 
-  readonly fullMessage = `the newest values of all topics take the ${historyBytesMax} bytes that there are for them`;
+  get fullMessage(): string {
+    return `the newest values of all topics take the ${this.#options.bytesMax} bytes that there are for them`;
+  }
 
-  observe(observer: ValueObserver): void {
-    this.#observers.push(observer);
+  /** By kind, what was lost on the way. */
+  get drops(): Readonly<Record<string, number>> {
+    return Object.fromEntries(this.#drops);
+  }
+
+  drop(kind: string): void {
+    this.#drops.set(kind, (this.#drops.get(kind) ?? 0) + 1);
   }
 
   join(peer: StorePeer): void {
@@ -60,7 +97,7 @@ export class TopicStore {
   }
 
   accessChanged(): void {
-    for (const peer of this.#peers) peer.forgetRights();
+    for (const peer of [...this.#peers]) peer.accessChanged();
   }
 
   /** To be called before the values of a turn. */
@@ -72,19 +109,20 @@ export class TopicStore {
 
   /** Why a user may not publish a payload of this length on a topic; null if it may. */
   refusalOf(user: string | null, topic: string, payloadBytes: number): ErrorBody | null {
-    if (topic.startsWith("$") || topic.includes("\0") || topic.length > nameLengthMax) {
+    if (topic === "" || isEngineTopic(topic) || topic.includes("\0") || topic.length > nameLengthMax) {
       const rule = `a topic has 1 to ${nameLengthMax} characters, no NUL, and does not begin with $`;
       return { code: "BAD_FRAME", message: `topic ${JSON.stringify(topic.slice(0, nameLengthMax))}: ${rule}` };
     }
-    if (payloadBytes > dataBytesMax) {
-      return { code: "TOO_LARGE", message: `topic ${topic}: ${payloadBytes} bytes, the limit is ${dataBytesMax}` };
+    const { valueBytesMax } = this.#options;
+    if (payloadBytes > valueBytesMax) {
+      return { code: "TOO_LARGE", message: `topic ${topic}: ${payloadBytes} bytes, the limit is ${valueBytesMax}` };
     }
-    const refusal = this.#access().refusal(user, "write", topic);
+    const refusal = this.#options.access().refusal(user, "write", topic);
     return refusal === null ? null : { code: "UNAUTHORIZED", message: refusal };
   }
 
   topicFor(name: string): Topic {
-    return this.#topics.get(name) ?? this.#topics.make(name);
+    return this.#topics.get(name) ?? new Topic(name);
   }
 
   /** Takes a value; see `Topic.append`. Returns false if there is no memory for it. */
@@ -98,24 +136,42 @@ export class TopicStore {
       const start = framedStart(newest);
       for (const follower of followers) follower.offer(last.bytes, start, last.end);
     }
-    for (const observer of this.#observers) observer(topic);
     return true;
   }
 
-  /** Publishes a value of this process, or of the router. */
-  publish(name: string, payload: Uint8Array | string, type: PayloadType | null): ErrorBody | null {
+  /** Takes the DATA frame of a request of 0.2, of a worker or of the router. */
+  put(name: string, data: Frame): ErrorBody | null {
+    const payload = payloadIn(data);
+    if (payload instanceof ProtocolError) return { code: payload.code, message: payload.message };
+    const meta = encodePublicationMeta(null, undefined, payload.pack);
+    return this.refusalOf(null, name, payload.text.length) ?? this.#publish(this.topicFor(name), meta, payload.text);
+  }
+
+  /**
+   * Takes the DATA frame of an event of the engine.
+   * @param lost number of events of the topic that were lost right before it
+   */
+  event(name: string, data: Frame, lost: number): void {
+    const payload = payloadIn(data);
+    if (payload instanceof ProtocolError) return this.drop("eventMalformed");
+    const topic = this.topicFor(name);
+    topic.skip(lost);
+    const meta = encodePublicationMeta(null, undefined, payload.pack);
+    if (this.#publish(topic, meta, payload.text) !== null) this.drop("eventWithoutRoom");
+  }
+
+  #publish(topic: Topic, meta: string, payload: string): ErrorBody | null {
     this.tick();
-    const frames = [name, encodePublicationMeta(type), payload];
+    const frames = [topic.name, meta, payload];
     const source = Buffer.allocUnsafeSlow(encodedBytesMax(frames));
     const end = encodeInto(source, 0, frames);
     const metaSizeAt = 8 + source.readUInt32LE(4);
-    const topic = this.topicFor(name);
     if (this.append(topic, source, metaSizeAt + 4, source.readUInt32LE(metaSizeAt), end)) return null;
     return { code: "STORE_FULL", message: this.fullMessage };
   }
 
   #reserve(topic: Topic, recordBytes: number): boolean {
-    const isNew = topic.seq === 0;
+    const isNew = this.#topics.get(topic.name) !== topic;
     if (!this.#topics.reserve(topic, recordBytes)) return false;
     if (isNew) for (const peer of this.#peers) peer.follow(topic);
     return true;
@@ -125,7 +181,7 @@ export class TopicStore {
 
   refusalOfReading(user: string | null, names: readonly string[]): ErrorBody | null {
     for (const name of names) {
-      const refusal = this.#access().refusal(user, "read", name);
+      const refusal = this.#options.access().refusal(user, "read", name);
       if (refusal !== null) return { code: "UNAUTHORIZED", message: refusal };
     }
     return null;
@@ -145,34 +201,31 @@ export class TopicStore {
   command(user: string | null, command: StreamCommand): CommandAnswer | ErrorBody {
     this.tick();
     const name = command.command === "topics" ? command.prefix : command.topic;
-    const right = command.command === "remove" ? "write" : "read";
-    const refusal = this.#access().refusal(user, right, name);
-    if (refusal !== null) return { code: "UNAUTHORIZED", message: refusal };
+    const refusal = command.command === "remove" ? this.refusalOf(user, name, 0) : this.refusalOfReading(user, [name]);
+    if (refusal !== null) return refusal;
     if (command.command === "topics") return { data: { topics: this.#list(name) } };
     const topic = this.#topics.get(name);
-    if (topic === undefined) {
+    if (topic === undefined || topic.isOfEvents) {
       return { code: "UNKNOWN_TOPIC", message: `topic ${JSON.stringify(name)} has no value yet` };
     }
     if (command.command === "remove") {
-      this.remove(topic);
+      this.#remove(topic);
       return { data: null };
     }
-    const newest = topic.newestPlace;
-    if (command.command === "get") return { data: null, values: newest === null ? [] : [newest] };
-    const places = [...topic.since(command.lastMs, this.#now)].slice(-command.limit);
-    return { data: { count: places.length }, values: places };
+    const options = command.command === "get" ? { lastMs: null, limit: 1 } : command;
+    return { data: null, reading: new HistoryReading({ ...options, topic, now: this.#now }) };
   }
 
-  remove(topic: Topic): void {
+  #remove(topic: Topic): void {
     this.#topics.remove(topic);
     for (const follower of [...topic.followers]) follower.drop();
-    for (const peer of this.#peers) peer.forgetRights();
+    for (const peer of this.#peers) peer.forget();
   }
 
   #list(prefix: string): object[] {
     const list: object[] = [];
     for (const topic of this.#topics) {
-      if (!topic.name.startsWith(prefix)) continue;
+      if (!topic.name.startsWith(prefix) || (prefix === "" && isEngineTopic(topic.name))) continue;
       if (list.length >= topicsListedMax) break;
       list.push({ topic: topic.name, values: topic.seq, dropped: topic.dropped, bytes: topic.bytes });
     }

@@ -8,6 +8,7 @@
  */
 import { randomInt } from "node:crypto";
 import { topicChunkBytesMax } from "../limits.ts";
+import { engineTopicPrefix, stopTopic } from "../protocol/engine-topics.ts";
 import { epochLength, prefixLength, seqPrefix, writeNextSeq } from "../protocol/values.ts";
 import { sizeBytes } from "../transport/shm/framing.ts";
 
@@ -16,7 +17,7 @@ const timeBytes = 4;
 
 /** A part of a log. */
 export interface Chunk {
-  readonly bytes: Buffer;
+  bytes: Buffer;
   /** Of its records. */
   end: number;
   readonly firstSeq: number;
@@ -27,11 +28,20 @@ export interface Chunk {
   isDropped: boolean;
 }
 
+export const noBytes = Buffer.alloc(0);
+
+/** Whoever still has a place in it holds no memory by that. */
+const dropChunk = (chunk: Chunk): void => {
+  chunk.isDropped = true;
+  chunk.bytes = noBytes;
+  chunk.next = null;
+};
+
 /** A subscriber of a topic, with its place in the log. */
 export interface Follower {
   /** A new value, the record at `newest`. */
   offer(bytes: Buffer, start: number, end: number): void;
-  /** The topic is gone. */
+  /** The topic is removed. */
   drop(): void;
 }
 
@@ -68,11 +78,21 @@ export class Topic {
   /** Values that subscribers have lost, one counted for each. */
   dropped = 0;
   readonly followers: Follower[] = [];
+  /** Who published last, for people; null where that has no name. */
+  publisher: string | null = null;
+  /**
+   * It has events and no state, so that a new subscriber gets none of the earlier ones. Of the
+   * engine's own topics only `$engine/stop` has a state.
+   */
+  readonly isOfEvents: boolean;
+  /** `skip` was called, so that the next value must begin a chunk. */
+  #hasSkipped = false;
   /** What all records begin with. */
   readonly #head: Buffer;
   readonly #metaSizeAt: number;
 
   constructor(readonly name: string) {
+    this.isOfEvents = name.startsWith(engineTopicPrefix) && name !== stopTopic;
     const topic = Buffer.from(name);
     this.#metaSizeAt = timeBytes + 2 * sizeBytes + topic.length;
     this.#head = Buffer.alloc(this.#metaSizeAt + sizeBytes + prefixLength);
@@ -88,13 +108,18 @@ export class Topic {
 
   /** True if the last chunk has room. */
   hasRoom(recordBytes: number): boolean {
-    return this.last !== null && this.last.end + recordBytes <= this.last.bytes.length;
+    return this.last !== null && this.last.end + recordBytes <= this.last.bytes.length && !this.#hasSkipped;
   }
 
-  /** bytes of the chunk that a record needs which has no room in the last one. */
-  nextChunkBytes(recordBytes: number): number {
+  /**
+   * bytes of the chunk that a record needs which has no room in the last one. Chunks grow while one
+   * holds the values of less than `spanMs`, since old values leave by whole chunks.
+   */
+  nextChunkBytes(recordBytes: number, spanMs: number): number {
     if (this.last === null) return recordBytes;
-    return Math.max(recordBytes, Math.min(2 * this.last.bytes.length, topicChunkBytesMax));
+    const { bytes, lastAt } = this.last;
+    const isSlow = ageOf(bytes.readUInt32LE(0), lastAt) >= spanMs;
+    return Math.max(recordBytes, Math.min(isSlow ? bytes.length : 2 * bytes.length, topicChunkBytesMax));
   }
 
   addChunk(bytes: number): void {
@@ -110,6 +135,15 @@ export class Topic {
     else this.last.next = chunk;
     this.last = chunk;
     this.bytes += bytes;
+    this.#hasSkipped = false;
+  }
+
+  /** So many values were lost before they came here: a gap in `seq`. */
+  skip(count: number): void {
+    if (count <= 0) return;
+    this.seq += count;
+    for (let left = count; left > 0; left--) writeNextSeq(this.#head, this.#metaSizeAt + sizeBytes);
+    this.#hasSkipped = this.last !== null;
   }
 
   /**
@@ -156,8 +190,22 @@ export class Topic {
       this.newest = 0;
       this.bytes = bytes.length;
     }
-    first.isDropped = true;
+    dropChunk(first);
     return before - this.bytes;
+  }
+
+  /** Gives up all values, the newest included, for one that takes its place. Returns bytes freed. */
+  clear(): number {
+    const freed = this.bytes;
+    for (let chunk = this.first; chunk !== null; ) {
+      const { next } = chunk;
+      dropChunk(chunk);
+      chunk = next;
+    }
+    this.first = null;
+    this.last = null;
+    this.bytes = 0;
+    return freed;
   }
 
   /** bytes that `shrink` could free at most. */
@@ -168,20 +216,33 @@ export class Topic {
   /** The newest value; null for a topic without one. */
   get newestPlace(): Place | null {
     const { last, newest } = this;
-    if (last === null) return null;
-    return { bytes: last.bytes, start: framedStart(newest), end: framedEnd(last.bytes, newest) };
+    if (last === null || last.end === 0) return null;
+    return { bytes: last.bytes, start: framedStart(newest), end: last.end };
   }
 
-  /** Values that arrived within `lastMs`, oldest first. */
-  *since(lastMs: number, now: number): Generator<Place, void, undefined> {
+  /**
+   * Values a second that came within `windowMs`, as far as their chunks tell; 0 where fewer than two
+   * came.
+   */
+  rate(windowMs: number, now: number): number {
     for (let chunk = this.first; chunk !== null; chunk = chunk.next) {
-      if (ageOf(chunk.lastAt, now) > lastMs) continue;
-      for (let record = 0; record < chunk.end; ) {
-        const end = framedEnd(chunk.bytes, record);
-        const isNewEnough = ageOf(chunk.bytes.readUInt32LE(record), now) <= lastMs;
-        if (isNewEnough) yield { bytes: chunk.bytes, start: framedStart(record), end };
-        record = end;
-      }
+      if (chunk.end === 0 || ageOf(chunk.lastAt, now) > windowMs) continue;
+      const spanMs = ageOf(chunk.bytes.readUInt32LE(0), now);
+      return spanMs === 0 ? 0 : ((this.seq - chunk.firstSeq) * 1000) / spanMs;
     }
+    return 0;
   }
 }
+
+/** The parts of a framed message `[topic, META, payload]` with its length. */
+export interface ValueParts {
+  readonly meta: Buffer;
+  readonly payload: Buffer;
+}
+
+export const partsOf = ({ bytes, start, end }: Place): ValueParts => {
+  const metaSizeAt = start + 2 * sizeBytes + bytes.readUInt32LE(start + sizeBytes);
+  const metaAt = metaSizeAt + sizeBytes;
+  const metaEnd = metaAt + bytes.readUInt32LE(metaSizeAt);
+  return { meta: bytes.subarray(metaAt, metaEnd), payload: bytes.subarray(metaEnd + sizeBytes, end) };
+};

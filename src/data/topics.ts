@@ -1,6 +1,11 @@
 /** All topics of a data worker, within one bound of memory for all of their values. */
-import { historyExpiryMs, topicBytesMin } from "../limits.ts";
+import { historyExpiryMs, historyExpiryMsMin, topicBytesMin } from "../limits.ts";
 import { ageOf, Topic, wrappedMs } from "./topic.ts";
+
+/** A chunk holds at most so many parts of the history, so that values leave about in time. */
+const chunksOfHistory = 8;
+/** One so-manieth of all memory is freed at once. */
+const freedAtOnce = 32;
 
 interface TopicsOptions {
   /** bytes of the values of all topics. */
@@ -42,21 +47,24 @@ export class Topics {
   }
 
   /**
-   * Makes room for a record in the topic's last chunk. Older values of the topic that has most make
-   * place for it. Returns false if all memory is taken by newest values.
+   * Makes room for a record in the topic's last chunk. Older values of the topics that have most
+   * make place for it, and at last the topic's own newest one. Returns false if all memory is taken
+   * by newest values.
    */
   reserve(topic: Topic, recordBytes: number): boolean {
     if (topic.hasRoom(recordBytes)) return true;
-    const isNew = topic.last === null;
+    const isNew = !this.#byName.has(topic.name);
     const own = isNew ? topicBytesMin : 0;
-    let bytes = topic.nextChunkBytes(recordBytes);
+    let bytes = topic.nextChunkBytes(recordBytes, this.#options.historyMs / chunksOfHistory);
     if (!this.#makeRoom(bytes + own)) {
       bytes = recordBytes;
-      if (!this.#makeRoom(bytes + own)) return false;
+      if (!this.#makeRoom(bytes + own)) {
+        if (this.#bytes - topic.bytes + bytes + own > this.#options.bytesMax) return false;
+        this.#bytes -= topic.clear();
+      }
     }
-    const before = topic.bytes;
     topic.addChunk(bytes);
-    this.#bytes += topic.bytes - before + own;
+    this.#bytes += bytes + own;
     if (isNew) this.#byName.set(topic.name, topic);
     this.#expireLater();
     return true;
@@ -65,29 +73,30 @@ export class Topics {
   /** Forgets a topic and its values. */
   remove(topic: Topic): void {
     if (!this.#byName.delete(topic.name)) return;
-    this.#bytes -= topic.bytes + topicBytesMin;
-    for (let chunk = topic.first; chunk !== null; chunk = chunk.next) chunk.isDropped = true;
+    this.#bytes -= topic.clear() + topicBytesMin;
   }
 
   close(): void {
     clearTimeout(this.#expiry);
   }
 
+  /** The topics with most history give of it first. */
   #makeRoom(bytes: number): boolean {
-    while (this.#bytes + bytes > this.#options.bytesMax) {
-      let largest: Topic | null = null;
+    const { bytesMax } = this.#options;
+    if (this.#bytes + bytes <= bytesMax) return true;
+    // Some more at once: each look at all topics takes its time.
+    const wanted = bytesMax - bytes - bytesMax / freedAtOnce;
+    for (;;) {
       let most = 0;
+      for (const topic of this.#byName.values()) most = Math.max(most, topic.shrinkableBytes);
+      if (most === 0) break;
       for (const topic of this.#byName.values()) {
-        const { shrinkableBytes } = topic;
-        if (shrinkableBytes <= most) continue;
-        largest = topic;
-        most = shrinkableBytes;
+        if (2 * topic.shrinkableBytes < most) continue;
+        this.#bytes -= topic.shrink();
+        if (this.#bytes <= wanted) return true;
       }
-      const freed = largest?.shrink() ?? 0;
-      if (freed === 0) return false;
-      this.#bytes -= freed;
     }
-    return true;
+    return this.#bytes + bytes <= bytesMax;
   }
 
   /** No timer while there is nothing to expire: an idle robot sleeps. */
@@ -97,7 +106,7 @@ export class Topics {
         this.#expiry = undefined;
         if (this.#expire(wrappedMs(performance.now()))) this.#expireLater();
       },
-      Math.min(historyExpiryMs, this.#options.historyMs),
+      Math.max(historyExpiryMsMin, Math.min(historyExpiryMs, this.#options.historyMs)),
     ).unref();
   }
 

@@ -16,6 +16,12 @@ export type RouterTopic = (typeof routerTopics)[number];
 export const engineTopics = [...routerTopics, "$engine/topics"] as const;
 export type EngineTopic = (typeof engineTopics)[number];
 
+/** True for the name of one, and for whatever else begins so: programs have no such topics. */
+export const isEngineTopic = (topic: string): boolean => topic.startsWith("$");
+
+/** The only one of them whose newest value is kept. */
+export const stopTopic: EngineTopic = "$engine/stop";
+
 /** A line of the log of one process. */
 export interface LogLine {
   /** seconds since 1970 */

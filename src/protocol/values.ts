@@ -10,6 +10,7 @@ import { nameLengthMax, serialLengthMax } from "../limits.ts";
 import { ProtocolError } from "./errors.ts";
 import type { Frame } from "./frame.ts";
 import { type PackSeconds, packText } from "./frames.ts";
+import { JsonError, parseJson } from "./json.ts";
 import { quoted } from "./json-encode.ts";
 import { badFrame, checkFrame, decodeObject, lazily } from "./schema.ts";
 
@@ -82,6 +83,25 @@ export const decodePublication = (meta: Frame, payloadBytes: number): Publicatio
   return mistakeInType(checked, payloadBytes) ?? checked;
 };
 
+/** The serial of META that is no valid publication, so that its refusal finds who waits for it. */
+export const serialOf = (meta: Frame): string | undefined => {
+  const value = decodeObject(meta, "META");
+  const serial = value instanceof ProtocolError ? undefined : value.serial;
+  return typeof serial === "string" && serial !== "" && serial.length <= serialLengthMax ? serial : undefined;
+};
+
+/** null for none. A payload that is not JSON is not looked at. */
+export const mistakeInPayload = ({ contentType }: PayloadType, payload: Frame): ProtocolError | null => {
+  if (contentType !== undefined) return null;
+  try {
+    parseJson(payload);
+    return null;
+  } catch (error) {
+    if (error instanceof JsonError) return badFrame("payload", error.message);
+    throw error;
+  }
+};
+
 /** null for none. */
 export const mistakeInType = (
   { contentType, dtype, shape }: PayloadType,
@@ -97,9 +117,10 @@ export const mistakeInType = (
   return badFrame("payload", `${payloadBytes} bytes, where dtype and shape ask for ${expected}`);
 };
 
-export const encodePublicationMeta = (type: PayloadType | null, serial?: string): string => {
+/** @param pack text of the time that the value has, if that is not now */
+export const encodePublicationMeta = (type: PayloadType | null, serial?: string, pack = packText()): string => {
   const end = serial === undefined ? "}" : `,"serial":${quoted(serial)}}`;
-  return `{"version":0.3,"type":"DATA"${type === null ? "" : typeText(type)},"pack":${packText()}${end}`;
+  return `{"version":0.3,"type":"DATA"${type === null ? "" : typeText(type)},"pack":${pack}${end}`;
 };
 
 const typeText = ({ contentType, dtype, shape }: PayloadType): string =>

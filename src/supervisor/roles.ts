@@ -55,9 +55,11 @@ export const rolesOf = (config: Config): Roles => {
     ["--stop-grace-ms", `${config.stopGraceMs}`],
   ].flat();
   const dataPortOf = (dataWorker: number): number => config.dataPort + dataPortsPerWorker * dataWorker;
-  const streamFlags = (port: number): readonly string[] => [
+  const dataFlags = (port: number): string[] => [
     ...["--stream-port", `${port}`],
     ...(config.key === null ? [] : ["--stream-socket", dataSocketPath(folder, port)]),
+    ...["--history-ms", `${config.historyMs}`, "--history-bytes", `${config.historyBytes}`],
+    ...["--data-bytes-max", `${config.dataBytesMax}`],
   ];
   const worker = (kind: "task worker" | "data worker", index: number): Role => {
     const port = config.workerPort + index;
@@ -65,7 +67,7 @@ export const rolesOf = (config: Config): Roles => {
     const argv = [
       [isTaskWorker ? "task-worker" : "data-worker", "--host", config.host, "--port", `${port}`],
       ["--backend", `unix://${workSocket}`],
-      isTaskWorker ? [...tasks, ...recycle] : streamFlags(dataPortOf(index - config.taskWorkers)),
+      isTaskWorker ? [...tasks, ...recycle] : dataFlags(dataPortOf(index - config.taskWorkers)),
       verbose,
     ].flat();
     return { kind, name: `${kind} ${port}`, argv, takesEnv: true };

@@ -1,6 +1,5 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { type Client, connect, type Subscription, type TopicValue } from "task-engine";
-import { EngineTopics } from "../../src/data/engine-topics.ts";
 import { Publisher } from "../../src/data/publisher.ts";
 import { subscriptionValuesMax, topicsMax } from "../../src/limits.ts";
 import { warn } from "../../src/process/log.ts";
@@ -10,15 +9,21 @@ import { XPublisher } from "../../src/transport/zmq/socket.ts";
 import { handRouter, untilFree } from "../support/hand-router.ts";
 import { freePorts } from "../support/ports.ts";
 import { rejection } from "../support/rejection.ts";
+import { storeOf } from "../support/store.ts";
 
 setDefaultTimeout(60_000); // on a busy machine
+
+const newPublisher = (): Publisher => {
+  const gate = new Gate(null, warn);
+  return new Publisher(gate, storeOf(gate));
+};
 
 /** A data worker's publisher, and a router that leads to it. */
 const startData = () => {
   const endpoint = `tcp://127.0.0.1:${freePorts(1)}`;
   const router = handRouter();
   router.serve((arrived) => arrived.ack({ tasks: [], data: [endpoint] }));
-  const publisher = new Publisher(new Gate(null, warn), new EngineTopics(() => undefined));
+  const publisher = newPublisher();
   publisher.bind(endpoint);
   return {
     router: router.endpoint,
@@ -164,7 +169,7 @@ test("a data worker that comes back on its port is followed again", async () => 
   await using client = connect(router.endpoint);
   const subscription = client.subscribe("pose");
   for (const value of [1, 2]) {
-    const publisher = new Publisher(new Gate(null, warn), new EngineTopics(() => undefined));
+    const publisher = newPublisher();
     await untilFree(() => publisher.bind(endpoint));
     publisher.put("pose", JSON.stringify({ data: value, pack: value }));
     expect(await read(subscription)).toMatchObject({ data: value });

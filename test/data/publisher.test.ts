@@ -1,7 +1,6 @@
 /** Topics and who may read them, on real sockets. */
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync } from "node:fs";
-import { EngineTopics } from "../../src/data/engine-topics.ts";
 import { Publisher } from "../../src/data/publisher.ts";
 import { subscriptionPrefixBytesMax, subscriptionsMax } from "../../src/limits.ts";
 import { warn } from "../../src/process/log.ts";
@@ -15,6 +14,7 @@ import { until } from "../support/connections.ts";
 import { memoryMib } from "../support/proc.ts";
 import { rawPeer, subscribing, unsubscribing } from "../support/raw-peer.ts";
 import { json } from "../support/raw-requestor.ts";
+import { storeOf } from "../support/store.ts";
 
 setDefaultTimeout(60_000); // on a busy machine
 
@@ -25,7 +25,7 @@ const authorized = `${arm.publicKey} arm read:arm/\n${cam.publicKey} cam read:ca
 
 const startPublisher = (security: Security | null = { engine, authorized }) => {
   const gate = new Gate(security, warn);
-  const publisher = new Publisher(gate, new EngineTopics(() => undefined));
+  const publisher = new Publisher(gate, storeOf(gate));
   publisher.bind("tcp://127.0.0.1:*");
   const endpoint = publisher.endpoint;
   let value = 0;
@@ -193,13 +193,13 @@ test("a refused subscription is not kept once it is taken back", async () => {
 /** A publisher of an engine without keys, and the topics of the engine that are watched. */
 const startWatched = (security: Security | null = null) => {
   const gate = new Gate(security, warn);
-  const topics = new EngineTopics(() => undefined);
-  const publisher = new Publisher(gate, topics);
+  const store = storeOf(gate);
+  const publisher = new Publisher(gate, store);
   publisher.bind("tcp://127.0.0.1:*");
   return {
     publisher,
     endpoint: publisher.endpoint,
-    watched: () => topics.watched.map((topic) => topic.replace("$engine/", "")).join(" "),
+    watched: () => store.engineTopics.watched.map((topic) => topic.replace("$engine/", "")).join(" "),
     event: (topic: string): void => publisher.event(topic, json({ data: topic, pack: 1 }), 0),
     [Symbol.dispose]: () => {
       publisher.close();

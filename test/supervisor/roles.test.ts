@@ -11,12 +11,13 @@ test("each role is told what it needs to know, and workers have ports of their o
   const backend = ["--backend", "unix:///state/9000/work.sock"];
   const ports = ["--port", "9000", "--backend-port", "9001", "--work-socket", "/state/9000/work.sock"];
   const tasks = ["--tasks-if-any", "/tasks"];
+  const history = ["--history-ms", "60000", "--history-bytes", "33554432", "--data-bytes-max", "8388608"];
   expect(await argvOf({ state: "/state" })).toEqual([
     ["scan", ...tasks],
     ["router", "--host", "127.0.0.1", ...ports, ...tasks, "--stop-grace-ms", "100"],
     ["task-worker", "--host", "127.0.0.1", "--port", "10000", ...backend, ...tasks],
     ["task-worker", "--host", "127.0.0.1", "--port", "10001", ...backend, ...tasks],
-    ["data-worker", "--host", "127.0.0.1", "--port", "10002", ...backend, "--stream-port", "9002"],
+    ["data-worker", "--host", "127.0.0.1", "--port", "10002", ...backend, "--stream-port", "9002", ...history],
   ]);
 });
 
@@ -31,6 +32,12 @@ test("the router and each data worker have a socket for local programs in an eng
     "/state/9000/data-9002.sock",
     "/state/9000/data-9004.sock",
   ]);
+});
+
+test("a data worker has a socket for local programs in an engine with keys", async () => {
+  const argv = await argvOf({ state: "/state", key: "/key", authorized: "/authorized" });
+  const sockets = argv.filter((words) => words.includes("--stream-socket"));
+  expect(sockets.map((words) => words[words.indexOf("--stream-socket") + 1])).toEqual(["/state/9000/data-9002.sock"]);
 });
 
 test("the source worker is told where the router and the task files are, and gets the variables for them", async () => {

@@ -1,7 +1,6 @@
 /** Subscribers that flood a data worker, and one that is gone without a word: what `data/publisher.test.ts` has no time for. */
 import { expect, test } from "bun:test";
 import { join } from "node:path";
-import { EngineTopics } from "../../../src/data/engine-topics.ts";
 import { Publisher } from "../../../src/data/publisher.ts";
 import { warn } from "../../../src/process/log.ts";
 import { Gate } from "../../../src/security/gate.ts";
@@ -10,10 +9,11 @@ import { until } from "../../support/connections.ts";
 import { memoryMib } from "../../support/proc.ts";
 import { rawPeer, subscribing } from "../../support/raw-peer.ts";
 import { json } from "../../support/raw-requestor.ts";
+import { storeOf } from "../../support/store.ts";
 
 const startPublisher = () => {
   const gate = new Gate(null, warn);
-  const publisher = new Publisher(gate, new EngineTopics(() => undefined));
+  const publisher = new Publisher(gate, storeOf(gate));
   publisher.bind("tcp://127.0.0.1:*");
   let value = 0;
   return {
