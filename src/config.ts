@@ -60,13 +60,7 @@ const rows = {
   taskWorkers: row("number", "count", 2, workers, "Processes that run tasks"),
   dataWorkers: row("number", "count", 1, workers, "Processes that keep and publish data"),
   historyMs: row("number", "ms", limits.historyMs, history, "Time for which a data worker keeps values"),
-  historyBytes: row(
-    "number",
-    "bytes",
-    limits.historyBytesMax,
-    historyBytes,
-    "Memory of a data worker for all values, the newest of each topic included",
-  ),
+  historyBytes: row("number", "bytes", limits.historyBytesMax, historyBytes, "Memory of a data worker for all values"),
   dataBytesMax: row("number", "bytes", limits.dataBytesMax, dataBytes, "Size of the largest value of a topic"),
   workerJobsMax: row(
     "number",

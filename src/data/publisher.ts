@@ -24,36 +24,15 @@ import { cutConnection } from "../transport/zmq/connections.ts";
 import { noPeer } from "../transport/zmq/peer.ts";
 import { XPublisher } from "../transport/zmq/socket.ts";
 import { dataFrameOf } from "./data-frame.ts";
+import { FollowedTopics, type TopicFollower } from "./followed-topics.ts";
 import { Subscribers } from "./subscribers.ts";
-import type { Follower, Topic } from "./topic.ts";
+import type { Topic } from "./topic.ts";
 import type { StorePeer, TopicStore } from "./topic-store.ts";
 
 /** META and DATA. */
 interface Publication {
   readonly meta: string;
   readonly data: Frame;
-}
-
-/** This port as a subscriber of one topic. */
-class TopicFollower implements Follower {
-  /** Of the subscriptions that `isWanted` was found by. */
-  version = -1;
-  isWanted = false;
-  /** When the last ERR went out, on the clock of performance.now(). */
-  refusedAt = Number.NEGATIVE_INFINITY;
-
-  constructor(
-    readonly topic: Topic,
-    private readonly publisher: Publisher,
-  ) {}
-
-  offer(): void {
-    this.publisher.offer(this);
-  }
-
-  drop(): void {
-    this.publisher.unfollow(this.topic);
-  }
 }
 
 /** Its value is the list of topics that have a value. Nobody can put it. */
@@ -72,9 +51,9 @@ export class Publisher implements StorePeer {
   #sequence = 0;
   readonly #subscribers = new Subscribers((descriptor) => {
     this.#store.engineTopics.gone(connectionName(descriptor));
-    this.#unfollowAll();
+    this.#following.endIfIdle();
   });
-  readonly #following = new Map<Topic, TopicFollower>();
+  readonly #following = new FollowedTopics(this.#subscribers, (follower) => this.#offer(follower));
   /** The DATA frame of the value that is being put, which goes on as it came. */
   #frame: Frame | null = null;
   #lookForTheGone: Timer | undefined;
@@ -147,25 +126,14 @@ export class Publisher implements StorePeer {
 
   close(): void {
     clearTimeout(this.#lookForTheGone);
-    this.#unfollowAll(true);
+    this.#following.end();
     this.#socket.close();
   }
 
   /* ── Values of the store ── */
 
   follow(topic: Topic): void {
-    if (this.#subscribers.isEmpty || this.#following.has(topic)) return;
-    const follower = new TopicFollower(topic, this);
-    this.#following.set(topic, follower);
-    topic.followers.push(follower);
-  }
-
-  unfollow(topic: Topic): void {
-    const follower = this.#following.get(topic);
-    if (follower === undefined) return;
-    this.#following.delete(topic);
-    const index = topic.followers.indexOf(follower);
-    if (index >= 0) topic.followers.splice(index, 1);
+    if (!this.#subscribers.isEmpty) this.#following.add(topic);
   }
 
   forget(): void {
@@ -176,16 +144,9 @@ export class Publisher implements StorePeer {
     // The gate cuts the connection of a user with less rights.
   }
 
-  /** There is a new value. */
-  offer(follower: TopicFollower): void {
-    const { version } = this.#subscribers;
-    const { topic } = follower;
-    if (follower.version !== version) {
-      follower.version = version;
-      follower.isWanted = this.#subscribers.covers(topic.name);
-    }
-    if (!follower.isWanted) return;
-    const publication = this.#publicationOf(topic);
+  /** There is a new value of a topic that somebody may want. */
+  #offer(follower: TopicFollower): void {
+    const publication = this.#publicationOf(follower.topic);
     if (publication === null) return;
     if (publication.isRefusal) {
       const now = performance.now();
@@ -193,7 +154,7 @@ export class Publisher implements StorePeer {
       follower.refusedAt = now;
     }
     // XPUB drops for a subscriber whose queue is full, for it alone, and never waits.
-    this.#socket.trySend([topic.name, publication.meta, publication.data]);
+    this.#socket.trySend([follower.topic.name, publication.meta, publication.data]);
   }
 
   /** The newest value, or an ERR in its place; null if there is none. */
@@ -203,15 +164,6 @@ export class Publisher implements StorePeer {
     const data = this.#frame ?? dataFrameOf(topic.name, place);
     if (typeof data === "object" && "code" in data) return { ...refused(topic.name, data), isRefusal: true };
     return { meta: this.#meta(topic.name, topic), data, isRefusal: false };
-  }
-
-  #followAll(): void {
-    for (const topic of this.#store.topics) this.follow(topic);
-  }
-
-  /** Once there are no subscribers. */
-  #unfollowAll(isEnd = false): void {
-    if (isEnd || this.#subscribers.isEmpty) for (const topic of [...this.#following.keys()]) this.unfollow(topic);
   }
 
   /* ── Subscriptions ── */
@@ -238,13 +190,13 @@ export class Publisher implements StorePeer {
     if (this.#isOutOfStep) cutConnection(descriptor);
     else if (type === unsubscribed) {
       this.#subscribers.end(descriptor, topic);
-      this.#unfollowAll();
+      this.#following.endIfIdle();
       this.#endWatch(descriptor, topic.toString());
       for (const prefix of matchesOf(topic)) this.#socket.set({ unsubscribe: prefix });
       // In case it was refused.
       this.#socket.set({ unsubscribe: Buffer.concat([topic, Buffer.from(refusalMark)]) });
     } else if (this.#subscribers.begin(descriptor, user, topic)) {
-      this.#followAll();
+      for (const known of this.#store.topics) this.#following.add(known);
       this.#subscribe(user, topic);
     } else cutConnection(descriptor);
   }

@@ -2,7 +2,7 @@
  * One connection to the stream port: what it publishes, its subscriptions and its requests. Frames
  * of values are not decoded, but for META that differs from the last one by more than its time.
  */
-import { errorRepeatMs, peerAnswersMax, peerErrorsMax, peerSubscriptionsMax } from "../limits.ts";
+import { peerAnswersMax, peerSubscriptionsMax } from "../limits.ts";
 import { type ErrorBody, type ErrorCode, ProtocolError } from "../protocol/errors.ts";
 import type { Frame } from "../protocol/frame.ts";
 import { badFrame } from "../protocol/schema.ts";
@@ -17,6 +17,7 @@ import { decodePublication, mistakeInPayload, serialOf } from "../protocol/value
 import { sizeBytes } from "../transport/shm/framing.ts";
 import type { HistoryReading } from "./history-reading.ts";
 import { KnownTopics } from "./known-topics.ts";
+import { Refusals } from "./refusals.ts";
 import { type StreamSink, StreamSubscription } from "./stream-subscription.ts";
 import type { Topic } from "./topic.ts";
 import type { StorePeer, TopicStore } from "./topic-store.ts";
@@ -51,8 +52,7 @@ export class StreamPeer implements StreamSink, StorePeer {
   readonly #id = `stream ${++peers}`;
   /** Answers that the peer has not read so far, in their order. */
   readonly #answers: Answering[] = [];
-  /** Refusals by topic and code: when one was sent last, and how many were not sent since. */
-  readonly #refusals = new Map<string, { at: number; count: number }>();
+  readonly #refusals = new Refusals();
 
   constructor(store: TopicStore, transport: PeerTransport) {
     this.#store = store;
@@ -116,18 +116,9 @@ export class StreamPeer implements StreamSink, StorePeer {
   /** Says why a value was not taken: at once where it was to be confirmed, else once a second. */
   #refuse(topic: string, serial: string | undefined, code: ErrorCode, message: string): void {
     if (serial !== undefined) return this.#refuseRequest(serial, { code, message }, { topic });
-    const key = `${code} ${topic}`;
-    const now = performance.now();
-    const refusal = this.#refusals.get(key) ?? { at: Number.NEGATIVE_INFINITY, count: 0 };
-    refusal.count++;
-    if (now - refusal.at >= errorRepeatMs) {
-      refusal.at = now;
-      if (this.#transport.send(encodeStreamError(undefined, code, message, { topic, count: refusal.count }))) {
-        refusal.count = 0;
-      }
-    }
-    if (this.#refusals.size >= peerErrorsMax && !this.#refusals.has(key)) this.#refusals.clear();
-    this.#refusals.set(key, refusal);
+    this.#refusals.add(topic, code, (count) =>
+      this.#transport.send(encodeStreamError(undefined, code, message, { topic, count })),
+    );
   }
 
   /* ── Requests ── */
