@@ -41,6 +41,10 @@ export class FollowedTopics {
     readonly onValue: (follower: TopicFollower) => void,
   ) {}
 
+  get isEmpty(): boolean {
+    return this.#followers.size === 0;
+  }
+
   add(topic: Topic): void {
     if (this.#followers.has(topic)) return;
     const follower = new TopicFollower(topic, this);

@@ -196,7 +196,7 @@ export class Publisher implements StorePeer {
       // In case it was refused.
       this.#socket.set({ unsubscribe: Buffer.concat([topic, Buffer.from(refusalMark)]) });
     } else if (this.#subscribers.begin(descriptor, user, topic)) {
-      for (const known of this.#store.topics) this.#following.add(known);
+      if (this.#following.isEmpty) for (const known of this.#store.topics) this.#following.add(known);
       this.#subscribe(user, topic);
     } else cutConnection(descriptor);
   }

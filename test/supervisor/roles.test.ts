@@ -34,12 +34,6 @@ test("the router and each data worker have a socket for local programs in an eng
   ]);
 });
 
-test("a data worker has a socket for local programs in an engine with keys", async () => {
-  const argv = await argvOf({ state: "/state", key: "/key", authorized: "/authorized" });
-  const sockets = argv.filter((words) => words.includes("--stream-socket"));
-  expect(sockets.map((words) => words[words.indexOf("--stream-socket") + 1])).toEqual(["/state/9000/data-9002.sock"]);
-});
-
 test("the source worker is told where the router and the task files are, and gets the variables for them", async () => {
   const { source } = rolesOf(
     await loadConfig({ flags: { state: "/state", tasks: "/usr" }, environment: {}, folder: "/" }),
