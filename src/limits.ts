@@ -515,6 +515,8 @@ export const streamUnsentBytesMax = 32 * 1024 * 1024;
 export const stalledPeerMs = 1_000;
 /** messages of one ZeroMQ peer in libzmq, each way; further values wait in the log. */
 export const streamQueueMessagesMax = 1024;
+/** lines in the log on values that plain PUB sockets may not publish, one for each kind. */
+export const logLinesOfRefusalsMax = 64;
 /** bytes of a message beside its payload: topic, META and lengths. */
 export const valueOverheadBytes = 64 * 1024;
 /** ms after which a data worker tries again to send to a ZeroMQ peer whose queue was full. */

@@ -168,7 +168,8 @@ const hasForeignKey = (user: string | null): boolean => user !== null && user !=
 const isSameProcess = (a: ReadyHeader, b: ReadyHeader): boolean =>
   a.supervised === true && b.supervised === true && a.pid === b.pid;
 
-const portsOf = ({ endpoint, stream }: ReadyHeader): DataPorts => ({
+const portsOf = ({ endpoint, stream, plain }: ReadyHeader): DataPorts => ({
   publications: endpoint,
   ...(stream !== undefined && { stream }),
+  ...(plain !== undefined && { plain }),
 });

@@ -129,6 +129,7 @@ export const dataWorkerCommand = defineCommand({
       valueHint: "path",
       description: "Socket to listen on for local programs, in an engine with keys",
     },
+    "plain-port": { ...number, description: "Port to listen on for publishers that are a plain PUB socket" },
     "history-ms": { ...number, default: `${limits.historyMs}`, description: "Time for which it keeps values, ms" },
     "history-bytes": { ...number, default: `${limits.historyBytesMax}`, description: "Memory for all values" },
     "data-bytes-max": { ...number, default: `${limits.dataBytesMax}`, description: "Size of the largest value" },
@@ -138,11 +139,13 @@ export const dataWorkerCommand = defineCommand({
   run: ({ args }) =>
     runRole(async () => {
       const { runDataWorker } = await import("../data/data-worker.ts");
+      const { "plain-port": plainPort } = args;
       const options = {
         host: hostFrom(args.host),
         port: portFrom("--port", args.port),
         streamPort: portFrom("--stream-port", args["stream-port"]),
         streamSocket: args["stream-socket"] ?? null,
+        plainPort: plainPort === undefined ? null : portFrom("--plain-port", plainPort),
         historyMs: numberFrom(args["history-ms"], "--history-ms", 0, limits.historyMsMax),
         historyBytes: numberFrom(
           args["history-bytes"],

@@ -9,6 +9,7 @@ import { encodeData, encodeError } from "../protocol/frames.ts";
 import { StartError } from "../transport/start-error.ts";
 import { terminateContext } from "../transport/zmq/context.ts";
 import { describeBindError } from "../transport/zmq/start.ts";
+import { PlainPort } from "./plain-port.ts";
 import { Publisher } from "./publisher.ts";
 import { StreamPort } from "./stream-port.ts";
 import { TopicStore } from "./topic-store.ts";
@@ -19,6 +20,8 @@ interface DataWorkerOptions {
   readonly port: number;
   /** For publishers and subscribers of 0.3. */
   readonly streamPort: number;
+  /** For publishers that are a plain PUB socket; null for none. */
+  readonly plainPort: number | null;
   /** The socket beside that port for local programs, in an engine with keys; null for none. */
   readonly streamSocket: string | null;
   /** ms that values are kept, and bytes of all of them. */
@@ -47,6 +50,8 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
   });
   const publisher = new Publisher(gate, store);
   const stream = new StreamPort(store, gate, options.dataBytesMax);
+  const plain =
+    options.plainPort === null ? null : new PlainPort(store, gate, options.dataBytesMax, () => stream.flush());
 
   say(`Starting worker[DATA] on socket: ${address}`);
   try {
@@ -59,6 +64,12 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
   } catch (error) {
     if (error instanceof StartError) throw error;
     throw new StartError(describeBindError(error, "the data worker's stream", `${options.host}:${options.streamPort}`));
+  }
+  try {
+    plain?.bind(`tcp://${options.host}:${options.plainPort}`);
+  } catch (error) {
+    const place = `${options.host}:${options.plainPort}`;
+    throw new StartError(describeBindError(error, "the data worker's port for PUB sockets", place));
   }
   say(`${tag} Listener online`);
 
@@ -98,6 +109,7 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
       tasks: [],
       endpoint,
       stream: stream.endpoint,
+      ...(plain !== null && { plain: plain.endpoint }),
     },
     onWelcome: () => {
       link.watched(store.engineTopics.watched);

@@ -10,6 +10,8 @@ import type { Topic } from "./topic.ts";
 export interface KnownTopic {
   readonly topic: Topic;
   readonly meta: MetaTemplate;
+  /** By `meta` the payload is JSON. */
+  isJson: boolean;
 }
 
 export class KnownTopics {
@@ -31,7 +33,7 @@ export class KnownTopics {
   /** A value of the topic was checked and taken. */
   add(topic: Topic, bytes: Buffer, start: number, end: number): KnownTopic {
     const name = bytes.toString("latin1", start, end);
-    const known = this.#byName.get(name) ?? { topic, meta: new MetaTemplate() };
+    const known = this.#byName.get(name) ?? { topic, meta: new MetaTemplate(), isJson: true };
     if (this.#byName.size >= peerTopicsMax) this.#byName.clear();
     this.#byName.set(name, known);
     this.#keep(known, bytes, start, end);

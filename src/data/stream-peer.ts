@@ -20,7 +20,7 @@ import { KnownTopics } from "./known-topics.ts";
 import { Refusals } from "./refusals.ts";
 import { type StreamSink, StreamSubscription } from "./stream-subscription.ts";
 import type { Topic } from "./topic.ts";
-import type { StorePeer, TopicStore } from "./topic-store.ts";
+import { openBrace, type StorePeer, type TopicStore } from "./topic-store.ts";
 
 /** The transport's part of a connection. */
 export interface PeerTransport {
@@ -282,8 +282,6 @@ export class StreamPeer implements StreamSink, StorePeer {
     this.#store.engineTopics.gone(this.#id);
   }
 }
-
-const openBrace = 0x7b;
 
 /** The frames of a framed message, copied; null if their lengths do not fit. */
 const framesIn = (bytes: Buffer, start: number, end: number): Buffer[] | null => {

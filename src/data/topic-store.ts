@@ -16,6 +16,9 @@ import { HistoryReading } from "./history-reading.ts";
 import { framedStart, Topic, wrappedMs } from "./topic.ts";
 import { Topics } from "./topics.ts";
 
+/** META begins so: its own place in its topic is written there. */
+export const openBrace = 0x7b;
+
 /** A connection of the stream port, or the port of 0.2. */
 export interface StorePeer {
   /** There is a new topic, which it may want. */

@@ -32,6 +32,8 @@ export const readySchema = v.object({
   ),
   /** A data worker's port for publishers and subscribers of 0.3. */
   stream: v.optional(v.pipe(v.string(), v.maxLength(256))),
+  /** Its port for publishers that are a plain PUB socket. */
+  plain: v.optional(v.pipe(v.string(), v.maxLength(256))),
   /** Its supervisor can kill it, and reports after its death which of its jobs it began last. */
   supervised: v.optional(v.boolean()),
   /** It wants STOPPED, since it has jobs that do not come from the router (of its own port). */

@@ -56,7 +56,7 @@ export const rolesOf = (config: Config): Roles => {
   ].flat();
   const dataPortOf = (dataWorker: number): number => config.dataPort + dataPortsPerWorker * dataWorker;
   const dataFlags = (port: number): string[] => [
-    ...["--stream-port", `${port}`],
+    ...["--stream-port", `${port}`, "--plain-port", `${port + 1}`],
     ...(config.key === null ? [] : ["--stream-socket", dataSocketPath(folder, port)]),
     ...["--history-ms", `${config.historyMs}`, "--history-bytes", `${config.historyBytes}`],
     ...["--data-bytes-max", `${config.dataBytesMax}`],

@@ -17,7 +17,19 @@ test("each role is told what it needs to know, and workers have ports of their o
     ["router", "--host", "127.0.0.1", ...ports, ...tasks, "--stop-grace-ms", "100"],
     ["task-worker", "--host", "127.0.0.1", "--port", "10000", ...backend, ...tasks],
     ["task-worker", "--host", "127.0.0.1", "--port", "10001", ...backend, ...tasks],
-    ["data-worker", "--host", "127.0.0.1", "--port", "10002", ...backend, "--stream-port", "9002", ...history],
+    [
+      "data-worker",
+      "--host",
+      "127.0.0.1",
+      "--port",
+      "10002",
+      ...backend,
+      "--stream-port",
+      "9002",
+      "--plain-port",
+      "9003",
+      ...history,
+    ],
   ]);
 });
 
