@@ -505,6 +505,8 @@ export const maxHzMax = 100_000;
 /** ms and values of a request for history. */
 export const historyMsMax = 3_600_000;
 export const historyValuesMax = 65_536;
+/** ms by which the rate of a topic is told. */
+export const rateWindowMs = 10_000;
 /** topics of one answer to `topics`. */
 export const topicsListedMax = 65_536;
 /** bytes of all values that local publishers have begun and not ended. */

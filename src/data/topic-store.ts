@@ -2,18 +2,19 @@
  * The topics of a data worker and all who use them: what publishes appends here, and each new value
  * goes to the cursors of its subscribers, and to the port of 0.2.
  */
-import { dataBytesMax, historyBytesMax, historyMs, nameLengthMax, topicsListedMax } from "../limits.ts";
-import { type EngineTopic, isEngineTopic, stopTopic } from "../protocol/engine-topics.ts";
+import { dataBytesMax, historyBytesMax, historyMs, nameLengthMax, rateWindowMs, topicsListedMax } from "../limits.ts";
+import { type EngineTopic, isEngineTopic, stopTopic, topicsTopic } from "../protocol/engine-topics.ts";
 import { type ErrorBody, ProtocolError } from "../protocol/errors.ts";
 import type { Frame } from "../protocol/frame.ts";
+import { encodeData, packNow } from "../protocol/frames.ts";
 import type { StreamCommand, SubscribeOptions } from "../protocol/stream.ts";
-import { encodePublicationMeta } from "../protocol/values.ts";
+import { decodeValueMeta, encodePublicationMeta } from "../protocol/values.ts";
 import type { Access } from "../security/access.ts";
 import { encodedBytesMax, encodeInto } from "../transport/shm/framing.ts";
 import { payloadIn } from "./data-frame.ts";
 import { EngineTopics } from "./engine-topics.ts";
 import { HistoryReading } from "./history-reading.ts";
-import { framedStart, Topic, wrappedMs } from "./topic.ts";
+import { ageOf, framedStart, partsOf, Topic, wrappedMs } from "./topic.ts";
 import { Topics } from "./topics.ts";
 
 /** META begins so: its own place in its topic is written there. */
@@ -213,6 +214,8 @@ export class TopicStore {
     }
     if (command.command === "remove") {
       this.#remove(topic);
+      const removed = encodeData({ event: "removed", at: packNow(), topic: name });
+      if (this.engineTopics.watched.includes(topicsTopic)) this.event(topicsTopic, removed, 0);
       return { data: null };
     }
     const options = command.command === "get" ? { lastMs: null, limit: 1 } : command;
@@ -230,7 +233,7 @@ export class TopicStore {
     for (const topic of this.#topics) {
       if (!topic.name.startsWith(prefix) || (prefix === "" && isEngineTopic(topic.name))) continue;
       if (list.length >= topicsListedMax) break;
-      list.push({ topic: topic.name, values: topic.seq, dropped: topic.dropped, bytes: topic.bytes });
+      list.push(describe(topic, this.#now));
     }
     return list;
   }
@@ -240,3 +243,20 @@ export class TopicStore {
     this.#topics.close();
   }
 }
+
+/** A topic in the answer to `topics`: PROTOCOL.md has the keys. */
+const describe = (topic: Topic, now: number): object => {
+  const place = topic.newestPlace;
+  const parts = place === null ? null : partsOf(place);
+  const meta = parts === null ? null : decodeValueMeta(parts.meta);
+  return {
+    topic: topic.name,
+    contentType: (meta instanceof ProtocolError ? null : meta?.contentType) ?? "application/json",
+    bytes: parts?.payload.length ?? 0,
+    hz: Math.round(topic.rate(rateWindowMs, now) * 100) / 100,
+    ageMs: topic.last === null ? null : ageOf(topic.last.lastAt, now),
+    values: topic.seq,
+    dropped: topic.dropped,
+    publisher: topic.publisher,
+  };
+};

@@ -13,7 +13,10 @@ export const routerTopics = [
 ] as const;
 export type RouterTopic = (typeof routerTopics)[number];
 
-export const engineTopics = [...routerTopics, "$engine/topics"] as const;
+/** That of the data workers. */
+export const topicsTopic = "$engine/topics";
+
+export const engineTopics = [...routerTopics, topicsTopic] as const;
 export type EngineTopic = (typeof engineTopics)[number];
 
 /** True for the name of one, and for whatever else begins so: programs have no such topics. */

@@ -290,3 +290,22 @@ test("a peer that ends leaves nothing behind", async () => {
   await until("both gone", () => data.store.topics.get("t")?.followers.length === 0);
   expect(data.store.engineTopics.watched).toEqual([]);
 });
+
+test("the list of topics has what a person asks for, and a removal is an event", async () => {
+  using data = startData();
+  using peer = localPeer(data.endpoint);
+  await peer.ask("SUBSCRIBE", "s", { topics: ["$engine/topics", "camera"], credit: 100_000 });
+  peer.publish("battery", "1");
+  peer.publish("battery", '{"volts":11}');
+  peer.publish("camera", Buffer.alloc(100), { contentType: "image/jpeg" });
+  const { payload } = await peer.ask("CONTROL", "t", { command: "topics" });
+  expect((payload as { data: { topics: object[] } }).data.topics).toMatchObject([
+    { topic: "battery", contentType: "application/json", bytes: 12, values: 2, dropped: 0, publisher: null },
+    { topic: "camera", contentType: "image/jpeg", bytes: 100, values: 1 },
+  ]);
+  expect((await peer.ask("CONTROL", "r", { command: "remove", topic: "camera" })).meta.type).toBe("ACK");
+  await until("the event", () => peer.values.some(({ topic }) => topic === "$engine/topics"));
+  expect(peer.values.at(-1)?.payload).toMatchObject({ event: "removed", topic: "camera" });
+  expect(peer.repliesOf("REMOVED").map(({ meta }) => meta.serial)).toEqual(["s"]);
+  expect((await peer.ask("CONTROL", "g", { command: "get", topic: "camera" })).meta.type).toBe("ERR");
+});
