@@ -106,6 +106,8 @@ export const localBytesMax = (workerCreditMax + 1) * frameBytesMax;
  * bytes of one direction of a local connection; further ones wait in the sender. A power of two.
  */
 export const localRingBytes = 256 * 1024;
+/** bytes of a local message that goes through the ring in parts, and may be kept without a copy. */
+export const localLongBytes = localRingBytes / 4;
 /** bytes of one UTF-16 unit in UTF-8. */
 export const charBytesMax = 3;
 /** reads of one local connection for one message, before others have their turn. */
@@ -484,6 +486,8 @@ export const historyExpiryMsMin = 1_000;
 export const topicBytesMin = 1_024;
 /** bytes of values that lie in one piece of memory, and leave it together. */
 export const topicChunkBytesMax = 256 * 1024;
+/** pieces of that size that are kept for the next values when old ones leave: 2 MiB. */
+export const spareChunksMax = 8;
 /** bytes of META that is recognized without decoding; longer ones are decoded. */
 export const metaTemplateBytesMax = 512;
 /** local connections to a data worker; further ones use ZeroMQ. */

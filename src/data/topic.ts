@@ -7,10 +7,11 @@
  * with its length: see `transport/shm/framing.ts`. Records lie in chunks, and leave by chunks.
  */
 import { randomInt } from "node:crypto";
-import { topicChunkBytesMax } from "../limits.ts";
+import { localLongBytes, topicChunkBytesMax } from "../limits.ts";
 import { engineTopicPrefix, stopTopic } from "../protocol/engine-topics.ts";
 import { epochLength, prefixLength, seqPrefix, writeNextSeq } from "../protocol/values.ts";
 import { sizeBytes } from "../transport/shm/framing.ts";
+import { giveMemory, takeMemory } from "./chunk-memory.ts";
 
 /** bytes of the time before each framed message. */
 const timeBytes = 4;
@@ -26,12 +27,15 @@ export interface Chunk {
   next: Chunk | null;
   /** It has left the log: what a cursor has not read of it is lost. */
   isDropped: boolean;
+  /** A connection may still send a record of it that is too long to be copied. */
+  isShared: boolean;
 }
 
 export const noBytes = Buffer.alloc(0);
 
 /** Whoever still has a place in it holds no memory by that. */
 const dropChunk = (chunk: Chunk): void => {
+  if (!chunk.isShared) giveMemory(chunk.bytes);
   chunk.isDropped = true;
   chunk.bytes = noBytes;
   chunk.next = null;
@@ -124,12 +128,13 @@ export class Topic {
 
   addChunk(bytes: number): void {
     const chunk: Chunk = {
-      bytes: Buffer.allocUnsafeSlow(bytes),
+      bytes: takeMemory(bytes),
       end: 0,
       firstSeq: this.seq + 1,
       lastAt: 0,
       next: null,
       isDropped: false,
+      isShared: false,
     };
     if (this.last === null) this.first = chunk;
     else this.last.next = chunk;
@@ -168,6 +173,7 @@ export class Topic {
     bytes.writeUInt32LE(prefixLength + metaBytes - 1, start + this.#metaSizeAt);
     chunk.end = recordEnd;
     chunk.lastAt = now;
+    if (recordEnd - start > localLongBytes) chunk.isShared = true;
     this.newest = start;
   }
 

@@ -5,7 +5,7 @@
  * A Unix socket, the bell, goes with it: a byte wakes a sleeping peer; EOF means that it closed.
  * (Bun's own sockets have two timers that wake both ends 1.25 times a second.)
  */
-import { localBytesMax, localReadsMax, localRingBytes } from "../../limits.ts";
+import { localBytesMax, localLongBytes, localReadsMax } from "../../limits.ts";
 import { DescriptorAlert } from "../alert.ts";
 import { libc, pinnedBytes, receiveWithoutWaiting, sendWithoutWaiting } from "../libc.ts";
 import { type Alert, reactor, type Source } from "../reactor.ts";
@@ -17,8 +17,6 @@ import { isDead, type Line } from "./unix.ts";
 
 const word = new Uint8Array(1);
 
-/** bytes of a framed message that goes through the ring in parts. */
-const longFrameBytes = localRingBytes / 4;
 const bothWays = 2; // SHUT_RDWR, shutdown(2)
 
 /** The bytes read from a bell, all of the same value. */
@@ -160,7 +158,7 @@ export class ShmConnection implements Source, Inbox {
   gatherFramed(bytes: Buffer, start: number, end: number): SendResult {
     if (!this.#isOpen) return "unreachable";
     if (this.#writer.size > 0) return "full";
-    if (end - start > longFrameBytes) this.#writer.addShared(bytes.subarray(start, end));
+    if (end - start > localLongBytes) this.#writer.addShared(bytes.subarray(start, end));
     else if (!this.#outgoing.addFramed(bytes, start, end)) return "full";
     return "sent";
   }
