@@ -521,6 +521,12 @@ export const streamUnsentBytesMax = 32 * 1024 * 1024;
 export const stalledPeerMs = 1_000;
 /** messages of one ZeroMQ peer in libzmq, each way; further values wait in the log. */
 export const streamQueueMessagesMax = 1024;
+/** ms for a data worker to confirm topics that another one hands over. */
+export const handoverMs = 500;
+/** topics that were handed over, and are not confirmed yet. */
+export const handoverAheadMax = 32;
+/** ms for all of them when a data worker ends: less than `terminateMs`. */
+export const leavingHandoverMs = 1_000;
 /** lines in the log on values that plain PUB sockets may not publish, one for each kind. */
 export const logLinesOfRefusalsMax = 64;
 /** bytes of a message beside its payload: topic, META and lengths. */

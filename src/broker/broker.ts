@@ -51,6 +51,8 @@ export class Broker {
   readonly #workerRegistration: WorkerRegistration;
   readonly #eventReport: EventReport;
   #drainedSaid = false;
+  /** There has been more than one data worker. */
+  #areTopicsShared = false;
 
   constructor({ id, random, wallSeconds, security, stopGraceMs, firstJob }: BrokerOptions) {
     this.#tables = new Tables(id, firstJob, wallSeconds, random);
@@ -82,6 +84,7 @@ export class Broker {
 
   handle(event: BrokerEvent, now: number): Effect[] {
     const effects = this.#handle(event, now);
+    if (this.#tables.events.haveOwnersChanged) effects.push(...this.#shareTopics());
     return this.#tables.events.isActive ? [...effects, ...this.#eventReport.take(now)] : effects;
   }
 
@@ -179,6 +182,19 @@ export class Broker {
     const cleared = this.#emergency.clear(now, Number.POSITIVE_INFINITY);
     this.#tables.blocks.closed = reason;
     return [...cleared, ...this.#lifecycle.stopAll(this.#tables.queues, reason, now)];
+  }
+
+  /** Tells the data workers which of them there are now; what waits for one that is gone follows. */
+  #shareTopics(): Effect[] {
+    const { directory, events, queues, workers } = this.#tables;
+    events.haveOwnersChanged = false;
+    queues.reroute((topic) => directory.topicQueue(topic));
+    this.#areTopicsShared ||= directory.dataWorkers.length > 1;
+    if (!this.#areTopicsShared) return [];
+    const header = { type: "OWNERS" as const, workers: [...directory.owners] };
+    return [...workers]
+      .filter(({ ready, retired }) => ready.role === "data" && (retired === null || retired === "leaving"))
+      .map(({ key }) => toWorker(key, header));
   }
 
   /* ── Workers ── */

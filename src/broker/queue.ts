@@ -114,6 +114,19 @@ export class JobQueues {
     }
   }
 
+  /** Topics have other data workers: jobs that wait follow them. */
+  reroute(queueOf: (topic: string) => string | undefined): void {
+    for (const job of [...this.#waiting]) {
+      const queue = job.kind === "put" || job.kind === "get" ? queueOf(job.name) : undefined;
+      if (queue === undefined || queue === job.queue || job.state !== "queued") continue;
+      const isNewest = this.#publications.get(job.name) === job;
+      this.remove(job);
+      job.queue = queue;
+      this.putBack(job);
+      if (isNewest) this.#publications.set(job.name, job);
+    }
+  }
+
   depth(name: string): number {
     let depth = 0;
     for (const { jobs } of this.#queues.get(name) ?? []) depth += jobs.length;

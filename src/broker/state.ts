@@ -49,6 +49,7 @@ type JobState =
   | "unsafe"; // of a safe stop that failed too often: keeps its resources until a reset
 
 export interface Job extends Draft {
+  queue: string; // of `put` and `get` another one while they wait, when their topic moves
   readonly id: number; // grows with each accepted job
   readonly priority: number;
   policy: Policy; // a reload revises it while the job waits

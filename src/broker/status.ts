@@ -37,7 +37,7 @@ export const reportTasks = ({ directory, workers }: Tables): Json => {
       ...schemaOf(name),
     })),
     data: directory.dataWorkers.map(({ publications }) => publications),
-    dataWorkers: directory.dataWorkers.map((ports) => ({ ...ports })),
+    dataWorkers: directory.owners.map((ports) => ({ ...ports })),
   };
 };
 

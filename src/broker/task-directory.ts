@@ -18,7 +18,7 @@ export interface PolicyInForce {
 export class TaskDirectory {
   readonly #own: BrokerState["tasks"] = new Map();
   readonly #schemas: BrokerState["schemas"] = new Map();
-  /** The topics of a data worker stay its own while it is restarted. */
+  /** Those that have been there, by their endpoints of publications. */
   readonly #dataWorkers: BrokerState["dataWorkers"] = new Map();
 
   constructor(private readonly workers: Workers) {}
@@ -90,12 +90,31 @@ export class TaskDirectory {
     return [...new Set([...this.#own.keys(), ...this.workers.tasks])].sort();
   }
 
+  /** A data worker has left for good; its topics are others' now. */
+  forgetDataWorker(publications: string): void {
+    if (this.#dataWorkers.size > 1) this.#dataWorkers.delete(publications);
+  }
+
+  /** The data workers that share the topics: those that are there, or all where none is. */
+  get owners(): readonly DataPorts[] {
+    const all = this.dataWorkers;
+    if (all.length <= 1) return all;
+    const there = all.filter(({ publications }) =>
+      this.workers.serving(dataQueue(publications)).some(({ retired }) => retired === null),
+    );
+    return there.length > 0 ? there : all;
+  }
+
   /**
-   * The queue of a topic; undefined without a data worker. By rendezvous hashing a topic always has
-   * the same data worker, so that its values stay in order and its newest value is found.
+   * The queue of a topic; undefined without a data worker. By rendezvous hashing a topic keeps its
+   * data worker while that one is there, so that its values stay in order and its newest value is
+   * found.
    */
   topicQueue(topic: string): string | undefined {
-    const owner = ownerOf(topic, this.#dataWorkers.keys());
+    const owner = ownerOf(
+      topic,
+      this.owners.map(({ publications }) => publications),
+    );
     return owner === undefined ? undefined : dataQueue(owner);
   }
 }

@@ -94,6 +94,7 @@ export class WorkerRegistration {
     if (this.tables.workers.get(worker.key) !== worker) return [];
     const { key, ready, dismissal } = worker;
     this.tables.workers.remove(worker, dismissal ?? "it has left", now);
+    if (ready.role === "data") this.tables.directory.forgetDataWorker(ready.endpoint);
     this.tables.events.worker("left", worker, dismissal);
     return dismissal === null ? [toWorker(key, { type: "GOODBYE" })] : this.refuse(key, ready, "BAD_FRAME", dismissal);
   }

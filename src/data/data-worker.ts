@@ -1,14 +1,20 @@
 /** The data worker process: answers the router's PUT and GET, and publishes to subscribers. */
 
+import { dirname } from "node:path";
+import { leavingHandoverMs } from "../limits.ts";
 import { BackendLink, type WorkHeader } from "../process/backend-link.ts";
-import { say } from "../process/log.ts";
+import { say, warn } from "../process/log.ts";
 import { openGate } from "../process/open-gate.ts";
 import { onLeaveRequest, tellSupervisor } from "../process/supervised.ts";
 import { type Frame, textOf } from "../protocol/frame.ts";
 import { encodeData, encodeError } from "../protocol/frames.ts";
+import { dataSocketPath } from "../security/state-folders.ts";
+import { ShmConnection } from "../transport/shm/connection.ts";
+import { closeLine, dial, isOwnOrRoot, localName, peerUid } from "../transport/shm/unix.ts";
 import { StartError } from "../transport/start-error.ts";
 import { terminateContext } from "../transport/zmq/context.ts";
 import { describeBindError } from "../transport/zmq/start.ts";
+import { handOver } from "./handover.ts";
 import { PlainPort } from "./plain-port.ts";
 import { Publisher } from "./publisher.ts";
 import { StreamPort } from "./stream-port.ts";
@@ -97,6 +103,15 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
     else link.answer("DONE", job, 0, encodeData({ topic, value: last.data, pack: last.pack }));
   };
 
+  /** The handover that is going on. */
+  let handing: Promise<void> = Promise.resolve();
+  const give = (): Promise<number> =>
+    handOver({
+      store,
+      valueBytesMax: options.dataBytesMax,
+      dial: (other) => dialStream(other, options.streamSocket),
+    });
+
   const link = new BackendLink({
     endpoint: options.backend,
     keys: {},
@@ -116,6 +131,14 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
       tellSupervisor({ type: "online" });
     },
     onWork,
+    onOwners: ({ workers }) => {
+      store.share(workers, endpoint);
+      stream.flush();
+      handing = handing.then(async () => {
+        const left = await give();
+        if (left > 0) warn(`${tag} ${left} topics wait for their next value: their data workers did not take them`);
+      });
+    },
     onEvents: ({ topics, lost }, bodies) => {
       for (const [index, topic] of topics.entries()) publisher.event(topic, bodies[index] ?? "", lost?.[index] ?? 0);
       stream.flush();
@@ -125,8 +148,30 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
   gate.onAccess(() => store.accessChanged());
   await new Promise<void>((resolve) => onLeaveRequest(resolve));
   tellSupervisor({ type: "recycle", why: "it was told to end" });
+  const others = store.owners.dataWorkers.filter(({ publications }) => publications !== endpoint);
+  if (others.length > 0) {
+    link.leave();
+    await link.goodbye();
+    store.share(others, endpoint);
+    await Promise.race([handing.then(give), Bun.sleep(leavingHandoverMs)]);
+  }
   link.close();
   store.close();
   stream.close();
   terminateContext();
+};
+
+/**
+ * Connects to the stream port of another data worker of the same engine; null if that is none of
+ * this machine.
+ * @param socket the socket of this one, in an engine with keys
+ */
+const dialStream = (endpoint: string, socket: string | null): ShmConnection | null => {
+  const [, host = "", port = ""] = /^tcp:\/\/(.*):(\d+)$/.exec(endpoint) ?? [];
+  const path = socket === null ? localName(host, Number(port)) : dataSocketPath(dirname(socket), Number(port));
+  const line = dial(path, socket === null ? "" : `${host}:${port}`);
+  if (line === null) return null;
+  if (isOwnOrRoot(peerUid(line.bell))) return new ShmConnection(line);
+  closeLine(line);
+  return null;
 };

@@ -30,6 +30,10 @@ export class TopicFollower implements Follower {
   drop(): void {
     this.topics.remove(this.topic);
   }
+
+  leave(): void {
+    this.drop();
+  }
 }
 
 export class FollowedTopics {

@@ -60,6 +60,10 @@ export class PlainPort implements StorePeer {
     this.#known.clear();
   }
 
+  ownersChanged(): void {
+    this.forget();
+  }
+
   accessChanged(): void {
     this.forget();
   }
@@ -94,7 +98,7 @@ export class PlainPort implements StorePeer {
       topic = known.topic;
     } else {
       const checked = this.#check(user, name, meta, payload);
-      if ("code" in checked) return checked;
+      if (checked === null || "code" in checked) return checked;
       topic = checked;
     }
     const frames = [name, meta, payload];
@@ -105,13 +109,16 @@ export class PlainPort implements StorePeer {
     return { code: "STORE_FULL", message: this.#store.fullMessage };
   }
 
-  #check(user: string | null, name: Buffer, meta: Buffer, payload: Buffer): Topic | ErrorBody {
+  /** Returns the topic, why it is refused, or null for a topic of another data worker. */
+  #check(user: string | null, name: Buffer, meta: Buffer, payload: Buffer): Topic | ErrorBody | null {
     const publication = decodePublication(meta, payload.length);
     if (publication instanceof ProtocolError) return publication;
     if (meta[0] !== openBrace) return badFrame("META", "does not begin with {");
     const refusal = this.#store.refusalOf(user, name.toString(), payload.length);
     const mistake = refusal ?? mistakeInPayload(publication, payload);
     if (mistake !== null) return mistake;
+    // A PUB socket sends its values to all data workers.
+    if (!this.#store.owners.owns(name.toString())) return null;
     const topic = this.#store.topicFor(name.toString());
     topic.publisher = user;
     const known = this.#topicsOf(user).add(topic, name, 0, name.length);

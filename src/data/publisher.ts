@@ -140,6 +140,10 @@ export class Publisher implements StorePeer {
     // Nothing is kept of topics but their followers, which are told.
   }
 
+  ownersChanged(): void {
+    // Subscribers of 0.2 are connected to all data workers.
+  }
+
   accessChanged(): void {
     // The gate cuts the connection of a user with less rights.
   }

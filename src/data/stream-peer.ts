@@ -2,7 +2,7 @@
  * One connection to the stream port: what it publishes, its subscriptions and its requests. Frames
  * of values are not decoded, but for META that differs from the last one by more than its time.
  */
-import { peerAnswersMax, peerSubscriptionsMax } from "../limits.ts";
+import { peerSubscriptionsMax } from "../limits.ts";
 import { type ErrorBody, type ErrorCode, ProtocolError } from "../protocol/errors.ts";
 import type { Frame } from "../protocol/frame.ts";
 import { badFrame } from "../protocol/schema.ts";
@@ -10,12 +10,13 @@ import {
   decodeStreamRequest,
   encodeStreamError,
   encodeStreamReply,
+  isHandover,
   type StreamCommand,
   type StreamRequest,
 } from "../protocol/stream.ts";
 import { decodePublication, mistakeInPayload, serialOf } from "../protocol/values.ts";
 import { sizeBytes } from "../transport/shm/framing.ts";
-import type { HistoryReading } from "./history-reading.ts";
+import { Answers } from "./answers.ts";
 import { KnownTopics } from "./known-topics.ts";
 import { Refusals } from "./refusals.ts";
 import { type StreamSink, StreamSubscription } from "./stream-subscription.ts";
@@ -34,12 +35,6 @@ export interface PeerTransport {
   flush(): void;
 }
 
-/** An answer that waits for room: `end` makes it, after the values. */
-interface Answering {
-  readonly reading: HistoryReading | null;
-  readonly end: () => readonly Frame[];
-}
-
 /** Since the start of the process. */
 let peers = 0;
 
@@ -50,13 +45,13 @@ export class StreamPeer implements StreamSink, StorePeer {
   readonly #known = new KnownTopics();
   /** For `EngineTopics`. */
   readonly #id = `stream ${++peers}`;
-  /** Answers that the peer has not read so far, in their order. */
-  readonly #answers: Answering[] = [];
+  readonly #answers: Answers;
   readonly #refusals = new Refusals();
 
   constructor(store: TopicStore, transport: PeerTransport) {
     this.#store = store;
     this.#transport = transport;
+    this.#answers = new Answers(transport, () => store.drop("answerNotRead"));
     store.join(this);
   }
 
@@ -101,6 +96,7 @@ export class StreamPeer implements StreamSink, StorePeer {
       (meta[0] === openBrace ? null : badFrame("META", "does not begin with {")) ??
       (serial === undefined ? null : mistakeInPayload(publication, payload));
     if (refusal !== null) return this.#refuse(name, serial, refusal.code, refusal.message);
+    if (!this.#store.owners.owns(name)) return this.#moved(name, serial);
     const topic = this.#store.topicFor(name);
     if (!this.#store.append(topic, bytes, metaAt, meta.length, end)) {
       return this.#refuse(name, serial, "STORE_FULL", this.#store.fullMessage);
@@ -109,7 +105,7 @@ export class StreamPeer implements StreamSink, StorePeer {
     const known = this.#known.add(topic, bytes, nameAt, nameEnd);
     if (serial !== undefined) {
       const data = { seq: topic.seq, epoch: topic.epoch };
-      this.#answer({ reading: null, end: () => encodeStreamReply("ACK", serial, data) });
+      this.#answers.add(() => encodeStreamReply("ACK", serial, data));
     } else known.meta.learn(bytes, metaAt, metaEnd, publication.dtype === undefined ? null : payload.length);
   }
 
@@ -121,9 +117,22 @@ export class StreamPeer implements StreamSink, StorePeer {
     );
   }
 
+  /** Says that the topic of a value belongs to another data worker. */
+  #moved(topic: string, serial: string | undefined): void {
+    const reply = (): string[] =>
+      encodeStreamReply("MOVED", serial, { topic, dataWorkers: this.#store.owners.dataWorkers });
+    if (serial !== undefined) this.#answers.add(reply);
+    else this.#refusals.add("", "UNAVAILABLE", () => this.#transport.send(reply()));
+  }
+
   /* ── Requests ── */
 
   #request(frames: readonly Frame[] | null): void {
+    if (frames !== null && isHandover(frames.slice(1))) {
+      const refusal = this.#store.takeOver(this.user, frames.slice(2));
+      if (refusal !== null) return this.#refuseRequest(undefined, refusal);
+      return this.#answers.add(() => encodeStreamReply("ACK", undefined, null));
+    }
     const request =
       frames === null
         ? { serial: undefined, error: new ProtocolError("BAD_FRAME", "the frames do not fit into the message") }
@@ -151,7 +160,7 @@ export class StreamPeer implements StreamSink, StorePeer {
     const subscription = new StreamSubscription(serial, data, this);
     this.#subscriptions.set(serial, subscription);
     this.#watch();
-    this.#answer({ reading: null, end: () => encodeStreamReply("ACK", serial, null) });
+    this.#answers.add(() => encodeStreamReply("ACK", serial, null));
     for (const topic of this.#store.topicsFor(data)) this.#choose(topic, true);
     this.onRoom();
   }
@@ -197,7 +206,7 @@ export class StreamPeer implements StreamSink, StorePeer {
 
   #credit({ serial, data }: Extract<StreamRequest, { type: "CREDIT" }>): void {
     this.#subscriptions.get(serial)?.addCredit(data.credit);
-    if (data.sync === true) this.#answer({ reading: null, end: () => encodeStreamReply("ACK", serial, null) });
+    if (data.sync === true) this.#answers.add(() => encodeStreamReply("ACK", serial, null));
   }
 
   #command(serial: string, command: StreamCommand): void {
@@ -208,36 +217,18 @@ export class StreamPeer implements StreamSink, StorePeer {
       const counts = command.command === "history" && { count: reading?.count ?? 0, dropped: reading?.dropped ?? 0 };
       return encodeStreamReply("ACK", serial, counts === false ? data : counts);
     };
-    this.#answer({ reading, end });
+    this.#answers.add(end, reading);
   }
 
   #refuseRequest(serial: string | undefined, { code, message }: ErrorBody, more: object = {}): void {
-    this.#answer({ reading: null, end: () => encodeStreamError(serial, code, message, more) });
+    this.#answers.add(() => encodeStreamError(serial, code, message, more));
   }
-
-  /** Answers in order, and at once unless the peer does not read. */
-  #answer(answering: Answering): void {
-    if (this.#answers.length >= peerAnswersMax) return this.#store.drop("answerNotRead");
-    this.#answers.push(answering);
-    this.#pumpAnswers();
-  }
-
-  #pumpAnswers(): void {
-    for (let answering = this.#answers[0]; answering !== undefined; answering = this.#answers[0]) {
-      const { reading, end } = answering;
-      if (reading !== null && !reading.pump(this.#send)) return;
-      if (!this.#transport.send(end())) return;
-      this.#answers.shift();
-    }
-  }
-
-  readonly #send = (bytes: Buffer, start: number, end: number): boolean => this.#transport.sendValue(bytes, start, end);
 
   /* ── Values to it ── */
 
   sendValue(bytes: Buffer, start: number, end: number): boolean {
     // The values of an answer stay together, and none of a subscription comes before its ACK.
-    return this.#answers.length === 0 && this.#transport.sendValue(bytes, start, end);
+    return this.#answers.isEmpty && this.#transport.sendValue(bytes, start, end);
   }
 
   sendDropped(serial: string, topics: Readonly<Record<string, number>>): boolean {
@@ -245,7 +236,7 @@ export class StreamPeer implements StreamSink, StorePeer {
   }
 
   sendRemoved(serial: string, topic: string): void {
-    this.#answer({ reading: null, end: () => encodeStreamReply("REMOVED", serial, { topic }) });
+    this.#answers.add(() => encodeStreamReply("REMOVED", serial, { topic }));
   }
 
   flush(): void {
@@ -254,13 +245,23 @@ export class StreamPeer implements StreamSink, StorePeer {
 
   /** The transport has room again. */
   onRoom(): void {
-    if (this.#answers.length > 0) this.#pumpAnswers();
+    this.#answers.pump();
     for (const subscription of this.#subscriptions.values()) subscription.pump();
   }
 
   /** A topic is gone, or rights are others. */
   forget(): void {
     this.#known.clear();
+  }
+
+  /** Topics have other data workers. */
+  ownersChanged(): void {
+    this.forget();
+    const data = { dataWorkers: this.#store.owners.dataWorkers };
+    for (const serial of this.#subscriptions.keys()) {
+      this.#answers.add(() => encodeStreamReply("MOVED", serial, data));
+    }
+    this.flush();
   }
 
   /** Ends the subscriptions whose right is gone. */
@@ -278,7 +279,7 @@ export class StreamPeer implements StreamSink, StorePeer {
   close(): void {
     for (const subscription of this.#subscriptions.values()) subscription.close();
     this.#subscriptions.clear();
-    this.#answers.length = 0;
+    this.#answers.clear();
     this.#store.engineTopics.gone(this.#id);
   }
 }

@@ -46,6 +46,10 @@ class Following extends Cursor implements Follower {
   drop(): void {
     this.subscription.removed(this.topic);
   }
+
+  leave(): void {
+    this.subscription.left(this.topic);
+  }
 }
 
 export class StreamSubscription {
@@ -145,11 +149,16 @@ export class StreamSubscription {
     if (index >= 0) topic.followers.splice(index, 1);
   }
 
-  /** Somebody has removed the topic, and with it the values that have not been sent. */
-  removed(topic: Topic): void {
+  /** The topic is another data worker's now: what has not been sent is lost. */
+  left(topic: Topic): void {
     const cursor = this.#cursors.get(topic);
     if (cursor?.isBehind === true && cursor.chunk !== null) this.#lose(cursor);
     this.drop(topic);
+  }
+
+  /** Somebody has removed the topic, and with it the values that have not been sent. */
+  removed(topic: Topic): void {
+    this.left(topic);
     this.sink.sendRemoved(this.serial, topic.name);
   }
 

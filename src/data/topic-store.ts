@@ -2,19 +2,22 @@
  * The topics of a data worker and all who use them: what publishes appends here, and each new value
  * goes to the cursors of its subscribers, and to the port of 0.2.
  */
-import { dataBytesMax, historyBytesMax, historyMs, nameLengthMax, rateWindowMs, topicsListedMax } from "../limits.ts";
+import { dataBytesMax, historyBytesMax, historyMs, nameLengthMax, topicsListedMax } from "../limits.ts";
 import { type EngineTopic, isEngineTopic, stopTopic, topicsTopic } from "../protocol/engine-topics.ts";
 import { type ErrorBody, ProtocolError } from "../protocol/errors.ts";
-import type { Frame } from "../protocol/frame.ts";
+import { type Frame, sizeOf, textOf } from "../protocol/frame.ts";
 import { encodeData, packNow } from "../protocol/frames.ts";
+import type { DataWorkerPorts } from "../protocol/ready.ts";
 import type { StreamCommand, SubscribeOptions } from "../protocol/stream.ts";
-import { decodeValueMeta, encodePublicationMeta } from "../protocol/values.ts";
+import { decodePublication, encodePublicationMeta } from "../protocol/values.ts";
 import type { Access } from "../security/access.ts";
 import { encodedBytesMax, encodeInto } from "../transport/shm/framing.ts";
 import { payloadIn } from "./data-frame.ts";
 import { EngineTopics } from "./engine-topics.ts";
 import { HistoryReading } from "./history-reading.ts";
-import { ageOf, framedStart, partsOf, Topic, wrappedMs } from "./topic.ts";
+import { Owners } from "./owners.ts";
+import { framedStart, Topic, wrappedMs } from "./topic.ts";
+import { describeTopic } from "./topic-list.ts";
 import { Topics } from "./topics.ts";
 
 /** META begins so: its own place in its topic is written there. */
@@ -28,6 +31,8 @@ export interface StorePeer {
   forget(): void;
   /** Rights are others. */
   accessChanged(): void;
+  /** Topics belong to other data workers. */
+  ownersChanged(): void;
   close(): void;
 }
 
@@ -55,6 +60,7 @@ export class TopicStore {
   readonly #peers = new Set<StorePeer>();
   readonly engineTopics: EngineTopics;
   readonly #drops = new Map<string, number>();
+  readonly owners = new Owners();
   /** Wrapped ms of the turn: the clock is read once for all values of it. */
   #now = 0;
 
@@ -102,6 +108,38 @@ export class TopicStore {
 
   accessChanged(): void {
     for (const peer of [...this.#peers]) peer.accessChanged();
+  }
+
+  /* ── Several data workers ── */
+
+  /** These share the topics from now on: see `Owners.set`. Those of others must be handed over. */
+  share(dataWorkers: readonly DataWorkerPorts[], own: string): void {
+    this.owners.set(dataWorkers, own);
+    for (const peer of [...this.#peers]) peer.ownersChanged();
+  }
+
+  /**
+   * Takes a topic that another data worker had, unless there are newer values of it already.
+   * @param frames its name, and META and payload of each value, the oldest first
+   */
+  takeOver(user: string | null, [nameFrame = "", ...values]: readonly Frame[]): ErrorBody | null {
+    const name = textOf(nameFrame);
+    const refusal = this.refusalOf(user, name, 0);
+    if (refusal !== null || this.#topics.get(name) !== undefined) return refusal;
+    const topic = new Topic(name);
+    for (let index = 0; index + 1 < values.length; index += 2) {
+      const [meta = "", payload = ""] = values.slice(index, index + 2);
+      const checked = decodePublication(meta, sizeOf(payload));
+      const mistake = checked instanceof ProtocolError ? checked : this.#publish(topic, meta, payload);
+      if (mistake !== null) return { code: mistake.code, message: mistake.message };
+    }
+    return null;
+  }
+
+  /** A topic was handed over. */
+  handedOver(topic: Topic): void {
+    this.#topics.remove(topic);
+    for (const follower of [...topic.followers]) follower.leave();
   }
 
   /** To be called before the values of a turn. */
@@ -164,7 +202,7 @@ export class TopicStore {
     if (this.#publish(topic, meta, payload.text) !== null) this.drop("eventWithoutRoom");
   }
 
-  #publish(topic: Topic, meta: string, payload: string): ErrorBody | null {
+  #publish(topic: Topic, meta: Frame, payload: Frame): ErrorBody | null {
     this.tick();
     const frames = [topic.name, meta, payload];
     const source = Buffer.allocUnsafeSlow(encodedBytesMax(frames));
@@ -233,7 +271,7 @@ export class TopicStore {
     for (const topic of this.#topics) {
       if (!topic.name.startsWith(prefix) || (prefix === "" && isEngineTopic(topic.name))) continue;
       if (list.length >= topicsListedMax) break;
-      list.push(describe(topic, this.#now));
+      list.push(describeTopic(topic, this.#now));
     }
     return list;
   }
@@ -243,20 +281,3 @@ export class TopicStore {
     this.#topics.close();
   }
 }
-
-/** A topic in the answer to `topics`: PROTOCOL.md has the keys. */
-const describe = (topic: Topic, now: number): object => {
-  const place = topic.newestPlace;
-  const parts = place === null ? null : partsOf(place);
-  const meta = parts === null ? null : decodeValueMeta(parts.meta);
-  return {
-    topic: topic.name,
-    contentType: (meta instanceof ProtocolError ? null : meta?.contentType) ?? "application/json",
-    bytes: parts?.payload.length ?? 0,
-    hz: Math.round(topic.rate(rateWindowMs, now) * 100) / 100,
-    ageMs: topic.last === null ? null : ageOf(topic.last.lastAt, now),
-    values: topic.seq,
-    dropped: topic.dropped,
-    publisher: topic.publisher,
-  };
-};

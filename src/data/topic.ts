@@ -47,6 +47,8 @@ export interface Follower {
   offer(bytes: Buffer, start: number, end: number): void;
   /** The topic is removed. */
   drop(): void;
+  /** The topic belongs to another data worker. */
+  leave(): void;
 }
 
 /** A place in a log: a record's framed message is `bytes` from `start` to `end`. */

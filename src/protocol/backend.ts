@@ -3,11 +3,11 @@
  * JSON object with a `type`. Bodies are TASK and DATA frames as requestors send them.
  */
 import * as v from "valibot";
-import { messageEventsMax, messageJobsMax, sourcesMax, watchedTopicsMax } from "../limits.ts";
+import { dataEndpointsMax, messageEventsMax, messageJobsMax, sourcesMax, watchedTopicsMax } from "../limits.ts";
 import { ProtocolError } from "./errors.ts";
 import type { Frame } from "./frame.ts";
 import type { Json, JsonObject } from "./json.ts";
-import { readySchema } from "./ready.ts";
+import { dataPortsSchema, readySchema } from "./ready.ts";
 import { badFrame, checkFrame, decodeObject, nameSchema } from "./schema.ts";
 
 const jobId = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
@@ -150,6 +150,14 @@ const eventsSchema = v.object({
   topics: v.pipe(names, v.nonEmpty(), v.maxLength(messageEventsMax)),
   lost: v.optional(v.array(v.pipe(v.number(), v.safeInteger(), v.minValue(0)))),
 });
+/**
+ * To data workers where there are several, at each change: those that share the topics now. What a
+ * data worker has of another one's topics it hands over.
+ */
+const ownersSchema = v.object({
+  type: v.literal("OWNERS"),
+  workers: v.pipe(v.array(dataPortsSchema), v.maxLength(dataEndpointsMax)),
+});
 const fromRouter = byType([
   welcomeSchema,
   whoSchema,
@@ -162,6 +170,7 @@ const fromRouter = byType([
   putSchema,
   getSchema,
   eventsSchema,
+  ownersSchema,
   goodbyeSchema,
 ]);
 

@@ -6,6 +6,17 @@ import { nameSchema } from "./schema.ts";
 
 const name = nameSchema();
 
+const endpoint = v.pipe(v.string(), v.maxLength(256));
+
+/** The ports of a data worker, as in READY. */
+export const dataPortsSchema = v.object({
+  publications: endpoint,
+  stream: v.optional(endpoint),
+  plain: v.optional(endpoint),
+});
+
+export type DataWorkerPorts = v.InferOutput<typeof dataPortsSchema>;
+
 export const readySchema = v.object({
   type: v.literal("READY"),
   role: v.picklist(["task", "data", "source"]),
@@ -22,7 +33,7 @@ export const readySchema = v.object({
   /**
    * Address for requestors of a task worker, or for subscribers of a data worker; empty for none.
    */
-  endpoint: v.pipe(v.string(), v.maxLength(256)),
+  endpoint,
   /** Of a source worker: the functions that it calls, and the topics of their results. */
   sources: v.optional(
     v.pipe(
@@ -31,9 +42,9 @@ export const readySchema = v.object({
     ),
   ),
   /** A data worker's port for publishers and subscribers of 0.3. */
-  stream: v.optional(v.pipe(v.string(), v.maxLength(256))),
+  stream: v.optional(endpoint),
   /** Its port for publishers that are a plain PUB socket. */
-  plain: v.optional(v.pipe(v.string(), v.maxLength(256))),
+  plain: v.optional(endpoint),
   /** Its supervisor can kill it, and reports after its death which of its jobs it began last. */
   supervised: v.optional(v.boolean()),
   /** It wants STOPPED, since it has jobs that do not come from the router (of its own port). */

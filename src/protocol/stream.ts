@@ -123,6 +123,24 @@ export const decodeStreamRequest = (frames: readonly Frame[]): StreamRequest | S
 
 const schemas = { SUBSCRIBE: subscribeSchema, CREDIT: creditMessageSchema, CONTROL: streamCommandSchema };
 
+/**
+ * From a data worker to the one that a topic belongs to now: `["", META, topic, (META, payload) × n]`,
+ * the oldest value first, each as its publisher wrote it. ACK or ERR answers it.
+ */
+export const encodeHandover = (topic: string, values: readonly Frame[]): Frame[] => [
+  "",
+  `{"version":0.3,"type":"HANDOVER","pack":${packText()}}`,
+  topic,
+  ...values,
+];
+
+/** Returns true for the frames of a HANDOVER after the empty one. */
+export const isHandover = ([meta, ...rest]: readonly Frame[]): boolean => {
+  if (meta === undefined || rest.length < 3 || rest.length % 2 === 0) return false;
+  const object = decodeObject(meta, "META");
+  return !(object instanceof ProtocolError) && object.type === "HANDOVER";
+};
+
 /** A request of a client, framed but for the transport. */
 export const encodeStreamRequest = (type: StreamRequest["type"], serial: string, data?: unknown): string[] => {
   const meta = `{"version":0.3,"type":"${type}","pack":${packText()},"serial":${quoted(serial)}}`;

@@ -1,0 +1,22 @@
+/** A topic in the answer to `topics`: PROTOCOL.md has the keys. */
+import { rateWindowMs } from "../limits.ts";
+import { ProtocolError } from "../protocol/errors.ts";
+import { decodeValueMeta } from "../protocol/values.ts";
+import { ageOf, partsOf, type Topic } from "./topic.ts";
+
+/** @param now wrapped ms */
+export const describeTopic = (topic: Topic, now: number): object => {
+  const place = topic.newestPlace;
+  const parts = place === null ? null : partsOf(place);
+  const meta = parts === null ? null : decodeValueMeta(parts.meta);
+  return {
+    topic: topic.name,
+    contentType: (meta instanceof ProtocolError ? null : meta?.contentType) ?? "application/json",
+    bytes: parts?.payload.length ?? 0,
+    hz: Math.round(topic.rate(rateWindowMs, now) * 100) / 100,
+    ageMs: topic.last === null ? null : ageOf(topic.last.lastAt, now),
+    values: topic.seq,
+    dropped: topic.dropped,
+    publisher: topic.publisher,
+  };
+};
