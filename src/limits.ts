@@ -543,3 +543,27 @@ export const dataMemoryBytesMax =
   streamUnsentBytesMax +
   localPeersMax * (2 * localRingBytes + 2 * 64 * 1024) +
   2 * (dataBytesMax + valueOverheadBytes);
+/** bytes of a message of the stream port: the largest value, its topic and META. */
+export const dataMessageBytesMax = dataBytesMaxMax + valueOverheadBytes;
+/** bytes that a publisher sends by ZeroMQ before the data worker has said that it has them. */
+export const zmqWindowBytes = 1024 * 1024;
+/** bytes of values that wait for a data worker; beyond that the newest of each topic is kept. */
+export const unsentValuesBytesMax = 1024 * 1024;
+/** values of a process between two looks of the data worker, if they are published in a row. */
+export const gatheredValuesMax = 32;
+/** topics of which a publisher remembers the data worker, or what was dropped. */
+export const publisherTopicsMax = 4_096;
+/** requests of one program to a data worker that wait for their answers. */
+export const streamRequestsMax = 4_096;
+/** bytes of a value that its reader keeps as text until it is decoded. */
+export const valueTextBytesMax = 4_096;
+/** bytes of values on their way to a subscriber, or not read by it yet; one more may exceed it. */
+export const subscriberWindowBytes = 1024 * 1024;
+/** the same where only the newest values count: less is old after a pause. */
+export const latestWindowBytes = 64 * 1024;
+/** ms without a look after which values that have come may be old. */
+export const latestPauseMs = 20;
+/** topics of which a subscriber remembers the newest value that came: more than a data worker has. */
+export const subscriberTopicsMax = 65_536;
+/** ms of values that a subscriber asks for again after a loss, beside those since it last heard. */
+export const subscriberMissedMs = 1_000;

@@ -4,8 +4,9 @@
  * only as results are read.
  */
 import { batchTasksMax, clientBatchBytesMax, clientBatchesMax, clientBatchGatherMs, frameBytesMax } from "../limits.ts";
+import { TaskEngineError } from "../protocol/errors.ts";
 import type { Json } from "../protocol/json.ts";
-import { bytesOfFrame, TaskEngineError } from "./errors.ts";
+import { bytesOfFrame } from "./errors.ts";
 import type { ResultReply, WaitOptions } from "./pending.ts";
 
 /** The result of one part of a batch. */

@@ -9,6 +9,8 @@
  * one socket. All failures are TaskEngineError, with a `code` from a closed list.
  */
 import type * as v from "valibot";
+import type { DataWorker } from "../data/publications.ts";
+import { TopicValue } from "../data/topic-value.ts";
 import { callTimeoutMs, requestTimeoutMs, resetTimeoutMs, stopReasonLengthMax } from "../limits.ts";
 import type { StopResult } from "../protocol/blocked.ts";
 import {
@@ -19,7 +21,7 @@ import {
   encodeTaskRequest,
   type RequestOrigin,
 } from "../protocol/encode-request.ts";
-import { ProtocolError } from "../protocol/errors.ts";
+import { ProtocolError, TaskEngineError } from "../protocol/errors.ts";
 import type { Json } from "../protocol/json.ts";
 import type { Control } from "../protocol/requests.ts";
 import { checkFrame } from "../protocol/schema.ts";
@@ -34,10 +36,12 @@ import {
   statusSchema,
   type TaskListing,
 } from "./control.ts";
+import { DataClient } from "./data-client.ts";
+import { DataPlane } from "./data-plane.ts";
 import { checkedEndpoint, defaultEndpoint, reachableFrom } from "./endpoint.ts";
-import { encodePart, encodingError, TaskEngineError } from "./errors.ts";
+import { encodePart, encodingError } from "./errors.ts";
 import { Exchange } from "./exchange.ts";
-import { type ClientKeys, readClientKeys } from "./keys.ts";
+import { readClientKeys } from "./keys.ts";
 import { LocalEngine } from "./local.ts";
 import type { BatchOptions, CallOptions, ConnectOptions, ResetOptions } from "./options.ts";
 import {
@@ -49,10 +53,10 @@ import {
   type TaskReply,
   type WaitOptions,
 } from "./pending.ts";
-import { Subscription, type TopicValue } from "./subscription.ts";
 
+export type { TopicValue } from "../data/topic-value.ts";
 export type { Stopped, StopResult } from "../protocol/blocked.ts";
-export type { ErrorCode } from "../protocol/errors.ts";
+export type { ClientErrorCode, ErrorCode } from "../protocol/errors.ts";
 export type { Meta, PackSeconds } from "../protocol/frames.ts";
 export type { Json, JsonObject } from "../protocol/json.ts";
 export type {
@@ -67,17 +71,17 @@ export type {
 } from "../tasks/task.ts";
 export type { ArgsSource, BatchProgress, PartResult } from "./batch.ts";
 export type { EngineStatus, TaskListing } from "./control.ts";
-export type { ClientErrorCode } from "./errors.ts";
+export type { Published, PublishOptions, PublishRefusal, TopicListing } from "./data-plane.ts";
 export type { BatchOptions, CallOptions, ConnectOptions, JobOptions, ResetOptions, Trace } from "./options.ts";
 export type { TaskReply } from "./pending.ts";
-export type { Subscription, TopicValue } from "./subscription.ts";
+export type { SubscribeOptions, Subscription, SubscriptionEvent } from "./subscription.ts";
 export { defaultEndpoint, TaskEngineError };
 
 /**
  * A client of the engine at `endpoint`. It connects in the background, and again whenever the
  * connection is lost: to an engine on this machine by a Unix socket, if it has one for this user,
  * else by ZeroMQ. To an engine with keys the socket is for its own user and root: without a key
- * they have all rights there but to subscribe, and with one those of the key.
+ * they have all rights there, and with one those of the key.
  * @param endpoint `tcp://HOST:PORT` of the router, or of a task worker's own port; default
  * `TASK_ENGINE_ROUTER`, or else this machine's engine at port 9000
  * @param options with `serverKey` and `key`, paths of key files, for an engine with keys: see
@@ -86,21 +90,26 @@ export { defaultEndpoint, TaskEngineError };
 export const connect = (endpoint?: string, options: ConnectOptions = {}): Client =>
   new Client(checkedEndpoint(endpoint), options);
 
-class Client implements AsyncDisposable {
+class Client extends DataClient implements AsyncDisposable {
   readonly #exchange: Exchange;
-  readonly #keys: ClientKeys;
-  readonly #local: LocalEngine;
   readonly #waitMs: number;
-  readonly #subscriptions = new Set<Subscription>();
+  protected readonly data: DataPlane;
 
   constructor(
     readonly endpoint: string,
-    { waitMs, trace, state, ...files }: ConnectOptions,
+    { waitMs, trace, state, onPublishError, ...files }: ConnectOptions,
   ) {
+    super();
     this.#waitMs = waitMs ?? requestTimeoutMs;
-    this.#keys = readClientKeys(files);
-    this.#local = new LocalEngine(endpoint, this.#keys, state ?? null);
-    this.#exchange = new Exchange(endpoint, `CLIENT-${process.pid}`, waitMs ?? null, this.#keys, this.#local, trace);
+    const keys = readClientKeys(files);
+    const local = new LocalEngine(endpoint, keys, state ?? null);
+    this.#exchange = new Exchange(endpoint, `CLIENT-${process.pid}`, waitMs ?? null, keys, local, trace);
+    this.data = new DataPlane({
+      ...{ endpoint, keys, local, waitMs: this.#waitMs, onPublishError },
+      find: () => this.#dataWorkers(),
+      put: (topic, data) => this.#send((origin) => encodeDataRequest(origin, topic, data), pickNothing),
+      get: (topic) => this.#lastValue(topic),
+    });
   }
 
   /**
@@ -178,31 +187,6 @@ class Client implements AsyncDisposable {
     await this.#control({ command: "reset" }, resetSchema, { waitMs, signal });
   }
 
-  /** Gives a value to a topic. Resolves when the data worker has it. */
-  async publish(topic: string, data: unknown): Promise<void> {
-    await this.#send((origin) => encodeDataRequest(origin, topic, data), pickNothing);
-  }
-
-  /** The last value of a topic; rejects with UNKNOWN_TOPIC if there is none. */
-  async get(topic: string): Promise<TopicValue> {
-    const { topic: name, value, pack } = await this.#control({ command: "get", topic }, lastValueSchema);
-    return { topic: name, data: value, pack };
-  }
-
-  /**
-   * Follows topics: the last known value of each, then every later one. If the engine cannot be
-   * reached, the first read rejects with NO_ANSWER; a connection that is lost later comes back by
-   * itself.
-   * @param topics beginnings of names: `arm` is `arm`, `arm.left` and `army`; none is every topic
-   */
-  subscribe(...topics: string[]): Subscription {
-    const prefixes = topics.length === 0 ? [""] : topics;
-    const onEnd = (ended: Subscription): void => void this.#subscriptions.delete(ended);
-    const subscription = new Subscription(prefixes, this.#dataEndpoints(), this.#keys.options, onEnd);
-    this.#subscriptions.add(subscription);
-    return subscription;
-  }
-
   /** The tasks that the engine can run. */
   async tasks(): Promise<TaskListing[]> {
     return (await this.#directory()).tasks;
@@ -215,7 +199,7 @@ class Client implements AsyncDisposable {
 
   /** Requests that wait for their answers. */
   get waiting(): number {
-    return this.#exchange.waiting;
+    return this.#exchange.waiting + this.data.publications.waiting;
   }
 
   /**
@@ -231,10 +215,8 @@ class Client implements AsyncDisposable {
    * Later requests reject with CLOSED.
    */
   async close(): Promise<void> {
-    await Promise.all([
-      this.#exchange.close(),
-      ...[...this.#subscriptions].map((subscription) => subscription.return()),
-    ]);
+    await this.data.close();
+    await this.#exchange.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -253,11 +235,19 @@ class Client implements AsyncDisposable {
     return this.#send(encode, pick, { waitMs, deadmanMs: limits.deadmanMs, signal, onProgress });
   }
 
-  async #dataEndpoints(): Promise<string[]> {
-    const { data } = await this.#directory();
-    if (this.#local.subscribeRefusal !== null) throw new TaskEngineError("UNAUTHORIZED", this.#local.subscribeRefusal);
+  async #dataWorkers(): Promise<DataWorker[]> {
+    const { data, dataWorkers } = await this.#directory();
     if (data.length === 0) throw new TaskEngineError("UNAVAILABLE", "the engine has no data worker at present");
-    return data.map((endpoint) => reachableFrom(this.endpoint, endpoint));
+    return data.map((publications) => {
+      const stream = dataWorkers.find((worker) => worker.publications === publications)?.stream;
+      return { publications, stream: stream === undefined ? null : reachableFrom(this.endpoint, stream) };
+    });
+  }
+
+  /** Of an engine of an earlier version. */
+  async #lastValue(topic: string): Promise<TopicValue> {
+    const { value, pack } = await this.#control({ command: "get", topic }, lastValueSchema);
+    return TopicValue.of(topic, value, pack);
   }
 
   #directory() {

@@ -2,7 +2,7 @@
  * Addresses of the engine's sockets as people write them: `tcp://HOST:PORT`, an IPv6 host in
  * brackets.
  */
-import { TaskEngineError } from "./errors.ts";
+import { TaskEngineError } from "../protocol/errors.ts";
 
 export const defaultEndpoint = "tcp://127.0.0.1:9000";
 

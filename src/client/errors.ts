@@ -1,27 +1,8 @@
-/** The errors of the client, and the checks of a request before it is sent. */
+/** The checks of a request before it is sent. */
 import { frameBytesMax } from "../limits.ts";
-import type { ErrorCode } from "../protocol/errors.ts";
+import { TaskEngineError } from "../protocol/errors.ts";
 import { JsonError } from "../protocol/json.ts";
 import { TooLongError } from "../protocol/json-encode.ts";
-
-/**
- * The engine's own codes, and those of the client:
- * `NO_ANSWER`: nothing came back in time; `message` says whether the request may have reached the
- * engine.
- * `CLOSED`: the client was closed before the answer was there.
- */
-export type ClientErrorCode = ErrorCode | "NO_ANSWER" | "CLOSED";
-
-/** A request that was not done. `code` is one of a closed list, `message` one line for a person. */
-export class TaskEngineError extends Error {
-  override readonly name = "TaskEngineError";
-  constructor(
-    readonly code: ClientErrorCode,
-    message: string,
-  ) {
-    super(message);
-  }
-}
 
 const uncountedLengthMax = 1024;
 

@@ -7,12 +7,12 @@
  */
 import { cancelVerdictMs, keepAlivesPerDeadman, requestTimeoutMs, sendRetryMsMax } from "../limits.ts";
 import { encodeCancel, encodeKeepAlive, encodePing, type RequestOrigin } from "../protocol/encode-request.ts";
-import { ProtocolError } from "../protocol/errors.ts";
+import { ProtocolError, TaskEngineError } from "../protocol/errors.ts";
 import { type Frame, textOf } from "../protocol/frame.ts";
 import { decodeMeta } from "../protocol/frames.ts";
 import { decodeReply, type Reply } from "../protocol/replies.ts";
 import { EngineConnection } from "./connection.ts";
-import { bytesOfRequest, TaskEngineError } from "./errors.ts";
+import { bytesOfRequest } from "./errors.ts";
 import type { ClientKeys } from "./keys.ts";
 import type { LocalEngine } from "./local.ts";
 import type { Trace } from "./options.ts";

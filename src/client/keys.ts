@@ -2,6 +2,8 @@
  * The keys of a client: the given ones, else those of the environment, else those of
  * `~/.config/task-engine` if both exist; else none, for an engine without keys.
  */
+
+import { TaskEngineError } from "../protocol/errors.ts";
 import {
   CertificateError,
   keysFolder,
@@ -14,7 +16,6 @@ import { curveClient } from "../security/curve.ts";
 import { noHome } from "../security/files.ts";
 import { isThere } from "../transport/libc.ts";
 import type { SocketOptions } from "../transport/zmq/options.ts";
-import { TaskEngineError } from "./errors.ts";
 
 export const serverKeyVariable = "TASK_ENGINE_SERVER_KEY";
 export const keyVariable = "TASK_ENGINE_KEY";

@@ -4,10 +4,12 @@
  * state folder, for the engine's own user and root. There a client with keys has the rights of its
  * key, and one without all rights. An older engine, or one behind a tunnel, has neither.
  */
+import { dataMessageBytesMax } from "../limits.ts";
 import { isLoopback } from "../security/exposure.ts";
 import { dataSocketPath, engineFolders, frontSocketPath, stopSocketPath } from "../security/state-folders.ts";
 import { isThere } from "../transport/libc.ts";
-import { ShmClient } from "../transport/shm/client.ts";
+import { connectAt, connectBeside, ShmClient } from "../transport/shm/client.ts";
+import type { ShmConnection } from "../transport/shm/connection.ts";
 import { addressIn } from "./endpoint.ts";
 import type { ClientKeys } from "./keys.ts";
 
@@ -32,22 +34,20 @@ export class LocalEngine {
 
   /** Connects to the router; null if it has no such way. */
   dialRouter(): ShmClient | null {
-    return this.#dial(this.#router, frontSocketPath);
+    const connection = this.#dial(this.#router, frontSocketPath);
+    return connection === null ? null : new ShmClient(connection);
   }
 
   /** Connects to a port of a data worker that the engine has named; null if it has no such way. */
-  dialData(endpoint: string): ShmClient | null {
+  dialData(endpoint: string): ShmConnection | null {
     const address = addressOf(endpoint);
-    return this.#dial(address, (folder) => dataSocketPath(folder, address.port));
+    return this.#dial(address, (folder) => dataSocketPath(folder, address.port), dataMessageBytesMax);
   }
 
-  /**
-   * Says why the ports for subscribers are closed to this client; null if they are not. They have
-   * no local socket, and libzmq would wait for ever.
-   */
-  get subscribeRefusal(): string | null {
+  /** Says why ZeroMQ would wait for ever for the ports of an engine; null if it does not. */
+  get keysNeeded(): string | null {
     if (!this.#isOwner) return null;
-    return "to follow topics needs keys also on the engine's machine; name its own and yours by --server-key and --key";
+    return "the data worker has no socket for its owner; name its key and yours by --server-key and --key";
   }
 
   /**
@@ -59,16 +59,15 @@ export class LocalEngine {
     return this.#folders.some((folder) => isThere(stopSocketPath(folder)));
   }
 
-  #dial({ host, port }: Address, pathIn: (folder: string) => string): ShmClient | null {
-    this.#isOwner = false;
-    const named = this.#keys.length === 0 && isLoopback(host) ? ShmClient.to(host, port) : null;
+  #dial({ host, port }: Address, pathIn: (folder: string) => string, bytesMax?: number): ShmConnection | null {
+    const named = this.#keys.length === 0 && isLoopback(host) ? connectBeside(host, port, bytesMax) : null;
     if (named !== null) return named;
     const introduction = [`${host}:${port}`, ...this.#keys].join(" ");
     for (const path of this.#folders.map(pathIn)) {
-      const link = isThere(path) ? ShmClient.at(path, host, port, introduction) : null;
-      if (link === null) continue;
+      const connection = isThere(path) ? connectAt(path, host, port, introduction, bytesMax) : null;
+      if (connection === null) continue;
       this.#isOwner = this.#keys.length === 0;
-      return link;
+      return connection;
     }
     return null;
   }

@@ -2,6 +2,7 @@
 import type { Json } from "../protocol/json.ts";
 import type { TaskOptions } from "../protocol/policy.ts";
 import type { BatchProgress } from "./batch.ts";
+import type { PublishRefusal } from "./data-plane.ts";
 import type { KeyFiles } from "./keys.ts";
 
 /** Gets every message but the connection's own pings, without the empty delimiter. */
@@ -23,6 +24,11 @@ export interface ConnectOptions extends KeyFiles {
    * Default `TASK_ENGINE_STATE`, or else the usual ones.
    */
   readonly state?: string;
+  /**
+   * Gets values that nobody asked to confirm, and that the data worker has not taken: at most one
+   * call a second for a topic and a reason. Default: the first of a kind is a warning of the process.
+   */
+  readonly onPublishError?: (refusal: PublishRefusal) => void;
   /** Gets every message. */
   readonly trace?: Trace;
 }

@@ -2,10 +2,10 @@
  * The requests of a client that wait for their replies, and the results that they take from them.
  */
 import { clientBytesMax, clientRequestsMax } from "../limits.ts";
+import { TaskEngineError } from "../protocol/errors.ts";
 import type { Meta } from "../protocol/frames.ts";
 import type { Json } from "../protocol/json.ts";
 import type { Reply } from "../protocol/replies.ts";
-import { TaskEngineError } from "./errors.ts";
 
 /** The terminal reply to a request that did not fail. */
 export type ResultReply = Extract<Reply, { kind: "ack" | "batch" }>;

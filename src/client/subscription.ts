@@ -1,186 +1,125 @@
-/**
- * Values of topics as they come, over one SUB socket to all data workers of an engine.
- *
- * A data worker sends the last value of a topic only to a new subscriber of its whole name. So a
- * subscription also follows `$topics`, the list of all names, subscribes to each topic that it
- * wants, and skips a value that it had already.
- */
-import {
-  drainMessagesMax,
-  subscriptionAwaitedMax,
-  subscriptionBytesMax,
-  subscriptionValuesMax,
-  topicsMax,
-} from "../limits.ts";
-import { ProtocolError } from "../protocol/errors.ts";
-import { bytesOf, type Frame } from "../protocol/frame.ts";
-import { type Data, dataSchema, decodeMeta, type PackSeconds } from "../protocol/frames.ts";
-import type { Json } from "../protocol/json.ts";
-import { decodeReply } from "../protocol/replies.ts";
-import { checkFrame, decodeObject } from "../protocol/schema.ts";
+/** Values of topics as they come, from all data workers of an engine. */
+import type { DataWorker } from "../data/publications.ts";
+import type { StreamDialer } from "../data/stream-link.ts";
+import { TopicCounts } from "../data/topic-counts.ts";
+import type { TopicValue } from "../data/topic-value.ts";
+import { publisherTopicsMax, reconnectMs, reconnectMsMax } from "../limits.ts";
+import type { TaskEngineError } from "../protocol/errors.ts";
+import type { StreamReply } from "../protocol/stream.ts";
 import type { SocketOptions } from "../transport/zmq/options.ts";
-import type { Subscriber } from "../transport/zmq/socket.ts";
-import { TaskEngineError } from "./errors.ts";
-import { libzmq } from "./libzmq.ts";
+import { OldFeed } from "./old-feed.ts";
+import { type FeedOptions, StreamFeed } from "./stream-feed.ts";
 
-/** A value of a topic, and its time in seconds since 1970. */
-export interface TopicValue {
-  readonly topic: string;
-  readonly data: Json;
-  readonly pack: PackSeconds;
-}
-
-/** The engine's own topic with the names of all topics. */
-const topicsTopic = "$topics";
-const publicationFrames = 3;
-
-/** Values that were not read yet. Beyond the limits the oldest are dropped. */
-class ValueBuffer {
-  readonly #values: { readonly value: TopicValue; readonly bytes: number }[] = [];
-  #bytes = 0;
-  dropped = 0;
-
-  get size(): number {
-    return this.#values.length;
-  }
-
-  push(value: TopicValue, bytes: number): void {
-    this.#values.push({ value, bytes });
-    this.#bytes += bytes;
-    while (this.#values.length > subscriptionValuesMax || this.#bytes > subscriptionBytesMax) {
-      this.shift();
-      this.dropped++;
-    }
-  }
-
-  shift(): TopicValue | undefined {
-    const first = this.#values.shift();
-    this.#bytes -= first?.bytes ?? 0;
-    return first?.value;
-  }
-
-  clear(): void {
-    this.#values.length = 0;
-    this.#bytes = 0;
-  }
-}
-
-/**
- * The topics whose last values are requested by their names, a few at a time: all would overflow
- * the queues on the way.
- */
-class LastValues {
-  /** Whole names that are subscribed to. */
-  readonly #named: Set<string>;
-  readonly #toName = new Set<string>();
-  /** Names whose last value has not come yet. */
-  readonly #awaited = new Set<string>();
-
-  constructor(private readonly prefixes: readonly string[]) {
-    this.#named = new Set(prefixes);
-  }
-
+export interface SubscribeOptions {
+  /** The topics are whole names, and not beginnings of names. */
+  readonly exact?: boolean | undefined;
   /**
-   * @param topics the list of all topics. A data worker that sends it again was restarted, and has
-   * forgotten the requests.
+   * `all`, the default: every value in order; what a program does not read waits in the data worker.
+   * `latest`: of each topic only the newest value, also after a pause of the program.
    */
-  want(topics: readonly Json[]): void {
-    this.#awaited.clear();
-    for (const topic of topics.slice(0, topicsMax)) {
-      if (typeof topic !== "string" || this.#named.has(topic)) continue;
-      if (this.prefixes.some((prefix) => topic.startsWith(prefix))) this.#toName.add(topic);
-    }
-  }
-
-  arrived(topic: string): void {
-    this.#awaited.delete(topic);
-  }
-
-  get hasMore(): boolean {
-    return this.#toName.size > 0;
-  }
-
-  /** The names to subscribe to now, while `unread` values wait. */
-  *next(unread: number): Generator<string> {
-    for (const topic of this.#toName) {
-      const expected = this.#awaited.size + unread;
-      if (this.#awaited.size >= subscriptionAwaitedMax || expected >= subscriptionValuesMax / 2) return;
-      this.#toName.delete(topic);
-      if (this.#named.size >= topicsMax + this.prefixes.length) continue;
-      this.#named.add(topic);
-      this.#awaited.add(topic);
-      yield topic;
-    }
-  }
+  readonly mode?: "all" | "latest" | undefined;
+  /** Of each topic at most so many values a second, above 0 and up to 100000. */
+  readonly maxHz?: number | undefined;
+  /**
+   * Begins with the values of the last so many ms, 0 to 3600000. Default 0: with the newest value of
+   * each topic. null: with none.
+   */
+  readonly lastMs?: number | null | undefined;
+  /**
+   * Gets each value, in place of reading the subscription, which is quicker. Nothing catches what it
+   * throws.
+   */
+  readonly onValue?: ((value: TopicValue) => void) | undefined;
+  /** Gets what happens to the topics beside values. */
+  readonly onEvent?: ((event: SubscriptionEvent) => void) | undefined;
 }
+
+export type SubscriptionEvent =
+  /** `count` values of the topic were lost on the way. */
+  | { readonly type: "dropped"; readonly topic: string; readonly count: number }
+  /** The topic begins anew: its data worker was restarted, or it was removed before. */
+  | { readonly type: "restarted"; readonly topic: string }
+  /** No value has come for the time that the topic's source promises. */
+  | { readonly type: "stale"; readonly topic: string; readonly ageMs: number }
+  | { readonly type: "removed"; readonly topic: string }
+  /** Topics have other data workers now; the subscription follows them by itself. */
+  | { readonly type: "moved" }
+  /** The connection to a data worker is lost; it comes back by itself. */
+  | { readonly type: "lost" };
+
+interface SubscriptionSources {
+  readonly dialer: StreamDialer;
+  /** Asks the engine, and rejects with TaskEngineError if it does not answer, or has none. */
+  readonly find: () => Promise<readonly DataWorker[]>;
+  /** The address at which this program reaches a port of the engine. */
+  readonly reach: (endpoint: string) => string;
+  readonly keys: SocketOptions;
+}
+
+type Feed = StreamFeed | OldFeed;
+type Read = PromiseWithResolvers<IteratorResult<TopicValue, undefined>>;
 
 /**
  * `for await (const { topic, data, pack } of client.subscribe("pose"))`. Leaving the loop ends it.
- * A reader that is too slow loses the oldest values, which are counted in `dropped`, and always
- * gets the newest.
+ * A program that is too slow loses the oldest values, which are counted, and always gets the newest.
  */
 export class Subscription implements AsyncIterableIterator<TopicValue> {
-  /** null until the address is known */
-  #socket: Subscriber | null = null;
+  /** By the endpoint of the stream port; `old` for those that have none. */
+  readonly #feeds = new Map<string, Feed>();
+  #list: readonly Feed[] = [];
   #hasEnded = false;
   #failure: Error | null = null;
-  /** A read that waits for a value. */
-  #read: PromiseWithResolvers<void> | null = null;
-  readonly #buffer = new ValueBuffer();
-  readonly #lastValues: LastValues;
-  /**
-   * The version of each topic's last value. It holds the time: a data worker that was restarted
-   * counts from 1 again.
-   */
-  readonly #versions = new Map<string, string>();
+  /** Reads that wait for a value. */
+  readonly #reads: Read[] = [];
+  readonly #dropped = new TopicCounts(publisherTopicsMax);
   #malformed = 0;
+  #refresh: Timer | undefined;
 
-  /**
-   * @param prefixes beginnings of topics; the empty one is every topic
-   * @param endpoints addresses of the data workers; the next read rejects with its error
-   * @param keys options of the socket for an engine with keys
-   */
+  /** @param onEnd is called once, when nothing comes any more */
   constructor(
-    private readonly prefixes: readonly string[],
-    endpoints: Promise<readonly string[]>,
-    keys: SocketOptions,
+    private readonly feedOptions: FeedOptions,
+    private readonly options: Pick<SubscribeOptions, "onValue" | "onEvent">,
+    private readonly sources: SubscriptionSources,
     private readonly onEnd: (subscription: Subscription) => void,
   ) {
-    this.#lastValues = new LastValues(prefixes);
-    this.#start(endpoints, keys).catch((error) => this.#end(error));
+    sources.find().then(
+      (workers) => this.#follow(workers),
+      (error) => this.#end(error),
+    );
   }
 
-  /** values that were dropped because they were not read in time */
+  /** Values that were lost on the way; not those that `latest` and `maxHz` have left out. */
   get dropped(): number {
-    return this.#buffer.dropped;
+    return this.#dropped.total;
   }
 
-  /** messages that the protocol does not allow */
+  /** The same by topic. */
+  get droppedByTopic(): Readonly<Record<string, number>> {
+    return this.#dropped.byTopic;
+  }
+
+  /** Messages that the protocol does not allow. */
   get malformed(): number {
     return this.#malformed;
   }
 
-  async next(): Promise<IteratorResult<TopicValue, undefined>> {
-    for (;;) {
-      const value = this.#buffer.shift();
-      if (value !== undefined) {
-        this.#requestLastValues();
-        return { done: false, value };
-      }
-      const failure = this.#failure;
-      this.#failure = null;
-      if (failure !== null) throw failure;
-      if (this.#hasEnded) return { done: true, value: undefined };
-      this.#read ??= Promise.withResolvers();
-      await this.#read.promise;
-    }
+  /** Not `async`: a value that is there costs one promise, and no more. */
+  next(): Promise<IteratorResult<TopicValue, undefined>> {
+    const value = this.#take();
+    if (value !== undefined) return Promise.resolve({ done: false, value });
+    const failure = this.#failure;
+    this.#failure = null;
+    if (failure !== null) return Promise.reject(failure);
+    if (this.#hasEnded) return Promise.resolve({ done: true, value: undefined });
+    const read: Read = Promise.withResolvers();
+    this.#reads.push(read);
+    return read.promise;
   }
 
   /** Ends the subscription and drops unread values. A read that waits gets `done`. */
-  async return(): Promise<IteratorResult<TopicValue, undefined>> {
-    this.#buffer.clear();
+  return(): Promise<IteratorResult<TopicValue, undefined>> {
     this.#end(null);
-    return { done: true, value: undefined };
+    return Promise.resolve({ done: true, value: undefined });
   }
 
   [Symbol.asyncIterator](): this {
@@ -191,96 +130,115 @@ export class Subscription implements AsyncIterableIterator<TopicValue> {
     await this.return();
   }
 
-  async #start(endpoints: Promise<readonly string[]>, keys: SocketOptions): Promise<void> {
-    const [list, { openSubscriber }] = await Promise.all([endpoints, libzmq()]);
-    if (this.#hasEnded) return;
-    const socket = openSubscriber(keys);
-    this.#socket = socket;
-    socket.onReadable(() => this.#receive(socket));
-    socket.subscribe(...this.prefixes, topicsTopic);
-    for (const endpoint of list) socket.connect(endpoint);
+  #take(): TopicValue | undefined {
+    for (const feed of this.#list) {
+      const value = feed.take();
+      if (value === undefined) continue;
+      // The others have their turn next.
+      if (this.#list.length > 1) this.#list = [...this.#list.filter((other) => other !== feed), feed];
+      return value;
+    }
+    return undefined;
+  }
+
+  #onValues(feed: Feed): void {
+    const { onValue } = this.options;
+    if (onValue !== undefined) {
+      for (let value = feed.take(); value !== undefined; value = feed.take()) onValue(value);
+      return;
+    }
+    while (this.#reads.length > 0) {
+      const value = feed.take();
+      if (value === undefined) return;
+      this.#reads.shift()?.resolve({ done: false, value });
+    }
   }
 
   #end(failure: Error | null): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
-    this.#failure = failure;
-    this.#socket?.close();
-    this.#wakeRead();
+    clearTimeout(this.#refresh);
+    for (const feed of this.#list) feed.close();
+    this.#list = [];
+    const [first, ...others] = this.#reads.splice(0);
+    if (failure !== null && first !== undefined) first.reject(failure);
+    else {
+      this.#failure = failure;
+      first?.resolve({ done: true, value: undefined });
+    }
+    for (const read of others) read.resolve({ done: true, value: undefined });
     this.onEnd(this);
   }
 
-  #wakeRead(): void {
-    this.#read?.resolve();
-    this.#read = null;
-  }
+  /* ── Data workers ── */
 
-  #receive(socket: Subscriber): void {
-    for (let count = 0; count < drainMessagesMax; count++) {
-      const message = socket.tryReceive(publicationFrames + 1);
-      if (message === null) return;
-      const publication = decodePublication(message);
-      if (publication instanceof TaskEngineError) return this.#end(publication);
-      if (publication instanceof ProtocolError) this.#malformed++;
-      else if (publication.topic === topicsTopic) this.#takeTopics(publication.data.data);
-      else this.#take(publication);
+  #follow(workers: readonly DataWorker[]): void {
+    if (this.#hasEnded) return;
+    const streams = new Set(workers.flatMap(({ stream }) => (stream === null ? [] : [stream])));
+    const old = workers.filter(({ stream }) => stream === null).map(({ publications }) => publications);
+    for (const [key, feed] of this.#feeds) {
+      if (key === oldKey || streams.has(key)) continue;
+      this.#feeds.delete(key);
+      feed.close();
     }
+    for (const endpoint of streams) if (!this.#feeds.has(endpoint)) this.#feeds.set(endpoint, this.#open(endpoint));
+    if (old.length > 0 && !this.#feeds.has(oldKey)) this.#feeds.set(oldKey, this.#openOld(old));
+    this.#list = [...this.#feeds.values()];
   }
 
-  #takeTopics(topics: Json): void {
-    if (!Array.isArray(topics)) {
-      this.#malformed++;
-      return;
-    }
-    this.#lastValues.want(topics);
-    this.#requestLastValues();
+  #open(endpoint: string): StreamFeed {
+    return new StreamFeed(endpoint, this.sources.dialer, this.feedOptions, {
+      onValues: (feed) => this.#onValues(feed),
+      onRefused: (error) => this.#end(error),
+      onDropped: (topic, count) => this.#countDropped(topic, count),
+      onRestart: (topic) => this.options.onEvent?.({ type: "restarted", topic }),
+      onNotice: (reply) => this.#notice(reply),
+      onLost: () => {
+        this.options.onEvent?.({ type: "lost" });
+        this.#followSoon(reconnectMs);
+      },
+      onMalformed: () => void this.#malformed++,
+    });
   }
 
-  #take({ topic, version, data: { data, pack }, bytes }: ReceivedValue): void {
-    this.#lastValues.arrived(topic);
-    if (this.#versions.get(topic) !== version) {
-      this.#versions.set(topic, version);
-      if (this.#versions.size > topicsMax) this.#versions.delete(this.#versions.keys().next().value ?? "");
-      this.#buffer.push({ topic, data, pack }, bytes);
-      this.#wakeRead();
-    }
-    this.#requestLastValues();
+  #openOld(publications: readonly string[]): OldFeed {
+    const { keys, reach } = this.sources;
+    const { topics, prefixes } = this.feedOptions;
+    return new OldFeed([...topics, ...prefixes], publications.map(reach), keys, {
+      onValues: (feed) => this.#onValues(feed),
+      onRefused: (error) => this.#end(error),
+      onDropped: (topic, count) => this.#countDropped(topic, count),
+      onMalformed: () => void this.#malformed++,
+    });
   }
 
-  #requestLastValues(): void {
-    if (!this.#lastValues.hasMore) return;
-    for (const topic of this.#lastValues.next(this.#buffer.size)) this.#socket?.subscribe(topic);
+  #countDropped(topic: string, count: number): void {
+    this.#dropped.count(topic, count);
+    this.options.onEvent?.({ type: "dropped", topic, count });
+  }
+
+  #notice({ type, data }: StreamReply): void {
+    const { topic, ageMs } = (typeof data === "object" && data !== null ? data : {}) as Record<string, unknown>;
+    if (type === "MOVED") {
+      this.options.onEvent?.({ type: "moved" });
+      this.#followSoon(0);
+    } else if (typeof topic !== "string") return;
+    else if (type === "STALE") this.options.onEvent?.({ type: "stale", topic, ageMs: Number(ageMs) });
+    else if (type === "REMOVED") this.options.onEvent?.({ type: "removed", topic });
+  }
+
+  /** Asks the engine for its data workers again: one may have come or gone. */
+  #followSoon(ms: number): void {
+    if (this.#hasEnded || this.#refresh !== undefined) return;
+    this.#refresh = setTimeout(async () => {
+      const isFound = await this.sources.find().then(
+        (workers) => this.#follow(workers),
+        (error: TaskEngineError) => error,
+      );
+      this.#refresh = undefined;
+      if (isFound instanceof Error) this.#followSoon(reconnectMsMax);
+    }, ms);
   }
 }
 
-interface ReceivedValue {
-  readonly topic: string;
-  /** It differs from that of every other value of the topic. */
-  readonly version: string;
-  readonly data: Data;
-  readonly bytes: number;
-}
-
-/** A TaskEngineError is the data worker's refusal of the subscription. */
-const decodePublication = (message: readonly Frame[]): ReceivedValue | ProtocolError | TaskEngineError => {
-  const [topic, metaBytes, dataBytes] = message;
-  if (topic === undefined || metaBytes === undefined || dataBytes === undefined || message.length > publicationFrames) {
-    return new ProtocolError("BAD_FRAME", "a publication has a topic, META and DATA");
-  }
-  const meta = decodeMeta(metaBytes);
-  if (meta instanceof ProtocolError) return meta;
-  if (meta.type === "ERR") return decodeRefusal([metaBytes, dataBytes]);
-  const body = decodeObject(dataBytes, "DATA");
-  if (body instanceof ProtocolError) return body;
-  const data = checkFrame(dataSchema, body, "DATA");
-  if (data instanceof ProtocolError) return data;
-  const version = `${meta.serial} ${meta.pack}`;
-  return { topic: Buffer.from(topic).toString(), version, data: data as Data, bytes: bytesOf(message) };
-};
-
-const decodeRefusal = (frames: readonly Frame[]): ProtocolError | TaskEngineError => {
-  const reply = decodeReply(frames);
-  if (reply instanceof ProtocolError) return reply;
-  if (reply.kind === "error") return new TaskEngineError(reply.error.code, reply.error.message);
-  return new ProtocolError("BAD_FRAME", "a refusal has a code and a message");
-};
+const oldKey = "old";

@@ -1,4 +1,7 @@
 /** The part of the client that needs libzmq, for one `import()`: see `libzmq.ts`. */
+
+import type { StreamConnection } from "../data/stream-connection.ts";
+import { ZmqStream } from "../data/zmq-stream.ts";
 import {
   frameBytesHardMax,
   peerQueueMessagesMax,
@@ -27,6 +30,10 @@ const socketOptions: SocketOptions = {
 /** @param keys options of the socket for an engine with keys */
 export const openZmqClient = (endpoint: string, keys: SocketOptions): ClientConnection =>
   new ZmqClient(endpoint, { ...keys, ...socketOptions });
+
+/** @param keys options of the socket for an engine with keys */
+export const openZmqStream = (endpoint: string, keys: SocketOptions): StreamConnection =>
+  new ZmqStream(endpoint, { ...keys, ...socketOptions });
 
 /** @param keys options of the socket for an engine with keys */
 export const openSubscriber = (keys: SocketOptions): Subscriber => new Subscriber({ ...keys, ...socketOptions });

@@ -1,9 +1,9 @@
 /** Connects a command to a running engine: flags, keys, time limits, exit codes and Ctrl-C. */
 import { type Client, type ConnectOptions, connect, type Trace } from "../client/client.ts";
-import { TaskEngineError } from "../client/errors.ts";
 import { type KeyFiles, keyVariable, serverKeyVariable } from "../client/keys.ts";
 import { endLibzmq, isLibzmqLoaded, isLibzmqUnusable } from "../client/libzmq.ts";
 import { callTimeoutMs, cancelAnswerMs, requestTimeoutMs } from "../limits.ts";
+import { TaskEngineError } from "../protocol/errors.ts";
 import { onInterrupt } from "../supervisor/signals.ts";
 import { reactor } from "../transport/reactor.ts";
 import { ExitError, UsageError } from "./command.ts";

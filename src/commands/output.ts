@@ -19,6 +19,15 @@ const controls = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u
 export const printResult = (text: string): Promise<void> =>
   writeOut(`${text.search(controls) >= 0 && isTerminal(1) ? text.replace(controls, "\ufffd") : text}\n`);
 
+/**
+ * Writes bytes as they are. Throws ExitError for a terminal, whose state they could change.
+ * @param what says what they are
+ */
+export const printBytes = async (bytes: Uint8Array, what: string): Promise<void> => {
+  if (isTerminal(1)) throw new ExitError(`${what}, ${bytes.length} bytes, which a terminal cannot show: > FILE`, 1);
+  await writeOut(bytes);
+};
+
 /** Prints what the engine has done. If that fails, the error still says that it was done. */
 export const printDone = async (text: string): Promise<void> => {
   try {
@@ -28,8 +37,8 @@ export const printDone = async (text: string): Promise<void> => {
   }
 };
 
-/** Writes text unchanged. A reader that has gone is no error; any other failure is an ExitError. */
-export const writeOut = async (text: string): Promise<void> => {
+/** Writes text or bytes unchanged. A reader that has gone is no error; any other failure is an ExitError. */
+export const writeOut = async (text: string | Uint8Array): Promise<void> => {
   try {
     await stdout.write(text);
   } catch (failure) {

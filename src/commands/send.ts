@@ -16,10 +16,10 @@
  * Ctrl-C or SIGTERM.
  */
 import type { Client, Meta, Trace } from "../client/client.ts";
-import { TaskEngineError } from "../client/errors.ts";
 import type { JobOptions } from "../client/options.ts";
 import { callTimeoutMs, deadmanMsMin, durationMsMax, nameLengthMax, priorityDefault, priorityMax } from "../limits.ts";
 import { didYouMean } from "../process/nearest.ts";
+import { TaskEngineError } from "../protocol/errors.ts";
 import { taskName } from "../protocol/frames.ts";
 import type { Json } from "../protocol/json.ts";
 import type { TaskOptions } from "../protocol/policy.ts";

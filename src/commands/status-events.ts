@@ -50,8 +50,8 @@ export class LastEvents implements AsyncDisposable {
 }
 
 /** One line on an event: `12:05:31.250 count (5f1c-1) ended: TIMEOUT (it ran too long)`. */
-export const describeEvent = ({ topic, data }: TopicValue): string | null => {
-  if (typeof data !== "object" || data === null || Array.isArray(data)) return null;
+export const describeEvent = ({ topic, data }: Pick<TopicValue, "topic" | "data">): string | null => {
+  if (typeof data !== "object" || data === null || Array.isArray(data) || data instanceof Uint8Array) return null;
   const { at } = data;
   const words = wordsOf(topic, data);
   if (words === null || typeof at !== "number") return null;

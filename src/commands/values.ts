@@ -1,4 +1,5 @@
 /** Converts typed arguments to JSON, numbers and names, and results back to text. */
+import { createReadStream } from "node:fs";
 import { nameLengthMax } from "../limits.ts";
 import { type Json, JsonError, type JsonObject, parseJson } from "../protocol/json.ts";
 import { UsageError } from "./command.ts";
@@ -47,6 +48,39 @@ export const numberFrom = (text: string, flag: string, min: number, max: number)
   const value = Number(text);
   if (/^\d+$/.test(text) && value >= min && value <= max) return value;
   throw new UsageError(`${flag} is ${JSON.stringify(text)}, which is not a whole number from ${min} to ${max}`);
+};
+
+const unitMs: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
+
+/** Returns the ms of a flag such as `10s`, `500ms`, or `500` for ms; throws UsageError. */
+export const durationFrom = (text: string, flag: string, msMax: number): number => {
+  const [, number, unit = "ms"] = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text) ?? [];
+  const ms = Math.round(Number(number) * (unitMs[unit] ?? 1));
+  if (number !== undefined && ms <= msMax) return ms;
+  throw new UsageError(
+    `${flag} is ${JSON.stringify(text)}, which is not a time such as 10s or 500ms, up to ${msMax} ms`,
+  );
+};
+
+/**
+ * Reads a file whole, `-` for stdin; throws UsageError for one that cannot be read or that has more
+ * bytes.
+ */
+export const fileFrom = async (path: string, bytesMax: number): Promise<Uint8Array> => {
+  const name = path === "-" ? "stdin" : path;
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  try {
+    for await (const chunk of path === "-" ? Bun.stdin.stream() : createReadStream(path)) {
+      bytes += chunk.length;
+      if (bytes > bytesMax) break;
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    throw new UsageError(`${name} cannot be read: ${error instanceof Error ? error.message : error}`);
+  }
+  if (bytes <= bytesMax) return Buffer.concat(chunks);
+  throw new UsageError(`${name} has more than ${bytesMax} bytes, the limit of a value`);
 };
 
 /** Returns the name of a task or a topic; throws UsageError. */

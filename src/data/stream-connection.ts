@@ -1,8 +1,11 @@
 /**
  * The other end of a data worker's stream port: one connection of a publisher or of a subscriber.
- * By shared memory on this machine, else by ZeroMQ. Messages come framed, as they travel.
+ * By shared memory on this machine, else by ZeroMQ (see zmq-stream.ts). Messages come framed, as
+ * they travel.
  */
+import { requestorBeatMs, requestorSilenceMs } from "../limits.ts";
 import type { Frame } from "../protocol/frame.ts";
+import { Pulse } from "../transport/pulse.ts";
 import type { ShmConnection } from "../transport/shm/connection.ts";
 import type { Framed } from "../transport/shm/framing.ts";
 import type { SendResult } from "../transport/transport.ts";
@@ -10,52 +13,77 @@ import type { SendResult } from "../transport/transport.ts";
 export interface StreamConnection {
   /** The message that was taken last. */
   readonly framed: Framed;
-  readonly closed: boolean;
   /** The connection is lost, and everything that came before is taken. */
   readonly isOver: boolean;
+  /** False while the data worker is behind. What is gathered then waits in this process. */
+  readonly hasRoom: boolean;
+  /** Nothing that was gathered waits in this process. */
+  readonly isDrained: boolean;
+  /** Called when `hasRoom` or `isDrained` may have become true. */
+  onRoom: (() => void) | null;
+  /** Calls `handler` whenever there is something to take, or the connection is over. */
   onReadable(handler: () => void): void;
   /** Takes the next message; false if there is none. */
   takeRaw(): boolean;
   /** Takes a whole message or nothing; it is sent at `flush` at the latest. */
   gather(frames: readonly Frame[]): SendResult;
-  /** Returns false if some of it waits for the peer to read. */
-  flush(): boolean;
+  flush(): void;
+  /** What was gathered still goes out, as far as there is room for it. */
   close(): void;
 }
 
 export class LocalStream implements StreamConnection {
-  constructor(private readonly connection: ShmConnection) {}
+  readonly #connection: ShmConnection;
+  readonly #looks: Pulse;
 
-  get framed(): Framed {
-    return this.connection.framed;
+  constructor(connection: ShmConnection) {
+    this.#connection = connection;
+    this.#looks = new Pulse(requestorBeatMs, () => connection.endIfHalted(requestorSilenceMs));
   }
 
-  get closed(): boolean {
-    return this.connection.closed;
+  get framed(): Framed {
+    return this.#connection.framed;
   }
 
   get isOver(): boolean {
-    return this.connection.isOver;
+    return this.#connection.isOver;
+  }
+
+  get hasRoom(): boolean {
+    return this.#connection.unsentBytes === 0;
+  }
+
+  get isDrained(): boolean {
+    return this.#connection.unsentBytes === 0;
+  }
+
+  get onRoom(): (() => void) | null {
+    return this.#connection.onRoom;
+  }
+
+  set onRoom(handler: (() => void) | null) {
+    this.#connection.onRoom = handler;
   }
 
   onReadable(handler: () => void): void {
-    this.connection.onReadable(handler);
+    this.#connection.onReadable(handler);
   }
 
   takeRaw(): boolean {
-    return this.connection.takeRaw();
+    return this.#connection.takeRaw();
   }
 
   gather(frames: readonly Frame[]): SendResult {
-    return this.connection.gather(frames);
+    return this.#connection.gather(frames);
   }
 
-  flush(): boolean {
-    return this.connection.flush();
+  flush(): void {
+    this.#connection.flush();
   }
 
   close(): void {
-    this.connection.flush();
-    this.connection.drop();
+    this.#looks[Symbol.dispose]();
+    this.#connection.flush();
+    this.#connection.drop();
   }
 }

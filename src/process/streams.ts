@@ -66,9 +66,9 @@ class Output {
     return this.#queue.length === 0;
   }
 
-  /** Resolves when the text is written, after all earlier ones. Rejects with OutputError. */
-  async write(text: string): Promise<void> {
-    let bytes: Uint8Array = Buffer.from(text);
+  /** Resolves when text or bytes are written, after all earlier ones. Rejects with OutputError. */
+  async write(text: string | Uint8Array): Promise<void> {
+    let bytes: Uint8Array = typeof text === "string" ? Buffer.from(text) : text;
     if (this.isOut) {
       bytes = bytes.subarray(this.#put(bytes));
       if (bytes.length === 0) return;

@@ -9,7 +9,7 @@ import * as v from "valibot";
 import { nameLengthMax, serialLengthMax } from "../limits.ts";
 import { ProtocolError } from "./errors.ts";
 import type { Frame } from "./frame.ts";
-import { type PackSeconds, packText } from "./frames.ts";
+import type { PackSeconds } from "./frames.ts";
 import { JsonError, parseJson } from "./json.ts";
 import { quoted } from "./json-encode.ts";
 import { badFrame, checkFrame, decodeObject, lazily } from "./schema.ts";
@@ -46,6 +46,8 @@ const arrayType = "application/octet-stream";
 
 /** RFC 9110, 8.3.1: type, subtype and parameters, which are passed on unread. */
 const contentTypePattern = /^[\w!#$&^.+-]+\/[\w!#$&^.+-]+([ \t]*;[ -~]*)?$/;
+
+export const isContentType = (text: string): boolean => text.length <= nameLengthMax && contentTypePattern.test(text);
 
 const typeEntries = () => ({
   contentType: v.optional(
@@ -117,10 +119,27 @@ export const mistakeInType = (
   return badFrame("payload", `${payloadBytes} bytes, where dtype and shape ask for ${expected}`);
 };
 
-/** @param pack text of the time that the value has, if that is not now */
-export const encodePublicationMeta = (type: PayloadType | null, serial?: string, pack = packText()): string => {
+/**
+ * META of a publication. Without a type it is the same text for all values of a millisecond.
+ * @param pack text of the time that the value has, if that is not now
+ */
+export const encodePublicationMeta = (type: PayloadType | null, serial?: string, pack?: string): string => {
+  const now = Date.now();
+  if (now !== stampedMs) stampMeta(now);
+  if (type === null && serial === undefined && pack === undefined) return plainMeta;
   const end = serial === undefined ? "}" : `,"serial":${quoted(serial)}}`;
-  return `{"version":0.3,"type":"DATA"${type === null ? "" : typeText(type)},"pack":${pack}${end}`;
+  return `{"version":0.3,"type":"DATA"${type === null ? "" : typeText(type)},"pack":${pack ?? stamp}${end}`;
+};
+
+let stampedMs = 0;
+let stamp = "0.000";
+let plainMeta = "";
+
+/** `pack` always has three decimals, so that the data worker need not decode META of each value. */
+const stampMeta = (now: number): void => {
+  stampedMs = now;
+  stamp = (now / 1000).toFixed(3);
+  plainMeta = `{"version":0.3,"type":"DATA","pack":${stamp}}`;
 };
 
 const typeText = ({ contentType, dtype, shape }: PayloadType): string =>
@@ -172,6 +191,18 @@ export const readSeq = (bytes: Uint8Array, start: number, end: number): number =
 /** `epoch` of META that begins at `start` and has a `seq`. */
 export const readEpoch = (bytes: Buffer, start: number): string =>
   bytes.toString("latin1", start + epochAt, start + epochAt + epochLength);
+
+/** The same of META as text. */
+export const epochFrom = (meta: string): string =>
+  meta.startsWith('{"seq":') ? meta.slice(epochAt, epochAt + epochLength) : "";
+
+/** As `readEpoch(…) === epoch`, without making a text. */
+export const hasEpoch = (bytes: Uint8Array, start: number, epoch: string): boolean => {
+  for (let index = 0; index < epochLength; index++) {
+    if (bytes[start + epochAt + index] !== epoch.charCodeAt(index)) return false;
+  }
+  return true;
+};
 
 /** META of a value as a subscriber gets it. */
 const valueMetaSchema = lazily(() =>

@@ -98,7 +98,7 @@ test("a command goes the same way, and the engine says that its owner has stoppe
   await using engine = await startIn(home, { ...small, env: { PATH: process.env.PATH ?? "", HOME: home.at("empty") } });
   const run = (...args: string[]) => engine.run(...args, "--router", engine.endpoint);
   expect((await run("send", "count", "2", "3")).stdout).toBe("5\n");
-  const refused = expect.stringContaining("UNAUTHORIZED: to follow topics needs keys");
+  const refused = expect.stringContaining("UNAVAILABLE: the engine has no data worker");
   expect(await run("data", "watch")).toMatchObject({ exitCode: 1, stderr: refused });
   const stop = `await (await import(process.argv[1])).connect(process.argv[2], JSON.parse(process.argv[3])).estop("smoke");`;
   const options = JSON.stringify({ state: engine.state });
@@ -181,9 +181,12 @@ test("a data worker's stream port has a socket, too, for the owner and for the r
     link?.onReadable(() => answered.resolve(link.tryReceive() ?? []));
     link?.trySend(encodeStreamRequest("CONTROL", "1", { command: "topics" }));
     const [, meta = "", data = ""] = await answered.promise;
-    link?.close();
+    link?.drop();
     return decodeStreamReply(Buffer.from(meta), Buffer.from(data));
   };
   expect(await ask([])).toMatchObject({ type: "ACK", data: { topics: [] } });
   expect(await ask(keys)).toMatchObject({ type: "ERR", data: { code: "UNAUTHORIZED" } });
+  const run = (...args: string[]) => engine.run(...args, "--router", engine.endpoint);
+  expect(await run("data", "put", "pose", "5")).toMatchObject({ exitCode: 0 });
+  expect((await run("data", "get", "pose")).stdout).toBe("5\n");
 });

@@ -46,7 +46,7 @@ test("a batch is told so for each of its parts", async () => {
 
 test("what has no result needs none", async () => {
   await using client = connect(endpoint, { key: "none" });
-  await client.publish("pose", 1);
+  await client.publish("pose", 1, { confirm: true });
 });
 
 test("an emergency stop that is acknowledged, and not understood, is none", async () => {

@@ -6,6 +6,7 @@ import { warn } from "../../src/process/log.ts";
 import type { Json } from "../../src/protocol/json.ts";
 import { Gate } from "../../src/security/gate.ts";
 import { XPublisher } from "../../src/transport/zmq/socket.ts";
+import { startDataPlane } from "../support/data-plane.ts";
 import { handRouter, untilFree } from "../support/hand-router.ts";
 import { freePorts } from "../support/ports.ts";
 import { rejection } from "../support/rejection.ts";
@@ -78,7 +79,7 @@ test("a value has its topic, its data and its time", async () => {
   using data = startData();
   await using client = connect(data.router);
   data.put("pose", { x: 1 });
-  expect(await read(client.subscribe("pose"))).toEqual({ topic: "pose", data: { x: 1 }, pack: 7 });
+  expect((await read(client.subscribe("pose"))).toJSON()).toEqual({ topic: "pose", data: { x: 1 }, pack: 7 });
 });
 
 test("without topics all are followed, and none of the engine's own is shown", async () => {
@@ -92,9 +93,10 @@ test("without topics all are followed, and none of the engine's own is shown", a
 });
 
 test("the last values of as many topics as there can be all arrive", async () => {
-  using data = startData();
+  using data = startDataPlane();
   await using client = connect(data.router);
-  for (let index = 0; index < topicsMax; index++) data.put(`t${index}`, index);
+  for (let index = 0; index < topicsMax; index++) client.publish(`t${index}`, index);
+  await client.drained();
   const subscription = client.subscribe("t");
   const seen = new Set<string>();
   while (seen.size + subscription.dropped < topicsMax) seen.add((await read(subscription)).topic);
@@ -158,7 +160,7 @@ test("messages that are no publications are counted and skipped", async () => {
   }
   publisher.trySend(["$topics", meta, '{"data":5,"pack":7}']);
   publisher.trySend(["t", meta, good]);
-  expect(await read(subscription)).toEqual({ topic: "t", data: 1, pack: 7 });
+  expect((await read(subscription)).toJSON()).toEqual({ topic: "t", data: 1, pack: 7 });
   expect(subscription.malformed).toBe(7);
 });
 

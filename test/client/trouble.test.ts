@@ -27,7 +27,12 @@ const troubleAt = async (endpoint: string, options: object = {}): Promise<string
 test("where nobody listens every kind of request fails at once, and says what to do", async () => {
   const endpoint = nowhere();
   await using client = connect(endpoint);
-  const requests = [client.call("count"), client.tasks(), client.get("pose"), client.publish("pose", 1)];
+  const requests = [
+    client.call("count"),
+    client.tasks(),
+    client.get("pose"),
+    client.publish("pose", 1, { confirm: true }),
+  ];
   for (const request of [...requests, client.estop(), client.subscribe("pose").next()]) {
     expect(await rejection(request)).toMatchObject({
       code: "NO_ANSWER",

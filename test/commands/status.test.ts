@@ -101,7 +101,7 @@ test("a reason from anywhere moves no cursor and forges no line", () => {
 });
 
 test("each event is a line with its time, of any form that an engine may send", () => {
-  const line = (topic: string, data: Json) => describeEvent({ topic: `$engine/${topic}`, data, pack: 1 });
+  const line = (topic: string, data: Json) => describeEvent({ topic: `$engine/${topic}`, data });
   const at = 1_700_000_000.25;
   const job = { at, job: "k3fxbaqm5t7wq2cd", serial: "5f1c-1", task: "count", requestor: "laptop" };
   expect([

@@ -53,6 +53,8 @@ test.each([
   "data put",
   "data get",
   "data watch",
+  "data list",
+  "data rm",
   "bench",
   "router",
   "scan",
@@ -84,6 +86,11 @@ test.each([
   [["send", "grip", "1", "{a:1}"], "argument 2: not JSON"],
   [["data", "put", "pose", '"front'], "VALUE: not JSON"],
   [["data", "put", " ", "1"], "TOPIC is blank"],
+  [["data", "put", "camera", "x.jpg", "--type", "jpeg"], "--type jpeg is not of the form image/jpeg"],
+  [["data", "put", "camera", "/nowhere/x.jpg", "--type", "image/jpeg"], "/nowhere/x.jpg cannot be read"],
+  [["data", "put", "camera", "/dev/zero", "--type", "image/jpeg"], "/dev/zero has more than 8388608 bytes"],
+  [["data", "watch", "pose", "--max-hz", "0"], '--max-hz "0" is not a number above 0 and up to 100000'],
+  [["data", "get", "pose", "--last", "soon"], '--last is "soon", which is not a time such as 10s or 500ms'],
   [["send", "grip", "--kwargs", "{a:1}"], "--kwargs: not JSON"],
   [
     ["send", "count", "--router", "localhost:9000"],
@@ -119,7 +126,7 @@ test.each([
   [["help", "send"], "USAGE task-engine send "],
   [["help", "data", "put"], "USAGE task-engine data put "],
   [["send", "count", "-h"], "USAGE task-engine send "],
-  [["data", "--help"], "USAGE task-engine data put|get|watch"],
+  [["data", "--help"], "USAGE task-engine data put|get|watch|list|rm"],
 ])("%p is asked for, so it goes to stdout, with exit code 0", async (args, usage) => {
   const { exitCode, stdout, stderr } = await run(...args);
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
@@ -153,7 +160,7 @@ test("what is typed in Latin-1 is wrong usage, and not sent with other letters",
 test("data without a verb prints its usage on stderr", async () => {
   const { exitCode, stderr } = await run("data");
   expect(exitCode).toBe(2);
-  expect(stderr).toContain("USAGE task-engine data put|get|watch");
+  expect(stderr).toContain("USAGE task-engine data put|get|watch|list|rm");
 });
 
 test("an endpoint from the environment that is none is wrong usage too", async () => {

@@ -1,4 +1,4 @@
-import { TaskEngineError } from "../../src/client/errors.ts";
+import { TaskEngineError } from "../../src/protocol/errors.ts";
 
 /** The TaskEngineError that a promise rejects with; anything else fails the test. */
 export const rejection = async (promise: Promise<unknown>): Promise<TaskEngineError> => {

@@ -1,5 +1,6 @@
 /** What a person types, against a real engine. */
 import { afterAll, beforeAll, expect, setDefaultTimeout } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { connect } from "task-engine";
 import { test } from "../support/concurrent.ts";
 import { until } from "../support/connections.ts";
@@ -223,14 +224,39 @@ test("data watch ends although its reader has stopped reading", async () => {
   await using watching = watch("s");
   expect(await watching.line()).toBe("s 0");
   await using client = connect(engine.endpoint);
-  for (let count = 0; count < 10; count++) await client.publish("s", "x".repeat(500_000));
+  for (let count = 0; count < 10; count++) await client.publish("s", "x".repeat(500_000), { confirm: true });
   watching.child.kill("SIGINT");
   expect(await watching.child.exited).toBe(0);
 });
 
+test("a file is published as it is, comes back as it was, and is listed and removed", async () => {
+  const photo = Buffer.from([0xff, 0xd8, 0x00, 0x0a, 0x80, 0xc3]);
+  const path = `${folder.path}/photo.jpg`;
+  writeFileSync(path, photo);
+  expect((await run("data", "put", "camera/front", path, "--type", "image/jpeg")).exitCode).toBe(0);
+  await run("data", "put", "camera/note", "dusk");
+  const child = Bun.spawn([...taskEngine, "data", "get", "camera/front", "--router", engine.endpoint], {
+    stdout: "pipe",
+  });
+  expect(Buffer.from(await child.stdout.bytes()).equals(photo)).toBe(true);
+  expect((await run("data", "get", "camera/front", "--last", "1h")).stdout).toBe("(image/jpeg, 6 bytes)\n");
+  const listed = (await run("data", "list", "camera/", "--json")).stdout
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  expect(listed).toMatchObject([
+    { topic: "camera/front", contentType: "image/jpeg", values: 1 },
+    { topic: "camera/note", values: 1 },
+  ]);
+  expect((await run("data", "list", "camera/n")).stdout).toStartWith("camera/note  application/json  ");
+  expect(await run("data", "rm", "camera/front")).toEqual({ exitCode: 0, stdout: "", stderr: "" });
+  const gone = await run("data", "get", "camera/front");
+  expect(gone).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("UNKNOWN_TOPIC") });
+});
+
 test("a large result goes through a pipe whole", async () => {
   await using client = connect(engine.endpoint);
-  await client.publish("large", "x".repeat(1_500_000));
+  await client.publish("large", "x".repeat(1_500_000), { confirm: true });
   const { exitCode, stdout } = await run("data", "get", "large");
   expect({ exitCode, length: stdout.length }).toEqual({ exitCode: 0, length: 1_500_001 });
 });

@@ -180,7 +180,7 @@ test(
     await using client = clientWith("client");
     await using phone = clientWith("phone");
     expect(await phone.call("count", [1, 2])).toBe(3);
-    await client.publish("pose", 1);
+    await client.publish("pose", 1, { confirm: true });
     const poses = phone.subscribe("pose");
     expect((await poses.next()).value).toMatchObject({ topic: "pose", data: 1 });
     const running = client.call("slow", [3_000]);
@@ -194,8 +194,13 @@ test(
     expect(["INTERRUPTED", "NO_ANSWER", "UNAUTHORIZED"]).toContain(String(cut));
     // So may the data worker.
     const isSeen = async (): Promise<boolean> => {
-      await client.publish("pose", 2);
-      return (await Promise.race([poses.next(), Bun.sleep(300)])) !== undefined;
+      await client.publish("pose", 2, { confirm: true });
+      // The read's error says why it was cut off.
+      const next = poses.next().then(
+        ({ done }) => done !== true,
+        ({ code }) => code !== "UNAUTHORIZED",
+      );
+      return (await Promise.race([next, Bun.sleep(300)])) === true;
     };
     await until("the subscriber is cut off", async () => !(await isSeen()));
     // Its job ran over the same port and the same workers, one of which is replaced meanwhile.

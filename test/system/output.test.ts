@@ -91,7 +91,7 @@ describe("a verb", () => {
   beforeAll(async () => {
     engine = await startEngine({ cwd: folder.path, flags: ["--task-workers", "1"] });
     await using client = connect(engine.endpoint);
-    await client.publish("camera", "z".repeat(1_000));
+    await client.publish("camera", "z".repeat(1_000), { confirm: true });
   });
   afterAll(async () => {
     await engine[Symbol.asyncDispose]();
@@ -213,7 +213,7 @@ describe("a verb", () => {
     void watching.then(() => {
       isOver = true;
     });
-    while (!isOver) await client.publish("camera", "z".repeat(200_000));
+    while (!isOver) await client.publish("camera", "z".repeat(200_000), { confirm: true });
     expect(await watching).toEqual({ exitCode: 0, stdout: "120", stderr: "" });
   });
 });

@@ -7,6 +7,47 @@ import { ShmConnection } from "./connection.ts";
 import { portOwner } from "./port-owner.ts";
 import { closeLine, dial, isOwnOrRoot, localName, peerUid } from "./unix.ts";
 
+/**
+ * Connects to the listener beside a TCP port of this machine; null if there is none. Any user can
+ * bind its name while the port is free, so it must be owned by the port's user, this user or root.
+ * @param messageBytesMax of a message that comes
+ */
+export const connectBeside = (host: string, port: number, messageBytesMax?: number): ShmConnection | null =>
+  connect(localName(host, port), (uid) => isOwnOrRoot(uid) || uid === portOwner(host, port), "", messageBytesMax);
+
+/**
+ * Connects to the listener at a path if it has the same user as that at the TCP port; null if there
+ * is none, or the port is another machine's, or another user's, such as a tunnel. The user must be
+ * this one or root, except that root may connect to anybody's.
+ * @param introduction see `dial`
+ */
+export const connectAt = (
+  path: string,
+  host: string,
+  port: number,
+  introduction: string,
+  messageBytesMax?: number,
+): ShmConnection | null => {
+  const owner = portOwner(host, port, host.startsWith("127."));
+  if (owner === null || !(isOwnOrRoot(owner) || process.geteuid?.() === 0)) return null;
+  return connect(path, (uid) => uid === owner, introduction, messageBytesMax);
+};
+
+/** @param isTrusted tells by the listener's user */
+const connect = (
+  path: string,
+  isTrusted: (uid: number) => boolean,
+  introduction: string,
+  messageBytesMax: number | undefined,
+): ShmConnection | null => {
+  const line = dial(path, introduction);
+  if (line === null) return null;
+  const uid = peerUid(line.bell);
+  if (uid !== null && isTrusted(uid)) return new ShmConnection(line, "", messageBytesMax);
+  closeLine(line);
+  return null;
+};
+
 export class ShmClient implements ClientConnection {
   readonly #connection: ShmConnection;
   readonly #looks: Pulse;
@@ -14,38 +55,20 @@ export class ShmClient implements ClientConnection {
   /** When the connection was last seen to stand, on the clock of performance.now(). */
   #stoodAt = Number.NEGATIVE_INFINITY;
 
-  /**
-   * Connects to the listener beside a TCP port of this machine; null if there is none. Any user can
-   * bind its name while the port is free, so it must be owned by the port's user, this user or
-   * root.
-   */
+  /** As `connectBeside`. */
   static to(host: string, port: number): ShmClient | null {
-    return ShmClient.#dial(localName(host, port), (uid) => isOwnOrRoot(uid) || uid === portOwner(host, port));
+    const connection = connectBeside(host, port);
+    return connection === null ? null : new ShmClient(connection);
   }
 
-  /**
-   * Connects to the listener at a path if it has the same user as that at the TCP port; null if
-   * there is none, or the port is another machine's, or another user's, such as a tunnel. The user
-   * must be this one or root, except that root may connect to anybody's.
-   * @param introduction see `dial`
-   */
+  /** As `connectAt`. */
   static at(path: string, host: string, port: number, introduction: string): ShmClient | null {
-    const owner = portOwner(host, port, host.startsWith("127."));
-    if (owner === null || !(isOwnOrRoot(owner) || process.geteuid?.() === 0)) return null;
-    return ShmClient.#dial(path, (uid) => uid === owner, introduction);
+    const connection = connectAt(path, host, port, introduction);
+    return connection === null ? null : new ShmClient(connection);
   }
 
-  /** @param isTrusted tells by the listener's user */
-  static #dial(path: string, isTrusted: (uid: number) => boolean, introduction = ""): ShmClient | null {
-    const line = dial(path, introduction);
-    if (line === null) return null;
-    const uid = peerUid(line.bell);
-    if (uid !== null && isTrusted(uid)) return new ShmClient(new ShmConnection(line));
-    closeLine(line);
-    return null;
-  }
-
-  private constructor(connection: ShmConnection) {
+  /** Owns the connection from now on. */
+  constructor(connection: ShmConnection) {
     this.#connection = connection;
     this.#looks = new Pulse(requestorBeatMs, () => connection.endIfHalted(requestorSilenceMs));
   }

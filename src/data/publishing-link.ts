@@ -1,0 +1,294 @@
+/**
+ * A program's values and requests to one data worker. A value goes into the connection at once, and
+ * several of a turn wake the data worker once. Where it is behind or not there, they wait here.
+ */
+import { gatheredValuesMax, streamRequestsMax } from "../limits.ts";
+import { type ErrorCode, errorCodes, TaskEngineError } from "../protocol/errors.ts";
+import type { Frame } from "../protocol/frame.ts";
+import { bytesOf } from "../protocol/frame.ts";
+import type { Json } from "../protocol/json.ts";
+import type { StreamReply } from "../protocol/stream.ts";
+import { readSeq } from "../protocol/values.ts";
+import type { StreamConnection } from "./stream-connection.ts";
+import { type StreamDialer, StreamLink } from "./stream-link.ts";
+import { copyValue, placesIn, type TopicValue } from "./topic-value.ts";
+import { type UnsentMessage, UnsentValues } from "./unsent-values.ts";
+
+/** `kept`: it waits here, since the data worker is behind or not there. */
+export type PublishResult = "sent" | "kept" | "lost";
+
+/** The answer to a request, and the values that came with it. */
+export interface StreamAnswer {
+  readonly data: Json;
+  readonly values: readonly TopicValue[];
+}
+
+interface LinkHooks {
+  /** A value was dropped before it was sent. */
+  readonly onDropped: (topic: string) => void;
+  /** The data worker has not taken `count` values that nobody asked to confirm. */
+  readonly onRefused: (topic: string, error: TaskEngineError, count: number) => void;
+  /** The connection is lost, or topics have other data workers now. */
+  readonly onChanged: () => void;
+}
+
+/** A request whose answer is awaited. */
+interface Awaited {
+  readonly unsent: UnsentMessage;
+  isSent: boolean;
+  /** On the clock of performance.now(). */
+  readonly deadlineMs: number;
+  readonly waitMs: number;
+  readonly resolve: (answer: StreamAnswer) => void;
+  readonly reject: (error: TaskEngineError) => void;
+}
+
+/** ms. setTimeout(3) takes no more. */
+const timerMsMax = 2 ** 31 - 1;
+
+export class PublishingLink {
+  readonly #link: StreamLink;
+  readonly #hooks: LinkHooks;
+  /** null while there is none. */
+  #connection: StreamConnection | null = null;
+  readonly #unsent = new UnsentValues();
+  readonly #awaited = new Map<string, Awaited>();
+  /** Values that belong to the next answer. */
+  #values: TopicValue[] = [];
+  #drainWaiters: (() => void)[] = [];
+  /** Values since the last flush, its time, and whether another one follows in this turn. */
+  #gathered = 0;
+  #flushedMs = 0;
+  #isFlushPlanned = false;
+  #sweep: Timer | undefined;
+  malformed = 0;
+
+  constructor(endpoint: string, dialer: StreamDialer, hooks: LinkHooks) {
+    this.#hooks = hooks;
+    this.#link = new StreamLink(endpoint, dialer, {
+      onUp: (connection) => this.#up(connection),
+      onLost: () => this.#lost(),
+      onValue: (raw, start, end) => this.#takeValue(raw, start, end),
+      onReply: (reply) => this.#takeReply(reply),
+      onMalformed: () => void this.malformed++,
+      onRead: () => undefined,
+    });
+  }
+
+  get endpoint(): string {
+    return this.#link.endpoint;
+  }
+
+  get stands(): boolean {
+    return this.#connection !== null;
+  }
+
+  /** Nothing waits in this process. */
+  get isDrained(): boolean {
+    return this.#unsent.isEmpty && (this.#connection?.isDrained ?? true);
+  }
+
+  /** Requests that wait for their answers. */
+  get waiting(): number {
+    return this.#awaited.size;
+  }
+
+  /** A value that nobody wants to be confirmed. @param nowMs of Date.now() */
+  publish(topic: string, meta: string, payload: Frame, nowMs: number): PublishResult {
+    const frames = [topic, meta, payload];
+    const connection = this.#connection;
+    if (connection?.hasRoom === true && this.#unsent.isEmpty && connection.gather(frames) === "sent") {
+      this.#flushSoon(connection, nowMs);
+      return connection.hasRoom ? "sent" : "kept";
+    }
+    const message: UnsentMessage = { topic, frames, bytes: bytesOf(frames), serial: null };
+    return this.keep(message) ? "kept" : "lost";
+  }
+
+  /** Returns false if the value is dropped for those that wait already. */
+  keep(message: UnsentMessage): boolean {
+    this.#unsent.add(message);
+    for (;;) {
+      const dropped = this.#unsent.dropFor(message.topic);
+      if (dropped === null) break;
+      this.#hooks.onDropped(dropped.topic);
+      if (dropped === message) return false;
+    }
+    this.#sendUnsent();
+    return true;
+  }
+
+  /**
+   * Sends a request, or a value to be confirmed. Rejects with TaskEngineError.
+   * @param frames with the serial
+   * @param waitMs ms from now to the answer
+   */
+  request(serial: string, topic: string, frames: readonly Frame[], waitMs: number): Promise<StreamAnswer> {
+    const bytes = bytesOf(frames);
+    if (this.#awaited.size >= streamRequestsMax || !this.#unsent.hasRoom(bytes)) {
+      const message = `the data worker at ${this.endpoint} is behind: ${this.#awaited.size} requests wait for it already`;
+      return Promise.reject(new TaskEngineError("QUEUE_FULL", message));
+    }
+    const { promise, resolve, reject } = Promise.withResolvers<StreamAnswer>();
+    const unsent: UnsentMessage = { topic, frames, bytes, serial };
+    const deadlineMs = performance.now() + waitMs;
+    this.#awaited.set(serial, { unsent, isSent: false, deadlineMs, waitMs, resolve, reject });
+    this.#unsent.add(unsent);
+    this.#sendUnsent();
+    this.#sweep ??= setTimeout(() => this.#endLate(), Math.min(waitMs, timerMsMax));
+    return promise;
+  }
+
+  /** Resolves once all that was published is in the hands of the transport or of the data worker. */
+  drained(): Promise<void> {
+    if (this.isDrained) return Promise.resolve();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#drainWaiters.push(resolve);
+    return promise;
+  }
+
+  /** Gives what waits to another link. */
+  handOver(next: (message: UnsentMessage) => PublishingLink | null): void {
+    for (const message of [...this.#unsent]) {
+      const link = message.serial === null ? next(message) : null;
+      if (link === null || link === this) continue;
+      this.#unsent.delete(message);
+      link.keep(message);
+    }
+  }
+
+  close(code: "CLOSED" | "UNAVAILABLE", why: string): void {
+    this.#stopSweep();
+    this.#link.close();
+    this.#connection = null;
+    for (const message of [...this.#unsent]) {
+      this.#unsent.delete(message);
+      if (message.serial === null) this.#hooks.onDropped(message.topic);
+    }
+    for (const { reject } of this.#awaited.values()) reject(new TaskEngineError(code, why));
+    this.#awaited.clear();
+    this.#tellDrained();
+  }
+
+  /* ── Sending ── */
+
+  #up(connection: StreamConnection): void {
+    this.#connection = connection;
+    connection.onRoom = () => this.#sendUnsent();
+    this.#sendUnsent();
+  }
+
+  /**
+   * The first value of a millisecond leaves at once, since the program may block next; further ones
+   * leave together.
+   */
+  #flushSoon(connection: StreamConnection, nowMs: number): void {
+    if (nowMs !== this.#flushedMs || ++this.#gathered >= gatheredValuesMax || !connection.hasRoom) {
+      this.#flushedMs = nowMs;
+      this.#gathered = 0;
+      connection.flush();
+    } else if (!this.#isFlushPlanned) {
+      this.#isFlushPlanned = true;
+      queueMicrotask(this.#flush);
+    }
+  }
+
+  readonly #flush = (): void => {
+    this.#isFlushPlanned = false;
+    this.#gathered = 0;
+    this.#connection?.flush();
+  };
+
+  #sendUnsent(): void {
+    const connection = this.#connection;
+    if (connection === null) return;
+    for (const message of this.#unsent) {
+      if (!connection.hasRoom || connection.gather(message.frames) !== "sent") break;
+      this.#unsent.delete(message);
+      const awaited = message.serial === null ? undefined : this.#awaited.get(message.serial);
+      if (awaited !== undefined) awaited.isSent = true;
+    }
+    connection.flush();
+    if (this.isDrained) this.#tellDrained();
+  }
+
+  #tellDrained(): void {
+    for (const resolve of this.#drainWaiters.splice(0)) resolve();
+  }
+
+  /* ── Answers ── */
+
+  #takeValue(raw: Buffer, start: number, end: number): void {
+    const places = placesIn(raw, start, end);
+    if (places === null) {
+      this.malformed++;
+      return;
+    }
+    const { nameAt, nameEnd, metaAt, metaEnd } = places;
+    const topic = raw.toString("utf8", nameAt, nameEnd);
+    this.#values.push(copyValue(topic, readSeq(raw, metaAt, metaEnd), raw, metaAt, metaEnd, end));
+  }
+
+  #takeReply({ type, serial, data }: StreamReply): void {
+    const values = this.#values;
+    this.#values = [];
+    if (type === "MOVED") this.#hooks.onChanged();
+    const awaited = serial === undefined ? undefined : this.#awaited.get(serial);
+    if (serial !== undefined && this.#awaited.delete(serial) && this.#awaited.size === 0) this.#stopSweep();
+    if (type === "ACK") awaited?.resolve({ data, values });
+    else if (type === "MOVED") awaited?.reject(new TaskEngineError("UNAVAILABLE", movedMessage));
+    else if (type === "ERR") {
+      const { error, topic, count } = refusalIn(data);
+      if (awaited !== undefined) awaited.reject(error);
+      else if (serial === undefined) this.#hooks.onRefused(topic, error, count);
+    }
+  }
+
+  #lost(): void {
+    this.#connection = null;
+    this.#values = [];
+    const message = `the connection to the data worker at ${this.endpoint} was lost before the answer came`;
+    for (const [serial, { isSent, reject }] of this.#awaited) {
+      if (!isSent) continue;
+      this.#awaited.delete(serial);
+      reject(new TaskEngineError("INTERRUPTED", message));
+    }
+    this.#hooks.onChanged();
+  }
+
+  #endLate(): void {
+    const now = performance.now();
+    let nextMs = Number.POSITIVE_INFINITY;
+    for (const [serial, { unsent, deadlineMs, waitMs, isSent, reject }] of this.#awaited) {
+      nextMs = Math.min(nextMs, deadlineMs > now ? deadlineMs : Number.POSITIVE_INFINITY);
+      if (deadlineMs > now) continue;
+      this.#awaited.delete(serial);
+      this.#unsent.delete(unsent);
+      const why = isSent ? "it may have taken it nevertheless" : (this.#link.fault ?? "there is no connection to it");
+      const message = `no answer from the data worker at ${this.endpoint} within ${waitMs} ms: ${why}`;
+      reject(new TaskEngineError("NO_ANSWER", message));
+    }
+    this.#stopSweep();
+    if (this.#awaited.size > 0) this.#sweep = setTimeout(() => this.#endLate(), Math.min(nextMs - now, timerMsMax));
+  }
+
+  #stopSweep(): void {
+    clearTimeout(this.#sweep);
+    this.#sweep = undefined;
+  }
+}
+
+const movedMessage = "the topic has another data worker now; try again";
+
+/** An ERR of a data worker. */
+export const refusalIn = (data: Json): { topic: string; error: TaskEngineError; count: number } => {
+  const { code, message, topic, count } = (
+    typeof data === "object" && data !== null && !Array.isArray(data) ? data : {}
+  ) as Record<string, Json>;
+  const known = typeof code === "string" && Object.hasOwn(errorCodes, code) ? (code as ErrorCode) : "BAD_FRAME";
+  return {
+    topic: typeof topic === "string" ? topic : "",
+    error: new TaskEngineError(known, typeof message === "string" ? message : "the data worker does not say why"),
+    count: typeof count === "number" ? count : 1,
+  };
+};
