@@ -8,6 +8,7 @@ import { beatSilenceMs } from "../limits.ts";
 import type { BackendMessage, ReadyHeader, WorkerHeader } from "../protocol/backend.ts";
 import type { Frame } from "../protocol/frame.ts";
 import { changeAccess } from "./access-change.ts";
+import { DataWorkerNews } from "./data-worker-news.ts";
 import { dispatch } from "./dispatch.ts";
 import { EmergencyHandler } from "./emergency.ts";
 import { EventReport } from "./event-report.ts";
@@ -51,14 +52,14 @@ export class Broker {
   readonly #workerRegistration: WorkerRegistration;
   readonly #eventReport: EventReport;
   #drainedSaid = false;
-  /** There has been more than one data worker. */
-  #areTopicsShared = false;
+  readonly #dataWorkerNews: DataWorkerNews;
 
   constructor({ id, random, wallSeconds, security, stopGraceMs, firstJob }: BrokerOptions) {
     this.#tables = new Tables(id, firstJob, wallSeconds, random);
     this.#lifecycle = new JobLifecycle(this.#tables, { random, stopGraceMs }, (worker, job, what, now) =>
       this.#workerLoss.overrun(worker, job, what, now),
     );
+    this.#dataWorkerNews = new DataWorkerNews(this.#tables);
     this.#workerLoss = new WorkerLoss(this.#tables, this.#lifecycle);
     this.#emergency = new EmergencyHandler(this.#tables, this.#lifecycle);
     this.#requestHandler = new RequestHandler(this.#tables, this.#lifecycle, this.#emergency, security);
@@ -84,7 +85,7 @@ export class Broker {
 
   handle(event: BrokerEvent, now: number): Effect[] {
     const effects = this.#handle(event, now);
-    if (this.#tables.events.haveOwnersChanged) effects.push(...this.#shareTopics());
+    if (this.#tables.events.haveDataWorkersNews) effects.push(...this.#dataWorkerNews.tell());
     return this.#tables.events.isActive ? [...effects, ...this.#eventReport.take(now)] : effects;
   }
 
@@ -182,19 +183,6 @@ export class Broker {
     const cleared = this.#emergency.clear(now, Number.POSITIVE_INFINITY);
     this.#tables.blocks.closed = reason;
     return [...cleared, ...this.#lifecycle.stopAll(this.#tables.queues, reason, now)];
-  }
-
-  /** Tells the data workers which of them there are now; what waits for one that is gone follows. */
-  #shareTopics(): Effect[] {
-    const { directory, events, queues, workers } = this.#tables;
-    events.haveOwnersChanged = false;
-    queues.reroute((topic) => directory.topicQueue(topic));
-    this.#areTopicsShared ||= directory.dataWorkers.length > 1;
-    if (!this.#areTopicsShared) return [];
-    const header = { type: "OWNERS" as const, workers: [...directory.owners] };
-    return [...workers]
-      .filter(({ ready, retired }) => ready.role === "data" && (retired === null || retired === "leaving"))
-      .map(({ key }) => toWorker(key, header));
   }
 
   /* ── Workers ── */

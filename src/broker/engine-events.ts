@@ -29,8 +29,8 @@ export class EngineEvents {
   watchesJobs = false;
   /** The same of `$engine/resources`. */
   watchesResources = false;
-  /** A data worker has come or is about to go, and topics may have other owners. */
-  haveOwnersChanged = false;
+  /** A data worker or a source worker has come or is about to go. */
+  haveDataWorkersNews = false;
   /** By worker, the topics that its subscribers follow. */
   readonly #watched: BrokerState["watched"] = new Map();
   /** By topic, the key of the data worker that publishes its events. */
@@ -153,10 +153,8 @@ export class EngineEvents {
   /** A worker has come or is about to go. @param why null where the change says it */
   worker(event: WorkerChange, { ready }: Pick<Worker, "ready">, why: string | null = null): void {
     const { id: worker, role, pid } = ready;
-    if (role === "data" && event !== "refused") {
-      this.#choosePublishers();
-      this.haveOwnersChanged = true;
-    }
+    if (role === "data" && event !== "refused") this.#choosePublishers();
+    if (role !== "task" && event !== "refused") this.haveDataWorkersNews = true;
     if (!this.#publishers.has("$engine/workers")) return;
     this.#emit("$engine/workers", { event, at: this.wallSeconds(), worker, role, pid, why });
   }

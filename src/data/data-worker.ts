@@ -50,6 +50,7 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
   const store = new TopicStore({
     access: () => gate.access,
     onWatched: (topics) => link.watched(topics),
+    onTimer: () => stream.flush(),
     bytesMax: options.historyBytes,
     historyMs: options.historyMs,
     valueBytesMax: options.dataBytesMax,
@@ -139,6 +140,7 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
         if (left > 0) warn(`${tag} ${left} topics wait for their next value: their data workers did not take them`);
       });
     },
+    onStaleness: ({ topics }) => store.staleness.set(topics),
     onEvents: ({ topics, lost }, bodies) => {
       for (const [index, topic] of topics.entries()) publisher.event(topic, bodies[index] ?? "", lost?.[index] ?? 0);
       stream.flush();

@@ -213,11 +213,9 @@ export class StreamPeer implements StreamSink, StorePeer {
     const answer = this.#store.command(this.user, command);
     if ("code" in answer) return this.#refuseRequest(serial, answer);
     const { data, reading = null } = answer;
-    const end = (): readonly Frame[] => {
-      const counts = command.command === "history" && { count: reading?.count ?? 0, dropped: reading?.dropped ?? 0 };
-      return encodeStreamReply("ACK", serial, counts === false ? data : counts);
-    };
-    this.#answers.add(end, reading);
+    const counts = () =>
+      command.command === "history" ? { count: reading?.count ?? 0, dropped: reading?.dropped ?? 0 } : data;
+    this.#answers.add(() => encodeStreamReply("ACK", serial, counts()), reading);
   }
 
   #refuseRequest(serial: string | undefined, { code, message }: ErrorBody, more: object = {}): void {
@@ -237,6 +235,10 @@ export class StreamPeer implements StreamSink, StorePeer {
 
   sendRemoved(serial: string, topic: string): void {
     this.#answers.add(() => encodeStreamReply("REMOVED", serial, { topic }));
+  }
+
+  sendStale(serial: string, topic: string, ageMs: number): void {
+    this.#answers.add(() => encodeStreamReply("STALE", serial, { topic, ageMs }));
   }
 
   flush(): void {

@@ -21,6 +21,7 @@ export interface StreamSink {
   /** Returns false if there is no room for it. */
   sendDropped(serial: string, topics: Readonly<Record<string, number>>): boolean;
   sendRemoved(serial: string, topic: string): void;
+  sendStale(serial: string, topic: string, ageMs: number): void;
   /** Shows what it has taken; to be called after values that a timer has sent. */
   flush(): void;
 }
@@ -49,6 +50,10 @@ class Following extends Cursor implements Follower {
 
   leave(): void {
     this.subscription.left(this.topic);
+  }
+
+  stale(ageMs: number): void {
+    this.subscription.stale(this.topic, ageMs);
   }
 }
 
@@ -160,6 +165,10 @@ export class StreamSubscription {
   removed(topic: Topic): void {
     this.left(topic);
     this.sink.sendRemoved(this.serial, topic.name);
+  }
+
+  stale({ name }: Topic, ageMs: number): void {
+    this.sink.sendStale(this.serial, name, ageMs);
   }
 
   close(): void {

@@ -2,10 +2,11 @@
 import { rateWindowMs } from "../limits.ts";
 import { ProtocolError } from "../protocol/errors.ts";
 import { decodeValueMeta } from "../protocol/values.ts";
+import type { Staleness } from "./staleness.ts";
 import { ageOf, partsOf, type Topic } from "./topic.ts";
 
 /** @param now wrapped ms */
-export const describeTopic = (topic: Topic, now: number): object => {
+export const describeTopic = (topic: Topic, now: number, staleness: Staleness): object => {
   const place = topic.newestPlace;
   const parts = place === null ? null : partsOf(place);
   const meta = parts === null ? null : decodeValueMeta(parts.meta);
@@ -17,6 +18,7 @@ export const describeTopic = (topic: Topic, now: number): object => {
     ageMs: topic.last === null ? null : ageOf(topic.last.lastAt, now),
     values: topic.seq,
     dropped: topic.dropped,
+    ...(staleness.of(topic.name) ?? { staleMs: null, stale: false }),
     publisher: topic.publisher,
   };
 };

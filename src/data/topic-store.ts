@@ -16,6 +16,7 @@ import { payloadIn } from "./data-frame.ts";
 import { EngineTopics } from "./engine-topics.ts";
 import { HistoryReading } from "./history-reading.ts";
 import { Owners } from "./owners.ts";
+import { Staleness } from "./staleness.ts";
 import { framedStart, Topic, wrappedMs } from "./topic.ts";
 import { describeTopic } from "./topic-list.ts";
 import { Topics } from "./topics.ts";
@@ -46,6 +47,8 @@ interface TopicStoreOptions {
   readonly access: () => Access;
   /** Is told the engine's own topics that have subscribers, whenever these are others. */
   readonly onWatched: (topics: readonly EngineTopic[]) => void;
+  /** Something was said that no peer has asked for: what waits for a flush must be flushed. */
+  readonly onTimer?: () => void;
   /** bytes of all values. */
   readonly bytesMax?: number;
   /** ms that values are kept. */
@@ -55,12 +58,13 @@ interface TopicStoreOptions {
 }
 
 export class TopicStore {
-  readonly #options: Required<TopicStoreOptions>;
+  readonly #options: Required<Omit<TopicStoreOptions, "onTimer">>;
   readonly #topics: Topics;
   readonly #peers = new Set<StorePeer>();
   readonly engineTopics: EngineTopics;
   readonly #drops = new Map<string, number>();
   readonly owners = new Owners();
+  readonly staleness: Staleness;
   /** Wrapped ms of the turn: the clock is read once for all values of it. */
   #now = 0;
 
@@ -68,6 +72,7 @@ export class TopicStore {
     bytesMax = historyBytesMax,
     historyMs: keptMs = historyMs,
     valueBytesMax = dataBytesMax,
+    onTimer = () => undefined,
     ...options
   }: TopicStoreOptions) {
     this.#options = { bytesMax, historyMs: keptMs, valueBytesMax, ...options };
@@ -78,6 +83,12 @@ export class TopicStore {
       if (stop !== undefined && !watched.includes(stopTopic)) this.#remove(stop);
       options.onWatched(watched);
     });
+    this.staleness = new Staleness(this.#topics, this.owners, (topic, isStale, ageMs) => {
+      this.#tell(isStale ? "stale" : "fresh", topic);
+      if (isStale) for (const follower of this.#topics.get(topic)?.followers ?? []) follower.stale?.(ageMs ?? 0);
+      onTimer();
+    });
+    this.join(this.staleness);
   }
 
   get topics(): Topics {
@@ -252,8 +263,7 @@ export class TopicStore {
     }
     if (command.command === "remove") {
       this.#remove(topic);
-      const removed = encodeData({ event: "removed", at: packNow(), topic: name });
-      if (this.engineTopics.watched.includes(topicsTopic)) this.event(topicsTopic, removed, 0);
+      this.#tell("removed", name);
       return { data: null };
     }
     const options = command.command === "get" ? { lastMs: null, limit: 1 } : command;
@@ -266,12 +276,18 @@ export class TopicStore {
     for (const peer of this.#peers) peer.forget();
   }
 
+  /** An event of `$engine/topics`. */
+  #tell(event: "stale" | "fresh" | "removed", topic: string): void {
+    if (!this.engineTopics.watched.includes(topicsTopic)) return;
+    this.event(topicsTopic, encodeData({ event, at: packNow(), topic }), 0);
+  }
+
   #list(prefix: string): object[] {
     const list: object[] = [];
     for (const topic of this.#topics) {
       if (!topic.name.startsWith(prefix) || (prefix === "" && isEngineTopic(topic.name))) continue;
       if (list.length >= topicsListedMax) break;
-      list.push(describeTopic(topic, this.#now));
+      list.push(describeTopic(topic, this.#now, this.staleness));
     }
     return list;
   }

@@ -49,6 +49,8 @@ export interface Follower {
   drop(): void;
   /** The topic belongs to another data worker. */
   leave(): void;
+  /** No value has come for the topic's `staleMs`. */
+  stale?(ageMs: number): void;
 }
 
 /** A place in a log: a record's framed message is `bytes` from `start` to `end`. */

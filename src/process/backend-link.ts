@@ -35,6 +35,7 @@ export type WorkHeader = Extract<RouterHeader, { jobs: number[] }>;
 type AbortHeader = Extract<RouterHeader, { type: "ABORT" }>;
 export type SafeHeader = Extract<RouterHeader, { type: "SAFE" }>;
 export type OwnersHeader = Extract<RouterHeader, { type: "OWNERS" }>;
+export type StalenessHeader = Extract<RouterHeader, { type: "STALENESS" }>;
 export type EventsHeader = Extract<RouterHeader, { type: "EVENTS" }>;
 type StoppedHeader = Extract<RouterHeader, { type: "STOPPED" }>;
 
@@ -57,6 +58,8 @@ interface BackendLinkOptions {
   readonly onEvents?: (header: EventsHeader, bodies: readonly Frame[]) => void;
   /** To a data worker: those that share the topics. */
   readonly onOwners?: (header: OwnersHeader) => void;
+  /** To a data worker: topics that must have a value each `staleMs`. */
+  readonly onStaleness?: (header: StalenessHeader) => void;
   /** The connection or the admission is lost: the router has given up the jobs here. */
   readonly onLost?: () => void;
 }
@@ -194,6 +197,7 @@ export class BackendLink {
     else if (header.type === "ABORT") this.#options.onAbort?.(header);
     else if (header.type === "SAFE") this.#options.onSafe?.(header);
     else if (header.type === "STOPPED") this.#options.onStopped?.(header);
+    else if (header.type === "STALENESS") this.#options.onStaleness?.(header);
     else if (header.type === "OWNERS") this.#options.onOwners?.(header);
     else if (header.type === "EVENTS") this.#takeEvents(header, bodies);
     else if (header.type !== "BEAT") this.#options.onWork(header, bodies, lateMs);

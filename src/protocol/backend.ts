@@ -158,6 +158,11 @@ const ownersSchema = v.object({
   type: v.literal("OWNERS"),
   workers: v.pipe(v.array(dataPortsSchema), v.maxLength(dataEndpointsMax)),
 });
+/** To data workers: the topics of sources with a `staleMs`, which must have a value each so many ms. */
+const stalenessSchema = v.object({
+  type: v.literal("STALENESS"),
+  topics: v.pipe(v.array(v.object({ topic: name, staleMs: v.number() })), v.maxLength(sourcesMax)),
+});
 const fromRouter = byType([
   welcomeSchema,
   whoSchema,
@@ -171,6 +176,7 @@ const fromRouter = byType([
   getSchema,
   eventsSchema,
   ownersSchema,
+  stalenessSchema,
   goodbyeSchema,
 ]);
 

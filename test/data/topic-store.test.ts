@@ -8,6 +8,8 @@ import { encodePublicationMeta, readSeq } from "../../src/protocol/values.ts";
 import { Access } from "../../src/security/access.ts";
 import { encodedBytesMax, encodeInto, sizeBytes } from "../../src/transport/shm/framing.ts";
 
+import { until } from "../support/connections.ts";
+
 const framed = (frames: readonly string[]): Buffer => {
   const bytes = Buffer.alloc(encodedBytesMax(frames));
   return bytes.subarray(0, encodeInto(bytes, 0, frames));
@@ -216,5 +218,29 @@ test("events of the engine reach who asks for them with the gap of lost ones, an
   ]);
   own.receive(encodeStreamRequest("UNSUBSCRIBE", "s"));
   expect(store.engineTopics.watched).toEqual([]);
+  store.close();
+});
+
+test("a topic with a staleMs is stale without values, as subscribers and events say, and fresh with the next one", async () => {
+  const store = newStore();
+  const peer = new ModelPeer(store);
+  peer.take(1_000);
+  peer.subscribe({ topics: ["a", "$engine/topics"] });
+  peer.publish("a", "1");
+  store.staleness.set([{ topic: "a", staleMs: 20 }]);
+  const events = () =>
+    peer.values
+      .filter(({ topic }) => topic === "$engine/topics")
+      .map(({ payload }) => (JSON.parse(payload) as { event: string }).event);
+  await until("stale", () => events().length > 0);
+  expect(store.staleness.of("a")).toEqual({ staleMs: 20, stale: true });
+  expect(peer.replies.at(-1)).toMatchObject({ type: "STALE", serial: "s", data: { topic: "a" } });
+  store.tick();
+  peer.publish("a", "2");
+  expect(events().slice(0, 2)).toEqual(["stale", "fresh"]);
+  expect(store.staleness.of("a")?.stale).toBe(false);
+  store.staleness.set([]);
+  expect(store.staleness.of("a")).toBeNull();
+  expect(store.topics.get("a")?.followers.length).toBe(1);
   store.close();
 });
