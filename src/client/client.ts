@@ -237,11 +237,15 @@ class Client extends DataClient implements AsyncDisposable {
 
   async #dataWorkers(): Promise<DataWorker[]> {
     const { data, dataWorkers } = await this.#directory();
-    if (data.length === 0) throw new TaskEngineError("UNAVAILABLE", "the engine has no data worker at present");
-    return data.map((publications) => {
-      const stream = dataWorkers.find((worker) => worker.publications === publications)?.stream;
-      return { publications, stream: stream === undefined ? null : reachableFrom(this.endpoint, stream) };
-    });
+    if (data.length + dataWorkers.length === 0)
+      throw new TaskEngineError("UNAVAILABLE", "the engine has no data worker at present");
+    // `data` has those that are gone, too, to which topics of an earlier version may come back.
+    const all =
+      dataWorkers.length > 0 ? dataWorkers : data.map((publications) => ({ publications, stream: undefined }));
+    return all.map(({ publications, stream }) => ({
+      publications,
+      stream: stream === undefined ? null : reachableFrom(this.endpoint, stream),
+    }));
   }
 
   /** Of an engine of an earlier version. */

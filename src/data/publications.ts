@@ -13,6 +13,7 @@ import { encodeStreamRequest, type StreamCommand } from "../protocol/stream.ts";
 import { encodePublicationMeta, type PayloadType } from "../protocol/values.ts";
 import { encodePayload } from "./payload.ts";
 import { PublishingLink, type PublishResult, type StreamAnswer } from "./publishing-link.ts";
+import { MovedError } from "./refusal.ts";
 import type { StreamDialer } from "./stream-link.ts";
 import { TopicCounts } from "./topic-counts.ts";
 import { type UnsentMessage, UnsentValues } from "./unsent-values.ts";
@@ -85,20 +86,17 @@ export class Publications {
   ): Promise<StreamAnswer["data"]> {
     this.#check(topic);
     const payload = encodePayload(value, type);
-    const link = await this.#findLinkOf(topic);
-    if (link === null) {
-      await this.#options.oldWay.confirm(topic, this.#jsonOf(payload, type));
-      return null;
-    }
-    const serial = this.#nextSerial();
-    const frames = [topic, encodePublicationMeta(type, serial), payload];
-    return (await link.request(serial, topic, frames, waitMs)).data;
+    const answer = await this.#ask(topic, (link) => {
+      const serial = this.#nextSerial();
+      return link.request(serial, topic, [topic, encodePublicationMeta(type, serial), payload], waitMs);
+    });
+    if (answer === null) await this.#options.oldWay.confirm(topic, this.#jsonOf(payload, type));
+    return answer?.data ?? null;
   }
 
   /** Asks the data worker of a topic. Null where that one is of an earlier version. */
   async command(topic: string, command: StreamCommand, waitMs: number): Promise<StreamAnswer | null> {
-    const link = await this.#findLinkOf(topic);
-    return link === null ? null : this.#request(link, command, waitMs);
+    return this.#ask(topic, (link) => this.#request(link, command, waitMs));
   }
 
   /** Asks all data workers. */
@@ -182,6 +180,21 @@ export class Publications {
 
   #nextSerial(): string {
     return `${++this.#serials}`;
+  }
+
+  /** Asks the data worker of a topic, and the next one if it belongs to that now. */
+  async #ask(topic: string, request: (link: PublishingLink) => Promise<StreamAnswer>): Promise<StreamAnswer | null> {
+    const link = await this.#findLinkOf(topic);
+    if (link === null) return null;
+    try {
+      return await request(link);
+    } catch (error) {
+      if (!(error instanceof MovedError)) throw error;
+      await this.#find();
+      const next = this.#linkOf(topic);
+      if (next === null || next === link) throw error;
+      return request(next);
+    }
   }
 
   #request(link: PublishingLink, command: StreamCommand, waitMs: number): Promise<StreamAnswer> {

@@ -3,12 +3,13 @@
  * several of a turn wake the data worker once. Where it is behind or not there, they wait here.
  */
 import { gatheredValuesMax, streamRequestsMax } from "../limits.ts";
-import { type ErrorCode, errorCodes, TaskEngineError } from "../protocol/errors.ts";
+import { TaskEngineError } from "../protocol/errors.ts";
 import type { Frame } from "../protocol/frame.ts";
 import { bytesOf } from "../protocol/frame.ts";
 import type { Json } from "../protocol/json.ts";
 import type { StreamReply } from "../protocol/stream.ts";
 import { readSeq } from "../protocol/values.ts";
+import { MovedError, refusalIn } from "./refusal.ts";
 import type { StreamConnection } from "./stream-connection.ts";
 import { type StreamDialer, StreamLink } from "./stream-link.ts";
 import { copyValue, placesIn, type TopicValue } from "./topic-value.ts";
@@ -232,11 +233,14 @@ export class PublishingLink {
   #takeReply({ type, serial, data }: StreamReply): void {
     const values = this.#values;
     this.#values = [];
-    if (type === "MOVED") this.#hooks.onChanged();
+    if (type === "MOVED") {
+      this.#hooks.onChanged();
+      if (serial === undefined) this.#hooks.onRefused(refusalIn(data).topic, new MovedError(), 1);
+    }
     const awaited = serial === undefined ? undefined : this.#awaited.get(serial);
     if (serial !== undefined && this.#awaited.delete(serial) && this.#awaited.size === 0) this.#stopSweep();
     if (type === "ACK") awaited?.resolve({ data, values });
-    else if (type === "MOVED") awaited?.reject(new TaskEngineError("UNAVAILABLE", movedMessage));
+    else if (type === "MOVED") awaited?.reject(new MovedError());
     else if (type === "ERR") {
       const { error, topic, count } = refusalIn(data);
       if (awaited !== undefined) awaited.reject(error);
@@ -277,18 +281,3 @@ export class PublishingLink {
     this.#sweep = undefined;
   }
 }
-
-const movedMessage = "the topic has another data worker now; try again";
-
-/** An ERR of a data worker. */
-export const refusalIn = (data: Json): { topic: string; error: TaskEngineError; count: number } => {
-  const { code, message, topic, count } = (
-    typeof data === "object" && data !== null && !Array.isArray(data) ? data : {}
-  ) as Record<string, Json>;
-  const known = typeof code === "string" && Object.hasOwn(errorCodes, code) ? (code as ErrorCode) : "BAD_FRAME";
-  return {
-    topic: typeof topic === "string" ? topic : "",
-    error: new TaskEngineError(known, typeof message === "string" ? message : "the data worker does not say why"),
-    count: typeof count === "number" ? count : 1,
-  };
-};

@@ -1,7 +1,9 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { connect, type Subscription, type SubscriptionEvent, type TopicValue } from "task-engine";
 import { latestPauseMs, unsentValuesBytesMax } from "../../src/limits.ts";
+import { until } from "../support/connections.ts";
 import { startDataPlane } from "../support/data-plane.ts";
+import { startEngine } from "../support/engine.ts";
 import { handRouter } from "../support/hand-router.ts";
 import { freePorts } from "../support/ports.ts";
 import { rejection } from "../support/rejection.ts";
@@ -158,6 +160,23 @@ test("while there is no data worker, the newest values of each topic wait, and w
   expect(client.publish("pose", 1)).toBe(false);
   expect(client.publications.dropped.total).toBeGreaterThan(9);
   expect(client.publications.dropped.byTopic).toEqual({ camera: client.publications.dropped.total });
+});
+
+test("several data workers share the topics, and a subscriber follows all of them", async () => {
+  await using engine = await startEngine({ flags: ["--task-workers", "1", "--data-workers", "2"] });
+  await using client = connect(engine.endpoint);
+  await until("both data workers are there", async () => {
+    const { workers } = await client.status();
+    return workers.filter(({ role }) => role === "data").length === 2;
+  });
+  const topics = Array.from({ length: 20 }, (_, index) => `t${String(index).padStart(2, "0")}`);
+  const subscription = client.subscribe("t");
+  for (const topic of topics) await client.publish(topic, topic, { confirm: true });
+  for (const topic of topics) expect((await client.get(topic)).data).toBe(topic);
+  expect((await client.topics("t")).map(({ topic }) => topic)).toEqual(topics);
+  const seen = new Set<unknown>();
+  while (seen.size < topics.length) seen.add((await read(subscription)).data);
+  expect(client.publications.refused.total).toBe(0);
 });
 
 test("options that cannot be are BAD_ARGS, before anything is asked", async () => {
