@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import * as fc from "fast-check";
 import { StreamPeer } from "../../src/data/stream-peer.ts";
 import { TopicStore } from "../../src/data/topic-store.ts";
-import { encodeStreamRequest } from "../../src/protocol/stream.ts";
+import { encodeHandover, encodeStreamRequest } from "../../src/protocol/stream.ts";
 import { encodePublicationMeta, readSeq } from "../../src/protocol/values.ts";
 import { Access } from "../../src/security/access.ts";
 import { encodedBytesMax, encodeInto, sizeBytes } from "../../src/transport/shm/framing.ts";
@@ -243,4 +243,45 @@ test("a topic with a staleMs is stale without values, as subscribers and events 
   expect(store.staleness.of("a")).toBeNull();
   expect(store.topics.get("a")?.followers.length).toBe(1);
   store.close();
+});
+
+test("whatever a peer sends, nothing throws, memory keeps its bound, and the next value is taken", () => {
+  const seeds = [
+    ["a", encodePublicationMeta(null), "1"],
+    ["a", encodePublicationMeta({ contentType: "image/png" }, "s"), "x"],
+    encodeStreamRequest("SUBSCRIBE", "s", { prefixes: [""], credit: 5_000, maxHz: 5, lastMs: 10 }),
+    encodeStreamRequest("CREDIT", "s", { credit: 10, sync: true }),
+    encodeStreamRequest("UNSUBSCRIBE", "s"),
+    encodeStreamRequest("CONTROL", "s", { command: "history", topic: "a", lastMs: 10 }),
+    encodeStreamRequest("CONTROL", "s", { command: "topics" }),
+    encodeStreamRequest("CONTROL", "s", { command: "remove", topic: "a" }),
+    encodeHandover("b", [encodePublicationMeta(null), "1", encodePublicationMeta(null), "2"]).map(String),
+    ["", "", ""],
+    [],
+  ].map((frames) => framed(frames));
+  const change = fc.record({ at: fc.nat(), byte: fc.nat(255), cut: fc.option(fc.nat(), { freq: 4 }) });
+  const message = fc.oneof(
+    fc.record({ seed: fc.nat(seeds.length - 1), changes: fc.array(change, { maxLength: 3 }) }),
+    fc.uint8Array({ maxLength: 60 }),
+  );
+  fc.assert(
+    fc.property(fc.array(message, { maxLength: 40 }), (messages) => {
+      const store = newStore();
+      const peer = new ModelPeer(store);
+      peer.take(50);
+      for (const it of messages) {
+        let bytes = Buffer.from("seed" in it ? (seeds[it.seed] ?? Buffer.alloc(sizeBytes)).subarray(sizeBytes) : it);
+        for (const { at, byte, cut } of "seed" in it ? it.changes : []) {
+          if (bytes.length > 0) bytes[at % bytes.length] = byte;
+          if (cut !== null) bytes = bytes.subarray(0, cut % (bytes.length + 1));
+        }
+        peer.peer.receive(bytes, 0, bytes.length);
+        expect(store.topics.bytes).toBeLessThanOrEqual(bytesMax);
+      }
+      peer.publish("good", "1", "good");
+      expect(peer.replies.at(-1)).toMatchObject({ type: "ACK", serial: "good" });
+      store.close();
+    }),
+    { numRuns: 500 },
+  );
 });
