@@ -140,11 +140,12 @@ export const bytesPerClientMax = (queueBytesMax / 4) * 3;
 /** requests of one client that wait for answers, and their bytes: as many as the router accepts. */
 export const clientRequestsMax = jobsPerClientMax;
 export const clientBytesMax = bytesPerClientMax;
-/** values that wait in a client's subscription; the oldest are dropped. */
+/**
+ * values that wait in a client's subscription to an engine of an earlier version, and their bytes;
+ * the oldest are dropped.
+ */
 export const subscriptionValuesMax = 1024;
 export const subscriptionBytesMax = 16 * 1024 * 1024;
-/** last values that a subscription waits for: a part of the queue of one subscriber. */
-export const subscriptionAwaitedMax = 64;
 /** subscriptions of one client to one data port: every topic by its name, on four connections. */
 export const subscriptionsMax = 4 * 4096;
 /** bytes of their prefixes. libzmq keeps 75 bytes for each of these: 40 MB at most. */

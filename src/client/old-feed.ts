@@ -6,9 +6,9 @@
  * this also follows `$topics`, the list of all names, and subscribes to each topic that it wants.
  */
 import { TopicValue } from "../data/topic-value.ts";
-import { drainMessagesMax, subscriptionValuesMax, topicsMax } from "../limits.ts";
+import { drainMessagesMax, subscriptionBytesMax, subscriptionValuesMax, topicsMax } from "../limits.ts";
 import { ProtocolError, TaskEngineError } from "../protocol/errors.ts";
-import type { Frame } from "../protocol/frame.ts";
+import { bytesOf, type Frame } from "../protocol/frame.ts";
 import { type Data, dataSchema, decodeMeta } from "../protocol/frames.ts";
 import type { Json } from "../protocol/json.ts";
 import { decodeReply } from "../protocol/replies.ts";
@@ -30,7 +30,8 @@ const publicationFrames = 3;
 export class OldFeed {
   #socket: Subscriber | null = null;
   #isClosed = false;
-  readonly #values: TopicValue[] = [];
+  readonly #values: { readonly value: TopicValue; readonly bytes: number }[] = [];
+  #bytes = 0;
   readonly #named: Set<string>;
   /** The version of each topic's last value, which comes once by each of its subscriptions. */
   readonly #versions = new Map<string, string>();
@@ -47,7 +48,9 @@ export class OldFeed {
   }
 
   take(): TopicValue | undefined {
-    return this.#values.shift();
+    const first = this.#values.shift();
+    this.#bytes -= first?.bytes ?? 0;
+    return first?.value;
   }
 
   close(): void {
@@ -89,13 +92,15 @@ export class OldFeed {
     }
   }
 
-  #take({ topic, version, data: { data, pack } }: OldPublication): void {
+  #take({ topic, version, data: { data, pack }, bytes }: OldPublication): void {
     if (this.#versions.get(topic) === version) return;
     this.#versions.set(topic, version);
     if (this.#versions.size > topicsMax) this.#versions.delete(this.#versions.keys().next().value ?? "");
-    this.#values.push(TopicValue.of(topic, data, pack));
-    if (this.#values.length <= subscriptionValuesMax) return;
-    this.hooks.onDropped(this.#values.shift()?.topic ?? topic, 1);
+    this.#values.push({ value: TopicValue.of(topic, data, pack), bytes });
+    this.#bytes += bytes;
+    while (this.#values.length > subscriptionValuesMax || this.#bytes > subscriptionBytesMax) {
+      this.hooks.onDropped(this.take()?.topic ?? topic, 1);
+    }
   }
 }
 
@@ -104,6 +109,7 @@ interface OldPublication {
   /** It differs from that of every other value of the topic, also after a restart. */
   readonly version: string;
   readonly data: Data;
+  readonly bytes: number;
 }
 
 /** A TaskEngineError is the data worker's refusal of the subscription. */
@@ -119,7 +125,12 @@ const decodePublication = (message: readonly Frame[]): OldPublication | Protocol
   if (body instanceof ProtocolError) return body;
   const data = checkFrame(dataSchema, body, "DATA");
   if (data instanceof ProtocolError) return data;
-  return { topic: Buffer.from(topic).toString(), version: `${meta.serial} ${meta.pack}`, data: data as Data };
+  return {
+    topic: Buffer.from(topic).toString(),
+    version: `${meta.serial} ${meta.pack}`,
+    data: data as Data,
+    bytes: bytesOf(message),
+  };
 };
 
 const decodeRefusal = (frames: readonly Frame[]): ProtocolError | TaskEngineError => {
