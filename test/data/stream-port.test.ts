@@ -309,3 +309,26 @@ test("the list of topics has what a person asks for, and a removal is an event",
   expect(peer.repliesOf("REMOVED").map(({ meta }) => meta.serial)).toEqual(["s"]);
   expect((await peer.ask("CONTROL", "g", { command: "get", topic: "camera" })).meta.type).toBe("ERR");
 });
+
+test("subscribers that read nothing hold bounded memory, and a long value still reaches the others", async () => {
+  using data = startData(null, 64 * 1024 * 1024);
+  using publisher = localPeer(data.endpoint);
+  const meta = '{"version":0.3,"type":"SUBSCRIBE","pack":1,"serial":"s"}';
+  const subscribe = JSON.stringify({ data: { topics: ["picture"], mode: "latest", credit: 50_000_000 }, pack: 1 });
+  const stuck = Array.from({ length: 6 }, () => localStream(data.endpoint));
+  for (const connection of stuck) connection.trySend(["", meta, subscribe]);
+  data.put("picture", '{"data":0,"pack":1}');
+  await until("all subscribed", () => data.store.topics.get("picture")?.followers.length === stuck.length);
+  const picture = Buffer.alloc(7 * 1024 * 1024);
+  const publish = async (serial: string): Promise<void> => {
+    publisher.publish("picture", picture, { contentType: "image/png" }, serial);
+    expect((await publisher.reply(serial)).meta.type).toBe("ACK");
+  };
+  await publish("first");
+  using reader = localPeer(data.endpoint);
+  await reader.ask("SUBSCRIBE", "s", { topics: ["picture"], mode: "latest", credit: 50_000_000 });
+  await publish("second");
+  await until("the reader has it", () => reader.values.at(-1)?.meta.seq === 3);
+  expect(data.store.drops.peerNotReading).toBeGreaterThan(0);
+  for (const connection of stuck) connection.drop();
+});
