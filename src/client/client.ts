@@ -12,7 +12,6 @@ import type * as v from "valibot";
 import type { DataWorker } from "../data/publications.ts";
 import { TopicValue } from "../data/topic-value.ts";
 import { callTimeoutMs, requestTimeoutMs, resetTimeoutMs, stopReasonLengthMax } from "../limits.ts";
-import type { BinaryData } from "../protocol/arrays.ts";
 import type { StopResult } from "../protocol/blocked.ts";
 import {
   encodeBatchRequest,
@@ -44,11 +43,8 @@ import { encodePart, encodingError } from "./errors.ts";
 import { Exchange } from "./exchange.ts";
 import { readClientKeys } from "./keys.ts";
 import { LocalEngine } from "./local.ts";
-import type { BatchOptions, BinaryCallOptions, CallOptions, ConnectOptions, ResetOptions } from "./options.ts";
+import type { BatchOptions, CallOptions, ConnectOptions, ResetOptions } from "./options.ts";
 import {
-  type BinaryReply,
-  pickAnyData,
-  pickAnyReply,
   pickData,
   pickNothing,
   pickParts,
@@ -58,8 +54,12 @@ import {
   type WaitOptions,
 } from "./pending.ts";
 
+export type { TopicValue } from "../data/topic-value.ts";
+export type { Stopped, StopResult } from "../protocol/blocked.ts";
+export type { ClientErrorCode, ErrorCode } from "../protocol/errors.ts";
+export type { Meta, PackSeconds } from "../protocol/frames.ts";
+export type { Json, JsonObject } from "../protocol/json.ts";
 export type {
-  BinaryResult,
   RegisteredTask,
   Schema,
   SourceDefinition,
@@ -69,7 +69,12 @@ export type {
   TaskDefinition,
   TaskFunction,
 } from "../tasks/task.ts";
-export type * from "./types.ts";
+export type { ArgsSource, BatchProgress, PartResult } from "./batch.ts";
+export type { EngineStatus, TaskListing } from "./control.ts";
+export type { Published, PublishOptions, PublishRefusal, TopicListing } from "./data-plane.ts";
+export type { BatchOptions, CallOptions, ConnectOptions, JobOptions, ResetOptions, Trace } from "./options.ts";
+export type { TaskReply } from "./pending.ts";
+export type { SubscribeOptions, Subscription, SubscriptionEvent } from "./subscription.ts";
 export { defaultEndpoint, TaskEngineError };
 
 /**
@@ -111,22 +116,13 @@ class Client extends DataClient implements AsyncDisposable {
    * Runs a task and gives its result. Arguments that JSON has no text for reject with BAD_ARGS
    * before anything is sent.
    */
-  call(task: string, args: unknown[], kwargs: object, options: BinaryCallOptions): Promise<Json | BinaryData>;
-  call(task: string, args?: unknown[], kwargs?: object, options?: CallOptions): Promise<Json>;
-  call(task: string, args: unknown[] = [], kwargs = {}, options: CallOptions = {}): Promise<Json | BinaryData> {
-    return this.#run(task, args, kwargs, options, options.binary === true ? pickAnyData : pickData);
+  call(task: string, args: unknown[] = [], kwargs: object = {}, options: CallOptions = {}): Promise<Json> {
+    return this.#run(task, args, kwargs, options, pickData);
   }
 
   /** As `call`, and gives the whole reply. */
-  request(task: string, args: unknown[], kwargs: object, options: BinaryCallOptions): Promise<TaskReply | BinaryReply>;
-  request(task: string, args?: unknown[], kwargs?: object, options?: CallOptions): Promise<TaskReply>;
-  request(
-    task: string,
-    args: unknown[] = [],
-    kwargs = {},
-    options: CallOptions = {},
-  ): Promise<TaskReply | BinaryReply> {
-    return this.#run(task, args, kwargs, options, options.binary === true ? pickAnyReply : pickReply);
+  request(task: string, args: unknown[] = [], kwargs: object = {}, options: CallOptions = {}): Promise<TaskReply> {
+    return this.#run(task, args, kwargs, options, pickReply);
   }
 
   /**
@@ -232,11 +228,10 @@ class Client extends DataClient implements AsyncDisposable {
     task: string,
     args: unknown[],
     kwargs: object,
-    { waitMs = callTimeoutMs, signal, onProgress, binary, ...limits }: CallOptions,
+    { waitMs = callTimeoutMs, signal, onProgress, ...limits }: CallOptions,
     pick: (answer: ResultReply) => Result,
   ): Promise<Result> {
-    const version = binary === true ? 0.3 : 0.2;
-    const encode = (origin: RequestOrigin): string[] => encodeTaskRequest(origin, task, args, kwargs, limits, version);
+    const encode = (origin: RequestOrigin): string[] => encodeTaskRequest(origin, task, args, kwargs, limits);
     return this.#send(encode, pick, { waitMs, deadmanMs: limits.deadmanMs, signal, onProgress });
   }
 

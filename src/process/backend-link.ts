@@ -21,7 +21,6 @@ import {
 } from "../protocol/backend.ts";
 import { ProtocolError } from "../protocol/errors.ts";
 import type { Frame } from "../protocol/frame.ts";
-import type { BinaryType } from "../protocol/values.ts";
 import { Pulse } from "../transport/pulse.ts";
 import { ShmDealer } from "../transport/shm/dealer.ts";
 import { canShareMemory } from "../transport/shm/memory.ts";
@@ -109,14 +108,6 @@ export class BackendLink {
     this.#answers.bodies.push(body);
     const { jobs, sinceMs } = this.#answers;
     if (jobs.length >= messageJobsMax || performance.now() - sinceMs >= answerDelayMs) this.flush();
-  }
-
-  /** Answers a job with bytes, in a message of its own. */
-  answerBinary(job: number, ms: number, body: Frame, contentType: BinaryType): void {
-    this.flush();
-    const { shape, ...type } = contentType;
-    const contentTypes = [shape === undefined ? type : { ...type, shape: [...shape] }];
-    this.#send({ type: "DONE", jobs: [job], ms: [ms], contentTypes }, [body]);
   }
 
   flush(): void {

@@ -17,7 +17,6 @@ import { FailureLog, runAs } from "./failures.ts";
 import { isOnStopJob, leftUnbegun, type OnStopJob, type TaskJob, type TaskOutcome, type WorkerJob } from "./job.ts";
 import { QuickTasks } from "./pacing.ts";
 import { Restrictions } from "./restrictions.ts";
-import { type BinaryFrame, encodeResult } from "./result.ts";
 import { isThenable, type OnStopFailure, runOnStop, runTask } from "./user-code.ts";
 
 interface ExecutorHooks extends ContextHooks {
@@ -215,17 +214,14 @@ export class Executor {
   }
 
   #succeed(task: RegisteredTask, context: JobContext<TaskJob>, result: unknown, startedMs: number): Ended {
-    let encoded: string | BinaryFrame;
+    let data: string;
     try {
-      encoded = encodeResult(result);
+      data = dataFrame(result ?? null, "result");
     } catch (thrown) {
       return this.#fail(task, context, thrown, startedMs);
     }
     const endedMs = performance.now();
-    const ms = endedMs - startedMs;
-    const outcome: TaskOutcome =
-      typeof encoded === "string" ? { ok: true, data: encoded, ms } : { ok: true, ...encoded, ms };
-    return this.#end(task, context, outcome, endedMs);
+    return this.#end(task, context, { ok: true, data, ms: endedMs - startedMs }, endedMs);
   }
 
   /** The requestor gets the message, the log the stack. */
