@@ -6,7 +6,7 @@ import { BackendLink, type WorkHeader } from "../process/backend-link.ts";
 import { say, warn } from "../process/log.ts";
 import { openGate } from "../process/open-gate.ts";
 import { onLeaveRequest, tellSupervisor } from "../process/supervised.ts";
-import { type Frame, textOf } from "../protocol/frame.ts";
+import type { Frame } from "../protocol/frame.ts";
 import { encodeData, encodeError } from "../protocol/frames.ts";
 import { dataSocketPath } from "../security/state-folders.ts";
 import { ShmConnection } from "../transport/shm/connection.ts";
@@ -19,6 +19,7 @@ import { PlainPort } from "./plain-port.ts";
 import { Publisher } from "./publisher.ts";
 import { StreamPort } from "./stream-port.ts";
 import { TopicStore } from "./topic-store.ts";
+import { valuePrinter } from "./value-printer.ts";
 
 interface DataWorkerOptions {
   readonly host: string;
@@ -55,6 +56,7 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
     historyMs: options.historyMs,
     valueBytesMax: options.dataBytesMax,
   });
+  if (options.verbose) store.join(valuePrinter(tag));
   const publisher = new Publisher(gate, store);
   const stream = new StreamPort(store, gate, options.dataBytesMax);
   const plain =
@@ -92,7 +94,6 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
   };
 
   const put = (job: number, topic: string, data: Frame): void => {
-    if (options.verbose) say(`${tag} Received data: ${topic} ${textOf(data)}`);
     const refused = publisher.put(topic, data);
     if (refused === null) link.answer("DONE", job, 0, encodeData(null));
     else link.answer("FAIL", job, 0, encodeError(refused.code, refused.message));

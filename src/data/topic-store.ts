@@ -66,7 +66,7 @@ export class TopicStore {
   readonly owners = new Owners();
   readonly staleness: Staleness;
   /** Wrapped ms of the turn: the clock is read once for all values of it. */
-  #now = 0;
+  #now = wrappedMs(performance.now());
 
   constructor({
     bytesMax = historyBytesMax,

@@ -18,12 +18,16 @@ const run = async (args: readonly string[], answer: (arrived: Arrived) => void, 
   return { exitCode, stdout: command.stdout, stderr: command.stderr };
 };
 
+/** The engine of an earlier version, which has no stream port: its answers to `tasks` and to `get`. */
+const oldEngine = ({ ack }: Arrived): void =>
+  ack({ tasks: [], data: ["tcp://127.0.0.1:1"], topic: "x", value: hostile, pack: 1 });
+
 test.each<[what: string, args: string[], answer: (arrived: Arrived) => void, exitCode: number]>([
   ["a string result", ["send", "count"], ({ ack }) => ack(hostile), 0],
   ["a result with hostile keys", ["send", "count"], ({ ack }) => ack({ [hostile]: [hostile] }), 0],
   ["an error's message", ["send", "count"], ({ refuse }) => refuse("TASK_ERROR", `${hostile}\nforged`), 1],
   ["an error as JSON", ["send", "count", "--json"], ({ refuse }) => refuse("TASK_ERROR", hostile), 1],
-  ["a value", ["data", "get", "x"], ({ ack }) => ack({ topic: "x", value: hostile, pack: 1 }), 0],
+  ["a value", ["data", "get", "x"], oldEngine, 0],
   ["the names of tasks", ["tasks"], ({ ack }) => ack({ tasks: [{ name: hostile, workers: 1 }], data: [] }), 0],
 ])("%s does nothing to a terminal", async (_what, args, answer, expected) => {
   const { exitCode, stdout } = await run(args, answer, true);
