@@ -216,6 +216,9 @@ export class Broker {
       // It is for the shell, which sends the events.
       case "HEARD":
         return [];
+      case "OWNERS":
+        worker.wantsOwners = true;
+        return [toWorker(worker.key, { type: "OWNERS", workers: [...this.#tables.directory.owners] })];
       case "SAFING":
         this.#lifecycle.runLimits.safing(worker, header.job, now);
         return [];

@@ -1,6 +1,7 @@
 /**
  * What data workers are told when one of them or a source worker comes or goes: which of them share
- * the topics, and which topics must have a value each `staleMs`.
+ * the topics, and which topics must have a value each `staleMs`. Workers that publish are told the
+ * first, too.
  */
 import { sourcesMax } from "../limits.ts";
 import type { RouterHeader } from "../protocol/backend.ts";
@@ -27,10 +28,14 @@ export class DataWorkerNews {
     // The topics of a source worker that has died go stale.
     if (topics.length > 0) this.#staleness = topics.slice(0, sourcesMax);
     const headers: RouterHeader[] = [];
-    if (this.#areTopicsShared) headers.push({ type: "OWNERS", workers: [...directory.owners] });
+    const owners: RouterHeader = { type: "OWNERS", workers: [...directory.owners] };
+    if (this.#areTopicsShared) headers.push(owners);
     if (this.#staleness.length > 0) headers.push({ type: "STALENESS", topics: this.#staleness });
     return [...workers]
-      .filter(({ ready, retired }) => ready.role === "data" && (retired === null || retired === "leaving"))
-      .flatMap(({ key }) => headers.map((header) => toWorker(key, header)));
+      .filter(({ retired }) => retired === null || retired === "leaving")
+      .flatMap(({ key, ready, wantsOwners }) => {
+        const due = ready.role === "data" ? headers : wantsOwners ? [owners] : [];
+        return due.map((header) => toWorker(key, header));
+      });
   }
 }

@@ -112,6 +112,7 @@ export interface Worker {
   heardAt: number;
   sources: ReadonlyMap<string, SourceReport>; // the last word on each source, by name
   isConnected: boolean;
+  wantsOwners: boolean; // it publishes, and is told of the data workers at each change
   retired: "leaving" | "killed" | "lost" | null; // no new jobs: `killed` is dead or soon to be
   dismissal: string | null; // the reason of REFUSED, which then stands in place of GOODBYE
   lastBegunJobId: number | null; // 0: none; null while its process lives

@@ -58,6 +58,7 @@ export class Workers {
       heardAt: now,
       sources: noReports,
       isConnected: true,
+      wantsOwners: false,
       retired: null,
       dismissal: null,
       lastBegunJobId: null,

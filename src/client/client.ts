@@ -12,6 +12,7 @@ import type * as v from "valibot";
 import type { DataWorker } from "../data/publications.ts";
 import { TopicValue } from "../data/topic-value.ts";
 import { callTimeoutMs, requestTimeoutMs, resetTimeoutMs, stopReasonLengthMax } from "../limits.ts";
+import { reachableFrom } from "../protocol/address.ts";
 import type { StopResult } from "../protocol/blocked.ts";
 import {
   encodeBatchRequest,
@@ -38,7 +39,7 @@ import {
 } from "./control.ts";
 import { DataClient } from "./data-client.ts";
 import { DataPlane } from "./data-plane.ts";
-import { checkedEndpoint, defaultEndpoint, reachableFrom } from "./endpoint.ts";
+import { checkedEndpoint, defaultEndpoint } from "./endpoint.ts";
 import { encodePart, encodingError } from "./errors.ts";
 import { Exchange } from "./exchange.ts";
 import { readClientKeys } from "./keys.ts";

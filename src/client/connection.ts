@@ -10,10 +10,10 @@
  * nobody, ZeroMQ waits for the engine, and the local link is tried again once it is there.
  */
 import { clientLingerMs, drainMessagesMax, localAnswerMs, reconnectMs, reconnectMsMax } from "../limits.ts";
+import { addressIn } from "../protocol/address.ts";
 import type { Frame } from "../protocol/frame.ts";
 import { type ClientConnection, saysLost } from "../transport/transport.ts";
 import type { SocketOptions } from "../transport/zmq/options.ts";
-import { addressIn } from "./endpoint.ts";
 import { libzmq } from "./libzmq.ts";
 import type { LocalEngine } from "./local.ts";
 import { PortCheck, type Trouble } from "./trouble.ts";

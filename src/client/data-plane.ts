@@ -1,17 +1,18 @@
 /** The client's part of the data plane: values go straight to the data workers, and come from them. */
 import * as v from "valibot";
+import { payloadTypeOf } from "../data/payload.ts";
 import type { DataWorker } from "../data/publications.ts";
 import { Publications } from "../data/publications.ts";
 import { LocalStream } from "../data/stream-connection.ts";
 import type { StreamDialer } from "../data/stream-link.ts";
 import type { TopicValue } from "../data/topic-value.ts";
 import { clientLingerMs, historyMsMax, historyValuesMax, maxHzMax, nameLengthMax, streamNamesMax } from "../limits.ts";
+import { reachableFrom } from "../protocol/address.ts";
 import { ProtocolError, TaskEngineError } from "../protocol/errors.ts";
 import type { Json } from "../protocol/json.ts";
 import { checkFrame, lazily } from "../protocol/schema.ts";
 import type { StreamCommand } from "../protocol/stream.ts";
-import type { ItemType, PayloadType } from "../protocol/values.ts";
-import { reachableFrom } from "./endpoint.ts";
+import type { PayloadType } from "../protocol/values.ts";
 import { encodingError } from "./errors.ts";
 import type { ClientKeys } from "./keys.ts";
 import { libzmq } from "./libzmq.ts";
@@ -105,6 +106,7 @@ export class DataPlane {
     };
     const refused = (topic: string, error: TaskEngineError, count = 1): void => this.#refused({ topic, error, count });
     this.publications = new Publications({
+      flushesEach: false,
       dialer: this.#dialer,
       find: () => find().catch(asOld),
       oldWay: {
@@ -120,7 +122,7 @@ export class DataPlane {
 
   publish(topic: string, value: unknown, options: PublishOptions | undefined): boolean {
     try {
-      return this.publications.publish(topic, value, typeOf(value, options)) === "sent";
+      return this.publications.publish(topic, value, payloadTypeOf(value, options)) === "sent";
     } catch (error) {
       throw encodingError(error);
     }
@@ -128,7 +130,7 @@ export class DataPlane {
 
   async confirm(topic: string, value: unknown, options: PublishOptions): Promise<Published> {
     try {
-      const data = await this.publications.confirm(topic, value, typeOf(value, options), this.#options.waitMs);
+      const data = await this.publications.confirm(topic, value, payloadTypeOf(value, options), this.#options.waitMs);
       return data === null ? { seq: 0, epoch: "" } : checked(publishedSchema, data);
     } catch (error) {
       throw encodingError(error);
@@ -221,37 +223,6 @@ const asOld = (error: unknown): DataWorker[] => {
 };
 
 const refusalsToldMax = 64;
-
-/** null for JSON. */
-const typeOf = (value: unknown, options: PublishOptions | undefined): PayloadType | null => {
-  if (options?.contentType !== undefined || options?.dtype !== undefined) {
-    return options.contentType === undefined ? { ...options, contentType: bytesType } : options;
-  }
-  if (typeof value !== "object" || value === null) return null;
-  if (value instanceof Uint8Array || value instanceof ArrayBuffer || value instanceof DataView) {
-    return options?.shape === undefined ? plainBytes : { ...plainBytes, dtype: "uint8", shape: options.shape };
-  }
-  if (!ArrayBuffer.isView(value)) return null;
-  const dtype = itemTypes.get(value.constructor.name);
-  return dtype === undefined ? plainBytes : { contentType: bytesType, dtype, shape: options?.shape };
-};
-
-const bytesType = "application/octet-stream";
-const plainBytes: PayloadType = { contentType: bytesType };
-
-const itemTypes: ReadonlyMap<string, ItemType> = new Map([
-  ["Int8Array", "int8"],
-  ["Uint8ClampedArray", "uint8"],
-  ["Int16Array", "int16"],
-  ["Uint16Array", "uint16"],
-  ["Float16Array", "float16"],
-  ["Int32Array", "int32"],
-  ["Uint32Array", "uint32"],
-  ["Float32Array", "float32"],
-  ["BigInt64Array", "int64"],
-  ["BigUint64Array", "uint64"],
-  ["Float64Array", "float64"],
-]);
 
 const checked = <Schema extends v.GenericSchema>(schema: () => Schema, data: Json): v.InferOutput<Schema> => {
   const answer = checkFrame(schema, data, "DATA.data");

@@ -5,12 +5,12 @@
  * key, and one without all rights. An older engine, or one behind a tunnel, has neither.
  */
 import { dataMessageBytesMax } from "../limits.ts";
+import { addressIn } from "../protocol/address.ts";
 import { isLoopback } from "../security/exposure.ts";
 import { dataSocketPath, engineFolders, frontSocketPath, stopSocketPath } from "../security/state-folders.ts";
 import { isThere } from "../transport/libc.ts";
 import { connectAt, connectBeside, ShmClient } from "../transport/shm/client.ts";
 import type { ShmConnection } from "../transport/shm/connection.ts";
-import { addressIn } from "./endpoint.ts";
 import type { ClientKeys } from "./keys.ts";
 
 export class LocalEngine {

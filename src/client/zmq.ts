@@ -32,8 +32,7 @@ export const openZmqClient = (endpoint: string, keys: SocketOptions): ClientConn
   new ZmqClient(endpoint, { ...keys, ...socketOptions });
 
 /** @param keys options of the socket for an engine with keys */
-export const openZmqStream = (endpoint: string, keys: SocketOptions): StreamConnection =>
-  new ZmqStream(endpoint, { ...keys, ...socketOptions });
+export const openZmqStream = (endpoint: string, keys: SocketOptions): StreamConnection => new ZmqStream(endpoint, keys);
 
 /** @param keys options of the socket for an engine with keys */
 export const openSubscriber = (keys: SocketOptions): Subscriber => new Subscriber({ ...keys, ...socketOptions });

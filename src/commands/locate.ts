@@ -2,7 +2,8 @@
  * Locates the engine that a command talks to. Flags take precedence, then `TASK_ENGINE_ROUTER`,
  * then the settings that `serve` would have in this folder and environment, then the default.
  */
-import { addressIn, defaultEndpoint, endpointVariable, isEndpoint } from "../client/endpoint.ts";
+import { defaultEndpoint, endpointVariable, isEndpoint } from "../client/endpoint.ts";
+import { addressIn } from "../protocol/address.ts";
 import { isLoopback } from "../security/exposure.ts";
 import { engineFolder, engineFolders, stopSocketPath } from "../security/state-folders.ts";
 import { fs } from "../transport/fs.ts";

@@ -8,13 +8,11 @@ import { openGate } from "../process/open-gate.ts";
 import { onLeaveRequest, tellSupervisor } from "../process/supervised.ts";
 import type { Frame } from "../protocol/frame.ts";
 import { encodeData, encodeError } from "../protocol/frames.ts";
-import { dataSocketPath } from "../security/state-folders.ts";
-import { ShmConnection } from "../transport/shm/connection.ts";
-import { closeLine, dial, isOwnOrRoot, localName, peerUid } from "../transport/shm/unix.ts";
 import { StartError } from "../transport/start-error.ts";
 import { terminateContext } from "../transport/zmq/context.ts";
 import { describeBindError } from "../transport/zmq/start.ts";
 import { handOver } from "./handover.ts";
+import { dialOwnStream } from "./own-stream.ts";
 import { PlainPort } from "./plain-port.ts";
 import { Publisher } from "./publisher.ts";
 import { StreamPort } from "./stream-port.ts";
@@ -107,11 +105,12 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
 
   /** The handover that is going on. */
   let handing: Promise<void> = Promise.resolve();
+  const folder = options.streamSocket === null ? null : dirname(options.streamSocket);
   const give = (): Promise<number> =>
     handOver({
       store,
       valueBytesMax: options.dataBytesMax,
-      dial: (other) => dialStream(other, options.streamSocket),
+      dial: (other) => dialOwnStream(other, folder),
     });
 
   const link = new BackendLink({
@@ -162,19 +161,4 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
   store.close();
   stream.close();
   terminateContext();
-};
-
-/**
- * Connects to the stream port of another data worker of the same engine; null if that is none of
- * this machine.
- * @param socket the socket of this one, in an engine with keys
- */
-const dialStream = (endpoint: string, socket: string | null): ShmConnection | null => {
-  const [, host = "", port = ""] = /^tcp:\/\/(.*):(\d+)$/.exec(endpoint) ?? [];
-  const path = socket === null ? localName(host, Number(port)) : dataSocketPath(dirname(socket), Number(port));
-  const line = dial(path, socket === null ? "" : `${host}:${port}`);
-  if (line === null) return null;
-  if (isOwnOrRoot(peerUid(line.bell))) return new ShmConnection(line);
-  closeLine(line);
-  return null;
 };

@@ -5,13 +5,13 @@
  * `publish` returns at once. Where a data worker is behind or not there, some values wait here, and
  * then newer ones of a topic replace older ones, which are counted.
  */
-import { nameLengthMax, publisherTopicsMax, reconnectMs, reconnectMsMax } from "../limits.ts";
+import { publisherTopicsMax, reconnectMs, reconnectMsMax } from "../limits.ts";
 import { TaskEngineError } from "../protocol/errors.ts";
 import { type Frame, sizeOf } from "../protocol/frame.ts";
 import { ownerOf } from "../protocol/owner.ts";
 import { encodeStreamRequest, type StreamCommand } from "../protocol/stream.ts";
 import { encodePublicationMeta, type PayloadType } from "../protocol/values.ts";
-import { encodePayload } from "./payload.ts";
+import { checkTopic, copyOf, encodePayload } from "./payload.ts";
 import { PublishingLink, type PublishResult, type StreamAnswer } from "./publishing-link.ts";
 import { MovedError } from "./refusal.ts";
 import type { StreamDialer } from "./stream-link.ts";
@@ -33,11 +33,13 @@ interface OldWay {
   confirm(topic: string, json: string): Promise<void>;
 }
 
-interface PublicationsOptions {
+export interface PublicationsOptions {
   readonly dialer: StreamDialer;
   /** Asks the engine, and rejects with TaskEngineError if it does not answer. */
   readonly find: () => Promise<readonly DataWorker[]>;
   readonly oldWay: OldWay;
+  /** The program may block after each value, so that each leaves at once. */
+  readonly flushesEach: boolean;
   /** The data worker has not taken `count` values that nobody asked to confirm. */
   readonly onRefused: (topic: string, error: TaskEngineError, count: number) => void;
 }
@@ -69,8 +71,13 @@ export class Publications {
 
   /** Throws TaskEngineError for a topic or a value that cannot be published. */
   publish(topic: string, value: unknown, type: PayloadType | null): PublishResult {
-    if (topic !== this.#checkedTopic) this.#check(topic);
-    const payload = encodePayload(value, type);
+    if (topic !== this.#checkedTopic) checkTopic(topic);
+    this.#checkedTopic = topic;
+    return this.send(topic, encodePayload(value, type), type);
+  }
+
+  /** As `publish`, a payload of a topic that are known to be right. */
+  send(topic: string, payload: Frame, type: PayloadType | null): PublishResult {
     const link = this.#only ?? this.#linkOf(topic);
     if (link !== null) return link.publish(topic, encodePublicationMeta(type), payload, Date.now());
     if (this.#isOld) return this.#publishOld(topic, payload, type);
@@ -84,7 +91,7 @@ export class Publications {
     type: PayloadType | null,
     waitMs: number,
   ): Promise<StreamAnswer["data"]> {
-    this.#check(topic);
+    checkTopic(topic);
     const payload = encodePayload(value, type);
     const answer = await this.#ask(topic, (link) => {
       const serial = this.#nextSerial();
@@ -104,6 +111,12 @@ export class Publications {
     await this.#find();
     const links = [...(this.#workers?.values() ?? [])].map((worker) => this.#open(worker));
     return Promise.all(links.flatMap((link) => (link === null ? [] : [this.#request(link, command, waitMs)])));
+  }
+
+  /** Connects to all data workers that have a stream port. True once there has been a connection to each. */
+  get hasReachedAll(): boolean {
+    const workers = [...(this.#workers?.values() ?? [])];
+    return workers.every((worker) => worker.stream === null || this.#open(worker)?.hasStood === true);
   }
 
   get isDrained(): boolean {
@@ -132,23 +145,12 @@ export class Publications {
 
   /* ── Publishing ── */
 
-  #check(topic: string): void {
-    if (typeof topic !== "string" || topic === "" || topic.length > nameLengthMax || /^\$|\0/.test(topic)) {
-      const rule = `a string of 1 to ${nameLengthMax} characters, without NUL, that does not begin with $`;
-      throw new TaskEngineError(
-        "BAD_FRAME",
-        `topic ${JSON.stringify(topic)?.slice(0, nameLengthMax)}: it must be ${rule}`,
-      );
-    }
-    this.#checkedTopic = topic;
-  }
-
   #publishEarly(topic: string, payload: Frame, type: PayloadType | null): PublishResult {
     if (this.#isClosed) {
       this.dropped.count(topic);
       return "lost";
     }
-    const frames = [topic, encodePublicationMeta(type), payload];
+    const frames = [topic, encodePublicationMeta(type), copyOf(payload)];
     this.#early.add({ topic, frames, bytes: sizeOf(payload), serial: null });
     for (let old = this.#early.dropFor(topic); old !== null; old = this.#early.dropFor(topic)) {
       this.dropped.count(old.topic);
@@ -229,7 +231,9 @@ export class Publications {
   #open({ publications, stream }: DataWorker): PublishingLink | null {
     const known = this.#links.get(publications);
     if (known !== undefined || stream === null || this.#isClosed) return known ?? null;
-    const link = new PublishingLink(stream, this.#options.dialer, {
+    const { dialer, flushesEach } = this.#options;
+    const link = new PublishingLink(stream, dialer, {
+      flushesEach,
       onDropped: (topic) => this.dropped.count(topic),
       onRefused: (topic, error, count) => {
         this.refused.count(topic, count);
@@ -245,7 +249,7 @@ export class Publications {
   #find(): Promise<void> {
     this.#finding ??= this.#options
       .find()
-      .then((workers) => this.#found(workers))
+      .then((workers) => this.found(workers))
       .finally(() => {
         this.#finding = null;
       });
@@ -266,7 +270,8 @@ export class Publications {
     }, ms);
   }
 
-  #found(workers: readonly DataWorker[]): void {
+  /** The engine has named its data workers. Throws TaskEngineError if there is none. */
+  found(workers: readonly DataWorker[]): void {
     if (workers.length === 0) throw new TaskEngineError("UNAVAILABLE", "the engine has no data worker at present");
     this.#workers = new Map(workers.map((worker) => [worker.publications, worker]));
     this.#owners.clear();

@@ -4,11 +4,11 @@
  */
 import { gatheredValuesMax, streamRequestsMax } from "../limits.ts";
 import { TaskEngineError } from "../protocol/errors.ts";
-import type { Frame } from "../protocol/frame.ts";
-import { bytesOf } from "../protocol/frame.ts";
+import { bytesOf, type Frame } from "../protocol/frame.ts";
 import type { Json } from "../protocol/json.ts";
 import type { StreamReply } from "../protocol/stream.ts";
 import { readSeq } from "../protocol/values.ts";
+import { copyOf } from "./payload.ts";
 import { MovedError, refusalIn } from "./refusal.ts";
 import type { StreamConnection } from "./stream-connection.ts";
 import { type StreamDialer, StreamLink } from "./stream-link.ts";
@@ -25,6 +25,8 @@ export interface StreamAnswer {
 }
 
 interface LinkHooks {
+  /** The program may block after each value, so each leaves at once. */
+  readonly flushesEach: boolean;
   /** A value was dropped before it was sent. */
   readonly onDropped: (topic: string) => void;
   /** The data worker has not taken `count` values that nobody asked to confirm. */
@@ -63,6 +65,8 @@ export class PublishingLink {
   #isFlushPlanned = false;
   #sweep: Timer | undefined;
   malformed = 0;
+  /** There has been a connection. */
+  hasStood = false;
 
   constructor(endpoint: string, dialer: StreamDialer, hooks: LinkHooks) {
     this.#hooks = hooks;
@@ -97,12 +101,19 @@ export class PublishingLink {
   /** A value that nobody wants to be confirmed. @param nowMs of Date.now() */
   publish(topic: string, meta: string, payload: Frame, nowMs: number): PublishResult {
     const frames = [topic, meta, payload];
+    // A program that blocks takes no answers otherwise, and the connection may have room again.
+    if (this.#hooks.flushesEach && this.#connection?.hasRoom === false) {
+      this.#link.read();
+      this.#connection?.flush();
+      this.#sendUnsent();
+    }
     const connection = this.#connection;
     if (connection?.hasRoom === true && this.#unsent.isEmpty && connection.gather(frames) === "sent") {
       this.#flushSoon(connection, nowMs);
       return connection.hasRoom ? "sent" : "kept";
     }
-    const message: UnsentMessage = { topic, frames, bytes: bytesOf(frames), serial: null };
+    const kept = [topic, meta, copyOf(payload)];
+    const message: UnsentMessage = { topic, frames: kept, bytes: bytesOf(kept), serial: null };
     return this.keep(message) ? "kept" : "lost";
   }
 
@@ -175,6 +186,7 @@ export class PublishingLink {
 
   #up(connection: StreamConnection): void {
     this.#connection = connection;
+    this.hasStood = true;
     connection.onRoom = () => this.#sendUnsent();
     this.#sendUnsent();
   }
@@ -184,7 +196,12 @@ export class PublishingLink {
    * leave together.
    */
   #flushSoon(connection: StreamConnection, nowMs: number): void {
-    if (nowMs !== this.#flushedMs || ++this.#gathered >= gatheredValuesMax || !connection.hasRoom) {
+    if (
+      this.#hooks.flushesEach ||
+      nowMs !== this.#flushedMs ||
+      ++this.#gathered >= gatheredValuesMax ||
+      !connection.hasRoom
+    ) {
       this.#flushedMs = nowMs;
       this.#gathered = 0;
       connection.flush();

@@ -2,7 +2,16 @@
  * A connection to a data worker's stream port by a DEALER socket. libzmq bounds what waits in it by
  * messages alone, so the data worker is asked now and then what it has taken.
  */
-import { dataMessageBytesMax, lingerMs, peerQueueMessagesMax, zmqWindowBytes } from "../limits.ts";
+import {
+  dataMessageBytesMax,
+  lingerMs,
+  peerQueueMessagesMax,
+  reconnectMs,
+  reconnectMsMax,
+  requestorBeatMs,
+  requestorSilenceMs,
+  zmqWindowBytes,
+} from "../limits.ts";
 import { bytesOf, type Frame } from "../protocol/frame.ts";
 import { decodeStreamReply, encodeStreamRequest } from "../protocol/stream.ts";
 import { encodedBytesMax, encodeInto, type Framed, sizeBytes } from "../transport/shm/framing.ts";
@@ -28,10 +37,16 @@ export class ZmqStream implements StreamConnection {
   /**
    * Connects in the background, and keeps trying, until the connection is lost for the first time.
    * @param endpoint `tcp://HOST:PORT`
+   * @param keys options of the socket for an engine with keys
    */
-  constructor(endpoint: string, options: SocketOptions) {
+  constructor(endpoint: string, keys: SocketOptions) {
     this.#dealer = new Dealer({
-      ...options,
+      ...keys,
+      linger: 0,
+      reconnectInterval: reconnectMs,
+      reconnectIntervalMax: reconnectMsMax,
+      heartbeatInterval: requestorBeatMs,
+      heartbeatTimeout: requestorSilenceMs,
       hiccupMessage: lostConnection,
       maxMessageSize: dataMessageBytesMax,
       sendHighWaterMark: peerQueueMessagesMax,

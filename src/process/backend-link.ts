@@ -56,7 +56,7 @@ interface BackendLinkOptions {
   readonly onStopped?: (header: StoppedHeader) => void;
   /** `bodies`: one DATA frame for each topic. */
   readonly onEvents?: (header: EventsHeader, bodies: readonly Frame[]) => void;
-  /** To a data worker: those that share the topics. */
+  /** The data workers that share the topics, to one of them or after `askOwners`. */
   readonly onOwners?: (header: OwnersHeader) => void;
   /** To a data worker: topics that must have a value each `staleMs`. */
   readonly onStaleness?: (header: StalenessHeader) => void;
@@ -135,6 +135,11 @@ export class BackendLink {
   /** Returns false if the publication is lost. */
   publish(topic: string, body: string, task: string): boolean {
     return this.#publications.publish(topic, body, task);
+  }
+
+  /** Asks for OWNERS, now and at each change; again after each WELCOME. */
+  askOwners(): void {
+    this.#send({ type: "OWNERS" });
   }
 
   /** The engine's own topics that have subscribers here. */

@@ -81,6 +81,10 @@ const sourcesSchema = v.object({
 const watchedSchema = v.object({ type: v.literal("WATCHED"), topics: v.pipe(names, v.maxLength(watchedTopicsMax)) });
 /** From a data worker: it has taken one EVENTS, so that the router may send another one. */
 const heardSchema = v.object({ type: v.literal("HEARD") });
+/**
+ * From a worker that publishes: it wants OWNERS now, and at each change from then on.
+ */
+const wantsOwnersSchema = v.object({ type: v.literal("OWNERS") });
 const fromWorker = byType([
   readySchema,
   beatSchema,
@@ -94,6 +98,7 @@ const fromWorker = byType([
   sourcesSchema,
   watchedSchema,
   heardSchema,
+  wantsOwnersSchema,
 ]);
 
 export type WorkerHeader = HeaderOf<typeof fromWorker>;
@@ -152,7 +157,7 @@ const eventsSchema = v.object({
 });
 /**
  * To data workers where there are several, at each change: those that share the topics now. What a
- * data worker has of another one's topics it hands over.
+ * data worker has of another one's topics it hands over. Also to each worker that has asked for it.
  */
 const ownersSchema = v.object({
   type: v.literal("OWNERS"),

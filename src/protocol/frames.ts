@@ -208,6 +208,9 @@ export const encodeData = (data: unknown): string => `{"data":${JSON.stringify(d
 export const encodeValue = (value: unknown, name: string): string =>
   `{"data":${jsonText(value, name, 1)},"pack":${packText()}}`;
 
+/** A DATA frame of a JSON text. */
+export const encodeDataText = (json: string): string => `{"data":${json},"pack":${packText()}}`;
+
 /** The DATA frame of an ERR. */
 export const encodeError = (code: ErrorCode, message: string): string => {
   const data: ErrorBody = { code, message: shorten(message) };

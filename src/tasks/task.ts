@@ -12,6 +12,7 @@
 import type { ErrorCode } from "../protocol/errors.ts";
 import type { Json, JsonObject } from "../protocol/json.ts";
 import type { ArgumentSchema, Policy as TaskPolicy } from "../protocol/policy.ts";
+import type { PayloadType } from "../protocol/values.ts";
 import type { ArgumentCheck, Schema } from "./arguments.ts";
 
 export type { Json, JsonObject, Schema, TaskPolicy };
@@ -78,12 +79,14 @@ export interface TaskContext {
   /** Writes one line to the engine's output, marked with the worker and the task. */
   log(line: string): void;
   /**
-   * Gives `data` to the subscribers of `topic`. Throws for an invalid topic and for data that is
-   * not JSON. Returns false if it is lost already because the router takes no more. It can still be
-   * lost later, where there are too many topics or jobs: the log says so once, and `status` counts
-   * it. In a burst a newer value replaces an older one of its topic.
+   * Gives `data` to the subscribers of `topic`: JSON, or bytes. Bytes and arrays without a
+   * `contentType` are `application/octet-stream`, and an array's items and shape go along.
+   * Throws for an invalid topic, for data that is neither, and for a shape that does not fit.
+   * Returns false if it is lost already because the engine takes no more. It can still be lost
+   * later, where a data worker has no room or there are too many topics: the log says so once. In a
+   * burst a newer value replaces an older one of its topic.
    */
-  publish(topic: string, data: Json): boolean;
+  publish(topic: string, data: Json | ArrayBufferView | ArrayBuffer, options?: PayloadType): boolean;
 }
 
 /**

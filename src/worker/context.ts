@@ -1,17 +1,21 @@
 /** The third argument of a running task: its way to the engine. */
+
+import { encodePayload, payloadTypeOf } from "../data/payload.ts";
 import { frameBytesMax, nameLengthMax } from "../limits.ts";
 import { say } from "../process/log.ts";
-import { isLonger, sizeOf } from "../protocol/frame.ts";
+import { type Frame, isLonger, sizeOf } from "../protocol/frame.ts";
 import { encodeValue } from "../protocol/frames.ts";
 import { type Json, JsonError } from "../protocol/json.ts";
+import { jsonText } from "../protocol/json-encode.ts";
+import type { PayloadType } from "../protocol/values.ts";
 import type { StopReason, TaskContext } from "../tasks/task.ts";
 import type { JobName, TaskJob } from "./job.ts";
 
 export interface ContextHooks {
   /** Begins each line of the log: `[WORKER-7758(TASK)]`. */
   readonly tag: string;
-  /** Returns false if the publication, a DATA frame, is lost. */
-  publish(topic: string, dataFrame: string, task: string): boolean;
+  /** Returns false if the value, bytes or JSON without a type, is lost. */
+  publish(topic: string, payload: Frame, type: PayloadType | null, task: string): boolean;
 }
 
 /** The context of a run of a task, or of its `onStop`. */
@@ -51,10 +55,12 @@ export class JobContext<Job extends JobName & Pick<TaskJob, "progress"> = JobNam
     return (line) => say(`${this.hooks.tag} ${this.job.name}: ${line}`, this.job.id ?? null);
   }
 
-  get publish(): (topic: string, data: Json) => boolean {
-    return (topic, data) => {
+  get publish(): TaskContext["publish"] {
+    return (topic: string, data: unknown, options?: PayloadType) => {
       checkTopic(topic);
-      return this.hooks.publish(topic, dataFrame(data, "data"), this.job.name);
+      const type = payloadTypeOf(data, options);
+      const payload = type === null ? jsonPayload(data, "data") : encodePayload(data, type);
+      return this.hooks.publish(topic, payload, type, this.job.name);
     };
   }
 
@@ -95,3 +101,15 @@ export const dataFrame = (value: unknown, name: string): string => {
   }
   return frame;
 };
+
+/** As `dataFrame`, the value alone. It must fit into a DATA frame, too, which the router takes. */
+export const jsonPayload = (value: unknown, name: string): string => {
+  const json = jsonText(value, name, 1);
+  if (isLonger(json, frameBytesMax - envelopeBytes)) {
+    throw new JsonError(`${name} has ${sizeOf(json)} bytes, the limit is ${frameBytesMax - envelopeBytes}`);
+  }
+  return json;
+};
+
+/** bytes of a DATA frame around its value, at most. */
+const envelopeBytes = 64;

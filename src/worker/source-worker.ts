@@ -12,9 +12,10 @@ import { loadAll } from "../tasks/registry.ts";
 import type { RegisteredSource } from "../tasks/task.ts";
 import { Pulse } from "../transport/pulse.ts";
 import { terminateContext } from "../transport/zmq/context.ts";
-import { dataFrame } from "./context.ts";
+import { jsonPayload } from "./context.ts";
 import { exitOnStrayErrors } from "./failures.ts";
 import { type SourceClock, SourceLoop, type SourcePublisher } from "./sources.ts";
+import { WorkerPublisher } from "./worker-publisher.ts";
 
 interface SourceWorkerOptions {
   /** The router's socket, `unix://PATH`, or its backend, `tcp://HOST:PORT`. */
@@ -31,8 +32,9 @@ export const runSourceWorker = async ({ backend, tasksDir }: SourceWorkerOptions
   const { sources } = await loadAll(tasksDir);
 
   const publisher: SourcePublisher = {
-    publish: (topic, value, source) => link.publish(topic, dataFrame(value, "result"), `source_${source}`),
+    publish: (topic, value, source) => values.publish(topic, jsonPayload(value, "result"), null, `source_${source}`),
   };
+  const values = new WorkerPublisher({ link: () => link, backend, keys: {}, tag });
   let loops: readonly SourceLoop[] = [];
   const start = (): void => {
     const startMs = systemClock.now();
@@ -59,8 +61,10 @@ export const runSourceWorker = async ({ backend, tasksDir }: SourceWorkerOptions
     onWelcome: () => {
       // A source that ends the process must not end it before it counts as started.
       tellSupervisor({ type: "online" });
+      values.welcome();
       if (loops.length === 0) start();
     },
+    onOwners: ({ workers }) => values.owners(workers),
     onWork: ({ jobs }) => {
       for (const job of jobs) {
         link.answer("FAIL", job, 0, encodeError("UNKNOWN_TASK", "a source worker runs no tasks"));
@@ -74,6 +78,7 @@ export const runSourceWorker = async ({ backend, tasksDir }: SourceWorkerOptions
   tellSupervisor({ type: "recycle", why: "it was told to end" });
   link.leave();
   await link.goodbye();
+  await values.close();
   link.close();
   terminateContext();
 };

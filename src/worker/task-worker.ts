@@ -26,6 +26,7 @@ import { type RecycleLimits, RecycleRule } from "./recycle.ts";
 import { Restrictions } from "./restrictions.ts";
 import { RouterJobs } from "./router-jobs.ts";
 import { onStopMsOf } from "./user-code.ts";
+import { WorkerPublisher } from "./worker-publisher.ts";
 
 interface TaskWorkerOptions extends RecycleLimits {
   readonly host: string;
@@ -81,11 +82,12 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
   };
   using recycle = new RecycleRule(options, leave, tag);
   const ended = (ms: number): void => recycle.jobEnded(ms);
+  const values = new WorkerPublisher({ link: () => link, backend: options.backend, keys: options.keys ?? {}, tag });
   const executor = new Executor(
     registry,
     {
       tag,
-      publish: (topic, body, task) => link.publish(topic, body, task),
+      publish: (topic, payload, type, task) => values.publish(topic, payload, type, task),
       // The next message may be here already, and is soon waited for here.
       idle: () => reactor.lookAgain(),
       ...(begun !== null && { begins: (task) => begun.task(task), ends: () => begun.ended() }),
@@ -140,7 +142,9 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
       clearTimeout(unanswered);
       if (address === null) say(`${tag} Joined ${options.backend}`);
       tellSupervisor({ type: "online" });
+      values.welcome();
     },
+    onOwners: ({ workers }) => values.owners(workers),
     onWork: (header, bodies, lateMs) => jobs.take(header, bodies, lateMs),
     onLost: () => jobs.drop(),
     onAbort: ({ job, code, message }) => jobs.abort(job, code, message),
@@ -166,6 +170,7 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
   link.leave();
   await executor.drain();
   await link.goodbye();
+  await values.close();
   link.close();
   direct.close();
   terminateContext();

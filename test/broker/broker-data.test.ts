@@ -37,6 +37,18 @@ describe("data workers", () => {
     expect(last("d2", "GOODBYE")).toBeDefined();
   });
 
+  test("are named to a worker that has asked, then at each change, and to no other one", () => {
+    bench.ready("w1", ["a"]);
+    bench.ready("w2", ["a"]);
+    bench.say("w1", { type: "OWNERS" });
+    expect(last("w1", "OWNERS")?.workers).toEqual([]);
+    join("d1");
+    expect(last("w1", "OWNERS")?.workers.map(({ publications }) => publications)).toEqual([endpoints[0]]);
+    join("d2");
+    expect(last("w1", "OWNERS")?.workers.map(({ publications }) => publications)).toEqual([...endpoints]);
+    expect(last("w2", "OWNERS")).toBeUndefined();
+  });
+
   test("that are gone keep no topics: what comes, and what waits, goes to those that are there", () => {
     join("d1");
     join("d2");

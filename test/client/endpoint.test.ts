@@ -1,5 +1,6 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { isEndpoint, reachableFrom } from "../../src/client/endpoint.ts";
+import { isEndpoint } from "../../src/client/endpoint.ts";
+import { reachableFrom } from "../../src/protocol/address.ts";
 
 setDefaultTimeout(60_000); // on a busy machine
 

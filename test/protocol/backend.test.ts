@@ -32,6 +32,7 @@ test.each<[WorkerHeader, Uint8Array[]]>([
   [{ type: "WATCHED", topics: ["$engine/jobs", "$engine/of-a-later-version"] }, []],
   [{ type: "WATCHED", topics: [] }, []],
   [{ type: "HEARD" }, []],
+  [{ type: "OWNERS" }, []],
 ])("what a worker sends comes out as it went in: %o", (header, bodies) => {
   expect(decodeFromWorker(bytes(encodeBackend(header, bodies)))).toEqual({ header, bodies });
 });

@@ -1,5 +1,7 @@
 /** A real executor with tasks of a test's own. */
+
 import { expect } from "bun:test";
+import type { Frame } from "../../src/protocol/frame.ts";
 import type { Json, JsonObject } from "../../src/protocol/json.ts";
 import { type ArgumentSchemas, argumentCheck } from "../../src/tasks/arguments.ts";
 import type { RegisteredTask, TaskFunction } from "../../src/tasks/task.ts";
@@ -29,7 +31,7 @@ export const executorFor = (tasks: Record<string, TestTask>, schemas: ArgumentSc
   const restrictions = new Restrictions();
   const hooks = {
     tag: "[WORKER-7(TASK)]",
-    publish: (topic: string, frame: string) => published.push([topic, JSON.parse(frame).data]) > 0,
+    publish: (topic: string, payload: Frame) => published.push([topic, JSON.parse(`${payload}`)]) > 0,
   };
   const executor = new Executor(registry, hooks, restrictions);
   const job = (

@@ -1,5 +1,5 @@
 /** Real sockets of a router that a test answers by hand: `using router = handRouter()`. */
-import { addressIn } from "../../src/client/endpoint.ts";
+import { addressIn } from "../../src/protocol/address.ts";
 import type { ErrorCode } from "../../src/protocol/errors.ts";
 import type { Frame } from "../../src/protocol/frame.ts";
 import { encodeData, encodeError, packNow } from "../../src/protocol/frames.ts";
