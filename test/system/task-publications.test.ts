@@ -21,6 +21,13 @@ const tasks = `
       if (everyMs > 0) await Bun.sleep(everyMs);
     }
   };
+  export const task_last = async ([topic, times], _kwargs, { publish }) => {
+    for (let count = 0; count < 20; count++) {
+      publish(topic, 0);
+      await Bun.sleep(10);
+    }
+    for (let count = 1; count <= times; count++) publish(topic, count);
+  };
   export const task_frame = async (_args, _kwargs, { publish }) => {
     const bytes = new Uint8Array([1, 2, 3, 4]);
     const isPublished = publish("frame", bytes, { contentType: "image/jpeg" });
@@ -146,6 +153,17 @@ test("a halted router delays no value, and a data worker that is killed gets wha
   expect((await readUntil(pose, (value) => value.epoch === back.epoch)).seq).toBeGreaterThan(back.seq);
   abort.abort();
   expect(await counting).toBe("CANCELLED");
+});
+
+test("what a worker publishes right before its end is not lost", async () => {
+  using folder = tempFolder({ "tasks/robot.ts": tasks });
+  await using engine = await startEngine({ cwd: folder.path, flags: [...flags, "--worker-jobs-max", "1"] });
+  await using client = connect(engine.endpoint);
+  for (const topic of ["a", "b"]) await client.call("last", [topic, 5_000]);
+  for (const topic of ["a", "b"]) {
+    await until("the last value is there", async () => (await client.get(topic)).data === 5_000);
+  }
+  expect(engine.errorLines).toEqual([]);
 });
 
 test("in an engine with keys, values go past the router, too, also those of a worker with a key of its own, as far as that may write", async () => {
