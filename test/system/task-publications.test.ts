@@ -34,6 +34,10 @@ const tasks = `
     bytes.fill(0);
     return isPublished && publish("scan", new Float32Array([0.5, 1, 1.5, 2]), { shape: [2, 2] });
   };
+  export const task_flood = ([file], _kwargs, { publish }) => {
+    for (let count = 0; count < 300; count++) publish("flood", "x".repeat(100_000));
+    for (; !existsSync(file); Bun.sleepSync(5)) publish("blocked", "third");
+  };
   export const task_block = ([file], _kwargs, { publish }) => {
     publish("blocked", "first");
     publish("blocked", "second");
@@ -136,6 +140,10 @@ test("values of a task reach subscribers of 0.2 and 0.3 in their order, bytes wi
   expect(existsSync(file)).toBe(false);
   writeFileSync(file, "");
   await blocking;
+  const flooding = client.call("flood", [folder.at("ends")]);
+  await readUntil(blocked, ({ data }) => data === "third");
+  writeFileSync(folder.at("ends"), "");
+  await flooding;
 });
 
 test("a halted router delays no value, and a data worker that is killed gets what is published once it is back", async () => {
