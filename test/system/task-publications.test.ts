@@ -46,8 +46,8 @@ const tasks = `
 `;
 
 const farTasks = `
-  export const task_far = async ([topic, times, everyMs], _kwargs, { publish }) => {
-    for (let count = 1; count <= times; count++) {
+  export const task_far = async ([topic, times, everyMs], _kwargs, { publish, signal }) => {
+    for (let count = 1; count <= times && !signal.aborted; count++) {
       publish(topic, count);
       await Bun.sleep(everyMs);
     }
@@ -86,7 +86,8 @@ const untilDirect = async (engine: Engine, client: ReturnType<typeof connect>, t
 const expectPastRouter = async (engine: Engine, client: ReturnType<typeof connect>, task = "steps"): Promise<void> => {
   await untilDirect(engine, client, task);
   await using steps = client.subscribe("steps");
-  const counting = client.call(task, ["steps", 120, 10]);
+  const abort = new AbortController();
+  const counting = client.call(task, ["steps", 100_000, 10], {}, { signal: abort.signal }).catch(({ code }) => code);
   await read(steps);
   const router = pidOf(engine, "router");
   process.kill(router, "SIGSTOP");
@@ -96,7 +97,8 @@ const expectPastRouter = async (engine: Engine, client: ReturnType<typeof connec
   } finally {
     process.kill(router, "SIGCONT");
   }
-  await counting;
+  abort.abort();
+  expect(await counting).toBe("CANCELLED");
 };
 
 test("values of a task reach subscribers of 0.2 and 0.3 in their order, bytes with their type, and at once though it blocks then", async () => {
