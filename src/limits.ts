@@ -483,6 +483,8 @@ export const historyBytesMaxMax = 4 * 1024 * 1024 * 1024;
 /** ms between two looks for values that are too old, and with a shorter history. */
 export const historyExpiryMs = 15_000;
 export const historyExpiryMsMin = 1_000;
+/** reasons by which a data worker counts what was lost there. */
+export const dropKindsMax = 32;
 /** bytes that a topic takes beside its values. */
 export const topicBytesMin = 1_024;
 /** bytes of values that lie in one piece of memory, and leave it together. */

@@ -228,6 +228,11 @@ export class Broker {
       case "SOURCES":
         worker.sources = new Map(header.sources.map((source) => [source.name, source]));
         return [];
+      case "STORE": {
+        const { type: _, ...report } = header;
+        worker.store = report;
+        return [];
+      }
       case "PUBLISH":
       case "PROGRESS":
         return relay(this.#tables, this.#lifecycle, worker, header, bodies[0] ?? noBytes, now);

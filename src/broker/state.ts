@@ -12,7 +12,7 @@
  *
  * Times are ms on the clock of the broker's `now`; a `since` is in seconds since 1970.
  */
-import type { ReadyHeader, SourceReport } from "../protocol/backend.ts";
+import type { ReadyHeader } from "../protocol/backend.ts";
 import type { Quarantined, Stopped } from "../protocol/blocked.ts";
 import type { RouterTopic } from "../protocol/engine-topics.ts";
 import type { Requestor } from "../protocol/envelope.ts";
@@ -20,6 +20,7 @@ import type { ErrorBody } from "../protocol/errors.ts";
 import type { Frame } from "../protocol/frame.ts";
 import type { Meta } from "../protocol/frames.ts";
 import type { ArgumentSchema, Policy, TaskOptions } from "../protocol/policy.ts";
+import type { SourceReport, StoreReport } from "../protocol/reports.ts";
 import type { Share } from "../security/shares.ts";
 import type { Fifo, Multimap } from "./collections.ts";
 
@@ -111,6 +112,7 @@ export interface Worker {
   readonly givenUp: Map<number, Job>; // answered without it: no new jobs until it lets go of these
   heardAt: number;
   sources: ReadonlyMap<string, SourceReport>; // the last word on each source, by name
+  store: StoreReport | null; // of a data worker: its last word on what it keeps
   isConnected: boolean;
   wantsOwners: boolean; // it publishes, and is told of the data workers at each change
   retired: "leaving" | "killed" | "lost" | null; // no new jobs: `killed` is dead or soon to be

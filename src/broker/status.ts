@@ -72,6 +72,7 @@ export const reportStatus = (tables: Tables, security: SecurityKind, stopped: St
       state: worker.retired ?? (worker.givenUp.size > 0 ? "stuck" : worker.held.size > 0 ? "busy" : "idle"),
     })),
     sources: [...workers].flatMap(sourcesReport),
+    data: [...workers].flatMap(({ ready: { id }, store }) => (store === null ? [] : [{ worker: id, ...store }])),
     limits: { queueJobsMax, queueBytesMax, frameBytesMax, batchTasksMax, workerCreditMax, workersMax, memoryBytesMax },
   };
 };

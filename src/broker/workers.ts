@@ -7,8 +7,9 @@
  * first of them runs.
  */
 import { workerCreditMax, workerCreditMs, workerTasksMax } from "../limits.ts";
-import type { ReadyHeader, SourceReport } from "../protocol/backend.ts";
+import type { ReadyHeader } from "../protocol/backend.ts";
 import type { Policy } from "../protocol/policy.ts";
+import type { SourceReport } from "../protocol/reports.ts";
 import type { NamedPolicy } from "./events.ts";
 import { dataQueue, runsAlone, safeQueue, taskQueue } from "./job.ts";
 import type { BrokerState, GoneWorker, Job, Worker } from "./state.ts";
@@ -57,6 +58,7 @@ export class Workers {
       givenUp: new Map(),
       heardAt: now,
       sources: noReports,
+      store: null,
       isConnected: true,
       wantsOwners: false,
       retired: null,

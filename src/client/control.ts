@@ -210,6 +210,23 @@ export const statusSchema = lazily(() => {
       ),
       [],
     ),
+    /** What each data worker keeps, by its last report. An older engine has no such list. */
+    data: v.optional(
+      v.array(
+        v.object({
+          /** META's `id` of the data worker. */
+          worker: v.string(),
+          topics: count,
+          /** bytes of all values, history included. */
+          bytes: count,
+          /** Values that subscribers were too slow for, counted for each of them. */
+          missed: count,
+          /** Values and events that were not taken, by the reason. */
+          dropped: counts,
+        }),
+      ),
+      [],
+    ),
     /** By their names in the source, which end in their units. */
     limits: counts,
   });

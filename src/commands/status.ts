@@ -66,7 +66,7 @@ const printTables = async (lines: readonly string[], isWatched: boolean): Promis
  * @param events lines on the last events, the newest first
  */
 export const describeStatus = (endpoint: string, status: EngineStatus, events: readonly string[] = []): string[] => {
-  const { jobs, queue, workers, tasks, resources, safings, sources, limits } = status;
+  const { jobs, queue, workers, tasks, resources, safings, sources, data, limits } = status;
   const shownLimits = Object.entries(limits).map(
     ([name, value]) => `${name} ${/bytes/i.test(name) ? bytes(value) : value}`,
   );
@@ -106,6 +106,16 @@ export const describeStatus = (endpoint: string, status: EngineStatus, events: r
         duration(jitterMs),
         overruns,
         errors,
+      ]),
+    ),
+    ...section(
+      ["DATA WORKER", "TOPICS", "MEMORY", "MISSED", "DROPPED"],
+      data.map(({ worker, topics, bytes: kept, missed, dropped }) => [
+        worker,
+        topics,
+        bytes(kept),
+        missed,
+        sum(dropped),
       ]),
     ),
     ...section(

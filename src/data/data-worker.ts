@@ -1,13 +1,14 @@
 /** The data worker process: answers the router's PUT and GET, and publishes to subscribers. */
 
 import { dirname } from "node:path";
-import { leavingHandoverMs } from "../limits.ts";
+import { beatIntervalMs, leavingHandoverMs } from "../limits.ts";
 import { BackendLink, type WorkHeader } from "../process/backend-link.ts";
 import { say, warn } from "../process/log.ts";
 import { openGate } from "../process/open-gate.ts";
 import { onLeaveRequest, tellSupervisor } from "../process/supervised.ts";
 import type { Frame } from "../protocol/frame.ts";
 import { encodeData, encodeError } from "../protocol/frames.ts";
+import { Pulse } from "../transport/pulse.ts";
 import { StartError } from "../transport/start-error.ts";
 import { terminateContext } from "../transport/zmq/context.ts";
 import { describeBindError } from "../transport/zmq/start.ts";
@@ -16,6 +17,7 @@ import { dialOwnStream } from "./own-stream.ts";
 import { PlainPort } from "./plain-port.ts";
 import { Publisher } from "./publisher.ts";
 import { StreamPort } from "./stream-port.ts";
+import { storeReport } from "./topic-list.ts";
 import { TopicStore } from "./topic-store.ts";
 import { valuePrinter } from "./value-printer.ts";
 
@@ -113,6 +115,8 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
       dial: (other) => dialOwnStream(other, folder),
     });
 
+  /** The last report that the router has got. */
+  let reported = "";
   const link = new BackendLink({
     endpoint: options.backend,
     keys: {},
@@ -128,6 +132,7 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
       ...(plain !== null && { plain: plain.endpoint }),
     },
     onWelcome: () => {
+      reported = "";
       link.watched(store.engineTopics.watched);
       tellSupervisor({ type: "online" });
     },
@@ -148,6 +153,13 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
   });
 
   gate.onAccess(() => store.accessChanged());
+  using _reports = new Pulse(beatIntervalMs, () => {
+    const report = storeReport(store.topics, store.drops);
+    const text = JSON.stringify(report);
+    if (text !== reported) link.reportStore(report);
+    reported = text;
+  });
+
   await new Promise<void>((resolve) => onLeaveRequest(resolve));
   tellSupervisor({ type: "recycle", why: "it was told to end" });
   const others = store.owners.dataWorkers.filter(({ publications }) => publications !== endpoint);

@@ -16,11 +16,11 @@ import {
   encodeBackend,
   type ReadyHeader,
   type RouterHeader,
-  type SourceReport,
   type WorkerHeader,
 } from "../protocol/backend.ts";
 import { ProtocolError } from "../protocol/errors.ts";
 import type { Frame } from "../protocol/frame.ts";
+import type { SourceReport, StoreReport } from "../protocol/reports.ts";
 import { Pulse } from "../transport/pulse.ts";
 import { ShmDealer } from "../transport/shm/dealer.ts";
 import { canShareMemory } from "../transport/shm/memory.ts";
@@ -150,6 +150,11 @@ export class BackendLink {
   /** How the sources here fare. */
   report(sources: SourceReport[]): void {
     this.#send({ type: "SOURCES", sources });
+  }
+
+  /** What is kept here, of a data worker. */
+  reportStore(report: StoreReport): void {
+    this.#send({ type: "STORE", ...report });
   }
 
   /** Asks for no more jobs. */

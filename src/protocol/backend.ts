@@ -8,6 +8,7 @@ import { ProtocolError } from "./errors.ts";
 import type { Frame } from "./frame.ts";
 import type { Json, JsonObject } from "./json.ts";
 import { dataPortsSchema, readySchema } from "./ready.ts";
+import { sourcesSchema, storeSchema } from "./reports.ts";
 import { badFrame, checkFrame, decodeObject, nameSchema } from "./schema.ts";
 
 const jobId = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
@@ -54,26 +55,6 @@ const progressSchema = v.object({ type: v.literal("PROGRESS"), job: jobId });
 const returnSchema = v.object({ type: v.literal("RETURN"), jobs: jobIds });
 /** The worker wants no more jobs, and gets GOODBYE once it holds none. */
 const leaveSchema = v.object({ type: v.literal("LEAVE") });
-/** How the sources of READY have fared since the last of these messages; see `SourceReport`. */
-const sourcesSchema = v.object({
-  type: v.literal("SOURCES"),
-  sources: v.pipe(
-    v.array(
-      v.object({
-        name,
-        /** Calls a second; null before the second call. */
-        hz: v.nullable(v.number()),
-        /** 99 % of the calls were at most so many ms late or early; null before the first. */
-        jitterMs: v.nullable(v.number()),
-        /** Calls that were due and left out, since the worker's start. */
-        overruns: v.number(),
-        /** Calls that failed or gave no JSON, since the worker's start. */
-        errors: v.number(),
-      }),
-    ),
-    v.maxLength(sourcesMax),
-  ),
-});
 /**
  * From a data worker, at each change and after each WELCOME: the engine's own topics that have
  * subscribers there.
@@ -99,11 +80,11 @@ const fromWorker = byType([
   watchedSchema,
   heardSchema,
   wantsOwnersSchema,
+  storeSchema,
 ]);
 
 export type WorkerHeader = HeaderOf<typeof fromWorker>;
 export type ReadyHeader = v.InferOutput<typeof readySchema>;
-export type SourceReport = v.InferOutput<typeof sourcesSchema>["sources"][number];
 
 /* ── From the router ── */
 

@@ -4,7 +4,7 @@
  * out and counted. Between two calls the process sleeps.
  */
 import { sourceDelaysMax, sourceErrorsMax } from "../limits.ts";
-import type { SourceReport } from "../protocol/backend.ts";
+import type { SourceReport } from "../protocol/reports.ts";
 import type { RegisteredSource } from "../tasks/task.ts";
 import { thrownLines, thrownMessage } from "../tasks/thrown.ts";
 import { isThenable } from "./user-code.ts";

@@ -80,6 +80,16 @@ describe("a worker", () => {
     expect(bench.status).toHaveProperty("sources", []);
   });
 
+  test("that keeps data is in the status with its last report, until it is gone", () => {
+    bench.ready("d1", [], { role: "data", id: "TASK-9", endpoint: "tcp://127.0.0.1:10002" });
+    expect(bench.status).toHaveProperty("data", []);
+    const report = { topics: 2, bytes: 512, missed: 3, dropped: { plainUnauthorized: 1 } };
+    bench.say("d1", { type: "STORE", ...report });
+    expect(bench.status).toHaveProperty("data", [{ worker: "TASK-9", ...report }]);
+    bench.handle({ type: "disconnected", key: "d1" });
+    expect(bench.status).toHaveProperty("data", []);
+  });
+
   test("that leaves gets no more, finishes what it has, and is told goodbye", () => {
     bench.handle({ type: "tasks", tasks: [{ name: "count" }] });
     bench.ready("w1", ["count"]);

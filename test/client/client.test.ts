@@ -21,6 +21,7 @@ const someStatus: EngineStatus = {
   resources: [{ name: "arm", holder: { task: "grip", serial: "ab-1", state: "held" }, waiting: 2 }],
   safings: [],
   sources: [],
+  data: [],
   limits: { queueJobsMax: 16_384 },
 };
 

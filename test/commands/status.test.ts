@@ -16,6 +16,7 @@ const quiet: EngineStatus = {
   resources: [],
   safings: [],
   sources: [],
+  data: [],
   limits: {},
 };
 const shown = (status: Partial<EngineStatus>): string[] =>
@@ -87,6 +88,19 @@ test("sources show their rate, how late they are, and what they have left out", 
   expect(lines.slice(head + 1, head + 3)).toEqual([
     "gyro    gyro   10 ms  100 Hz  0.412 ms    2         1",
     "light   room   60 s   -       -           0         0",
+  ]);
+});
+
+test("data workers show what they keep, and what was lost", () => {
+  const lines = shown({
+    data: [
+      { worker: "TASK-9", topics: 2, bytes: 2048, missed: 3, dropped: { plainUnauthorized: 1, eventMalformed: 1 } },
+    ],
+  });
+  const head = lines.indexOf("DATA WORKER  TOPICS  MEMORY  MISSED  DROPPED");
+  expect(lines.slice(head, head + 2)).toEqual([
+    "DATA WORKER  TOPICS  MEMORY  MISSED  DROPPED",
+    "TASK-9       2       2 KiB   3       2",
   ]);
 });
 

@@ -28,6 +28,7 @@ test.each<[WorkerHeader, Uint8Array[]]>([
     [],
   ],
   [{ type: "SOURCES", sources: [{ name: "gyro", hz: 79.98, jitterMs: 0.4, overruns: 1, errors: 0 }] }, []],
+  [{ type: "STORE", topics: 3, bytes: 70_000, missed: 12, dropped: { plainUnauthorized: 2 } }, []],
   [{ type: "SOURCES", sources: [{ name: "gyro", hz: null, jitterMs: null, overruns: 0, errors: 0 }] }, []],
   [{ type: "WATCHED", topics: ["$engine/jobs", "$engine/of-a-later-version"] }, []],
   [{ type: "WATCHED", topics: [] }, []],
