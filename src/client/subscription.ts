@@ -27,7 +27,7 @@ export interface SubscribeOptions {
   readonly lastMs?: number | null | undefined;
   /**
    * Gets each value, in place of reading the subscription, which is quicker. Nothing catches what it
-   * throws.
+   * throws. If the subscription fails, `onEvent` is told, or else the process is warned.
    */
   readonly onValue?: ((value: TopicValue) => void) | undefined;
   /** Gets what happens to the topics beside values. */
@@ -45,7 +45,9 @@ export type SubscriptionEvent =
   /** Topics have other data workers now; the subscription follows them by itself. */
   | { readonly type: "moved" }
   /** The connection to a data worker is lost; it comes back by itself. */
-  | { readonly type: "lost" };
+  | { readonly type: "lost" }
+  /** Nothing comes any more, for this reason. With `onValue`; else the next read rejects with it. */
+  | { readonly type: "failed"; readonly error: Error };
 
 interface SubscriptionSources {
   readonly dialer: StreamDialer;
@@ -160,6 +162,7 @@ export class Subscription implements AsyncIterableIterator<TopicValue> {
     clearTimeout(this.#refresh);
     for (const feed of this.#list) feed.close();
     this.#list = [];
+    if (failure !== null && this.options.onValue !== undefined) this.#tellFailure(failure);
     const [first, ...others] = this.#reads.splice(0);
     if (failure !== null && first !== undefined) first.reject(failure);
     else {
@@ -168,6 +171,12 @@ export class Subscription implements AsyncIterableIterator<TopicValue> {
     }
     for (const read of others) read.resolve({ done: true, value: undefined });
     this.onEnd(this);
+  }
+
+  /** A program that reads nothing would never learn of it. */
+  #tellFailure(error: Error): void {
+    if (this.options.onEvent !== undefined) this.options.onEvent({ type: "failed", error });
+    else process.emitWarning(`a subscription has ended: ${error.message}`, "TaskEngineWarning");
   }
 
   /* ── Data workers ── */

@@ -49,6 +49,7 @@ const engine = async (): Promise<Peer> => {
     subscribe: async (onValue) => {
       const subscription = client.subscribe([topic], {
         mode: mode === "latest" ? "latest" : "all",
+        onEvent: (event) => console.error("subscriber:", event),
         onValue: (value) =>
           onValue(() => (value.data instanceof Uint8Array ? sentAt(value.data) : (value.data as { t: number }).t)),
       });

@@ -179,6 +179,20 @@ test("several data workers share the topics, and a subscriber follows all of the
   expect(client.publications.refused.total).toBe(0);
 });
 
+test("a subscription that fails tells a program that reads nothing: by an event, or else by a warning", async () => {
+  using router = handRouter();
+  router.serve(({ ack }) => ack({ tasks: [], data: [] }));
+  await using client = connect(router.endpoint);
+  const onValue = (): void => undefined;
+  const event = Promise.withResolvers<SubscriptionEvent>();
+  client.subscribe(["pose"], { onValue, onEvent: event.resolve });
+  expect(await event.promise).toMatchObject({ type: "failed", error: { code: "UNAVAILABLE" } });
+  const warning = Promise.withResolvers<Error>();
+  process.once("warning", warning.resolve);
+  client.subscribe(["pose"], { onValue });
+  expect((await warning.promise).message).toContain("a subscription has ended: the engine has no data worker");
+});
+
 test("options that cannot be are BAD_ARGS, before anything is asked", async () => {
   await using client = connect(`tcp://127.0.0.1:${freePorts(1)}`);
   const codeOf = (options: object): unknown => {
