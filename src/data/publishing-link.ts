@@ -221,6 +221,8 @@ export class PublishingLink {
     const connection = this.#connection;
     if (connection === null) return;
     for (const message of this.#unsent) {
+      // What the peer has room for already does not count: `onRoom` follows only where it has none.
+      if (!connection.hasRoom) connection.flush();
       if (!connection.hasRoom || connection.gather(message.frames) !== "sent") break;
       this.#unsent.delete(message);
       const awaited = message.serial === null ? undefined : this.#awaited.get(message.serial);

@@ -48,7 +48,8 @@ export class LocalPeer implements PeerTransport {
 
   sendValue(bytes: Buffer, start: number, end: number): boolean {
     const { connection, port } = this;
-    if (connection.unsentBytes > 0) return false;
+    // What the peer has room for must not count as waiting: `onRoom` follows only where it has none.
+    if (connection.unsentBytes > 0 && !connection.flush()) return false;
     // A long one stays where it is until the peer has read it: see `gatherFramed`.
     const isLong = end - start > localRingBytes / 4;
     if (isLong && !port.mayKeep(end - start)) {

@@ -4,6 +4,7 @@
  */
 import { dlopen } from "bun:ffi";
 import { connect } from "task-engine";
+import { warn } from "../../src/process/log.ts";
 
 /** What a parent says, and what a peer answers. */
 export type Order =
@@ -49,7 +50,7 @@ const engine = async (): Promise<Peer> => {
     subscribe: async (onValue) => {
       const subscription = client.subscribe([topic], {
         mode: mode === "latest" ? "latest" : "all",
-        onEvent: (event) => console.error("subscriber:", event),
+        onEvent: (event) => warn(`subscriber: ${JSON.stringify(event)}`),
         onValue: (value) =>
           onValue(() => (value.data instanceof Uint8Array ? sentAt(value.data) : (value.data as { t: number }).t)),
       });

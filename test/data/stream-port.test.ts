@@ -2,7 +2,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { Publisher } from "../../src/data/publisher.ts";
 import { StreamPort } from "../../src/data/stream-port.ts";
-import { dataBytesMax, localRingBytes } from "../../src/limits.ts";
+import { dataBytesMax, localLongBytes, localRingBytes } from "../../src/limits.ts";
 import { warn } from "../../src/process/log.ts";
 import { Gate, type Security } from "../../src/security/gate.ts";
 import { makeKeyPair } from "../../src/security/keys.ts";
@@ -83,6 +83,18 @@ for (const [kind, connect] of [
       bytes: 3,
       meta: { seq: 1, contentType: "image/jpeg", version: 0.3, type: "DATA" },
     });
+  });
+
+  test(`several long values of one moment all come, although nothing follows them, by ${kind}`, async () => {
+    using data = startData();
+    using publisher = connect(data.endpoint);
+    using subscriber = connect(data.endpoint);
+    await subscriber.ask("SUBSCRIBE", "s", all);
+    const picture = Buffer.alloc(localLongBytes + 1, 1);
+    for (let round = 1; round <= 5; round++) {
+      for (let count = 0; count < 3; count++) publisher.publish("picture", picture, { contentType: "image/png" });
+      await until("the round", () => subscriber.values.length === 3 * round);
+    }
   });
 
   test(`history that is larger than any queue comes whole, and values of 1 MB, by ${kind}`, async () => {
