@@ -191,10 +191,7 @@ export class PublishingLink {
     this.#sendUnsent();
   }
 
-  /**
-   * The first value of a millisecond leaves at once, since the program may block next; further ones
-   * leave together.
-   */
+  /** The first value of a millisecond leaves at once: the program may block next. */
   #flushSoon(connection: StreamConnection, nowMs: number): void {
     if (
       this.#hooks.flushesEach ||
@@ -221,7 +218,7 @@ export class PublishingLink {
     const connection = this.#connection;
     if (connection === null) return;
     for (const message of this.#unsent) {
-      // What the peer has room for already does not count: `onRoom` follows only where it has none.
+      // `onRoom` follows only where the peer has none.
       if (!connection.hasRoom) connection.flush();
       if (!connection.hasRoom || connection.gather(message.frames) !== "sent") break;
       this.#unsent.delete(message);
