@@ -134,7 +134,7 @@ const comma = 0x2c;
 const colon = 0x3a;
 const openBracket = 0x5b;
 const closeBracket = 0x5d;
-const openBrace = 0x7b;
+export const openBrace = 0x7b;
 export const closeBrace = 0x7d;
 const minus = 0x2d;
 const isDigit = (code: number): boolean => code >= 0x30 && code <= 0x39;

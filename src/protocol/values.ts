@@ -10,7 +10,7 @@ import { nameLengthMax, serialLengthMax } from "../limits.ts";
 import { ProtocolError } from "./errors.ts";
 import type { Frame } from "./frame.ts";
 import type { PackSeconds } from "./frames.ts";
-import { JsonError, parseJson } from "./json.ts";
+import { JsonError, openBrace, parseJson } from "./json.ts";
 import { quoted } from "./json-encode.ts";
 import { badFrame, checkFrame, decodeObject, lazily } from "./schema.ts";
 
@@ -80,6 +80,8 @@ export interface Publication extends PayloadType {
 export const decodePublication = (meta: Frame, payloadBytes: number): Publication | ProtocolError => {
   const value = decodeObject(meta, "META");
   if (value instanceof ProtocolError) return value;
+  // The prefix takes the place of this brace, so nothing may stand before it.
+  if (meta[0] !== (typeof meta === "string" ? "{" : openBrace)) return badFrame("META", "does not begin with {");
   const checked = checkFrame(publicationSchema, value, "META");
   if (checked instanceof ProtocolError) return checked;
   return mistakeInType(checked, payloadBytes) ?? checked;

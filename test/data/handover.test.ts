@@ -96,3 +96,14 @@ test("of a history that is too long for one message the newest values go over", 
   expect(values.length).toBeLessThan(3_000);
   expect(values).toEqual(Array.from(values, (_, index) => 3_000 - values.length + 1 + index));
 });
+
+test("values whose META does not begin with its brace, where their place is written, are not taken over", () => {
+  using data = startData();
+  const meta = (start: string): string => `${start}{"version":0.3,"type":"DATA","pack":1.5}`;
+  expect(data.store.takeOver(null, ["a", meta(" "), "1"])).toEqual({
+    code: "BAD_FRAME",
+    message: "META: does not begin with {",
+  });
+  expect(data.store.takeOver(null, ["b", meta(""), "1"])).toBeNull();
+  expect(namesIn(data)).toEqual(["b"]);
+});
