@@ -59,7 +59,7 @@ export class EngineConnection {
     const { host, port } = addressIn(options.endpoint);
     const hasKeys = Object.keys(options.keys).length > 0;
     const isWanted = (): boolean => !this.#closed && !this.#stands && options.isAwaited();
-    this.#portCheck = new PortCheck(host, port, hasKeys, isWanted, (trouble) => this.#heed(trouble));
+    this.#portCheck = new PortCheck(host, port, hasKeys, isWanted, (trouble) => this.#reportTrouble(trouble));
     this.#open();
   }
 
@@ -182,7 +182,7 @@ export class EngineConnection {
    * Keys that do not fit the port's are no trouble for the owner of an engine that has started
    * meanwhile: that one has a local link, or will have.
    */
-  #heed(trouble: Trouble): void {
+  #reportTrouble(trouble: Trouble): void {
     const link = this.#link;
     if (!trouble.isFinal) return this.#tell(trouble);
     if (link !== null && this.#isLocal) return;

@@ -1,9 +1,8 @@
 /** The client's part of the data plane: values go straight to the data workers, and come from them. */
 import * as v from "valibot";
 import { payloadTypeOf } from "../data/payload.ts";
-import type { DataWorker } from "../data/publications.ts";
-import { Publications } from "../data/publications.ts";
-import { LocalStream } from "../data/stream-connection.ts";
+import { type DataWorker, Publications } from "../data/publications.ts";
+import { streamOn } from "../data/stream-connection.ts";
 import type { StreamDialer } from "../data/stream-link.ts";
 import type { TopicValue } from "../data/topic-value.ts";
 import { clientLingerMs, historyMsMax, historyValuesMax, maxHzMax, nameLengthMax, streamNamesMax } from "../limits.ts";
@@ -95,10 +94,7 @@ export class DataPlane {
     this.#options = options;
     const { local, keys, find, put } = options;
     this.#dialer = {
-      local: (endpoint) => {
-        const connection = local.dialData(endpoint);
-        return connection === null ? null : new LocalStream(connection);
-      },
+      local: (endpoint) => streamOn(local.dialData(endpoint)),
       zmq: async (endpoint) => {
         if (local.keysNeeded !== null) throw new TaskEngineError("UNAUTHORIZED", local.keysNeeded);
         return (await libzmq()).openZmqStream(endpoint, keys.options);
@@ -153,8 +149,7 @@ export class DataPlane {
   }
 
   async topics(prefix: string): Promise<TopicListing[]> {
-    const { publications, waitMs } = { publications: this.publications, waitMs: this.#options.waitMs };
-    const answers = await publications.commandAll({ command: "topics", prefix }, waitMs);
+    const answers = await this.publications.commandAll({ command: "topics", prefix }, this.#options.waitMs);
     if (answers.length === 0) tooOld("does not list topics");
     const topics = answers.flatMap(({ data }) => checked(listSchema, data).topics);
     return topics.sort((a, b) => (a.topic < b.topic ? -1 : 1));

@@ -27,7 +27,7 @@ export class LocalEngine {
    * @param state the state folder of a local engine; null for the environment's or the usual ones
    */
   constructor(endpoint: string, { publicKeys }: ClientKeys, state: string | null) {
-    this.#router = addressOf(endpoint);
+    this.#router = localAddress(endpoint);
     this.#folders = publicKeys === null ? [] : engineFolders(this.#router.port, state, process.env);
     this.#keys = publicKeys ?? [];
   }
@@ -40,7 +40,7 @@ export class LocalEngine {
 
   /** Connects to a port of a data worker that the engine has named; null if it has no such way. */
   dialData(endpoint: string): ShmConnection | null {
-    const address = addressOf(endpoint);
+    const address = localAddress(endpoint);
     return this.#dial(address, (folder) => dataSocketPath(folder, address.port), dataMessageBytesMax);
   }
 
@@ -75,7 +75,7 @@ export class LocalEngine {
 
 type Address = ReturnType<typeof addressIn>;
 
-const addressOf = (endpoint: string): Address => {
+const localAddress = (endpoint: string): Address => {
   const { host, port } = addressIn(endpoint);
   return { host: host === "localhost" ? "127.0.0.1" : host, port };
 };

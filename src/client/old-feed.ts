@@ -73,7 +73,7 @@ export class OldFeed {
     for (let count = 0; count < drainMessagesMax && !this.#isClosed; count++) {
       const message = socket.tryReceive(publicationFrames + 1);
       if (message === null) break;
-      const publication = decodePublication(message);
+      const publication = decodeOldValue(message);
       if (publication instanceof TaskEngineError) return this.hooks.onRefused(publication);
       if (publication instanceof ProtocolError) this.hooks.onMalformed();
       else if (publication.topic === topicsTopic) this.#takeTopics(publication.data.data);
@@ -113,7 +113,7 @@ interface OldPublication {
 }
 
 /** A TaskEngineError is the data worker's refusal of the subscription. */
-const decodePublication = (message: readonly Frame[]): OldPublication | ProtocolError | TaskEngineError => {
+const decodeOldValue = (message: readonly Frame[]): OldPublication | ProtocolError | TaskEngineError => {
   const [topic, metaBytes, dataBytes] = message;
   if (topic === undefined || metaBytes === undefined || dataBytes === undefined || message.length > publicationFrames) {
     return new ProtocolError("BAD_FRAME", "a publication has a topic, META and DATA");

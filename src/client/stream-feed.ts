@@ -6,10 +6,11 @@
  * `latest` when they have come, and a newer value replaces the one of its topic here.
  */
 
+import { placesIn } from "../data/framed.ts";
 import { refusalIn } from "../data/refusal.ts";
 import type { StreamConnection } from "../data/stream-connection.ts";
 import { type StreamDialer, StreamLink } from "../data/stream-link.ts";
-import { copyValue, placesIn, type TopicValue } from "../data/topic-value.ts";
+import { copyValue, type TopicValue } from "../data/topic-value.ts";
 import {
   historyMsMax,
   latestPauseMs,

@@ -67,7 +67,8 @@ const wordsOf = (topic: string, data: JsonObject): string | null => {
     case "$engine/stop": {
       const { stopped } = data;
       if (typeof stopped !== "object" || stopped === null || Array.isArray(stopped)) return "no emergency stop";
-      return `EMERGENCY STOP${ending(stopped.reason)}${data.durable === true ? "" : `, not on the disk${ending(data.why)}`}`;
+      const onDisk = data.durable === true ? "" : `, not on the disk${ending(data.why)}`;
+      return `EMERGENCY STOP${ending(stopped.reason)}${onDisk}`;
     }
     case "$engine/resources": {
       const { holder } = data;

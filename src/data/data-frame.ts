@@ -4,7 +4,7 @@ import { type ErrorBody, ProtocolError } from "../protocol/errors.ts";
 import { type Frame, textOf } from "../protocol/frame.ts";
 import { decodeObject } from "../protocol/schema.ts";
 import { decodeValueMeta, mistakeInPayload } from "../protocol/values.ts";
-import { type Place, partsOf } from "./topic.ts";
+import { type Place, partsOf } from "./framed.ts";
 
 /** As `encodeData` writes it, or `encodeRequest` with its topic. */
 const usualFrame = /^\{"data":(.*),"pack":([\d.eE+-]+)(?:,"topic":"[^"\\]*")?\}$/s;

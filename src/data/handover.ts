@@ -9,7 +9,8 @@ import { decodeStreamReply, encodeHandover } from "../protocol/stream.ts";
 import { prefixLength } from "../protocol/values.ts";
 import type { ShmConnection } from "../transport/shm/connection.ts";
 import { lostConnection } from "../transport/transport.ts";
-import { framedEnd, framedStart, partsOf, type Topic } from "./topic.ts";
+import { partsOf } from "./framed.ts";
+import { framedEnd, framedStart, type Topic } from "./topic.ts";
 import type { TopicStore } from "./topic-store.ts";
 
 interface HandoverOptions {

@@ -11,7 +11,7 @@ import { encodedBytesMax, encodeInto } from "../transport/shm/framing.ts";
 import { Subscriber } from "../transport/zmq/socket.ts";
 import { KnownTopics } from "./known-topics.ts";
 import type { Topic } from "./topic.ts";
-import { openBrace, type StorePeer, type TopicStore } from "./topic-store.ts";
+import type { StorePeer, TopicStore } from "./topic-store.ts";
 
 export class PlainPort implements StorePeer {
   readonly #store: TopicStore;
@@ -113,7 +113,6 @@ export class PlainPort implements StorePeer {
   #check(user: string | null, name: Buffer, meta: Buffer, payload: Buffer): Topic | ErrorBody | null {
     const publication = decodePublication(meta, payload.length);
     if (publication instanceof ProtocolError) return publication;
-    if (meta[0] !== openBrace) return badFrame("META", "does not begin with {");
     const refusal = this.#store.refusalOf(user, name.toString(), payload.length);
     const mistake = refusal ?? mistakeInPayload(publication, payload);
     if (mistake !== null) return mistake;

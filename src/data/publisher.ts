@@ -30,13 +30,13 @@ import type { Topic } from "./topic.ts";
 import type { StorePeer, TopicStore } from "./topic-store.ts";
 
 /** META and DATA. */
-interface Publication {
+interface OutgoingPublication {
   readonly meta: string;
   readonly data: Frame;
 }
 
 /** Its value is the list of topics that have a value. Nobody can put it. */
-const topicsTopic = "$topics";
+const namesTopic = "$topics";
 
 /** First byte of what XPUB passes up. Any other comes from a peer that is no subscriber. */
 const subscribed = 1;
@@ -162,7 +162,7 @@ export class Publisher implements StorePeer {
   }
 
   /** The newest value, or an ERR in its place; null if there is none. */
-  #publicationOf(topic: Topic): (Publication & { readonly isRefusal: boolean }) | null {
+  #publicationOf(topic: Topic): (OutgoingPublication & { readonly isRefusal: boolean }) | null {
     const place = topic.newestPlace;
     if (place === null) return null;
     const data = this.#frame ?? dataFrameOf(topic.name, place);
@@ -211,7 +211,7 @@ export class Publisher implements StorePeer {
     if (refusal !== null) return this.#refuse(name, refusal);
     for (const prefix of matchesOf(topic)) this.#socket.set({ subscribe: prefix });
     this.#store.engineTopics.begin(connectionName(this.#socket.lastPeer.descriptor), name);
-    if (name === topicsTopic) return this.#sendToNewest(name, this.#topicsFor(user));
+    if (name === namesTopic) return this.#sendToNewest(name, this.#topicsFor(user));
     const known = this.#store.topics.get(name);
     const value = known === undefined || known.isOfEvents ? null : this.#publicationOf(known);
     if (value !== null) this.#sendToNewest(name, value);
@@ -239,7 +239,7 @@ export class Publisher implements StorePeer {
   }
 
   /** Sends to the peer whose subscription was read last, and to no other. */
-  #sendToNewest(topic: string, { meta, data }: Publication): void {
+  #sendToNewest(topic: string, { meta, data }: OutgoingPublication): void {
     this.#socket.set({ manualLastValue: true });
     this.#socket.trySend([topic, meta, data]);
     this.#socket.set({ manualLastValue: false, manual: true });
@@ -247,21 +247,21 @@ export class Publisher implements StorePeer {
 
   #refusal(user: string | null, prefix: string): string | null {
     const { access } = this.#gate;
-    if (prefix !== topicsTopic) return access.refusal(user, "read", prefix);
+    if (prefix !== namesTopic) return access.refusal(user, "read", prefix);
     return access.hasSome(user, "read") ? null : access.refusal(user, "read");
   }
 
-  #topicsFor(user: string | null): Publication {
+  #topicsFor(user: string | null): OutgoingPublication {
     const { access } = this.#gate;
     const names = [...this.#store.topics].map(({ name }) => name);
     const topics = names.filter((name) => !isEngineTopic(name) && access.missing(user, "read", name) === null);
-    return { meta: this.#meta(topicsTopic), data: encodeData(topics) };
+    return { meta: this.#meta(namesTopic), data: encodeData(topics) };
   }
 
   #meta(id: string, topic: Topic | null = null): string {
     const place = topic === null ? "" : `,"seq":${topic.seq},"epoch":"${topic.epoch}"`;
-    const serial = ++this.#sequence;
-    return `{"id":${quoted(id)},"role":"publisher","version":0.2,"type":"DATA","pack":${packText()},"serial":"${serial}"${place}}`;
+    const start = `{"id":${quoted(id)},"role":"publisher","version":0.2,"type":"DATA","pack":${packText()}`;
+    return `${start},"serial":"${++this.#sequence}"${place}}`;
   }
 }
 
@@ -276,7 +276,7 @@ const foreignPrefixes = Array.from({ length: 256 }, (_, byte) => Buffer.of(byte)
 /** The empty prefix means all topics but the engine's own, which libzmq cannot leave out. */
 const matchesOf = (prefix: Uint8Array): readonly Uint8Array[] => (prefix.length === 0 ? foreignPrefixes : [prefix]);
 
-const refused = (topic: string, { code, message }: ErrorBody): Publication => ({
+const refused = (topic: string, { code, message }: ErrorBody): OutgoingPublication => ({
   meta: encodeMeta({ id: topic, role: "publisher", version: 0.2, type: "ERR", pack: packNow() }),
   data: encodeError(code, message),
 });

@@ -8,11 +8,12 @@ import { bytesOf, type Frame } from "../protocol/frame.ts";
 import type { Json } from "../protocol/json.ts";
 import type { StreamReply } from "../protocol/stream.ts";
 import { readSeq } from "../protocol/values.ts";
+import { placesIn } from "./framed.ts";
 import { copyOf } from "./payload.ts";
 import { MovedError, refusalIn } from "./refusal.ts";
 import type { StreamConnection } from "./stream-connection.ts";
 import { type StreamDialer, StreamLink } from "./stream-link.ts";
-import { copyValue, placesIn, type TopicValue } from "./topic-value.ts";
+import { copyValue, type TopicValue } from "./topic-value.ts";
 import { type UnsentMessage, UnsentValues } from "./unsent-values.ts";
 
 /** `kept`: it waits here, since the data worker is behind or not there. */
@@ -138,8 +139,8 @@ export class PublishingLink {
   request(serial: string, topic: string, frames: readonly Frame[], waitMs: number): Promise<StreamAnswer> {
     const bytes = bytesOf(frames);
     if (this.#awaited.size >= streamRequestsMax || !this.#unsent.hasRoom(bytes)) {
-      const message = `the data worker at ${this.endpoint} is behind: ${this.#awaited.size} requests wait for it already`;
-      return Promise.reject(new TaskEngineError("QUEUE_FULL", message));
+      const why = `is behind: ${this.#awaited.size} requests wait for it already`;
+      return Promise.reject(new TaskEngineError("QUEUE_FULL", `the data worker at ${this.endpoint} ${why}`));
     }
     const { promise, resolve, reject } = Promise.withResolvers<StreamAnswer>();
     const unsent: UnsentMessage = { topic, frames, bytes, serial };

@@ -32,7 +32,11 @@ export interface StreamConnection {
   close(): void;
 }
 
-export class LocalStream implements StreamConnection {
+/** null where there is no connection. */
+export const streamOn = (connection: ShmConnection | null): StreamConnection | null =>
+  connection === null ? null : new LocalStream(connection);
+
+class LocalStream implements StreamConnection {
   readonly #connection: ShmConnection;
   readonly #looks: Pulse;
 

@@ -10,6 +10,7 @@ import { drainMessagesMax, localAnswerMs, reconnectMs, reconnectMsMax } from "..
 import { ProtocolError } from "../protocol/errors.ts";
 import { decodeStreamReply, encodeStreamRequest, type StreamReply } from "../protocol/stream.ts";
 import { sizeBytes } from "../transport/shm/framing.ts";
+import { framesIn } from "./framed.ts";
 import type { StreamConnection } from "./stream-connection.ts";
 
 /** The ways of this process to a stream port, by its endpoint. */
@@ -161,12 +162,7 @@ export class StreamLink {
 
 /** The reply whose frames after the empty one are there; null if it is none. */
 const replyIn = (raw: Buffer, start: number, end: number): StreamReply | null => {
-  const frames: Buffer[] = [];
-  for (let at = start; at + sizeBytes <= end; ) {
-    const from = at + sizeBytes;
-    at = from + raw.readUInt32LE(at);
-    frames.push(Buffer.from(raw.subarray(from, at)));
-  }
+  const frames = framesIn(raw, start, end) ?? [];
   const [meta, data] = frames;
   if (meta === undefined || data === undefined || frames.length > 2) return null;
   const reply = decodeStreamReply(meta, data);

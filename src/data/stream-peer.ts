@@ -5,7 +5,6 @@
 import { peerSubscriptionsMax } from "../limits.ts";
 import { type ErrorBody, type ErrorCode, ProtocolError } from "../protocol/errors.ts";
 import type { Frame } from "../protocol/frame.ts";
-import { badFrame } from "../protocol/schema.ts";
 import {
   decodeStreamRequest,
   encodeStreamError,
@@ -17,11 +16,12 @@ import {
 import { decodePublication, mistakeInPayload, serialOf } from "../protocol/values.ts";
 import { sizeBytes } from "../transport/shm/framing.ts";
 import { Answers } from "./answers.ts";
+import { framesIn, placesIn, type ValuePlaces } from "./framed.ts";
 import { KnownTopics } from "./known-topics.ts";
 import { Refusals } from "./refusals.ts";
 import { type StreamSink, StreamSubscription } from "./stream-subscription.ts";
 import type { Topic } from "./topic.ts";
-import { openBrace, type StorePeer, type TopicStore } from "./topic-store.ts";
+import type { StorePeer, TopicStore } from "./topic-store.ts";
 
 /** The transport's part of a connection. */
 export interface PeerTransport {
@@ -65,24 +65,18 @@ export class StreamPeer implements StreamSink, StorePeer {
   receive(bytes: Buffer, start: number, end: number): void {
     const nameBytes = end - start >= sizeBytes ? bytes.readUInt32LE(start) : 0;
     if (nameBytes === 0) return this.#request(framesIn(bytes, start, end));
-    const nameAt = start + sizeBytes;
-    const metaSizeAt = nameAt + nameBytes;
-    const metaAt = metaSizeAt + sizeBytes;
-    const metaBytes = metaAt <= end ? bytes.readUInt32LE(metaSizeAt) : 0;
-    const payloadSizeAt = metaAt + metaBytes;
-    const payloadAt = payloadSizeAt + sizeBytes;
-    if (payloadAt > end || payloadAt + bytes.readUInt32LE(payloadSizeAt) !== end) {
-      return this.#refuse("", undefined, "BAD_FRAME", "a value is a topic, META and a payload");
+    const places = placesIn(bytes, start, end);
+    if (places === null) return this.#refuse("", undefined, "BAD_FRAME", "a value is a topic, META and a payload");
+    const { nameAt, nameEnd, metaAt, metaEnd } = places;
+    const known = this.#known.find(bytes, nameAt, nameEnd);
+    if (known?.meta.fits(bytes, metaAt, metaEnd, end - metaEnd - sizeBytes) === true) {
+      if (this.#store.append(known.topic, bytes, metaAt, metaEnd - metaAt, end)) return;
     }
-    const known = this.#known.find(bytes, nameAt, metaSizeAt);
-    if (known?.meta.fits(bytes, metaAt, payloadSizeAt, end - payloadAt) === true) {
-      if (this.#store.append(known.topic, bytes, metaAt, metaBytes, end)) return;
-    }
-    this.#receiveSlowly(bytes, nameAt, metaSizeAt, metaAt, payloadSizeAt, end);
+    this.#receiveSlowly(bytes, places, end);
   }
 
   /** As `receive`, for a value that needs checks, a new topic, an acknowledgement or a refusal. */
-  #receiveSlowly(bytes: Buffer, nameAt: number, nameEnd: number, metaAt: number, metaEnd: number, end: number): void {
+  #receiveSlowly(bytes: Buffer, { nameAt, nameEnd, metaAt, metaEnd }: ValuePlaces, end: number): void {
     const name = bytes.toString("utf8", nameAt, nameEnd);
     const meta = bytes.subarray(metaAt, metaEnd);
     const payload = bytes.subarray(metaEnd + sizeBytes, end);
@@ -93,7 +87,6 @@ export class StreamPeer implements StreamSink, StorePeer {
     const { serial } = publication;
     const refusal =
       this.#store.refusalOf(this.user, name, payload.length) ??
-      (meta[0] === openBrace ? null : badFrame("META", "does not begin with {")) ??
       (serial === undefined ? null : mistakeInPayload(publication, payload));
     if (refusal !== null) return this.#refuse(name, serial, refusal.code, refusal.message);
     if (!this.#store.owners.owns(name)) return this.#moved(name, serial);
@@ -285,15 +278,3 @@ export class StreamPeer implements StreamSink, StorePeer {
     this.#store.engineTopics.gone(this.#id);
   }
 }
-
-/** The frames of a framed message, copied; null if their lengths do not fit. */
-const framesIn = (bytes: Buffer, start: number, end: number): Buffer[] | null => {
-  const frames: Buffer[] = [];
-  for (let at = start; at < end; ) {
-    const from = at + sizeBytes;
-    at = from <= end ? from + bytes.readUInt32LE(at) : end + 1;
-    if (at > end) return null;
-    frames.push(Buffer.from(bytes.subarray(from, at)));
-  }
-  return frames;
-};

@@ -7,7 +7,7 @@
  */
 import { creditBytesMax } from "../limits.ts";
 import { isEngineTopic } from "../protocol/engine-topics.ts";
-import type { SubscribeOptions } from "../protocol/stream.ts";
+import type { SubscribeRequest } from "../protocol/stream.ts";
 import { Cursor } from "./cursor.ts";
 import { type Follower, type Topic, wrappedMs } from "./topic.ts";
 
@@ -69,7 +69,7 @@ export class StreamSubscription {
 
   constructor(
     readonly serial: string,
-    readonly options: SubscribeOptions,
+    readonly options: SubscribeRequest,
     private readonly sink: StreamSink,
   ) {
     this.#credit = options.credit;

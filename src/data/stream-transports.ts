@@ -1,9 +1,10 @@
 /** A peer of the stream port by each transport. */
-import { localRingBytes } from "../limits.ts";
+import { localLongBytes } from "../limits.ts";
 import type { Frame } from "../protocol/frame.ts";
 import type { ShmConnection } from "../transport/shm/connection.ts";
 import { sizeBytes } from "../transport/shm/framing.ts";
 import type { ZmqListener } from "../transport/zmq/listener.ts";
+import { framesIn } from "./framed.ts";
 import { type PeerTransport, StreamPeer } from "./stream-peer.ts";
 import type { TopicStore } from "./topic-store.ts";
 
@@ -51,7 +52,7 @@ export class LocalPeer implements PeerTransport {
     // What the peer has room for must not count as waiting: `onRoom` follows only where it has none.
     if (connection.unsentBytes > 0 && !connection.flush()) return false;
     // A long one stays where it is until the peer has read it: see `gatherFramed`.
-    const isLong = end - start > localRingBytes / 4;
+    const isLong = end - start > localLongBytes;
     if (isLong && !port.mayKeep(end - start)) {
       port.retryLater();
       return false;
@@ -95,13 +96,7 @@ export class ZmqPeer implements PeerTransport {
   }
 
   sendValue(bytes: Buffer, start: number, end: number): boolean {
-    const frames: Buffer[] = [];
-    for (let at = start + sizeBytes; at < end; ) {
-      const from = at + sizeBytes;
-      at = from + bytes.readUInt32LE(at);
-      frames.push(bytes.subarray(from, at));
-    }
-    const result = this.listener.gather(this.key, frames);
+    const result = this.listener.gather(this.key, framesIn(bytes, start + sizeBytes, end) ?? []);
     if (result === "full") this.port.retryLater();
     return result === "sent";
   }

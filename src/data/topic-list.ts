@@ -3,8 +3,9 @@ import { rateWindowMs } from "../limits.ts";
 import { ProtocolError } from "../protocol/errors.ts";
 import type { StoreReport } from "../protocol/reports.ts";
 import { decodeValueMeta } from "../protocol/values.ts";
+import { partsOf } from "./framed.ts";
 import type { Staleness } from "./staleness.ts";
-import { ageOf, partsOf, type Topic } from "./topic.ts";
+import { ageOf, type Topic } from "./topic.ts";
 import type { Topics } from "./topics.ts";
 
 /** @param now wrapped ms */

@@ -8,7 +8,7 @@ import { type ErrorBody, ProtocolError } from "../protocol/errors.ts";
 import { type Frame, sizeOf, textOf } from "../protocol/frame.ts";
 import { encodeData, packNow } from "../protocol/frames.ts";
 import type { DataWorkerPorts } from "../protocol/ready.ts";
-import type { StreamCommand, SubscribeOptions } from "../protocol/stream.ts";
+import type { StreamCommand, SubscribeRequest } from "../protocol/stream.ts";
 import { decodePublication, encodePublicationMeta } from "../protocol/values.ts";
 import type { Access } from "../security/access.ts";
 import { encodedBytesMax, encodeInto } from "../transport/shm/framing.ts";
@@ -20,9 +20,6 @@ import { Staleness } from "./staleness.ts";
 import { framedStart, Topic, wrappedMs } from "./topic.ts";
 import { describeTopic } from "./topic-list.ts";
 import { Topics } from "./topics.ts";
-
-/** META begins so: its own place in its topic is written there. */
-export const openBrace = 0x7b;
 
 /** A connection of the stream port, or the port of 0.2. */
 export interface StorePeer {
@@ -240,7 +237,7 @@ export class TopicStore {
     return null;
   }
 
-  *topicsFor({ topics, prefixes }: Pick<SubscribeOptions, "topics" | "prefixes">): Generator<Topic, void, undefined> {
+  *topicsFor({ topics, prefixes }: Pick<SubscribeRequest, "topics" | "prefixes">): Generator<Topic, void, undefined> {
     for (const name of topics) {
       const topic = this.#topics.get(name);
       if (topic !== undefined) yield topic;

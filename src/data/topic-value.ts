@@ -160,21 +160,3 @@ export const copyValue = (
   const message = isLong ? Buffer.from(raw.subarray(metaAt, end)) : raw.toString("latin1", metaAt, end);
   return new TopicValue(topic, seq, message, metaEnd - metaAt);
 };
-
-/** The parts of a framed value without its length; null if they do not fit into it. */
-export const placesIn = (raw: Buffer, start: number, end: number): ValuePlaces | null => {
-  const nameEnd = start + sizeBytes + raw.readUInt32LE(start);
-  const metaAt = nameEnd + sizeBytes;
-  if (metaAt > end) return null;
-  const metaEnd = metaAt + raw.readUInt32LE(nameEnd);
-  const payloadAt = metaEnd + sizeBytes;
-  if (payloadAt > end || payloadAt + raw.readUInt32LE(metaEnd) !== end) return null;
-  return { nameAt: start + sizeBytes, nameEnd, metaAt, metaEnd };
-};
-
-interface ValuePlaces {
-  readonly nameAt: number;
-  readonly nameEnd: number;
-  readonly metaAt: number;
-  readonly metaEnd: number;
-}

@@ -12,6 +12,7 @@ import { engineTopicPrefix, stopTopic } from "../protocol/engine-topics.ts";
 import { epochLength, prefixLength, seqPrefix, writeNextSeq } from "../protocol/values.ts";
 import { sizeBytes } from "../transport/shm/framing.ts";
 import { giveMemory, takeMemory } from "./chunk-memory.ts";
+import type { Place } from "./framed.ts";
 
 /** bytes of the time before each framed message. */
 const timeBytes = 4;
@@ -33,7 +34,7 @@ export interface Chunk {
 
 export const noBytes = Buffer.alloc(0);
 
-/** Whoever still has a place in it holds no memory by that. */
+/** A cursor that still has a place in it holds no memory by that. */
 const dropChunk = (chunk: Chunk): void => {
   if (!chunk.isShared) giveMemory(chunk.bytes);
   chunk.isDropped = true;
@@ -51,13 +52,6 @@ export interface Follower {
   leave(): void;
   /** No value has come for the topic's `staleMs`. */
   stale?(ageMs: number): void;
-}
-
-/** A place in a log: a record's framed message is `bytes` from `start` to `end`. */
-export interface Place {
-  readonly bytes: Buffer;
-  readonly start: number;
-  readonly end: number;
 }
 
 /** ms of the monotonic clock, as records have them. */
@@ -243,16 +237,3 @@ export class Topic {
     return 0;
   }
 }
-
-/** The parts of a framed message `[topic, META, payload]` with its length. */
-export interface ValueParts {
-  readonly meta: Buffer;
-  readonly payload: Buffer;
-}
-
-export const partsOf = ({ bytes, start, end }: Place): ValueParts => {
-  const metaSizeAt = start + 2 * sizeBytes + bytes.readUInt32LE(start + sizeBytes);
-  const metaAt = metaSizeAt + sizeBytes;
-  const metaEnd = metaAt + bytes.readUInt32LE(metaSizeAt);
-  return { meta: bytes.subarray(metaAt, metaEnd), payload: bytes.subarray(metaEnd + sizeBytes, end) };
-};

@@ -1,6 +1,6 @@
 /** All topics of a data worker, within one bound of memory for all of their values. */
 import { historyExpiryMs, historyExpiryMsMin, topicBytesMin } from "../limits.ts";
-import { ageOf, Topic, wrappedMs } from "./topic.ts";
+import { ageOf, type Topic, wrappedMs } from "./topic.ts";
 
 /** A chunk holds at most so many parts of the history, so that values leave about in time. */
 const chunksOfHistory = 8;
@@ -39,11 +39,6 @@ export class Topics {
 
   [Symbol.iterator](): IterableIterator<Topic> {
     return this.#byName.values();
-  }
-
-  /** Makes a topic, which has no value and no place here until `reserve` has found room. */
-  make(name: string): Topic {
-    return new Topic(name);
   }
 
   /**

@@ -2,7 +2,8 @@
 import { isUtf8 } from "node:buffer";
 import { say } from "../process/log.ts";
 import { engineTopicPrefix } from "../protocol/engine-topics.ts";
-import { partsOf, type Topic } from "./topic.ts";
+import { partsOf } from "./framed.ts";
+import type { Topic } from "./topic.ts";
 import type { StorePeer } from "./topic-store.ts";
 
 /** @param tag begins each line */

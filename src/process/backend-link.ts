@@ -29,7 +29,7 @@ import { type Connection, lostConnection, saysLost } from "../transport/transpor
 import type { SocketOptions } from "../transport/zmq/options.ts";
 import { Dealer } from "../transport/zmq/socket.ts";
 import { warn } from "./log.ts";
-import { Publications } from "./publications.ts";
+import { RouterPublications } from "./router-publications.ts";
 
 export type WorkHeader = Extract<RouterHeader, { jobs: number[] }>;
 type AbortHeader = Extract<RouterHeader, { type: "ABORT" }>;
@@ -78,7 +78,7 @@ export class BackendLink {
   readonly #options: BackendLinkOptions;
   readonly #socket: Connection;
   readonly #beats: Pulse;
-  readonly #publications: Publications;
+  readonly #publications: RouterPublications;
   /** Answers that wait for `flush`; null for none. */
   #answers: AnswerMessage | null = null;
   readonly #lateness = new Lateness();
@@ -91,7 +91,7 @@ export class BackendLink {
     this.#options = options;
     this.#socket = connectToRouter(options);
     this.#socket.onReadable(() => this.#receive());
-    this.#publications = new Publications(this.#socket, options.tag);
+    this.#publications = new RouterPublications(this.#socket, options.tag);
     this.#beats = new Pulse(beatIntervalMs, () => this.#send({ type: "BEAT" }));
   }
 

@@ -18,7 +18,7 @@ interface PublicationSocket {
   trySend(frames: readonly Frame[]): string;
 }
 
-export class Publications {
+export class RouterPublications {
   readonly #unsent = new Map<string, TaskPublication>();
   #retry: Timer | undefined;
   #hasWarned = false;

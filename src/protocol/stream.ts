@@ -61,7 +61,7 @@ const subscribeSchema = lazily(() => {
   );
 });
 
-export type SubscribeOptions = v.InferOutput<ReturnType<typeof subscribeSchema>>;
+export type SubscribeRequest = v.InferOutput<ReturnType<typeof subscribeSchema>>;
 
 const creditMessageSchema = lazily(() =>
   v.object({
@@ -88,7 +88,7 @@ const streamCommandSchema = lazily(() =>
 export type StreamCommand = v.InferOutput<ReturnType<typeof streamCommandSchema>>;
 
 export type StreamRequest = { readonly serial: string } & (
-  | { readonly type: "SUBSCRIBE"; readonly data: SubscribeOptions }
+  | { readonly type: "SUBSCRIBE"; readonly data: SubscribeRequest }
   | { readonly type: "UNSUBSCRIBE" }
   | { readonly type: "CREDIT"; readonly data: { readonly credit: number; readonly sync?: boolean | undefined } }
   | { readonly type: "CONTROL"; readonly data: StreamCommand }

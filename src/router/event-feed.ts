@@ -11,7 +11,7 @@ import type { Frame } from "../protocol/frame.ts";
 type EngineEvent = Extract<Effect, { readonly to: "event" }>;
 
 /** The events for one data worker. */
-interface Feed {
+interface WorkerEvents {
   readonly waiting: EngineEvent[];
   /** Messages that it has not confirmed. */
   unconfirmed: number;
@@ -20,7 +20,7 @@ interface Feed {
 }
 
 export class EventFeed {
-  readonly #feeds = new Map<string, Feed>();
+  readonly #feeds = new Map<string, WorkerEvents>();
   /** Of all feeds together. */
   #waiting = 0;
   #waitingLength = 0;
@@ -76,7 +76,7 @@ export class EventFeed {
     this.#take(feed, feed.waiting.length);
   }
 
-  #flush(key: string, feed: Feed): void {
+  #flush(key: string, feed: WorkerEvents): void {
     while (feed.waiting.length > 0 && feed.unconfirmed < eventMessagesMax) {
       const events = this.#take(feed, messageEventsMax);
       feed.unconfirmed++;
@@ -93,7 +93,7 @@ export class EventFeed {
     }
   }
 
-  #take(feed: Feed, count: number): EngineEvent[] {
+  #take(feed: WorkerEvents, count: number): EngineEvent[] {
     const events = feed.waiting.splice(0, count);
     this.#waiting -= events.length;
     for (const { body } of events) this.#waitingLength -= body.length;

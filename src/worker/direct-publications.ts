@@ -5,13 +5,12 @@
 import { dirname } from "node:path";
 import { dialOwnStream } from "../data/own-stream.ts";
 import { Publications, type PublicationsOptions } from "../data/publications.ts";
-import { LocalStream } from "../data/stream-connection.ts";
+import { streamOn } from "../data/stream-connection.ts";
 import type { StreamDialer } from "../data/stream-link.ts";
 import { ZmqStream } from "../data/zmq-stream.ts";
 import { addressIn } from "../protocol/address.ts";
 import { isLoopback } from "../security/exposure.ts";
 import { connectBeside } from "../transport/shm/client.ts";
-import type { ShmConnection } from "../transport/shm/connection.ts";
 import type { SocketOptions } from "../transport/zmq/options.ts";
 
 /**
@@ -40,6 +39,3 @@ const dialerWith = (keys: SocketOptions): StreamDialer => ({
   },
   zmq: async (endpoint) => new ZmqStream(endpoint, keys),
 });
-
-const streamOn = (connection: ShmConnection | null): LocalStream | null =>
-  connection === null ? null : new LocalStream(connection);

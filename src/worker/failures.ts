@@ -118,14 +118,14 @@ const byStack = (thrown: unknown, registry: Registry): RegisteredTask | null | u
     const tasks = [...registry.values()].filter((task) => task.file === file);
     if (file === undefined || tasks.length === 0) continue;
     if (tasks.length === 1) return tasks[0];
-    const owner = taskName(name) === name ? ownerOf(file, Number(line)) : taskName(name);
+    const owner = taskName(name) === name ? exportingTask(file, Number(line)) : taskName(name);
     return tasks.find((task) => task.name === owner) ?? null;
   }
   return undefined;
 };
 
 /** The task of the last export that begins before the end of that line; null for none. */
-const ownerOf = (file: string, line: number): string | null => {
+const exportingTask = (file: string, line: number): string | null => {
   try {
     const before = readFileSync(file, "utf8").split("\n").slice(0, line);
     const exported = before.flatMap((text) => /^\s*export\b[^=(]*?\b(task_[\w.-]+)/i.exec(text)?.[1] ?? []);

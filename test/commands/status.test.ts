@@ -22,6 +22,13 @@ const quiet: EngineStatus = {
 const shown = (status: Partial<EngineStatus>): string[] =>
   describeStatus("tcp://127.0.0.1:9000", { ...quiet, ...status });
 
+/** The rows of the table with that heading, which must be there. */
+const rowsUnder = (heading: string, lines: readonly string[], count: number): readonly string[] => {
+  expect(lines).toContain(heading);
+  const first = lines.indexOf(heading) + 1;
+  return lines.slice(first, first + count);
+};
+
 test("an emergency stop is the second line: since when, why, and what ends it", () => {
   expect(shown({ stopped: { reason: "a hand is in the arm", since: 1_700_000_000.5 } })[1]).toBe(
     "EMERGENCY STOP since 2023-11-14 22:13:20 UTC: a hand is in the arm; `task-engine reset` ends it",
@@ -53,8 +60,7 @@ test("what is not safe is said above everything else, and what is being made saf
     "LOCKED: motors, arm by drive since 2023-11-14 22:13:20 UTC: onStop of drive has failed 3 times, after TIMEOUT (it ran longer than 100 ms); make it safe by hand, fix it, then run task-engine reset",
   );
   expect(lines[2]).toStartWith("jobs: ");
-  const head = lines.indexOf("SAFING  STATE    TRIES  AFTER");
-  expect(lines.slice(head + 1, head + 3)).toEqual([
+  expect(rowsUnder("SAFING  STATE    TRIES  AFTER", lines, 2)).toEqual([
     "drive   failed   2      TIMEOUT",
     "grip    running  1      DEADMAN",
   ]);
@@ -68,8 +74,7 @@ test("resources show who holds them and how many wait", () => {
       { name: "lamp", holder: null, waiting: 1 },
     ],
   });
-  const head = lines.indexOf("RESOURCE  STATE     HOLDER         WAITING");
-  expect(lines.slice(head + 1, head + 4)).toEqual([
+  expect(rowsUnder("RESOURCE  STATE     HOLDER         WAITING", lines, 3)).toEqual([
     "arm       held      grip (5f1c-2)  2",
     "motors    NOT SAFE  drive          0",
     "lamp      free      -              1",
@@ -84,8 +89,7 @@ test("sources show their rate, how late they are, and what they have left out", 
       { ...common, name: "light", topic: "room", everyMs: 60_000, hz: null, jitterMs: null, overruns: 0, errors: 0 },
     ],
   });
-  const head = lines.indexOf("SOURCE  TOPIC  EVERY  RATE    JITTER P99  OVERRUNS  ERRORS");
-  expect(lines.slice(head + 1, head + 3)).toEqual([
+  expect(rowsUnder("SOURCE  TOPIC  EVERY  RATE    JITTER P99  OVERRUNS  ERRORS", lines, 2)).toEqual([
     "gyro    gyro   10 ms  100 Hz  0.412 ms    2         1",
     "light   room   60 s   -       -           0         0",
   ]);
@@ -97,9 +101,7 @@ test("data workers show what they keep, and what was lost", () => {
       { worker: "TASK-9", topics: 2, bytes: 2048, missed: 3, dropped: { plainUnauthorized: 1, eventMalformed: 1 } },
     ],
   });
-  const head = lines.indexOf("DATA WORKER  TOPICS  MEMORY  MISSED  DROPPED");
-  expect(lines.slice(head, head + 2)).toEqual([
-    "DATA WORKER  TOPICS  MEMORY  MISSED  DROPPED",
+  expect(rowsUnder("DATA WORKER  TOPICS  MEMORY  MISSED  DROPPED", lines, 1)).toEqual([
     "TASK-9       2       2 KiB   3       2",
   ]);
 });

@@ -23,7 +23,7 @@ interface Half {
 export interface ShmListenerOptions {
   /** A file, which only its user can open; or a name that begins with NUL, which anyone can. */
   readonly path: string;
-  /** Ends each connection of another user than this one and root, whoever can open the path. */
+  /** Ends each connection of another user than this one and root, even if it can open the path. */
   readonly isPrivate?: boolean;
   /** Returns the `identity` of a peer by its introduction, which may be empty; null ends it. */
   readonly identify?: (introduction: string) => string | null;
