@@ -15,7 +15,7 @@ import { EventReport } from "./event-report.ts";
 import { type BrokerEvent, type Effect, toWorker } from "./events.ts";
 import { jobsOf } from "./job.ts";
 import { JobLifecycle } from "./lifecycle.ts";
-import { checkedSuccess, failureBy, success } from "./outcome.ts";
+import { binarySuccess, checkedSuccess, failureBy, success } from "./outcome.ts";
 import { relay } from "./relay.ts";
 import { RequestHandler } from "./request-handler.ts";
 import type { EndReason, Worker } from "./state.ts";
@@ -240,9 +240,13 @@ export class Broker {
       case "FAIL": {
         const successBy = worker.ready.supervised === true ? success : checkedSuccess;
         const outcomeBy = header.type === "DONE" ? successBy : failureBy;
+        const contentTypes = header.type === "DONE" ? header.contentTypes : undefined;
         const effects: Effect[] = [];
         for (const [index, id] of header.jobs.entries()) {
-          const outcome = outcomeBy(worker.ready.id, bodies[index] ?? noBytes);
+          const body = bodies[index] ?? noBytes;
+          const contentType = contentTypes?.[index] ?? null;
+          const { id: by } = worker.ready;
+          const outcome = contentType === null ? outcomeBy(by, body) : binarySuccess(by, body, contentType);
           const isUnsafe = header.unsafe?.includes(id) === true;
           const ended = this.#lifecycle.answered(worker, id, outcome, header.ms[index] ?? 0, isUnsafe, now);
           if (ended !== false) {

@@ -4,6 +4,8 @@
  * `#end`, once, whatever dies.
  */
 import { killsMax, retryBackoffMsMax } from "../limits.ts";
+import { refusalOfBinary } from "../protocol/replies.ts";
+import type { BinaryType } from "../protocol/values.ts";
 import { superseded } from "./blocks.ts";
 import { type Effect, publicationLost, toWorker } from "./events.ts";
 import {
@@ -129,7 +131,8 @@ export class JobLifecycle {
     const isWorthIt = outcome.code === "TASK_ERROR" || (job.kind === "safe" && outcome.code !== null);
     const retry = isWorthIt ? this.#nextTry(worker, job) : null;
     if (retry?.onError === true) return this.#retry(job, retry, now);
-    return this.#end(job, job.stop === null ? outcome : this.#failure(job.stop, outcome.by), now, worker, ms);
+    const own = outcome.contentType === undefined ? outcome : deliverable(job, outcome, outcome.contentType);
+    return this.#end(job, job.stop === null ? own : this.#failure(job.stop, outcome.by), now, worker, ms);
   }
 
   /** A job does not run any more. @param isUnsafe its `onStop` has failed in its worker */
@@ -278,6 +281,12 @@ export class JobLifecycle {
     return failure(by, code, message);
   }
 }
+
+/** A binary result, or its refusal where the requestor could not read it. */
+const deliverable = ({ request }: Job, outcome: JobOutcome, contentType: BinaryType): JobOutcome => {
+  const refusal = request === null ? null : refusalOfBinary(contentType, request.meta.version, request.parts);
+  return refusal === null ? outcome : failure(outcome.by, "TASK_ERROR", refusal);
+};
 
 const onStopFailed: EndReason = { code: "TASK_ERROR", message: "its onStop failed where it had run" };
 

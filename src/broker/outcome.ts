@@ -1,8 +1,10 @@
 /** Outcomes of jobs: the answers of workers, checked, and those of the broker itself. */
+import { frameBytesMax } from "../limits.ts";
 import { type ErrorCode, errorCodes, ProtocolError } from "../protocol/errors.ts";
-import type { Frame } from "../protocol/frame.ts";
+import { type Frame, isLonger, sizeOf } from "../protocol/frame.ts";
 import { dataSchema, encodeError } from "../protocol/frames.ts";
 import { checkFrame, decodeObject } from "../protocol/schema.ts";
+import { type BinaryType, mistakeInType } from "../protocol/values.ts";
 
 export interface JobOutcome {
   readonly type: "ACK" | "ERR";
@@ -12,6 +14,8 @@ export interface JobOutcome {
   readonly code: ErrorCode | null;
   /** The DATA frame; that of an ERR has `{code, message}`. */
   readonly body: Frame;
+  /** Set where the body is no DATA frame, but the bytes of a binary result. */
+  readonly contentType?: BinaryType;
 }
 
 /** DONE of a worker of the engine, which encodes with the code that would check it here. */
@@ -22,6 +26,15 @@ export const checkedSuccess = (by: string, body: Frame): JobOutcome => {
   const mistake = mistakeInData(body);
   if (mistake === null) return success(by, body);
   return failure(by, "TASK_ERROR", `worker ${by} answered with something else than a DATA frame: ${mistake}`);
+};
+
+/** DONE with a binary result, of any worker. */
+export const binarySuccess = (by: string, body: Frame, contentType: BinaryType): JobOutcome => {
+  const mistake = isLonger(body, frameBytesMax)
+    ? `the result has ${sizeOf(body)} bytes, the limit is ${frameBytesMax}`
+    : mistakeInType(contentType, sizeOf(body))?.message;
+  if (mistake === undefined) return { type: "ACK", by, code: null, body, contentType };
+  return failure(by, "TASK_ERROR", `worker ${by} answered with an invalid ${contentType.contentType}: ${mistake}`);
 };
 
 export const failure = (by: string, code: ErrorCode, message: string): JobOutcome => ({

@@ -26,7 +26,7 @@ export class RequestHandler {
   receive(requestor: Requestor, user: string | null, request: RequestMessage | BadRequest, now: number): Effect[] {
     const { access, requests } = this.tables;
     // A `serial` in version 0.1 means nothing.
-    const meta = request.meta?.version === 0.2 ? request.meta : ({ version: 0.1 } as const);
+    const meta = request.meta === null || request.meta.version === 0.1 ? ({ version: 0.1 } as const) : request.meta;
     const sender: RequestSender = { requestor, user, meta };
     // First of all: a client without the right to run a task does not learn whether it exists.
     const refusal = refusalOfRequest(access, user, request);

@@ -7,7 +7,8 @@ import type { Requestor } from "../protocol/envelope.ts";
 import type { ErrorBody } from "../protocol/errors.ts";
 import { asBuffer, type Frame, sizeOf } from "../protocol/frame.ts";
 import { encodeData, encodeError } from "../protocol/frames.ts";
-import { encodeReplyMeta, partFromError } from "../protocol/replies.ts";
+import { encodeBinaryMeta, encodeReplyMeta, partFromError } from "../protocol/replies.ts";
+import type { BinaryType } from "../protocol/values.ts";
 import { Shares } from "../security/shares.ts";
 import { Multimap } from "./collections.ts";
 import type { Effect } from "./events.ts";
@@ -89,7 +90,11 @@ export class Requests {
     request.jobs[job.part] = undefined;
     if (request.results.length === 0) {
       this.#close(request);
-      return [reply(request, outcome.type, outcome.by, outcome.body)];
+      return [
+        outcome.contentType === undefined
+          ? reply(request, outcome.type, outcome.by, outcome.body)
+          : binaryReply(request, outcome, outcome.contentType),
+      ];
     }
     const body = outcome.type === "ACK" ? outcome.body : partFromError(outcome.body);
     request.results[job.part] = this.#withinBound(request, body);
@@ -167,6 +172,13 @@ const reply = (
   // An ACK of version 0.1 is META alone, without the result.
   const isBare = body === undefined || (type === "ACK" && meta.version === 0.1);
   return { to: "requestor", requestor, frames: isBare ? [head] : [head, body] };
+};
+
+/** `deliverable` of lifecycle.ts has seen that the requestor can read it, or reads no result. */
+const binaryReply = (request: OpenRequest, { by, body }: JobOutcome, contentType: BinaryType): Effect => {
+  const { requestor, meta } = request;
+  if (meta.version === 0.1) return reply(request, "ACK", by);
+  return { to: "requestor", requestor, frames: [encodeBinaryMeta(by, contentType, meta.serial), body] };
 };
 
 /**

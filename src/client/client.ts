@@ -13,6 +13,7 @@ import type { DataWorker } from "../data/publications.ts";
 import { TopicValue } from "../data/topic-value.ts";
 import { callTimeoutMs, requestTimeoutMs, resetTimeoutMs, stopReasonLengthMax } from "../limits.ts";
 import { reachableFrom } from "../protocol/address.ts";
+import type { BinaryData } from "../protocol/arrays.ts";
 import type { StopResult } from "../protocol/blocked.ts";
 import {
   encodeBatchRequest,
@@ -44,8 +45,11 @@ import { encodePart, encodingError } from "./errors.ts";
 import { Exchange } from "./exchange.ts";
 import { readClientKeys } from "./keys.ts";
 import { LocalEngine } from "./local.ts";
-import type { BatchOptions, CallOptions, ConnectOptions, ResetOptions } from "./options.ts";
+import type { BatchOptions, BinaryCallOptions, CallOptions, ConnectOptions, ResetOptions } from "./options.ts";
 import {
+  type BinaryReply,
+  pickAnyData,
+  pickAnyReply,
   pickData,
   pickNothing,
   pickParts,
@@ -55,12 +59,8 @@ import {
   type WaitOptions,
 } from "./pending.ts";
 
-export type { TopicValue } from "../data/topic-value.ts";
-export type { Stopped, StopResult } from "../protocol/blocked.ts";
-export type { ClientErrorCode, ErrorCode } from "../protocol/errors.ts";
-export type { Meta, PackSeconds } from "../protocol/frames.ts";
-export type { Json, JsonObject } from "../protocol/json.ts";
 export type {
+  BinaryResult,
   RegisteredTask,
   Schema,
   SourceDefinition,
@@ -70,12 +70,7 @@ export type {
   TaskDefinition,
   TaskFunction,
 } from "../tasks/task.ts";
-export type { ArgsSource, BatchProgress, PartResult } from "./batch.ts";
-export type { EngineStatus, TaskListing } from "./control.ts";
-export type { Published, PublishOptions, PublishRefusal, TopicListing } from "./data-plane.ts";
-export type { BatchOptions, CallOptions, ConnectOptions, JobOptions, ResetOptions, Trace } from "./options.ts";
-export type { TaskReply } from "./pending.ts";
-export type { SubscribeOptions, Subscription, SubscriptionEvent } from "./subscription.ts";
+export type * from "./types.ts";
 export { defaultEndpoint, TaskEngineError };
 
 /**
@@ -117,13 +112,22 @@ class Client extends DataClient implements AsyncDisposable {
    * Runs a task and gives its result. Arguments that JSON has no text for reject with BAD_ARGS
    * before anything is sent.
    */
-  call(task: string, args: unknown[] = [], kwargs: object = {}, options: CallOptions = {}): Promise<Json> {
-    return this.#run(task, args, kwargs, options, pickData);
+  call(task: string, args: unknown[], kwargs: object, options: BinaryCallOptions): Promise<Json | BinaryData>;
+  call(task: string, args?: unknown[], kwargs?: object, options?: CallOptions): Promise<Json>;
+  call(task: string, args: unknown[] = [], kwargs = {}, options: CallOptions = {}): Promise<Json | BinaryData> {
+    return this.#run(task, args, kwargs, options, options.binary === true ? pickAnyData : pickData);
   }
 
   /** As `call`, and gives the whole reply. */
-  request(task: string, args: unknown[] = [], kwargs: object = {}, options: CallOptions = {}): Promise<TaskReply> {
-    return this.#run(task, args, kwargs, options, pickReply);
+  request(task: string, args: unknown[], kwargs: object, options: BinaryCallOptions): Promise<TaskReply | BinaryReply>;
+  request(task: string, args?: unknown[], kwargs?: object, options?: CallOptions): Promise<TaskReply>;
+  request(
+    task: string,
+    args: unknown[] = [],
+    kwargs = {},
+    options: CallOptions = {},
+  ): Promise<TaskReply | BinaryReply> {
+    return this.#run(task, args, kwargs, options, options.binary === true ? pickAnyReply : pickReply);
   }
 
   /**
@@ -229,10 +233,11 @@ class Client extends DataClient implements AsyncDisposable {
     task: string,
     args: unknown[],
     kwargs: object,
-    { waitMs = callTimeoutMs, signal, onProgress, ...limits }: CallOptions,
+    { waitMs = callTimeoutMs, signal, onProgress, binary, ...limits }: CallOptions,
     pick: (answer: ResultReply) => Result,
   ): Promise<Result> {
-    const encode = (origin: RequestOrigin): string[] => encodeTaskRequest(origin, task, args, kwargs, limits);
+    const version = binary === true ? 0.3 : 0.2;
+    const encode = (origin: RequestOrigin): string[] => encodeTaskRequest(origin, task, args, kwargs, limits, version);
     return this.#send(encode, pick, { waitMs, deadmanMs: limits.deadmanMs, signal, onProgress });
   }
 

@@ -178,8 +178,14 @@ export class Exchange {
   /* ── Replies ── */
 
   #settle(frames: readonly Frame[]): void {
-    this.trace?.("received", frames.map(textOf));
     const reply = decodeReply(frames);
+    if (this.trace !== undefined) {
+      const isBinary = !(reply instanceof ProtocolError) && reply.kind === "binary";
+      this.trace(
+        "received",
+        isBinary ? [textOf(frames[0] ?? ""), `(${reply.bytes.length} bytes)`] : frames.map(textOf),
+      );
+    }
     if (reply instanceof ProtocolError) return this.#dropMalformed(frames, reply.message);
     const { serial = this.#serialOfOld(reply) } = reply.meta;
     const isTerminal = reply.kind !== "progress" && reply.kind !== "keepAlive";

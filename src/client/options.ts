@@ -77,7 +77,16 @@ export interface ResetOptions {
 export interface CallOptions extends JobOptions {
   /** Gets the task's progress. */
   readonly onProgress?: (data: Json) => void;
+  /**
+   * True: the result may be binary, such as a photo: then it is a Uint8Array, or the typed array
+   * that the task has named. Without it such a result rejects with TASK_ERROR. An engine of an
+   * earlier release rejects with UNSUPPORTED_VERSION, and runs nothing.
+   */
+  readonly binary?: boolean;
 }
+
+/** For calls whose result may be binary. */
+export type BinaryCallOptions = CallOptions & { readonly binary: true };
 
 /**
  * `waitMs` counts for each message of up to 1000 parts, from its sending; the engine's limits count

@@ -2,18 +2,28 @@
  * The requests of a client that wait for their replies, and the results that they take from them.
  */
 import { clientBytesMax, clientRequestsMax } from "../limits.ts";
+import { arrayOf, type BinaryData } from "../protocol/arrays.ts";
 import { TaskEngineError } from "../protocol/errors.ts";
 import type { Meta } from "../protocol/frames.ts";
 import type { Json } from "../protocol/json.ts";
 import type { Reply } from "../protocol/replies.ts";
+import type { BinaryType } from "../protocol/values.ts";
 
 /** The terminal reply to a request that did not fail. */
-export type ResultReply = Extract<Reply, { kind: "ack" | "batch" }>;
+export type ResultReply = Extract<Reply, { kind: "ack" | "batch" | "binary" }>;
 
 /** A task's whole reply. `meta.id` names the worker. */
 export interface TaskReply {
   readonly meta: Meta;
   readonly data: Json;
+}
+
+/** The whole reply of a task with a binary result. */
+export interface BinaryReply {
+  readonly meta: Meta;
+  /** How to read the bytes: `{ contentType: "image/jpeg" }`. */
+  readonly type: BinaryType;
+  readonly data: BinaryData;
 }
 
 /**
@@ -31,8 +41,16 @@ const checkVersion = ({ meta }: ResultReply): void => {
 export const pickReply = (reply: ResultReply): TaskReply => {
   checkVersion(reply);
   if (reply.kind === "ack") return { meta: reply.meta, data: reply.data ?? null };
-  throw new TaskEngineError("BAD_FRAME", "the answer has several parts, and one was asked for");
+  throw new TaskEngineError("BAD_FRAME", "the answer has several parts or is binary; one of JSON was asked for");
 };
+
+/** Of a request of version 0.3. */
+export const pickAnyReply = (reply: ResultReply): TaskReply | BinaryReply =>
+  reply.kind === "binary"
+    ? { meta: reply.meta, type: reply.type, data: arrayOf(reply.bytes, reply.type) }
+    : pickReply(reply);
+
+export const pickAnyData = (reply: ResultReply): Json | BinaryData => pickAnyReply(reply).data;
 
 export const pickData = (reply: ResultReply): Json => pickReply(reply).data;
 

@@ -8,7 +8,8 @@
  * With `--deadman` it also sends KEEPALIVE, so that the job ends if this process is killed, hangs
  * or loses its connection.
  *
- * Prints a string as it is and everything else as JSON; with `--json` the whole answer,
+ * Prints a string as it is, the bytes of a binary result without a line feed (but not on a terminal)
+ * and everything else as JSON; with `--json` the whole answer,
  * `{"meta": …, "data": …}`, or `{"error": {"code": …, "message": …}}`.
  *
  * Exits with 0; 1 if the engine refused, the task failed or the connection was lost (stderr has
@@ -19,13 +20,14 @@ import type { Client, Meta, Trace } from "../client/client.ts";
 import type { JobOptions } from "../client/options.ts";
 import { callTimeoutMs, deadmanMsMin, durationMsMax, nameLengthMax, priorityDefault, priorityMax } from "../limits.ts";
 import { didYouMean } from "../process/nearest.ts";
+import { bytesIn } from "../protocol/arrays.ts";
 import { TaskEngineError } from "../protocol/errors.ts";
 import { taskName } from "../protocol/frames.ts";
 import type { Json } from "../protocol/json.ts";
 import type { TaskOptions } from "../protocol/policy.ts";
 import { defineCommand, UsageError } from "./command.ts";
 import { blockForAnswers, callArgs, type EngineFlags, interruptible, waitFrom, withEngine } from "./engine.ts";
-import { printResult, StatusLine } from "./output.ts";
+import { printBytes, printResult, StatusLine } from "./output.ts";
 import { nameFrom, numberFrom, objectFrom, plainText, valueFrom } from "./values.ts";
 
 export const sendCommand = defineCommand({
@@ -86,9 +88,14 @@ export const sendCommand = defineCommand({
         using line = new StatusLine();
         const onProgress = (data: Json): void => line.show(`${task}: ${plainText(data)}`);
         try {
-          const reply = await engine.request(task, list, kwargs, { ...job, signal, onProgress });
+          const options = { ...job, signal, onProgress };
+          const ask = () => engine.request(task, list, kwargs, options);
+          const reply = args.json
+            ? await ask()
+            : await engine.request(task, list, kwargs, { ...options, binary: true }).catch(unlessTooNew(ask));
           line.clear();
-          await printResult(args.json ? JSON.stringify(reply) : plainText(reply.data));
+          if ("type" in reply) await printBytes(bytesIn(reply.data), `the result is ${reply.type.contentType}`);
+          else await printResult(args.json ? JSON.stringify(reply) : plainText(reply.data));
         } catch (failure) {
           line.clear();
           const error = await withNearest(failure, engine, task);
@@ -101,6 +108,16 @@ export const sendCommand = defineCommand({
     await withEngine(args, work, trace);
   },
 });
+
+/** An engine of an earlier release refuses version 0.3 before anything runs: `ask` in 0.2 then. */
+const unlessTooNew =
+  <Reply>(ask: () => Promise<Reply>) =>
+  (error: unknown): Promise<Reply> => {
+    const isRefused = error instanceof TaskEngineError && error.code === "UNSUPPORTED_VERSION";
+    // A message of the client itself would mean that the task may have run.
+    if (isRefused && error.message.startsWith("META.version: 0.3 is not one of ")) return ask();
+    throw error;
+  };
 
 /** Adds the nearest task's name to UNKNOWN_TASK. */
 const withNearest = async (failure: unknown, engine: Client, task: string): Promise<unknown> => {

@@ -1,28 +1,11 @@
 /** A value of a topic as its reader gets it. Nothing of it is decoded before it is asked for. */
 import { valueTextBytesMax } from "../limits.ts";
+import { arrayOf, type BinaryData } from "../protocol/arrays.ts";
 import { ProtocolError, TaskEngineError } from "../protocol/errors.ts";
 import type { PackSeconds } from "../protocol/frames.ts";
 import { type Json, JsonError, parseJson } from "../protocol/json.ts";
 import { decodeValueMeta, epochFrom, type ItemType, type ValueMeta } from "../protocol/values.ts";
 import { sizeBytes } from "../transport/shm/framing.ts";
-
-/** Arrays by the type of their items; `bool` has a byte for each. */
-const arrays = {
-  bool: Uint8Array,
-  int8: Int8Array,
-  uint8: Uint8Array,
-  int16: Int16Array,
-  uint16: Uint16Array,
-  float16: Float16Array,
-  int32: Int32Array,
-  uint32: Uint32Array,
-  float32: Float32Array,
-  int64: BigInt64Array,
-  uint64: BigUint64Array,
-  float64: Float64Array,
-} as const satisfies Record<ItemType, unknown>;
-
-export type ValueArray = InstanceType<(typeof arrays)[ItemType]>;
 
 export class TopicValue {
   private decodedMeta: ValueMeta | null = null;
@@ -88,10 +71,10 @@ export class TopicValue {
   }
 
   /** The items of an array with a `dtype`, row by row, in memory of their own. Throws TypeError. */
-  array(): ValueArray {
+  array(): BinaryData {
     const { dtype } = this;
     if (dtype === undefined) throw new TypeError(`the value of ${this.topic} is no array: it has no dtype`);
-    return new arrays[dtype](new Uint8Array(this.bytes).buffer);
+    return arrayOf(this.bytes, { dtype });
   }
 
   /** Bytes are only counted. */

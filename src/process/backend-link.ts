@@ -21,6 +21,7 @@ import {
 import { ProtocolError } from "../protocol/errors.ts";
 import type { Frame } from "../protocol/frame.ts";
 import type { SourceReport, StoreReport } from "../protocol/reports.ts";
+import type { BinaryType } from "../protocol/values.ts";
 import { Pulse } from "../transport/pulse.ts";
 import { ShmDealer } from "../transport/shm/dealer.ts";
 import { canShareMemory } from "../transport/shm/memory.ts";
@@ -28,6 +29,7 @@ import { StartError } from "../transport/start-error.ts";
 import { type Connection, lostConnection, saysLost } from "../transport/transport.ts";
 import type { SocketOptions } from "../transport/zmq/options.ts";
 import { Dealer } from "../transport/zmq/socket.ts";
+import { Lateness } from "./lateness.ts";
 import { warn } from "./log.ts";
 import { RouterPublications } from "./router-publications.ts";
 
@@ -108,6 +110,14 @@ export class BackendLink {
     this.#answers.bodies.push(body);
     const { jobs, sinceMs } = this.#answers;
     if (jobs.length >= messageJobsMax || performance.now() - sinceMs >= answerDelayMs) this.flush();
+  }
+
+  /** Answers a job with bytes, in a message of its own. */
+  answerBinary(job: number, ms: number, body: Frame, contentType: BinaryType): void {
+    this.flush();
+    const { shape, ...type } = contentType;
+    const contentTypes = [shape === undefined ? type : { ...type, shape: [...shape] }];
+    this.#send({ type: "DONE", jobs: [job], ms: [ms], contentTypes }, [body]);
   }
 
   flush(): void {
@@ -266,33 +276,3 @@ const connectToRouter = ({ endpoint, keys, ready }: BackendLinkOptions): Connect
   dealer.connect(endpoint);
   return dealer;
 };
-
-/** Drift of two clocks in ms per ms: several times that of crystals. */
-const driftMax = 1e-4;
-
-/**
- * Tells by how much a message is late, compared with the quickest one so far. It needs no common
- * clock, and shows how long a message lay unread while a task blocked this process, while it was
- * halted, or while the network was slow.
- */
-export class Lateness {
-  #leastMs = Number.POSITIVE_INFINITY;
-  #heardAt = 0;
-
-  /** The sender's clock is another one from now on. */
-  reset(): void {
-    this.#leastMs = Number.POSITIVE_INFINITY;
-  }
-
-  /**
-   * Returns the ms by which a message is late.
-   * @param sentAt ms of the sender's clock
-   * @param now ms of this process's clock
-   */
-  of(sentAt: number, now: number): number {
-    const tookMs = now - sentAt;
-    this.#leastMs = Math.min(this.#leastMs + (now - this.#heardAt) * driftMax, tookMs);
-    this.#heardAt = now;
-    return tookMs - this.#leastMs;
-  }
-}

@@ -10,6 +10,7 @@ import type { Json, JsonObject } from "./json.ts";
 import { dataPortsSchema, readySchema } from "./ready.ts";
 import { sourcesSchema, storeSchema } from "./reports.ts";
 import { badFrame, checkFrame, decodeObject, nameSchema } from "./schema.ts";
+import { binaryTypeSchema } from "./values.ts";
 
 const jobId = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
 const jobIds = v.pipe(v.array(jobId), v.nonEmpty(), v.maxLength(messageJobsMax));
@@ -43,7 +44,12 @@ const beatSchema = v.object({ type: v.literal("BEAT"), at });
  * `unsafe`: jobs that did not end by themselves, and whose task's `onStop` failed here.
  */
 const answer = { jobs: jobIds, ms: v.array(v.number()), unsafe: v.optional(v.array(jobId)) };
-export const doneSchema = v.object({ type: v.literal("DONE"), ...answer });
+/**
+ * How to read each result, if any is binary: null for a DATA frame, else the body is the bytes
+ * themselves.
+ */
+const contentTypes = v.optional(v.array(v.nullable(v.lazy(() => binaryTypeSchema()))));
+export const doneSchema = v.object({ type: v.literal("DONE"), ...answer, contentTypes });
 const failSchema = v.object({ type: v.literal("FAIL"), ...answer });
 /** The job's function has returned, and its task's `onStop` begins. */
 const safingSchema = v.object({ type: v.literal("SAFING"), job: jobId });
@@ -187,9 +193,11 @@ const isListOf = <Item extends Json>(
 const areJobIds = (value: Json | undefined): value is number[] =>
   isListOf(value, isJobId) && value.length > 0 && value.length <= messageJobsMax;
 
-/** DONE and FAIL without `unsafe`; see `frames.ts`. */
-export const fastAnswer = ({ type, jobs, ms, unsafe }: JsonObject) =>
-  unsafe === undefined && areJobIds(jobs) && isListOf(ms, isNumber) ? { type, jobs, ms } : undefined;
+/** DONE and FAIL without `unsafe` and binary results; see `frames.ts`. */
+export const fastAnswer = ({ type, jobs, ms, unsafe, contentTypes }: JsonObject) =>
+  unsafe === undefined && contentTypes === undefined && areJobIds(jobs) && isListOf(ms, isNumber)
+    ? { type, jobs, ms }
+    : undefined;
 
 /** JOBS of which none expires. */
 export const fastJobs = ({ type, jobs, serials, ttlMs, at }: JsonObject) =>
@@ -219,9 +227,14 @@ export const encodeBackend = (header: WorkerHeader | RouterHeader, bodies: reado
 export const decodeFromWorker = (frames: readonly Frame[]): BackendMessage<WorkerHeader> | ProtocolError =>
   decode(fromWorker, frames, (header) =>
     header.type === "DONE" || header.type === "FAIL"
-      ? { bodies: header.jobs.length, parallel: [header.ms.length] }
+      ? { bodies: header.jobs.length, parallel: parallelOf(header) }
       : { bodies: header.type === "PUBLISH" || header.type === "PROGRESS" ? 1 : 0 },
   );
+
+const parallelOf = (header: Extract<WorkerHeader, { type: "DONE" | "FAIL" }>): number[] =>
+  header.type === "DONE" && header.contentTypes !== undefined
+    ? [header.ms.length, header.contentTypes.length]
+    : [header.ms.length];
 
 export const decodeFromRouter = (frames: readonly Frame[]): BackendMessage<RouterHeader> | ProtocolError =>
   decode(fromRouter, frames, (header) => {

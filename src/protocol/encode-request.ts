@@ -1,5 +1,8 @@
-/** The messages of a requestor, v0.2, without the envelope, each frame as text. */
-import { type Data, encodeValue, metaText, packNow, packText } from "./frames.ts";
+/**
+ * The messages of a requestor, v0.2 where nothing else is said, without the envelope, each frame as
+ * text.
+ */
+import { type Data, encodeValue, metaText, type ProtocolVersion, packNow, packText } from "./frames.ts";
 import type { Json } from "./json.ts";
 import { jsonText } from "./json-encode.ts";
 import type { TaskOptions } from "./policy.ts";
@@ -12,8 +15,11 @@ export interface RequestOrigin {
   readonly serial: string;
 }
 
-const requestMeta = ({ id, serial }: RequestOrigin, type: "REQ" | "CONTROL" | "CANCEL" | "KEEPALIVE"): string =>
-  metaText(id, "requestor", 0.2, type, serial);
+const requestMeta = (
+  { id, serial }: RequestOrigin,
+  type: "REQ" | "CONTROL" | "CANCEL" | "KEEPALIVE",
+  version: ProtocolVersion = 0.2,
+): string => metaText(id, "requestor", version, type, serial);
 
 /** A router and a worker's own port both answer it. */
 export const encodePing = (origin: RequestOrigin): string[] => [requestMeta(origin, "REQ")];
@@ -39,14 +45,15 @@ export const encodeTaskPart = (
   return `${start},"kwargs":${jsonText(kwargs, "TASK.kwargs", 1)},"pack":${packText()}${end}`;
 };
 
-/** As `encodeTaskPart`. */
+/** As `encodeTaskPart`. @param version 0.3 for a requestor that takes a binary result, too */
 export const encodeTaskRequest = (
   origin: RequestOrigin,
   task: string,
   args: readonly unknown[],
   kwargs: object,
   options: TaskOptions = {},
-): string[] => [requestMeta(origin, "REQ"), encodeTaskPart(task, args, kwargs, options)];
+  version: 0.2 | 0.3 = 0.2,
+): string[] => [requestMeta(origin, "REQ", version), encodeTaskPart(task, args, kwargs, options)];
 
 /** @param parts of `encodeTaskPart` */
 export const encodeBatchRequest = (origin: RequestOrigin, parts: readonly string[]): string[] => [

@@ -5,7 +5,7 @@ import { errorMessageLengthMax } from "../limits.ts";
 
 export const errorCodes = {
   BAD_FRAME: "a frame violates the protocol",
-  UNSUPPORTED_VERSION: "the protocol version is not one of 0.1 and 0.2",
+  UNSUPPORTED_VERSION: "the protocol version is not one of 0.1, 0.2 and 0.3",
   TOO_LARGE: "a frame or the message is larger than the limit",
   UNKNOWN_TASK: "no task of that name is registered",
   UNKNOWN_TOPIC: "no value of that topic is known",

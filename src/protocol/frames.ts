@@ -14,10 +14,10 @@ import type { Json, JsonObject } from "./json.ts";
 import { jsonText, quoted } from "./json-encode.ts";
 import { MetaCache } from "./meta-cache.ts";
 import { optionsSchema, type TaskOptions } from "./policy.ts";
-import { checkFrame, decodeObject, lazily, nameSchema } from "./schema.ts";
+import { badFrame, checkFrame, decodeObject, lazily, nameSchema } from "./schema.ts";
 
-const protocolVersions = [0.1, 0.2] as const;
-type ProtocolVersion = (typeof protocolVersions)[number];
+const protocolVersions = [0.1, 0.2, 0.3] as const;
+export type ProtocolVersion = (typeof protocolVersions)[number];
 
 /** seconds since 1970, with fractions: a frame's `pack`. */
 export type PackSeconds = number;
@@ -94,6 +94,8 @@ const parseMeta = (frame: Frame): Meta | ProtocolError => {
     const message = `META.version: ${JSON.stringify(meta.version)} is not one of ${known}, which this engine speaks`;
     return new ProtocolError("UNSUPPORTED_VERSION", shorten(message));
   }
+  // To ignore it would give the request the rights of the program in place of the person's.
+  if (version === 0.3 && value.onBehalf !== undefined) return badFrame("META.onBehalf", "not served by this engine");
   return (version === meta.version ? meta : { ...meta, version }) as Meta;
 };
 
@@ -114,8 +116,9 @@ export const addressingOf = (frame: Frame): Addressing | null => {
   }
   const { version, serial } = (value ?? {}) as Partial<Record<keyof Addressing, unknown>>;
   if (version === 0.1 || version === "0.1") return { version: 0.1 };
-  if (isText(serial, serialLengthMax) && serial !== "") return { version: 0.2, serial };
-  return typeof version === "number" || typeof version === "string" ? { version: 0.2 } : null;
+  const own = version === 0.3 || version === "0.3" ? 0.3 : 0.2;
+  if (isText(serial, serialLengthMax) && serial !== "") return { version: own, serial };
+  return typeof version === "number" || typeof version === "string" ? { version: own } : null;
 };
 
 /** META of now. JSON.stringify would take several times as long for the object. */

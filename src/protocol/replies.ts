@@ -1,16 +1,19 @@
 /** The replies of an engine, encoded and decoded; frames here are without the envelope. */
 import * as v from "valibot";
 import { type ErrorBody, type ErrorCode, ProtocolError } from "./errors.ts";
-import { type Frame, textOf } from "./frame.ts";
+import { asBuffer, type Frame, textOf } from "./frame.ts";
 import { decodeMeta, type Meta, metaText } from "./frames.ts";
 import type { Json, JsonObject } from "./json.ts";
 import { badFrame, checkFrame, decodeObject, lazily } from "./schema.ts";
+import { type BinaryType, decodeResultType, mistakeInType, typeText } from "./values.ts";
 
 /** One part of the reply to a batch. */
 export type ReplyPart = { readonly data: Json } | { readonly error: ErrorBody };
 
 export type Reply =
   | { readonly kind: "ack"; readonly meta: Meta; readonly data: Json | undefined }
+  /** The result of a task that is not JSON, in version 0.3. */
+  | { readonly kind: "binary"; readonly meta: Meta; readonly type: BinaryType; readonly bytes: Buffer }
   /** The reply to a batch, in the order of its parts. */
   | { readonly kind: "batch"; readonly meta: Meta; readonly parts: readonly ReplyPart[] }
   /** Not terminal. */
@@ -42,6 +45,10 @@ export const decodeReply = (frames: readonly Frame[]): Reply | ProtocolError => 
   if (metaBytes === undefined) return badFrame("META", "missing");
   const meta = decodeMeta(metaBytes);
   if (meta instanceof ProtocolError) return meta;
+  if (meta.version === 0.3 && meta.type === "ACK" && rest.length === 1) {
+    const binary = binaryReply(meta, metaBytes, rest[0] ?? "");
+    if (binary !== null) return binary;
+  }
   const parts: ReplyPart[] = [];
   for (const bytes of rest) {
     const part = decodePart(bytes, `frame ${parts.length + 2}`);
@@ -49,6 +56,16 @@ export const decodeReply = (frames: readonly Frame[]): Reply | ProtocolError => 
     parts.push(part);
   }
   return replyOf(meta, parts);
+};
+
+/** null for a reply of JSON. */
+const binaryReply = (meta: Meta, metaBytes: Frame, body: Frame): Reply | ProtocolError | null => {
+  const type = decodeResultType(metaBytes);
+  if (type instanceof ProtocolError) return type;
+  const { contentType } = type;
+  if (contentType === undefined) return mistakeInType(type, 0);
+  const bytes = typeof body === "string" ? Buffer.from(body) : asBuffer(body);
+  return mistakeInType(type, bytes.length) ?? { kind: "binary", meta, type: { ...type, contentType }, bytes };
 };
 
 const replyOf = (meta: Meta, parts: readonly ReplyPart[]): Reply | ProtocolError => {
@@ -93,6 +110,20 @@ export type ReplyType = "ACK" | "ERR" | "PROGRESS" | "KEEPALIVE";
 /** META of a reply, in the version of its request. */
 export const encodeReplyMeta = (id: string, type: ReplyType, version: Meta["version"], serial?: string): string =>
   metaText(id, "responder", version, type, version === 0.1 ? undefined : serial);
+
+/** META of the reply, of version 0.3, whose second frame has the bytes of a binary result. */
+export const encodeBinaryMeta = (id: string, result: BinaryType, serial?: string): string =>
+  `${metaText(id, "responder", 0.3, "ACK", serial).slice(0, -1)}${typeText(result)}}`;
+
+/**
+ * Why a requestor cannot take a binary result: null if it can. Version 0.1 has no results at all,
+ * and so nothing to refuse.
+ */
+export const refusalOfBinary = ({ contentType }: BinaryType, version: Meta["version"], parts: number): string | null =>
+  version === 0.1 || (version === 0.3 && parts === 1)
+    ? null
+    : `the result is ${contentType}; only a request of version 0.3 outside a batch can take it ` +
+      "({ binary: true } in the TypeScript client)";
 
 /** The frame of a failed part of a batch, made of the DATA frame of an ERR. */
 export const partFromError = (errorFrame: Frame): string => {

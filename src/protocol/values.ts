@@ -24,6 +24,11 @@ export interface PayloadType {
   readonly shape?: readonly number[] | undefined;
 }
 
+/** How the bytes of a task's binary result are to be read. */
+export interface BinaryType extends PayloadType {
+  readonly contentType: string;
+}
+
 /** bytes of an item. */
 const itemBytes = {
   bool: 1,
@@ -42,7 +47,8 @@ const itemBytes = {
 export type ItemType = keyof typeof itemBytes;
 
 const dimensionsMax = 8;
-const arrayType = "application/octet-stream";
+/** The contentType of an array, whose items `dtype` names. */
+export const arrayType = "application/octet-stream";
 
 /** RFC 9110, 8.3.1: type, subtype and parameters, which are passed on unread. */
 const contentTypePattern = /^[\w!#$&^.+-]+\/[\w!#$&^.+-]+([ \t]*;[ -~]*)?$/;
@@ -56,6 +62,21 @@ const typeEntries = () => ({
   dtype: v.optional(v.picklist(Object.keys(itemBytes) as ItemType[])),
   shape: v.optional(v.pipe(v.array(v.pipe(v.number(), v.safeInteger(), v.minValue(0))), v.maxLength(dimensionsMax))),
 });
+
+/** A BinaryType, as it travels from a worker. */
+export const binaryTypeSchema = lazily(() => {
+  const { contentType, ...entries } = typeEntries();
+  return v.object({ contentType: contentType.wrapped, ...entries });
+});
+
+/** META of the reply with a task's result. */
+const resultMetaSchema = lazily(() => v.object(typeEntries()));
+
+/** How the frame after the META of a result is to be read. */
+export const decodeResultType = (meta: Frame): PayloadType | ProtocolError => {
+  const value = decodeObject(meta, "META");
+  return value instanceof ProtocolError ? value : checkFrame(resultMetaSchema, value, "META");
+};
 
 /** META of a value as a publisher writes it. */
 const publicationSchema = lazily(() =>
@@ -144,7 +165,8 @@ const stampMeta = (now: number): void => {
   plainMeta = `{"version":0.3,"type":"DATA","pack":${stamp}}`;
 };
 
-const typeText = ({ contentType, dtype, shape }: PayloadType): string =>
+/** The keys of META, each with a comma before it. */
+export const typeText = ({ contentType, dtype, shape }: PayloadType): string =>
   (contentType === undefined ? "" : `,"contentType":${quoted(contentType)}`) +
   (dtype === undefined ? "" : `,"dtype":"${dtype}"`) +
   (shape === undefined ? "" : `,"shape":[${shape.join(",")}]`);

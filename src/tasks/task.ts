@@ -12,15 +12,16 @@
 import type { ErrorCode } from "../protocol/errors.ts";
 import type { Json, JsonObject } from "../protocol/json.ts";
 import type { ArgumentSchema, Policy as TaskPolicy } from "../protocol/policy.ts";
-import type { PayloadType } from "../protocol/values.ts";
+
+import type { ItemType, PayloadType } from "../protocol/values.ts";
 import type { ArgumentCheck, Schema } from "./arguments.ts";
 
 export type { Json, JsonObject, Schema, TaskPolicy };
 
 /**
  * The work itself. `args` and `kwargs` are what the requestor sent, decoded anew for each job, so
- * they may be changed. The result, or the value of its promise, must be plain JSON; `undefined`
- * arrives as null. An error, thrown or rejected, ends the job as TASK_ERROR with the message of
+ * they may be changed. The result, or the value of its promise, must be plain JSON, bytes or a
+ * BinaryResult; `undefined` arrives as null. An error, thrown or rejected, ends the job as TASK_ERROR with the message of
  * that error, and those of its causes and of the `errors` of an AggregateError, in one line; the
  * log has the stacks.
  *
@@ -29,6 +30,21 @@ export type { Json, JsonObject, Schema, TaskPolicy };
  * and then.
  */
 export type TaskFunction = (args: Json[], kwargs: JsonObject, context: TaskContext) => unknown;
+
+/**
+ * A result that is not JSON, such as a photo: `{ contentType: "image/jpeg", bytes }`. A typed array,
+ * a Buffer or an ArrayBuffer may also be returned by itself. Only a request that asks for binary
+ * results can take it; others end as TASK_ERROR. At most 2 MiB.
+ */
+export interface BinaryResult {
+  readonly bytes: ArrayBufferView | ArrayBufferLike;
+  /** As in HTTP. Left out: `application/octet-stream`, with the type and number of its items. */
+  readonly contentType?: string;
+  /** Only of `application/octet-stream`: the type of the items, little endian. */
+  readonly dtype?: ItemType;
+  /** With it: the length of each dimension. */
+  readonly shape?: readonly number[];
+}
 
 /**
  * A task with its policy. An unknown key is an error at start.

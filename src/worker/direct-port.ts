@@ -12,8 +12,9 @@ import type { ErrorBody, ErrorCode } from "../protocol/errors.ts";
 import { bytesOf, type Frame } from "../protocol/frame.ts";
 import { encodeError, type Meta } from "../protocol/frames.ts";
 import type { TaskOptions } from "../protocol/policy.ts";
-import { encodeReplyMeta, partFromError } from "../protocol/replies.ts";
+import { encodeBinaryMeta, encodeReplyMeta, partFromError, refusalOfBinary } from "../protocol/replies.ts";
 import type { TaskPart } from "../protocol/requests.ts";
+import type { BinaryType } from "../protocol/values.ts";
 import { Access } from "../security/access.ts";
 import { Frontend, type NextArrival } from "../security/frontend.ts";
 import type { Gate } from "../security/gate.ts";
@@ -209,11 +210,27 @@ export class DirectPort {
   #answer(request: DirectRequest, outcomes: readonly TaskOutcome[]): void {
     const [first] = outcomes;
     if (outcomes.length === 1 && first?.ok === false) return this.#fail(request, first.code, first.message);
-    const frames = outcomes.map((outcome) =>
-      outcome.ok ? outcome.data : partFromError(encodeError(outcome.code, outcome.message)),
-    );
+    if (first?.ok === true && first.contentType !== undefined && outcomes.length === 1) {
+      return this.#answerBinary(request, first.data, first.contentType);
+    }
+    const { version } = request.meta;
+    const frames = outcomes.map((outcome) => {
+      if (!outcome.ok) return partFromError(encodeError(outcome.code, outcome.message));
+      const { contentType } = outcome;
+      const refusal = contentType && refusalOfBinary(contentType, version, outcomes.length);
+      return typeof refusal === "string" ? partFromError(encodeError("TASK_ERROR", refusal)) : outcome.data;
+    });
     for (const frame of frames) this.#options.log?.(`Task complete: ${frame}`);
-    this.#send(request, "ACK", request.meta.version === 0.1 ? [] : frames);
+    this.#send(request, "ACK", version === 0.1 ? [] : frames);
+  }
+
+  #answerBinary(request: DirectRequest, bytes: Buffer, contentType: BinaryType): void {
+    const { version, serial } = request.meta;
+    const refusal = refusalOfBinary(contentType, version, 1);
+    if (refusal !== null) return this.#fail(request, "TASK_ERROR", refusal);
+    this.#options.log?.(`Task complete: ${bytes.length} bytes of ${contentType.contentType}`);
+    if (version === 0.1) return this.#send(request, "ACK", []);
+    this.#deliver(request.requestor, [encodeBinaryMeta(this.#options.id, contentType, serial), bytes]);
   }
 
   #fail(request: DirectRequest, code: ErrorCode, message: string): void {
@@ -222,8 +239,12 @@ export class DirectPort {
 
   #send({ requestor, meta }: DirectRequest, type: "ACK" | "ERR", frames: readonly Frame[]): void {
     const head = encodeReplyMeta(this.#options.id, type, meta.version, meta.serial);
+    this.#deliver(requestor, [head, ...frames]);
+  }
+
+  #deliver(requestor: Requestor, frames: readonly Frame[]): void {
     // A requestor that is gone or does not read has given up its answer; nobody else waits for it.
-    this.#frontend.gather(requestor, [head, ...frames]);
+    this.#frontend.gather(requestor, frames);
     const now = performance.now();
     const { quickNext } = this.#options.executor;
     // The next job may block: flush now unless it is quick.

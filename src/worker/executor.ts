@@ -17,6 +17,7 @@ import { FailureLog, runAs } from "./failures.ts";
 import { isOnStopJob, leftUnbegun, type OnStopJob, type TaskJob, type TaskOutcome, type WorkerJob } from "./job.ts";
 import { QuickTasks } from "./pacing.ts";
 import { Restrictions } from "./restrictions.ts";
+import { type BinaryFrame, encodeResult } from "./result.ts";
 import { isThenable, type OnStopFailure, runOnStop, runTask } from "./user-code.ts";
 
 interface ExecutorHooks extends ContextHooks {
@@ -214,14 +215,17 @@ export class Executor {
   }
 
   #succeed(task: RegisteredTask, context: JobContext<TaskJob>, result: unknown, startedMs: number): Ended {
-    let data: string;
+    let encoded: string | BinaryFrame;
     try {
-      data = dataFrame(result ?? null, "result");
+      encoded = encodeResult(result);
     } catch (thrown) {
       return this.#fail(task, context, thrown, startedMs);
     }
     const endedMs = performance.now();
-    return this.#end(task, context, { ok: true, data, ms: endedMs - startedMs }, endedMs);
+    const ms = endedMs - startedMs;
+    const outcome: TaskOutcome =
+      typeof encoded === "string" ? { ok: true, data: encoded, ms } : { ok: true, ...encoded, ms };
+    return this.#end(task, context, outcome, endedMs);
   }
 
   /** The requestor gets the message, the log the stack. */

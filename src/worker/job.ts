@@ -1,6 +1,7 @@
 /** A job as the executor takes it, and the outcome that it gives. */
 import type { ErrorCode } from "../protocol/errors.ts";
 import type { Task } from "../protocol/frames.ts";
+import type { BinaryType } from "../protocol/values.ts";
 import type { StopReason } from "../tasks/task.ts";
 
 /** Names a job, in the log and for its task. */
@@ -41,9 +42,13 @@ export type WorkerJob = TaskJob | OnStopJob;
 
 export const isOnStopJob = (job: WorkerJob): job is OnStopJob => "why" in job;
 
-/** `data`: a DATA frame. `ms`: how long the job ran, without its `onStop`; 0 if it never began. */
+/**
+ * `data`: a DATA frame, or with `contentType` the bytes of a binary result. `ms`: how long the job ran, without its
+ * `onStop`; 0 if it never began.
+ */
 export type TaskOutcome =
-  | { readonly ok: true; readonly data: string; readonly ms: number }
+  | { readonly ok: true; readonly data: string; readonly ms: number; readonly contentType?: undefined }
+  | { readonly ok: true; readonly data: Buffer; readonly ms: number; readonly contentType: BinaryType }
   | {
       readonly ok: false;
       readonly code: ErrorCode;

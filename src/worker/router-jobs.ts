@@ -130,6 +130,11 @@ export class RouterJobs {
     const { executor, link, log } = this.options;
     // Another worker may have it.
     if (outcome === leftUnbegun) return link().giveBack(id);
+    if (outcome.ok && outcome.contentType !== undefined) {
+      log?.(`Task complete: ${outcome.data.length} bytes of ${outcome.contentType.contentType}`);
+      link().answerBinary(id, outcome.ms, outcome.data, outcome.contentType);
+      return this.options.ended(outcome.ms);
+    }
     const body = outcome.ok ? outcome.data : encodeError(outcome.code, outcome.message);
     log?.(`Task complete: ${body}`);
     link().answer(outcome.ok ? "DONE" : "FAIL", id, outcome.ms, body, !outcome.ok && outcome.isUnsafe === true);

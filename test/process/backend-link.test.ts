@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
-import { BackendLink, Lateness } from "../../src/process/backend-link.ts";
+import { BackendLink } from "../../src/process/backend-link.ts";
+import { Lateness } from "../../src/process/lateness.ts";
 import { encodeBackend, type RouterHeader } from "../../src/protocol/backend.ts";
 import { Router } from "../../src/transport/zmq/socket.ts";
 

@@ -18,6 +18,7 @@ test.each<[WorkerHeader, Uint8Array[]]>([
   [{ type: "READY", role: "task", id: "TASK-1", pid: 1, tasks: ["count"], endpoint: "tcp://127.0.0.1:10000" }, []],
   [{ type: "BEAT" }, []],
   [{ type: "DONE", jobs: [1, 2], ms: [0.1, 0.2] }, [body, body]],
+  [{ type: "DONE", jobs: [1, 2], ms: [0, 0], contentTypes: [null, { contentType: "image/jpeg" }] }, [body, body]],
   [{ type: "FAIL", jobs: [3], ms: [0] }, [body]],
   [{ type: "PUBLISH", topic: "t" }, [body]],
   [
@@ -54,6 +55,9 @@ test("a message whose lists or frames do not match in number is refused", () => 
   const refused = [
     decodeFromWorker(bytes(encodeBackend({ type: "DONE", jobs: [1, 2], ms: [0.1, 0.2] }, [body]))),
     decodeFromWorker(bytes(encodeBackend({ type: "DONE", jobs: [1, 2], ms: [0.1] }, [body, body]))),
+    decodeFromWorker(
+      bytes(encodeBackend({ type: "DONE", jobs: [1, 2], ms: [0, 0], contentTypes: [null] }, [body, body])),
+    ),
     decodeFromRouter(bytes(encodeBackend({ type: "JOBS", jobs: [1], serials: [] }, [body]))),
     decodeFromRouter(bytes(encodeBackend({ type: "WHO" }, [body]))),
     decodeFromRouter(bytes(encodeBackend({ type: "EVENTS", topics: ["$engine/jobs"] }))),
@@ -96,6 +100,23 @@ test("any frames at the backend give a message or a ProtocolError, and never an 
       expect(decodeFromRouter(frames)).toBeDefined();
     }),
     { numRuns: 2000 },
+  );
+});
+
+test("any contentTypes in DONE are those of the schema or a ProtocolError, and never an exception", () => {
+  const key = fc.oneof(fc.constantFrom<fc.JsonValue>("a/b", "int8", "", [2], [-1], null), fc.jsonValue());
+  const type = fc.oneof(
+    fc.constant(null),
+    fc.record({ contentType: key, dtype: key, shape: key }, { requiredKeys: [] }),
+  );
+  fc.assert(
+    fc.property(fc.oneof(fc.array(type, { maxLength: 2 }), fc.jsonValue()), (contentTypes) => {
+      const header = Buffer.from(JSON.stringify({ type: "DONE", jobs: [1], ms: [1], contentTypes }));
+      const message = decodeFromWorker([header, body]);
+      if (message instanceof ProtocolError || message.header.type !== "DONE") return;
+      expect(message.header.contentTypes?.length ?? 1).toBe(1);
+    }),
+    { numRuns: 1000 },
   );
 });
 

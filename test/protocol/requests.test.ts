@@ -92,7 +92,7 @@ describe("a message that is no request is answered with an error that names the 
     [
       "META's version is unknown",
       [json({ ...meta, version: 9 })],
-      "UNSUPPORTED_VERSION META.version: 9 is not one of 0.1, 0.2",
+      "UNSUPPORTED_VERSION META.version: 9 is not one of 0.1, 0.2, 0.3",
     ],
     [
       "the serial is too long",
@@ -212,9 +212,10 @@ describe("a message that is no request is answered with an error that names the 
       [json({ ...meta2, type: "CONTROL" }), json({ data: { command: "fly" }, pack: 1 })],
       known,
     ],
-    ["a newer version", [json({ ...meta2, version: 0.3 }), json(task)], known],
+    ["a newer version", [json({ ...meta2, version: 0.4 }), json(task)], known],
     ["a newer version as text", [json({ ...meta2, version: "1.0" }), json(task)], known],
-    ["a newer version, and no serial", [json({ ...meta, version: 0.3 }), json(task)], [0.2, undefined]],
+    ["an error of version 0.3", [json({ ...meta2, version: 0.3, type: undefined })], [0.3, "s-1"]],
+    ["a newer version, and no serial", [json({ ...meta, version: 0.4 }), json(task)], [0.2, undefined]],
     ["no version, and a serial", [json({ ...meta2, version: undefined })], known],
     ["no version, and no serial", [json({ ...meta, version: undefined })], null],
     ["a version that is no text", [json({ ...meta2, version: { toString: null, valueOf: 1 } })], known],

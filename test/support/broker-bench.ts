@@ -11,6 +11,7 @@ import {
   encodeDataRequest,
   encodeKeepAlive,
   encodeTaskPart,
+  encodeTaskRequest,
 } from "../../src/protocol/encode-request.ts";
 import type { Requestor } from "../../src/protocol/envelope.ts";
 import { ProtocolError } from "../../src/protocol/errors.ts";
@@ -19,6 +20,7 @@ import { encodeError, encodeMeta, packNow } from "../../src/protocol/frames.ts";
 import type { TaskOptions } from "../../src/protocol/policy.ts";
 import { decodeReply, type Reply } from "../../src/protocol/replies.ts";
 import { type Control, decodeRequest } from "../../src/protocol/requests.ts";
+import type { BinaryType } from "../../src/protocol/values.ts";
 import { Access } from "../../src/security/access.ts";
 import { asReceived } from "./frames.ts";
 
@@ -101,6 +103,13 @@ export class BrokerBench {
     );
   }
 
+  /** A worker gives a binary result. */
+  doneBinary(key: string, id: number, contentType: BinaryType, body: Frame): void {
+    const { shape, ...type } = contentType;
+    const contentTypes = [{ ...type, ...(shape !== undefined && { shape: [...shape] }) }];
+    this.say(key, { type: "DONE", jobs: [id], ms: [0.1], contentTypes }, [body]);
+  }
+
   fail(key: string, id: number, code: Parameters<typeof encodeError>[0] = "TASK_ERROR"): void {
     this.say(key, { type: "FAIL", jobs: [id], ms: [0.1] }, [encodeError(code, "it failed")]);
   }
@@ -113,6 +122,11 @@ export class BrokerBench {
   batch(serial: string, tasks: readonly string[], options: TaskOptions = {}, who = "requestor"): void {
     const parts = tasks.map((task) => encodeTaskPart(task, [], {}, options));
     this.#request(who, encodeBatchRequest({ id: who, serial }, parts));
+  }
+
+  /** One job by v0.3, whose result may be binary. */
+  askBinary(serial: string, task: string, who = "requestor"): void {
+    this.#request(who, encodeTaskRequest({ id: who, serial }, task, [], {}, {}, 0.3));
   }
 
   /** By v0.2 without a serial. */

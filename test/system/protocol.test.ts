@@ -124,10 +124,10 @@ describe.each(places)("%s", (place, endpoint) => {
       /^message: more/,
     ],
     [
-      "version 0.3",
-      ["", metaFrame({ ...named, version: 0.3 }), taskFrame()],
+      "version 0.4",
+      ["", metaFrame({ ...named, version: 0.4 }), taskFrame()],
       "UNSUPPORTED_VERSION",
-      /0\.3.*0\.1, 0\.2/,
+      /0\.4.*0\.1, 0\.2, 0\.3/,
     ],
     ["version 1.0 alone", ["", metaFrame({ ...named, version: "1.0" })], "UNSUPPORTED_VERSION", /"1\.0".*0\.1, 0\.2/],
     ["a META without a type", ["", metaFrame({ ...named, type: undefined }), taskFrame()], "BAD_FRAME", /^META\.type/],

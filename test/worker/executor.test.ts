@@ -31,6 +31,64 @@ describe("what comes out of a task", () => {
     expect(outcome.ms).toBeGreaterThanOrEqual(0);
   });
 
+  test("the bytes of a result that is not JSON, and how to read them", async () => {
+    const buffer = Buffer.from([1, 2, 3, 4]);
+    const array = { contentType: "application/octet-stream" };
+    const { run } = executorFor({
+      bytes: () => new Uint8Array(buffer),
+      later: async () => buffer,
+      plain: () => new Uint8Array(buffer).buffer,
+      floats: () => new Float32Array([1, 2]),
+      photo: () => ({ contentType: "image/jpeg", bytes: buffer }),
+      matrix: () => ({ bytes: new Uint16Array([1, 2]), shape: [2, 1] }),
+      raw: () => ({ bytes: buffer, dtype: "int32" }),
+      empty: () => new Uint8Array(0),
+    });
+    const type = async (name: string): Promise<unknown> => {
+      const outcome = await run(name);
+      return outcome.ok ? [outcome.contentType, outcome.data.length] : outcome.message;
+    };
+    const four = { ...array, dtype: "uint8", shape: [4] };
+    expect(await Promise.all(["bytes", "later", "plain"].map(type))).toEqual(Array(3).fill([four, 4]));
+    expect(await type("floats")).toEqual([{ ...array, dtype: "float32", shape: [2] }, 8]);
+    expect(await type("photo")).toEqual([{ contentType: "image/jpeg" }, 4]);
+    expect(await type("matrix")).toEqual([{ ...array, dtype: "uint16", shape: [2, 1] }, 4]);
+    expect(await type("raw")).toEqual([{ ...array, dtype: "int32", shape: [1] }, 4]);
+    expect(await type("empty")).toEqual([{ ...array, dtype: "uint8", shape: [0] }, 0]);
+  });
+
+  test("a copy of the bytes, which a task may fill anew", async () => {
+    const buffer = Buffer.from([1]);
+    const { run } = executorFor({ read: () => buffer });
+    const outcome = await run("read");
+    buffer[0] = 2;
+    expect(outcome).toMatchObject({ ok: true, data: Buffer.from([1]) });
+  });
+
+  test("an error that says what is wrong with a binary result", async () => {
+    using _output = captureOutput();
+    const bytes = new Uint8Array(3);
+    const { run } = executorFor({
+      type: () => ({ contentType: "jpeg", bytes }),
+      shape: () => ({ bytes, shape: [2] }),
+      items: () => ({ bytes, dtype: "int16" }),
+      dtype: () => ({ contentType: "image/jpeg", dtype: "uint8", bytes }),
+      key: () => ({ mime: "image/jpeg", bytes }),
+      large: () => new Uint8Array(frameBytesMax + 1),
+      list: () => [bytes],
+      other: () => ({ photo: bytes }),
+    });
+    const message = async (name: string): Promise<string> => errorOf(await run(name));
+    expect(await message("type")).toContain("result.contentType: not of the form image/jpeg");
+    expect(await message("shape")).toContain("result: 3 bytes, where dtype and shape ask for 2");
+    expect(await message("items")).toContain("result: 3 bytes, where dtype and shape ask for 2");
+    expect(await message("dtype")).toContain("result.dtype: only with the contentType application/octet-stream");
+    expect(await message("key")).toContain("result.mime is not one of bytes, contentType, dtype, shape");
+    expect(await message("large")).toContain(`result has ${frameBytesMax + 1} bytes, the limit is ${frameBytesMax}`);
+    expect(await message("list")).toContain("result[0] is a Uint8Array, not a plain object");
+    expect(await message("other")).toContain("result.photo is a Uint8Array, not a plain object");
+  });
+
   test("null where it returns nothing", async () => {
     const { run } = executorFor({ sync: () => undefined, async: async () => undefined });
     expect(resultOf(await run("sync"))).toBeNull();

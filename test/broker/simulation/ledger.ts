@@ -249,7 +249,7 @@ export class Ledger {
       return;
     }
     const [part] = parts;
-    if (part === undefined || reply.kind === "batch") throw new Violation(`${name}: answered with a batch`);
+    if (part === undefined || reply.kind !== "ack") throw new Violation(`${name}: answered with a ${reply.kind}`);
     if (ask.version === 0.1) check(reply.data === undefined, `${name}: version 0.1 was given a result`);
     this.#end(name, ask, part, ask.version === 0.1 ? undefined : { data: reply.data ?? null });
   }
