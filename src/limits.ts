@@ -570,3 +570,17 @@ export const latestPauseMs = 20;
 export const subscriberTopicsMax = 65_536;
 /** ms of values that a subscriber asks for again after a loss, beside those since it last heard. */
 export const subscriberMissedMs = 1_000;
+
+/* ── Schedules ── */
+
+/** ms from one run of a schedule to the next. A shorter interval is for a source. */
+export const everyMsMin = 1000;
+export const everyMsMax = 366 * 24 * 3600 * 1000;
+/** ms by which a run by wall time may be late, as after a restart; one later than that is missed. */
+export const scheduleLateMsMax = 30_000;
+/** ms of a jump back above which the wall clock was wrong before. */
+export const clockCorrectionMsMin = 3 * 3600 * 1000;
+/** ms for which cron waits for a clock that is synchronised. A Pi without a network has none. */
+export const clockWaitMsMax = 10 * 60 * 1000;
+/** schedules of one engine. */
+export const schedulesMax = 256;

@@ -109,7 +109,6 @@ ProtectKernelTunables=yes
 ProtectKernelModules=yes
 ProtectKernelLogs=yes
 ProtectControlGroups=yes
-ProtectClock=yes
 ProtectHostname=yes
 ${deviceLines(options.devices)}
 
@@ -129,6 +128,8 @@ RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
 SystemCallFilter=~@privileged @resources
+# It reads whether the clock is synchronised, before a schedule goes by it. Without a capability nothing sets the clock.
+SystemCallFilter=adjtimex
 # ZeroMQ sets the (ordinary) scheduling of its threads, and ends the process if it may not.
 SystemCallFilter=sched_setscheduler
 SystemCallErrorNumber=EPERM

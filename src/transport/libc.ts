@@ -29,6 +29,7 @@ const { symbols: libc } = dlopen("libc.so.6", {
   fcntl: { args: ["int", "int", "int"], returns: "int" },
   flock: { args: ["int", "int"], returns: "int" },
   clock_gettime: { args: ["int", "ptr"], returns: "int" },
+  adjtimex: { args: ["ptr"], returns: "int" },
   getppid: { args: [], returns: "int" },
   prctl: { args: ["int", "u64", "u64", "u64", "u64"], returns: "int" },
   prlimit: { args: ["int", "int", "ptr", "ptr"], returns: "int" },
