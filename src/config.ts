@@ -7,8 +7,10 @@ import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import * as limits from "./limits.ts";
 import { type ConfigFile, configFileDefault, readConfigFile } from "./process/config-file.ts";
+import { environmentIn, shown } from "./process/environment.ts";
 import { tasksDefault, tasksFolder } from "./process/folders.ts";
 import { didYouMean } from "./process/nearest.ts";
+import { schedulesIn } from "./process/schedules-file.ts";
 import { exposureMistakes, portMistakes } from "./security/exposure.ts";
 import { noHome } from "./security/files.ts";
 import { stateFolder } from "./security/state-folders.ts";
@@ -115,6 +117,8 @@ export interface Config extends Settings {
   readonly state: string;
   /** Variables of the file's table `[env]`, for the workers. */
   readonly env: Readonly<Record<string, string>>;
+  /** Those of the file; others are in the definitions of tasks. */
+  readonly schedules: ReturnType<typeof schedulesIn>;
 }
 
 const names = Object.keys(rows) as Name[];
@@ -137,10 +141,6 @@ export const configFlags = Object.fromEntries([
     return [kebab(name), { type: "string" as const, valueHint: hint, description: shown }];
   }),
 ]);
-
-/** Returns true for variables that decide which code a process runs, or name another's channel. */
-export const isUnsafeVariable = (name: string): boolean =>
-  /^(BUN_.*|NODE_OPTIONS|NODE_CHANNEL_.*|LD_(PRELOAD|AUDIT|LIBRARY_PATH)|NOTIFY_SOCKET)$/.test(name);
 
 /* ── Sources ── */
 
@@ -175,7 +175,7 @@ export const loadConfig = async (sources: Sources): Promise<Config> => {
   const given = new Map(names.map((name) => [name, find(name, sources, file)]));
   const settings: Record<string, unknown> = {};
   for (const name of names) settings[name] = check(name, given.get(name), mistakes);
-  const config = { ...settings, env: checkEnv(file, mistakes) } as Config;
+  const config = { ...settings, env: environmentIn(file, mistakes), schedules: schedulesIn(file, mistakes) } as Config;
 
   const placeOf = (name: Name): string => given.get(name)?.place ?? `default of --${kebab(name)}`;
   if (mistakes.length === 0) mistakes.push(...portMistakes(config, placeOf));
@@ -251,11 +251,6 @@ const check = (name: Name, given: Given | undefined, mistakes: string[]): unknow
   return fallback;
 };
 
-const shown = (value: unknown): string => {
-  const json = JSON.stringify(value) ?? String(value);
-  return json.length > 60 ? `${json.slice(0, 60)}…` : json;
-};
-
 /** Variables of the other verbs, which may be set for all of them together. */
 const clientVariables = ["TASK_ENGINE_ROUTER", "TASK_ENGINE_SERVER_KEY"];
 
@@ -267,27 +262,10 @@ const unknownVariables = (environment: Sources["environment"]): string[] => {
 };
 
 const unknownKeys = ({ table, path }: ConfigFile): string[] => {
-  const known = new Set(["env", ...names.map(kebab)]);
+  const known = new Set(["env", "schedule", ...names.map(kebab)]);
   return Object.keys(table)
     .filter((key) => !known.has(key))
     .map((key) => `${path}: ${key}: there is no such setting${didYouMean(key, known)}; see task-engine serve --help`);
-};
-
-const checkEnv = ({ table, path }: ConfigFile, mistakes: string[]): Record<string, string> => {
-  const env: unknown = Object.hasOwn(table, "env") ? table.env : {};
-  if (typeof env !== "object" || env === null || Array.isArray(env)) {
-    mistakes.push(`${path}: env: must be a table of strings, not ${shown(env)}`);
-    return {};
-  }
-  for (const [name, value] of Object.entries(env)) {
-    const place = `${path}: env.${name}`;
-    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) mistakes.push(`${place}: is not a name for a variable`);
-    else if (isUnsafeVariable(name))
-      mistakes.push(`${place}: decides which code a worker runs, and is never passed to one`);
-    else if (typeof value !== "string") mistakes.push(`${place}: must be a string, not ${shown(value)}`);
-    else if (value.includes("\0")) mistakes.push(`${place}: must be without NUL`);
-  }
-  return { ...env } as Record<string, string>;
 };
 
 /** Looks up a name once, since ZeroMQ binds only to addresses. */

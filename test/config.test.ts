@@ -65,6 +65,7 @@ test("without any settings, the defaults of the design hold", async () => {
     insecure: false,
     verbose: false,
     env: {},
+    schedules: [],
   });
 });
 

@@ -46,7 +46,7 @@ export const cronMistake = (times: CronTimes): string | null => {
   try {
     return nextCronTime(times, Date.now()) === null ? "has no time at which it is due" : null;
   } catch (error) {
-    return (error as Error).message;
+    return (error as Error).message.replace(/^Bun\.cron: |^Invalid cron expression: /, "");
   }
 };
 

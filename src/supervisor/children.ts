@@ -1,8 +1,8 @@
 /** The child processes that there are at present. */
 
-import { isUnsafeVariable } from "../config.ts";
 import * as limits from "../limits.ts";
 import { endEngine, engineNumber } from "../process/descendants.ts";
+import { isUnsafeVariable } from "../process/environment.ts";
 import { warn } from "../process/log.ts";
 import { checkedLines } from "../process/log-feed.ts";
 import type { Environment } from "../security/files.ts";
