@@ -1,6 +1,6 @@
-/** A place in a topic's log, from which its values are read one after the other. */
 import { ageOf, type Chunk, framedEnd, framedStart, noBytes, type Topic } from "./topic.ts";
 
+/** A place in a topic's log, from which its values are read one after the other. */
 export class Cursor {
   /** Chunk of the next record; null for the newest record, whichever that will be. */
   chunk: Chunk | null = null;
@@ -78,6 +78,62 @@ export class Cursor {
     this.record = 0;
     if (this.chunk === null) return false;
     this.seq = this.chunk.firstSeq;
+    return true;
+  }
+}
+
+/** One request for values that are in the log: `get` and `history`. It goes on as the peer reads. */
+export class HistoryReading {
+  /** Values that were sent. */
+  count = 0;
+  /** Values that left the log before they could be sent. */
+  dropped = 0;
+  readonly #cursor: Cursor;
+  /** `seq` of the first and the last value to send. */
+  #firstSeq: number;
+  readonly #lastSeq: number;
+  /** The newest value is wanted, also if it is another one by then. */
+  readonly #isOfNewest: boolean;
+
+  /**
+   * @param topic one that has values
+   * @param lastMs ms; null for the newest value, however old
+   * @param limit number of values, the newest ones
+   * @param now wrapped ms
+   */
+  constructor(topic: Topic, lastMs: number | null, limit: number, now: number) {
+    const cursor = new Cursor(topic);
+    cursor.toNewest();
+    this.#cursor = cursor;
+    this.#lastSeq = topic.seq;
+    this.#isOfNewest = lastMs === null;
+    if (lastMs !== null) cursor.seekBack(lastMs, now);
+    const isNone = lastMs !== null && ageOf(topic.last?.lastAt ?? 0, now) > lastMs;
+    this.#firstSeq = isNone ? topic.seq + 1 : Math.max(cursor.seq, topic.seq - limit + 1);
+  }
+
+  /**
+   * Sends what there is room for. Returns false if some of it is left.
+   * @param send takes a framed message, or returns false
+   */
+  pump(send: (bytes: Buffer, start: number, end: number) => boolean): boolean {
+    const cursor = this.#cursor;
+    while (this.#firstSeq <= this.#lastSeq) {
+      if (cursor.skipLost() > 0 && this.#isOfNewest) cursor.seq = this.#lastSeq;
+      const seq = Math.min(cursor.seq, this.#lastSeq + 1);
+      if (seq > this.#firstSeq) {
+        this.dropped += seq - this.#firstSeq;
+        this.#firstSeq = seq;
+        continue;
+      }
+      if (!cursor.find()) break;
+      if (seq === this.#firstSeq) {
+        if (!send(cursor.bytes, cursor.start, cursor.end)) return false;
+        this.count++;
+        this.#firstSeq++;
+      }
+      if (!cursor.next()) break;
+    }
     return true;
   }
 }

@@ -1,25 +1,27 @@
 /** The data worker process: answers the router's PUT and GET, and publishes to subscribers. */
 
+import { isUtf8 } from "node:buffer";
 import { dirname } from "node:path";
 import { beatIntervalMs, leavingHandoverMs } from "../limits.ts";
 import { BackendLink, type WorkHeader } from "../process/backend-link.ts";
 import { say, warn } from "../process/log.ts";
 import { openGate } from "../process/open-gate.ts";
 import { onLeaveRequest, tellSupervisor } from "../process/supervised.ts";
+import { engineTopicPrefix } from "../protocol/engine-topics.ts";
 import type { Frame } from "../protocol/frame.ts";
 import { encodeData, encodeError } from "../protocol/frames.ts";
 import { Pulse } from "../transport/pulse.ts";
 import { StartError } from "../transport/start-error.ts";
 import { terminateContext } from "../transport/zmq/context.ts";
 import { describeBindError } from "../transport/zmq/start.ts";
+import { partsOf } from "./framed.ts";
 import { handOver } from "./handover.ts";
 import { dialOwnStream } from "./own-stream.ts";
 import { PlainPort } from "./plain-port.ts";
 import { Publisher } from "./publisher.ts";
 import { StreamPort } from "./stream-port.ts";
-import { storeReport } from "./topic-list.ts";
+import type { Topic } from "./topic.ts";
 import { TopicStore } from "./topic-store.ts";
-import { valuePrinter } from "./value-printer.ts";
 
 interface DataWorkerOptions {
   readonly host: string;
@@ -56,30 +58,19 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
     historyMs: options.historyMs,
     valueBytesMax: options.dataBytesMax,
   });
-  if (options.verbose) store.join(valuePrinter(tag));
+  if (options.verbose) store.listeners.add((topic) => sayValue(tag, topic));
   const publisher = new Publisher(gate, store);
   const stream = new StreamPort(store, gate, options.dataBytesMax);
   const plain =
     options.plainPort === null ? null : new PlainPort(store, gate, options.dataBytesMax, () => stream.flush());
 
   say(`Starting worker[DATA] on socket: ${address}`);
-  try {
-    publisher.bind(endpoint);
-  } catch (error) {
-    throw new StartError(describeBindError(error, "the data worker", address));
-  }
-  try {
-    stream.bind({ host: options.host, port: options.streamPort, socket: options.streamSocket });
-  } catch (error) {
-    if (error instanceof StartError) throw error;
-    throw new StartError(describeBindError(error, "the data worker's stream", `${options.host}:${options.streamPort}`));
-  }
-  try {
-    plain?.bind(`tcp://${options.host}:${options.plainPort}`);
-  } catch (error) {
-    const place = `${options.host}:${options.plainPort}`;
-    throw new StartError(describeBindError(error, "the data worker's port for PUB sockets", place));
-  }
+  const { host, streamPort, streamSocket: socket, plainPort } = options;
+  bind("the data worker", address, () => publisher.bind(endpoint));
+  bind("the data worker's stream", `${host}:${streamPort}`, () => stream.bind({ host, port: streamPort, socket }));
+  bind("the data worker's port for PUB sockets", `${host}:${plainPort}`, () =>
+    plain?.bind(`tcp://${host}:${plainPort}`),
+  );
   say(`${tag} Listener online`);
 
   const onWork = (header: WorkHeader, bodies: readonly Frame[]): void => {
@@ -154,7 +145,7 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
 
   gate.onAccess(() => store.accessChanged());
   using _reports = new Pulse(beatIntervalMs, () => {
-    const report = storeReport(store.topics, store.drops);
+    const { report } = store;
     const text = JSON.stringify(report);
     if (text !== reported) link.reportStore(report);
     reported = text;
@@ -173,4 +164,20 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
   store.close();
   stream.close();
   terminateContext();
+};
+
+const bind = (who: string, address: string, start: () => void): void => {
+  try {
+    start();
+  } catch (error) {
+    throw error instanceof StartError ? error : new StartError(describeBindError(error, who, address));
+  }
+};
+
+/** For `--verbose`. */
+const sayValue = (tag: string, { name, newestPlace }: Topic): void => {
+  // A printed line would be the next value of `$engine/log`, and so on for ever.
+  if (newestPlace === null || name.startsWith(engineTopicPrefix)) return;
+  const { payload } = partsOf(newestPlace);
+  say(`${tag} Received data: ${name} ${isUtf8(payload) ? payload.toString() : `${payload.length} bytes`}`);
 };

@@ -1,6 +1,5 @@
 /**
- * The port of subscribers of 0.2: an XPUB socket that sends `[topic, META, DATA]`. It follows the
- * topics of the store while it has subscribers. A subscription to the whole name of a topic gets its
+ * The port of subscribers of 0.2: an XPUB socket that sends `[topic, META, DATA]`. A subscription to the whole name of a topic gets its
  * newest value at once, and no other subscriber gets it again; a subscription to the beginning of
  * names gets the values from then on. `$topics` answers with the names.
  */
@@ -24,7 +23,6 @@ import { cutConnection } from "../transport/zmq/connections.ts";
 import { noPeer } from "../transport/zmq/peer.ts";
 import { XPublisher } from "../transport/zmq/socket.ts";
 import { dataFrameOf } from "./data-frame.ts";
-import { FollowedTopics, type TopicFollower } from "./followed-topics.ts";
 import { Subscribers } from "./subscribers.ts";
 import type { Topic } from "./topic.ts";
 import type { StorePeer, TopicStore } from "./topic-store.ts";
@@ -33,6 +31,15 @@ import type { StorePeer, TopicStore } from "./topic-store.ts";
 interface OutgoingPublication {
   readonly meta: string;
   readonly data: Frame;
+}
+
+/** Whether some subscriber wants a topic. */
+interface Wanted {
+  /** Of the subscriptions by which that was found. */
+  version: number;
+  isWanted: boolean;
+  /** When the last ERR went out, on the clock of performance.now(). */
+  refusedAt: number;
 }
 
 /** Its value is the list of topics that have a value. Nobody can put it. */
@@ -51,9 +58,9 @@ export class Publisher implements StorePeer {
   #sequence = 0;
   readonly #subscribers = new Subscribers((descriptor) => {
     this.#store.engineTopics.gone(connectionName(descriptor));
-    this.#following.endIfIdle();
+    this.#listenIfNeeded();
   });
-  readonly #following = new FollowedTopics(this.#subscribers, (follower) => this.#offer(follower));
+  readonly #wanted = new WeakMap<Topic, Wanted>();
   /** The DATA frame of the value that is being put, which goes on as it came. */
   #frame: Frame | null = null;
   #lookForTheGone: Timer | undefined;
@@ -126,39 +133,36 @@ export class Publisher implements StorePeer {
 
   close(): void {
     clearTimeout(this.#lookForTheGone);
-    this.#following.end();
+    this.#store.listeners.delete(this.#offer);
     this.#socket.close();
   }
 
   /* ── Values of the store ── */
 
-  follow(topic: Topic): void {
-    if (!this.#subscribers.isEmpty) this.#following.add(topic);
-  }
-
-  forget(): void {
-    // Nothing is kept of topics but their followers, which are told.
-  }
-
-  ownersChanged(): void {
-    // Subscribers of 0.2 are connected to all data workers.
-  }
-
-  accessChanged(): void {
-    // The gate cuts the connection of a user with less rights.
-  }
-
-  /** There is a new value of a topic that somebody may want. */
-  #offer(follower: TopicFollower): void {
-    const publication = this.#publicationOf(follower.topic);
+  /** There is a new value. Whether a topic is wanted is looked up once for each change of the subscriptions. */
+  readonly #offer = (topic: Topic): void => {
+    const { version } = this.#subscribers;
+    const wanted = this.#wanted.get(topic) ?? { version: -1, isWanted: false, refusedAt: Number.NEGATIVE_INFINITY };
+    if (wanted.version !== version) {
+      wanted.version = version;
+      wanted.isWanted = this.#subscribers.covers(topic.name);
+      this.#wanted.set(topic, wanted);
+    }
+    const publication = wanted.isWanted ? this.#publicationOf(topic) : null;
     if (publication === null) return;
     if (publication.isRefusal) {
       const now = performance.now();
-      if (now - follower.refusedAt < errorRepeatMs) return;
-      follower.refusedAt = now;
+      if (now - wanted.refusedAt < errorRepeatMs) return;
+      wanted.refusedAt = now;
     }
     // XPUB drops for a subscriber whose queue is full, for it alone, and never waits.
-    this.#socket.trySend([follower.topic.name, publication.meta, publication.data]);
+    this.#socket.trySend([topic.name, publication.meta, publication.data]);
+  };
+
+  /** Without subscribers a value costs nothing here. */
+  #listenIfNeeded(): void {
+    if (this.#subscribers.isEmpty) this.#store.listeners.delete(this.#offer);
+    else this.#store.listeners.add(this.#offer);
   }
 
   /** The newest value, or an ERR in its place; null if there is none. */
@@ -194,13 +198,13 @@ export class Publisher implements StorePeer {
     if (this.#isOutOfStep) cutConnection(descriptor);
     else if (type === unsubscribed) {
       this.#subscribers.end(descriptor, topic);
-      this.#following.endIfIdle();
+      this.#listenIfNeeded();
       this.#endWatch(descriptor, topic.toString());
       for (const prefix of matchesOf(topic)) this.#socket.set({ unsubscribe: prefix });
       // In case it was refused.
       this.#socket.set({ unsubscribe: Buffer.concat([topic, Buffer.from(refusalMark)]) });
     } else if (this.#subscribers.begin(descriptor, user, topic)) {
-      if (this.#following.isEmpty) for (const known of this.#store.topics) this.#following.add(known);
+      this.#listenIfNeeded();
       this.#subscribe(user, topic);
     } else cutConnection(descriptor);
   }

@@ -26,24 +26,15 @@ class Watched implements Follower {
     if (this.isStale) this.onValue(this);
   }
 
-  drop(): void {
-    this.unfollow();
-  }
-
-  leave(): void {
-    this.unfollow();
+  gone(): void {
+    this.topic?.unfollow(this);
+    this.topic = null;
   }
 
   follow(topic: Topic): void {
-    this.unfollow();
+    this.gone();
     this.topic = topic;
     topic.followers.push(this);
-  }
-
-  unfollow(): void {
-    const index = this.topic?.followers.indexOf(this) ?? -1;
-    if (index >= 0) this.topic?.followers.splice(index, 1);
-    this.topic = null;
   }
 }
 
@@ -87,18 +78,6 @@ export class Staleness {
     this.#watched.get(topic.name)?.follow(topic);
   }
 
-  forget(): void {
-    // It keeps no topics but those that it follows.
-  }
-
-  accessChanged(): void {
-    // It reads for itself.
-  }
-
-  ownersChanged(): void {
-    // Whose topics they are is looked up each time.
-  }
-
   close(): void {
     for (const watched of this.#watched.values()) end(watched);
     this.#watched.clear();
@@ -126,5 +105,5 @@ export class Staleness {
 
 const end = (watched: Watched): void => {
   clearTimeout(watched.timer);
-  watched.unfollow();
+  watched.gone();
 };

@@ -1,9 +1,9 @@
 /**
- * One connection to the stream port: what it publishes, its subscriptions and its requests. Frames
- * of values are not decoded, but for META that differs from the last one by more than its time.
+ * One connection to the stream port: what it publishes, its subscriptions and its requests. Requests
+ * are answered in their order, and the answers wait while the peer does not read.
  */
-import { peerSubscriptionsMax } from "../limits.ts";
-import { type ErrorBody, type ErrorCode, ProtocolError } from "../protocol/errors.ts";
+import { errorRepeatMs, peerAnswersMax, peerErrorsMax, peerSubscriptionsMax } from "../limits.ts";
+import { type ErrorBody, ProtocolError } from "../protocol/errors.ts";
 import type { Frame } from "../protocol/frame.ts";
 import {
   decodeStreamRequest,
@@ -13,12 +13,10 @@ import {
   type StreamCommand,
   type StreamRequest,
 } from "../protocol/stream.ts";
-import { decodePublication, mistakeInPayload, serialOf } from "../protocol/values.ts";
 import { sizeBytes } from "../transport/shm/framing.ts";
-import { Answers } from "./answers.ts";
-import { framesIn, placesIn, type ValuePlaces } from "./framed.ts";
-import { KnownTopics } from "./known-topics.ts";
-import { Refusals } from "./refusals.ts";
+import type { HistoryReading } from "./cursor.ts";
+import { framesIn } from "./framed.ts";
+import { Incoming, type IncomingSource } from "./incoming.ts";
 import { type StreamSink, StreamSubscription } from "./stream-subscription.ts";
 import type { Topic } from "./topic.ts";
 import type { StorePeer, TopicStore } from "./topic-store.ts";
@@ -35,23 +33,31 @@ export interface PeerTransport {
   flush(): void;
 }
 
+interface WaitingAnswer {
+  readonly encode: () => readonly Frame[];
+  /** Values that go out before it. */
+  readonly reading: HistoryReading | null;
+}
+
 /** Since the start of the process. */
 let peers = 0;
 
-export class StreamPeer implements StreamSink, StorePeer {
+export class StreamPeer implements StreamSink, StorePeer, IncomingSource {
+  readonly isChecked = false;
   readonly #store: TopicStore;
   readonly #transport: PeerTransport;
   readonly #subscriptions = new Map<string, StreamSubscription>();
-  readonly #known = new KnownTopics();
+  readonly #incoming: Incoming;
   /** For `EngineTopics`. */
   readonly #id = `stream ${++peers}`;
-  readonly #answers: Answers;
-  readonly #refusals = new Refusals();
+  #answers: WaitingAnswer[] = [];
+  /** Refusals that nobody waits for, by code and topic: when one was said last, and how many there were since. */
+  readonly #refusals = new Map<string, { at: number; count: number }>();
 
   constructor(store: TopicStore, transport: PeerTransport) {
     this.#store = store;
     this.#transport = transport;
-    this.#answers = new Answers(transport, () => store.drop("answerNotRead"));
+    this.#incoming = new Incoming(store, this);
     store.join(this);
   }
 
@@ -59,63 +65,43 @@ export class StreamPeer implements StreamSink, StorePeer {
     return this.#transport.user;
   }
 
-  /* ── Publishing ── */
-
   /** Takes a framed message, without its length: `bytes` from `start` to `end`. */
   receive(bytes: Buffer, start: number, end: number): void {
-    const nameBytes = end - start >= sizeBytes ? bytes.readUInt32LE(start) : 0;
-    if (nameBytes === 0) return this.#request(framesIn(bytes, start, end));
-    const places = placesIn(bytes, start, end);
-    if (places === null) return this.#refuse("", undefined, "BAD_FRAME", "a value is a topic, META and a payload");
-    const { nameAt, nameEnd, metaAt, metaEnd } = places;
-    const known = this.#known.find(bytes, nameAt, nameEnd);
-    if (known?.meta.fits(bytes, metaAt, metaEnd, end - metaEnd - sizeBytes) === true) {
-      if (this.#store.append(known.topic, bytes, metaAt, metaEnd - metaAt, end)) return;
-    }
-    this.#receiveSlowly(bytes, places, end);
+    const isRequest = end - start < sizeBytes || bytes.readUInt32LE(start) === 0;
+    if (isRequest) this.#request(framesIn(bytes, start, end));
+    else this.#incoming.receive(bytes, start, end);
   }
 
-  /** As `receive`, for a value that needs checks, a new topic, an acknowledgement or a refusal. */
-  #receiveSlowly(bytes: Buffer, { nameAt, nameEnd, metaAt, metaEnd }: ValuePlaces, end: number): void {
-    const name = bytes.toString("utf8", nameAt, nameEnd);
-    const meta = bytes.subarray(metaAt, metaEnd);
-    const payload = bytes.subarray(metaEnd + sizeBytes, end);
-    const publication = decodePublication(meta, payload.length);
-    if (publication instanceof ProtocolError) {
-      return this.#refuse(name, serialOf(meta), publication.code, publication.message);
-    }
-    const { serial } = publication;
-    const refusal =
-      this.#store.refusalOf(this.user, name, payload.length) ??
-      (serial === undefined ? null : mistakeInPayload(publication, payload));
-    if (refusal !== null) return this.#refuse(name, serial, refusal.code, refusal.message);
-    if (!this.#store.owners.owns(name)) return this.#moved(name, serial);
-    const topic = this.#store.topicFor(name);
-    if (!this.#store.append(topic, bytes, metaAt, meta.length, end)) {
-      return this.#refuse(name, serial, "STORE_FULL", this.#store.fullMessage);
-    }
-    topic.publisher = this.user;
-    const known = this.#known.add(topic, bytes, nameAt, nameEnd);
-    if (serial !== undefined) {
-      const data = { seq: topic.seq, epoch: topic.epoch };
-      this.#answers.add(() => encodeStreamReply("ACK", serial, data));
-    } else known.meta.learn(bytes, metaAt, metaEnd, publication.dtype === undefined ? null : payload.length);
+  /* ── Publishing ── */
+
+  confirm(serial: string, { seq, epoch }: Topic): void {
+    this.#answer(() => encodeStreamReply("ACK", serial, { seq, epoch }));
   }
 
-  /** Says why a value was not taken: at once where it was to be confirmed, else once a second. */
-  #refuse(topic: string, serial: string | undefined, code: ErrorCode, message: string): void {
-    if (serial !== undefined) return this.#refuseRequest(serial, { code, message }, { topic });
-    this.#refusals.add(topic, code, (count) =>
-      this.#transport.send(encodeStreamError(undefined, code, message, { topic, count })),
-    );
+  /** Says at once why a value was not taken that was to be confirmed, and of others once a second. */
+  refuse(topic: string, serial: string | undefined, error: ErrorBody): void {
+    if (serial !== undefined) return this.#refuseRequest(serial, error, { topic });
+    const { code, message } = error;
+    this.#sayAtTimes(`${code} ${topic}`, (count) => encodeStreamError(undefined, code, message, { topic, count }));
   }
 
-  /** Says that the topic of a value belongs to another data worker. */
-  #moved(topic: string, serial: string | undefined): void {
+  moved(topic: string, serial: string | undefined): void {
     const reply = (): string[] =>
       encodeStreamReply("MOVED", serial, { topic, dataWorkers: this.#store.owners.dataWorkers });
-    if (serial !== undefined) this.#answers.add(reply);
-    else this.#refusals.add("", "UNAVAILABLE", () => this.#transport.send(reply()));
+    if (serial !== undefined) this.#answer(reply);
+    else this.#sayAtTimes("MOVED", reply);
+  }
+
+  /** @param encode takes the number of times since it was said last */
+  #sayAtTimes(kind: string, encode: (count: number) => readonly Frame[]): void {
+    const refusal = this.#refusals.get(kind) ?? { at: Number.NEGATIVE_INFINITY, count: 0 };
+    refusal.count++;
+    if (this.#refusals.size >= peerErrorsMax && !this.#refusals.has(kind)) this.#refusals.clear();
+    this.#refusals.set(kind, refusal);
+    const now = performance.now();
+    if (now - refusal.at < errorRepeatMs) return;
+    refusal.at = now;
+    if (this.#transport.send(encode(refusal.count))) refusal.count = 0;
   }
 
   /* ── Requests ── */
@@ -124,7 +110,7 @@ export class StreamPeer implements StreamSink, StorePeer {
     if (frames !== null && isHandover(frames.slice(1))) {
       const refusal = this.#store.takeOver(this.user, frames.slice(2));
       if (refusal !== null) return this.#refuseRequest(undefined, refusal);
-      return this.#answers.add(() => encodeStreamReply("ACK", undefined, null));
+      return this.#answer(() => encodeStreamReply("ACK", undefined, null));
     }
     const request =
       frames === null
@@ -153,7 +139,7 @@ export class StreamPeer implements StreamSink, StorePeer {
     const subscription = new StreamSubscription(serial, data, this);
     this.#subscriptions.set(serial, subscription);
     this.#watch();
-    this.#answers.add(() => encodeStreamReply("ACK", serial, null));
+    this.#answer(() => encodeStreamReply("ACK", serial, null));
     for (const topic of this.#store.topicsFor(data)) this.#choose(topic, true);
     this.onRoom();
   }
@@ -199,7 +185,7 @@ export class StreamPeer implements StreamSink, StorePeer {
 
   #credit({ serial, data }: Extract<StreamRequest, { type: "CREDIT" }>): void {
     this.#subscriptions.get(serial)?.addCredit(data.credit);
-    if (data.sync === true) this.#answers.add(() => encodeStreamReply("ACK", serial, null));
+    if (data.sync === true) this.#answer(() => encodeStreamReply("ACK", serial, null));
   }
 
   #command(serial: string, command: StreamCommand): void {
@@ -208,18 +194,33 @@ export class StreamPeer implements StreamSink, StorePeer {
     const { data, reading = null } = answer;
     const counts = () =>
       command.command === "history" ? { count: reading?.count ?? 0, dropped: reading?.dropped ?? 0 } : data;
-    this.#answers.add(() => encodeStreamReply("ACK", serial, counts()), reading);
+    this.#answer(() => encodeStreamReply("ACK", serial, counts()), reading);
   }
 
   #refuseRequest(serial: string | undefined, { code, message }: ErrorBody, more: object = {}): void {
-    this.#answers.add(() => encodeStreamError(serial, code, message, more));
+    this.#answer(() => encodeStreamError(serial, code, message, more));
+  }
+
+  /** Answers, at once unless the peer does not read. */
+  #answer(encode: () => readonly Frame[], reading: HistoryReading | null = null): void {
+    if (this.#answers.length >= peerAnswersMax) return this.#store.drop("answerNotRead");
+    this.#answers.push({ encode, reading });
+    this.#sendAnswers();
+  }
+
+  #sendAnswers(): void {
+    const send = (bytes: Buffer, start: number, end: number): boolean => this.#transport.sendValue(bytes, start, end);
+    for (let answer = this.#answers[0]; answer !== undefined; answer = this.#answers[0]) {
+      if (answer.reading?.pump(send) === false || !this.#transport.send(answer.encode())) return;
+      this.#answers.shift();
+    }
   }
 
   /* ── Values to it ── */
 
   sendValue(bytes: Buffer, start: number, end: number): boolean {
     // The values of an answer stay together, and none of a subscription comes before its ACK.
-    return this.#answers.isEmpty && this.#transport.sendValue(bytes, start, end);
+    return this.#answers.length === 0 && this.#transport.sendValue(bytes, start, end);
   }
 
   sendDropped(serial: string, topics: Readonly<Record<string, number>>): boolean {
@@ -227,11 +228,11 @@ export class StreamPeer implements StreamSink, StorePeer {
   }
 
   sendRemoved(serial: string, topic: string): void {
-    this.#answers.add(() => encodeStreamReply("REMOVED", serial, { topic }));
+    this.#answer(() => encodeStreamReply("REMOVED", serial, { topic }));
   }
 
   sendStale(serial: string, topic: string, ageMs: number): void {
-    this.#answers.add(() => encodeStreamReply("STALE", serial, { topic, ageMs }));
+    this.#answer(() => encodeStreamReply("STALE", serial, { topic, ageMs }));
   }
 
   flush(): void {
@@ -240,28 +241,25 @@ export class StreamPeer implements StreamSink, StorePeer {
 
   /** The transport has room again. */
   onRoom(): void {
-    this.#answers.pump();
+    this.#sendAnswers();
     for (const subscription of this.#subscriptions.values()) subscription.pump();
   }
 
-  /** A topic is gone, or rights are others. */
   forget(): void {
-    this.#known.clear();
+    this.#incoming.forget();
   }
 
   /** Topics have other data workers. */
   ownersChanged(): void {
-    this.forget();
     const data = { dataWorkers: this.#store.owners.dataWorkers };
     for (const serial of this.#subscriptions.keys()) {
-      this.#answers.add(() => encodeStreamReply("MOVED", serial, data));
+      this.#answer(() => encodeStreamReply("MOVED", serial, data));
     }
     this.flush();
   }
 
   /** Ends the subscriptions whose right is gone. */
   accessChanged(): void {
-    this.forget();
     for (const { serial, names } of [...this.#subscriptions.values()]) {
       const refusal = this.#store.refusalOfReading(this.user, names);
       if (refusal === null) continue;
@@ -274,7 +272,7 @@ export class StreamPeer implements StreamSink, StorePeer {
   close(): void {
     for (const subscription of this.#subscriptions.values()) subscription.close();
     this.#subscriptions.clear();
-    this.#answers.clear();
+    this.#answers = [];
     this.#store.engineTopics.gone(this.#id);
   }
 }

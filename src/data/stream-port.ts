@@ -2,6 +2,7 @@
 import {
   dataBytesMax,
   drainMessagesMax,
+  localLongBytes,
   localPeersMax,
   partingMs,
   stalledPeerMs,
@@ -11,6 +12,7 @@ import {
   valueOverheadBytes,
   zmqRoomRetryMs,
 } from "../limits.ts";
+import type { Frame } from "../protocol/frame.ts";
 import type { Gate } from "../security/gate.ts";
 import { openLocalListener, type PortAddress } from "../security/local-listener.ts";
 import type { ShmConnection } from "../transport/shm/connection.ts";
@@ -18,10 +20,12 @@ import { encodedBytesMax, encodeInto, sizeBytes } from "../transport/shm/framing
 import type { ShmListener } from "../transport/shm/listener.ts";
 import { saysLost } from "../transport/transport.ts";
 import { ZmqListener } from "../transport/zmq/listener.ts";
-import { LocalPeer, type StreamPortPart, ZmqPeer } from "./stream-transports.ts";
+import { framesIn } from "./framed.ts";
+import { type PeerTransport, StreamPeer } from "./stream-peer.ts";
 import type { TopicStore } from "./topic-store.ts";
 
-export class StreamPort implements StreamPortPart {
+export class StreamPort {
+  /** Local peers that have got something since the last flush. */
   readonly unflushed: LocalPeer[] = [];
   readonly #gate: Gate;
   readonly #zmq: ZmqListener;
@@ -82,6 +86,7 @@ export class StreamPort implements StreamPortPart {
     this.#zmq.close();
   }
 
+  /** Calls `onRoom` of all peers a little later. */
   retryLater(): void {
     this.#roomTimer ??= setTimeout(() => {
       this.#roomTimer = undefined;
@@ -91,6 +96,10 @@ export class StreamPort implements StreamPortPart {
     }, zmqRoomRetryMs);
   }
 
+  /**
+   * Whether a value of so many bytes may stay in memory until a peer has read it. If not, a peer
+   * that has not read for long may be cut.
+   */
   mayKeep(bytes: number): boolean {
     let kept = 0;
     let oldest: LocalPeer | null = null;
@@ -160,5 +169,89 @@ export class StreamPort implements StreamPortPart {
     const peer = new ZmqPeer(this, this.#zmq, key, user);
     this.#zmqPeers.set(key, peer);
     return peer;
+  }
+}
+
+class LocalPeer implements PeerTransport {
+  readonly peer: StreamPeer;
+  /** Since when something waits for it to read, on the clock of performance.now(). */
+  keptAt = 0;
+  #isUnflushed = false;
+
+  constructor(
+    private readonly port: StreamPort,
+    readonly connection: ShmConnection,
+    private readonly userOf: (connection: ShmConnection) => string | null,
+  ) {
+    this.peer = new StreamPeer(port.store, this);
+  }
+
+  get user(): string | null {
+    return this.userOf(this.connection);
+  }
+
+  send(frames: readonly Frame[]): boolean {
+    const isFull = this.connection.gather(frames) === "full";
+    if (isFull) this.port.retryLater();
+    this.#flushLater();
+    return !isFull;
+  }
+
+  sendValue(bytes: Buffer, start: number, end: number): boolean {
+    const { connection, port } = this;
+    // What the peer has room for must not count as waiting: `onRoom` follows only where it has none.
+    if (connection.unsentBytes > 0 && !connection.flush()) return false;
+    // A long one stays where it is until the peer has read it: see `gatherFramed`.
+    const isLong = end - start > localLongBytes;
+    if (isLong && !port.mayKeep(end - start)) {
+      port.retryLater();
+      return false;
+    }
+    const isSent = connection.gatherFramed(bytes, start, end) === "sent";
+    if (isLong && isSent) this.keptAt = performance.now();
+    this.#flushLater();
+    return isSent;
+  }
+
+  flush(): void {
+    this.#isUnflushed = false;
+    this.connection.flush();
+  }
+
+  #flushLater(): void {
+    if (this.#isUnflushed) return;
+    this.#isUnflushed = true;
+    this.port.unflushed.push(this);
+  }
+}
+
+class ZmqPeer implements PeerTransport {
+  readonly peer: StreamPeer;
+
+  /** @param user of the last message */
+  constructor(
+    private readonly port: StreamPort,
+    private readonly listener: ZmqListener,
+    private readonly key: string,
+    public user: string | null,
+  ) {
+    this.peer = new StreamPeer(port.store, this);
+  }
+
+  send(frames: readonly Frame[]): boolean {
+    const isFull = this.listener.gather(this.key, frames) === "full";
+    // libzmq does not tell when a peer's queue has room again.
+    if (isFull) this.port.retryLater();
+    return !isFull;
+  }
+
+  sendValue(bytes: Buffer, start: number, end: number): boolean {
+    const result = this.listener.gather(this.key, framesIn(bytes, start + sizeBytes, end) ?? []);
+    if (result === "full") this.port.retryLater();
+    return result === "sent";
+  }
+
+  flush(): void {
+    // libzmq's own thread sends.
   }
 }

@@ -44,12 +44,8 @@ class Following extends Cursor implements Follower {
     if (!this.isBehind) this.subscription.offer(this, bytes, start, end);
   }
 
-  drop(): void {
-    this.subscription.removed(this.topic);
-  }
-
-  leave(): void {
-    this.subscription.left(this.topic);
+  gone(isRemoved: boolean): void {
+    this.subscription.ended(this.topic, isRemoved);
   }
 
   stale(ageMs: number): void {
@@ -150,21 +146,15 @@ export class StreamSubscription {
     clearTimeout(cursor.timer);
     cursor.isBehind = false;
     this.#behind = this.#behind.filter((other) => other !== cursor);
-    const index = topic.followers.indexOf(cursor);
-    if (index >= 0) topic.followers.splice(index, 1);
+    topic.unfollow(cursor);
   }
 
-  /** The topic is another data worker's now: what has not been sent is lost. */
-  left(topic: Topic): void {
+  /** Somebody has removed the topic, or it is another data worker's now: what has not been sent is lost. */
+  ended(topic: Topic, isRemoved: boolean): void {
     const cursor = this.#cursors.get(topic);
     if (cursor?.isBehind === true && cursor.chunk !== null) this.#lose(cursor);
     this.drop(topic);
-  }
-
-  /** Somebody has removed the topic, and with it the values that have not been sent. */
-  removed(topic: Topic): void {
-    this.left(topic);
-    this.sink.sendRemoved(this.serial, topic.name);
+    if (isRemoved) this.sink.sendRemoved(this.serial, topic.name);
   }
 
   stale({ name }: Topic, ageMs: number): void {

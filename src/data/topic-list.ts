@@ -1,12 +1,10 @@
-/** Topics as `topics` lists them and as `status` counts them: PROTOCOL.md has the keys. */
+/** Topics as `topics` lists them: PROTOCOL.md has the keys. */
 import { rateWindowMs } from "../limits.ts";
 import { ProtocolError } from "../protocol/errors.ts";
-import type { StoreReport } from "../protocol/reports.ts";
 import { decodeValueMeta } from "../protocol/values.ts";
 import { partsOf } from "./framed.ts";
 import type { Staleness } from "./staleness.ts";
 import { ageOf, type Topic } from "./topic.ts";
-import type { Topics } from "./topics.ts";
 
 /** @param now wrapped ms */
 export const describeTopic = (topic: Topic, now: number, staleness: Staleness): object => {
@@ -24,11 +22,4 @@ export const describeTopic = (topic: Topic, now: number, staleness: Staleness): 
     ...(staleness.of(topic.name) ?? { staleMs: null, stale: false }),
     publisher: topic.publisher,
   };
-};
-
-/** What the store keeps and has lost, for `status`. */
-export const storeReport = (topics: Topics, drops: Readonly<Record<string, number>>): StoreReport => {
-  let missed = 0;
-  for (const topic of topics) missed += topic.dropped;
-  return { topics: topics.size, bytes: topics.bytes, missed, dropped: { ...drops } };
 };

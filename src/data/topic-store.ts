@@ -8,29 +8,30 @@ import { type ErrorBody, ProtocolError } from "../protocol/errors.ts";
 import { type Frame, sizeOf, textOf } from "../protocol/frame.ts";
 import { encodeData, packNow } from "../protocol/frames.ts";
 import type { DataWorkerPorts } from "../protocol/ready.ts";
+import type { StoreReport } from "../protocol/reports.ts";
 import type { StreamCommand, SubscribeRequest } from "../protocol/stream.ts";
 import { decodePublication, encodePublicationMeta } from "../protocol/values.ts";
 import type { Access } from "../security/access.ts";
 import { encodedBytesMax, encodeInto } from "../transport/shm/framing.ts";
+import { HistoryReading } from "./cursor.ts";
 import { payloadIn } from "./data-frame.ts";
 import { EngineTopics } from "./engine-topics.ts";
-import { HistoryReading } from "./history-reading.ts";
 import { Owners } from "./owners.ts";
 import { Staleness } from "./staleness.ts";
 import { framedStart, Topic, wrappedMs } from "./topic.ts";
 import { describeTopic } from "./topic-list.ts";
 import { Topics } from "./topics.ts";
 
-/** A connection of the stream port, or the port of 0.2. */
+/** A connection of the stream port, or another part of the data worker. */
 export interface StorePeer {
   /** There is a new topic, which it may want. */
-  follow(topic: Topic): void;
-  /** A topic is gone. */
-  forget(): void;
-  /** Rights are others. */
-  accessChanged(): void;
-  /** Topics belong to other data workers. */
-  ownersChanged(): void;
+  follow?(topic: Topic): void;
+  /** A topic is gone, rights are others, or topics belong to other data workers. */
+  forget?(): void;
+  /** After `forget`. */
+  accessChanged?(): void;
+  /** After `forget`. */
+  ownersChanged?(): void;
   close(): void;
 }
 
@@ -56,8 +57,10 @@ interface TopicStoreOptions {
 
 export class TopicStore {
   readonly #options: Required<Omit<TopicStoreOptions, "onTimer">>;
-  readonly #topics: Topics;
+  readonly topics: Topics;
   readonly #peers = new Set<StorePeer>();
+  /** Are told of each new value, the newest one of its topic. */
+  readonly listeners = new Set<(topic: Topic) => void>();
   readonly engineTopics: EngineTopics;
   readonly #drops = new Map<string, number>();
   readonly owners = new Owners();
@@ -73,27 +76,32 @@ export class TopicStore {
     ...options
   }: TopicStoreOptions) {
     this.#options = { bytesMax, historyMs: keptMs, valueBytesMax, ...options };
-    this.#topics = new Topics({ bytesMax, historyMs: keptMs });
+    this.topics = new Topics({ bytesMax, historyMs: keptMs });
     this.engineTopics = new EngineTopics((watched) => {
       // Nobody tells of the stops of a time in which nobody follows them.
-      const stop = this.#topics.get(stopTopic);
+      const stop = this.topics.get(stopTopic);
       if (stop !== undefined && !watched.includes(stopTopic)) this.#remove(stop);
       options.onWatched(watched);
     });
-    this.staleness = new Staleness(this.#topics, this.owners, (topic, isStale, ageMs) => {
+    this.staleness = new Staleness(this.topics, this.owners, (topic, isStale, ageMs) => {
       this.#tell(isStale ? "stale" : "fresh", topic);
-      if (isStale) for (const follower of this.#topics.get(topic)?.followers ?? []) follower.stale?.(ageMs ?? 0);
+      if (isStale) for (const follower of this.topics.get(topic)?.followers ?? []) follower.stale?.(ageMs ?? 0);
       onTimer();
     });
     this.join(this.staleness);
   }
 
-  get topics(): Topics {
-    return this.#topics;
+  /** Why `append` has not taken a value. */
+  get full(): ErrorBody {
+    const message = `the newest values of all topics take the ${this.#options.bytesMax} bytes that there are for them`;
+    return { code: "STORE_FULL", message };
   }
 
-  get fullMessage(): string {
-    return `the newest values of all topics take the ${this.#options.bytesMax} bytes that there are for them`;
+  /** What it keeps and has lost, for `status`. */
+  get report(): StoreReport {
+    let missed = 0;
+    for (const topic of this.topics) missed += topic.dropped;
+    return { topics: this.topics.size, bytes: this.topics.bytes, missed, dropped: this.drops };
   }
 
   /** By kind, what was lost on the way. */
@@ -115,7 +123,8 @@ export class TopicStore {
   }
 
   accessChanged(): void {
-    for (const peer of [...this.#peers]) peer.accessChanged();
+    this.#forget();
+    for (const peer of [...this.#peers]) peer.accessChanged?.();
   }
 
   /* ── Several data workers ── */
@@ -123,7 +132,8 @@ export class TopicStore {
   /** These share the topics from now on: see `Owners.set`. Those of others must be handed over. */
   share(dataWorkers: readonly DataWorkerPorts[], own: string): void {
     this.owners.set(dataWorkers, own);
-    for (const peer of [...this.#peers]) peer.ownersChanged();
+    this.#forget();
+    for (const peer of [...this.#peers]) peer.ownersChanged?.();
   }
 
   /**
@@ -133,7 +143,7 @@ export class TopicStore {
   takeOver(user: string | null, [nameFrame = "", ...values]: readonly Frame[]): ErrorBody | null {
     const name = textOf(nameFrame);
     const refusal = this.refusalOf(user, name, 0);
-    if (refusal !== null || this.#topics.get(name) !== undefined) return refusal;
+    if (refusal !== null || this.topics.get(name) !== undefined) return refusal;
     const topic = new Topic(name);
     for (let index = 0; index + 1 < values.length; index += 2) {
       const [meta = "", payload = ""] = values.slice(index, index + 2);
@@ -146,8 +156,8 @@ export class TopicStore {
 
   /** A topic was handed over. */
   handedOver(topic: Topic): void {
-    this.#topics.remove(topic);
-    for (const follower of [...topic.followers]) follower.leave();
+    this.topics.remove(topic);
+    for (const follower of [...topic.followers]) follower.gone(false);
   }
 
   /** To be called before the values of a turn. */
@@ -172,7 +182,7 @@ export class TopicStore {
   }
 
   topicFor(name: string): Topic {
-    return this.#topics.get(name) ?? new Topic(name);
+    return this.topics.get(name) ?? new Topic(name);
   }
 
   /** Takes a value; see `Topic.append`. Returns false if there is no memory for it. */
@@ -186,6 +196,7 @@ export class TopicStore {
       const start = framedStart(newest);
       for (const follower of followers) follower.offer(last.bytes, start, last.end);
     }
+    if (this.listeners.size > 0) for (const listener of this.listeners) listener(topic);
     return true;
   }
 
@@ -216,14 +227,13 @@ export class TopicStore {
     const source = Buffer.allocUnsafeSlow(encodedBytesMax(frames));
     const end = encodeInto(source, 0, frames);
     const metaSizeAt = 8 + source.readUInt32LE(4);
-    if (this.append(topic, source, metaSizeAt + 4, source.readUInt32LE(metaSizeAt), end)) return null;
-    return { code: "STORE_FULL", message: this.fullMessage };
+    return this.append(topic, source, metaSizeAt + 4, source.readUInt32LE(metaSizeAt), end) ? null : this.full;
   }
 
   #reserve(topic: Topic, recordBytes: number): boolean {
-    const isNew = this.#topics.get(topic.name) !== topic;
-    if (!this.#topics.reserve(topic, recordBytes)) return false;
-    if (isNew) for (const peer of this.#peers) peer.follow(topic);
+    const isNew = this.topics.get(topic.name) !== topic;
+    if (!this.topics.reserve(topic, recordBytes)) return false;
+    if (isNew) for (const peer of this.#peers) peer.follow?.(topic);
     return true;
   }
 
@@ -239,11 +249,11 @@ export class TopicStore {
 
   *topicsFor({ topics, prefixes }: Pick<SubscribeRequest, "topics" | "prefixes">): Generator<Topic, void, undefined> {
     for (const name of topics) {
-      const topic = this.#topics.get(name);
+      const topic = this.topics.get(name);
       if (topic !== undefined) yield topic;
     }
     if (prefixes.length === 0) return;
-    for (const topic of this.#topics) {
+    for (const topic of this.topics) {
       if (!topics.includes(topic.name) && prefixes.some((prefix) => topic.name.startsWith(prefix))) yield topic;
     }
   }
@@ -254,7 +264,7 @@ export class TopicStore {
     const refusal = command.command === "remove" ? this.refusalOf(user, name, 0) : this.refusalOfReading(user, [name]);
     if (refusal !== null) return refusal;
     if (command.command === "topics") return { data: { topics: this.#list(name) } };
-    const topic = this.#topics.get(name);
+    const topic = this.topics.get(name);
     if (topic === undefined || topic.isOfEvents) {
       return { code: "UNKNOWN_TOPIC", message: `topic ${JSON.stringify(name)} has no value yet` };
     }
@@ -263,14 +273,18 @@ export class TopicStore {
       this.#tell("removed", name);
       return { data: null };
     }
-    const options = command.command === "get" ? { lastMs: null, limit: 1 } : command;
-    return { data: null, reading: new HistoryReading({ ...options, topic, now: this.#now }) };
+    const { lastMs, limit } = command.command === "get" ? { lastMs: null, limit: 1 } : command;
+    return { data: null, reading: new HistoryReading(topic, lastMs, limit, this.#now) };
   }
 
   #remove(topic: Topic): void {
-    this.#topics.remove(topic);
-    for (const follower of [...topic.followers]) follower.drop();
-    for (const peer of this.#peers) peer.forget();
+    this.topics.remove(topic);
+    for (const follower of [...topic.followers]) follower.gone(true);
+    this.#forget();
+  }
+
+  #forget(): void {
+    for (const peer of this.#peers) peer.forget?.();
   }
 
   /** An event of `$engine/topics`. */
@@ -281,7 +295,7 @@ export class TopicStore {
 
   #list(prefix: string): object[] {
     const list: object[] = [];
-    for (const topic of this.#topics) {
+    for (const topic of this.topics) {
       if (!topic.name.startsWith(prefix) || (prefix === "" && isEngineTopic(topic.name))) continue;
       if (list.length >= topicsListedMax) break;
       list.push(describeTopic(topic, this.#now, this.staleness));
@@ -291,6 +305,6 @@ export class TopicStore {
 
   close(): void {
     for (const peer of [...this.#peers]) this.leave(peer);
-    this.#topics.close();
+    this.topics.close();
   }
 }

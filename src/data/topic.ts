@@ -7,11 +7,10 @@
  * with its length: see `transport/shm/framing.ts`. Records lie in chunks, and leave by chunks.
  */
 import { randomInt } from "node:crypto";
-import { localLongBytes, topicChunkBytesMax } from "../limits.ts";
+import { localLongBytes, spareChunksMax, topicChunkBytesMax } from "../limits.ts";
 import { engineTopicPrefix, stopTopic } from "../protocol/engine-topics.ts";
 import { epochLength, prefixLength, seqPrefix, writeNextSeq } from "../protocol/values.ts";
 import { sizeBytes } from "../transport/shm/framing.ts";
-import { giveMemory, takeMemory } from "./chunk-memory.ts";
 import type { Place } from "./framed.ts";
 
 /** bytes of the time before each framed message. */
@@ -34,9 +33,19 @@ export interface Chunk {
 
 export const noBytes = Buffer.alloc(0);
 
+/**
+ * Memory of the largest chunks, used again: the kernel clears each page of new memory, which takes
+ * a quarter of the time of a small value.
+ */
+const spares: Buffer[] = [];
+
+const takeMemory = (bytes: number): Buffer =>
+  (bytes === topicChunkBytesMax ? spares.pop() : undefined) ?? Buffer.allocUnsafeSlow(bytes);
+
 /** A cursor that still has a place in it holds no memory by that. */
 const dropChunk = (chunk: Chunk): void => {
-  if (!chunk.isShared) giveMemory(chunk.bytes);
+  const { bytes, isShared } = chunk;
+  if (!isShared && bytes.length === topicChunkBytesMax && spares.length < spareChunksMax) spares.push(bytes);
   chunk.isDropped = true;
   chunk.bytes = noBytes;
   chunk.next = null;
@@ -46,10 +55,8 @@ const dropChunk = (chunk: Chunk): void => {
 export interface Follower {
   /** A new value, the record at `newest`. */
   offer(bytes: Buffer, start: number, end: number): void;
-  /** The topic is removed. */
-  drop(): void;
-  /** The topic belongs to another data worker. */
-  leave(): void;
+  /** The topic is gone: removed, or another data worker's now. */
+  gone(isRemoved: boolean): void;
   /** No value has come for the topic's `staleMs`. */
   stale?(ageMs: number): void;
 }
@@ -173,6 +180,11 @@ export class Topic {
     chunk.lastAt = now;
     if (recordEnd - start > localLongBytes) chunk.isShared = true;
     this.newest = start;
+  }
+
+  unfollow(follower: Follower): void {
+    const index = this.followers.indexOf(follower);
+    if (index >= 0) this.followers.splice(index, 1);
   }
 
   /** Gives up the oldest chunk, or all but the newest value of the only one. Returns bytes freed. */
