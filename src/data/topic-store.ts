@@ -56,7 +56,7 @@ interface TopicStoreOptions {
 }
 
 export class TopicStore {
-  readonly #options: Required<Omit<TopicStoreOptions, "onTimer">>;
+  readonly #options: Required<TopicStoreOptions>;
   readonly topics: Topics;
   readonly #peers = new Set<StorePeer>();
   /** Are told of each new value, the newest one of its topic. */
@@ -68,15 +68,10 @@ export class TopicStore {
   /** Wrapped ms of the turn: the clock is read once for all values of it. */
   #now = wrappedMs(performance.now());
 
-  constructor({
-    bytesMax = historyBytesMax,
-    historyMs: keptMs = historyMs,
-    valueBytesMax = dataBytesMax,
-    onTimer = () => undefined,
-    ...options
-  }: TopicStoreOptions) {
-    this.#options = { bytesMax, historyMs: keptMs, valueBytesMax, ...options };
-    this.topics = new Topics({ bytesMax, historyMs: keptMs });
+  constructor(options: TopicStoreOptions) {
+    const defaults = { bytesMax: historyBytesMax, historyMs, valueBytesMax: dataBytesMax, onTimer: () => undefined };
+    this.#options = { ...defaults, ...options };
+    this.topics = new Topics(this.#options);
     this.engineTopics = new EngineTopics((watched) => {
       // Nobody tells of the stops of a time in which nobody follows them.
       const stop = this.topics.get(stopTopic);
@@ -86,7 +81,7 @@ export class TopicStore {
     this.staleness = new Staleness(this.topics, this.owners, (topic, isStale, ageMs) => {
       this.#tell(isStale ? "stale" : "fresh", topic);
       if (isStale) for (const follower of this.topics.get(topic)?.followers ?? []) follower.stale?.(ageMs ?? 0);
-      onTimer();
+      this.#options.onTimer();
     });
     this.join(this.staleness);
   }
