@@ -140,7 +140,7 @@ export class StreamPeer implements StreamSink, StorePeer, IncomingSource {
     this.#subscriptions.set(serial, subscription);
     this.#watch();
     this.#answer(() => encodeStreamReply("ACK", serial, null));
-    for (const topic of this.#store.topicsFor(data)) this.#choose(topic, true);
+    for (const topic of this.#store.topics.matching(data)) this.#choose(topic, true);
     this.onRoom();
   }
 
@@ -170,7 +170,7 @@ export class StreamPeer implements StreamSink, StorePeer, IncomingSource {
     const subscription = this.#subscriptions.get(serial);
     if (subscription === undefined) return;
     this.#subscriptions.delete(serial);
-    const topics = [...this.#store.topicsFor(subscription.options)];
+    const topics = [...this.#store.topics.matching(subscription.options)];
     subscription.close();
     for (const topic of topics) this.#choose(topic, false);
     this.#watch();

@@ -9,7 +9,7 @@ import { type Frame, sizeOf, textOf } from "../protocol/frame.ts";
 import { encodeData, packNow } from "../protocol/frames.ts";
 import type { DataWorkerPorts } from "../protocol/ready.ts";
 import type { StoreReport } from "../protocol/reports.ts";
-import type { StreamCommand, SubscribeRequest } from "../protocol/stream.ts";
+import type { StreamCommand } from "../protocol/stream.ts";
 import { decodePublication, encodePublicationMeta } from "../protocol/values.ts";
 import type { Access } from "../security/access.ts";
 import { encodedBytesMax, encodeInto } from "../transport/shm/framing.ts";
@@ -240,17 +240,6 @@ export class TopicStore {
       if (refusal !== null) return { code: "UNAUTHORIZED", message: refusal };
     }
     return null;
-  }
-
-  *topicsFor({ topics, prefixes }: Pick<SubscribeRequest, "topics" | "prefixes">): Generator<Topic, void, undefined> {
-    for (const name of topics) {
-      const topic = this.topics.get(name);
-      if (topic !== undefined) yield topic;
-    }
-    if (prefixes.length === 0) return;
-    for (const topic of this.topics) {
-      if (!topics.includes(topic.name) && prefixes.some((prefix) => topic.name.startsWith(prefix))) yield topic;
-    }
   }
 
   command(user: string | null, command: StreamCommand): CommandAnswer | ErrorBody {

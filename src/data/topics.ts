@@ -1,5 +1,6 @@
 /** All topics of a data worker, within one bound of memory for all of their values. */
 import { historyExpiryMs, historyExpiryMsMin, topicBytesMin } from "../limits.ts";
+import type { SubscribeRequest } from "../protocol/stream.ts";
 import { ageOf, type Topic, wrappedMs } from "./topic.ts";
 
 /** A chunk holds at most so many parts of the history, so that values leave about in time. */
@@ -39,6 +40,18 @@ export class Topics {
 
   [Symbol.iterator](): IterableIterator<Topic> {
     return this.#byName.values();
+  }
+
+  /** Those that a subscription names. */
+  *matching({ topics, prefixes }: Pick<SubscribeRequest, "topics" | "prefixes">): Generator<Topic, void, undefined> {
+    for (const name of topics) {
+      const topic = this.#byName.get(name);
+      if (topic !== undefined) yield topic;
+    }
+    if (prefixes.length === 0) return;
+    for (const topic of this) {
+      if (!topics.includes(topic.name) && prefixes.some((prefix) => topic.name.startsWith(prefix))) yield topic;
+    }
   }
 
   /**
