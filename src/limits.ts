@@ -154,11 +154,7 @@ export const subscriptionPrefixBytesMax = 512 * 1024;
 export const allPrefixBytesMax = 4 * subscriptionPrefixBytesMax;
 /** topics that a client's subscription of 0.2 tells apart. */
 export const topicsMax = 4096;
-/**
- * topics whose newest value waits in a worker for a router that does not read; ms between two
- * tries.
- */
-export const unsentTopicsMax = 64;
+/** ms between two tries to give a worker's values to a router that does not read. */
 export const publishRetryMs = 10;
 /** workers of all kinds in the router. */
 export const workersMax = 256;
@@ -550,7 +546,7 @@ export const dataMemoryBytesMax =
 export const dataMessageBytesMax = dataBytesMaxMax + valueOverheadBytes;
 /** bytes that a publisher sends by ZeroMQ before the data worker has said that it has them. */
 export const zmqWindowBytes = 1024 * 1024;
-/** bytes of values that wait for a data worker; beyond that the newest of each topic is kept. */
+/** bytes of values that wait for a data worker or for the router; beyond that the newest of each topic is kept. */
 export const unsentValuesBytesMax = 1024 * 1024;
 /** values of a process between two looks of the data worker, if they are published in a row. */
 export const gatheredValuesMax = 32;

@@ -12,11 +12,11 @@ import { ownerOf } from "../protocol/owner.ts";
 import { encodeStreamRequest, type StreamCommand } from "../protocol/stream.ts";
 import { encodePublicationMeta, type PayloadType } from "../protocol/values.ts";
 import { checkTopic, copyOf, encodePayload } from "./payload.ts";
-import { PublishingLink, type PublishResult, type StreamAnswer } from "./publishing-link.ts";
+import { PublishingLink, type PublishResult, type StreamAnswer, type UnsentMessage } from "./publishing-link.ts";
 import { MovedError } from "./refusal.ts";
 import type { StreamDialer } from "./stream-link.ts";
 import { TopicCounts } from "./topic-counts.ts";
-import { type UnsentMessage, UnsentValues } from "./unsent-values.ts";
+import { UnsentValues } from "./unsent-values.ts";
 
 /** The ports of a data worker. */
 export interface DataWorker {
@@ -54,7 +54,7 @@ export class Publications {
   /** The link of all topics, where there is one data worker. */
   #only: PublishingLink | null = null;
   /** Values from the time before the engine has named a data worker. */
-  readonly #early = new UnsentValues();
+  readonly #early = new UnsentValues<UnsentMessage>();
   #finding: Promise<void> | null = null;
   #retry: Timer | undefined;
   #checkedTopic: string | null = null;
@@ -151,10 +151,8 @@ export class Publications {
       return "lost";
     }
     const frames = [topic, encodePublicationMeta(type), copyOf(payload)];
-    this.#early.add({ topic, frames, bytes: sizeOf(payload), serial: null });
-    for (let old = this.#early.dropFor(topic); old !== null; old = this.#early.dropFor(topic)) {
-      this.dropped.count(old.topic);
-    }
+    const message = { topic, frames, bytes: sizeOf(payload), isAwaited: false };
+    for (const old of this.#early.add(message)) this.dropped.count(old.topic);
     this.#findSoon(0);
     return "kept";
   }

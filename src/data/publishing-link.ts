@@ -14,7 +14,7 @@ import { MovedError, refusalIn } from "./refusal.ts";
 import type { StreamConnection } from "./stream-connection.ts";
 import { type StreamDialer, StreamLink } from "./stream-link.ts";
 import { copyValue, type TopicValue } from "./topic-value.ts";
-import { type UnsentMessage, UnsentValues } from "./unsent-values.ts";
+import { UnsentValues } from "./unsent-values.ts";
 
 /** `kept`: it waits here, since the data worker is behind or not there. */
 export type PublishResult = "sent" | "kept" | "lost";
@@ -36,9 +36,16 @@ interface LinkHooks {
   readonly onChanged: () => void;
 }
 
+/** What waits for the data worker. */
+export interface UnsentMessage {
+  readonly topic: string;
+  readonly frames: readonly Frame[];
+  readonly bytes: number;
+  readonly isAwaited: boolean;
+}
+
 /** A request whose answer is awaited. */
-interface Awaited {
-  readonly unsent: UnsentMessage;
+interface Awaited extends UnsentMessage {
   isSent: boolean;
   /** On the clock of performance.now(). */
   readonly deadlineMs: number;
@@ -55,7 +62,7 @@ export class PublishingLink {
   readonly #hooks: LinkHooks;
   /** null while there is none. */
   #connection: StreamConnection | null = null;
-  readonly #unsent = new UnsentValues();
+  readonly #unsent = new UnsentValues<UnsentMessage | Awaited>();
   readonly #awaited = new Map<string, Awaited>();
   /** Values that belong to the next answer. */
   #values: TopicValue[] = [];
@@ -65,7 +72,6 @@ export class PublishingLink {
   #flushedMs = 0;
   #isFlushPlanned = false;
   #sweep: Timer | undefined;
-  malformed = 0;
   /** There has been a connection. */
   hasStood = false;
 
@@ -76,7 +82,7 @@ export class PublishingLink {
       onLost: () => this.#lost(),
       onValue: (raw, start, end) => this.#takeValue(raw, start, end),
       onReply: (reply) => this.#takeReply(reply),
-      onMalformed: () => void this.malformed++,
+      onMalformed: () => undefined,
       onRead: () => undefined,
     });
   }
@@ -114,21 +120,15 @@ export class PublishingLink {
       return connection.hasRoom ? "sent" : "kept";
     }
     const kept = [topic, meta, copyOf(payload)];
-    const message: UnsentMessage = { topic, frames: kept, bytes: bytesOf(kept), serial: null };
-    return this.keep(message) ? "kept" : "lost";
+    return this.keep({ topic, frames: kept, bytes: bytesOf(kept), isAwaited: false }) ? "kept" : "lost";
   }
 
   /** Returns false if the value is dropped for those that wait already. */
   keep(message: UnsentMessage): boolean {
-    this.#unsent.add(message);
-    for (;;) {
-      const dropped = this.#unsent.dropFor(message.topic);
-      if (dropped === null) break;
-      this.#hooks.onDropped(dropped.topic);
-      if (dropped === message) return false;
-    }
+    const dropped = this.#unsent.add(message);
+    for (const { topic } of dropped) this.#hooks.onDropped(topic);
     this.#sendUnsent();
-    return true;
+    return !dropped.includes(message);
   }
 
   /**
@@ -143,10 +143,10 @@ export class PublishingLink {
       return Promise.reject(new TaskEngineError("QUEUE_FULL", `the data worker at ${this.endpoint} ${why}`));
     }
     const { promise, resolve, reject } = Promise.withResolvers<StreamAnswer>();
-    const unsent: UnsentMessage = { topic, frames, bytes, serial };
     const deadlineMs = performance.now() + waitMs;
-    this.#awaited.set(serial, { unsent, isSent: false, deadlineMs, waitMs, resolve, reject });
-    this.#unsent.add(unsent);
+    const request = { topic, frames, bytes, isAwaited: true, isSent: false, deadlineMs, waitMs, resolve, reject };
+    this.#awaited.set(serial, request);
+    this.#unsent.add(request);
     this.#sendUnsent();
     this.#sweep ??= setTimeout(() => this.#endLate(), Math.min(waitMs, timerMsMax));
     return promise;
@@ -163,7 +163,7 @@ export class PublishingLink {
   /** Gives what waits to another link. */
   handOver(next: (message: UnsentMessage) => PublishingLink | null): void {
     for (const message of [...this.#unsent]) {
-      const link = message.serial === null ? next(message) : null;
+      const link = message.isAwaited ? null : next(message);
       if (link === null || link === this) continue;
       this.#unsent.delete(message);
       link.keep(message);
@@ -176,7 +176,7 @@ export class PublishingLink {
     this.#connection = null;
     for (const message of [...this.#unsent]) {
       this.#unsent.delete(message);
-      if (message.serial === null) this.#hooks.onDropped(message.topic);
+      if (!message.isAwaited) this.#hooks.onDropped(message.topic);
     }
     for (const { reject } of this.#awaited.values()) reject(new TaskEngineError(code, why));
     this.#awaited.clear();
@@ -223,8 +223,7 @@ export class PublishingLink {
       if (!connection.hasRoom) connection.flush();
       if (!connection.hasRoom || connection.gather(message.frames) !== "sent") break;
       this.#unsent.delete(message);
-      const awaited = message.serial === null ? undefined : this.#awaited.get(message.serial);
-      if (awaited !== undefined) awaited.isSent = true;
+      if ("isSent" in message) message.isSent = true;
     }
     connection.flush();
     if (this.isDrained) this.#tellDrained();
@@ -238,10 +237,7 @@ export class PublishingLink {
 
   #takeValue(raw: Buffer, start: number, end: number): void {
     const places = placesIn(raw, start, end);
-    if (places === null) {
-      this.malformed++;
-      return;
-    }
+    if (places === null) return;
     const { nameAt, nameEnd, metaAt, metaEnd } = places;
     const topic = raw.toString("utf8", nameAt, nameEnd);
     this.#values.push(copyValue(topic, readSeq(raw, metaAt, metaEnd), raw, metaAt, metaEnd, end));
@@ -280,11 +276,12 @@ export class PublishingLink {
   #endLate(): void {
     const now = performance.now();
     let nextMs = Number.POSITIVE_INFINITY;
-    for (const [serial, { unsent, deadlineMs, waitMs, isSent, reject }] of this.#awaited) {
+    for (const [serial, request] of this.#awaited) {
+      const { deadlineMs, waitMs, isSent, reject } = request;
       nextMs = Math.min(nextMs, deadlineMs > now ? deadlineMs : Number.POSITIVE_INFINITY);
       if (deadlineMs > now) continue;
       this.#awaited.delete(serial);
-      this.#unsent.delete(unsent);
+      this.#unsent.delete(request);
       const why = isSent ? "it may have taken it nevertheless" : (this.#link.fault ?? "there is no connection to it");
       const message = `no answer from the data worker at ${this.endpoint} within ${waitMs} ms: ${why}`;
       reject(new TaskEngineError("NO_ANSWER", message));

@@ -1,21 +1,20 @@
 /**
- * What waits for a data worker that is behind or not there: requests, and values, of which the
- * oldest are dropped for newer ones of their topics when there is no more room.
+ * Values and requests that wait in a program while no way is open for them: the data worker or the
+ * router is behind or not there. When there is no more room, the oldest values are dropped for newer
+ * ones of their topics.
  */
 import { unsentValuesBytesMax } from "../limits.ts";
-import type { Frame } from "../protocol/frame.ts";
 
-export interface UnsentMessage {
+interface Unsent {
   readonly topic: string;
-  readonly frames: readonly Frame[];
   readonly bytes: number;
-  /** Of a request or a value to be confirmed, which somebody waits for; null for a value. */
-  readonly serial: string | null;
+  /** Somebody waits for its answer, so that it is not dropped. */
+  readonly isAwaited: boolean;
 }
 
-export class UnsentValues {
-  readonly #messages = new Set<UnsentMessage>();
-  readonly #byTopic = new Map<string, Set<UnsentMessage>>();
+export class UnsentValues<Message extends Unsent> {
+  readonly #messages = new Set<Message>();
+  readonly #byTopic = new Map<string, Set<Message>>();
   #bytes = 0;
 
   get isEmpty(): boolean {
@@ -23,7 +22,7 @@ export class UnsentValues {
   }
 
   /** The oldest first. */
-  [Symbol.iterator](): Iterator<UnsentMessage> {
+  [Symbol.iterator](): Iterator<Message> {
     return this.#messages.values();
   }
 
@@ -32,29 +31,26 @@ export class UnsentValues {
     return this.isEmpty || this.#bytes + bytes <= unsentValuesBytesMax;
   }
 
-  add(message: UnsentMessage): void {
+  /** Returns the values that are dropped for it, perhaps itself. */
+  add(message: Message): readonly Message[] {
+    const { topic } = message;
     this.#messages.add(message);
     this.#bytes += message.bytes;
-    if (message.serial !== null) return;
-    const ofTopic = this.#byTopic.get(message.topic);
-    if (ofTopic === undefined) this.#byTopic.set(message.topic, new Set([message]));
-    else ofTopic.add(message);
-  }
-
-  /**
-   * Drops a value if there are too many: the oldest of the topic, if it has another one, or else the
-   * oldest of all. Returns it; null if there is room.
-   */
-  dropFor(topic: string): UnsentMessage | null {
-    if (this.#bytes <= unsentValuesBytesMax || this.#messages.size === 1) return null;
-    const ofTopic = this.#byTopic.get(topic);
-    const dropped = ofTopic !== undefined && ofTopic.size > 1 ? first(ofTopic) : this.#oldestValue();
-    if (dropped === null) return null;
-    this.delete(dropped);
+    if (message.isAwaited) return [];
+    const ofTopic = this.#byTopic.get(topic) ?? new Set();
+    this.#byTopic.set(topic, ofTopic.add(message));
+    const dropped: Message[] = [];
+    while (this.#bytes > unsentValuesBytesMax && this.#messages.size > 1) {
+      // The topic's own oldest one, if it has another one, or else the oldest of all.
+      const oldest = ofTopic.size > 1 ? first(ofTopic) : this.#oldestValue();
+      if (oldest === null) break;
+      this.delete(oldest);
+      dropped.push(oldest);
+    }
     return dropped;
   }
 
-  delete(message: UnsentMessage): void {
+  delete(message: Message): void {
     if (!this.#messages.delete(message)) return;
     this.#bytes -= message.bytes;
     const ofTopic = this.#byTopic.get(message.topic);
@@ -62,8 +58,8 @@ export class UnsentValues {
     if (ofTopic?.size === 0) this.#byTopic.delete(message.topic);
   }
 
-  #oldestValue(): UnsentMessage | null {
-    for (const message of this.#messages) if (message.serial === null) return message;
+  #oldestValue(): Message | null {
+    for (const message of this.#messages) if (!message.isAwaited) return message;
     return null;
   }
 }

@@ -31,7 +31,6 @@ import type { SocketOptions } from "../transport/zmq/options.ts";
 import { Dealer } from "../transport/zmq/socket.ts";
 import { Lateness } from "./lateness.ts";
 import { warn } from "./log.ts";
-import { RouterPublications } from "./router-publications.ts";
 
 export type WorkHeader = Extract<RouterHeader, { jobs: number[] }>;
 type AbortHeader = Extract<RouterHeader, { type: "ABORT" }>;
@@ -80,7 +79,6 @@ export class BackendLink {
   readonly #options: BackendLinkOptions;
   readonly #socket: Connection;
   readonly #beats: Pulse;
-  readonly #publications: RouterPublications;
   /** Answers that wait for `flush`; null for none. */
   #answers: AnswerMessage | null = null;
   readonly #lateness = new Lateness();
@@ -93,7 +91,6 @@ export class BackendLink {
     this.#options = options;
     this.#socket = connectToRouter(options);
     this.#socket.onReadable(() => this.#receive());
-    this.#publications = new RouterPublications(this.#socket, options.tag);
     this.#beats = new Pulse(beatIntervalMs, () => this.#send({ type: "BEAT" }));
   }
 
@@ -142,9 +139,10 @@ export class BackendLink {
     this.#send({ type: "PROGRESS", job }, [body]);
   }
 
-  /** Returns false if the publication is lost. */
+  /** Takes a publication, a DATA frame; returns false if the router does not read. */
   publish(topic: string, body: string, task: string): boolean {
-    return this.#publications.publish(topic, body, task);
+    if (this.#socket.closed) return false;
+    return this.#socket.trySend(encodeBackend({ type: "PUBLISH", topic, task }, [body])) === "sent";
   }
 
   /** Asks for OWNERS, now and at each change; again after each WELCOME. */
@@ -181,7 +179,6 @@ export class BackendLink {
   close(): void {
     this.#beats[Symbol.dispose]();
     this.flush();
-    this.#publications.close();
     this.#socket.close();
   }
 

@@ -6,11 +6,13 @@
 
 import { copyOf } from "../data/payload.ts";
 import type { Publications } from "../data/publications.ts";
-import { clientLingerMs, goodbyeMs, unsentTopicsMax, unsentValuesBytesMax } from "../limits.ts";
+import type { PublishResult } from "../data/publishing-link.ts";
+import { UnsentValues } from "../data/unsent-values.ts";
+import { clientLingerMs, goodbyeMs, publishRetryMs } from "../limits.ts";
 import { warn } from "../process/log.ts";
 import { reachableFrom } from "../protocol/address.ts";
 import { TaskEngineError } from "../protocol/errors.ts";
-import { type Frame, sizeOf } from "../protocol/frame.ts";
+import { type Frame, sizeOf, textOf } from "../protocol/frame.ts";
 import { encodeDataText } from "../protocol/frames.ts";
 import type { DataWorkerPorts } from "../protocol/ready.ts";
 import type { PayloadType } from "../protocol/values.ts";
@@ -19,7 +21,7 @@ import type { SocketOptions } from "../transport/zmq/options.ts";
 /** The part of the connection to the router that this needs. */
 interface RouterLink {
   askOwners(): void;
-  /** Returns false if the publication, a DATA frame, is lost. */
+  /** Takes a publication, a DATA frame; returns false if the router does not read. */
   publish(topic: string, dataFrame: string, task: string): boolean;
 }
 
@@ -32,10 +34,12 @@ interface WorkerPublisherOptions {
   readonly tag: string;
 }
 
-/** Bytes from the time before the ports of the data workers are known. The router takes only JSON. */
-interface EarlyValue {
+/** A value, of bytes or, without a type, JSON. */
+interface WorkerValue {
+  readonly topic: string;
   readonly payload: Frame;
-  readonly type: PayloadType;
+  readonly type: PayloadType | null;
+  readonly task: string;
 }
 
 export class WorkerPublisher {
@@ -49,11 +53,13 @@ export class WorkerPublisher {
   #owners: readonly DataWorkerPorts[] = [];
   /** Those who wait for OWNERS. */
   #askers: ((owners: readonly DataWorkerPorts[]) => void)[] = [];
-  /** The newest of each topic. */
-  readonly #early = new Map<string, EarlyValue>();
-  #earlyBytes = 0;
+  /** Bytes from the time before the router has named data workers, and JSON that it does not take yet. */
+  readonly #unsent = new UnsentValues<WorkerValue & { readonly bytes: number; readonly isAwaited: boolean }>();
+  /** Runs while JSON waits. */
+  #retry: Timer | undefined;
   /** The task whose value is being published. */
   #task = "";
+  #isClosed = false;
   readonly #warnedOf = new Set<string>();
 
   constructor(options: WorkerPublisherOptions) {
@@ -67,18 +73,7 @@ export class WorkerPublisher {
    * @param task for people
    */
   publish(topic: string, payload: Frame, type: PayloadType | null, task: string): boolean {
-    this.#task = task;
-    const publications = this.#publications;
-    if (publications === null && !this.#hasAsked) this.#ask();
-    this.#isDirect ||= publications?.hasReachedAll === true;
-    if (!this.#isDirect && type === null) return this.#publishByRouter(topic, String(payload));
-    if (publications === null) return this.#keepEarly(topic, payload, type);
-    const { total } = publications.dropped;
-    const result = publications.send(topic, payload, type);
-    if (publications.dropped.total > total) {
-      this.#warn("DROPPED", topic, "a value is dropped, since the data worker does not read or is not there");
-    }
-    return result !== "lost";
+    return this.#send({ topic, payload, type, task }) !== "lost";
   }
 
   /** The router knows this worker now; it may be another router. */
@@ -98,8 +93,10 @@ export class WorkerPublisher {
   /** Waits, at most `clientLingerMs`, until what was published has left this process. */
   async close(): Promise<void> {
     await this.#loading;
+    this.#isClosed = true;
+    this.#sendUnsent();
     const publications = this.#publications;
-    if (publications === null) return this.#warnOfEarly();
+    if (publications === null) return;
     if (!publications.isDrained) {
       const drained = publications.drained().catch(() => undefined); // The count below tells.
       await Promise.race([drained, Bun.sleep(clientLingerMs)]);
@@ -128,7 +125,7 @@ export class WorkerPublisher {
     const publications = openPublications(backend, keys, {
       find: () => this.#find(),
       oldWay: {
-        publish: (topic, json) => this.#publishByRouter(topic, json),
+        publish: (topic, payload) => this.#byRouter({ topic, payload, type: null, task: this.#task }) !== "lost",
         confirm: () => Promise.reject(new TaskEngineError("UNSUPPORTED_VERSION", "a worker confirms no values")),
       },
       onRefused: (topic, { code, message }) => this.#warn(code, topic, `values are not taken: ${code}: ${message}`),
@@ -136,15 +133,8 @@ export class WorkerPublisher {
     publications.found(this.#dataWorkers);
     // The connections begin now, while the task may wait for something else.
     this.#isDirect = publications.hasReachedAll;
-    for (const [topic, { payload, type }] of this.#early) {
-      try {
-        publications.send(topic, payload, type);
-      } catch (error) {
-        this.#warn("TYPE", topic, `a value is lost: ${error instanceof Error ? error.message : error}`);
-      }
-    }
-    this.#early.clear();
     this.#publications = publications;
+    this.#sendUnsent();
   }
 
   /** Rejects with TaskEngineError if the router does not answer. */
@@ -168,29 +158,59 @@ export class WorkerPublisher {
     }));
   }
 
-  /* ── Before that ── */
+  /* ── The ways of a value ── */
 
-  #publishByRouter(topic: string, json: string): boolean {
-    return this.#options.link().publish(topic, encodeDataText(json), this.#task);
+  #send(value: WorkerValue): PublishResult {
+    const { type, task } = value;
+    this.#task = task;
+    const publications = this.#publications;
+    if (publications === null && !this.#hasAsked) this.#ask();
+    this.#isDirect ||= publications?.hasReachedAll === true;
+    if (publications !== null && (this.#isDirect || type !== null)) return this.#directly(publications, value);
+    return type === null ? this.#byRouter(value) : this.#keep(value);
   }
 
-  #keepEarly(topic: string, payload: Frame, type: PayloadType | null): boolean {
-    if (type === null) return false;
-    const before = this.#early.get(topic);
-    const bytes = this.#earlyBytes + sizeOf(payload) - (before === undefined ? 0 : sizeOf(before.payload));
-    const isFull = before === undefined && this.#early.size >= unsentTopicsMax;
-    if (isFull || (bytes > unsentValuesBytesMax && this.#early.size > 0)) {
-      this.#warn("EARLY", topic, "a value is lost, since the router has not named the data workers yet");
-      return false;
+  #directly(publications: Publications, { topic, payload, type }: WorkerValue): PublishResult {
+    // What the router has not taken goes the same way, and first.
+    if (this.#retry !== undefined) this.#sendUnsent();
+    const { total } = publications.dropped;
+    const result = publications.send(topic, payload, type);
+    if (publications.dropped.total > total) {
+      this.#warn("DROPPED", topic, "a value is dropped, since the data worker does not read or is not there");
     }
-    this.#early.set(topic, { payload: copyOf(payload), type });
-    this.#earlyBytes = bytes;
-    return true;
+    return result;
   }
 
-  #warnOfEarly(): void {
-    if (this.#early.size === 0) return;
-    warn(`${this.#options.tag} Values of ${this.#early.size} topics are lost: the router has named no data workers`);
+  #byRouter(value: WorkerValue): PublishResult {
+    const { topic, payload, task } = value;
+    const isNext = this.#retry === undefined;
+    if (isNext && this.#options.link().publish(topic, encodeDataText(textOf(payload)), task)) return "sent";
+    if (!this.#isClosed) this.#retry ??= setTimeout(() => this.#sendUnsent(), publishRetryMs);
+    return this.#keep(value);
+  }
+
+  #keep(value: WorkerValue): PublishResult {
+    const { topic, payload, type } = value;
+    const message = { ...value, payload: copyOf(payload), bytes: sizeOf(payload), isAwaited: false };
+    const dropped = this.#isClosed ? [message] : this.#unsent.add(message);
+    if (dropped.length > 0) {
+      const why = type === null ? "does not read" : "has not named the data workers yet";
+      this.#warn(why, topic, `a value is lost, since the router ${why}`);
+    }
+    return dropped.includes(message) ? "lost" : "kept";
+  }
+
+  #sendUnsent(): void {
+    clearTimeout(this.#retry);
+    this.#retry = undefined;
+    for (const value of [...this.#unsent]) {
+      this.#unsent.delete(value);
+      try {
+        this.#send(value);
+      } catch (error) {
+        this.#warn("TYPE", value.topic, `a value is lost: ${error instanceof Error ? error.message : error}`);
+      }
+    }
   }
 
   /** One line for each kind. */
