@@ -580,3 +580,40 @@ export const clockCorrectionMsMin = 3 * 3600 * 1000;
 export const clockWaitMsMax = 10 * 60 * 1000;
 /** schedules of one engine. */
 export const schedulesMax = 256;
+
+/* ── The journal ── */
+
+/** entries of one message to the journal, and jobs of one message from it. */
+export const journalEntriesMax = 64;
+/** bytes of the frames of such a message; one entry may exceed it. */
+export const journalMessageBytesMax = 2 * frameBytesMax;
+/**
+ * entries that the journal has not confirmed, and bytes of their frames; a request for a durable
+ * job beyond them is STORE_FULL. A commit of 200 ms holds as many.
+ */
+export const journalUnconfirmedMax = 4_096;
+export const journalUnconfirmedBytesMax = 16 * 1024 * 1024;
+/** bytes of the reply of a durable job that are kept; of a longer one only the code is. */
+export const journalReplyBytesMax = 64 * 1024;
+/** ms for which a journal that has died may be absent; requests that wait for it end then. */
+export const journalAbsentMs = 10_000;
+/** ms after which the router sends again what the disk has refused. */
+export const journalRetryMs = 1_000;
+/** ended jobs that a router reads at its start, the newest ones: their results can be asked for. */
+export const recoveredJobsMax = 2_000;
+/** ms and bytes of ended jobs that are kept. The older ones go first. */
+export const retentionMs = 7 * 24 * 3600 * 1000;
+export const retentionBytesMax = 50 * 1024 * 1024;
+/** ms between two looks for ended jobs that are too old. */
+export const retentionLookMs = 600_000;
+/** jobs that go in one transaction then. */
+export const retentionJobsMax = 1_000;
+/** ms between two writes of history: the logs of ended jobs. */
+export const historyFlushMs = 30_000;
+/** bytes of history that wait for that, and bytes that a day may have: 20 GB in a year. */
+export const historyWaitingBytesMax = 2 * 1024 * 1024;
+export const historyDayBytesMax = 64 * 1024 * 1024;
+/** damaged files that are kept beside the journal, the newest ones. */
+export const damagedFilesMax = 3;
+/** bytes of the write-ahead log that stay when it begins anew. */
+export const journalLogBytesMax = 4 * 1024 * 1024;

@@ -32,6 +32,7 @@ const hiddenVerbs: SubCommandsDef = {
   "task-worker": async () => (await import("./commands/roles.ts")).taskWorkerCommand,
   "data-worker": async () => (await import("./commands/roles.ts")).dataWorkerCommand,
   "source-worker": async () => (await import("./commands/roles.ts")).sourceWorkerCommand,
+  journal: async () => (await import("./commands/roles.ts")).journalCommand,
   scan: async () => (await import("./commands/roles.ts")).scanCommand,
   safe: async () => (await import("./commands/roles.ts")).safeCommand,
 };

@@ -216,6 +216,11 @@ export class Broker {
       // It is for the shell, which sends the events.
       case "HEARD":
         return [];
+      // No job is durable yet.
+      case "COMMITTED":
+      case "RECOVERED":
+      case "JOURNAL":
+        return [];
       case "OWNERS":
         worker.wantsOwners = true;
         return [toWorker(worker.key, { type: "OWNERS", workers: [...this.#tables.directory.owners] })];

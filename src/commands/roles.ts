@@ -172,6 +172,20 @@ export const sourceWorkerCommand = defineCommand({
     }),
 });
 
+export const journalCommand = defineCommand({
+  meta: { name: "journal", description: "A process that keeps durable jobs on the disk; serve starts it" },
+  args: {
+    backend,
+    folder: { type: "string", required: true, valueHint: "folder", description: "Folder of the journal" },
+  } satisfies ArgsDef,
+  run: ({ args }) =>
+    runRole(async () => {
+      const { runJournal } = await import("../journal/journal-process.ts");
+      const options = { backend: args.backend, folder: args.folder };
+      return () => runJournal(options);
+    }),
+});
+
 export const scanCommand = defineCommand({
   meta: { name: "scan", description: "Print all tasks with their policies as a JSON list; serve runs it first" },
   args: folderArgs satisfies ArgsDef,

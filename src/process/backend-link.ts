@@ -38,6 +38,7 @@ export type SafeHeader = Extract<RouterHeader, { type: "SAFE" }>;
 export type OwnersHeader = Extract<RouterHeader, { type: "OWNERS" }>;
 export type StalenessHeader = Extract<RouterHeader, { type: "STALENESS" }>;
 export type EventsHeader = Extract<RouterHeader, { type: "EVENTS" }>;
+export type JournalHeader = Extract<RouterHeader, { type: "APPEND" | "RECOVER" }>;
 type StoppedHeader = Extract<RouterHeader, { type: "STOPPED" }>;
 
 interface BackendLinkOptions {
@@ -61,6 +62,8 @@ interface BackendLinkOptions {
   readonly onOwners?: (header: OwnersHeader) => void;
   /** To a data worker: topics that must have a value each `staleMs`. */
   readonly onStaleness?: (header: StalenessHeader) => void;
+  /** To the journal. */
+  readonly onJournal?: (header: JournalHeader, bodies: readonly Frame[]) => void;
   /** The connection or the admission is lost: the router has given up the jobs here. */
   readonly onLost?: () => void;
 }
@@ -165,6 +168,14 @@ export class BackendLink {
     this.#send({ type: "STORE", ...report });
   }
 
+  /** Of the journal. */
+  journal(
+    header: Extract<WorkerHeader, { type: "COMMITTED" | "RECOVERED" | "JOURNAL" }>,
+    bodies?: readonly Frame[],
+  ): void {
+    this.#send(header, bodies);
+  }
+
   /** Asks for no more jobs. */
   leave(): void {
     this.#send({ type: "LEAVE" });
@@ -217,6 +228,7 @@ export class BackendLink {
     else if (header.type === "STALENESS") this.#options.onStaleness?.(header);
     else if (header.type === "OWNERS") this.#options.onOwners?.(header);
     else if (header.type === "EVENTS") this.#takeEvents(header, bodies);
+    else if (header.type === "APPEND" || header.type === "RECOVER") this.#options.onJournal?.(header, bodies);
     else if (header.type !== "BEAT") this.#options.onWork(header, bodies, lateMs);
   }
 

@@ -22,6 +22,8 @@ export type ChildMessage =
   | { readonly type: "kill"; readonly pid: number; readonly why: string }
   /** From a worker that ends as planned, as soon as it has no job. */
   | { readonly type: "recycle"; readonly why: string }
+  /** From the journal: its file was damaged, so the engine has to stop until a person has looked. */
+  | { readonly type: "damaged"; readonly why: string }
   /** From a task worker, in answer to `halt`: its jobs have ended. An `onStop` may still run. */
   | { readonly type: "still"; readonly halt: number }
   /**

@@ -6,6 +6,7 @@ import * as v from "valibot";
 import { dataEndpointsMax, messageEventsMax, messageJobsMax, sourcesMax, watchedTopicsMax } from "../limits.ts";
 import { ProtocolError } from "./errors.ts";
 import type { Frame } from "./frame.ts";
+import { appendSchema, committedSchema, journalSchema, recoveredSchema, recoverSchema } from "./journal.ts";
 import type { Json, JsonObject } from "./json.ts";
 import { dataPortsSchema, readySchema } from "./ready.ts";
 import { sourcesSchema, storeSchema } from "./reports.ts";
@@ -87,6 +88,9 @@ const fromWorker = byType([
   heardSchema,
   wantsOwnersSchema,
   storeSchema,
+  committedSchema,
+  recoveredSchema,
+  journalSchema,
 ]);
 
 export type WorkerHeader = HeaderOf<typeof fromWorker>;
@@ -169,6 +173,8 @@ const fromRouter = byType([
   eventsSchema,
   ownersSchema,
   stalenessSchema,
+  appendSchema,
+  recoverSchema,
   goodbyeSchema,
 ]);
 
@@ -225,11 +231,17 @@ export const encodeBackend = (header: WorkerHeader | RouterHeader, bodies: reado
 ];
 
 export const decodeFromWorker = (frames: readonly Frame[]): BackendMessage<WorkerHeader> | ProtocolError =>
-  decode(fromWorker, frames, (header) =>
-    header.type === "DONE" || header.type === "FAIL"
-      ? { bodies: header.jobs.length, parallel: parallelOf(header) }
-      : { bodies: header.type === "PUBLISH" || header.type === "PROGRESS" ? 1 : 0 },
-  );
+  decode(fromWorker, frames, (header) => {
+    switch (header.type) {
+      case "DONE":
+      case "FAIL":
+        return { bodies: header.jobs.length, parallel: parallelOf(header) };
+      case "RECOVERED":
+        return { bodies: 2 * header.kept.length };
+      default:
+        return { bodies: header.type === "PUBLISH" || header.type === "PROGRESS" ? 1 : 0 };
+    }
+  });
 
 const parallelOf = (header: Extract<WorkerHeader, { type: "DONE" | "FAIL" }>): number[] =>
   header.type === "DONE" && header.contentTypes !== undefined
@@ -248,6 +260,8 @@ export const decodeFromRouter = (frames: readonly Frame[]): BackendMessage<Route
         return { bodies: header.jobs.length, parallel: [header.topics.length] };
       case "GET":
         return { bodies: 0, parallel: [header.topics.length] };
+      case "APPEND":
+        return { bodies: header.entries.length };
       case "EVENTS": {
         const items = header.topics.length;
         return { bodies: items, items, parallel: [header.lost?.length ?? items] };

@@ -19,7 +19,7 @@ export type DataWorkerPorts = v.InferOutput<typeof dataPortsSchema>;
 
 export const readySchema = v.object({
   type: v.literal("READY"),
-  role: v.picklist(["task", "data", "source"]),
+  role: v.picklist(["task", "data", "source", "journal"]),
   /** `TASK-<pid>`: the worker in META of its replies. */
   id: name,
   pid: v.pipe(v.number(), v.integer()),

@@ -18,6 +18,8 @@ interface ChildOptions {
   /** An open file that the child gets as the descriptor after its channel. */
   readonly extraDescriptor: number | null;
   readonly onRouterRequest: (request: RouterRequest, router: Child) => void;
+  /** The journal's file was damaged. */
+  readonly onDamaged: (why: string) => void;
   readonly onLog: (message: LogMessage, child: Child) => void;
   /** It is about to be killed by the supervisor. */
   readonly onKill: (child: Child, why: string) => void;
@@ -226,6 +228,7 @@ export class Child {
     else if (message.type === "recycle") this.#leaveReason = message.why;
     else if (message.type === "still") this.#stills.get(message.halt)?.();
     else if (message.type === "log") this.#options.onLog(message, this);
+    else if (message.type === "damaged") this.role.kind === "journal" && this.#options.onDamaged(message.why);
     else if (this.role.kind !== "router") return;
     else if (message.type === "unsafe") this.#unsafe = message.tasks;
     else this.#options.onRouterRequest(message, this);

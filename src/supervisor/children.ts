@@ -22,6 +22,7 @@ export class Children implements Iterable<Child> {
   readonly #options: ChildrenOptions;
   readonly #stateFolder: string;
   readonly #onRouterRequest: (request: RouterRequest, router: Child) => void;
+  readonly #onDamaged: (why: string) => void;
   readonly #all = new Set<Child>();
   readonly logs = new LogRelay(this.#all, () => this.router);
   #isOver = false;
@@ -31,10 +32,12 @@ export class Children implements Iterable<Child> {
     options: ChildrenOptions,
     stateFolder: string,
     onRouterRequest: (request: RouterRequest, router: Child) => void,
+    onDamaged: (why: string) => void,
   ) {
     this.#options = options;
     this.#stateFolder = stateFolder;
     this.#onRouterRequest = onRouterRequest;
+    this.#onDamaged = onDamaged;
   }
 
   [Symbol.iterator](): Iterator<Child> {
@@ -69,6 +72,7 @@ export class Children implements Iterable<Child> {
         environment: childEnvironment(process.env, role.takesEnv ? env : {}),
         extraDescriptor,
         onRouterRequest: this.#onRouterRequest,
+        onDamaged: this.#onDamaged,
         onLog: ({ lines, lost }, { pid }) =>
           this.logs.pass(`${role.kind} ${pid}`, { lines: checkedLines(lines), lost: Number(lost) || 0 }),
         onKill: ({ pid }, why) => this.router?.send({ type: "killed", pid, why }),

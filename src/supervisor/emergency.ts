@@ -54,6 +54,11 @@ export class EmergencyControl {
     void this.#latch(this.#note(stopped));
   }
 
+  /** Stops the engine for a reason of its own, whatever runs. */
+  halt(reason: string): void {
+    this.#stop({ reason, since: Date.now() / 1000 });
+  }
+
   /** Tells a new child, before anything else. */
   brief(child: Child): void {
     const { kind } = child.role;

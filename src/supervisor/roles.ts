@@ -6,7 +6,7 @@ import { dataSocketPath, engineFolder, frontSocketPath, workSocketPath } from ".
 
 export interface Role {
   /** As printed. */
-  readonly kind: "scan" | "safe" | "router" | "task worker" | "data worker" | "source worker";
+  readonly kind: "scan" | "safe" | "router" | "task worker" | "data worker" | "source worker" | "journal";
   /** Unique among its kind, and the same after a restart. */
   readonly name: string;
   /** Verb and flags. */
@@ -22,6 +22,8 @@ export interface Roles {
   readonly workers: readonly Role[];
   /** Calls the sources of the task files; it runs while there are any. */
   readonly source: Role;
+  /** Keeps durable jobs; it runs once the task files have had one. */
+  readonly journal: Role;
   /** One-shot: makes safe what further flags name. */
   readonly safe: Role;
   /** The task of the setting `on-stop`; null for none. */
@@ -32,7 +34,8 @@ export interface Roles {
 export const isOneShot = ({ kind }: Role): boolean => kind === "scan" || kind === "safe";
 
 /** Requestors or subscribers connect to it, so it gets the keys and the authorized clients. */
-export const hasPort = (role: Role): boolean => !isOneShot(role) && role.kind !== "source worker";
+export const hasPort = (role: Role): boolean =>
+  !isOneShot(role) && role.kind !== "source worker" && role.kind !== "journal";
 
 export const rolesOf = (config: Config): Roles => {
   const tasks = tasksFlags(config);
@@ -83,6 +86,12 @@ export const rolesOf = (config: Config): Roles => {
       name: "source worker",
       argv: ["source-worker", "--backend", `unix://${workSocket}`, ...tasks],
       takesEnv: true,
+    },
+    journal: {
+      kind: "journal",
+      name: "journal",
+      argv: ["journal", "--backend", `unix://${workSocket}`, "--folder", folder],
+      takesEnv: false,
     },
     safe: { kind: "safe", name: "safe", argv: safeVerb(config), takesEnv: true },
     hook,

@@ -40,6 +40,9 @@ export const scanTasks = async (children: Children, { scan, hook }: Roles): Prom
   return `no task ${JSON.stringify(hook)} is registered, which on-stop names; the robot could not be made safe`;
 };
 
+/** A task whose jobs outlive the engine needs the journal. */
+export const needsJournal = ({ tasks }: Scan): boolean => tasks.some(({ durable }) => durable === true);
+
 export const printScan = ({ tasks, sources }: Scan): void => {
   say("[REGISTERED-TASKS]:");
   for (const { name } of tasks) say(`[-] task_${name}`);

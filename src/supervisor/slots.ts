@@ -59,20 +59,26 @@ interface SlotKeeper {
   readonly stopping: Promise<unknown>;
 }
 
-/** All slots: those of the router and the workers, and that of the source worker while it has one. */
+/**
+ * All slots: those of the router and the workers, that of the source worker while it has one, and
+ * that of the journal once it has had one.
+ */
 export class Slots {
   readonly #fixed: readonly Slot[];
   readonly #sourceRole: Role;
   #source: Slot | null = null;
+  readonly #journalRole: Role;
+  #hasJournal = false;
 
   /** Throws as `Slot` does. */
   constructor(
-    { router, workers, source }: Roles,
+    { router, workers, source, journal }: Roles,
     private readonly children: Children,
     private readonly keeper: SlotKeeper,
   ) {
     this.#fixed = [router, ...workers].map((role) => new Slot(role));
     this.#sourceRole = source;
+    this.#journalRole = journal;
   }
 
   /** Starts all roles. @param hasSources the task files have some */
@@ -91,11 +97,25 @@ export class Slots {
     else await this.#removeSource(this.#source);
   }
 
+  /**
+   * Starts the journal, if it has not been started. Resolves when it has looked at its file. It
+   * stays for the jobs that it has, even if no task is durable any more.
+   */
+  async openJournal(): Promise<void> {
+    if (this.#hasJournal) return;
+    this.#hasJournal = true;
+    await this.#start(new Slot(this.#journalRole));
+  }
+
   async #addSource(): Promise<void> {
     if (this.keeper.isStopping()) return;
     this.#source = new Slot(this.#sourceRole);
-    const online = this.#source.vacate();
-    this.keeper.keepFilled(this.#source);
+    await this.#start(this.#source);
+  }
+
+  async #start(slot: Slot): Promise<void> {
+    const online = slot.vacate();
+    this.keeper.keepFilled(slot);
     await Promise.race([online, this.keeper.stopping]);
   }
 

@@ -1,6 +1,7 @@
 /** The end of the engine's processes, in the order that loses no answer. */
 import { abortGraceMs, lastAnswersMs, lastWordsMs } from "../limits.ts";
 import { warn } from "../process/log.ts";
+import type { Child } from "./child.ts";
 import type { Children } from "./children.ts";
 import { late, within } from "./within.ts";
 
@@ -20,11 +21,13 @@ export const endAfterJobs = async (children: Children, isReady: boolean, graceMs
     router?.send({ type: "abort" });
     await within(idle, abortGraceMs);
   }
-  // The router ends last: it passes on last answers, and answers jobs that are cut off.
-  await children.terminate(({ role }) => role.kind !== "router" && role.kind !== "safe");
+  // The router ends last: it passes on last answers, and answers jobs that are cut off. The journal
+  // keeps how they have ended.
+  const isLast = ({ role }: Child): boolean => role.kind === "router" || role.kind === "journal";
+  await children.terminate((child) => !isLast(child) && child.role.kind !== "safe");
   if (isOverdue) {
     await within(idle, lastWordsMs);
     await Bun.sleep(lastAnswersMs);
   }
-  await children.terminate(({ role }) => role.kind === "router");
+  await children.terminate(isLast);
 };

@@ -12,7 +12,7 @@ import type { Keyring } from "./keyring.ts";
 import type { RestartRules } from "./restart-policy.ts";
 import { hasPort, type Role, type Roles } from "./roles.ts";
 import { Safety, type SafetyOptions } from "./safety.ts";
-import { printScan, scanTasks } from "./scan.ts";
+import { needsJournal, printScan, scanTasks } from "./scan.ts";
 import { type Slot, Slots } from "./slots.ts";
 import { StateFolderError } from "./state-folder.ts";
 import { endAfterJobs } from "./stop.ts";
@@ -62,7 +62,12 @@ export class Supervisor {
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
-    this.#children = new Children(options, options.safety.folder, (request, router) => this.#handle(request, router));
+    this.#children = new Children(
+      options,
+      options.safety.folder,
+      (request, router) => this.#handle(request, router),
+      (why) => this.#safety?.emergency.halt(why),
+    );
     this.#deaths = new Deaths(options.restartRules, this.#children);
   }
 
@@ -151,6 +156,9 @@ export class Supervisor {
     } catch (failure) {
       return this.#fail(`there is no room for the record of begun jobs: ${(failure as Error).message}`);
     }
+    // First: a stop for a damaged journal holds before anything else runs.
+    if (needsJournal(scan)) await this.#slots.openJournal();
+    if (this.#isStopping) return;
     this.#slots.fill(scan.sources.length > 0);
     await Promise.all([...this.#children].map((child) => child.online));
     if (this.#isStopping) return;
@@ -268,6 +276,7 @@ export class Supervisor {
     await this.#released;
     this.#deaths.release();
     this.#children.router?.send({ type: "tasks", tasks });
+    if (needsJournal(scan)) await this.#slots?.openJournal();
     await this.#slots?.renew(sources.length > 0);
     if (this.#isStopping) return null;
     say(`[ENGINE] Task workers are replaced${gone.length === 0 ? "" : `; no task any more: ${gone.join(", ")}`}`);

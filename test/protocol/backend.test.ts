@@ -35,6 +35,21 @@ test.each<[WorkerHeader, Uint8Array[]]>([
   [{ type: "WATCHED", topics: [] }, []],
   [{ type: "HEARD" }, []],
   [{ type: "OWNERS" }, []],
+  [{ type: "COMMITTED", through: 7, failure: null }, []],
+  [
+    {
+      type: "RECOVERED",
+      kept: [
+        {
+          ...{ job: "k3fxbaqm5t7wq2cd", place: 3, task: "upload", user: null, requestor: "CLIENT-1", serial: "a-1" },
+          ...{ state: "queued", accepted: 1700000000.5, begun: null, ended: null, tries: 0, ms: null },
+          ...{ code: null, by: null, isDead: false },
+        },
+      ],
+      next: 4,
+    },
+    [body, Buffer.alloc(0)],
+  ],
 ])("what a worker sends comes out as it went in: %o", (header, bodies) => {
   expect(decodeFromWorker(bytes(encodeBackend(header, bodies)))).toEqual({ header, bodies });
 });
@@ -47,6 +62,8 @@ test.each<[RouterHeader, Uint8Array[]]>([
   [{ type: "GET", jobs: [1], topics: ["a"] }, []],
   [{ type: "EVENTS", topics: ["$engine/jobs", "$engine/jobs"] }, [body, body]],
   [{ type: "EVENTS", topics: ["$engine/jobs", "$engine/stop"], lost: [0, 7] }, [body, body]],
+  [{ type: "APPEND", from: 1, entries: [{ entry: "returned", job: "k3fxbaqm5t7wq2cd", tries: 0 }] }, [body]],
+  [{ type: "RECOVER", from: 0 }, []],
 ])("what the router sends comes out as it went in: %o", (header, bodies) => {
   expect(decodeFromRouter(bytes(encodeBackend(header, bodies)))).toEqual({ header, bodies });
 });
@@ -60,6 +77,8 @@ test("a message whose lists or frames do not match in number is refused", () => 
     ),
     decodeFromRouter(bytes(encodeBackend({ type: "JOBS", jobs: [1], serials: [] }, [body]))),
     decodeFromRouter(bytes(encodeBackend({ type: "WHO" }, [body]))),
+    decodeFromRouter(bytes(encodeBackend({ type: "APPEND", from: 1, entries: [{ entry: "log", job: "a" }] }))),
+    decodeFromWorker(bytes(encodeBackend({ type: "RECOVERED", kept: [], next: null }, [body]))),
     decodeFromRouter(bytes(encodeBackend({ type: "EVENTS", topics: ["$engine/jobs"] }))),
     decodeFromRouter(bytes(encodeBackend({ type: "EVENTS", topics: ["$engine/jobs"], lost: [1, 2] }, [body]))),
     decodeFromRouter(bytes(encodeBackend({ type: "EVENTS", topics: [] }))),

@@ -54,6 +54,12 @@ test("the source worker is told where the router and the task files are, and get
   expect(source).toEqual({ kind: "source worker", name: "source worker", argv, takesEnv: true });
 });
 
+test("the journal is told where the router and its folder are, and gets no variables for task files", async () => {
+  const { journal } = rolesOf(await loadConfig({ flags: { state: "/state" }, environment: {}, folder: "/" }));
+  const argv = ["journal", "--backend", "unix:///state/9000/work.sock", "--folder", "/state/9000"];
+  expect(journal).toEqual({ kind: "journal", name: "journal", argv, takesEnv: false });
+});
+
 test("task workers alone are told when they have done their share", async () => {
   const argv = await argvOf({ "worker-jobs-max": "1000", "worker-memory-max": "256" });
   const told = argv.map((words) => words.slice(words.indexOf("--jobs-max")).join(" "));

@@ -156,6 +156,12 @@ const behaviours: Readonly<Record<string, () => void>> = {
     tellSupervisor({ type: "online" });
   },
   list: () => print('[{"name":"count"},{"name":"drive","timeoutMs":50}]'),
+  "list durable": () => print('[{"name":"count"},{"name":"upload","durable":true,"moves":false}]'),
+  /** A journal whose file was damaged. */
+  damaged: () => {
+    tellSupervisor({ type: "damaged", why: "the journal was damaged" });
+    serve();
+  },
   "list sources": () => print(`[{"name":"count"}]\n[{"name":"gyro","topic":"arm/gyro","everyMs":20}]`),
   /** What is in the marker, once it is there; nothing but a crash if that is "crash". */
   "list again": () => {

@@ -20,6 +20,7 @@ export const arrows: Readonly<Record<string, readonly string[]>> = {
     "worker",
     "tasks",
     "data",
+    "journal",
     "supervisor",
     "systemd",
     "process",
@@ -37,6 +38,7 @@ export const arrows: Readonly<Record<string, readonly string[]>> = {
   worker: ["tasks", "data", "process", "security", "protocol", "transport", "limits.ts"],
   tasks: ["process", "protocol", "transport", "limits.ts"],
   data: ["process", "security", "protocol", "transport", "limits.ts"],
+  journal: ["process", "protocol", "transport", "limits.ts"],
   // It knows roles, argv and exit codes, and no message of the public protocol.
   supervisor: ["config.ts", "process", "security", "transport", "limits.ts"],
   // It knows what starts the engine, and nothing of the engine.

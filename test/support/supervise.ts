@@ -15,6 +15,8 @@ export interface Plan {
   readonly second?: string;
   /** The source worker, which there is if the scan lists sources. */
   readonly source?: string;
+  /** The journal, which there is if the scan lists a durable task. */
+  readonly journal?: string;
   readonly restartsMax?: number;
   readonly graceMs?: number;
   readonly onlineMs?: number;

@@ -13,6 +13,7 @@ const behaviours: Readonly<Record<string, string | undefined>> = {
   first: plan.first ?? "good",
   second: plan.second,
   source: plan.source ?? "good",
+  journal: plan.journal ?? "good",
   safe: plan.hook ?? "safe well",
 };
 const role = (kind: Role["kind"], name: string): Role => ({ kind, name, argv: [], takesEnv: kind !== "router" });
@@ -23,6 +24,7 @@ const supervisor = new Supervisor({
     router: role("router", "router"),
     workers: [role("task worker", "first"), ...(plan.second === undefined ? [] : [role("data worker", "second")])],
     source: role("source worker", "source"),
+    journal: role("journal", "journal"),
     safe: role("safe", "safe"),
     hook: plan.hook === undefined ? null : "count",
   },

@@ -1,0 +1,123 @@
+/**
+ * The journal process: it alone writes the journal's file, so that no process that carries messages
+ * ever waits for the disk. It runs where the task files have a durable task.
+ */
+import { join } from "node:path";
+import { beatIntervalMs, historyFlushMs, retentionLookMs } from "../limits.ts";
+import { BackendLink, type JournalHeader } from "../process/backend-link.ts";
+import { error, warn } from "../process/log.ts";
+import { onLeaveRequest, tellSupervisor } from "../process/supervised.ts";
+import type { Frame } from "../protocol/frame.ts";
+import { terminateContext } from "../transport/zmq/context.ts";
+import { Journal } from "./journal.ts";
+
+interface JournalProcessOptions {
+  /** The engine's state folder. */
+  readonly folder: string;
+  /** The router's socket, `unix://PATH`, or its backend, `tcp://HOST:PORT`. */
+  readonly backend: string;
+}
+
+export const journalName = "journal.db";
+
+/** Runs until it is told to leave. Throws StartError. */
+export const runJournal = async ({ folder, backend }: JournalProcessOptions): Promise<void> => {
+  const tag = `[JOURNAL-${process.pid}]`;
+  using journal = new Journal({
+    path: join(folder, journalName),
+    onDamaged: (name, why) => {
+      error(`${tag} The journal was damaged (${why}): ${join(folder, name)} has what is left of it`);
+      tellSupervisor({ type: "damaged", why: `the journal was damaged and is now ${name}; durable jobs may be lost` });
+    },
+  });
+  journal.retain();
+  // Before the router knows it: a stop for a damaged file holds before anything can begin.
+  tellSupervisor({ type: "online" });
+
+  let isCommitting = false;
+  let reported = "";
+  let reportTimer: Timer | null = null;
+  let historyTimer: Timer | null = null;
+  let failure: string | null = null;
+
+  const report = (): void => {
+    const now = journal.report();
+    const text = JSON.stringify(now);
+    if (text !== reported) link.journal({ type: "JOURNAL", ...now });
+    reported = text;
+  };
+  const reportSoon = (): void => {
+    reportTimer ??= setTimeout(() => {
+      reportTimer = null;
+      report();
+    }, beatIntervalMs);
+  };
+  const flushHistorySoon = (): void => {
+    if (!journal.hasHistory) return;
+    historyTimer ??= setTimeout(() => {
+      historyTimer = null;
+      journal.flushHistory();
+      reportSoon();
+    }, historyFlushMs);
+  };
+
+  /** Commits what has come until now: while one commit waits for the disk, the next one gathers. */
+  const commit = (): void => {
+    isCommitting = false;
+    const done = journal.commit();
+    if (done === null) return;
+    if (done.failure !== null && failure === null) {
+      warn(`${tag} Nothing can be written: ${done.failure}; durable jobs are refused until it can`);
+    } else if (done.failure === null && failure !== null) warn(`${tag} The disk takes what is written again`);
+    const isNews = failure !== done.failure;
+    failure = done.failure;
+    link.journal({ type: "COMMITTED", ...done });
+    flushHistorySoon();
+    if (isNews) report();
+    else reportSoon();
+  };
+
+  const onJournal = (header: JournalHeader, bodies: readonly Frame[]): void => {
+    if (header.type === "RECOVER") {
+      const found = journal.read(header.from);
+      if (found === null) return void report();
+      link.journal({ type: "RECOVERED", kept: [...found.kept], next: found.next }, found.bodies);
+      return;
+    }
+    journal.append(header.from, header.entries, bodies);
+    if (isCommitting) return;
+    isCommitting = true;
+    queueMicrotask(commit);
+  };
+
+  const link = new BackendLink({
+    endpoint: backend,
+    keys: {},
+    tag,
+    ready: {
+      type: "READY",
+      role: "journal",
+      id: `JOURNAL-${process.pid}`,
+      pid: process.pid,
+      tasks: [],
+      endpoint: "",
+      supervised: true,
+    },
+    onWelcome: () => {
+      reported = "";
+      report();
+    },
+    onWork: () => undefined,
+    onJournal,
+  });
+  const retention = setInterval(() => journal.retain(), retentionLookMs);
+
+  await new Promise<void>((resolve) => onLeaveRequest(resolve));
+  tellSupervisor({ type: "recycle", why: "it was told to end" });
+  clearInterval(retention);
+  for (const timer of [reportTimer, historyTimer]) if (timer !== null) clearTimeout(timer);
+  commit();
+  journal.flushHistory();
+  link.close();
+  terminateContext();
+};

@@ -1,0 +1,258 @@
+/**
+ * The jobs in the journal's file. Entries that are committed together are on the disk together or
+ * not at all; an entry that was committed before changes nothing.
+ */
+import type { Database, Statement } from "bun:sqlite";
+import { statSync } from "node:fs";
+import {
+  journalEntriesMax,
+  journalMessageBytesMax,
+  journalReplyBytesMax,
+  retentionBytesMax,
+  retentionJobsMax,
+  retentionMs,
+} from "../limits.ts";
+import { type Frame, sizeOf } from "../protocol/frame.ts";
+import type { JournalEntry, KeptJob } from "../protocol/journal.ts";
+import { openFile } from "./file.ts";
+
+/** An entry and the frame that belongs to it. */
+export interface JournalItem {
+  readonly entry: JournalEntry;
+  readonly body: Frame;
+}
+
+/** The log of an ended job. */
+export interface JobLog {
+  readonly job: string;
+  readonly text: string;
+}
+
+export interface KeptJobs {
+  readonly kept: readonly KeptJob[];
+  /** Of each job the TASK frame, and the DATA frame of its reply. */
+  readonly bodies: readonly Frame[];
+  readonly next: number | null;
+}
+
+interface Row {
+  readonly place: number;
+  readonly job: string;
+  readonly task: string;
+  readonly state: string;
+  readonly code: string | null;
+  readonly dead: number;
+  readonly accepted: number;
+  readonly begun: number | null;
+  readonly ended: number | null;
+  readonly ms: number | null;
+  readonly tries: number;
+  readonly user: string | null;
+  readonly requestor: string | null;
+  readonly serial: string | null;
+  readonly by: string | null;
+  readonly request: Uint8Array;
+  readonly reply: Uint8Array | null;
+}
+
+interface Count {
+  readonly count: number;
+}
+
+type Value = string | number | null | Uint8Array;
+
+const bytesOf = (frame: Frame): Uint8Array => (typeof frame === "string" ? Buffer.from(frame) : frame);
+
+const nothing = new Uint8Array(0);
+
+export class JournalStore implements Disposable {
+  readonly #path: string;
+  readonly #database: Database;
+  readonly #statements = new Map<string, Statement<unknown, Value[]>>();
+
+  /** Throws as `openFile` does. */
+  constructor(path: string) {
+    this.#path = path;
+    this.#database = openFile(path);
+  }
+
+  /** Puts all on the disk. Throws SQLiteError, and nothing is committed. */
+  commit(items: readonly JournalItem[]): void {
+    this.#together(() => {
+      for (const { entry, body } of items) this.#apply(entry, body);
+    });
+  }
+
+  /**
+   * The unfinished jobs and the dead letters with this place or a later one, and the other ended
+   * jobs after `endedAfter`, as many as fit into a message.
+   */
+  read(from: number, endedAfter: number): KeptJobs {
+    const rows = this.#all<Row>(
+      `SELECT place, job, task, state, code, dead, accepted, begun, ended, ms, tries, user, requestor, serial, by,
+         request, reply
+       FROM jobs WHERE place >= ?1 AND (ended IS NULL OR dead = 1 OR place > ?2)
+       ORDER BY place LIMIT ${journalEntriesMax + 1}`,
+      from,
+      endedAfter,
+    );
+    const kept: KeptJob[] = [];
+    const bodies: Frame[] = [];
+    let bytes = 0;
+    for (const { request, reply, dead, ...job } of rows) {
+      const size = request.length + (reply?.length ?? 0);
+      if (kept.length === journalEntriesMax || (kept.length > 0 && bytes + size > journalMessageBytesMax)) {
+        return { kept, bodies, next: job.place };
+      }
+      kept.push({ ...job, isDead: dead === 1 });
+      bodies.push(request, reply ?? nothing);
+      bytes += size;
+    }
+    return { kept, bodies, next: null };
+  }
+
+  /** The place after which there are so many ended jobs. */
+  placeBefore(count: number): number {
+    const [row] = this.#all<{ readonly place: number }>(
+      "SELECT place FROM jobs WHERE ended IS NOT NULL ORDER BY place DESC LIMIT 1 OFFSET ?1",
+      count,
+    );
+    return row?.place ?? 0;
+  }
+
+  /** Removes the oldest ended jobs that are beyond the retention. @param now seconds since 1970 */
+  retain(now: number, bytesMax = retentionBytesMax): void {
+    const remove = (where: string, ...values: Value[]): number =>
+      this.#run(
+        `DELETE FROM jobs WHERE place IN
+           (SELECT place FROM jobs WHERE ended IS NOT NULL ${where} ORDER BY ended LIMIT ${retentionJobsMax})`,
+        ...values,
+      );
+    while (remove("AND ended < ?1", now - retentionMs / 1000) === retentionJobsMax);
+    while (this.bytes > bytesMax && remove("") > 0);
+  }
+
+  /* ── History ── */
+
+  /** bytes of history that were written on this day, `2026-11-28`. */
+  historyBytes(day: string): number {
+    const [row] = this.#all<{ readonly bytes: number }>("SELECT bytes FROM history_days WHERE day = ?1", day);
+    return row?.bytes ?? 0;
+  }
+
+  /** Writes logs, and how much there has been on this day with them. Throws SQLiteError. */
+  writeHistory(logs: readonly JobLog[], day: string, bytes: number): void {
+    this.#together(() => {
+      for (const { job, text } of logs) this.#run("UPDATE jobs SET log = ?2 WHERE job = ?1", job, text);
+      this.#run("DELETE FROM history_days WHERE day <> ?1", day);
+      this.#run("INSERT OR REPLACE INTO history_days (day, bytes) VALUES (?1, ?2)", day, bytes);
+    });
+  }
+
+  /* ── Report ── */
+
+  /** bytes of the pages that are in use. */
+  get bytes(): number {
+    const [pages] = this.#all<Count>(
+      "SELECT page_count - freelist_count AS count FROM pragma_page_count, pragma_freelist_count",
+    );
+    const [size] = this.#all<Count>("SELECT page_size AS count FROM pragma_page_size");
+    return (pages?.count ?? 0) * (size?.count ?? 0);
+  }
+
+  /** Jobs in the file; those of them that have not ended, and dead letters. */
+  count(): { readonly total: number; readonly unfinished: number; readonly dead: number } {
+    const [row] = this.#all<{ readonly total: number; readonly unfinished: number; readonly dead: number }>(
+      "SELECT count(*) AS total, total(ended IS NULL) AS unfinished, total(dead) AS dead FROM jobs",
+    );
+    return row ?? { total: 0, unfinished: 0, dead: 0 };
+  }
+
+  /** Throws the error of the file system if the file is not there any more, under its name. */
+  checkName(): void {
+    statSync(this.#path);
+  }
+
+  /** Brings all into the file itself and begins the write-ahead log anew. Throws SQLiteError. */
+  checkpoint(): void {
+    this.#all("PRAGMA wal_checkpoint(TRUNCATE)");
+  }
+
+  [Symbol.dispose](): void {
+    for (const statement of this.#statements.values()) statement.finalize();
+    this.#database.close();
+  }
+
+  #apply(entry: JournalEntry, body: Frame): void {
+    switch (entry.entry) {
+      case "accepted": {
+        const { job, task, at, user, requestor, serial } = entry;
+        this.#run(
+          `INSERT OR IGNORE INTO jobs (job, task, state, accepted, user, requestor, serial, request)
+           VALUES (?1, ?2, 'queued', ?3, ?4, ?5, ?6, ?7)`,
+          ...[job, task, at, user, requestor, serial, bytesOf(body)],
+        );
+        return;
+      }
+      case "begun":
+        this.#run(
+          `UPDATE jobs SET state = 'running', begun = ?2, tries = ?3
+           WHERE job = ?1 AND ended IS NULL AND (tries < ?3 OR state = 'queued')`,
+          ...[entry.job, entry.at, entry.tries],
+        );
+        return;
+      case "returned":
+        this.#run(
+          "UPDATE jobs SET state = 'queued', begun = NULL, tries = ?2 WHERE job = ?1 AND ended IS NULL",
+          ...[entry.job, entry.tries],
+        );
+        return;
+      case "ended": {
+        const { job, at, state, code, by, ms, isDead } = entry;
+        const size = sizeOf(body);
+        const reply = size === 0 || size > journalReplyBytesMax ? null : bytesOf(body);
+        this.#run(
+          `UPDATE jobs SET ended = ?2, state = ?3, code = ?4, by = ?5, ms = ?6, dead = ?7, reply = ?8
+           WHERE job = ?1 AND ended IS NULL`,
+          ...[job, at, state, code, by, ms, isDead ? 1 : 0, reply],
+        );
+        return;
+      }
+      case "discarded":
+        this.#run("UPDATE jobs SET dead = 0 WHERE job = ?1", entry.job);
+        return;
+      case "log":
+        // Not here: history waits for `writeHistory`.
+        return;
+    }
+  }
+
+  #together(work: () => void): void {
+    this.#run("BEGIN IMMEDIATE");
+    try {
+      work();
+      this.#run("COMMIT");
+    } catch (failure) {
+      if (this.#database.inTransaction) this.#run("ROLLBACK");
+      throw failure;
+    }
+  }
+
+  /** Returns the number of rows that it has changed. */
+  #run(sql: string, ...values: Value[]): number {
+    return this.#statement(sql).run(...values).changes;
+  }
+
+  #all<Result>(sql: string, ...values: Value[]): Result[] {
+    return this.#statement(sql).all(...values) as Result[];
+  }
+
+  #statement(sql: string): Statement<unknown, Value[]> {
+    let statement = this.#statements.get(sql);
+    if (statement === undefined) {
+      statement = this.#database.prepare<unknown, Value[]>(sql);
+      this.#statements.set(sql, statement);
+    }
+    return statement;
+  }
+}
