@@ -5,7 +5,7 @@ import { arrows, circleIn, importsOf, type SourceFile, violationsIn } from "./su
 
 const root = join(import.meta.dir, "..");
 const src = join(root, "src");
-const files: SourceFile[] = [...new Bun.Glob("**/*.ts").scanSync(src)]
+const files: SourceFile[] = [...new Bun.Glob("**/*.{ts,tsx}").scanSync(src)]
   .sort()
   // The transpiler does not take the `#!` of a script.
   .map((path) => ({ path, text: readFileSync(join(src, path), "utf8").replace(/^#!.*/, "") }));
@@ -97,6 +97,8 @@ describe("the checker", () => {
     ["tasks/count.ts", 'import { createContext } from "./task.ts";\ncreateContext();', "more than types"],
     ["tasks/task.ts", 'import x from "../../test/support/x.ts";', "outside src"],
     ["helpers/misc.ts", "", "no room for it"],
+    ["gateway/page/app.tsx", 'import type { Meta } from "../../protocol/frames.ts";', "the page imports only itself"],
+    ["gateway/page/app.tsx", 'import { answer } from "../routes.ts";', "the page imports only itself"],
   ];
   for (const [path, text, complaint] of wrong) {
     test(`sees what is wrong with ${JSON.stringify(text)} in ${path}`, () => {

@@ -16,6 +16,7 @@ export const arrows: Readonly<Record<string, readonly string[]>> = {
   commands: [
     "config.ts",
     "client",
+    "gateway",
     "router",
     "worker",
     "tasks",
@@ -32,6 +33,8 @@ export const arrows: Readonly<Record<string, readonly string[]>> = {
   "config.ts": ["process", "security", "limits.ts"],
   // It publishes by the code that workers publish by.
   client: ["data", "security", "protocol", "transport", "limits.ts"],
+  // It is one more client of the public protocol, as if it ran on another machine.
+  gateway: ["client", "security", "protocol", "limits.ts"],
   router: ["broker", "process", "security", "protocol", "transport", "limits.ts"],
   // Pure: it knows no socket, clock, file or log.
   broker: ["security", "protocol", "limits.ts"],
@@ -56,6 +59,9 @@ const isPure = (path: string): boolean =>
   path.startsWith("broker/") ||
   ["supervisor/restart-policy.ts", "security/access.ts", "security/shares.ts", "security/rights.ts"].includes(path);
 
+/** The program that browsers run. */
+const page = "gateway/page/";
+
 /** Beside each other, all that pure parts may import. */
 const pureImports = ["limits.ts", "valibot"];
 
@@ -73,7 +79,9 @@ const importPatterns = [
   /\bimport\(\s*"([^"]+)"/g,
 ];
 
-const transpiler = new Bun.Transpiler({ loader: "ts" });
+const transpilers = { ts: new Bun.Transpiler({ loader: "ts" }), tsx: new Bun.Transpiler({ loader: "tsx" }) };
+
+const transpilerOf = (path: string): Bun.Transpiler => transpilers[path.endsWith(".tsx") ? "tsx" : "ts"];
 
 /** All that a file imports, types too; its own files as paths relative to `src/`. */
 export const importsOf = ({ path, text }: SourceFile): string[] => {
@@ -86,7 +94,9 @@ export const importsOf = ({ path, text }: SourceFile): string[] => {
 
 /** What a file loads when it runs, which leaves out types. */
 const loadsOf = ({ path, text }: SourceFile): string[] =>
-  transpiler.scanImports(text).map((found) => resolved(path, found.path));
+  transpilerOf(path)
+    .scanImports(text)
+    .map((found) => resolved(path, found.path));
 
 const resolved = (path: string, specifier: string): string =>
   specifier.startsWith(".") ? posix.join(posix.dirname(path), specifier) : specifier;
@@ -110,11 +120,14 @@ export const violationsIn = (file: SourceFile): string[] => {
     } else if (imported.startsWith("..") && !(imported === "../package.json" && path === "main.ts")) {
       violations.push(`${path} imports ${imported}, which is outside src`);
     }
+    if (path.startsWith(page) && isOwnFile(imported) && !imported.startsWith(page)) {
+      violations.push(`${path} imports ${imported}: the page imports only itself, for it runs in a browser`);
+    }
     if (isPure(path) && !isPure(imported) && !pureImports.includes(imported)) {
       violations.push(`${path} imports ${imported}: a pure part knows only what is pure`);
     }
   }
-  const code = transpiler.transformSync(text); // without comments and types
+  const code = transpilerOf(path).transformSync(text); // without comments and types
   const asked = isPure(path) && room !== "protocol" ? surroundings.exec(code) : null;
   if (asked !== null) violations.push(`${path} uses ${asked[0]}: a pure part is told what it needs to know`);
   if (path === "tasks/count.ts" && loadsOf(file).length > 0) {
