@@ -60,6 +60,8 @@ const rows = {
   workerPort: row("number", "port", 10_000, port, "Port of the first worker; the others follow, task workers first"),
   dataPort: row("number", "port", 9002, port, "First port for 0.3 data; each data worker has two"),
   taskWorkers: row("number", "count", 2, workers, "Processes that run tasks"),
+  pythonWorkers: row("number", "count", 1, workers, "Processes that run Python tasks, while there are any; 0: none"),
+  python: row("text", "file", null, file, "Python interpreter, also a venv's (default: python3 in the PATH)"),
   dataWorkers: row("number", "count", 1, workers, "Processes that keep and publish data"),
   historyMs: row("number", "ms", limits.historyMs, history, "Time for which a data worker keeps values"),
   historyBytes: row("number", "bytes", limits.historyBytesMax, historyBytes, "Memory of a data worker for all values"),
@@ -191,7 +193,8 @@ export const loadConfig = async (sources: Sources): Promise<Config> => {
   const beside = key === null ? null : resolve(dirname(key), "authorized");
   const authorized = config.authorized === null ? beside : resolve(folderOf("authorized"), config.authorized);
   const tasksIfAny = tasks === null ? resolve(sources.folder, tasksDefault) : null;
-  return { ...config, host, tasks, tasksIfAny, state, key, authorized };
+  const python = config.python === null ? null : resolve(folderOf("python"), config.python);
+  return { ...config, host, tasks, tasksIfAny, state, key, authorized, python };
 };
 
 /**

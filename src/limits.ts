@@ -250,6 +250,10 @@ export const beatSilenceMs = 6_500;
  * source worker.
  */
 export const unansweredBeatsMax = 2;
+/** ms for a Python interpreter to say what it is, and to compile task_engine.py. */
+export const pythonProbeMs = 20_000;
+/** bytes that are read of each Python file to name its tasks where no interpreter can. */
+export const pythonFileBytesMax = 1024 * 1024;
 /** ms from the start of a process to `online`: a Pi Zero with a cold SD card needs some. */
 export const onlineMs = 30_000;
 /** ms by default for a connection, and for answers without work. */

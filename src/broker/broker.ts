@@ -114,7 +114,7 @@ export class Broker {
         this.#tables.events.log(event.process, event.lines, event.lost);
         return [];
       case "tasks":
-        directory.setOwn(event.tasks);
+        directory.setOwn(event.tasks, event.unavailable);
         queues.revise((task) => directory.find(task)?.policy);
         if (event.isUnsafe === true) safeStops.startAll(event.tasks, now);
         this.#workerRegistration.dismissConflicting();

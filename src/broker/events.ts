@@ -12,6 +12,11 @@ import type { Access } from "../security/access.ts";
 
 export type NamedPolicy = { readonly name: string; readonly schema?: ArgumentSchema | undefined } & Policy;
 
+export interface UnavailableTasks {
+  readonly names: readonly string[];
+  readonly why: string;
+}
+
 export type BrokerEvent =
   | Arrival
   | {
@@ -37,8 +42,16 @@ export type BrokerEvent =
    * them that did not get here.
    */
   | { readonly type: "log"; readonly process: string; readonly lines: readonly LogLine[]; readonly lost: number }
-  /** The supervisor: the tasks of its workers. `isUnsafe`: each needs a safe stop first. */
-  | { readonly type: "tasks"; readonly tasks: readonly NamedPolicy[]; readonly isUnsafe?: boolean }
+  /**
+   * The supervisor: the tasks of its workers. `isUnsafe`: each needs a safe stop first.
+   * `unavailable`: tasks of its folder that no process can run, and why.
+   */
+  | {
+      readonly type: "tasks";
+      readonly tasks: readonly NamedPolicy[];
+      readonly isUnsafe?: boolean;
+      readonly unavailable?: UnavailableTasks;
+    }
   /** The supervisor: the emergency stop that holds, or null. */
   | { readonly type: "stopped"; readonly stopped: Stopped | null }
   /** The supervisor: the tasks in quarantine. */

@@ -62,12 +62,13 @@ export const reportStatus = (tables: Tables, security: SecurityKind, stopped: St
     quarantined: [...blocks.quarantined].map((it) => ({ ...it })),
     resources: resourcesReport(tables),
     safings: [...safeStops].map(safeStopReport),
-    workers: [...workers].map(({ ready: { id, role, pid, endpoint, supervised = false }, ...worker }) => ({
+    workers: [...workers].map(({ ready: { id, role, pid, endpoint, supervised = false, language }, ...worker }) => ({
       id,
       role,
       pid,
       endpoint,
       supervised,
+      ...(language !== undefined && { language }),
       held: worker.held.size,
       state: worker.retired ?? (worker.givenUp.size > 0 ? "stuck" : worker.held.size > 0 ? "busy" : "idle"),
     })),

@@ -2,7 +2,7 @@
 import { dataEndpointsMax } from "../limits.ts";
 import { ownerOf } from "../protocol/owner.ts";
 import type { ArgumentSchema, Policy } from "../protocol/policy.ts";
-import type { NamedPolicy } from "./events.ts";
+import type { NamedPolicy, UnavailableTasks } from "./events.ts";
 import { dataQueue, taskQueue } from "./job.ts";
 import type { BrokerState, DataPorts, EndReason, TaskEntry } from "./state.ts";
 import type { Workers } from "./workers.ts";
@@ -17,6 +17,7 @@ export interface PolicyInForce {
 
 export class TaskDirectory {
   readonly #own: BrokerState["tasks"] = new Map();
+  #unavailable: UnavailableTasks | null = null;
   readonly #schemas: BrokerState["schemas"] = new Map();
   /** Those that have been there, by their endpoints of publications. */
   readonly #dataWorkers: BrokerState["dataWorkers"] = new Map();
@@ -24,7 +25,8 @@ export class TaskDirectory {
   constructor(private readonly workers: Workers) {}
 
   /** The tasks of the engine, which its workers serve or will serve soon. */
-  setOwn(tasks: readonly NamedPolicy[]): void {
+  setOwn(tasks: readonly NamedPolicy[], unavailable: UnavailableTasks | null = null): void {
+    this.#unavailable = unavailable;
     this.#own.clear();
     this.workers.forgetGone();
     this.#schemas.clear();
@@ -77,6 +79,9 @@ export class TaskDirectory {
 
   /** Why `find` does not find a task. */
   whyMissing(task: string): EndReason {
+    if (this.#unavailable?.names.includes(task)) {
+      return { code: "UNAVAILABLE", message: `${task} cannot be run here: ${this.#unavailable.why}` };
+    }
     const gone = this.workers.goneOf(task);
     if (gone === undefined) {
       const message = `no task ${JSON.stringify(task)} is registered; \`task-engine tasks\` lists those that are`;

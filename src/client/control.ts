@@ -114,6 +114,8 @@ export const statusSchema = lazily(() => {
         endpoint: v.string(),
         /** It is a child of the engine, which can kill and restart it. */
         supervised: v.boolean(),
+        /** Of its tasks or sources; null where it has not said it. */
+        language: v.optional(v.nullable(v.string()), null),
         held: count,
         /** idle, busy, stuck, leaving, killed, lost */
         state: v.string(),

@@ -34,6 +34,11 @@ const folderArgs = {
   tasks: { type: "string", valueHint: "folder", description: "Folder of task files" },
   "tasks-if-any": { type: "string", valueHint: "folder", description: "The same, if there is one" },
 } as const;
+const pythonTask = {
+  type: "string",
+  valueHint: "task...",
+  description: "Task that a Python file defines, and none here; may be given again",
+} as const;
 const number = { type: "string", valueHint: "number" } as const;
 const verbose = { type: "boolean", description: "Print each message as it passes" } as const;
 
@@ -88,6 +93,7 @@ export const taskWorkerCommand = defineCommand({
     port,
     backend,
     ...folderArgs,
+    "python-task": pythonTask,
     "jobs-max": { type: "string", valueHint: "count", description: "Jobs after which it ends" },
     "memory-max": { type: "string", valueHint: "MiB", description: "Memory above which it ends" },
     verbose,
@@ -101,6 +107,7 @@ export const taskWorkerCommand = defineCommand({
         port: portFrom("--port", args.port),
         backend: args.backend,
         tasksDir: tasksDirFrom(args),
+        pythonTasks: listOf(args, "python-task"),
         supervised: hasSupervisor(),
         jobsMax: jobsMax === undefined ? null : numberFrom(jobsMax, "--jobs-max", 1, limits.workerJobsMax),
         memoryBytesMax:
@@ -188,13 +195,13 @@ export const journalCommand = defineCommand({
 
 export const scanCommand = defineCommand({
   meta: { name: "scan", description: "Print all tasks with their policies as a JSON list; serve runs it first" },
-  args: folderArgs satisfies ArgsDef,
+  args: { ...folderArgs, "python-task": pythonTask } satisfies ArgsDef,
   run: ({ args }) =>
     runRole(async () => {
       // A machine without libzmq's needs is found out here, before any role of the engine runs.
       if (hasSupervisor()) await import("../transport/zmq/library.ts");
       const { runScan } = await import("../tasks/scan.ts");
-      return () => runScan(tasksDirFrom(args));
+      return () => runScan(tasksDirFrom(args), listOf(args, "python-task"));
     }),
 });
 

@@ -79,9 +79,9 @@ export const describeStatus = (endpoint: string, status: EngineStatus, events: r
     "",
     ...table(
       ["WORKER", "ROLE", "STATE", "HELD", "ENDPOINT"],
-      workers.map(({ id, role, state, held, endpoint: own, supervised }) => {
+      workers.map(({ id, role, state, held, endpoint: own, supervised, language }) => {
         const origin = supervised || role !== "task" ? "" : " (joined from outside)";
-        return [id, role, state, held, `${own || "-"}${origin}`];
+        return [id, language === "python" ? `${role} (python)` : role, state, held, `${own || "-"}${origin}`];
       }),
     ),
     "",

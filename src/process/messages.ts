@@ -54,7 +54,7 @@ export type SupervisorMessage =
    * which earlier jobs were cut off, so the `onStop` of every task has to run before a job of it,
    * or one that needs its resources.
    */
-  | { readonly type: "tasks"; readonly tasks: readonly KnownTask[]; readonly isUnsafe?: boolean }
+  | ({ readonly type: "tasks"; readonly isUnsafe?: boolean } & EngineTasks)
   /** To router and task workers, before `tasks` and at each change; null for no stop. */
   | { readonly type: "stopped"; readonly stopped: Stopped | null }
   /** To router and task workers, before `tasks` and at each change: the tasks in quarantine. */
@@ -98,6 +98,30 @@ export type SupervisorMessage =
       /** The last job that it had begun, by the router's number; 0 for none. See begun.ts. */
       readonly begun: number;
     };
+
+/** The tasks of the engine's own workers. */
+export interface EngineTasks {
+  readonly tasks: readonly KnownTask[];
+  /** Left out where none of them is of Python. */
+  readonly python?: PythonTasks;
+  /** Tasks in the folder that no process can run. */
+  readonly unavailable?: UnavailableTasks;
+}
+
+/** Those tasks that Python's workers run. */
+export interface PythonTasks {
+  readonly names: readonly string[];
+  /** Path of the router's socket for their workers. */
+  readonly socket: string;
+  /** Path of the interpreter, for safe stops after the supervisor's death. */
+  readonly interpreter: string;
+}
+
+export interface UnavailableTasks {
+  readonly names: readonly string[];
+  /** One line: why, and what to do. */
+  readonly why: string;
+}
 
 /** A task and its policy, which only router and workers understand. */
 export type KnownTask = { readonly name: string } & Readonly<Record<string, unknown>>;

@@ -34,6 +34,8 @@ export const readySchema = v.object({
    * Address for requestors of a task worker, or for subscribers of a data worker; empty for none.
    */
   endpoint,
+  /** Of its tasks or sources, for `status`. */
+  language: v.optional(v.picklist(["typescript", "python"])),
   /** Of a source worker: the functions that it calls, and the topics of their results. */
   sources: v.optional(
     v.pipe(

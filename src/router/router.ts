@@ -2,8 +2,9 @@
 import { Broker } from "../broker/broker.ts";
 import type { BrokerEvent } from "../broker/events.ts";
 import { beatIntervalMs, partingMs, workersMax } from "../limits.ts";
-import { say, warn } from "../process/log.ts";
+import { error, say, warn } from "../process/log.ts";
 import { LogFeed } from "../process/log-feed.ts";
+import type { PythonTasks } from "../process/messages.ts";
 import { openGate } from "../process/open-gate.ts";
 import type { TasksFolder } from "../process/program.ts";
 import {
@@ -16,9 +17,11 @@ import {
 import { packNow } from "../protocol/frames.ts";
 import { isLoopback } from "../security/exposure.ts";
 import { Frontend } from "../security/frontend.ts";
+import type { Gate } from "../security/gate.ts";
 import { Pulse } from "../transport/pulse.ts";
 import { reactor, waitHereMs } from "../transport/reactor.ts";
 import { ShmListener } from "../transport/shm/listener.ts";
+import { socketPathBytesMax } from "../transport/shm/unix.ts";
 import { StartError } from "../transport/start-error.ts";
 import { type Listener, Listeners } from "../transport/transport.ts";
 import { terminateContext } from "../transport/zmq/context.ts";
@@ -84,10 +87,16 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   gate.onAccess((access) => shell.turn({ type: "access", access }));
 
   const told = Promise.withResolvers<void>();
+  let python: PythonTasks | null = null;
+  let isServing = false;
   onSupervisorMessage((message) => {
     // The supervisor hands on the policies of the scan without knowing their form.
     shell.turn(message as BrokerEvent);
-    if (message.type === "tasks") told.resolve();
+    if (message.type !== "tasks") return;
+    python = message.python ?? null;
+    told.resolve();
+    // A first Python file has come by a reload.
+    if (isServing) reporting(listenForPython);
   });
   // Requests come after that: a router that was not told the tasks would call each of them unknown.
   if (hasSupervisor()) await told.promise;
@@ -98,6 +107,14 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   };
   listen(backend, () => gate.userOf(backend.socket));
   if (options.workSocket !== null) listen(openWorkSocket(options.workSocket), () => gate.ownUser);
+  let isPythonServed = false;
+  const listenForPython = (): void => {
+    if (python === null || isPythonServed) return;
+    listen(openPythonSocket(python.socket, gate), () => gate.ownUser);
+    isPythonServed = true;
+  };
+  listenForPython();
+  isServing = true;
   binding("frontend", options.host, options.port, () => frontend.open());
   // Silent workers set no timer.
   using _ticks = new Pulse(beatIntervalMs, () => shell.turn({ type: "tick" }));
@@ -113,7 +130,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
     warn("[ROUTER-MASTER] The supervisor has died: all jobs are ended, and made safe");
     const { tasksAtRisk } = broker;
     shell.turn({ type: "orphaned" });
-    await takeOver({ folder: options.folder, hook: options.hook, tasks: tasksAtRisk });
+    await takeOver({ folder: options.folder, hook: options.hook, tasks: tasksAtRisk, python });
   } else {
     tellSupervisor({ type: "unsafe", tasks: broker.tasksAtRisk });
   }
@@ -134,6 +151,35 @@ const openWorkSocket = (path: string): ShmListener => {
     throw new StartError(
       `the router's socket ${path} cannot be made: ${why}; fix it, or name another folder with --state`,
     );
+  }
+};
+
+/** The same for those of Python. */
+const openPythonSocket = (path: string, gate: Gate): ZmqListener => {
+  const refuse = (why: string): never => {
+    throw new StartError(
+      `the router's socket ${path} cannot be made: ${why}; name another folder with --state, or turn Python off by --python-workers 0`,
+    );
+  };
+  const length = Buffer.byteLength(path);
+  if (length > socketPathBytesMax)
+    return refuse(`its path has ${length} bytes, and Linux allows ${socketPathBytesMax}`);
+  const listener = new ZmqListener(gate.localRouterOptions, "⇒");
+  try {
+    listener.bindLocal(path);
+    return listener;
+  } catch (failure) {
+    listener.close();
+    return refuse((failure as Error).message);
+  }
+};
+
+const reporting = (act: () => void): void => {
+  try {
+    act();
+  } catch (failure) {
+    if (!(failure instanceof StartError)) throw failure;
+    error(`[ROUTER-MASTER] Tasks of Python cannot be run: ${failure.message}`);
   }
 };
 

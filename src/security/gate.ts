@@ -48,6 +48,17 @@ interface Guarded {
   readonly partingMs: number;
 }
 
+const arrivalOptions = { handshakeInterval: handshakeMs, backlog: backlogConnectionsMax };
+
+const routingOptions = {
+  mandatory: true,
+  linger: lingerMs,
+  maxMessageSize: frameBytesHardMax,
+  sendHighWaterMark: peerQueueMessagesMax,
+  receiveHighWaterMark: arrivalsMax,
+  disconnectMessage: lostConnection,
+};
+
 export class Gate implements Disposable {
   /** Writes a line to the log. */
   readonly warn: (line: string) => void;
@@ -102,8 +113,7 @@ export class Gate implements Disposable {
   /** Options of a socket that binds. */
   get serverOptions(): SocketOptions {
     return {
-      handshakeInterval: handshakeMs,
-      backlog: backlogConnectionsMax,
+      ...arrivalOptions,
       // PINGs find a dead peer. The I/O threads send and answer them, so a worker whose task blocks
       // its thread does not seem dead.
       heartbeatInterval: beatIntervalMs,
@@ -120,13 +130,16 @@ export class Gate implements Disposable {
   get routerOptions(): SocketOptions {
     return {
       ...this.serverOptions,
-      mandatory: true,
-      linger: lingerMs,
-      maxMessageSize: frameBytesHardMax,
-      sendHighWaterMark: peerQueueMessagesMax,
-      receiveHighWaterMark: arrivalsMax,
-      disconnectMessage: lostConnection,
+      ...routingOptions,
     };
+  }
+
+  /**
+   * The same for a Unix socket of this user alone, with neither keys nor ZAP. No PINGs: a process
+   * whose interpreter is held by C code answers none; the supervisor watches it instead.
+   */
+  get localRouterOptions(): SocketOptions {
+    return { ...arrivalOptions, ...routingOptions, ipcUser: process.geteuid?.() ?? -1 };
   }
 
   /** The user of the engine's own workers, which have a socket of their own. */

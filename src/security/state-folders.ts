@@ -50,6 +50,9 @@ export const stopSocketPath = (folder: string): string => join(folder, "stop.soc
 /** The socket for the engine's own workers. Its path must be short: see `socketPathBytesMax`. */
 export const workSocketPath = (folder: string): string => join(folder, "work.sock");
 
+/** The same for those of Python, which come by ZeroMQ. */
+export const pythonSocketPath = (folder: string): string => join(folder, "python.sock");
+
 /** The socket beside the router's port, of an engine with keys: see `openLocalListener`. */
 export const frontSocketPath = (folder: string): string => join(folder, "front.sock");
 

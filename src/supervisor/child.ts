@@ -6,7 +6,7 @@ import { endDescendantsOf, kill, mark } from "../process/descendants.ts";
 import { warn } from "../process/log.ts";
 import type { ChildMessage, SupervisorMessage } from "../process/messages.ts";
 import { supervisorVariable } from "../process/supervised.ts";
-import { isOneShot, type Role } from "./roles.ts";
+import { isOneShot, labelOf, type Role } from "./roles.ts";
 import { late, within } from "./within.ts";
 
 interface ChildOptions {
@@ -15,8 +15,8 @@ interface ChildOptions {
   readonly environment: Record<string, string>;
   /** Marks its descendants: see `engineNumber`. */
   readonly engine: bigint;
-  /** An open file that the child gets as the descriptor after its channel. */
-  readonly extraDescriptor: number | null;
+  /** Open files that the child gets as the descriptors after its channel. */
+  readonly descriptors: readonly number[];
   readonly onRouterRequest: (request: RouterRequest, router: Child) => void;
   /** The journal's file was damaged. */
   readonly onDamaged: (why: string) => void;
@@ -93,14 +93,15 @@ export class Child {
       (theirs): Process =>
         Bun.spawn({
           cmd: [...options.command],
-          argv0: process.execPath,
+          // Python looks for its libraries by this name.
+          argv0: options.role.isPython ? (options.command[0] ?? "") : process.execPath,
           env: { ...options.environment, [supervisorVariable]: String(process.pid) },
           stdio: [
             "ignore",
             options.role.kind === "scan" ? "pipe" : "inherit",
             "inherit",
             theirs,
-            ...(options.extraDescriptor === null ? [] : [options.extraDescriptor]),
+            ...options.descriptors,
           ],
           // A session of its own: signals to the supervisor's process group are for the supervisor
           // alone.
@@ -186,7 +187,7 @@ export class Child {
 
   /** Kills it as planned, and waits for its end, but not for a process that cannot be killed. */
   async killFor(why: string): Promise<void> {
-    if (!this.hasEnded) warn(`Process [${this.pid}]: ${this.role.kind} is killed: ${why}`);
+    if (!this.hasEnded) warn(`Process [${this.pid}]: ${labelOf(this.role)} is killed: ${why}`);
     this.dismiss(why);
     this.#options.onKill(this, why);
     this.kill();
@@ -261,8 +262,8 @@ export class Child {
 
 /** The line on its end while the engine stops. */
 export const exitLine = ({ pid, role }: Child, { exitCode, signal, words }: Ending): string => {
-  if (signal === "SIGKILL") return `Killed process [${pid}]: ${role.kind}`;
+  if (signal === "SIGKILL") return `Killed process [${pid}]: ${labelOf(role)}`;
   return exitCode === 0
-    ? `Successfully terminated process [${pid}]: ${role.kind}`
-    : `Process [${pid}]: ${role.kind} ${words}`;
+    ? `Successfully terminated process [${pid}]: ${labelOf(role)}`
+    : `Process [${pid}]: ${labelOf(role)} ${words}`;
 };

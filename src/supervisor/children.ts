@@ -1,6 +1,7 @@
 /** The child processes that there are at present. */
 
 import * as limits from "../limits.ts";
+import { channelDescriptor } from "../process/channel.ts";
 import { endEngine, engineNumber } from "../process/descendants.ts";
 import { isUnsafeVariable } from "../process/environment.ts";
 import { warn } from "../process/log.ts";
@@ -8,7 +9,17 @@ import { checkedLines } from "../process/log-feed.ts";
 import type { Environment } from "../security/files.ts";
 import { Child, type Ending, type RouterRequest } from "./child.ts";
 import { LogRelay } from "./log-relay.ts";
-import { ownCommand, type Role } from "./roles.ts";
+import { labelOf, ownCommand, type Role } from "./roles.ts";
+
+/** What Python's processes are started with. */
+export interface PythonInUse {
+  /** The command of a role, whose process has task_engine.py as this descriptor. */
+  readonly commandOf: (role: Role, program: number) => readonly string[];
+  /** Descriptor of task_engine.py. */
+  readonly program: number;
+  /** Names of its tasks. */
+  readonly tasks: ReadonlySet<string>;
+}
 
 export interface ChildrenOptions {
   /** Variables for the roles with `takesEnv`. */
@@ -24,6 +35,10 @@ export class Children implements Iterable<Child> {
   readonly #onRouterRequest: (request: RouterRequest, router: Child) => void;
   readonly #onDamaged: (why: string) => void;
   readonly #all = new Set<Child>();
+  /** Null while there are no tasks of Python. */
+  python: PythonInUse | null = null;
+  /** Tasks of Python that take the place of built-in ones. */
+  withoutTasks: readonly string[] = [];
   readonly logs = new LogRelay(this.#all, () => this.router);
   #isOver = false;
   #engineNumber: bigint | null = null;
@@ -63,18 +78,20 @@ export class Children implements Iterable<Child> {
     onlineMs = this.#options.onlineMs ?? limits.onlineMs,
   ): Child | string {
     if (this.#isOver) return `${role.kind} is not started: the engine ends at once`;
-    const { env, commandOf = ownCommand, terminateMs = limits.terminateMs } = this.#options;
+    const { terminateMs = limits.terminateMs } = this.#options;
+    const descriptors = extraDescriptor === null ? [] : [extraDescriptor];
+    if (role.isPython && this.python !== null) descriptors.push(this.python.program);
     try {
       const child = new Child({
         role,
-        command: commandOf(role),
+        command: this.#commandOf(role, channelDescriptor + descriptors.length),
         engine: this.#number,
-        environment: childEnvironment(process.env, role.takesEnv ? env : {}),
-        extraDescriptor,
+        environment: this.environmentOf(role),
+        descriptors,
         onRouterRequest: this.#onRouterRequest,
         onDamaged: this.#onDamaged,
         onLog: ({ lines, lost }, { pid }) =>
-          this.logs.pass(`${role.kind} ${pid}`, { lines: checkedLines(lines), lost: Number(lost) || 0 }),
+          this.logs.pass(`${labelOf(role)} ${pid}`, { lines: checkedLines(lines), lost: Number(lost) || 0 }),
         onKill: ({ pid }, why) => this.router?.send({ type: "killed", pid, why }),
         onlineMs,
         terminateMs,
@@ -83,8 +100,22 @@ export class Children implements Iterable<Child> {
       this.#all.add(child);
       return child;
     } catch (failure) {
-      return `${role.kind} cannot be started: ${(failure as Error).message}`;
+      return `${labelOf(role)} cannot be started: ${(failure as Error).message}`;
     }
+  }
+
+  environmentOf({ takesEnv }: Pick<Role, "takesEnv">): Record<string, string> {
+    return childEnvironment(process.env, takesEnv ? this.#options.env : {});
+  }
+
+  /** @param last number of the last of its descriptors */
+  #commandOf(role: Role, last: number): readonly string[] {
+    if (role.isPython) {
+      if (this.python === null) throw new Error("no Python interpreter is in use");
+      return this.python.commandOf(role, last);
+    }
+    const { commandOf = ownCommand } = this.#options;
+    return commandOf(role.kind === "task worker" ? withoutTasks(role, this.withoutTasks) : role);
   }
 
   async endOf(child: Child): Promise<Ending> {
@@ -97,7 +128,7 @@ export class Children implements Iterable<Child> {
   async terminate(isMeant: (child: Child) => boolean, graceMs = 0): Promise<void> {
     const terminate = async (child: Child): Promise<void> => {
       if (await child.terminate(graceMs)) return;
-      warn(`Process [${child.pid}]: ${child.role.kind} does not end even by SIGKILL, and is left to the system`);
+      warn(`Process [${child.pid}]: ${labelOf(child.role)} does not end even by SIGKILL, and is left to the system`);
     };
     await Promise.all([...this.#all].filter(isMeant).map(terminate));
   }
@@ -121,6 +152,12 @@ export class Children implements Iterable<Child> {
     return this.#engineNumber;
   }
 }
+
+/** The role without built-in tasks of these names, which Python's files define. */
+export const withoutTasks = (role: Role, names: readonly string[]): Role => ({
+  ...role,
+  argv: [...role.argv, ...names.map((name) => `--python-task=${name}`)],
+});
 
 const inherited = /^(PATH|HOME|USER|LOGNAME|LANG|LC_[A-Z]+|TZ|TERM|XDG_RUNTIME_DIR|TMPDIR)$/;
 

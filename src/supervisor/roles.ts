@@ -1,8 +1,14 @@
 /** The roles that run: one process for each, which is this program with another verb. */
 import type { Config } from "../config.ts";
-import { ownProgram, safeVerb, tasksFlags } from "../process/program.ts";
+import { ownProgram, safeVerb, type TasksFolder, tasksFlags } from "../process/program.ts";
 import { dataPortsPerWorker } from "../security/exposure.ts";
-import { dataSocketPath, engineFolder, frontSocketPath, workSocketPath } from "../security/state-folders.ts";
+import {
+  dataSocketPath,
+  engineFolder,
+  frontSocketPath,
+  pythonSocketPath,
+  workSocketPath,
+} from "../security/state-folders.ts";
 
 export interface Role {
   /** As printed. */
@@ -13,6 +19,22 @@ export interface Role {
   readonly argv: readonly string[];
   /** It gets the variables of `[env]`, since it loads task files, or starts a process that does. */
   readonly takesEnv: boolean;
+  /** It runs task_engine.py, instead of this program. */
+  readonly isPython?: true;
+}
+
+/** The same of Python, for `*.py` of the folder of task files. */
+export interface PythonRoles {
+  readonly folder: TasksFolder;
+  /** Path of the interpreter; null for the default. */
+  readonly interpreter: string | null;
+  /** Path of the router's socket for these workers. */
+  readonly socket: string;
+  readonly scan: Role;
+  /** They run while there are tasks of Python; empty if they are turned off. */
+  readonly workers: readonly Role[];
+  readonly source: Role;
+  readonly safe: Role;
 }
 
 export interface Roles {
@@ -28,6 +50,7 @@ export interface Roles {
   readonly safe: Role;
   /** The task of the setting `on-stop`; null for none. */
   readonly hook: string | null;
+  readonly python: PythonRoles;
 }
 
 /** A one-shot role does one thing and ends, and is never online. */
@@ -35,7 +58,10 @@ export const isOneShot = ({ kind }: Role): boolean => kind === "scan" || kind ==
 
 /** Requestors or subscribers connect to it, so it gets the keys and the authorized clients. */
 export const hasPort = (role: Role): boolean =>
-  !isOneShot(role) && role.kind !== "source worker" && role.kind !== "journal";
+  !isOneShot(role) && role.kind !== "source worker" && role.kind !== "journal" && role.isPython !== true;
+
+/** As printed. */
+export const labelOf = ({ kind, isPython }: Role): string => (isPython ? `${kind} (Python)` : kind);
 
 export const rolesOf = (config: Config): Roles => {
   const tasks = tasksFlags(config);
@@ -95,6 +121,32 @@ export const rolesOf = (config: Config): Roles => {
     },
     safe: { kind: "safe", name: "safe", argv: safeVerb(config), takesEnv: true },
     hook,
+    python: pythonRolesOf(config, recycle, verbose),
+  };
+};
+
+const pythonRolesOf = (config: Config, recycle: readonly string[], verbose: readonly string[]): PythonRoles => {
+  const tasks = tasksFlags(config);
+  const socket = pythonSocketPath(engineFolder(config.state, config.port));
+  const backend = ["--backend", `ipc://${socket}`];
+  const role = (kind: Role["kind"], name: string, argv: readonly string[]): Role => ({
+    kind,
+    name: `${name} (Python)`,
+    argv,
+    takesEnv: true,
+    isPython: true,
+  });
+  const { tasks: folder, tasksIfAny } = config;
+  return {
+    folder: { tasks: folder, tasksIfAny },
+    interpreter: config.python,
+    socket,
+    scan: role("scan", "scan", ["scan", ...tasks]),
+    workers: Array.from({ length: config.pythonWorkers }, (_, index) =>
+      role("task worker", `task worker ${index}`, ["task-worker", ...backend, ...tasks, ...recycle, ...verbose]),
+    ),
+    source: role("source worker", "source worker", ["source-worker", ...backend, ...tasks]),
+    safe: role("safe", "safe", safeVerb(config)),
   };
 };
 

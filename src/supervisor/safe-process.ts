@@ -1,4 +1,7 @@
-/** Runs what makes the robot safe, in a process of its own: the workers may be what is unsafe. */
+/**
+ * Runs what makes the robot safe, in a process of its own: the workers may be what is unsafe. There
+ * is one for each language that has something to run, at the same time.
+ */
 
 import { onStopTriesMax, safeMs } from "../limits.ts";
 import { type SafeReason, safeFlags } from "../process/program.ts";
@@ -6,15 +9,15 @@ import type { Children } from "./children.ts";
 import type { Role, Roles } from "./roles.ts";
 
 export class SafeProcess {
-  readonly #role: Role;
+  readonly #roles: Roles;
   /** The task of the setting `on-stop`. */
   readonly #hook: string | null;
   readonly #children: Children;
   #last: Promise<string | null> = Promise.resolve(null);
 
-  constructor({ safe, hook }: Roles, children: Children) {
-    this.#role = safe;
-    this.#hook = hook;
+  constructor(roles: Roles, children: Children) {
+    this.#roles = roles;
+    this.#hook = roles.hook;
     this.#children = children;
   }
 
@@ -29,8 +32,23 @@ export class SafeProcess {
   }
 
   async #run(why: SafeReason, tasks: readonly string[]): Promise<string | null> {
-    if (this.#hook === null && tasks.length === 0) return null;
-    const role: Role = { ...this.#role, argv: [...this.#role.argv, ...safeFlags(this.#hook, tasks, why)] };
+    const isPython = (task: string): boolean => this.#children.python?.tasks.has(task) === true;
+    const parts = [
+      { role: this.#roles.safe, isMeant: (task: string) => !isPython(task) },
+      { role: this.#roles.python.safe, isMeant: isPython },
+    ].map(({ role, isMeant }) => {
+      const hook = this.#hook !== null && isMeant(this.#hook) ? this.#hook : null;
+      return { role, hook, tasks: tasks.filter(isMeant) };
+    });
+    const failures = await Promise.all(
+      parts
+        .filter(({ hook, tasks }) => hook !== null || tasks.length > 0)
+        .map(({ role, hook, tasks }) => this.#try({ ...role, argv: [...role.argv, ...safeFlags(hook, tasks, why)] })),
+    );
+    return failures.find((failure) => failure !== null) ?? null;
+  }
+
+  async #try(role: Role): Promise<string | null> {
     const endMs = performance.now() + safeMs;
     let failure = "was not done in time";
     for (let tries = 0; tries < onStopTriesMax; tries++) {

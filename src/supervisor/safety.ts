@@ -5,7 +5,7 @@
 
 import { abortGraceMs, killMs } from "../limits.ts";
 import { error, warn } from "../process/log.ts";
-import type { KnownTask, SupervisorMessage } from "../process/messages.ts";
+import type { EngineTasks, KnownTask, SupervisorMessage } from "../process/messages.ts";
 import type { Child } from "./child.ts";
 import type { Children } from "./children.ts";
 import { EmergencyControl } from "./emergency.ts";
@@ -111,12 +111,12 @@ export class Safety {
   }
 
   /** Gives a router its tasks, when the workers of the one before have halted. */
-  async release(router: Child, tasks: () => readonly KnownTask[]): Promise<void> {
+  async release(router: Child, tasks: () => EngineTasks): Promise<void> {
     void router.online.then(() => {
       this.#hasServed = true;
     });
     await this.#halted;
-    const message: SupervisorMessage = { type: "tasks", tasks: tasks() };
+    const message: SupervisorMessage = { type: "tasks", ...tasks() };
     router.send(this.#isUnsafe ? { ...message, isUnsafe: true } : message);
   }
 

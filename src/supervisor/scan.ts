@@ -1,10 +1,12 @@
-/** The scan of the task files, in a child: no user's code runs in the supervisor. */
+/** The scan of the task files, in children: no user's code runs in the supervisor. */
+import { closeSync } from "node:fs";
 import * as v from "valibot";
 import { sourcesMax, workerTasksMax } from "../limits.ts";
-import { say } from "../process/log.ts";
-import type { KnownTask } from "../process/messages.ts";
-import type { Children } from "./children.ts";
-import type { Roles } from "./roles.ts";
+import { say, warn } from "../process/log.ts";
+import type { EngineTasks, KnownTask, UnavailableTasks } from "../process/messages.ts";
+import { type Children, withoutTasks } from "./children.ts";
+import { prepare, pythonFilesIn, unavailableIn } from "./python.ts";
+import type { Role, Roles } from "./roles.ts";
 
 /** The supervisor does not know policies: it hands them on as they are. */
 const tasksSchema = v.pipe(v.array(v.looseObject({ name: v.string() })), v.maxLength(workerTasksMax));
@@ -18,30 +20,124 @@ const scanSchema = v.tuple([
   v.optional(v.pipe(v.string(), v.parseJson(), sourcesSchema), "[]"),
 ]);
 
-/** What the task files define. */
-interface Scan {
+type Source = v.InferOutput<typeof sourcesSchema>[number];
+
+/** What the files of one language define. */
+interface Definitions {
   readonly tasks: readonly KnownTask[];
-  readonly sources: v.InferOutput<typeof sourcesSchema>;
+  readonly sources: readonly Source[];
 }
 
-/** All tasks and sources, or one line that says why they are not known. */
-export const scanTasks = async (children: Children, { scan, hook }: Roles): Promise<Scan | string> => {
+/** What the task files define. */
+interface Scan extends EngineTasks {
+  readonly sources: readonly Source[];
+  /** Roles that have work only if the task files have some for them. */
+  readonly wanted: readonly Role[];
+}
+
+/**
+ * All tasks and sources, or one line that says why they are not known. From here on `children`
+ * starts the processes of Python with what is found.
+ */
+export const scanTasks = async (children: Children, roles: Roles): Promise<Scan | string> => {
+  const { python: before } = children;
+  const scan = await scanBoth(children, roles);
+  const { python: tried } = children;
+  // The processes that run stay as they are.
+  if (typeof scan === "string") children.python = before;
+  else if (scan.python === undefined) children.python = null;
+  for (const it of new Set([before, tried])) if (it !== null && it !== children.python) closeSync(it.program);
+  return scan;
+};
+
+const scanBoth = async (children: Children, roles: Roles): Promise<Scan | string> => {
+  const [own, python] = await Promise.all([scanWith(children, roles.scan), scanPython(children, roles)]);
+  if (typeof own === "string") return own;
+  if (typeof python === "string") return python;
+  const { names } = python;
+  // A task of Python takes the place of a built-in one; in another task file its name is a mistake.
+  const twice = own.tasks.map(({ name }) => name).filter((name) => names.has(name));
+  const others = twice.length === 0 ? own : await scanWith(children, withoutTasks(roles.scan, twice));
+  if (typeof others === "string") return others;
+  for (const name of twice) say(`[ENGINE] The task ${name} of Python takes the place of the built-in one`);
+  const tasks = sorted([...others.tasks, ...python.tasks]);
+  const sources = sorted([...others.sources, ...python.sources]);
+  const topics = new Set(others.sources.map(({ topic }) => topic));
+  const double = python.sources.find(({ topic }) => topics.has(topic));
+  if (double !== undefined) return `two sources have the topic ${double.topic}, one of them of Python; change one`;
+  if (tasks.length > workerTasksMax)
+    return `the task files define ${tasks.length} tasks; the limit is ${workerTasksMax}`;
+  const { hook } = roles;
+  if (hook !== null && !tasks.some(({ name }) => name === hook)) {
+    return `no task ${JSON.stringify(hook)} is registered, which on-stop names; the robot could not be made safe`;
+  }
+  const wanted = [
+    ...(others.sources.length > 0 ? [roles.source] : []),
+    ...(names.size > 0 ? roles.python.workers : []),
+    ...(python.sources.length > 0 ? [roles.python.source] : []),
+  ];
+  const { interpreter, unavailable } = python;
+  children.withoutTasks = twice;
+  return {
+    tasks,
+    sources,
+    wanted,
+    ...(interpreter !== null && { python: { names: [...names], socket: roles.python.socket, interpreter } }),
+    ...(unavailable !== null && { unavailable }),
+  };
+};
+
+const sorted = <Named extends { readonly name: string }>(list: Named[]): Named[] =>
+  list.sort((a, b) => (a.name < b.name ? -1 : 1));
+
+const scanWith = async (children: Children, scan: Role): Promise<Definitions | string> => {
   const child = children.spawn(scan);
   if (typeof child === "string") return child;
   const [output, { fatal, exitCode, words }] = await Promise.all([child.output(), children.endOf(child)]);
   if (fatal !== null) return fatal;
   if (exitCode !== 0) return `scan of the task files ${words}`;
   const result = v.safeParse(scanSchema, output.trimEnd().split("\n"));
-  if (!result.success) {
-    return "scan of the task files ended without a list of tasks: does one of them end the process while it is loaded?";
+  if (result.success) return { tasks: result.output[0], sources: result.output[1] };
+  return "scan of the task files ended without a list of tasks: does one of them end the process while it is loaded?";
+};
+
+interface PythonDefinitions extends Definitions {
+  readonly names: ReadonlySet<string>;
+  readonly interpreter: string | null;
+  readonly unavailable: UnavailableTasks | null;
+}
+
+const nothing = { tasks: [], sources: [], names: new Set<string>(), interpreter: null, unavailable: null };
+
+const scanPython = async (children: Children, { python: roles }: Roles): Promise<PythonDefinitions | string> => {
+  const files = pythonFilesIn(roles);
+  if (files.length === 0) return nothing;
+  const isOff = roles.workers.length === 0;
+  const prepared = isOff ? "--python-workers is 0" : await prepare(roles, children);
+  if (typeof prepared === "string") {
+    warn(`[ENGINE] Python files are left out: ${prepared}`);
+    return { ...nothing, unavailable: unavailableIn(files, prepared) };
   }
-  const [tasks, sources] = result.output;
-  if (hook === null || tasks.some(({ name }) => name === hook)) return { tasks, sources };
-  return `no task ${JSON.stringify(hook)} is registered, which on-stop names; the robot could not be made safe`;
+  const { path, ...start } = prepared;
+  // A worker that is started meanwhile may run by this, too.
+  children.python = { ...start, tasks: children.python?.tasks ?? new Set() };
+  const found = await scanWith(children, roles.scan);
+  if (typeof found === "string") return found;
+  const names = new Set(found.tasks.map(({ name }) => name));
+  if (names.size + found.sources.length === 0) return nothing;
+  children.python = { ...start, tasks: names };
+  return { ...found, names, interpreter: path, unavailable: null };
 };
 
 /** A task whose jobs outlive the engine needs the journal. */
 export const needsJournal = ({ tasks }: Scan): boolean => tasks.some(({ durable }) => durable === true);
+
+/** What the router is told of a scan. */
+export const tasksOf = ({ tasks, python, unavailable }: Scan): EngineTasks => ({
+  tasks,
+  ...(python !== undefined && { python }),
+  ...(unavailable !== undefined && { unavailable }),
+});
 
 export const printScan = ({ tasks, sources }: Scan): void => {
   say("[REGISTERED-TASKS]:");

@@ -60,41 +60,46 @@ interface SlotKeeper {
 }
 
 /**
- * All slots: those of the router and the workers, that of the source worker while it has one, and
- * that of the journal once it has had one.
+ * All slots: those of the router and the workers, those that the task files ask for, and that of
+ * the journal once it has had one.
  */
 export class Slots {
   readonly #fixed: readonly Slot[];
-  readonly #sourceRole: Role;
-  #source: Slot | null = null;
+  /** Of roles that run while the task files have work for them. */
+  readonly #others = new Map<Role, Slot>();
   readonly #journalRole: Role;
   #hasJournal = false;
 
   /** Throws as `Slot` does. */
   constructor(
-    { router, workers, source, journal }: Roles,
+    { router, workers, journal }: Roles,
     private readonly children: Children,
     private readonly keeper: SlotKeeper,
   ) {
     this.#fixed = [router, ...workers].map((role) => new Slot(role));
-    this.#sourceRole = source;
     this.#journalRole = journal;
   }
 
-  /** Starts all roles. @param hasSources the task files have some */
-  fill(hasSources: boolean): void {
+  /** Starts all roles. @param wanted those that the task files have work for. Throws as `Slot` does */
+  fill(wanted: readonly Role[]): void {
     for (const slot of this.#fixed) this.keeper.keepFilled(slot);
-    if (hasSources) void this.#addSource();
+    for (const role of wanted) void this.#add(role);
   }
 
-  /** Replaces all processes that have loaded task files, one by one. Resolves when that is done. */
-  async renew(hasSources: boolean): Promise<void> {
+  /**
+   * Replaces all processes that have loaded task files, one by one. Resolves when that is done.
+   * Rejects as `Slot` throws.
+   */
+  async renew(wanted: readonly Role[]): Promise<void> {
     for (const slot of this.#fixed) {
       if (slot.role.kind === "task worker") await this.#replace(slot);
     }
-    if (this.#source === null) await (hasSources ? this.#addSource() : undefined);
-    else if (hasSources) await this.#replace(this.#source);
-    else await this.#removeSource(this.#source);
+    for (const role of new Set([...this.#others.keys(), ...wanted])) {
+      const slot = this.#others.get(role);
+      if (slot === undefined) await this.#add(role);
+      else if (wanted.includes(role)) await this.#replace(slot);
+      else await this.#remove(slot);
+    }
   }
 
   /**
@@ -107,10 +112,11 @@ export class Slots {
     await this.#start(new Slot(this.#journalRole));
   }
 
-  async #addSource(): Promise<void> {
+  async #add(role: Role): Promise<void> {
     if (this.keeper.isStopping()) return;
-    this.#source = new Slot(this.#sourceRole);
-    await this.#start(this.#source);
+    const slot = new Slot(role);
+    this.#others.set(role, slot);
+    await this.#start(slot);
   }
 
   async #start(slot: Slot): Promise<void> {
@@ -119,8 +125,8 @@ export class Slots {
     await Promise.race([online, this.keeper.stopping]);
   }
 
-  async #removeSource(slot: Slot): Promise<void> {
-    this.#source = null;
+  async #remove(slot: Slot): Promise<void> {
+    this.#others.delete(slot.role);
     slot.close();
     await this.#dismiss(slot.child);
   }

@@ -4,15 +4,15 @@
  */
 
 import { say, warn } from "../process/log.ts";
-import type { KnownTask, ServiceState } from "../process/messages.ts";
+import type { EngineTasks, ServiceState } from "../process/messages.ts";
 import { type Child, type Ending, exitLine, type RouterRequest } from "./child.ts";
 import { Children, type ChildrenOptions } from "./children.ts";
 import { bySource, type DeathCause, Deaths, noJob } from "./deaths.ts";
 import type { Keyring } from "./keyring.ts";
 import type { RestartRules } from "./restart-policy.ts";
-import { hasPort, type Role, type Roles } from "./roles.ts";
+import { hasPort, labelOf, type Role, type Roles } from "./roles.ts";
 import { Safety, type SafetyOptions } from "./safety.ts";
-import { needsJournal, printScan, scanTasks } from "./scan.ts";
+import { needsJournal, printScan, scanTasks, tasksOf } from "./scan.ts";
 import { type Slot, Slots } from "./slots.ts";
 import { StateFolderError } from "./state-folder.ts";
 import { endAfterJobs } from "./stop.ts";
@@ -47,7 +47,7 @@ export class Supervisor {
   readonly #outcome = Promise.withResolvers<RunOutcome>();
   #safety: Safety | null = null;
   #slots: Slots | null = null;
-  #tasks: readonly KnownTask[] = [];
+  #tasks: EngineTasks = { tasks: [] };
   /** Resolves when the present router has got its tasks. */
   #released = Promise.resolve();
   readonly #deaths: Deaths;
@@ -142,7 +142,7 @@ export class Supervisor {
     await safety.recover();
     if (this.#isStopping) return;
     say("### Type [ctrl-c] to exit and shutdown workers ###");
-    this.#tasks = scan.tasks;
+    this.#tasks = tasksOf(scan);
     try {
       this.#slots = new Slots(roles, this.#children, {
         graceMs,
@@ -159,7 +159,7 @@ export class Supervisor {
     // First: a stop for a damaged journal holds before anything else runs.
     if (needsJournal(scan)) await this.#slots.openJournal();
     if (this.#isStopping) return;
-    this.#slots.fill(scan.sources.length > 0);
+    this.#slots.fill(scan.wanted);
     await Promise.all([...this.#children].map((child) => child.online));
     if (this.#isStopping) return;
     this.#isReady = true;
@@ -197,7 +197,7 @@ export class Supervisor {
     const child = this.#children.spawn(role, role.kind === "router" ? safety.lock : record?.descriptor);
     if (typeof child === "string") return { words: child, plannedReason: null, cause: noJob };
     slot.fill(child);
-    say(`Starting process [${child.pid}]: ${role.kind}`);
+    say(`Starting process [${child.pid}]: ${labelOf(role)}`);
     if (hasPort(role)) child.send({ type: "security", security: this.#options.keyring?.security ?? null });
     if (role.kind === "source worker") void child.online.then(() => child.endIfStuck());
     safety.emergency.brief(child);
@@ -212,7 +212,8 @@ export class Supervisor {
     const cause = isPlanned ? noJob : isBySource ? bySource : this.#deaths.causeOf(begun, ending);
     if (role.kind !== "router") this.#children.router?.send({ type: "gone", pid: child.pid, begun: begun?.job ?? 0 });
     if (this.#isStopping) say(exitLine(child, ending));
-    const who = this.#isReady || ending.plannedReason !== null ? `Process [${child.pid}]: ${role.kind}` : role.kind;
+    const who =
+      this.#isReady || ending.plannedReason !== null ? `Process [${child.pid}]: ${labelOf(role)}` : labelOf(role);
     return { words: `${who} ${ending.words}`, plannedReason: ending.plannedReason, cause };
   }
 
@@ -269,15 +270,15 @@ export class Supervisor {
       return { failure };
     }
     printScan(scan);
-    const { tasks, sources } = scan;
-    const gone = this.#tasks.map(({ name }) => name).filter((name) => !tasks.some((task) => task.name === name));
-    this.#tasks = tasks;
+    const { tasks, wanted } = scan;
+    const gone = this.#tasks.tasks.map(({ name }) => name).filter((name) => !tasks.some((task) => task.name === name));
+    this.#tasks = tasksOf(scan);
     // A starting router gets its first message first. Jobs of a new task wait for their workers.
     await this.#released;
     this.#deaths.release();
-    this.#children.router?.send({ type: "tasks", tasks });
+    this.#children.router?.send({ type: "tasks", ...this.#tasks });
     if (needsJournal(scan)) await this.#slots?.openJournal();
-    await this.#slots?.renew(sources.length > 0);
+    await this.#slots?.renew(wanted);
     if (this.#isStopping) return null;
     say(`[ENGINE] Task workers are replaced${gone.length === 0 ? "" : `; no task any more: ${gone.join(", ")}`}`);
     const failure = this.#options.keyring?.trouble ?? null;
@@ -290,6 +291,6 @@ export class Supervisor {
     const { router } = this.#children;
     await endAfterJobs(this.#children, this.#isReady, this.#options.graceMs);
     if (this.#isKilling) return;
-    await safety.leave(router?.hasEnded === true ? (await router.ended).unsafe : null, this.#tasks);
+    await safety.leave(router?.hasEnded === true ? (await router.ended).unsafe : null, this.#tasks.tasks);
   }
 }

@@ -20,6 +20,8 @@ interface LoadOptions {
   readonly loadMsMax?: number;
   /** Gets the error of a broken file, which is then left out. Without it the error is thrown. */
   readonly onBroken?: (failure: StartError) => void;
+  /** Names of tasks that Python's files define: none of these is built in, or in a file here. */
+  readonly pythonTasks?: ReadonlySet<string>;
   /** Gets a line for each thing in the folder that looks like a task and is none. */
   readonly onSkipped?: (line: string) => void;
 }
@@ -40,10 +42,11 @@ export const loadRegistry = async (tasksDir: string | null, options: LoadOptions
  * @throws StartError, whose one line names the file and the export at fault
  */
 export const loadAll = async (tasksDir: string | null, options: LoadOptions = {}): Promise<Loaded> => {
-  const { loadMsMax = taskLoadMs, onBroken, onSkipped } = options;
+  const { loadMsMax = taskLoadMs, onBroken, onSkipped, pythonTasks = new Set() } = options;
   const registry = new Map<string, RegisteredTask>();
   const sources: RegisteredSource[] = [];
-  addTasks(registry, count, "built-in count.ts");
+  addTasks(registry, count, builtIn);
+  for (const name of pythonTasks) registry.delete(name);
   if (tasksDir === null) return { tasks: registry, sources };
   ignoreOutputErrors();
   const trusted = new Set<string>();
@@ -53,6 +56,7 @@ export const loadAll = async (tasksDir: string | null, options: LoadOptions = {}
     try {
       trustWithImports(file, trusted, imported);
       const module = await loadModule(file, loadMsMax);
+      refuseTwice(module, file, pythonTasks);
       const found = addTasks(registry, module, file) + addSources(sources, module, file);
       if (found === 0) withoutTask.set(file, module);
     } catch (failure) {
@@ -67,6 +71,9 @@ export const loadAll = async (tasksDir: string | null, options: LoadOptions = {}
     throw new StartError(`${tasksDir} defines ${sources.length} sources; the limit is ${sourcesMax}`);
   }
   if (onSkipped !== undefined) {
+    const { file } = registry.get("count") ?? {};
+    if (file !== undefined && file !== builtIn)
+      onSkipped(`${file}: its task count takes the place of the built-in one`);
     for (const [file, module] of withoutTask)
       if (!imported.has(realpathSync(file))) onSkipped(describeModule(file, module));
     passedOver(tasksDir, trusted).forEach(onSkipped);
@@ -74,12 +81,23 @@ export const loadAll = async (tasksDir: string | null, options: LoadOptions = {}
   return { tasks: registry, sources };
 };
 
-/** Returns the number of tasks in the file. */
+const builtIn = "built-in count.ts";
+
+const refuseTwice = (module: object, file: string, pythonTasks: ReadonlySet<string>): void => {
+  for (const [exportName, { name }] of tasksOf(module, file)) {
+    if (!pythonTasks.has(name)) continue;
+    throw new StartError(
+      `${file}: ${exportName} names the task ${name}, which a Python file defines already; rename one`,
+    );
+  }
+};
+
+/** A task of the user takes the place of a built-in one. Returns the number of tasks in the file. */
 const addTasks = (registry: Map<string, RegisteredTask>, module: object, file: string): number => {
   let count = 0;
   for (const [exportName, task] of tasksOf(module, file)) {
     const other = registry.get(task.name);
-    if (other !== undefined) {
+    if (other !== undefined && other.file !== builtIn) {
       throw new StartError(
         `${file}: ${exportName} names the task ${task.name}, which ${other.file} defines already; rename one`,
       );

@@ -18,9 +18,9 @@ const stderrFd = 2;
  * Loads the task files and prints what they define. Throws StartError as `loadAll` does. They may
  * leave timers and sockets behind that keep the process alive, so its caller exits when it is done.
  */
-export const runScan = async (tasksDir: string | null): Promise<void> => {
+export const runScan = async (tasksDir: string | null, pythonTasks: readonly string[] = []): Promise<void> => {
   const answerFd = divertStdout();
-  const loaded = await loadAll(tasksDir, { onSkipped: warn });
+  const loaded = await loadAll(tasksDir, { onSkipped: warn, pythonTasks: new Set(pythonTasks) });
   const tasks = listTasks(loaded.tasks);
   const sources = loaded.sources.map(({ name, topic, everyMs }) => ({ name, topic, everyMs }));
   const lists = (sources.length === 0 ? [tasks] : [tasks, sources]).map((list) => list.sort(byName));

@@ -31,8 +31,7 @@ export const passedOver = (tasksDir: string, loaded: ReadonlySet<string>): strin
     .filter((line) => line !== null);
 
 const aboutFile = (path: string): string | null => {
-  if (/\.py$/i.test(path))
-    return `${path} is not loaded: a task file is TypeScript or JavaScript (${endings.join(" ")})`;
+  if (path.endsWith(".py")) return null; // Python's own processes load it.
   if (!code.test(path.toLowerCase().replace(/\.txt$/, ""))) return null;
   return `${path} is not loaded: the name of a task file ends in one of ${endings.join(" ")}`;
 };

@@ -38,6 +38,8 @@ interface TaskWorkerOptions extends RecycleLimits {
   readonly keys?: SocketOptions;
   /** The folder of task files, or null for the built-in tasks alone. */
   readonly tasksDir: string | null;
+  /** Names of tasks that Python's files define: none of these is built in here. */
+  readonly pythonTasks?: readonly string[];
   /** A supervisor reads the record of the begun job. */
   readonly supervised: boolean;
   /**
@@ -71,7 +73,7 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
   });
   // Before any task file is loaded, which could otherwise read the keys.
   const gate = await openGate();
-  registry = await loadRegistry(options.tasksDir);
+  registry = await loadRegistry(options.tasksDir, { pythonTasks: new Set(options.pythonTasks) });
   begun?.list(registry.keys());
 
   const leaving = Promise.withResolvers<void>();

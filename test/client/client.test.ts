@@ -15,7 +15,9 @@ const someStatus: EngineStatus = {
   jobs: { accepted: 3, done: 1, retried: 0, failed: { TIMEOUT: 1 }, dropped: { lateAnswer: 2 }, waiting: 1, held: 1 },
   queue: { jobs: 1, bytes: 80 },
   tasks: [{ name: "count", workers: 1, waiting: 1, count: 1, p50Ms: 0.5, p99Ms: null }],
-  workers: [{ id: "TASK-1", role: "task", pid: 1, endpoint: "", supervised: false, held: 1, state: "busy" }],
+  workers: [
+    { id: "TASK-1", role: "task", pid: 1, endpoint: "", supervised: false, language: null, held: 1, state: "busy" },
+  ],
   locks: [],
   quarantined: [],
   resources: [{ name: "arm", holder: { task: "grip", serial: "ab-1", state: "held" }, waiting: 2 }],

@@ -35,15 +35,17 @@ export const arrows: Readonly<Record<string, readonly string[]>> = {
   client: ["data", "security", "protocol", "transport", "limits.ts"],
   // It is one more client of the public protocol, as if it ran on another machine.
   gateway: ["client", "security", "protocol", "limits.ts"],
-  router: ["broker", "process", "security", "protocol", "transport", "limits.ts"],
+  router: ["broker", "python", "process", "security", "protocol", "transport", "limits.ts"],
   // Pure: it knows no socket, clock, file or log.
   broker: ["security", "protocol", "limits.ts"],
   worker: ["tasks", "data", "process", "security", "protocol", "transport", "limits.ts"],
   tasks: ["process", "protocol", "transport", "limits.ts"],
+  // What starts task_engine.py. Its files are held to the rules of task files.
+  python: ["tasks", "process", "security", "transport", "limits.ts"],
   data: ["process", "security", "protocol", "transport", "limits.ts"],
   journal: ["process", "protocol", "transport", "limits.ts"],
   // It knows roles, argv and exit codes, and no message of the public protocol.
-  supervisor: ["config.ts", "process", "security", "transport", "limits.ts"],
+  supervisor: ["config.ts", "python", "process", "security", "transport", "limits.ts"],
   // It knows what starts the engine, and nothing of the engine.
   systemd: ["process", "security", "transport", "limits.ts"],
   process: ["security", "protocol", "transport", "limits.ts"],

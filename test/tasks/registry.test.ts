@@ -127,7 +127,6 @@ describe("what is a task", () => {
       `TASKS/plain.ts has no task: it exports default, wave, ${rule}`,
       expect.stringMatching(/^TASKS\/silent\.cjs has no task: it exports (nothing|default), /),
       "TASKS/arm/lift.ts is not loaded: task files lie in the folder of tasks itself, not in one within it",
-      `TASKS/drive.py is not loaded: a task file is TypeScript or JavaScript (${endings})`,
       `TASKS/grip.ts.txt is not loaded: the name of a task file ends in one of ${endings}`,
       `TASKS/turn.TS is not loaded: the name of a task file ends in one of ${endings}`,
     ]);
@@ -162,6 +161,14 @@ describe("what is a task", () => {
   });
 });
 
+test("a task of the user takes the place of a built-in one, and that is said", async () => {
+  using folder = tempFolder({ "a.ts": "export const task_count = () => 7;" });
+  const lines: string[] = [];
+  const registry = await loadRegistry(folder.path, { onSkipped: (line) => lines.push(line) });
+  expect(registry.get("count")?.file).toBe(folder.at("a.ts"));
+  expect(lines).toEqual([`${folder.at("a.ts")}: its task count takes the place of the built-in one`]);
+});
+
 describe("what ends the start", () => {
   test("two files that define the same task", async () => {
     expect(
@@ -169,10 +176,13 @@ describe("what ends the start", () => {
     ).toBe("TASKS/b.ts: task_x names the task x, which TASKS/a.ts defines already; rename one");
   });
 
-  test("a file that defines a built-in task", async () => {
-    expect(await problemIn({ "a.ts": "export const task_count = () => 1;" })).toBe(
-      "TASKS/a.ts: task_count names the task count, which built-in count.ts defines already; rename one",
+  test("a task that a Python file defines, too", async () => {
+    using folder = tempFolder({ "a.ts": "export const task_x = () => 1;" });
+    const pythonTasks = new Set(["x", "count"]);
+    await expect(loadRegistry(folder.path, { pythonTasks })).rejects.toThrow(
+      "a.ts: task_x names the task x, which a Python file defines already; rename one",
     );
+    expect([...(await loadRegistry(null, { pythonTasks })).keys()]).toEqual([]);
   });
 
   test("two aliases of one name", async () => {

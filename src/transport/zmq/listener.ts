@@ -13,7 +13,11 @@ export class ZmqListener implements Listener, Inbox {
   /** The routing id that `peer` is the key of. */
   #id = noBytes;
 
-  constructor(options: SocketOptions) {
+  /** @param prefix of all keys of peers, which tells two sockets of one process apart */
+  constructor(
+    options: SocketOptions,
+    private readonly prefix: "" | "⇒" = "",
+  ) {
     this.socket = new Router(options);
   }
 
@@ -22,13 +26,24 @@ export class ZmqListener implements Listener, Inbox {
     this.socket.bind(`tcp://${host}:${port}`);
   }
 
+  /** The same for a Unix socket, which only this user can open. It replaces whatever has the path. */
+  bindLocal(path: string): void {
+    // libzmq binds in this call, so no other file gets the mask.
+    const mask = process.umask(0o177);
+    try {
+      this.socket.bind(`ipc://${path}`);
+    } finally {
+      process.umask(mask);
+    }
+  }
+
   onReadable(handler: (inbox: Inbox) => void): void {
     this.socket.onReadable(() => handler(this));
   }
 
-  /** A key has one character, U+0000 to U+00FF, for each byte of a routing id. */
+  /** A key has one character, U+0000 to U+00FF, for each byte of a routing id, after the prefix. */
   has(peer: string): boolean {
-    return peer.charCodeAt(0) <= 0xff;
+    return this.prefix === "" ? peer.charCodeAt(0) <= 0xff : peer.startsWith(this.prefix);
   }
 
   tryReceive(framesMax = Number.POSITIVE_INFINITY): MessageFrame[] | null {
@@ -38,13 +53,16 @@ export class ZmqListener implements Listener, Inbox {
     // The socket returns the same frame for the same routing id in a row.
     if (id !== this.#id) {
       this.#id = id;
-      this.peer = Buffer.from(id).toString("latin1");
+      this.peer = this.prefix + Buffer.from(id).toString("latin1");
     }
     return message;
   }
 
   gather(peer: string, frames: readonly MessageFrame[]): SendResult {
-    return this.socket.trySend(frames, peer === this.peer ? this.#id : Buffer.from(peer, "latin1"));
+    return this.socket.trySend(
+      frames,
+      peer === this.peer ? this.#id : Buffer.from(peer.slice(this.prefix.length), "latin1"),
+    );
   }
 
   flush(): void {

@@ -33,6 +33,7 @@ const table = [
   ["plainUsername", 45, "bytes"], // PLAIN: for tests that it is refused
   ["plainPassword", 46, "bytes"],
   ["zapDomain", 55, "bytes"], // what the ZAP handler is asked in; empty: it is not asked
+  ["ipcUser", 59, "int"], // the user who may connect to a Unix socket
   ["zapEnforceDomain", 93, "int"], // no ZAP handler: nobody comes in
   ["manualLastValue", 98, "int"], // `manual`; the next message is for that peer (draft API)
 ] as const;
