@@ -267,6 +267,7 @@ class NotZmtp(ConnectionError):
 _MORE, _LONG, _COMMAND = 1, 2, 4
 _GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 _READ_BYTES = 256 * 1024
+_UNSENT_MESSAGES_MAX = 32
 _pack_long = struct.Struct(">BQ").pack
 _unpack_length = struct.Struct(">Q").unpack_from
 _short = [[bytes((flags, length)) for length in range(256)] for flags in (0, _MORE)]
@@ -318,6 +319,7 @@ class ZmtpSocket:
         self._socket = connected
         self._message_bytes_max = message_bytes_max
         self._sending = threading.Lock()
+        self._unsent: list[bytes] = []
         self._wait_seconds: float | None = None
         self._buffer = b""
         self._frames: list[bytes] = []
@@ -437,7 +439,29 @@ class ZmtpSocket:
     def send_raw(self, data: bytes) -> None:
         """Sends messages that `encode_message` has made, any number of them joined. Raises Lost."""
         with self._sending:
+            if self._unsent:
+                data = self._take_unsent() + data
             self._send_all(data)
+
+    def send_soon(self, frames: list[bytes]) -> None:
+        """
+        Sends one message with the next one, or by `flush`, which has to come soon: a system call
+        costs more than all else that a message takes. Raises Lost.
+        """
+        data = encode_message(frames)
+        with self._sending:
+            self._unsent.append(data)
+            if len(self._unsent) >= _UNSENT_MESSAGES_MAX:
+                self._send_all(self._take_unsent())
+
+    def flush(self) -> None:
+        """Sends what `send_soon` has left. Raises Lost."""
+        if self._unsent:
+            self.send_raw(b"")
+
+    def _take_unsent(self) -> bytes:
+        unsent, self._unsent = self._unsent, []
+        return b"".join(unsent)
 
     def send_now(self, frames: list[bytes]) -> bool:
         """Sends one message; False if the system takes nothing of it now. Raises Lost."""
@@ -769,6 +793,12 @@ class CurveSocket:
         self.send(frames)
         return True
 
+    def send_soon(self, frames: list[bytes]) -> None:
+        self.send(frames)
+
+    def flush(self) -> None:
+        pass
+
     def recv_all(self, timeout: float | None = None) -> list[list[bytes]]:
         deadline = None if timeout is None else time.monotonic() + timeout
         poll = select.poll()
@@ -872,6 +902,9 @@ _IDLE_SECONDS = 0.05
 _YIELD_SECONDS = 0.002
 _TICK_SECONDS = 2.0
 _REQUESTS_MAX = 12_288
+# Jobs in flight, and seconds between two of them, from which on they may wait to be sent together.
+_BURST_REQUESTS = 16
+_BURST_SECONDS = 0.000_3
 _BATCH_BYTES_MAX = 1_048_576
 _BATCHES_IN_FLIGHT = 4
 
@@ -1109,6 +1142,7 @@ class Engine:
         self._dialing = threading.Lock()
         self._has_stood = False
         self._read_at = 0.0
+        self._sent_at = 0.0
         self._pending: dict[str, _Request] = {}
         self._inbox: collections.deque[list[bytes]] = collections.deque()
         # The thread that reads holds this lock; the others wait until it hands the lock over.
@@ -1313,7 +1347,16 @@ class Engine:
             request.link = link
             self._pending[serial] = request
             try:
-                link.send(frames)
+                if request.job is None or len(self._pending) < _BURST_REQUESTS:
+                    link.send(frames)
+                    return
+                # One of many: it may wait until this thread, or the background thread, reads.
+                now = time.monotonic()
+                if now - self._sent_at > _BURST_SECONDS:
+                    link.send(frames)
+                else:
+                    link.send_soon(frames)
+                self._sent_at = now
                 return
             except Lost as error:
                 # The engine does nothing for a message that has not come in whole: it may be sent again.
@@ -1492,6 +1535,7 @@ class Engine:
 
     def _read(self, link: _Link, seconds: float) -> None:
         try:
+            link.flush()
             messages = link.recv_all(seconds)
         except Lost as error:
             self._end_link(link, str(error))
@@ -1619,6 +1663,7 @@ class Engine:
                 # Threads that wait for their jobs one after the other read better by themselves.
                 seen = self._reads
                 time.sleep(_YIELD_SECONDS)
+                self._flush()
             if not self._reading.acquire(False):
                 continue
             self._reader = threading.get_ident()
@@ -1628,6 +1673,14 @@ class Engine:
                 self._reader = 0
                 self._reading.release()
             self._hand_over()
+
+    def _flush(self) -> None:
+        link = self._link
+        if link is not None:
+            try:
+                link.flush()
+            except Lost as error:
+                self._end_link(link, str(error))
 
     def _serve_jobs(self) -> None:
         while not self._closed:

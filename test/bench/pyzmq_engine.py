@@ -17,7 +17,7 @@ def router(port: str, backend_port: str) -> None:
     frontend.bind(f"tcp://127.0.0.1:{port}")
     backend = context.socket(zmq.ROUTER)
     backend.bind(f"tcp://127.0.0.1:{backend_port}")
-    ready = collections.deque()
+    ready: collections.deque[bytes] = collections.deque()
     poller = zmq.Poller()
     poller.register(backend, zmq.POLLIN)
     while True:
@@ -50,4 +50,7 @@ def worker(backend_port: str) -> None:
 
 
 if __name__ == "__main__":
-    {"router": router, "worker": worker}[sys.argv[1]](*sys.argv[2:])
+    if sys.argv[1] == "router":
+        router(*sys.argv[2:])
+    else:
+        worker(*sys.argv[2:])

@@ -33,4 +33,4 @@ else:
     os.umask(0o077)
     zmq.auth.create_certificates(folder, "theirs")
     theirs = zmq.auth.load_certificate(f"{folder}/theirs.key_secret")
-    print(json.dumps([key.decode() for key in (*both, *theirs)]))
+    print(json.dumps([(key or b"").decode() for key in (*both, *theirs)]))

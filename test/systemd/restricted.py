@@ -86,7 +86,8 @@ def private_users():
     os.write(writing, b".")
     _, status = os.wait()
     assert status == 0
-    os.close(reading), os.close(writing)
+    os.close(reading)
+    os.close(writing)
 
 
 def system_calls(group):
@@ -114,7 +115,7 @@ def refuse(name, error, *arguments):
 
 
 def restrict_calls():
-    allowed = set()
+    allowed: set[str] = set()
     for words in settings("SystemCallFilter"):
         for word in words.lstrip("~").split():
             names = system_calls(word) if word.startswith("@") else {word}
