@@ -1,17 +1,14 @@
 /**
- * The client's connection to the engine. It holds one link, and another one each time that it is
- * lost.
+ * The client's connection to the engine: see transport/redial.ts.
  *
  * The connection stands once the engine has answered a ping, and the link gets nothing else before:
  * it would keep it for an engine that comes an hour later. A lost link is thrown away with its
  * unsent messages, so that the engine gets none of them by the next one.
- *
- * For an engine on this machine the local link is tried first (see local.ts). Where that finds
- * nobody, ZeroMQ waits for the engine, and the local link is tried again once it is there.
  */
-import { clientLingerMs, drainMessagesMax, localAnswerMs, reconnectMs, reconnectMsMax } from "../limits.ts";
+import { clientLingerMs, drainMessagesMax } from "../limits.ts";
 import { addressIn } from "../protocol/address.ts";
 import type { Frame } from "../protocol/frame.ts";
+import { Redial } from "../transport/redial.ts";
 import { type ClientConnection, saysLost } from "../transport/transport.ts";
 import type { SocketOptions } from "../transport/zmq/options.ts";
 import { libzmq } from "./libzmq.ts";
@@ -42,25 +39,27 @@ interface EngineConnectionOptions {
 export class EngineConnection {
   readonly #options: EngineConnectionOptions;
   readonly #portCheck: PortCheck;
-  /** The last local link was lost before it stood, so the next one goes by ZeroMQ. */
-  #isLocalRefused = false;
-  /** null while the connection is lost, and once it is closed */
-  #link: ClientConnection | null = null;
-  #isLocal = false;
-  #stands = false;
+  readonly #redial: Redial<ClientConnection>;
   #hasStood = false;
   #closed = false;
-  #reopening: Timer | undefined;
-  /** The reason why libzmq cannot be used; null if it can. */
-  #fault: string | null = null;
 
   constructor(options: EngineConnectionOptions) {
     this.#options = options;
-    const { host, port } = addressIn(options.endpoint);
-    const hasKeys = Object.keys(options.keys).length > 0;
-    const isWanted = (): boolean => !this.#closed && !this.#stands && options.isAwaited();
-    this.#portCheck = new PortCheck(host, port, hasKeys, isWanted, (trouble) => this.#reportTrouble(trouble));
-    this.#open();
+    const { endpoint, keys, local } = options;
+    const { host, port } = addressIn(endpoint);
+    const isWanted = (): boolean => !this.#closed && !this.#redial.stands && options.isAwaited();
+    const onTrouble = (trouble: Trouble): void => this.#reportTrouble(trouble);
+    this.#portCheck = new PortCheck(host, port, Object.keys(keys).length > 0, isWanted, onTrouble);
+    this.#redial = new Redial({
+      local: () => local.dialRouter(),
+      zmq: async () => (await libzmq()).openZmqClient(endpoint, keys),
+      use: (link) => {
+        link.onReadable(() => this.#receive(link));
+        link.trySend(options.ping());
+      },
+      onLost: options.onLost,
+      onFault: () => this.#tell({ why: this.#redial.fault ?? "", isFinal: false }),
+    });
   }
 
   get closed(): boolean {
@@ -69,70 +68,37 @@ export class EngineConnection {
 
   /** The reason why there is no connection, if it is known. */
   get trouble(): string | null {
-    return this.#fault ?? this.#portCheck.why;
+    return this.#redial.fault ?? this.#portCheck.why;
   }
 
   /** Says that a request waits for the connection: if it does not come, the port is checked. */
   await(): void {
-    if (!this.#stands) this.#portCheck.start();
+    if (!this.#redial.stands) this.#portCheck.start();
   }
 
   /** True if a new request can be sent. */
   get isClear(): boolean {
-    return this.#stands && this.#link?.isClear === true;
+    return this.#redial.stands && this.#redial.link?.isClear === true;
   }
 
   /** Returns false if there is no connection, or it takes no more at present. */
   send(frames: readonly string[]): boolean {
-    return this.#stands && this.#link?.trySend(frames) === "sent";
+    return this.#redial.stands && this.#redial.link?.trySend(frames) === "sent";
   }
 
   /** Messages that were sent still go out, if that takes no longer than `clientLingerMs`. */
-  close(): Promise<void> {
+  async close(): Promise<void> {
     this.#closed = true;
-    clearTimeout(this.#reopening);
     this.#portCheck.stop();
-    return this.#drop(this.#stands ? clientLingerMs : 0);
-  }
-
-  #open(): void {
-    if (!this.#useLocal()) void this.#useZmq();
-  }
-
-  #useLocal(): boolean {
-    const link = this.#isLocalRefused ? null : this.#options.local.dialRouter();
-    if (link === null) return false;
-    this.#use(link, true);
-    // A process that listens there and says nothing must not keep us from the engine at the port.
-    this.#reopening = setTimeout(() => {
-      if (!this.#stands) this.#lose();
-    }, localAnswerMs);
-    return true;
-  }
-
-  async #useZmq(): Promise<void> {
-    try {
-      const { openZmqClient } = await libzmq();
-      if (this.#closed || this.#link !== null) return;
-      this.#use(openZmqClient(this.#options.endpoint, this.#options.keys), false);
-      this.#fault = null;
-    } catch (error) {
-      this.#fault = error instanceof Error ? error.message : String(error);
-      this.#tell({ why: this.#fault, isFinal: false });
-      if (!this.#closed) this.#openLater(reconnectMsMax);
-    }
-  }
-
-  #use(link: ClientConnection, isLocal: boolean): void {
-    this.#link = link;
-    this.#isLocal = isLocal;
-    link.onReadable(() => this.#receive(link));
-    link.trySend(this.#options.ping());
+    const { stands } = this.#redial;
+    const link = this.#redial.close();
+    if (stands) await link?.linger(clientLingerMs);
+    link?.close();
   }
 
   #receive(link: ClientConnection): void {
     this.#drain(link);
-    if (this.#stands) this.#options.onRead();
+    if (this.#redial.stands) this.#options.onRead();
   }
 
   #drain(link: ClientConnection): void {
@@ -141,41 +107,17 @@ export class EngineConnection {
       if (link.closed) return;
       const message = link.tryReceive();
       if (message === null) return;
-      if (saysLost(message)) return this.#lose();
-      if (this.#stands) this.#options.onMessage(message);
-      else if (!this.#stand(link)) return;
+      if (saysLost(message)) return this.#redial.lose();
+      if (this.#redial.stands) this.#options.onMessage(message);
+      else if (!this.#stand()) return;
     }
   }
 
   /** The first message answers the ping. Returns false if another link is tried instead. */
-  #stand(link: ClientConnection): boolean {
-    clearTimeout(this.#reopening);
+  #stand(): boolean {
     this.#portCheck.clear();
     this.#hasStood = true;
-    this.#stands = this.#isLocal || !this.#useLocal();
-    if (!this.#stands) link.close();
-    return this.#stands;
-  }
-
-  #lose(): void {
-    this.#isLocalRefused = this.#isLocal && !this.#stands;
-    void this.#drop(0);
-    // After a pause, since an engine may take connections and drop them.
-    this.#openLater(reconnectMs);
-    this.#options.onLost();
-  }
-
-  async #drop(lingerMs: number): Promise<void> {
-    this.#stands = false;
-    const link = this.#link;
-    this.#link = null;
-    if (lingerMs > 0) await link?.linger(lingerMs);
-    link?.close();
-  }
-
-  #openLater(ms: number): void {
-    clearTimeout(this.#reopening);
-    this.#reopening = setTimeout(() => this.#open(), ms);
+    return this.#redial.stand();
   }
 
   /**
@@ -183,11 +125,10 @@ export class EngineConnection {
    * meanwhile: that one has a local link, or will have.
    */
   #reportTrouble(trouble: Trouble): void {
-    const link = this.#link;
-    if (!trouble.isFinal) return this.#tell(trouble);
-    if (link !== null && this.#isLocal) return;
-    if (this.#useLocal()) link?.close();
-    else if (this.#isLocalRefused || !this.#options.local.mayCome) this.#tell(trouble);
+    if (!trouble.isFinal) this.#tell(trouble);
+    else if (!this.#redial.tryLocal() && (this.#redial.isLocalRefused || !this.#options.local.mayCome)) {
+      this.#tell(trouble);
+    }
   }
 
   #tell(trouble: Trouble): void {

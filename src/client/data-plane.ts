@@ -2,7 +2,6 @@
 import * as v from "valibot";
 import { payloadTypeOf } from "../data/payload.ts";
 import { type DataWorker, Publications } from "../data/publications.ts";
-import { streamOn } from "../data/stream-connection.ts";
 import type { StreamDialer } from "../data/stream-link.ts";
 import type { TopicValue } from "../data/topic-value.ts";
 import { clientLingerMs, historyMsMax, historyValuesMax, maxHzMax, nameLengthMax, streamNamesMax } from "../limits.ts";
@@ -94,7 +93,7 @@ export class DataPlane {
     this.#options = options;
     const { local, keys, find, put } = options;
     this.#dialer = {
-      local: (endpoint) => streamOn(local.dialData(endpoint)),
+      local: (endpoint) => local.dialData(endpoint),
       zmq: async (endpoint) => {
         if (local.keysNeeded !== null) throw new TaskEngineError("UNAUTHORIZED", local.keysNeeded);
         return (await libzmq()).openZmqStream(endpoint, keys.options);

@@ -8,8 +8,7 @@
 
 import { placesIn } from "../data/framed.ts";
 import { refusalIn } from "../data/refusal.ts";
-import type { StreamConnection } from "../data/stream-connection.ts";
-import { type StreamDialer, StreamLink } from "../data/stream-link.ts";
+import { type StreamConnection, type StreamDialer, StreamLink } from "../data/stream-link.ts";
 import { copyValue, type TopicValue } from "../data/topic-value.ts";
 import {
   historyMsMax,

@@ -1,6 +1,6 @@
 /** The part of the client that needs libzmq, for one `import()`: see `libzmq.ts`. */
 
-import type { StreamConnection } from "../data/stream-connection.ts";
+import type { StreamConnection } from "../data/stream-link.ts";
 import { ZmqStream } from "../data/zmq-stream.ts";
 import {
   frameBytesHardMax,

@@ -11,8 +11,7 @@ import { readSeq } from "../protocol/values.ts";
 import { placesIn } from "./framed.ts";
 import { copyOf } from "./payload.ts";
 import { MovedError, refusalIn } from "./refusal.ts";
-import type { StreamConnection } from "./stream-connection.ts";
-import { type StreamDialer, StreamLink } from "./stream-link.ts";
+import { type StreamConnection, type StreamDialer, StreamLink } from "./stream-link.ts";
 import { copyValue, type TopicValue } from "./topic-value.ts";
 import { UnsentValues } from "./unsent-values.ts";
 
@@ -97,7 +96,7 @@ export class PublishingLink {
 
   /** Nothing waits in this process. */
   get isDrained(): boolean {
-    return this.#unsent.isEmpty && (this.#connection?.isDrained ?? true);
+    return this.#unsent.isEmpty && (this.#connection?.unsentBytes ?? 0) === 0;
   }
 
   /** Requests that wait for their answers. */

@@ -1,17 +1,46 @@
 /**
  * A data worker's stream port as a publisher or a subscriber has it: one connection, and another
- * one each time that it is lost.
- *
- * A connection stands once the data worker has answered a first request. By shared memory it is
- * tried first; where that finds nobody, ZeroMQ waits for the data worker, and shared memory is tried
- * again once it is there.
+ * one each time that it is lost. A connection stands once the data worker has answered a first
+ * request.
  */
-import { drainMessagesMax, localAnswerMs, reconnectMs, reconnectMsMax } from "../limits.ts";
+import { drainMessagesMax } from "../limits.ts";
+import { addressIn } from "../protocol/address.ts";
 import { ProtocolError } from "../protocol/errors.ts";
+import type { Frame } from "../protocol/frame.ts";
 import { decodeStreamReply, encodeStreamRequest, type StreamReply } from "../protocol/stream.ts";
-import { sizeBytes } from "../transport/shm/framing.ts";
+import { dataSocketPath } from "../security/state-folders.ts";
+import { Redial } from "../transport/redial.ts";
+import { ShmConnection } from "../transport/shm/connection.ts";
+import { type Framed, sizeBytes } from "../transport/shm/framing.ts";
+import { closeLine, dial, isOwnOrRoot, localName, peerUid } from "../transport/shm/unix.ts";
+import type { SendResult } from "../transport/transport.ts";
 import { framesIn } from "./framed.ts";
-import type { StreamConnection } from "./stream-connection.ts";
+
+/**
+ * One connection of a publisher or of a subscriber: by shared memory on this machine, else by
+ * ZeroMQ. Messages come framed, as they travel.
+ */
+export interface StreamConnection {
+  /** The message that was taken last. */
+  readonly framed: Framed;
+  /** The connection is lost, and everything that came before is taken. */
+  readonly isOver: boolean;
+  /** False while the data worker is behind. What is gathered then waits in this process. */
+  readonly hasRoom: boolean;
+  /** bytes that were gathered, and that the data worker may not have taken. */
+  readonly unsentBytes: number;
+  /** Called when there is more room, or less is unsent. */
+  onRoom: (() => void) | null;
+  /** Calls `handler` whenever there is something to take, or the connection is over. */
+  onReadable(handler: () => void): void;
+  /** Takes the next message; false if there is none. */
+  takeRaw(): boolean;
+  /** Takes a whole message or nothing; it is sent at `flush` at the latest. */
+  gather(frames: readonly Frame[]): SendResult;
+  flush(): void;
+  /** What was gathered still goes out, as far as there is room for it. */
+  close(): void;
+}
 
 /** The ways of this process to a stream port, by its endpoint. */
 export interface StreamDialer {
@@ -38,74 +67,40 @@ interface StreamLinkOwner {
 const pingSerial = "-ping";
 
 export class StreamLink {
-  #connection: StreamConnection | null = null;
-  #isLocal = false;
-  #stands = false;
-  /** The last local connection was lost before it stood, so the next one goes by ZeroMQ. */
-  #isLocalRefused = false;
-  #isClosed = false;
-  #timer: Timer | undefined;
-  /** Why no connection could be begun; null if one could. */
-  #fault: string | null = null;
+  readonly #redial: Redial<StreamConnection>;
 
   /** @param endpoint of the stream port, `tcp://HOST:PORT` */
   constructor(
     readonly endpoint: string,
-    private readonly dialer: StreamDialer,
+    dialer: StreamDialer,
     private readonly owner: StreamLinkOwner,
   ) {
-    void this.#open();
-  }
-
-  get stands(): boolean {
-    return this.#stands;
+    const { zmq } = dialer;
+    this.#redial = new Redial({
+      local: () => dialer.local(endpoint),
+      zmq: zmq === null ? null : () => zmq(endpoint),
+      use: (connection) => {
+        connection.onReadable(() => this.#receive(connection));
+        connection.gather(encodeStreamRequest("CREDIT", pingSerial, { credit: 1, sync: true }));
+        connection.flush();
+      },
+      onLost: (hasStood) => hasStood && owner.onLost(),
+    });
   }
 
   /** The reason why there is no connection, if it is known. */
   get fault(): string | null {
-    return this.#fault;
+    return this.#redial.fault;
   }
 
   /** Takes what has come at once, instead of in the reactor's next turn. */
   read(): void {
-    if (this.#connection !== null) this.#receive(this.#connection);
+    const { link } = this.#redial;
+    if (link !== null) this.#receive(link);
   }
 
   close(): void {
-    this.#isClosed = true;
-    this.#drop();
-  }
-
-  async #open(): Promise<void> {
-    if (this.#openLocal()) return;
-    const { zmq } = this.dialer;
-    if (zmq === null) return this.#openLater(reconnectMsMax);
-    try {
-      const connection = await zmq(this.endpoint);
-      if (this.#isClosed || this.#connection !== null) return connection.close();
-      this.#use(connection, false);
-    } catch (error) {
-      this.#fault = error instanceof Error ? error.message : String(error);
-      this.#openLater(reconnectMsMax);
-    }
-  }
-
-  #openLocal(): boolean {
-    const connection = this.#isLocalRefused ? null : this.dialer.local(this.endpoint);
-    if (connection === null) return false;
-    this.#use(connection, true);
-    // A process that listens there and says nothing must not keep us from the port.
-    this.#timer = setTimeout(() => this.#lose(), localAnswerMs);
-    return true;
-  }
-
-  #use(connection: StreamConnection, isLocal: boolean): void {
-    this.#connection = connection;
-    this.#isLocal = isLocal;
-    this.#fault = null;
-    connection.onReadable(() => this.#receive(connection));
-    connection.gather(encodeStreamRequest("CREDIT", pingSerial, { credit: 1, sync: true }));
-    connection.flush();
+    this.#redial.close()?.close();
   }
 
   #receive(connection: StreamConnection): void {
@@ -115,48 +110,19 @@ export class StreamLink {
       const { raw, rawStart, rawEnd } = framed;
       if (rawEnd - rawStart < sizeBytes) this.owner.onMalformed();
       else if (raw.readUInt32LE(rawStart) > 0) this.owner.onValue(raw, rawStart, rawEnd);
-      else this.#reply(raw, rawStart + sizeBytes, rawEnd);
+      else this.#reply(connection, raw, rawStart + sizeBytes, rawEnd);
       // A handler may have closed it, or the ping's answer may have led to another connection.
-      if (this.#connection !== connection) return;
+      if (this.#redial.link !== connection) return;
     }
-    if (count > 0 && this.#stands) this.owner.onRead();
-    if (this.#connection === connection && connection.isOver) this.#lose();
+    if (count > 0 && this.#redial.stands) this.owner.onRead();
+    if (this.#redial.link === connection && connection.isOver) this.#redial.lose();
   }
 
-  #reply(raw: Buffer, start: number, end: number): void {
+  #reply(connection: StreamConnection, raw: Buffer, start: number, end: number): void {
     const reply = replyIn(raw, start, end);
     if (reply === null) this.owner.onMalformed();
     else if (reply.serial !== pingSerial) this.owner.onReply(reply);
-    else if (!this.#stands) this.#stand();
-  }
-
-  #stand(): void {
-    clearTimeout(this.#timer);
-    const connection = this.#connection;
-    if (!this.#isLocal && this.#openLocal()) return connection?.close();
-    this.#stands = true;
-    if (connection !== null) this.owner.onUp(connection);
-  }
-
-  #lose(): void {
-    this.#isLocalRefused = this.#isLocal && !this.#stands;
-    const hasStood = this.#stands;
-    this.#drop();
-    // After a pause, since a data worker may take connections and drop them.
-    this.#openLater(reconnectMs);
-    if (hasStood) this.owner.onLost();
-  }
-
-  #drop(): void {
-    clearTimeout(this.#timer);
-    this.#stands = false;
-    this.#connection?.close();
-    this.#connection = null;
-  }
-
-  #openLater(ms: number): void {
-    clearTimeout(this.#timer);
-    if (!this.#isClosed) this.#timer = setTimeout(() => void this.#open(), ms);
+    else if (!this.#redial.stands && this.#redial.stand()) this.owner.onUp(connection);
   }
 }
 
@@ -167,4 +133,19 @@ const replyIn = (raw: Buffer, start: number, end: number): StreamReply | null =>
   if (meta === undefined || data === undefined || frames.length > 2) return null;
   const reply = decodeStreamReply(meta, data);
   return reply instanceof ProtocolError ? null : reply;
+};
+
+/**
+ * Connects to the stream port of a data worker, from a process of the same engine; null if none of this machine listens there.
+ * @param endpoint of its stream port, as it says it
+ * @param folder of the engine's sockets, which has the one of an engine with keys; null without keys
+ */
+export const dialOwnStream = (endpoint: string, folder: string | null): ShmConnection | null => {
+  const { host, port } = addressIn(endpoint);
+  const line =
+    folder === null ? dial(localName(host, port), "") : dial(dataSocketPath(folder, port), `${host}:${port}`);
+  if (line === null) return null;
+  if (isOwnOrRoot(peerUid(line.bell))) return new ShmConnection(line).watchPeer();
+  closeLine(line);
+  return null;
 };

@@ -18,7 +18,7 @@ import { encodedBytesMax, encodeInto, type Framed, sizeBytes } from "../transpor
 import { lostConnection, type SendResult, saysLost } from "../transport/transport.ts";
 import type { SocketOptions } from "../transport/zmq/options.ts";
 import { Dealer } from "../transport/zmq/socket.ts";
-import type { StreamConnection } from "./stream-connection.ts";
+import type { StreamConnection } from "./stream-link.ts";
 
 /** The serial of the questions of this connection, which no program uses. */
 const questionSerial = "-taken";
@@ -64,11 +64,11 @@ export class ZmqStream implements StreamConnection {
   }
 
   get hasRoom(): boolean {
-    return this.#sent - this.#taken < zmqWindowBytes;
+    return this.unsentBytes < zmqWindowBytes;
   }
 
-  get isDrained(): boolean {
-    return this.#sent === this.#taken;
+  get unsentBytes(): number {
+    return this.#sent - this.#taken;
   }
 
   onReadable(handler: () => void): void {

@@ -3,10 +3,8 @@
  * its own, which a worker that publishes nothing does not load.
  */
 import { dirname } from "node:path";
-import { dialOwnStream } from "../data/own-stream.ts";
 import { Publications, type PublicationsOptions } from "../data/publications.ts";
-import { streamOn } from "../data/stream-connection.ts";
-import type { StreamDialer } from "../data/stream-link.ts";
+import { dialOwnStream, type StreamDialer } from "../data/stream-link.ts";
 import { ZmqStream } from "../data/zmq-stream.ts";
 import { addressIn } from "../protocol/address.ts";
 import { isLoopback } from "../security/exposure.ts";
@@ -28,14 +26,14 @@ export const openPublications = (
 
 /** Only by shared memory, where this worker needs no key. */
 const ownDialer = (folder: string): StreamDialer => ({
-  local: (endpoint) => streamOn(dialOwnStream(endpoint, folder) ?? dialOwnStream(endpoint, null)),
+  local: (endpoint) => dialOwnStream(endpoint, folder) ?? dialOwnStream(endpoint, null),
   zmq: null,
 });
 
 const dialerWith = (keys: SocketOptions): StreamDialer => ({
   local: (endpoint) => {
     const { host, port } = addressIn(endpoint);
-    return Object.keys(keys).length === 0 && isLoopback(host) ? streamOn(connectBeside(host, port)) : null;
+    return Object.keys(keys).length === 0 && isLoopback(host) ? connectBeside(host, port) : null;
   },
   zmq: async (endpoint) => new ZmqStream(endpoint, keys),
 });

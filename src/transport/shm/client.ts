@@ -1,6 +1,5 @@
 /** A client's connection past libzmq to a listener on its own machine. */
-import { messageFramesMax, requestorBeatMs, requestorSilenceMs } from "../../limits.ts";
-import { Pulse } from "../pulse.ts";
+import { messageFramesMax } from "../../limits.ts";
 import { reactor } from "../reactor.ts";
 import { type ClientConnection, type MessageFrame, type SendResult, unlostMs } from "../transport.ts";
 import { ShmConnection } from "./connection.ts";
@@ -43,14 +42,13 @@ const connect = (
   const line = dial(path, introduction);
   if (line === null) return null;
   const uid = peerUid(line.bell);
-  if (uid !== null && isTrusted(uid)) return new ShmConnection(line, "", messageBytesMax);
+  if (uid !== null && isTrusted(uid)) return new ShmConnection(line, "", messageBytesMax).watchPeer();
   closeLine(line);
   return null;
 };
 
 export class ShmClient implements ClientConnection {
   readonly #connection: ShmConnection;
-  readonly #looks: Pulse;
   #isClosed = false;
   /** When the connection was last seen to stand, on the clock of performance.now(). */
   #stoodAt = Number.NEGATIVE_INFINITY;
@@ -70,7 +68,6 @@ export class ShmClient implements ClientConnection {
   /** Owns the connection from now on. */
   constructor(connection: ShmConnection) {
     this.#connection = connection;
-    this.#looks = new Pulse(requestorBeatMs, () => connection.endIfHalted(requestorSilenceMs));
   }
 
   get closed(): boolean {
@@ -107,9 +104,7 @@ export class ShmClient implements ClientConnection {
   }
 
   close(): void {
-    this.#looks[Symbol.dispose]();
     this.#isClosed = true;
-    this.#connection.flush();
-    this.#connection.drop();
+    this.#connection.close();
   }
 }

@@ -5,9 +5,10 @@
  * A Unix socket, the bell, goes with it: a byte wakes a sleeping peer; EOF means that it closed.
  * (Bun's own sockets have two timers that wake both ends 1.25 times a second.)
  */
-import { localBytesMax, localLongBytes, localReadsMax } from "../../limits.ts";
+import { localBytesMax, localLongBytes, localReadsMax, requestorBeatMs, requestorSilenceMs } from "../../limits.ts";
 import { DescriptorAlert } from "../alert.ts";
 import { libc, pinnedBytes, receiveWithoutWaiting, sendWithoutWaiting } from "../libc.ts";
+import { Pulse } from "../pulse.ts";
 import { type Alert, reactor, type Source } from "../reactor.ts";
 import { type Inbox, lostConnection, type SendResult } from "../transport.ts";
 import { type Budget, type Framed, MessageReader, MessageWriter } from "./framing.ts";
@@ -15,10 +16,8 @@ import { PeerWatch } from "./peer-watch.ts";
 import { type RingReader, type RingWriter, ringsOf } from "./ring.ts";
 import { isDead, type Line } from "./unix.ts";
 
-const word = new Uint8Array(1);
-
 const bothWays = 2; // SHUT_RDWR, shutdown(2)
-
+const word = new Uint8Array(1);
 /** The bytes read from a bell, all of the same value. */
 const words = pinnedBytes(16);
 
@@ -28,7 +27,6 @@ export class ShmConnection implements Source, Inbox {
   identity = "";
   /** When something came last, on the clock of performance.now(). */
   heardAt = performance.now();
-  readonly #line: Line;
   readonly #incoming: RingReader;
   readonly #outgoing: RingWriter;
   readonly #reader: MessageReader;
@@ -46,7 +44,7 @@ export class ShmConnection implements Source, Inbox {
 
   /** Called when the peer has made room for what `gatherFramed` refused. */
   onRoom: (() => void) | null = null;
-  readonly #mayKeep: () => boolean;
+  #looks: Pulse | undefined;
   #isOvertime = false;
 
   /**
@@ -57,19 +55,22 @@ export class ShmConnection implements Source, Inbox {
    * @param mayKeep whether there is room for one more message that the peer has not read yet
    */
   constructor(
-    line: Line,
+    private readonly line: Line,
     readonly peer = "",
     messageBytesMax = localBytesMax,
     budget?: Budget,
-    mayKeep = (): boolean => true,
+    private readonly mayKeep = (): boolean => true,
   ) {
-    this.#line = line;
     this.#watch = new PeerWatch(line.bell);
-    this.#mayKeep = mayKeep;
     const { reader, writer } = ringsOf(line.memory, line.isMaker);
     this.#incoming = reader;
     this.#outgoing = writer;
     this.#reader = new MessageReader(messageBytesMax, budget);
+  }
+
+  /** Nothing waits for the peer to read. */
+  get hasRoom(): boolean {
+    return this.#writer.size === 0;
   }
 
   /** bytes that wait for the peer to read. */
@@ -84,7 +85,7 @@ export class ShmConnection implements Source, Inbox {
   }
 
   get descriptor(): number {
-    return this.#line.bell;
+    return this.line.bell;
   }
 
   get closed(): boolean {
@@ -111,9 +112,7 @@ export class ShmConnection implements Source, Inbox {
   }
 
   expect(): void {
-    if (this.#closed) return;
-    const size = libc.recv(this.#line.bell, words, words.length, receiveWithoutWaiting);
-    this.#deliver(size === 0);
+    if (!this.#closed) this.#deliver(libc.recv(this.line.bell, words, words.length, receiveWithoutWaiting) === 0);
   }
 
   listen(onAlert: () => void): Alert {
@@ -122,7 +121,7 @@ export class ShmConnection implements Source, Inbox {
       this.#deliver(isLast);
       onAlert();
     };
-    return new DescriptorAlert({ descriptor: this.#line.bell, givesBack: false, onAlert: heed });
+    return new DescriptorAlert({ descriptor: this.line.bell, givesBack: false, onAlert: heed });
   }
 
   /**
@@ -145,7 +144,7 @@ export class ShmConnection implements Source, Inbox {
     if (!this.#isOpen) return "unreachable";
     if (this.#writer.size > localBytesMax) return "full";
     if (this.#writer.size === 0 && this.#outgoing.add(frames)) return "sent";
-    if (!this.#mayKeep()) return "full";
+    if (!this.mayKeep()) return "full";
     this.#writer.add(frames);
     return "sent";
   }
@@ -212,7 +211,13 @@ export class ShmConnection implements Source, Inbox {
 
   /** True if the other end is closed, even if there is still something to read. */
   get isDead(): boolean {
-    return this.#closed || this.#isOver || this.#isLast || isDead(this.#line.bell);
+    return this.#closed || this.#isOver || this.#isLast || isDead(this.line.bell);
+  }
+
+  /** Ends it from now on when the peer is halted. */
+  watchPeer(): this {
+    this.#looks ??= new Pulse(requestorBeatMs, () => this.endIfHalted(requestorSilenceMs));
+    return this;
   }
 
   /** See `PeerWatch.isHalted`. */
@@ -233,19 +238,26 @@ export class ShmConnection implements Source, Inbox {
     reactor.lookAgain();
   }
 
+  /** Ends it after what there is room for is sent. */
+  close(): void {
+    this.flush();
+    this.drop();
+  }
+
   /** Ends it at once. A second call does nothing. */
   drop(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#looks?.[Symbol.dispose]();
     this.#writer.clear();
     this.#reader.close();
     reactor.unwatch(this);
     this.#incoming.close();
     this.#outgoing.close();
-    this.#line.memory.unmap();
+    this.line.memory.unmap();
     // The peer sees EOF at once; a listening alert closes the descriptor itself.
-    libc.shutdown(this.#line.bell, bothWays);
-    if (!this.#isListening) libc.close(this.#line.bell);
+    libc.shutdown(this.line.bell, bothWays);
+    if (!this.#isListening) libc.close(this.line.bell);
   }
 
   get #isOpen(): boolean {
@@ -283,6 +295,6 @@ export class ShmConnection implements Source, Inbox {
 
   /** Of a connection that is gone nobody hears it: that it is, its own bell tells. */
   #ring(): void {
-    libc.send(this.#line.bell, word, word.length, sendWithoutWaiting);
+    libc.send(this.line.bell, word, word.length, sendWithoutWaiting);
   }
 }
