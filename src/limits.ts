@@ -178,6 +178,9 @@ export const priorityDefault = 5;
 export const priorityHeadStartMs = 10_000;
 /** ms of the longest duration in an option. A timer can hold it. */
 export const durationMsMax = 7 * 24 * 3600 * 1000;
+/** ms of the longest delay of a job, and of the window of a unique one: a year, and a week. */
+export const delayMsMax = 365 * 24 * 3600 * 1000;
+export const uniqueWindowMsMax = durationMsMax;
 /** ms from the abort signal until the worker is killed; a task can set another. */
 export const abortGraceMs = 500;
 /** the same at an emergency stop. */
@@ -221,6 +224,17 @@ export const catchUpAfterMs = 100;
 export const catchUpMsMax = 250;
 /** resources of one task. */
 export const resourcesMax = 16;
+/** ms that a requestor may wait for the result of a job at a time. */
+export const resultWaitMsMax = 3_600_000;
+/** jobs, and lines of logs, of one answer to CONTROL `jobs` and `logs`. */
+export const jobsPageMax = 100;
+export const logPageMax = 1000;
+/** bytes of the TASK frame of a job in a list, whose arguments are null in a longer one. */
+export const listedArgumentsBytesMax = 4096;
+/** ms by which the wall clock must jump to concern jobs with `notBefore`. */
+export const clockJumpMs = 100;
+/** `unique` keys of all tasks. */
+export const uniqueKeysMax = 4096;
 /** requestors that wait for the end of an emergency stop. */
 export const resetsMax = 64;
 /** waiting jobs that an emergency stop ends in a row; other events are more urgent. */
@@ -449,6 +463,15 @@ export const sourceDelaysMax = 4_096;
 export const batchResultBytesMax = 64 * 1024 * 1024;
 /** tasks with run times. */
 export const statisticsTasksMax = 1024;
+/**
+ * jobs of each of the two rings of the router's history, and bytes of results, arguments and errors
+ * in each; the oldest go.
+ */
+export const endedJobsMax = 10_000;
+export const endedBytesMax = 16 * 1024 * 1024;
+/** bytes of an entry of the history beside those, and of a `unique` key. */
+const endedJobBytes = 512;
+const uniqueKeyBytes = 512;
 /** bytes of a job in the router beside its frame: objects, map entries, the requestor's address. */
 const jobBytes = 2_048;
 /**
@@ -459,6 +482,8 @@ const jobBytes = 2_048;
 export const memoryBytesMax =
   queueBytesMax +
   2 * eventsLengthMax +
+  2 * (endedBytesMax + endedJobsMax * endedJobBytes) +
+  uniqueKeysMax * uniqueKeyBytes +
   (queueJobsMax + workersMax * workerCreditMax) * jobBytes +
   batchResultBytesMax +
   unfinishedBytesMax +

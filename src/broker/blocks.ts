@@ -27,6 +27,12 @@ export class Blocks {
     return this.closed ?? (isStoppable(job) ? this.stopReason : null) ?? this.quarantineOf(job);
   }
 
+  /** Why a job that no worker has ends. One that moves nothing waits for the end of a stop. */
+  endOf(job: Job): EndReason | null {
+    const reason = this.reasonFor(job);
+    return reason?.code === "STOPPED" && job.policy.moves === false ? null : reason;
+  }
+
   quarantineOf({ kind, name }: Pick<Job, "kind" | "name">): EndReason | null {
     const found = this.#quarantined.size === 0 || kind !== "task" ? undefined : this.#quarantined.get(name);
     return found === undefined ? null : { code: "UNAVAILABLE", message: quarantinedMessage(found) };

@@ -152,6 +152,7 @@ export class Broker {
       case "abort":
         return [...workers].flatMap((worker) => this.#lifecycle.stopAll(jobsOf(worker), stoppedByEngine, now));
       case "tick":
+        this.#lifecycle.delays.look(now);
         return [
           ...this.#tables.timers.fireDue(now),
           ...this.#workerLoss.loseSilent(now),
@@ -285,7 +286,10 @@ export class Broker {
     if (absentMs > 0 && !workers.hasGone) return [];
     const isAbsent = (name: string): boolean => (workers.goneOf(name)?.at ?? 0) <= now - absentMs;
     return [...queues]
-      .filter(({ kind, name }) => kind === "task" && directory.find(name) === undefined && isAbsent(name))
+      .filter(
+        ({ kind, name, state }) =>
+          kind === "task" && state !== "delayed" && directory.find(name) === undefined && isAbsent(name),
+      )
       .flatMap((job) => this.#lifecycle.stop(job, directory.whyMissing(job.name), now));
   }
 }

@@ -9,7 +9,7 @@ import type { ErrorCode } from "../protocol/errors.ts";
 import { encodeData } from "../protocol/frames.ts";
 import { stopReasonOf } from "./blocks.ts";
 import { type Effect, toWorker } from "./events.ts";
-import { safeQueue } from "./job.ts";
+import { isStoppable, jobsOf, safeQueue } from "./job.ts";
 import type { JobLifecycle } from "./lifecycle.ts";
 import type { BrokerState, EndReason, Job, RequestSender, Worker } from "./state.ts";
 import type { Tables } from "./tables.ts";
@@ -102,7 +102,7 @@ export class EmergencyHandler {
         this.#toClear = null;
         continue;
       }
-      const reason = this.tables.blocks.reasonFor(job);
+      const reason = this.tables.blocks.endOf(job);
       if (reason !== null) effects.push(...this.lifecycle.stop(job, reason, now));
     }
     return effects;
@@ -111,10 +111,23 @@ export class EmergencyHandler {
   #begin(stopped: Stopped, now: number): Effect[] {
     const { blocks, queues, workers } = this.tables;
     blocks.stopped = stopped;
-    const aborts = this.lifecycle.emergencyStop(stopReasonOf(stopped), now);
+    const aborts = this.#abortRunning(stopReasonOf(stopped), now);
     // The iterator follows the queues while they change.
     this.#toClear = queues[Symbol.iterator]();
     return [...aborts, ...this.tell(workers)];
+  }
+
+  /** Aborts all that runs and the stop ends. `clear` ends the jobs that wait. */
+  #abortRunning(reason: EndReason, now: number): Effect[] {
+    const effects: Effect[] = [];
+    for (const worker of this.tables.workers) {
+      const { head } = worker;
+      // Its grace has begun already, and may be longer than that of an emergency stop.
+      if (head !== undefined && head.job.stop !== null && isStoppable(head.job))
+        this.lifecycle.runLimits.startGrace(worker, head, now);
+      effects.push(...this.lifecycle.stopAll(jobsOf(worker).filter(isStoppable), reason, now));
+    }
+    return effects;
   }
 
   #awaitLatch(sender: RequestSender, stopped: Stopped, now: number): Effect[] {

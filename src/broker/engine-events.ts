@@ -16,6 +16,7 @@ import { decodeObject } from "../protocol/schema.ts";
 import { type Access, engineUser } from "../security/access.ts";
 import type { Effect } from "./events.ts";
 import { resourcesOf } from "./job.ts";
+import type { JobIds } from "./job-ids.ts";
 import { type JobOutcome, messageIn } from "./outcome.ts";
 import type { BrokerState, Job, Worker } from "./state.ts";
 import type { TaskDirectory } from "./task-directory.ts";
@@ -40,14 +41,12 @@ export class EngineEvents {
   #waiting: Effect[] = [];
   /** The last event of `$engine/stop`, without its time; null before the first. */
   #lastStop: string | null = null;
-  #idPrefix = "";
 
-  /** @param random 0 ≤ random() < 1: with it, no id of an earlier router comes again */
   constructor(
     private readonly workers: Workers,
     private readonly directory: TaskDirectory,
     private readonly wallSeconds: () => number,
-    private readonly random: () => number,
+    private readonly ids: JobIds,
   ) {}
 
   /** There may be events to take. */
@@ -124,23 +123,13 @@ export class EngineEvents {
     this.#job(job, { event: "ended", worker: worker?.ready.id ?? null, ms: ms > 0 ? ms : null, code, message });
   }
 
-  /** The name of a job for everybody: 16 characters of `a` to `z` and `2` to `7`. */
-  idOf(number: number): string {
-    if (this.#idPrefix === "") {
-      const digit = (): string => idDigits[Math.floor(this.random() * idDigits.length)] ?? "a";
-      this.#idPrefix = Array.from({ length: idLength - numberLength }, digit).join("");
-    }
-    const digits = number.toString(idDigits.length).padStart(numberLength, "0");
-    return this.#idPrefix + Array.from(digits, (digit) => idDigits[Number.parseInt(digit, idDigits.length)]).join("");
-  }
-
   #job(job: Job, more: { readonly event: string } & Readonly<Record<string, Json>>): void {
     const { request } = job;
     const { event, ...rest } = more;
     this.#emit("$engine/jobs", {
       event,
       at: this.wallSeconds(),
-      job: this.idOf(job.id),
+      job: this.ids.idOf(job.id),
       serial: request?.meta.serial ?? "",
       task: job.name,
       requestor: request?.user ?? request?.meta.id ?? null,
@@ -185,7 +174,7 @@ export class EngineEvents {
   log(process: string, lines: readonly LogLine[], lost: number): void {
     if (!this.#publishers.has("$engine/log")) return;
     for (const [index, { at, level, text, job }] of lines.entries()) {
-      const event = { at, level, process, job: job === null ? null : this.idOf(job), text };
+      const event = { at, level, process, job: job === null ? null : this.ids.idOf(job), text };
       this.#emit("$engine/log", event, index === 0 ? lost : 0);
     }
   }
@@ -195,8 +184,3 @@ export class EngineEvents {
     if (key !== undefined) this.#waiting.push({ to: "event", key, topic, body: encodeData(event), lost });
   }
 }
-
-/** Base 32 of RFC 4648, in lower case. A job's number has up to 53 bits. */
-const idDigits = "abcdefghijklmnopqrstuvwxyz234567";
-const idLength = 16;
-const numberLength = 11;

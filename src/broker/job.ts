@@ -32,7 +32,10 @@ export const createJob = (
   publisher: draft.publisher,
   id,
   priority: draft.options.priority ?? priorityDefault,
-  expiresAt: now + tighter(draft.options.ttlMs, draft.policy.ttlMs),
+  expiresAt: expiryOf(draft, now),
+  acceptedAt: now,
+  startedAt: 0,
+  origin: request,
   request,
   part,
   place: { id, at: now },
@@ -42,7 +45,15 @@ export const createJob = (
   kills: 0,
   isReplaced: false,
   stop: null,
+  progress: null,
 });
+
+/** When a job that may begin from now on must not begin any more; Infinity for no limit. */
+export const expiryOf = ({ options, policy }: Pick<Draft, "options" | "policy">, now: number): number =>
+  now + tighter(options.ttlMs, policy.ttlMs);
+
+/** ACCEPTED was the reply to its request, and nobody needs to wait for it. */
+export const isDetached = ({ options }: Pick<Draft, "options">): boolean => options.detach === true;
 
 export const noOptions: Draft["options"] = {};
 const noPolicy: Draft["policy"] = {};

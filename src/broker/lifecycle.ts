@@ -4,25 +4,17 @@
  * `#end`, once, whatever dies.
  */
 import { killsMax, retryBackoffMsMax } from "../limits.ts";
-import { refusalOfBinary } from "../protocol/replies.ts";
-import type { BinaryType } from "../protocol/values.ts";
 import { superseded } from "./blocks.ts";
+import { Delays } from "./delays.ts";
 import { type Effect, publicationLost, toWorker } from "./events.ts";
-import {
-  createJob,
-  isStoppable,
-  jobsOf,
-  type RetryPolicy,
-  resourcesOf,
-  retryPolicyOf,
-  safeStopRetries,
-} from "./job.ts";
+import { createJob, expiryOf, noOptions, type RetryPolicy, retryPolicyOf, safeStopRetries } from "./job.ts";
 import { failure, type JobOutcome, messageIn } from "./outcome.ts";
 import { LatestJobs } from "./queue.ts";
+import { deliverable } from "./requests.ts";
 import { type OnOverrun, type OnTimeout, RunLimits } from "./run-limits.ts";
-import { lockedReason } from "./runaways.ts";
 import type { Draft, EndReason, Job, OpenRequest, Worker } from "./state.ts";
 import type { Tables } from "./tables.ts";
+import { waitsFor } from "./waits-for.ts";
 
 interface LifecycleOptions {
   /** 0 ≤ random() < 1, spreads the retries. */
@@ -33,6 +25,7 @@ interface LifecycleOptions {
 
 export class JobLifecycle {
   readonly runLimits: RunLimits;
+  readonly delays: Delays;
   readonly #latest = new LatestJobs();
 
   constructor(
@@ -41,30 +34,49 @@ export class JobLifecycle {
     onOverrun: OnOverrun,
   ) {
     const onTimeout: OnTimeout = (job, reason, now) => this.stop(job, reason, now);
+    this.delays = new Delays(tables, (job, now) => this.#due(job, now));
     this.runLimits = new RunLimits(tables, options.stopGraceMs, onTimeout, onOverrun);
   }
 
-  /* ── accepted ─► queued ─► dispatched ─► running ── */
+  /* ── accepted ─► delayed ─► queued ─► dispatched ─► running ── */
 
   accept(draft: Draft, request: OpenRequest | null, part: number, now: number): Effect[] {
-    const { events, queues, statistics, timers } = this.tables;
+    const { events, queues, statistics } = this.tables;
     const job = createJob(draft, this.tables.nextJobId(), { request, part }, now);
     statistics.accepted++;
     if (events.watchesJobs) events.accepted(job);
     if (events.watchesResources) events.touch(job);
     if (request !== null) request.jobs[part] = job;
     const effects = job.options.latest === undefined ? [] : this.#supersede(job, now);
+    const dueAt = job.options === noOptions ? now : this.delays.dueAt(job, now);
+    if (dueAt > now) {
+      job.expiresAt = Number.POSITIVE_INFINITY;
+      this.delays.add(job, dueAt, now);
+      return effects;
+    }
     if (job.place.id === job.id) queues.push(job);
     else queues.putBack(job);
-    if (job.expiresAt < Number.POSITIVE_INFINITY) {
-      timers.add({
-        at: job.expiresAt,
-        isAlive: () => job.state !== "ended",
-        // A worker that has the job keeps the limit itself.
-        fire: (at) => (job.worker === null ? this.expire(job, at) : []),
-      });
-    }
+    this.#limitWaiting(job);
     return effects;
+  }
+
+  /** delayed ─► queued: behind all that were accepted meanwhile. Its `ttlMs` counts from now on. */
+  #due(job: Job, now: number): Effect[] {
+    job.place = { id: this.tables.nextJobId(), at: now };
+    job.expiresAt = expiryOf(job, now);
+    this.tables.queues.push(job);
+    this.#limitWaiting(job);
+    return [];
+  }
+
+  #limitWaiting(job: Job): void {
+    if (job.expiresAt === Number.POSITIVE_INFINITY) return;
+    this.tables.timers.add({
+      at: job.expiresAt,
+      isAlive: () => job.state !== "ended",
+      // A worker that has the job keeps the limit itself.
+      fire: (at) => (job.worker === null ? this.expire(job, at) : []),
+    });
   }
 
   /** The waiting job whose place this one would take. */
@@ -96,7 +108,7 @@ export class JobLifecycle {
     for (const job of jobs) {
       // A safe stop keeps its resources until it has succeeded.
       if (job.kind !== "safe") resources.release(job);
-      const reason = job.stop ?? blocks.reasonFor(job);
+      const reason = job.stop ?? blocks.endOf(job);
       if (reason !== null) effects.push(...this.stop(job, reason, now));
       else if (job.expiresAt <= now) effects.push(...this.expire(job, now));
       else queues.putBack(job);
@@ -170,7 +182,7 @@ export class JobLifecycle {
     job.tries++;
     if (job.expiresAt <= now) return this.expire(job, now);
     if (job.kind === "task") statistics.retried++;
-    queues.park(job);
+    queues.park(job, "retrying");
     // Between half and all of it: jobs that failed together are not tried again together.
     const delayMs = Math.min(backoffMs * 2 ** (job.tries - 1), retryBackoffMsMax) * (0.5 + this.options.random() / 2);
     timers.add({
@@ -194,7 +206,7 @@ export class JobLifecycle {
       // Cancelled before its first try: the message says so, and names the cause of the waiting.
       const isUnbegun = reason.code === "CANCELLED" && job.tries === 0;
       const message = `${reason.message} before it had begun`;
-      job.stop ??= isUnbegun ? { ...reason, message: `${message}${this.#waitsFor(job)}` } : reason;
+      job.stop ??= isUnbegun ? { ...reason, message: `${message}${waitsFor(this.tables, job)}` } : reason;
       return this.#end(job, this.#failure(job.stop), now);
     }
     if (job.stop !== null) return [];
@@ -207,23 +219,10 @@ export class JobLifecycle {
     return [...jobs].flatMap((job) => this.stop(job, reason, now));
   }
 
-  /** Aborts all that runs and an emergency stop ends. EmergencyHandler ends the jobs that wait. */
-  emergencyStop(reason: EndReason, now: number): Effect[] {
-    const effects: Effect[] = [];
-    for (const worker of this.tables.workers) {
-      const { head } = worker;
-      // Its grace has begun already, and may be longer than that of an emergency stop.
-      if (head !== undefined && head.job.stop !== null && isStoppable(head.job))
-        this.runLimits.startGrace(worker, head, now);
-      effects.push(...this.stopAll(jobsOf(worker).filter(isStoppable), reason, now));
-    }
-    return effects;
-  }
-
   /** Ends a job that no worker has and whose time to begin is over. */
   expire(job: Job, now: number): Effect[] {
     const what = job.tries === 0 ? "it was not started within its ttlMs" : "its ttlMs left no time for another try";
-    return this.stop(job, { code: "EXPIRED", message: `${what}${this.#waitsFor(job)}` }, now);
+    return this.stop(job, { code: "EXPIRED", message: `${what}${waitsFor(this.tables, job)}` }, now);
   }
 
   /** Answers a job that was told to end before it has ended. Its later end reaches nobody. */
@@ -247,31 +246,25 @@ export class JobLifecycle {
     return effects;
   }
 
-  /** The cause of the waiting, as words that follow others; empty if it is only not its turn. */
-  #waitsFor(job: Job): string {
-    const lock = this.tables.runaways.before(job);
-    if (lock !== null) return `: ${lockedReason(lock).message}`;
-    const held = resourcesOf(job).flatMap((resource) => {
-      const [holder] = this.tables.resources.holdersOf(resource);
-      return holder === undefined ? [] : [`${resource} is held by ${holder.name}`];
-    });
-    return held.length === 0 ? "" : `: ${held.join(", ")}`;
-  }
-
   /* ── The one end of every job ── */
 
   /** @param worker that has answered, and `ms` as it said; null and 0 for any other end */
   #end(job: Job, outcome: JobOutcome, now: number, worker: Worker | null = null, ms = 0): Effect[] {
-    const { events, queues, requests, safeStops, statistics } = this.tables;
+    const { events, history, queues, requests, results, safeStops, statistics, unique } = this.tables;
     queues.remove(job);
     this.#latest.delete(job);
     if (job.kind === "safe") return safeStops.end(job, outcome);
     job.state = "ended";
     if (events.watchesJobs) events.ended(job, outcome, worker, ms);
     if (events.watchesResources) events.touch(job);
+    if (job.kind === "task") history.add(job, outcome, worker?.ready.id ?? null, ms, now);
+    if (job.options.unique !== undefined) unique.end(job, now);
     if (outcome.code === null) statistics.done++;
     else statistics.fail(outcome.code);
-    if (outcome.code === null || job.publisher === undefined) return requests.settle(job, outcome, now);
+    if (outcome.code === null || job.publisher === undefined) {
+      const effects = requests.settle(job, outcome, now);
+      return results.isEmpty ? effects : [...effects, ...results.settle(job, outcome)];
+    }
     // Nobody waits for a publication: its loss is counted, and logged once.
     const times = statistics.drop(outcome.code === "SUPERSEDED" ? "publicationReplaced" : "publicationRefused");
     return times > 1 ? [] : [publicationLost(job.publisher, job.name, messageIn(outcome.body))];
@@ -281,12 +274,6 @@ export class JobLifecycle {
     return failure(by, code, message);
   }
 }
-
-/** A binary result, or its refusal where the requestor could not read it. */
-const deliverable = ({ request }: Job, outcome: JobOutcome, contentType: BinaryType): JobOutcome => {
-  const refusal = request === null ? null : refusalOfBinary(contentType, request.meta.version, request.parts);
-  return refusal === null ? outcome : failure(outcome.by, "TASK_ERROR", refusal);
-};
 
 const onStopFailed: EndReason = { code: "TASK_ERROR", message: "its onStop failed where it had run" };
 

@@ -1,7 +1,7 @@
 /**
  * The jobs that no worker has: one queue for each name that a worker can serve, so that a job that
  * no worker can take holds up none in other queues. The bounds are for all queues together; jobs
- * that wait for their next try count too.
+ * that are delayed or wait for their next try count too.
  *
  * Within a queue the order is by rank: the time of acceptance, less a head start for each step of
  * priority. Equals are first in, first out. A job is overtaken only by jobs of higher priority that
@@ -24,7 +24,7 @@ export const rankOf = (job: Job): number => {
 
 export class JobQueues {
   readonly #queues: BrokerState["queues"] = new Map();
-  readonly #waiting: BrokerState["waiting"] = new Set();
+  readonly #waiting: BrokerState["waiting"] = new Map();
   readonly #publications: BrokerState["publications"] = new Map();
   #bytes = 0;
 
@@ -38,6 +38,11 @@ export class JobQueues {
 
   [Symbol.iterator](): IterableIterator<Job> {
     return this.#waiting.values();
+  }
+
+  /** A waiting job by its number. */
+  get(id: number): Job | undefined {
+    return this.#waiting.get(id);
   }
 
   /** Returns true if so many more may wait. */
@@ -57,9 +62,9 @@ export class JobQueues {
     this.#levelOf(job).insert(job, ({ place }) => place.id > job.place.id);
   }
 
-  /** Keeps a job that must not be dispatched before it is put back. */
-  park(job: Job): void {
-    this.#add(job, "retrying");
+  /** Keeps a job that must not be dispatched before it is pushed or put back. */
+  park(job: Job, state: "delayed" | "retrying"): void {
+    this.#add(job, state);
   }
 
   /** Names of the queues that have jobs to dispatch. */
@@ -91,7 +96,7 @@ export class JobQueues {
   /** Does nothing if the job does not wait. */
   remove(job: Job): void {
     const isQueued = job.state === "queued";
-    if ((!isQueued && job.state !== "retrying") || !this.#waiting.delete(job)) return;
+    if ((!isQueued && !isParked(job)) || !this.#waiting.delete(job.id)) return;
     this.#bytes -= job.bytes;
     if (job.publisher !== undefined && this.#publications.get(job.name) === job) this.#publications.delete(job.name);
     if (!isQueued) return;
@@ -102,21 +107,23 @@ export class JobQueues {
 
   /** After a reload waiting jobs of tasks follow the new policies; safe stops do not. */
   revise(policyOf: (task: string) => Policy | undefined): void {
-    for (const job of [...this.#waiting]) {
+    for (const job of [...this.#waiting.values()]) {
       const policy = job.kind === "task" ? policyOf(job.name) : undefined;
       if (policy === undefined || JSON.stringify(policy) === JSON.stringify(job.policy)) continue;
-      const isParked = job.state === "retrying";
+      if (isParked(job)) {
+        job.policy = policy;
+        continue;
+      }
       // Its place among the others may depend on the policy.
       this.remove(job);
       job.policy = policy;
-      if (isParked) this.park(job);
-      else this.putBack(job);
+      this.putBack(job);
     }
   }
 
   /** Topics have other data workers: jobs that wait follow them. */
   reroute(queueOf: (topic: string) => string | undefined): void {
-    for (const job of [...this.#waiting]) {
+    for (const job of [...this.#waiting.values()]) {
       const queue = job.kind === "put" || job.kind === "get" ? queueOf(job.name) : undefined;
       if (queue === undefined || queue === job.queue || job.state !== "queued") continue;
       const isNewest = this.#publications.get(job.name) === job;
@@ -133,9 +140,9 @@ export class JobQueues {
     return depth;
   }
 
-  #add(job: Job, state: "queued" | "retrying"): void {
-    if (!this.#waiting.has(job)) this.#bytes += job.bytes;
-    this.#waiting.add(job);
+  #add(job: Job, state: "delayed" | "queued" | "retrying"): void {
+    if (!this.#waiting.has(job.id)) this.#bytes += job.bytes;
+    this.#waiting.set(job.id, job);
     job.state = state;
   }
 
@@ -154,6 +161,8 @@ export class JobQueues {
     return level.jobs;
   }
 }
+
+const isParked = ({ state }: Job): boolean => state === "delayed" || state === "retrying";
 
 /**
  * Jobs with the option `latest` that have not ended: of one task and key only the newest is wanted.

@@ -1,4 +1,5 @@
 /** Messages of workers that are passed on: the progress of a job, and the publications of tasks. */
+import { eventProgressLengthMax } from "../limits.ts";
 import type { WorkerHeader } from "../protocol/backend.ts";
 import type { Frame } from "../protocol/frame.ts";
 import { superseded } from "./blocks.ts";
@@ -32,6 +33,7 @@ export const relay = (
   if (header.type === "PUBLISH") return publish(tables, lifecycle, worker, header, body, now);
   const held = worker.held.get(header.job);
   if (held !== undefined) {
+    if (body.length <= eventProgressLengthMax) held.job.progress = body;
     if (events.watchesJobs) events.progress(held.job, worker, body);
     return requests.progress(held.job, id, body);
   }

@@ -1,26 +1,35 @@
 /** The messages of requestors: each is answered at once, refused, or becomes jobs. */
+
+import type { Control } from "../protocol/control.ts";
 import type { Requestor } from "../protocol/envelope.ts";
 import type { ErrorBody } from "../protocol/errors.ts";
 import { type Frame, sizeOf } from "../protocol/frame.ts";
 import { encodeData } from "../protocol/frames.ts";
 import type { Json } from "../protocol/json.ts";
-import type { BadRequest, Control, RequestMessage, TaskPart } from "../protocol/requests.ts";
+import type { BadRequest, RequestMessage, TaskPart } from "../protocol/requests.ts";
 import { refusalOfRequest } from "../security/rights.ts";
 import type { EmergencyHandler } from "./emergency.ts";
 import type { Effect } from "./events.ts";
-import { dataDraft, deadmanOf, isStoppable, jobsOf, noOptions, openJobs } from "./job.ts";
+import { dataDraft, deadmanOf, isDetached, isStoppable, jobsOf, noOptions, openJobs } from "./job.ts";
+import { JobQueries } from "./job-queries.ts";
 import type { JobLifecycle } from "./lifecycle.ts";
-import type { Draft, EndReason, OpenRequest, RequestSender } from "./state.ts";
+import type { Draft, EndReason, OpenRequest, RequestSender, UniqueJob } from "./state.ts";
 import { reportStatus, reportTasks, type SecurityKind } from "./status.ts";
 import type { Tables } from "./tables.ts";
+import { refusalOfOptions } from "./unattended.ts";
+import { hashOfArguments } from "./unique-jobs.ts";
 
 export class RequestHandler {
+  readonly #queries: JobQueries;
+
   constructor(
     private readonly tables: Tables,
     private readonly lifecycle: JobLifecycle,
     private readonly emergency: EmergencyHandler,
     private readonly security: SecurityKind,
-  ) {}
+  ) {
+    this.#queries = new JobQueries(tables, lifecycle);
+  }
 
   /** @param user name of the key of the requestor; null in an engine without keys */
   receive(requestor: Requestor, user: string | null, request: RequestMessage | BadRequest, now: number): Effect[] {
@@ -51,13 +60,14 @@ export class RequestHandler {
 
   /** A connection is gone: its jobs with a dead man end, and those that do not run. */
   requestorGone(peer: string, now: number): Effect[] {
-    const { queues, requests, workers } = this.tables;
+    const { queues, requests, results, workers } = this.tables;
+    results.requestorGone(peer);
     const guarded = requests
       .guardedOf(peer)
       .flatMap((request) => this.#endGuarded(request, "the connection of its requestor is gone", now));
     const dispatched = [...workers].flatMap((worker) => jobsOf(worker).filter(({ state }) => state === "dispatched"));
     const notRunning = [...queues, ...dispatched].filter(
-      ({ kind, request }) => kind === "task" && request?.requestor.peer === peer,
+      (job) => job.kind === "task" && job.request?.requestor.peer === peer && !isDetached(job),
     );
     return [...guarded, ...this.lifecycle.stopAll(notRunning, deserted, now), ...this.emergency.requestorGone(peer)];
   }
@@ -85,7 +95,8 @@ export class RequestHandler {
       case "get":
         return this.#acceptData(sender, "get", control.topic, "", now);
       case "cancel": {
-        const found = requests.findAll(control.serial);
+        if (control.job !== undefined) return this.#queries.cancel(sender, control.job, now);
+        const found = requests.findAll(control.serial ?? "");
         const jobs = found.flatMap(openJobs);
         return [
           ...this.lifecycle.stopAll(jobs, cancelledBy("an operator"), now),
@@ -94,6 +105,16 @@ export class RequestHandler {
       }
       case "estop":
         return this.emergency.estop(sender, control.reason, now);
+      case "jobs":
+        return answer(this.#queries.list(control, now));
+      case "job":
+        return this.#queries.job(sender, control.job, now);
+      case "result":
+        return this.#queries.result(sender, control.job, control.waitMs, now);
+      case "logs":
+      case "pause":
+      case "resume":
+        return this.#refuse(sender, { code: "UNKNOWN_COMMAND", message: `${control.command} is not served yet` });
       case "reset":
         return blocks.closed === null ? this.emergency.reset(sender) : this.#refuse(sender, closed);
     }
@@ -108,6 +129,8 @@ export class RequestHandler {
 
   #cancel(sender: RequestSender, serial: string, now: number): Effect[] {
     const request = this.tables.requests.find(sender, serial);
+    const waiting = request === undefined ? null : this.tables.results.cancel(request);
+    if (waiting !== null) return waiting;
     if (request !== undefined) return this.lifecycle.stopAll(openJobs(request), cancelledBy("its requestor"), now);
     const reset = this.emergency.cancelReset(sender, serial);
     if (reset !== null) return reset;
@@ -127,12 +150,28 @@ export class RequestHandler {
       drafts.push({ kind: "task", name: known.name, queue, body: frame, bytes: sizeOf(frame), options, policy });
     }
     for (const draft of drafts) {
-      const quarantine = blocks.quarantineOf(draft);
-      if (quarantine !== null) return this.#refuse(sender, quarantine);
+      const refusal = blocks.quarantineOf(draft) ?? refusalOfOptions(draft, drafts.length);
+      if (refusal !== null) return this.#refuse(sender, refusal);
     }
     const { stopReason } = blocks;
     if (stopReason !== null && drafts.some(isStoppable)) return this.#refuse(sender, stopReason);
-    return this.#accept(sender, drafts, now);
+    const [draft] = drafts;
+    const [part] = parts;
+    if (draft?.options.unique === undefined || part === undefined) return this.#accept(sender, drafts, now);
+    return this.#acceptUnique(sender, draft, hashOfArguments(part), now);
+  }
+
+  /** A job of the same key is given in place of a new one. @param args hash of the arguments */
+  #acceptUnique(sender: RequestSender, draft: Draft, args: UniqueJob["args"], now: number): Effect[] {
+    const { unique } = this.tables;
+    const found = unique.find(draft, now);
+    if (found === undefined) {
+      if (unique.hasRoom(now)) return this.#accept(sender, [draft], now, args);
+      return this.#refuse(sender, { code: "QUEUE_FULL", message: "too many `unique` keys are in use" });
+    }
+    if (found.args === args) return this.#queries.instead(sender, found, isDetached(draft), now);
+    const message = `a job of ${draft.name} with this unique key has other arguments`;
+    return this.#refuse(sender, { code: "BAD_ARGS", message });
   }
 
   #acceptData(sender: RequestSender, kind: "put" | "get", topic: string, body: Frame, now: number): Effect[] {
@@ -141,7 +180,7 @@ export class RequestHandler {
     return this.#accept(sender, [dataDraft(kind, topic, queue, body)], now);
   }
 
-  #accept(sender: RequestSender, drafts: readonly Draft[], now: number): Effect[] {
+  #accept(sender: RequestSender, drafts: readonly Draft[], now: number, args?: UniqueJob["args"]): Effect[] {
     const { blocks, queues, requests } = this.tables;
     if (blocks.closed !== null) return this.#refuse(sender, closed);
     let bytes = 0;
@@ -163,9 +202,13 @@ export class RequestHandler {
       const code = sender.meta.version === 0.1 ? "UNSUPPORTED_VERSION" : "BAD_FRAME";
       return this.#refuse(sender, { code, message });
     }
-    const request = requests.open(sender, drafts.length, bytes, deadmanMs, now);
+    const isAlone = drafts[0] !== undefined && isDetached(drafts[0]);
+    const request = requests.open(sender, drafts.length, bytes, deadmanMs, now, isAlone);
     if ("code" in request) return this.#refuse(sender, request);
     const effects = drafts.flatMap((draft, part) => this.lifecycle.accept(draft, request, part, now));
+    const [job] = request.jobs;
+    if (job !== undefined && args !== undefined) this.tables.unique.add(job, args);
+    if (isAlone && job !== undefined) return [this.#queries.accepted(sender, job), ...effects];
     if (!isGuarded) return effects;
     this.#watch(request);
     // The requestor knows the limit that it has asked for itself.

@@ -7,12 +7,19 @@ import type { Requestor } from "../protocol/envelope.ts";
 import type { ErrorBody } from "../protocol/errors.ts";
 import { asBuffer, type Frame, sizeOf } from "../protocol/frame.ts";
 import { encodeData, encodeError } from "../protocol/frames.ts";
-import { encodeBinaryMeta, encodeReplyMeta, partFromError } from "../protocol/replies.ts";
+import {
+  type AcceptedJob,
+  encodeBinaryMeta,
+  encodeReplyMeta,
+  partFromError,
+  type ReplyType,
+  refusalOfBinary,
+} from "../protocol/replies.ts";
 import type { BinaryType } from "../protocol/values.ts";
 import { Shares } from "../security/shares.ts";
 import { Multimap } from "./collections.ts";
 import type { Effect } from "./events.ts";
-import type { JobOutcome } from "./outcome.ts";
+import { failure, type JobOutcome } from "./outcome.ts";
 import type { BrokerState, Job, OpenRequest, RequestorEntry, RequestSender } from "./state.ts";
 
 type SenderKey = Pick<RequestSender, "requestor" | "user">;
@@ -33,8 +40,16 @@ export class Requests {
    * Opens a request, or returns the reason why not: its serial is in use, or its client has too
    * much in flight.
    * @param deadmanMs longest silence of the requestor; Infinity for no limit
+   * @param isDetached ACCEPTED is its reply, and its serial is free again
    */
-  open(sender: RequestSender, parts: number, bytes: number, deadmanMs: number, now: number): OpenRequest | ErrorBody {
+  open(
+    sender: RequestSender,
+    parts: number,
+    bytes: number,
+    deadmanMs: number,
+    now: number,
+    isDetached = false,
+  ): OpenRequest | ErrorBody {
     const { requestor, user, meta } = sender;
     const { serial } = meta;
     const entry = serial === undefined ? null : this.#entryOf(sender);
@@ -48,7 +63,8 @@ export class Requests {
       requestor,
       user,
       meta,
-      entry,
+      isDetached,
+      entry: isDetached ? null : entry,
       share,
       parts,
       bytes,
@@ -60,7 +76,7 @@ export class Requests {
       aliveAt: now,
       deadmanMs,
     };
-    if (serial !== undefined && entry !== null) {
+    if (serial !== undefined && entry !== null && !isDetached) {
       if (entry.requests.size === 0) this.#requestors.set(entry.key, entry);
       entry.requests.set(serial, request);
     }
@@ -89,12 +105,9 @@ export class Requests {
     request.left--;
     request.jobs[job.part] = undefined;
     if (request.results.length === 0) {
+      if (!request.isDetached) return [this.answer(request, outcome)];
       this.#close(request);
-      return [
-        outcome.contentType === undefined
-          ? reply(request, outcome.type, outcome.by, outcome.body)
-          : binaryReply(request, outcome, outcome.contentType),
-      ];
+      return [];
     }
     const body = outcome.type === "ACK" ? outcome.body : partFromError(outcome.body);
     request.results[job.part] = this.#withinBound(request, body);
@@ -104,10 +117,36 @@ export class Requests {
     return [{ to: "requestor", requestor: request.requestor, frames: [meta, ...(request.results as Frame[])] }];
   }
 
+  /** The one reply to a request that is no batch. */
+  answer(request: OpenRequest, outcome: JobOutcome): Effect {
+    request.left = 0;
+    this.#close(request);
+    return this.tell(request, outcome);
+  }
+
+  /** A terminal reply to a request that is not open. */
+  tell(sender: RequestSender, outcome: JobOutcome): Effect {
+    return outcome.contentType === undefined
+      ? reply(sender, outcome.type, outcome.by, outcome.body)
+      : binaryReply(sender, outcome, outcome.contentType);
+  }
+
+  /** The terminal reply to a request of a detached job. */
+  accepted(sender: RequestSender, job: AcceptedJob): Effect {
+    return reply(sender, "ACCEPTED", this.routerId, encodeData(job));
+  }
+
+  /** The terminal reply to a request that has waited for a job in vain. */
+  acceptedStill(request: OpenRequest, job: AcceptedJob): Effect {
+    request.left = 0;
+    this.#close(request);
+    return this.accepted(request, job);
+  }
+
   progress(job: Job, by: string, body: Frame): Effect[] {
     const { request } = job;
     // Version 0.1 has no progress, and that of a batch counts its parts instead.
-    if (request === null || request.meta.version === 0.1 || request.results.length > 0) return [];
+    if (request === null || request.meta.version === 0.1 || request.results.length > 0 || request.isDetached) return [];
     return [reply(request, "PROGRESS", by, body)];
   }
 
@@ -164,7 +203,7 @@ export class Requests {
 
 const reply = (
   { requestor, meta }: Pick<RequestSender, "requestor" | "meta">,
-  type: "ACK" | "ERR" | "PROGRESS" | "KEEPALIVE",
+  type: ReplyType,
   by: string,
   body?: Frame,
 ): Effect => {
@@ -174,8 +213,14 @@ const reply = (
   return { to: "requestor", requestor, frames: isBare ? [head] : [head, body] };
 };
 
-/** `deliverable` of lifecycle.ts has seen that the requestor can read it, or reads no result. */
-const binaryReply = (request: OpenRequest, { by, body }: JobOutcome, contentType: BinaryType): Effect => {
+/** A binary result, or its refusal where the requestor could not read it. */
+export const deliverable = ({ request }: Job, outcome: JobOutcome, contentType: BinaryType): JobOutcome => {
+  const refusal = request === null ? null : refusalOfBinary(contentType, request.meta.version, request.parts);
+  return refusal === null ? outcome : failure(outcome.by, "TASK_ERROR", refusal);
+};
+
+/** `deliverable` has seen that the requestor can read it, or reads no result. */
+const binaryReply = (request: RequestSender, { by, body }: JobOutcome, contentType: BinaryType): Effect => {
   const { requestor, meta } = request;
   if (meta.version === 0.1) return reply(request, "ACK", by);
   return { to: "requestor", requestor, frames: [encodeBinaryMeta(by, contentType, meta.serial), body] };

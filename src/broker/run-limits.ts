@@ -33,6 +33,7 @@ export class RunLimits {
     if (head === undefined) return;
     const { job } = head;
     job.state = "running";
+    job.startedAt = now;
     if (this.tables.events.watchesJobs) this.tables.events.running(job, worker);
     if (job.kind === "safe") return this.#limitOnStop(worker, head, now);
     if (job.stop !== null) return this.startGrace(worker, head, now);

@@ -1,11 +1,11 @@
 /**
  * The whole state of the broker. A job goes through these states, which PROTOCOL.md shows too:
  *
- *     accepted ─► queued ─► dispatched ─► running ─► done
- *                   ▲            │           │
- *                   └────────────┘           ├─► retrying ─► queued  (idempotent: after back-off)
- *                  returned unbegun          └─► failed | timed_out | cancelled | deadman | stopped
- *                                                  | preempted | superseded | interrupted
+ *     accepted ─► delayed ─► queued ─► dispatched ─► running ─► done
+ *         │                   ▲  ▲         │            │
+ *         └───────────────────┘  └─────────┘            ├─► retrying ─► queued  (idempotent: after back-off)
+ *                            returned unbegun           └─► failed | timed_out | cancelled | deadman
+ *                                                             | stopped | preempted | superseded | interrupted
  *     before it runs also: ─► expired | superseded | cancelled | deadman | stopped | quarantined
  *     after running, other than done, of a task with onStop:
  *         safe stop: pending ─► running ─► safe | unsafe (locked until reset)
@@ -16,13 +16,14 @@ import type { ReadyHeader } from "../protocol/backend.ts";
 import type { Quarantined, Stopped } from "../protocol/blocked.ts";
 import type { RouterTopic } from "../protocol/engine-topics.ts";
 import type { Requestor } from "../protocol/envelope.ts";
-import type { ErrorBody } from "../protocol/errors.ts";
+import type { ErrorBody, ErrorCode } from "../protocol/errors.ts";
 import type { Frame } from "../protocol/frame.ts";
 import type { Meta } from "../protocol/frames.ts";
 import type { ArgumentSchema, Policy, TaskOptions } from "../protocol/policy.ts";
 import type { SourceReport, StoreReport } from "../protocol/reports.ts";
 import type { Share } from "../security/shares.ts";
 import type { Fifo, Multimap } from "./collections.ts";
+import type { JobOutcome } from "./outcome.ts";
 
 /** The reason for which the broker ends a job: the error that its requestor gets. */
 export type EndReason = ErrorBody;
@@ -40,7 +41,8 @@ export interface Draft {
   readonly why?: (EndReason & { readonly since: number }) | undefined; // the cause of a safe stop
 }
 
-type JobState =
+export type JobState =
+  | "delayed" // must not be dispatched before its time
   | "queued" // waits for a worker; of a safe stop: pending
   | "retrying" // waits for the end of its back-off; of a safe stop: pending
   | "dispatched" // waits in its worker behind the job that runs there
@@ -54,7 +56,10 @@ export interface Job extends Draft {
   readonly id: number; // grows with each accepted job
   readonly priority: number;
   policy: Policy; // a reload revises it while the job waits
-  readonly expiresAt: number; // it must not begin later; Infinity for no limit
+  expiresAt: number; // it must not begin later; Infinity for no limit, and while it is delayed
+  readonly acceptedAt: number;
+  startedAt: number; // of its last try; 0 before the first
+  readonly origin: RequestSender | null; // who asked for it; null for a safe stop or a publication
   request: OpenRequest | null; // null if nobody waits for the answer (any more)
   readonly part: number; // its index in a batch
   place: { readonly id: number; readonly at: number }; // its own, or of the job that it superseded
@@ -64,6 +69,7 @@ export interface Job extends Draft {
   kills: number; // of workers by it
   isReplaced: boolean; // superseded while a worker had it: it must not begin (again)
   stop: EndReason | null; // it was told to end, which overrides the answer of its worker
+  progress: Frame | null; // its last report, if it is short
 }
 
 /** The sender of a request, and the version and serial of each reply to it. */
@@ -75,6 +81,7 @@ export interface RequestSender {
 
 /** A request that waits for its one terminal reply: one job, or the parts of a batch. */
 export interface OpenRequest extends RequestSender {
+  readonly isDetached: boolean; // ACCEPTED was its reply: it only holds the share of its client
   readonly entry: RequestorEntry | null; // null without a serial
   readonly share: Share; // of its client, in which its parts and bytes count
   readonly parts: number;
@@ -92,6 +99,33 @@ export interface OpenRequest extends RequestSender {
 export interface RequestorEntry {
   readonly key: string;
   readonly requests: Map<string, OpenRequest>;
+}
+
+/** A job of the history. The objects are used again once there are enough of them. */
+export interface EndedJob {
+  id: number;
+  name: string;
+  serial: string; // empty for none
+  user: string | null; // name of the requestor's key
+  requestor: string | null; // META's id of the request; null in version 0.1
+  acceptedAt: number;
+  startedAt: number; // 0 if it has not begun
+  endedAt: number;
+  ms: number; // run time as its worker has said it, or 0
+  worker: string | null; // META's id of the one that has answered
+  tries: number;
+  outcome: JobOutcome | null; // null for a result that only its requestor has got, or that had to go
+  code: ErrorCode | null; // null for done
+  body: Frame | null; // the TASK frame, of a detached job
+  bytes: number; // of what is kept
+}
+
+/** The last job of a task and a `unique` key. */
+export interface UniqueJob {
+  readonly id: number;
+  readonly args: number | bigint; // a hash of its arguments
+  readonly until: number; // end of its window; it counts until its own end, too
+  job: Job | null; // null once ended
 }
 
 /** One dispatch of a job. */
@@ -157,10 +191,16 @@ export interface DataPorts {
 /** All tables. Each is a field of the one class that is named above it. */
 export interface BrokerState {
   // JobQueues, LatestJobs
-  readonly waiting: Set<Job>; // queued and retrying
+  readonly waiting: Map<number, Job>; // delayed, queued and retrying, by id
   readonly queues: Map<string, QueueLevel[]>; // the highest priority first
   readonly publications: Map<string, Job>; // the newest waiting one of each topic
   readonly latest: Multimap<string, Job>; // jobs that have not ended, by task and `latest` key
+  readonly delayed: Set<Job>; // Delays: those with `notBefore`
+  // JobHistory, JobResults, UniqueJobs
+  readonly attached: EndedJob[]; // two rings, the oldest is overwritten
+  readonly detached: EndedJob[];
+  readonly awaited: Map<OpenRequest, Job>; // requests that wait for the result of a job of another
+  readonly unique: Map<string, UniqueJob>; // by task and key
   // Workers
   readonly workers: Map<string, Worker>;
   readonly serving: Map<string, Worker[]>; // by queue

@@ -3,6 +3,10 @@ import { Access } from "../security/access.ts";
 import { Blocks } from "./blocks.ts";
 import { EngineEvents } from "./engine-events.ts";
 import { safeQueue } from "./job.ts";
+import { JobHistory } from "./job-history.ts";
+import { JobIds } from "./job-ids.ts";
+import { JobResults } from "./job-results.ts";
+import { stateOf } from "./job-states.ts";
 import { JobQueues } from "./queue.ts";
 import { Requests } from "./requests.ts";
 import { Runaways } from "./runaways.ts";
@@ -10,6 +14,7 @@ import { Resources, SafeStops } from "./safe-stops.ts";
 import { Statistics } from "./statistics.ts";
 import { TaskDirectory } from "./task-directory.ts";
 import { Timers } from "./timers.ts";
+import { UniqueJobs } from "./unique-jobs.ts";
 import { Workers } from "./workers.ts";
 
 export class Tables {
@@ -19,6 +24,10 @@ export class Tables {
   readonly timers = new Timers();
   readonly blocks = new Blocks();
   readonly requests: Requests;
+  readonly ids: JobIds;
+  readonly history = new JobHistory();
+  readonly results: JobResults;
+  readonly unique = new UniqueJobs();
   readonly queues = new JobQueues();
   readonly workers = new Workers();
   readonly directory = new TaskDirectory(this.workers);
@@ -39,9 +48,15 @@ export class Tables {
     readonly wallSeconds: () => number,
     random: () => number,
   ) {
-    this.events = new EngineEvents(this.workers, this.directory, wallSeconds, random);
+    this.ids = new JobIds(random);
+    this.events = new EngineEvents(this.workers, this.directory, wallSeconds, this.ids);
     this.resources = new Resources(this.events);
     this.requests = new Requests(routerId);
+    this.results = new JobResults(this.requests, this.timers, (job) => ({
+      job: this.ids.idOf(job.id),
+      state: stateOf(job),
+      existing: true,
+    }));
     this.#nextJobId = firstJob;
     this.safeStops = new SafeStops(this.queues, this.resources, () => this.nextJobId(), wallSeconds);
     this.runaways = new Runaways(this.resources, this.safeStops, (task) => this.isServed(task), wallSeconds);

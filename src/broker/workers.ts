@@ -41,6 +41,15 @@ export class Workers {
     return this.#byKey.get(key);
   }
 
+  /** A job that some worker holds, by its number. */
+  holding(id: number): Job | undefined {
+    for (const { held } of this) {
+      const found = held.get(id);
+      if (found !== undefined) return found.job;
+    }
+    return undefined;
+  }
+
   add(key: string, user: string | null, ready: ReadyHeader, now: number): Worker {
     const tasks = (ready.role === "source" ? [] : ready.tasks).map(
       (task): NamedPolicy => (typeof task === "string" ? { name: task } : task),

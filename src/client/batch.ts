@@ -127,7 +127,7 @@ const runChunk = async (
 const resultsOf = (answer: ResultReply, count: number): PartResult[] => {
   if (answer.kind === "ack")
     return count === 1 ? [{ data: answer.data ?? null }] : Array.from({ length: count }, missing);
-  if (answer.kind === "binary") return Array.from({ length: count }, missing);
+  if (answer.kind === "binary" || answer.kind === "accepted") return Array.from({ length: count }, missing);
   return answer.parts.map((part) =>
     "data" in part ? part : { error: new TaskEngineError(part.error.code, part.error.message) },
   );

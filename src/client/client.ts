@@ -15,6 +15,7 @@ import { callTimeoutMs, requestTimeoutMs, resetTimeoutMs, stopReasonLengthMax } 
 import { reachableFrom } from "../protocol/address.ts";
 import type { BinaryData } from "../protocol/arrays.ts";
 import type { StopResult } from "../protocol/blocked.ts";
+import type { ControlInput } from "../protocol/control.ts";
 import {
   encodeBatchRequest,
   encodeControlRequest,
@@ -25,7 +26,6 @@ import {
 } from "../protocol/encode-request.ts";
 import { ProtocolError, TaskEngineError } from "../protocol/errors.ts";
 import type { Json } from "../protocol/json.ts";
-import type { Control } from "../protocol/requests.ts";
 import { checkFrame } from "../protocol/schema.ts";
 import { type ArgsSource, type PartResult, runBatch } from "./batch.ts";
 import {
@@ -265,7 +265,7 @@ class Client extends DataClient implements AsyncDisposable {
   }
 
   async #control<Schema extends v.GenericSchema>(
-    control: Control,
+    control: ControlInput,
     schema: () => Schema,
     waiting: WaitOptions = { waitMs: this.#waitMs },
   ): Promise<v.InferOutput<Schema>> {

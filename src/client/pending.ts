@@ -6,11 +6,11 @@ import { arrayOf, type BinaryData } from "../protocol/arrays.ts";
 import { TaskEngineError } from "../protocol/errors.ts";
 import type { Meta } from "../protocol/frames.ts";
 import type { Json } from "../protocol/json.ts";
-import type { Reply } from "../protocol/replies.ts";
+import type { AcceptedJob, Reply } from "../protocol/replies.ts";
 import type { BinaryType } from "../protocol/values.ts";
 
 /** The terminal reply to a request that did not fail. */
-export type ResultReply = Extract<Reply, { kind: "ack" | "batch" | "binary" }>;
+export type ResultReply = Extract<Reply, { kind: "ack" | "accepted" | "batch" | "binary" }>;
 
 /** A task's whole reply. `meta.id` names the worker. */
 export interface TaskReply {
@@ -53,6 +53,12 @@ export const pickAnyReply = (reply: ResultReply): TaskReply | BinaryReply =>
 export const pickAnyData = (reply: ResultReply): Json | BinaryData => pickAnyReply(reply).data;
 
 export const pickData = (reply: ResultReply): Json => pickReply(reply).data;
+
+/** Of a request with `detach`. */
+export const pickAccepted = (reply: ResultReply): AcceptedJob => {
+  if (reply.kind === "accepted") return reply.job;
+  throw new TaskEngineError("BAD_FRAME", "the answer names no job");
+};
 
 /** Of a batch. */
 export const pickParts = (reply: ResultReply): ResultReply => {

@@ -18,7 +18,15 @@
  */
 import type { Client, Meta, Trace } from "../client/client.ts";
 import type { JobOptions } from "../client/options.ts";
-import { callTimeoutMs, deadmanMsMin, durationMsMax, nameLengthMax, priorityDefault, priorityMax } from "../limits.ts";
+import {
+  callTimeoutMs,
+  deadmanMsMin,
+  delayMsMax,
+  durationMsMax,
+  nameLengthMax,
+  priorityDefault,
+  priorityMax,
+} from "../limits.ts";
 import { didYouMean } from "../process/nearest.ts";
 import { bytesIn } from "../protocol/arrays.ts";
 import { TaskEngineError } from "../protocol/errors.ts";
@@ -28,7 +36,7 @@ import type { TaskOptions } from "../protocol/policy.ts";
 import { defineCommand, UsageError } from "./command.ts";
 import { blockForAnswers, callArgs, type EngineFlags, interruptible, waitFrom, withEngine } from "./engine.ts";
 import { printBytes, printResult, StatusLine } from "./output.ts";
-import { nameFrom, numberFrom, objectFrom, plainText, valueFrom } from "./values.ts";
+import { dateFrom, durationFrom, nameFrom, numberFrom, objectFrom, plainText, valueFrom } from "./values.ts";
 
 export const sendCommand = defineCommand({
   meta: { name: "send", description: "Run a task and print its result" },
@@ -63,6 +71,10 @@ export const sendCommand = defineCommand({
       description: "Replace waiting jobs of the same task with the same key",
     },
     preempt: { type: "boolean", description: "Take its resources from jobs of lower priority that allow it" },
+    detach: { type: "boolean", description: "Print the job's id once it is accepted, and do not wait for it" },
+    unique: { type: "string", valueHint: "key", description: "Take the job of the same task and key, if there is one" },
+    in: { type: "string", valueHint: "time", description: "Begin it so much later, such as 10s or 2h" },
+    at: { type: "string", valueHint: "date", description: "Begin it then, such as 2026-12-01T08:00:00+01:00" },
     ...callArgs,
     json: { type: "boolean", description: "Print the whole answer as JSON" },
     verbose: { type: "boolean", description: "Print the frames that are sent and received, on stderr" },
@@ -129,8 +141,10 @@ const withNearest = async (failure: unknown, engine: Client, task: string): Prom
 };
 
 type JobFlags = EngineFlags & {
-  readonly [flag in "priority" | "ttl" | "timeout" | "deadman" | "latest"]?: string | undefined;
-} & { readonly preempt?: boolean | undefined };
+  readonly [flag in "priority" | "ttl" | "timeout" | "deadman" | "latest" | "unique" | "in" | "at"]?:
+    | string
+    | undefined;
+} & { readonly [flag in "preempt" | "detach"]?: boolean | undefined };
 
 /** Returns the options of which a flag is given; throws UsageError. */
 const jobOptionsFrom = (flags: JobFlags): JobOptions => {
@@ -144,8 +158,12 @@ const jobOptionsFrom = (flags: JobFlags): JobOptions => {
     ttlMs: number("ttl", 1, durationMsMax),
     timeoutMs: number("timeout", 1, durationMsMax),
     deadmanMs: number("deadman", deadmanMsMin, durationMsMax),
-    latest: flags.latest === undefined ? undefined : latestKeyFrom(flags.latest),
+    latest: flags.latest === undefined ? undefined : keyFrom(flags.latest, "--latest"),
     preempt: flags.preempt,
+    detach: flags.detach,
+    unique: flags.unique === undefined ? undefined : keyFrom(flags.unique, "--unique"),
+    delayMs: flags.in === undefined ? undefined : durationFrom(flags.in, "--in", delayMsMax),
+    notBefore: flags.at === undefined ? undefined : dateFrom(flags.at, "--at"),
   } satisfies { [Option in keyof TaskOptions]-?: TaskOptions[Option] | undefined };
   return {
     waitMs: waitFrom(flags, callTimeoutMs),
@@ -153,9 +171,9 @@ const jobOptionsFrom = (flags: JobFlags): JobOptions => {
   };
 };
 
-const latestKeyFrom = (text: string): string => {
+const keyFrom = (text: string, flag: string): string => {
   if (text !== "" && text.length <= nameLengthMax) return text;
-  throw new UsageError(`--latest must have 1 to ${nameLengthMax} characters`);
+  throw new UsageError(`${flag} must have 1 to ${nameLengthMax} characters`);
 };
 
 /** Prints each message and, for a request, the serial by which it can be cancelled. */

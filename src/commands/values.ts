@@ -62,6 +62,13 @@ export const durationFrom = (text: string, flag: string, msMax: number): number 
   );
 };
 
+/** Returns a flag's date as seconds since 1970; without an offset it is local time. Throws UsageError. */
+export const dateFrom = (text: string, flag: string): number => {
+  const ms = /^\d{4}-\d\d-\d\dT\d\d:\d\d/.test(text) ? Date.parse(text) : Number.NaN;
+  if (ms >= 0) return ms / 1000;
+  throw new UsageError(`${flag} is ${JSON.stringify(text)}, which is not a date such as 2026-12-01T08:00:00+01:00`);
+};
+
 /**
  * Reads a file whole, `-` for stdin; throws UsageError for one that cannot be read or that has more
  * bytes.

@@ -2,11 +2,12 @@
  * The messages of a requestor, v0.2 where nothing else is said, without the envelope, each frame as
  * text.
  */
+
+import { type ControlInput, versionOf } from "./control.ts";
 import { type Data, encodeValue, metaText, type ProtocolVersion, packNow, packText } from "./frames.ts";
 import type { Json } from "./json.ts";
 import { jsonText } from "./json-encode.ts";
-import type { TaskOptions } from "./policy.ts";
-import type { Control } from "./requests.ts";
+import { laterOptions, type TaskOptions } from "./policy.ts";
 
 export interface RequestOrigin {
   /** META's `id`: the requestor. */
@@ -32,6 +33,10 @@ const withoutUndefined = (options: object): object =>
       .map(([key, value]) => [key, typeof value === "object" && value !== null ? withoutUndefined(value) : value]),
   );
 
+/** The version that a request with these options takes at least. */
+export const versionFor = (options: TaskOptions): 0.2 | 0.3 =>
+  laterOptions.some((key) => options[key] !== undefined) ? 0.3 : 0.2;
+
 /** A TASK frame, one part of a batch. Throws JsonError for arguments that cannot travel. */
 export const encodeTaskPart = (
   task: string,
@@ -56,10 +61,11 @@ export const encodeTaskRequest = (
 ): string[] => [requestMeta(origin, "REQ", version), encodeTaskPart(task, args, kwargs, options)];
 
 /** @param parts of `encodeTaskPart` */
-export const encodeBatchRequest = (origin: RequestOrigin, parts: readonly string[]): string[] => [
-  requestMeta(origin, "REQ"),
-  ...parts,
-];
+export const encodeBatchRequest = (
+  origin: RequestOrigin,
+  parts: readonly string[],
+  version: 0.2 | 0.3 = 0.2,
+): string[] => [requestMeta(origin, "REQ", version), ...parts];
 
 /** Throws JsonError for data that cannot travel. */
 export const encodeDataRequest = (origin: RequestOrigin, topic: string, data: unknown): string[] => {
@@ -67,8 +73,8 @@ export const encodeDataRequest = (origin: RequestOrigin, topic: string, data: un
   return [requestMeta(origin, "REQ"), jsonText(frame, "DATA")];
 };
 
-export const encodeControlRequest = (origin: RequestOrigin, control: Control): string[] => [
-  requestMeta(origin, "CONTROL"),
+export const encodeControlRequest = (origin: RequestOrigin, control: ControlInput): string[] => [
+  requestMeta(origin, "CONTROL", "job" in control ? 0.3 : versionOf(control.command)),
   encodeValue(control, "DATA.data"),
 ];
 

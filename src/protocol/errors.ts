@@ -9,6 +9,7 @@ export const errorCodes = {
   TOO_LARGE: "a frame or the message is larger than the limit",
   UNKNOWN_TASK: "no task of that name is registered",
   UNKNOWN_TOPIC: "no value of that topic is known",
+  UNKNOWN_JOB: "no job of that id is known, any more or at all",
   UNKNOWN_COMMAND: "CONTROL has no command of that name",
   UNAUTHORIZED: "the client lacks the right",
   BAD_ARGS: "the task does not accept the arguments",

@@ -13,7 +13,7 @@ import { type Frame, isLonger, textOf } from "./frame.ts";
 import type { Json, JsonObject } from "./json.ts";
 import { jsonText, quoted } from "./json-encode.ts";
 import { MetaCache } from "./meta-cache.ts";
-import { optionsSchema, type TaskOptions } from "./policy.ts";
+import { laterOptions, optionsSchema, type TaskOptions } from "./policy.ts";
 import { badFrame, checkFrame, decodeObject, lazily, nameSchema } from "./schema.ts";
 
 const protocolVersions = [0.1, 0.2, 0.3] as const;
@@ -158,7 +158,7 @@ export const taskSchema = lazily(() =>
   }),
 );
 
-/** v0.2 */
+/** v0.2 and 0.3 */
 export const taskSchemaWithOptions = lazily(() =>
   v.object({ ...taskSchema().entries, options: v.optional(optionsSchema()) }),
 );
@@ -176,7 +176,11 @@ export const checkTask = (frame: JsonObject, version: ProtocolVersion): Task | P
     version === 0.1 || frame.options === undefined
       ? (fastTask(frame) ?? checkFrame(taskSchema, frame, "TASK"))
       : checkFrame(taskSchemaWithOptions, frame, "TASK");
-  return checked as Task | ProtocolError;
+  const task = checked as Task | ProtocolError;
+  if (version !== 0.2 || task instanceof ProtocolError || task.options === undefined) return task;
+  const { options } = task;
+  const later = laterOptions.find((key) => options[key] !== undefined);
+  return later === undefined ? task : badFrame(`TASK.options.${later}`, "takes version 0.3");
 };
 
 /** `task_count`, `TASK_count` and `count` name one task: `count`. */

@@ -6,21 +6,24 @@ import * as v from "valibot";
 import {
   argumentSchemaBytesMax,
   deadmanMsMin,
+  delayMsMax,
   durationMsMax,
   priorityMax,
   resourcesMax,
   retryBackoffMsMax,
   triesMax,
+  uniqueWindowMsMax,
 } from "../limits.ts";
 import type { JsonObject } from "./json.ts";
 import { lazily, nameSchema } from "./schema.ts";
 
 /** ms */
 const duration = lazily(() => v.pipe(v.number(), v.finite(), v.minValue(1), v.maxValue(durationMsMax)));
+const window = lazily(() => v.pipe(v.number(), v.finite(), v.minValue(0), v.maxValue(uniqueWindowMsMax)));
 const deadman = lazily(() => v.pipe(v.number(), v.finite(), v.minValue(deadmanMsMin), v.maxValue(durationMsMax)));
 
 /**
- * `options` of a TASK frame, v0.2. They tighten the task's policy, and never loosen it. An unknown
+ * `options` of a TASK frame, v0.2 and 0.3. They tighten the task's policy, and never loosen it. An unknown
  * key is an error: a limit that is requested and not kept would be worse than none.
  */
 export const optionsSchema = lazily(() =>
@@ -49,8 +52,23 @@ export const optionsSchema = lazily(() =>
      * `preemptible`.
      */
     preempt: v.optional(v.boolean()),
+    /** The reply comes once the job is accepted: ACCEPTED with its id. Nobody waits for it then. */
+    detach: v.optional(v.boolean()),
+    /**
+     * Of one task and key there is one job at a time: while it has not ended, and `windowMs` from
+     * its acceptance, another request with the same arguments gets that job.
+     */
+    unique: v.optional(v.union([nameSchema(), v.strictObject({ key: nameSchema(), windowMs: v.optional(window()) })])),
+    /** ms from the job's acceptance before which it is not dispatched; excludes `notBefore`. */
+    delayMs: v.optional(v.pipe(v.number(), v.finite(), v.minValue(1), v.maxValue(delayMsMax))),
+    /** Seconds since 1970 before which the job is not dispatched, by the engine's clock. */
+    notBefore: v.optional(v.pipe(v.number(), v.finite(), v.minValue(0))),
   }),
 );
+
+/** Options that need version 0.3, which the requestor must name to get them. */
+export const laterOptions = ["detach", "unique", "delayMs", "notBefore"] as const satisfies (keyof TaskOptions)[];
+
 export type TaskOptions = v.InferOutput<ReturnType<typeof optionsSchema>>;
 
 /** The keys of a policy, which a worker sends to the router. */
@@ -83,6 +101,12 @@ export const policyRows = lazily(() => ({
   resources: v.optional(v.pipe(v.array(nameSchema()), v.maxLength(resourcesMax))),
   /** A job of higher priority with `preempt` may end a job of this task for its resources. */
   preemptible: v.optional(v.boolean()),
+  /** False: the task moves nothing, so a job of it may begin when nobody waits for it. */
+  moves: v.optional(v.boolean()),
+  /** The same for a task that may move something, and whose author has thought of that. */
+  resumesAfterRestart: v.optional(v.boolean()),
+  /** Its detached jobs may be kept on the disk. */
+  durable: v.optional(v.boolean()),
   /** The task also runs in an emergency stop. */
   allowedWhenStopped: v.optional(v.boolean()),
   /** The task has an `onStop`, which runs after each job that did not end by itself. */

@@ -23,7 +23,21 @@ export type Reply =
    * `deadmanMs`.
    */
   | { readonly kind: "keepAlive"; readonly meta: Meta; readonly deadmanMs: number }
+  /** The terminal reply to a request with `detach`: the job goes on without its requestor. */
+  | { readonly kind: "accepted"; readonly meta: Meta; readonly job: AcceptedJob }
   | { readonly kind: "error"; readonly meta: Meta; readonly error: ErrorBody };
+
+const acceptedSchema = lazily(() =>
+  v.object({
+    /** Its id. */
+    job: v.string(),
+    /** A word of the diagram of states. */
+    state: v.string(),
+    /** It is an earlier job of the same `unique` key. */
+    existing: v.boolean(),
+  }),
+);
+export type AcceptedJob = Readonly<v.InferOutput<ReturnType<typeof acceptedSchema>>>;
 
 const keepAliveSchema = lazily(() => v.object({ deadmanMs: v.pipe(v.number(), v.minValue(1)) }));
 const errorBodySchema = lazily(() => v.object({ code: v.string(), message: v.string() }));
@@ -76,6 +90,10 @@ const replyOf = (meta: Meta, parts: readonly ReplyPart[]): Reply | ProtocolError
       return parts.length > 1 || (first !== undefined && "error" in first)
         ? { kind: "batch", meta, parts }
         : { kind: "ack", meta, data };
+    case "ACCEPTED": {
+      const job = checkFrame(acceptedSchema, data, "DATA.data");
+      return job instanceof ProtocolError ? job : { kind: "accepted", meta, job };
+    }
     case "PROGRESS":
       return { kind: "progress", meta, data: data ?? null };
     case "KEEPALIVE": {
@@ -90,7 +108,7 @@ const replyOf = (meta: Meta, parts: readonly ReplyPart[]): Reply | ProtocolError
     default:
       return badFrame(
         "META.type",
-        `${JSON.stringify(meta.type.slice(0, 64))} is not one of ACK, ERR, PROGRESS, KEEPALIVE`,
+        `${JSON.stringify(meta.type.slice(0, 64))} is not one of ACK, ACCEPTED, ERR, PROGRESS, KEEPALIVE`,
       );
   }
 };
@@ -105,7 +123,7 @@ const decodePart = (frame: Frame, label: string): ReplyPart | ProtocolError => {
   return { data: part.data as Json };
 };
 
-export type ReplyType = "ACK" | "ERR" | "PROGRESS" | "KEEPALIVE";
+export type ReplyType = "ACK" | "ACCEPTED" | "ERR" | "PROGRESS" | "KEEPALIVE";
 
 /** META of a reply, in the version of its request. */
 export const encodeReplyMeta = (id: string, type: ReplyType, version: Meta["version"], serial?: string): string =>

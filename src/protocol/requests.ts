@@ -1,13 +1,6 @@
 /** The messages of a requestor, as the engine takes them; frames here are without the envelope. */
-import * as v from "valibot";
-import {
-  batchTasksMax,
-  messageBytesMax,
-  messageFramesMax,
-  nameLengthMax,
-  serialLengthMax,
-  stopReasonLengthMax,
-} from "../limits.ts";
+import { batchTasksMax, messageBytesMax, messageFramesMax } from "../limits.ts";
+import { type Control, decodeControl } from "./control.ts";
 import { ProtocolError } from "./errors.ts";
 import { areLonger, bytesOf, type Frame } from "./frame.ts";
 import {
@@ -21,7 +14,7 @@ import {
   taskName,
 } from "./frames.ts";
 import type { JsonObject } from "./json.ts";
-import { badFrame, checkFrame, decodeObject, lazily } from "./schema.ts";
+import { badFrame, checkFrame, decodeObject } from "./schema.ts";
 
 /** One TASK frame of a request, decoded, and the frame as it came, which is handed on. */
 export interface TaskPart {
@@ -39,29 +32,6 @@ export type RequestMessage =
   /** Shows that the requestor is there. Has no answer. */
   | { readonly kind: "keepAlive"; readonly meta: Meta & { readonly serial: string } }
   | { readonly kind: "control"; readonly meta: Meta; readonly control: Control };
-
-const controlSchema = lazily(() =>
-  v.variant("command", [
-    v.object({ command: v.literal("status") }),
-    v.object({ command: v.literal("tasks") }),
-    v.object({ command: v.literal("cancel"), serial: v.pipe(v.string(), v.nonEmpty(), v.maxLength(serialLengthMax)) }),
-    v.object({ command: v.literal("get"), topic: v.pipe(v.string(), v.nonEmpty(), v.maxLength(nameLengthMax)) }),
-    v.object({
-      command: v.literal("estop"),
-      reason: v.optional(v.pipe(v.string(), v.maxLength(stopReasonLengthMax)), ""),
-    }),
-    v.object({ command: v.literal("reset") }),
-  ]),
-);
-export type Control = v.InferOutput<ReturnType<typeof controlSchema>>;
-const controlCommands = Object.keys({
-  status: true,
-  tasks: true,
-  get: true,
-  cancel: true,
-  estop: true,
-  reset: true,
-} satisfies Record<Control["command"], true>);
 
 /** An invalid request, and the valid part of its META, which the answer needs. */
 export interface BadRequest {
@@ -85,7 +55,7 @@ export const decodeRequest = (frames: readonly Frame[]): RequestMessage | BadReq
       new ProtocolError("TOO_LARGE", `message: ${bytesOf(frames)} bytes, the limit is ${messageBytesMax}`),
     );
   }
-  if (meta.type === "CONTROL" && meta.version !== 0.1) return decodeControl(meta, rest);
+  if (meta.type === "CONTROL" && meta.version !== 0.1) return controlOf(meta, rest);
   if (meta.type === "CANCEL" && meta.version !== 0.1) return decodeBySerial("cancel", meta, rest);
   if (meta.type === "KEEPALIVE" && meta.version !== 0.1) return decodeBySerial("keepAlive", meta, rest);
   if (meta.type === "ACK" && rest.length === 0) return { kind: "ping", meta };
@@ -183,24 +153,9 @@ const decodeBySerial = (
   return { kind, meta: { ...meta, serial } };
 };
 
-const decodeControl = (meta: Meta, frames: readonly Frame[]): RequestMessage | BadRequest => {
-  const [bytes] = frames;
-  if (bytes === undefined || frames.length > 1) {
-    return bad(meta, badFrame("CONTROL", `needs META and one DATA frame, got ${frames.length} after META`));
-  }
-  const value = decodeObject(bytes, "DATA");
-  if (value instanceof ProtocolError) return bad(meta, value);
-  const data = checkFrame(dataSchema, value, "DATA");
-  if (data instanceof ProtocolError) return bad(meta, data);
-  const command = typeof data.data === "object" && data.data !== null && !Array.isArray(data.data) && data.data.command;
-  if (typeof command === "string" && !controlCommands.includes(command)) {
-    const unknown = JSON.stringify(command.slice(0, 64));
-    const message = `DATA.data.command: ${unknown} is not one of ${controlCommands.join(", ")}`;
-    return bad(meta, new ProtocolError("UNKNOWN_COMMAND", message));
-  }
-  const control = checkFrame(controlSchema, data.data, "DATA.data");
-  if (control instanceof ProtocolError) return bad(meta, control);
-  return { kind: "control", meta, control };
+const controlOf = (meta: Meta, frames: readonly Frame[]): RequestMessage | BadRequest => {
+  const control = decodeControl(meta.version, frames);
+  return control instanceof ProtocolError ? bad(meta, control) : { kind: "control", meta, control };
 };
 
 const bad = (meta: Addressing | null, error: ProtocolError): BadRequest => ({ kind: "bad", meta, error });

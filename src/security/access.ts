@@ -6,14 +6,16 @@
  *   with this prefix;
  * - `worker` or `worker:see`: join as a worker for all tasks, or for these;
  * - `control`: read the engine's status, cancel the jobs of others, stop and reset the engine;
- * - `observe`: read the engine's status and its own topics, which `read` without a list leaves out.
+ * - `observe`: read the engine's status, everybody's jobs, and its own topics, which `read` without
+ *   a list leaves out;
+ * - `manage`: pause and resume tasks.
  *
  * Pure. A user is the name in the line of the key by which a connection was authenticated. On a
  * socket of an engine without keys the user is null and has all rights.
  */
 import { authorizedTextLengthMax, nameLengthMax } from "../limits.ts";
 
-export const rights = ["send", "read", "write", "control", "worker", "observe"] as const;
+export const rights = ["send", "read", "write", "control", "worker", "observe", "manage"] as const;
 export type Right = (typeof rights)[number];
 
 /** As messages explain them. */
@@ -23,7 +25,8 @@ export const rightMeanings: Readonly<Record<Right, string>> = {
   write: "give data",
   control: "status, cancel, estop, reset",
   worker: "join as a worker",
-  observe: "status, and the life of the engine",
+  observe: "status, jobs, and the life of the engine",
+  manage: "pause and resume tasks",
 };
 
 /** The extent of a right. `items`: names of tasks, or prefixes of topics. */
@@ -196,7 +199,7 @@ const addRight = (held: Map<Right, Extent>, word: string): string | null => {
     held.set(right, { isAll: true, items: held.get(right)?.items ?? [] });
     return null;
   }
-  if (right === "control" || right === "observe") {
+  if (right === "control" || right === "observe" || right === "manage") {
     return `limits \`${right}\`, which has no limits; write \`${right}\` alone`;
   }
   const items = word.slice(colon + 1).split(",");

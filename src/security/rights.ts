@@ -24,9 +24,21 @@ export const refusalOfRequest = (
           return access.refusal(user, "read", request.control.topic);
         case "status":
           return access.hasSome(user, "observe") ? null : access.refusal(user, "control");
-        case "cancel":
         case "reset":
           return access.refusal(user, "control");
+        case "jobs":
+          return access.refusal(user, "observe");
+        case "pause":
+        case "resume":
+          return access.refusal(user, "manage");
+        // Of one's own jobs, by their ids, they need no right: the broker knows whose a job is.
+        case "cancel":
+          return request.control.job === undefined ? access.refusal(user, "control") : null;
+        case "logs":
+          return request.control.job === undefined ? access.refusal(user, "observe") : null;
+        case "job":
+        case "result":
+          return null;
         // A client that can move the robot can stop it.
         case "estop":
           return access.hasSome(user, "send") ? null : access.refusal(user, "control");

@@ -273,5 +273,9 @@ const isRouterOption: Readonly<Record<keyof TaskOptions, boolean>> = {
   deadmanMs: true,
   latest: true,
   preempt: true,
+  detach: true,
+  unique: true,
+  delayMs: true,
+  notBefore: true,
 };
 const routerOptions = (Object.keys(isRouterOption) as (keyof TaskOptions)[]).filter((key) => isRouterOption[key]);

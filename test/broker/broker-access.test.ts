@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from "bun:test";
 import { jobsPerClientMax, strangeWorkersMax } from "../../src/limits.ts";
-import type { Control } from "../../src/protocol/requests.ts";
+import type { ControlInput } from "../../src/protocol/control.ts";
 import { Access, engineUser, formerUser } from "../../src/security/access.ts";
 import { BrokerBench, nothing } from "../support/broker-bench.ts";
 
@@ -69,7 +69,7 @@ describe("a requestor", () => {
     expect(bench.jobsOf("data")).toEqual([1, 2]);
   });
 
-  test.each<Control>([{ command: "status" }, { command: "cancel", serial: "a" }])(
+  test.each<ControlInput>([{ command: "status" }, { command: "cancel", serial: "a" }])(
     "needs the right control for %j, and any right for the list of tasks",
     (control) => {
       bench.authorize("laptop send", "operator control");

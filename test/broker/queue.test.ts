@@ -68,7 +68,7 @@ test("there is room up to the limits of jobs and of bytes", () => {
 test("a job that waits for its next try counts, and is not handed out", () => {
   const queues = new JobQueues();
   const job = makeJob({ bytes: 100 });
-  queues.park(job);
+  queues.park(job, "retrying");
   expect([queues.jobs, queues.bytes, queues.depth(queue)]).toEqual([1, 100, 0]);
   expect(queues.first(queue)).toBeUndefined();
   queues.putBack(job);

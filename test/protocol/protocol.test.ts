@@ -14,7 +14,7 @@ import {
 import { errorCodes, ProtocolError } from "../../src/protocol/errors.ts";
 import { decodeMeta } from "../../src/protocol/frames.ts";
 import { parseJson } from "../../src/protocol/json.ts";
-import { optionsSchema } from "../../src/protocol/policy.ts";
+import { laterOptions, optionsSchema } from "../../src/protocol/policy.ts";
 import { decodeReply } from "../../src/protocol/replies.ts";
 import { decodeRequest } from "../../src/protocol/requests.ts";
 import { Access, rights } from "../../src/security/access.ts";
@@ -115,7 +115,11 @@ test("the limits have the numbers of the source", () => {
 });
 
 test("the options of a TASK are those of the source", () => {
-  expect(rows("Limits of a job").map(([key]) => key)).toEqual(Object.keys(optionsSchema().entries));
+  const isLater = (key: string): boolean => (laterOptions as readonly string[]).includes(key);
+  const keys = Object.keys(optionsSchema().entries);
+  expect(rows("Limits of a job").map(([key]) => key)).toEqual(keys.filter((key) => !isLater(key)));
+  const added: string[] = rows("New options").map(([key]) => key);
+  expect(added.filter((key) => key !== "durable")).toEqual(keys.filter(isLater));
   expect(page).toContain(`whole number, 0 to ${limits.priorityMax}; default ${limits.priorityDefault}`);
   expect(page).toContain(`1 to ${limits.durationMsMax}`);
   expect(page).toContain(`${limits.deadmanMsMin} to ${limits.durationMsMax}`);

@@ -1,11 +1,11 @@
 /** A requestor for tests that count: it keeps every reply that it ever gets, so that one too many is seen. */
 
+import type { ControlInput } from "../../src/protocol/control.ts";
 import { encodeControlRequest, encodeTaskRequest } from "../../src/protocol/encode-request.ts";
 import { ProtocolError } from "../../src/protocol/errors.ts";
 import type { Json } from "../../src/protocol/json.ts";
 import type { TaskOptions } from "../../src/protocol/policy.ts";
 import { decodeReply, type Reply } from "../../src/protocol/replies.ts";
-import type { Control } from "../../src/protocol/requests.ts";
 import type { SocketOptions } from "../../src/transport/zmq/options.ts";
 import { Dealer } from "../../src/transport/zmq/socket.ts";
 
@@ -44,7 +44,7 @@ export class Asker implements Disposable {
     return this.outcome(this.send(task, args, options));
   }
 
-  async control(control: Control): Promise<Json> {
+  async control(control: ControlInput): Promise<Json> {
     const outcome = await this.outcome(this.#send((serial) => encodeControlRequest({ id: "tester", serial }, control)));
     if ("code" in outcome) throw new Error(`the engine refused ${control.command}: ${outcome.code}`);
     return outcome.result;

@@ -4,6 +4,7 @@ import { Broker } from "../../src/broker/broker.ts";
 import type { Effect } from "../../src/broker/events.ts";
 import { beatIntervalMs, stopGraceMs } from "../../src/limits.ts";
 import type { ReadyHeader, RouterHeader, WorkerHeader } from "../../src/protocol/backend.ts";
+import type { ControlInput } from "../../src/protocol/control.ts";
 import {
   encodeBatchRequest,
   encodeCancel,
@@ -12,6 +13,7 @@ import {
   encodeKeepAlive,
   encodeTaskPart,
   encodeTaskRequest,
+  versionFor,
 } from "../../src/protocol/encode-request.ts";
 import type { Requestor } from "../../src/protocol/envelope.ts";
 import { ProtocolError } from "../../src/protocol/errors.ts";
@@ -19,7 +21,7 @@ import type { Frame } from "../../src/protocol/frame.ts";
 import { encodeError, encodeMeta, packNow } from "../../src/protocol/frames.ts";
 import type { TaskOptions } from "../../src/protocol/policy.ts";
 import { decodeReply, type Reply } from "../../src/protocol/replies.ts";
-import { type Control, decodeRequest } from "../../src/protocol/requests.ts";
+import { decodeRequest } from "../../src/protocol/requests.ts";
 import type { BinaryType } from "../../src/protocol/values.ts";
 import { Access } from "../../src/security/access.ts";
 import { asReceived } from "./frames.ts";
@@ -35,16 +37,20 @@ const pidOf = (key: string): number => Number(/\d+/.exec(key)?.[0] ?? 1);
 /** `leftovers` where nothing is left. */
 export const nothing = { waiting: 0, held: 0, resources: [], safings: [] };
 
+const startMs = 1000;
+
 export class BrokerBench {
   readonly broker = new Broker({
     id: "ROUTER-1",
     random: () => 0,
-    wallSeconds: packNow,
+    wallSeconds: () => this.wall,
     security: "none",
     stopGraceMs,
     firstJob: 1,
   });
-  now = 1000;
+  now = startMs;
+  /** s by which the wall clock was set forward. */
+  wallJumpSeconds = 0;
   /** By what name the key of a requestor or of a worker is known; who is not in it comes without one. */
   readonly users = new Map<string, string>();
   readonly answers: Answer[] = [];
@@ -114,14 +120,27 @@ export class BrokerBench {
     this.say(key, { type: "FAIL", jobs: [id], ms: [0.1] }, [encodeError(code, "it failed")]);
   }
 
-  /** One job by v0.2. */
+  /** s since 1970 */
+  get wall(): number {
+    return packNow() + (this.now - startMs) / 1000 + this.wallJumpSeconds;
+  }
+
+  /** One job by v0.2, or by 0.3 where its options need that. */
   ask(serial: string, task: string, options: TaskOptions = {}, who = "requestor"): void {
     this.batch(serial, [task], options, who);
   }
 
   batch(serial: string, tasks: readonly string[], options: TaskOptions = {}, who = "requestor"): void {
     const parts = tasks.map((task) => encodeTaskPart(task, [], {}, options));
-    this.#request(who, encodeBatchRequest({ id: who, serial }, parts));
+    this.#request(who, encodeBatchRequest({ id: who, serial }, parts, versionFor(options)));
+  }
+
+  askWith(serial: string, task: string, args: readonly unknown[], options: TaskOptions, who = "requestor"): void {
+    this.#request(who, encodeTaskRequest({ id: who, serial }, task, args, {}, options, versionFor(options)));
+  }
+
+  askInVersion(version: 0.2 | 0.3, serial: string, task: string, options: TaskOptions, who = "requestor"): void {
+    this.#request(who, encodeTaskRequest({ id: who, serial }, task, [], {}, options, version));
   }
 
   /** One job by v0.3, whose result may be binary. */
@@ -144,7 +163,7 @@ export class BrokerBench {
     this.#request(who, encodeDataRequest({ id: who, serial }, topic, data));
   }
 
-  control(control: Control, who = "operator"): void {
+  control(control: ControlInput, who = "operator"): void {
     this.#request(who, encodeControlRequest({ id: who, serial: control.command }, control));
   }
 

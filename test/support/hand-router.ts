@@ -1,11 +1,12 @@
 /** Real sockets of a router that a test answers by hand: `using router = handRouter()`. */
 import { addressIn } from "../../src/protocol/address.ts";
+import type { Control } from "../../src/protocol/control.ts";
 import type { ErrorCode } from "../../src/protocol/errors.ts";
 import type { Frame } from "../../src/protocol/frame.ts";
 import { encodeData, encodeError, packNow } from "../../src/protocol/frames.ts";
 import type { Json } from "../../src/protocol/json.ts";
 import { encodeReplyMeta, type ReplyPart, type ReplyType } from "../../src/protocol/replies.ts";
-import { type Control, decodeRequest, type RequestMessage } from "../../src/protocol/requests.ts";
+import { decodeRequest, type RequestMessage } from "../../src/protocol/requests.ts";
 import { ShmListener } from "../../src/transport/shm/listener.ts";
 import { localName } from "../../src/transport/shm/unix.ts";
 import { saysLost } from "../../src/transport/transport.ts";

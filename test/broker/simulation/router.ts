@@ -12,12 +12,13 @@ import {
 } from "../../../src/limits.ts";
 import { decodeFromWorker } from "../../../src/protocol/backend.ts";
 import type { Stopped } from "../../../src/protocol/blocked.ts";
+import type { ControlInput } from "../../../src/protocol/control.ts";
 import { encodeControlRequest } from "../../../src/protocol/encode-request.ts";
 import type { Requestor } from "../../../src/protocol/envelope.ts";
 import { ProtocolError } from "../../../src/protocol/errors.ts";
 import type { Frame } from "../../../src/protocol/frame.ts";
 import { decodeReply, type Reply } from "../../../src/protocol/replies.ts";
-import { type Control, decodeRequest } from "../../../src/protocol/requests.ts";
+import { decodeRequest } from "../../../src/protocol/requests.ts";
 import { asReceived } from "../../support/frames.ts";
 import { readTask } from "./hands.ts";
 import { check, Violation } from "./ledger.ts";
@@ -107,7 +108,7 @@ export class SimulatedRouter {
   }
 
   /** An operator's wish. */
-  control(control: Control): void {
+  control(control: ControlInput): void {
     this.fromRequestor(operator, encodeControlRequest({ id: operator, serial: control.command }, control));
   }
 

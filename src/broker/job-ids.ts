@@ -1,0 +1,37 @@
+/**
+ * The name of a job for everybody: 16 characters of `a` to `z` and `2` to `7`. The first ones are
+ * its router's, by chance, so that no id of an earlier router comes again; the others are the job's
+ * number.
+ */
+export class JobIds {
+  #prefix = "";
+
+  /** @param random 0 ≤ random() < 1 */
+  constructor(private readonly random: () => number) {}
+
+  idOf(number: number): string {
+    if (this.#prefix === "") {
+      const digit = (): string => idDigits[Math.floor(this.random() * idDigits.length)] ?? "a";
+      this.#prefix = Array.from({ length: idLength - numberLength }, digit).join("");
+    }
+    const digits = number.toString(idDigits.length).padStart(numberLength, "0");
+    return this.#prefix + Array.from(digits, (digit) => idDigits[Number.parseInt(digit, idDigits.length)]).join("");
+  }
+
+  /** The number of a job of this router; null for any other text. */
+  numberOf(id: string): number | null {
+    if (id.length !== idLength || this.#prefix === "" || !id.startsWith(this.#prefix)) return null;
+    let number = 0;
+    for (const character of id.slice(this.#prefix.length)) {
+      const digit = idDigits.indexOf(character);
+      if (digit < 0) return null;
+      number = number * idDigits.length + digit;
+    }
+    return number;
+  }
+}
+
+/** Base 32 of RFC 4648, in lower case. A job's number has up to 53 bits. */
+const idDigits = "abcdefghijklmnopqrstuvwxyz234567";
+const idLength = 16;
+const numberLength = 11;

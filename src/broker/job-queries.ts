@@ -1,0 +1,123 @@
+/** What requestors ask of jobs by their ids: CONTROL `jobs`, `job`, `result` and `cancel`. */
+import { frameBytesMax, listedArgumentsBytesMax } from "../limits.ts";
+import type { Control } from "../protocol/control.ts";
+import type { ErrorBody } from "../protocol/errors.ts";
+import { encodeData } from "../protocol/frames.ts";
+import type { Json } from "../protocol/json.ts";
+import type { Right } from "../security/access.ts";
+import type { Effect } from "./events.ts";
+import { reportJob } from "./job-report.ts";
+import { type AnyJob, isEnded, stateOf } from "./job-states.ts";
+import type { JobLifecycle } from "./lifecycle.ts";
+import type { Job, RequestSender, UniqueJob } from "./state.ts";
+import type { Tables } from "./tables.ts";
+
+export class JobQueries {
+  constructor(
+    private readonly tables: Tables,
+    private readonly lifecycle: JobLifecycle,
+  ) {}
+
+  /** The terminal reply to a request with `detach`. */
+  accepted(sender: RequestSender, job: Job): Effect {
+    return this.#acceptedAs(sender, job.id, stateOf(job), false);
+  }
+
+  /** The reply to a second request of a `unique` key: the job, or its result. */
+  instead(sender: RequestSender, { id, job }: UniqueJob, detaches: boolean, now: number): Effect[] {
+    const known = job ?? this.tables.history.find(id);
+    if (known === undefined) return this.#refuse(sender, unknown(this.tables.ids.idOf(id)));
+    if (detaches) return [this.#acceptedAs(sender, id, stateOf(known), true)];
+    return this.#resultOf(sender, known, Number.POSITIVE_INFINITY, now);
+  }
+
+  list({ task, states, sinceMs, before, limit }: Extract<Control, { command: "jobs" }>, now: number): Json {
+    const { ids } = this.tables;
+    const end = before === undefined ? Number.POSITIVE_INFINITY : (ids.numberOf(before) ?? 0);
+    const since = sinceMs === undefined ? Number.NEGATIVE_INFINITY : now - sinceMs;
+    const isMeant = (job: AnyJob): boolean =>
+      job.id < end &&
+      (task === undefined || job.name === task) &&
+      (!isEnded(job) || job.endedAt >= since) &&
+      (states === undefined || states.includes(stateOf(job)));
+    const found = newest(this.#all(), isMeant, limit + 1);
+    const more = found.length > limit ? found[limit - 1] : undefined;
+    return {
+      jobs: found.slice(0, limit).map((job) => reportJob(this.tables, job, listedArgumentsBytesMax, now)),
+      next: more === undefined ? null : ids.idOf(more.id),
+    };
+  }
+
+  job(sender: RequestSender, id: string, now: number): Effect[] {
+    const job = this.#find(sender, id, "observe");
+    if ("message" in job) return this.#refuse(sender, job);
+    return [this.tables.requests.acknowledge(sender, encodeData(reportJob(this.tables, job, frameBytesMax / 2, now)))];
+  }
+
+  result(sender: RequestSender, id: string, waitMs: number, now: number): Effect[] {
+    const job = this.#find(sender, id, "observe");
+    return "message" in job ? this.#refuse(sender, job) : this.#resultOf(sender, job, waitMs, now);
+  }
+
+  cancel(sender: RequestSender, id: string, now: number): Effect[] {
+    const job = this.#find(sender, id, "control");
+    if ("message" in job) return this.#refuse(sender, job);
+    const isOver = isEnded(job);
+    const effects = isOver ? [] : this.lifecycle.stop(job, { code: "CANCELLED", message: "it was cancelled" }, now);
+    return [...effects, this.tables.requests.acknowledge(sender, encodeData({ cancelled: isOver ? 0 : 1 }))];
+  }
+
+  #resultOf(sender: RequestSender, job: AnyJob, waitMs: number, now: number): Effect[] {
+    const { requests, results } = this.tables;
+    if (!isEnded(job)) return results.wait(sender, job, waitMs, now);
+    if (job.outcome !== null) return [requests.tell(sender, job.outcome)];
+    const id = this.tables.ids.idOf(job.id);
+    const message = `job ${id} is ${stateOf(job)}, and its result is not kept: its requestor got it, or it had to go`;
+    return this.#refuse(sender, { code: "UNKNOWN_JOB", message });
+  }
+
+  /** A job that this requestor may see, or why it gets none. @param right for jobs of others */
+  #find({ user }: RequestSender, id: string, right: Right): AnyJob | ErrorBody {
+    const { access, history, ids, queues, workers } = this.tables;
+    const number = ids.numberOf(id);
+    if (number === null) return unknown(id);
+    const job = queues.get(number) ?? workers.holding(number) ?? history.find(number);
+    if (job === undefined || ("kind" in job && job.kind !== "task")) return unknown(id);
+    const owner = isEnded(job) ? job.user : (job.origin?.user ?? null);
+    const refusal = owner === user ? null : access.refusal(user, right);
+    return refusal === null ? job : { code: "UNAUTHORIZED", message: refusal };
+  }
+
+  *#all(): Generator<AnyJob, void, undefined> {
+    const { history, queues, workers } = this.tables;
+    for (const job of queues) if (job.kind === "task") yield job;
+    for (const { held } of workers) for (const { job } of held.values()) if (job.kind === "task") yield job;
+    yield* history;
+  }
+
+  #acceptedAs(sender: RequestSender, id: number, state: string, existing: boolean): Effect {
+    return this.tables.requests.accepted(sender, { job: this.tables.ids.idOf(id), state, existing });
+  }
+
+  #refuse(sender: RequestSender, error: ErrorBody): Effect[] {
+    return [this.tables.requests.refuse(sender, error)];
+  }
+}
+
+const unknown = (id: string): ErrorBody => ({
+  code: "UNKNOWN_JOB",
+  message: `no job ${JSON.stringify(id)} is known, any more or at all`,
+});
+
+/** Those with the highest numbers, in falling order. */
+const newest = (jobs: Iterable<AnyJob>, isMeant: (job: AnyJob) => boolean, limit: number): AnyJob[] => {
+  const found: AnyJob[] = [];
+  for (const job of jobs) {
+    const last = found[limit - 1];
+    if ((last !== undefined && last.id > job.id) || !isMeant(job)) continue;
+    const index = found.findIndex(({ id }) => id < job.id);
+    found.splice(index < 0 ? found.length : index, 0, job);
+    if (found.length > limit) found.pop();
+  }
+  return found;
+};

@@ -1,0 +1,31 @@
+/**
+ * Jobs that may begin when nobody waits for them. Motion never starts by itself: a task must say
+ * that it moves nothing, or that its author has thought of it.
+ */
+import type { ErrorBody } from "../protocol/errors.ts";
+import type { Policy } from "../protocol/policy.ts";
+import { deadmanOf, noOptions } from "./job.ts";
+import type { Draft } from "./state.ts";
+
+export const mayBeginUnattended = ({ moves, resumesAfterRestart }: Policy): boolean =>
+  moves === false || resumesAfterRestart === true;
+
+/** Why these options cannot be; null if they can. @param parts of the message */
+export const refusalOfOptions = (draft: Draft, parts: number): ErrorBody | null => {
+  const { name, options, policy } = draft;
+  if (options === noOptions) return null;
+  const { detach = false, unique, delayMs, notBefore } = options;
+  const refusal = (message: string): ErrorBody => ({ code: "BAD_ARGS", message });
+  const what = detach ? "detached" : delayMs !== undefined || notBefore !== undefined ? "delayed" : null;
+  if (parts > 1 && (detach || unique !== undefined)) {
+    return refusal(`a part of a batch cannot be ${detach ? "detached" : "unique"}; send ${name} alone`);
+  }
+  if (delayMs !== undefined && notBefore !== undefined) return refusal("`delayMs` excludes `notBefore`");
+  if (what === null) return null;
+  if (deadmanOf(draft) < Number.POSITIVE_INFINITY) {
+    return refusal(`${name} has a deadmanMs and runs only while its requestor is there, so it cannot be ${what}`);
+  }
+  if (mayBeginUnattended(policy)) return null;
+  const remedy = "write `moves: false` in its definition if it moves nothing, or `resumesAfterRestart: true`";
+  return refusal(`${name} may move something, so it cannot be ${what}; ${remedy}`);
+};
