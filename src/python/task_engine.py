@@ -16,10 +16,13 @@ from __future__ import annotations
 
 import collections
 import errno
+import io
 import itertools
 import json
 import os
+import queue
 import select
+import signal
 import socket
 import struct
 import sys
@@ -29,7 +32,7 @@ import time
 # `typing` is not imported when the program runs: an idle worker has little memory to spend.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, AsyncIterator, Callable, Iterable, NoReturn, Union
+    from typing import Any, AsyncIterator, Callable, Iterable, NoReturn, Sequence, Union
 
 # ── Errors and limits ─────────────────────────────────────────────────────────────────────────────
 
@@ -2559,3 +2562,2822 @@ async def _in_thread(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any
     import asyncio
 
     return await asyncio.get_running_loop().run_in_executor(None, lambda: work(*args, **kwargs))
+
+
+# ── Tasks ─────────────────────────────────────────────────────────────────────────────────────────
+
+_DURATION_MS_MAX = 7 * 24 * 3600 * 1000
+_SOURCE_EVERY_MS_MAX = 86_400_000
+_JSON_DEPTH_MAX = 64
+_TASKS_MAX = 1_024
+_SOURCES_MAX = 256
+_SCHEMA_BYTES_MAX = 16 * 1024
+_SCHEMAS_BYTES_MAX = 512 * 1024
+_ISSUES_SHOWN = 5
+_TASK_LOAD_SECONDS = 10.0
+_ON_STOP_MS = 1_000.0
+_PROGRESS_SECONDS = 0.1
+_SHOWN_LENGTH_MAX = 60
+
+
+class Aborted(KeyboardInterrupt):
+    """
+    Raised once in the main thread, wherever that is, when the running job has to end before its
+    time. `code` is the engine's code (`CANCELLED`, `TIMEOUT`, `STOPPED`, …), `message` a line for a
+    person. Clean up and let it pass: what still runs after the task's `grace_ms` is killed. A task
+    need not make safe what its `on_stop` makes safe, which runs afterwards in any case.
+    """
+
+    # asyncio hands a KeyboardInterrupt to the caller of its loop, and swallows others at times.
+
+    def __init__(self, code: str = "INTERRUPTED", message: str = "") -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+class _StartError(Exception):
+    """The process cannot start, and a restart would not help. Its text is one line for a person."""
+
+
+class _WrongArguments(Exception):
+    """A job ends as BAD_ARGS; the text says what is wrong with each argument."""
+
+
+# The policy of a task, and the rate of a source
+
+
+def _number_ms(least: float, most: float) -> Callable[[object], object]:
+    def check(value: object) -> object:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if is_number and least <= value <= most:  # type: ignore[operator]
+            return value
+        raise ValueError(f"must be a number of ms, {least:g} to {most:.0f}")
+
+    return check
+
+
+def _flag(value: object) -> object:
+    if isinstance(value, bool):
+        return value
+    raise ValueError("must be True or False")
+
+
+def _names(value: object) -> object:
+    is_list = isinstance(value, (list, tuple)) and len(value) <= 16
+    if is_list and all(isinstance(name, str) and 1 <= len(name) <= _NAME_LENGTH_MAX for name in value):  # type: ignore
+        return list(value)  # type: ignore[call-overload]
+    raise ValueError(f"must be a list of up to 16 names of 1 to {_NAME_LENGTH_MAX} characters")
+
+
+def _retries(value: object) -> object:
+    if isinstance(value, bool):
+        return value
+    rule = "must be True, False, or a dict with tries (1 to 10), backoff_ms (0 to 10000) and on_error (a bool)"
+    if not isinstance(value, dict) or not set(value) <= {"tries", "backoff_ms", "on_error"}:
+        raise ValueError(rule)
+    tries, backoff_ms, on_error = value.get("tries", 1), value.get("backoff_ms", 0), value.get("on_error", False)
+    if type(tries) is not int or not 1 <= tries <= 10 or type(on_error) is not bool:
+        raise ValueError(rule)
+    if isinstance(backoff_ms, bool) or not isinstance(backoff_ms, (int, float)) or not 0 <= backoff_ms <= 10_000:
+        raise ValueError(rule)
+    keys = {"tries": "tries", "backoff_ms": "backoffMs", "on_error": "onError"}
+    return {keys[key]: each for key, each in value.items()}
+
+
+def _callable(value: object) -> object:
+    if callable(value):
+        return value
+    raise ValueError("must be a function")
+
+
+_policy_rows: dict[str, tuple[str, Callable[[object], object]]] = {
+    "ttl_ms": ("ttlMs", _number_ms(1, _DURATION_MS_MAX)),
+    "timeout_ms": ("timeoutMs", _number_ms(1, _DURATION_MS_MAX)),
+    "deadman_ms": ("deadmanMs", _number_ms(50, _DURATION_MS_MAX)),
+    "grace_ms": ("graceMs", _number_ms(0, _DURATION_MS_MAX)),
+    "idempotent": ("idempotent", _retries),
+    "resources": ("resources", _names),
+    "preemptible": ("preemptible", _flag),
+    "allowed_when_stopped": ("allowedWhenStopped", _flag),
+    "on_stop": ("onStop", _callable),
+    "on_stop_ms": ("onStopMs", _number_ms(1, _DURATION_MS_MAX)),
+}
+
+
+def _topic(value: object) -> object:
+    if isinstance(value, str) and 1 <= len(value) <= _NAME_LENGTH_MAX and value[0] != "$" and "\0" not in value:
+        return value
+    raise ValueError(f"must be 1 to {_NAME_LENGTH_MAX} characters, without NUL, that do not begin with $")
+
+
+_source_rows: dict[str, tuple[str, Callable[[object], object]]] = {
+    "every_ms": ("everyMs", _number_ms(1, _SOURCE_EVERY_MS_MAX)),
+    "topic": ("topic", _topic),
+    "stale_ms": ("staleMs", _number_ms(1, _DURATION_MS_MAX)),
+}
+
+
+def _checked_rows(rows: dict[str, tuple[str, Callable[[object], object]]], given: dict[str, Any]) -> dict[str, Any]:
+    """The given keys by their names on the wire. Raises ValueError with a phrase that follows the task's name."""
+    checked: dict[str, Any] = {}
+    for key, value in given.items():
+        if value is None:
+            continue
+        if key not in rows:
+            raise ValueError(f"has the key {key}, which is not one of {', '.join(rows)}")
+        wire, check = rows[key]
+        try:
+            checked[wire] = check(value)
+        except ValueError as error:
+            raise ValueError(f"has a wrong {key}: {error}") from None
+    return checked
+
+
+class _Definition:
+    """What a decorator has said of a function."""
+
+    def __init__(self, kind: str, given: dict[str, Any]) -> None:
+        self.kind = kind
+        self.given = given
+
+
+_DEFINITION = "__task_engine__"
+
+
+def _mark(function: Any, definition: _Definition) -> Any:
+    if not callable(function):
+        raise TypeError(f"@{definition.kind} takes a function, and got {_shown(function)}")
+    setattr(function, _DEFINITION, definition)
+    return function
+
+
+def task(
+    function: Any = None,
+    *,
+    ttl_ms: float | None = None,
+    timeout_ms: float | None = None,
+    deadman_ms: float | None = None,
+    grace_ms: float | None = None,
+    idempotent: bool | dict[str, Any] | None = None,
+    resources: Sequence[str] | None = None,
+    preemptible: bool | None = None,
+    allowed_when_stopped: bool | None = None,
+    on_stop: Callable[..., Any] | None = None,
+    on_stop_ms: float | None = None,
+    **unknown: NoReturn,
+) -> Any:
+    """
+    Makes a function of a task file a task, with its policy; a function whose name begins with
+    `task_` is one without it. PYTHON.md explains each key. Times are in ms. The function stays as
+    it is. A wrong key or value is reported when the file is loaded.
+    """
+    given = {
+        "ttl_ms": ttl_ms,
+        "timeout_ms": timeout_ms,
+        "deadman_ms": deadman_ms,
+        "grace_ms": grace_ms,
+        "idempotent": idempotent,
+        "resources": resources,
+        "preemptible": preemptible,
+        "allowed_when_stopped": allowed_when_stopped,
+        "on_stop": on_stop,
+        "on_stop_ms": on_stop_ms,
+        **unknown,
+    }
+    definition = _Definition("task", given)
+    if function is not None:
+        return _mark(function, definition)
+    return lambda each: _mark(each, definition)
+
+
+def source(
+    *args: NoReturn,
+    every_ms: float | None = None,
+    topic: str | None = None,
+    stale_ms: float | None = None,
+    **unknown: NoReturn,
+) -> Any:
+    """
+    Makes a function of a task file a source: the engine calls it each `every_ms` ms and publishes
+    what it returns on `topic`; None publishes nothing. After `stale_ms` without a value the topic
+    is stale.
+    """
+    definition = _Definition("source", {"every_ms": every_ms, "topic": topic, "stale_ms": stale_ms, **unknown})
+    if args:
+        raise TypeError('@source needs every_ms and topic: @source(every_ms=20, topic="distance")')
+    return lambda each: _mark(each, definition)
+
+
+class _Task:
+    """A task as the worker knows it: found, checked, ready to run."""
+
+    def __init__(self, name: str, file: str, run: Any, given: dict[str, Any]) -> None:
+        self.name = name
+        self.file = file
+        self.run = run
+        self.policy = _checked_rows(_policy_rows, given)
+        self.on_stop: Callable[..., Any] | None = self.policy.pop("onStop", None)
+        self.on_stop_values = 0 if self.on_stop is None else _on_stop_values(self.on_stop)
+        self.on_stop_ms = float(self.policy.get("onStopMs", _ON_STOP_MS))
+        self.allowed_when_stopped = self.policy.get("allowedWhenStopped") is True
+        if self.on_stop is not None:
+            self.policy["onStop"] = True
+        parameters = _parameters_of(run)
+        self.check = None if parameters is None else _argument_check(parameters)
+        self.schema = None if parameters is None else _schema_of(parameters)
+
+    def stop(self, code: str, message: str) -> None:
+        """Calls `on_stop`, which exists, with as much of the reason as it takes."""
+        assert self.on_stop is not None
+        _finished(self.on_stop(*(code, message)[: self.on_stop_values]))
+
+
+class _Source:
+    def __init__(self, name: str, file: str, run: Any, given: dict[str, Any]) -> None:
+        self.name = name
+        self.file = file
+        self.run = run
+        policy = _checked_rows(_source_rows, given)
+        for key in ("every_ms", "topic"):
+            if _source_rows[key][0] not in policy:
+                raise ValueError(f"needs {key}")
+        self.every_ms = float(policy["everyMs"])
+        self.topic: str = policy["topic"]
+        self.stale_ms: float | None = policy.get("staleMs")
+        if self.stale_ms is not None and self.stale_ms < self.every_ms:
+            rule = f"must be at least every_ms, {self.every_ms:g}: else the topic is stale between two calls"
+            raise ValueError(f"has a wrong stale_ms: {rule}")
+
+    def listed(self) -> dict[str, Any]:
+        stale = {} if self.stale_ms is None else {"staleMs": self.stale_ms}
+        return {"name": self.name, "topic": self.topic, "everyMs": self.every_ms, **stale}
+
+
+def _finished(result: Any) -> Any:
+    """The result, or that of a coroutine, which is run to its end."""
+    if not hasattr(result, "__await__"):
+        return result
+    # Only a program that awaits something pays for it.
+    import asyncio
+
+    async def whole() -> Any:
+        return await result
+
+    return asyncio.run(whole())
+
+
+# Parameters: what the code of a function says of them. `inspect` would cost a megabyte.
+
+
+class _Parameter:
+    def __init__(self, name: str, kind: str, annotation: object, default: object) -> None:
+        self.name = name
+        # "positional", "either", "keyword", "rest" (*args) or "others" (**kwargs)
+        self.kind = kind
+        self.annotation = annotation
+        self.default = default
+        self.check: Callable[[Any, str], Any] | None = None
+        self.schema: dict[str, Any] = {}
+
+
+class _Missing:
+    pass
+
+
+_missing = _Missing()
+
+
+def _code_of(function: Any) -> tuple[Any, int] | None:
+    """The function that holds the code, and 1 if its first parameter is bound; None for code of C."""
+    bound = 0
+    for _ in range(32):
+        if hasattr(function, "__wrapped__"):
+            function = function.__wrapped__
+        elif hasattr(function, "__func__"):
+            bound, function = 1, function.__func__
+        elif hasattr(function, "__code__"):
+            return function, bound
+        elif not isinstance(function, type) and hasattr(type(function).__call__, "__code__"):
+            return type(function).__call__, 1
+        else:
+            break
+    return None
+
+
+def _parameters_of(function: Any) -> list[_Parameter] | None:
+    found = _code_of(function)
+    if found is None:
+        return None
+    function, bound = found
+    code = function.__code__
+    hints: dict[str, Any] = getattr(function, "__annotations__", None) or {}
+    count, keywords = code.co_argcount, code.co_kwonlyargcount
+    names = code.co_varnames
+    defaults: tuple[object, ...] = function.__defaults__ or ()
+    keyword_defaults = function.__kwdefaults__ or {}
+    parameters: list[_Parameter] = []
+
+    def add(name: str, kind: str, default: object) -> None:
+        hint = hints.get(name, _missing)
+        parameter = _Parameter(name, kind, hint, default)
+        if hint is not _missing:
+            hint = _evaluated(hint, function, name)
+            parameter.check, parameter.schema = _checker(hint, name)
+        parameters.append(parameter)
+
+    for index in range(bound, count):
+        at = index - (count - len(defaults))
+        kind = "positional" if index < code.co_posonlyargcount else "either"
+        add(names[index], kind, defaults[at] if at >= 0 else _missing)
+    for name in names[count : count + keywords]:
+        add(name, "keyword", keyword_defaults.get(name, _missing))
+    rest = count + keywords
+    if code.co_flags & 0x04:  # CO_VARARGS
+        add(names[rest], "rest", _missing)
+        rest += 1
+    if code.co_flags & 0x08:  # CO_VARKEYWORDS
+        add(names[rest], "others", _missing)
+    return parameters
+
+
+def _evaluated(hint: object, function: Any, name: str) -> object:
+    """An annotation that is text, as those of `from __future__ import annotations` are."""
+    for _ in range(4):
+        text = getattr(hint, "__forward_arg__", hint)
+        if not isinstance(text, str):
+            return hint
+        try:
+            hint = eval(text, function.__globals__)  # It is code of the task file itself.
+        except Exception as error:
+            raise ValueError(f"has an annotation of {name}, {text}, that cannot be read: {error}") from None
+    return hint
+
+
+def _on_stop_values(function: Any) -> int:
+    """How many of code and message it takes: only parameters without a default get one."""
+    parameters = _bare_parameters(function)
+    required = [each for each in parameters if each[1] in ("positional", "either") and not each[2]]
+    demanded = [name for name, kind, has_default in parameters if kind == "keyword" and not has_default]
+    if len(required) > 2 or demanded:
+        raise ValueError("has a wrong on_stop: it may take nothing, or the code, or the code and the message")
+    return len(required)
+
+
+def _bare_parameters(function: Any) -> list[tuple[str, str, bool]]:
+    found = _code_of(function)
+    if found is None:
+        return []
+    function, bound = found
+    code = function.__code__
+    count = code.co_argcount
+    first_default = count - len(function.__defaults__ or ())
+    parameters = [(code.co_varnames[index], "either", index >= first_default) for index in range(bound, count)]
+    for name in code.co_varnames[count : count + code.co_kwonlyargcount]:
+        parameters.append((name, "keyword", name in (function.__kwdefaults__ or {})))
+    return parameters
+
+
+# Annotations
+
+
+class _Mismatch(Exception):
+    """A value of another type; the text says where, and what was expected."""
+
+
+_SUPPORTED = "bool, int, float, str, bytes, None, list, dict, tuple, Literal, Optional and unions of these"
+
+
+def _checker(hint: Any, name: str) -> tuple[Callable[[Any, str], Any], dict[str, Any]]:
+    """
+    The check of a value, which returns it or raises _Mismatch, and the JSON Schema of an annotation.
+    Raises ValueError for one that is not supported.
+    """
+    check, schema, _ = _rule(hint, name)
+    return check, schema
+
+
+def _mismatch(path: str, expected: str, value: object) -> NoReturn:
+    raise _Mismatch(f"{path}: expected {expected}, got {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    """A value in an error, as JSON where it is."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= _SHOWN_LENGTH_MAX else text[: _SHOWN_LENGTH_MAX - 1] + "…"
+
+
+def _simple(expected: str, schema: dict[str, Any], fits: Callable[[Any], bool]) -> Any:
+    def check(value: Any, path: str) -> Any:
+        return value if fits(value) else _mismatch(path, expected, value)
+
+    return check, schema, expected
+
+
+def _rule(hint: Any, name: str) -> Any:
+    if hint is None or hint is type(None):
+        return _simple("None", {"type": "null"}, lambda value: value is None)
+    if hint is bool:
+        return _simple("bool", {"type": "boolean"}, lambda value: type(value) is bool)
+    if hint is int:
+        return _simple("int", {"type": "integer"}, lambda value: type(value) is int)
+    if hint is float:
+        return _simple("float", {"type": "number"}, lambda value: type(value) is float or type(value) is int)
+    if hint is str:
+        return _simple("str", {"type": "string"}, lambda value: type(value) is str)
+    if hint is bytes:
+        # Arguments are JSON, which has none.
+        return _simple("bytes", {"not": {}}, lambda value: type(value) is bytes)
+    if hint is list or hint is tuple or hint is dict:
+        return _rule_of_many(hint, (), name)
+    typing = sys.modules.get("typing")
+    if typing is not None and hint is typing.Any or hint is object:
+        return _simple("anything", {}, lambda value: True)
+    origin, items = getattr(hint, "__origin__", None), getattr(hint, "__args__", ())
+    if typing is not None:
+        if hint in (typing.List, typing.Dict, typing.Tuple):
+            return _rule_of_many(origin, (), name)
+        if origin is typing.Literal:
+            return _rule_of_literal(items, name)
+        if hasattr(hint, "__metadata__"):
+            return _rule(origin, name)
+    if type(hint).__name__ == "UnionType" or (typing is not None and origin is typing.Union):
+        return _rule_of_union(items, name)
+    if origin is list or origin is dict or origin is tuple:
+        return _rule_of_many(origin, items, name)
+    shown = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+    raise ValueError(f"annotates {name} with {shown}, which cannot be checked; use {_SUPPORTED}, or no annotation")
+
+
+def _rule_of_literal(items: tuple[Any, ...], name: str) -> Any:
+    if not all(item is None or type(item) in (bool, int, str) for item in items):
+        raise ValueError(f"annotates {name} with a Literal of other things than bool, int, str and None")
+    expected = "one of " + ", ".join(_shown(item) for item in items) if len(items) != 1 else _shown(items[0])
+
+    def fits(value: Any) -> bool:
+        return any(type(value) is type(item) and value == item for item in items)
+
+    return _simple(expected, {"enum": list(items)}, fits)
+
+
+def _rule_of_union(items: tuple[Any, ...], name: str) -> Any:
+    rules = [_rule(item, name) for item in items]
+    expected = " or ".join(rule[2] for rule in rules)
+
+    def check(value: Any, path: str) -> Any:
+        mistakes: list[_Mismatch] = []
+        for rule in rules:
+            try:
+                return rule[0](value, path)
+            except _Mismatch as mistake:
+                mistakes.append(mistake)
+        # A mistake within a list or dict says more than the union does.
+        for each in mistakes:
+            if not str(each).startswith(f"{path}: "):
+                raise each
+        _mismatch(path, expected, value)
+
+    return check, {"anyOf": [rule[1] for rule in rules]}, expected
+
+
+def _rule_of_many(kind: Any, items: tuple[Any, ...], name: str) -> Any:
+    if kind is dict:
+        key, value_rule = (str, None) if not items else (items[0], _rule(items[1], name))
+        if key is not str:
+            raise ValueError(f"annotates {name} with a dict whose keys are no str; JSON has no others")
+
+        def check_dict(value: Any, path: str) -> Any:
+            if type(value) is not dict:
+                _mismatch(path, "dict", value)
+            if value_rule is not None:
+                for each in value:
+                    value[each] = value_rule[0](value[each], f"{path}.{each}")
+            return value
+
+        schema: dict[str, Any] = {"type": "object"}
+        if value_rule is not None:
+            schema["additionalProperties"] = value_rule[1]
+        return check_dict, schema, "dict"
+    if kind is tuple and items and not (len(items) == 2 and items[1] is Ellipsis):
+        return _rule_of_tuple(items, name)
+    rule = _rule(items[0], name) if items else None
+
+    def check_list(value: Any, path: str) -> Any:
+        if type(value) is not list:
+            _mismatch(path, "list", value)
+        if rule is not None:
+            for index, each in enumerate(value):
+                value[index] = rule[0](each, f"{path}[{index}]")
+        # JSON has no tuple: it comes as a list.
+        return tuple(value) if kind is tuple else value
+
+    return check_list, {"type": "array", **({} if rule is None else {"items": rule[1]})}, "list"
+
+
+def _rule_of_tuple(items: tuple[Any, ...], name: str) -> Any:
+    # `Tuple[()]` has one item, (), before Python 3.11.
+    rules = [_rule(item, name) for item in items if item != ()]
+    expected = f"a list of {len(rules)}"
+
+    def check(value: Any, path: str) -> Any:
+        if type(value) is not list or len(value) != len(rules):
+            _mismatch(path, expected, value)
+        return tuple(rule[0](each, f"{path}[{at}]") for at, (rule, each) in enumerate(zip(rules, value)))
+
+    count = len(rules)
+    schema = {"type": "array", "prefixItems": [rule[1] for rule in rules], "minItems": count, "maxItems": count}
+    return check, schema, expected
+
+
+def _argument_check(parameters: list[_Parameter]) -> Callable[[list[Any], dict[str, Any]], None] | None:
+    """
+    A function that checks the arguments of a job in place and raises _WrongArguments. None for a
+    function that takes everything.
+    """
+    places = [each for each in parameters if each.kind in ("positional", "either")]
+    by_name = {each.name: each for each in parameters if each.kind in ("either", "keyword")}
+    rest = next((each for each in parameters if each.kind == "rest"), None)
+    others = next((each for each in parameters if each.kind == "others"), None)
+    if not places and not by_name and rest is not None and others is not None and not (rest.check or others.check):
+        return None
+    required = [each for each in parameters if each.kind not in ("rest", "others") and each.default is _missing]
+
+    def check(args: list[Any], kwargs: dict[str, Any]) -> None:
+        mistakes: list[str] = []
+
+        def checked(parameter: _Parameter, value: Any, path: str) -> Any:
+            if parameter.check is None:
+                return value
+            try:
+                return parameter.check(value, path)
+            except _Mismatch as mistake:
+                mistakes.append(str(mistake))
+                return value
+
+        given = set()
+        for index, value in enumerate(args):
+            if index < len(places):
+                given.add(places[index].name)
+                args[index] = checked(places[index], value, places[index].name)
+            elif rest is not None:
+                args[index] = checked(rest, value, f"{rest.name}[{index - len(places)}]")
+        if rest is None and len(args) > len(places):
+            count = f"{len(places)} argument{'' if len(places) == 1 else 's'}"
+            mistakes.append(f"it takes {count if places else 'no arguments'} by position, and got {len(args)}")
+        for name, value in kwargs.items():
+            parameter = by_name.get(name)
+            if parameter is not None:
+                if name in given:
+                    mistakes.append(f"{name}: given twice, by position and by name")
+                given.add(name)
+                kwargs[name] = checked(parameter, value, name)
+            elif others is not None:
+                kwargs[name] = checked(others, value, name)
+            else:
+                mistakes.append(f"{name}: there is no such argument")
+        for parameter in required:
+            if parameter.name not in given:
+                mistakes.append(f"{parameter.name}: missing")
+        if mistakes:
+            more = f"; and {len(mistakes) - _ISSUES_SHOWN} more" if len(mistakes) > _ISSUES_SHOWN else ""
+            raise _WrongArguments("; ".join(mistakes[:_ISSUES_SHOWN]) + more)
+
+    return check
+
+
+def _schema_of(parameters: list[_Parameter]) -> dict[str, Any] | None:
+    """
+    JSON Schemas (draft 2020-12) of `args` and `kwargs`, for programs that ask a person. A parameter
+    that can be given either way is in `args` alone, with its name as title. None if there is nothing to say.
+    """
+
+    def schema_of(parameter: _Parameter) -> dict[str, Any]:
+        schema: dict[str, Any] = {"title": parameter.name, **parameter.schema}
+        if parameter.default is not _missing:
+            try:
+                _check_json(parameter.default, "default", 8)
+                schema["default"] = parameter.default
+            except _NotJson:
+                pass
+        return schema
+
+    places = [each for each in parameters if each.kind in ("positional", "either")]
+    named = [each for each in parameters if each.kind == "keyword"]
+    rest = next((each for each in parameters if each.kind == "rest"), None)
+    others = next((each for each in parameters if each.kind == "others"), None)
+    if not places and not named and not (rest and rest.schema) and not (others and others.schema):
+        return None
+    args: dict[str, Any] = {"type": "array"}
+    if places:
+        args["prefixItems"] = [schema_of(each) for each in places]
+        args["minItems"] = sum(each.default is _missing for each in places)
+    args["items"] = False if rest is None else (rest.schema or True)
+    kwargs: dict[str, Any] = {"type": "object", "properties": {each.name: schema_of(each) for each in named}}
+    kwargs["required"] = [each.name for each in named if each.default is _missing]
+    if others is not None and others.schema:
+        kwargs["additionalProperties"] = others.schema
+    elif others is None and all(each.kind != "either" for each in places):
+        kwargs["additionalProperties"] = False
+    schema = {"args": args, "kwargs": kwargs}
+    try:
+        _check_json(schema, "schema", 8)
+    except _NotJson:
+        return None
+    return schema if len(json.dumps(schema)) <= _SCHEMA_BYTES_MAX else None
+
+
+# JSON of tasks: what it refuses is named by its path
+
+
+class _NotJson(Exception):
+    """A value that cannot travel; the text says which part of it, and why."""
+
+
+_FORBIDDEN_KEYS = frozenset(("__proto__", "constructor", "prototype"))
+
+
+def _check_json(value: Any, path: str, depth: int) -> None:
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return
+    if isinstance(value, (int, float)):
+        if isinstance(value, float):
+            if value - value != 0:
+                raise _NotJson(f"{path} is {value}, which JSON cannot express")
+        elif not -_SAFE_INTEGER_MAX <= value <= _SAFE_INTEGER_MAX:
+            raise _NotJson(f"{path} is a whole number beyond ±(2**53 - 1), which loses digits; send it as a string")
+        return
+    if isinstance(value, (list, tuple, dict)) and depth >= _JSON_DEPTH_MAX:
+        raise _NotJson(f"{path} is nested deeper than {_JSON_DEPTH_MAX}, or in a circle")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise _NotJson(f"{path} has the key {_shown(key)}, and keys of JSON are str")
+            if key in _FORBIDDEN_KEYS:
+                raise _NotJson(f"{path}: the key {key} is not allowed")
+            if type(item) is not str:
+                _check_json(item, f"{path}.{key}", depth + 1)
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            item_kind = type(item)
+            if item_kind is str or (item_kind is float and item - item == 0):
+                continue
+            _check_json(item, f"{path}[{index}]", depth + 1)
+    elif not isinstance(value, str):
+        tolist = getattr(value, "tolist", None)
+        if not callable(tolist):
+            raise _NotJson(f"{path} is a {kind.__name__}, which JSON cannot express")
+        _check_json(tolist(), path, depth)
+
+
+def _json_of(value: Any, name: str) -> str:
+    """The JSON of a value of user code. Raises _NotJson."""
+    _check_json(value, name, 1)
+    try:
+        return _encoder.encode(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _NotJson(f"{name} cannot be sent: {error}") from None
+
+
+def _data_frame(value: Any, name: str) -> bytes:
+    """`{data, pack}` of a value of user code. Raises _NotJson."""
+    frame = b'{"data":%b,"pack":%.3f}' % (_json_of(value, name).encode(), time.time())
+    if len(frame) > _FRAME_BYTES_MAX:
+        raise _NotJson(f"{name} makes a frame of {len(frame)} bytes, the limit is {_FRAME_BYTES_MAX}")
+    return frame
+
+
+def _error_frame(code: str, message: str) -> bytes:
+    text = message if len(message) <= _ERROR_MESSAGE_LENGTH_MAX else message[: _ERROR_MESSAGE_LENGTH_MAX - 1] + "…"
+    return b'{"data":%b,"pack":%.3f}' % (json.dumps({"code": code, "message": text}).encode(), time.time())
+
+
+# The running job, for the functions that tasks call
+
+
+class _Surroundings:
+    """Where the functions of this module lead in this process. Outside the engine: to stdout."""
+
+    def log(self, line: str) -> None:
+        print(line)
+
+    def progress(self, frame: bytes) -> None:
+        pass
+
+    def publish(self, topic: str, value: Any, content_type: str | None) -> bool:
+        return False
+
+    def pause(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+_surroundings = _Surroundings()
+
+
+def log(line: object) -> None:
+    """Writes one line to the engine's output, marked with the worker and the task."""
+    _surroundings.log(str(line))
+
+
+def progress(data: Any) -> None:
+    """
+    Says how far the running job is: JSON, for its requestor. At most ten reports a second leave, the
+    newest ones. It has no effect outside of a job. Raises TypeError for a value that is not JSON.
+    """
+    try:
+        frame = _data_frame(data, "progress")
+    except _NotJson as error:
+        raise TypeError(str(error)) from None
+    _surroundings.progress(frame)
+
+
+def publish(topic: str, value: Any, content_type: str | None = None) -> bool:
+    """
+    Gives a value to the subscribers of a topic: JSON, or bytes and arrays of numpy as they are.
+    `content_type` says what bytes are, such as `image/jpeg`. Returns False if the value is lost
+    already. Raises TypeError for a wrong topic or value.
+    """
+    try:
+        _topic(topic)
+    except ValueError as error:
+        raise TypeError(f"the topic {_shown(topic)} {error}") from None
+    return _surroundings.publish(topic, value, content_type)
+
+
+def sleep(seconds: float) -> None:
+    """As time.sleep. It ends at once, by Aborted, when the job has to end; in other threads, too."""
+    _surroundings.pause(seconds)
+
+
+# Loading
+
+
+class _Files:
+    """What the task files define."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, _Task] = {}
+        self.sources: list[_Source] = []
+
+    def listed(self) -> list[dict[str, Any]]:
+        """All tasks as READY and the scan list them, with schemas as long as they fit together."""
+        left = _SCHEMAS_BYTES_MAX
+        listed: list[dict[str, Any]] = []
+        for each in self.tasks.values():
+            entry: dict[str, Any] = {"name": each.name}
+            if each.schema is not None:
+                left -= len(json.dumps(each.schema))
+                if left >= 0:
+                    entry["schema"] = each.schema
+            listed.append({**entry, **each.policy})
+        return listed
+
+
+def _load_files(
+    folder: str | None,
+    on_broken: Callable[[str], None] | None = None,
+    on_skipped: Callable[[str], None] | None = None,
+) -> _Files:
+    """
+    Loads all Python files of the folder. Raises _StartError, whose one line names the file and the
+    function at fault; with `on_broken` a broken file is left out instead.
+    """
+    files = _Files()
+    if folder is None:
+        return files
+    real = _trusted_path(folder)
+    if os.path.islink(folder):
+        # A user who can replace a link to the folder can replace the folder.
+        _trusted_path(os.path.dirname(os.path.abspath(folder)))
+    if not os.path.isdir(real):
+        raise _StartError(f"{folder} is not a folder; --tasks takes a folder of task files")
+    sys.meta_path.insert(0, _TrustFinder())
+    # Last, so that a file of a robot does not take the place of a module of Python.
+    sys.path.append(real)
+    paths = [os.path.join(real, name) for name in sorted(os.listdir(real)) if _is_task_file(name)]
+    modules: dict[str, str] = {}
+    for path in paths:
+        if os.path.exists(path) and not os.path.isfile(path):
+            continue
+        try:
+            module = _load_module(path)
+            modules[module.__name__] = path
+            if _add_definitions(files, module, path, modules) == 0 and on_skipped is not None:
+                on_skipped(path)
+        except _StartError as error:
+            if on_broken is None:
+                raise
+            on_broken(str(error))
+    if len(files.tasks) > _TASKS_MAX:
+        raise _StartError(f"{folder} defines {len(files.tasks)} tasks; the limit is {_TASKS_MAX}")
+    if len(files.sources) > _SOURCES_MAX:
+        raise _StartError(f"{folder} defines {len(files.sources)} sources; the limit is {_SOURCES_MAX}")
+    return files
+
+
+def _is_task_file(name: str) -> bool:
+    """No tests, and no files that editors and systems hide or leave behind."""
+    stem, dot, ending = name.rpartition(".")
+    is_test = stem.startswith("test_") or stem.endswith(("_test", ".test", ".spec")) or stem == "conftest"
+    return ending == "py" and bool(dot) and name[0] not in ".#" and not is_test
+
+
+def _load_module(path: str) -> Any:
+    import importlib.machinery
+    import importlib.util
+
+    real = _trusted_path(path)
+    stem = os.path.basename(path)[:-3]
+    known = sys.modules.get(stem)
+    if known is not None and getattr(known, "__file__", None) == path:
+        # Another task file has imported it.
+        return known
+    spec = importlib.machinery.PathFinder.find_spec(stem) if stem.isidentifier() and known is None else None
+    # An import by another file finds the same module, unless Python has one of that name.
+    name = stem if spec is not None and spec.origin == path else f"{stem} (tasks)"
+    spec = importlib.util.spec_from_file_location(name, real)
+    assert spec is not None and spec.loader is not None
+    _trusted_cache(spec)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        with _time_limit(_TASK_LOAD_SECONDS):
+            spec.loader.exec_module(module)
+    except _Untrusted as error:
+        raise _StartError(str(error)) from None
+    except SyntaxError as error:
+        where = f"{error.filename or path}:{error.lineno}:{error.offset}"
+        prefix = "" if error.filename == real else f"{path} cannot be loaded: "
+        raise _StartError(f"{prefix}{where} cannot be loaded: {error.msg}") from None
+    except BaseException as error:
+        line = _line_in(error, real)
+        at = path if line is None else f"{path}:{line}"
+        raise _StartError(f"{at} cannot be loaded: {_thrown_message(error, True)}") from None
+    return module
+
+
+def _line_in(error: BaseException, path: str) -> int | None:
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == path:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+class _time_limit:
+    """Raises TimeoutError in the main thread after so many seconds; nothing in another thread."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.is_main = threading.current_thread() is threading.main_thread()
+
+    def __enter__(self) -> None:
+        def late(signum: int, frame: object) -> None:
+            raise TimeoutError(f"still loading after {self.seconds * 1000:.0f} ms; is there a loop without end?")
+
+        if self.is_main:
+            self.before = signal.signal(signal.SIGALRM, late)
+            signal.setitimer(signal.ITIMER_REAL, self.seconds)
+
+    def __exit__(self, *_: object) -> None:
+        if self.is_main:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, self.before)
+
+
+def _add_definitions(files: _Files, module: Any, path: str, modules: dict[str, str]) -> int:
+    """Returns the number of tasks and sources in the file."""
+    found: list[int] = []
+    count = 0
+    for name, value in list(vars(module).items()):
+        if not callable(value) or isinstance(value, type):
+            if name.startswith("task_") and not isinstance(value, type(sys)):
+                raise _StartError(f"{path}: {name} is no function; rename it if it is no task")
+            continue
+        definition = getattr(value, _DEFINITION, None)
+        if not isinstance(definition, _Definition):
+            definition = _Definition("task", {}) if name.lower().startswith("task_") else None
+        home = getattr(value, "__module__", module.__name__)
+        # What a file has imported from another task file is defined there.
+        if definition is None or id(value) in found or (home != module.__name__ and home in modules):
+            continue
+        found.append(id(value))
+        count += 1
+        try:
+            if definition.kind == "task":
+                _add_task(files, name, value, definition, path)
+            else:
+                _add_source(files, name, value, definition, path)
+        except ValueError as error:
+            raise _StartError(f"{path}: {name} {error}") from None
+    return count
+
+
+def _add_task(files: _Files, name: str, value: Any, definition: _Definition, path: str) -> None:
+    short = _short_name(name, "task_")
+    if short.lower().startswith("task_"):
+        raise ValueError("has the prefix task_ twice; remove one")
+    other = files.tasks.get(short)
+    if other is not None:
+        raise ValueError(f"names the task {short}, which {other.file} defines already; rename one")
+    files.tasks[short] = _Task(short, path, value, definition.given)
+
+
+def _add_source(files: _Files, name: str, value: Any, definition: _Definition, path: str) -> None:
+    new = _Source(_short_name(name, "source_"), path, value, definition.given)
+    for other in files.sources:
+        if new.name == other.name or new.topic == other.topic:
+            what = f"the name {new.name}" if new.name == other.name else f"the topic {new.topic}"
+            whose = other.name if other.file == path else f"{other.name} of {other.file}"
+            raise ValueError(f"has {what}, as has {whose}; change one of them")
+    files.sources.append(new)
+
+
+def _short_name(name: str, prefix: str) -> str:
+    short = name[len(prefix) :] if name.lower().startswith(prefix) else name
+    most = _NAME_LENGTH_MAX - len(prefix)
+    if 1 <= len(short) <= most and short.isascii():
+        return short
+    rule = f"1 to {most} characters of A-Z a-z 0-9 _ after {prefix}"
+    raise ValueError(f"cannot be a {prefix[:-1]}'s name; it needs {rule}")
+
+
+# Trust: code that another user can write is that user's code
+
+
+class _Untrusted(ImportError):
+    """A module that others can write. Its text says what to do."""
+
+
+_trusted_paths: set[str] = set()
+
+
+def _trusted_path(path: str, error_class: type[Exception] = _StartError) -> str:
+    """
+    The real path of a file or folder that only root and the user of the engine can change; the
+    folders above it, too, since a user who can write there can put another file in its place. Else
+    raises the error, which names the path at fault and what to do.
+    """
+    real = os.path.realpath(path)
+    current = real
+    while current not in _trusted_paths:
+        try:
+            status = os.stat(current)
+        except OSError as error:
+            why = "there is no such file or folder" if error.errno == errno.ENOENT else error.strerror
+            raise error_class(f"{path} cannot be read: {why}") from None
+        why, remedy = _distrust(status.st_uid, status.st_mode, current != real)
+        if why:
+            whose = "" if current == real else f", so that others can replace {real}"
+            where = f"{current} is not safe to run tasks from: {why}{whose}"
+            raise error_class(f"{where}; {remedy} {_shell_word(current)}")
+        parent = os.path.dirname(current)
+        if parent == current:
+            break
+        current = parent
+    # As a folder above others it was checked less strictly, if it has the sticky bit.
+    current = real
+    while current not in _trusted_paths and (current == real or not os.stat(current).st_mode & 0o022):
+        _trusted_paths.add(current)
+        current = os.path.dirname(current)
+    return real
+
+
+def _distrust(uid: int, mode: int, is_above: bool) -> tuple[str, str]:
+    """Why an owner and a mode cannot be trusted, and the remedy; empty if they can."""
+    own = os.geteuid()
+    if uid not in (0, own):
+        return f"it belongs to user {uid}, the engine runs as user {own}", f"chown {own}"
+    if not mode & 0o022 or (is_above and mode & 0o1000):
+        return "", ""
+    return f"others can write it (mode {mode & 0o7777:04o})", "chmod go-w"
+
+
+def _shell_word(path: str) -> str:
+    if all(char.isalnum() and char.isascii() or char in "_@%+=:,./-" for char in path):
+        return path
+    return "'" + path.replace("'", "'\\''") + "'"
+
+
+def _trusted_cache(spec: Any) -> None:
+    """The file of compiled code that Python takes instead of the source, where there is one."""
+    try:
+        cached = spec.cached
+    except (AttributeError, NotImplementedError):
+        return
+    if cached and os.path.exists(cached):
+        _trusted_path(cached, _Untrusted)
+
+
+class _TrustFinder:
+    """Holds all that is imported from here on to the rules of trust, before it runs."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        for finder in sys.meta_path:
+            find = getattr(finder, "find_spec", None)
+            if finder is self or find is None:
+                continue
+            spec = find(name, path, target)
+            if spec is not None:
+                self._check(spec)
+                return spec
+        return None
+
+    def _check(self, spec: Any) -> None:
+        archive = getattr(spec.loader, "archive", None)
+        if isinstance(archive, str):
+            _trusted_path(archive, _Untrusted)
+        elif spec.has_location and isinstance(spec.origin, str):
+            _trusted_path(spec.origin, _Untrusted)
+            _trusted_cache(spec)
+        for folder in spec.submodule_search_locations or ():
+            if os.path.isdir(folder):
+                _trusted_path(folder, _Untrusted)
+
+
+# What user code raises. It can be anything, and looking at it can raise again.
+
+
+def _thrown_message(error: BaseException, with_type: bool = False) -> str:
+    """One line: the message, with those of its causes in parentheses. Never raises."""
+    seen: list[BaseException] = []
+
+    def summary(each: BaseException) -> str:
+        seen.append(each)
+        own = _own_message(each, with_type)
+        parts: list[str] = []
+        for relation, reason in _reasons_of(each):
+            if len(seen) > 8 or reason in seen:
+                parts.append("…")
+                break
+            message = summary(reason)
+            if relation == "" or not own.endswith(message):
+                parts.append(f"{relation}{message}")
+        return f"{own} ({'; '.join(parts)})" if parts else own
+
+    try:
+        return summary(error)
+    except Exception:
+        return "raised something that cannot be shown"
+
+
+def _own_message(error: BaseException, with_type: bool) -> str:
+    kind = type(error).__name__
+    if isinstance(error, SystemExit):
+        code = error.code
+        return f"the task called sys.exit({'' if code is None else _shown(code)})"
+    try:
+        text = " ".join(str(error)[: _ERROR_MESSAGE_LENGTH_MAX + 1].split("\n")).replace("\r", " ").strip()
+    except Exception:
+        return f"{kind}, which cannot be shown"
+    # The text of a KeyError is the key alone.
+    if text and not with_type and not isinstance(error, (KeyError, AssertionError)):
+        return text
+    return f"{kind}: {text}" if text else kind
+
+
+def _reasons_of(error: BaseException) -> list[tuple[str, BaseException]]:
+    reasons: list[tuple[str, BaseException]] = []
+    several = getattr(error, "exceptions", None)
+    if isinstance(several, (list, tuple)):
+        reasons += [("", each) for each in several if isinstance(each, BaseException)]
+    if error.__cause__ is not None:
+        reasons.append(("caused by: ", error.__cause__))
+    return reasons
+
+
+def _thrown_lines(error: BaseException) -> list[str]:
+    """For the log: the message, then the traceback without this file's part, indented. Never raises."""
+    try:
+        import traceback
+
+        trace = error.__traceback__
+        own = _thrown_lines.__code__.co_filename
+        while trace is not None and trace.tb_frame.f_code.co_filename == own:
+            trace = trace.tb_next
+        text = "".join(traceback.format_exception(type(error), error, trace))[: 16 * 1024]
+        lines = text.rstrip().split("\n")[:100]
+        return [_thrown_message(error), *(f"    {line}" for line in lines)]
+    except Exception:
+        return [_thrown_message(error)]
+
+# ── Worker ────────────────────────────────────────────────────────────────────────────────────────
+
+_BEAT_SECONDS = 3.0
+_UNANSWERED_BEATS_MAX = 2
+_GOODBYE_SECONDS = 0.5
+_REJOIN_SECONDS = 0.01
+_REJOIN_SECONDS_MAX = 1.0
+_ROUTER_ABSENT_SECONDS = 3.0
+_MESSAGE_JOBS_MAX = 64
+_QUEUE_JOBS_MAX = 2_048
+_QUICK_MS = 0.2
+_QUICK_RUNS_MIN = 16
+_ANSWER_DELAY_SECONDS = 0.001
+# Bytes that wait for a router that does not read: the answers of all jobs that a worker can hold.
+_UNSENT_BYTES_MAX = 65 * _FRAME_BYTES_MAX
+# The same for what may be lost, and for output that nobody reads.
+_UNSENT_VALUES_BYTES_MAX = 1024 * 1024
+_UNREAD_OUTPUT_BYTES_MAX = 4 * 1024 * 1024
+_LOG_FEED_SECONDS = 0.05
+_LOG_FEED_LINES_MAX = 256
+_CHANNEL_LINE_LENGTH_MAX = 4 * 1024 * 1024
+_FAILURES_PER_SECOND_MAX = 5
+_SOURCE_ERRORS_MAX = 8
+_SOURCE_DELAYS_MAX = 4_096
+_SOURCE_STUCK_SECONDS = 6.0
+_ON_STOP_TRIES_MAX = 3
+_RETRY_SECONDS = 0.1
+_RECYCLE_LOOK_MS = 2.0
+_CHANNEL_DESCRIPTOR = 3
+_RECORD_DESCRIPTOR = 4
+_SUPERVISOR_VARIABLE = "TASK_ENGINE_SUPERVISOR_PID"
+_STRAY_ERROR_EXIT_CODE = 70
+
+if TYPE_CHECKING:
+    _Why = tuple[str, str]
+
+
+class _Shield:
+    """
+    `with _shield:` in the main thread puts an abort off to its end: an exception must not come in
+    the middle of a message, or with a lock held.
+    """
+
+    def __init__(self) -> None:
+        self.depth = 0
+        # Raises the abort that was put off; set while a job can be aborted.
+        self.late: Callable[[], None] | None = None
+        self.main = threading.main_thread().ident
+
+    def __enter__(self) -> None:
+        if threading.get_ident() == self.main:
+            self.depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        if threading.get_ident() == self.main:
+            self.depth -= 1
+            if self.depth == 0 and self.late is not None:
+                late, self.late = self.late, None
+                late()
+
+
+_shield = _Shield()
+
+
+# Output
+
+
+def _escape_table() -> dict[int, str]:
+    codes = [*range(32), *range(127, 160), *range(0x2028, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000)]
+    return {code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" for code in codes}
+
+
+class _Output:
+    """
+    stdout or stderr, line by line. It never waits for a reader: what nobody reads waits in memory,
+    within a bound, and then it is lost and counted.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._lock = threading.Lock()
+        self._waiting = bytearray()
+        self._lost = 0
+        self.descriptor = self._open(descriptor)
+
+    @staticmethod
+    def _open(descriptor: int) -> int:
+        """A pipe or terminal once more, as non-blocking: changing the shared one would break other programs."""
+        try:
+            os.lseek(descriptor, 0, os.SEEK_CUR)
+            return descriptor  # A file, which never blocks.
+        except OSError:
+            pass
+        try:
+            return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        except OSError:
+            return descriptor
+
+    @property
+    def waits(self) -> bool:
+        return bool(self._waiting)
+
+    def line(self, text: str) -> None:
+        with _shield, self._lock:
+            if len(self._waiting) > _UNREAD_OUTPUT_BYTES_MAX:
+                self._lost += 1
+                return
+            if self._lost:
+                self._waiting += b"(%d lines are lost here: nobody has read)\n" % self._lost
+                self._lost = 0
+            self._waiting += text.encode() + b"\n"
+            self._write()
+
+    def flush(self) -> None:
+        with _shield, self._lock:
+            self._write()
+
+    def _write(self) -> None:
+        while self._waiting:
+            try:
+                count = os.write(self.descriptor, self._waiting)
+            except BlockingIOError:
+                return
+            except OSError:
+                # A closed terminal or a full disk: a robot's work is worth more than its log.
+                self._waiting.clear()
+                return
+            del self._waiting[:count]
+
+
+class _Log:
+    """The lines of this process: `say` writes to stdout, `warn` and `error` to stderr."""
+
+    def __init__(self) -> None:
+        self._escapes = _escape_table()
+        self.outputs = {"info": _Output(1), "warn": _Output(2)}
+        # Lines for `$engine/log` while somebody follows it, and the number of those that were lost.
+        self.feed: list[dict[str, Any]] | None = None
+        self.feed_lost = 0
+        self.feed_at: float | None = None
+        self.wake: Callable[[], None] = lambda: None
+
+    def say(self, line: str, job: int | None = None) -> None:
+        self._write("info", line, job)
+
+    def warn(self, line: str) -> None:
+        self._write("warn", line, None)
+
+    def error(self, line: str) -> None:
+        self._write("error", line, None)
+
+    def watch(self, is_watched: bool) -> None:
+        self.feed, self.feed_lost, self.feed_at = ([] if is_watched else None), 0, None
+
+    def take_feed(self) -> tuple[list[dict[str, Any]], int]:
+        lines, self.feed = self.feed or [], []
+        lost, self.feed_lost, self.feed_at = self.feed_lost, 0, None
+        return lines, lost
+
+    def _write(self, level: str, line: str, job: int | None) -> None:
+        text = line.translate(self._escapes)
+        output = self.outputs["info" if level == "info" else "warn"]
+        output.line(text)
+        feed = self.feed
+        if feed is not None:
+            if len(feed) >= _LOG_FEED_LINES_MAX:
+                self.feed_lost += 1
+            else:
+                feed.append({"at": time.time(), "level": level, "text": text[:1000], "job": job})
+            if self.feed_at is None:
+                self.feed_at = time.monotonic() + _LOG_FEED_SECONDS
+                self.wake()
+        if output.waits:
+            self.wake()
+
+
+class _Printed(io.TextIOBase):
+    """`sys.stdout` of a worker: whole lines of it go to the log."""
+
+    encoding = "utf-8"
+
+    def __init__(self, write_line: Callable[[str], None], descriptor: int, buffer: Any) -> None:
+        self._write_line = write_line
+        self._descriptor = descriptor
+        self._begun = ""
+        self.buffer = buffer
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def write(self, text: str) -> int:
+        lines = (self._begun + text).split("\n")
+        self._begun = lines.pop()
+        for line in lines:
+            self._write_line(line)
+        if len(self._begun) > 8_192:
+            self.end_line()
+        return len(text)
+
+    def end_line(self) -> None:
+        """What was printed without a line end, at the end of a job."""
+        if self._begun:
+            line, self._begun = self._begun, ""
+            self._write_line(line)
+
+
+def _print_to(write_line: Callable[[str], None]) -> _Printed:
+    """From now on what is printed goes there, line by line."""
+    printed = _Printed(write_line, 1, getattr(sys.stdout, "buffer", None))
+    stdout: Any = printed
+    sys.stdout = stdout
+    return printed
+
+
+class _FailureLog:
+    """Logs failures, and never so often that the log becomes the robot's main work."""
+
+    def __init__(self, log: _Log) -> None:
+        self._log = log
+        self._second = float("-inf")
+        self._shown = self._hidden = 0
+
+    def add(self, lines: Callable[[], list[str]]) -> None:
+        now = time.monotonic()
+        if now - self._second >= 1:
+            if self._hidden > 0:
+                self._log.error(f"… and {self._hidden} more failures, not shown")
+            self._second, self._shown, self._hidden = now, 0, 0
+        if self._shown >= _FAILURES_PER_SECOND_MAX:
+            self._hidden += 1
+            return
+        self._shown += 1
+        for line in lines():
+            self._log.error(line)
+
+
+# The supervisor
+
+
+class _Channel:
+    """Lines of JSON from and to the supervisor. Any thread may send, one thread receives."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        os.set_inheritable(descriptor, False)
+        self._lock = threading.Lock()
+        self._begun = b""
+
+    def send(self, message: dict[str, Any]) -> None:
+        data = json.dumps(message).encode() + b"\n"
+        with _shield, self._lock:
+            try:
+                while data:
+                    data = data[os.write(self.descriptor, data) :]
+            except OSError:
+                pass  # It is gone, which the reading thread finds out.
+
+    def receive(self) -> list[dict[str, Any]] | None:
+        """The messages that have come, after a poll; None if the supervisor is gone."""
+        try:
+            data = os.read(self.descriptor, 65_536)
+        except OSError:
+            return None
+        if not data:
+            return None
+        lines = (self._begun + data).split(b"\n")
+        self._begun = lines.pop()
+        if len(self._begun) > _CHANNEL_LINE_LENGTH_MAX:
+            return None
+        messages: list[dict[str, Any]] = []
+        for line in lines:
+            try:
+                message = json.loads(line)
+            except ValueError:
+                continue  # A task has written into it.
+            if isinstance(message, dict):
+                messages.append(message)
+        return messages
+
+
+def _under_supervisor() -> _Channel | None:
+    """
+    Makes the kernel kill this process when its supervisor dies, even in an endless loop. None for a
+    process that a person has started. To be called first of all.
+    """
+    supervisor = os.environ.pop(_SUPERVISOR_VARIABLE, None)
+    if supervisor is None:
+        return None
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)  # PR_SET_PDEATHSIG
+    if str(os.getppid()) != supervisor:
+        # It died before the prctl.
+        os._exit(1)
+    # killall and systemd signal all processes of the engine; the supervisor is one of them, and decides.
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # A function, since programs that tasks start would inherit SIG_IGN.
+        signal.signal(each, lambda *_: None)
+    # The record, and this file.
+    for descriptor in range(_RECORD_DESCRIPTOR, _RECORD_DESCRIPTOR + 2):
+        try:
+            os.set_inheritable(descriptor, False)
+        except OSError:
+            pass
+    return _Channel(_CHANNEL_DESCRIPTOR)
+
+
+class _Record:
+    """
+    The record of the begun job, in memory that outlives this process: which job of the router has
+    begun last, and which task. src/process/begun.ts has its form.
+    """
+
+    def __init__(self, tasks: Iterable[str]) -> None:
+        import mmap
+
+        memory = mmap.mmap(_RECORD_DESCRIPTOR, 0)
+        names = list(tasks)
+        text = json.dumps(names).encode()
+        memory[64 : 64 + len(text)] = text
+        self._job = memoryview(memory)[:8].cast("d")
+        self._marks = memoryview(memory)[8:24].cast("I")
+        self._marks[3] = len(text)
+        self._places = {name: index + 1 for index, name in enumerate(names)}
+
+    def begins(self, task: str, job: int) -> None:
+        # One store each: a process that dies in between leaves a whole number behind.
+        self._marks[0] = self._places.get(task, 0)
+        self._marks[1] = 1
+        self._job[0] = float(job)  # type: ignore[call-overload]
+
+    def ended(self) -> None:
+        self._marks[1] = 0
+
+
+# The router
+
+
+class _Unread(Exception):
+    """The router does not read, and a message is lost."""
+
+
+class _BackendSocket(ZmtpSocket):
+    """A socket that never waits for its peer: what that does not read waits in memory."""
+
+    def __init__(self, connected: socket.socket, message_bytes_max: int) -> None:
+        super().__init__(connected, message_bytes_max)
+        self._behind = bytearray()
+        self.wake: Callable[[], None] = lambda: None
+
+    @property
+    def unsent_bytes(self) -> int:
+        return len(self._behind)
+
+    def send_raw(self, data: bytes) -> None:
+        with _shield, self._sending:
+            if not self._behind:
+                try:
+                    sent = self._socket.send(data, socket.MSG_DONTWAIT)
+                except BlockingIOError:
+                    sent = 0
+                except OSError:
+                    return  # The reading thread finds out.
+                if sent == len(data):
+                    return
+                data = data[sent:]
+            if len(self._behind) + len(data) > _UNSENT_BYTES_MAX:
+                raise _Unread
+            self._behind += data
+        self.wake()
+
+    def send_rest(self) -> None:
+        """After a poll for room."""
+        with _shield, self._sending:
+            try:
+                del self._behind[: self._socket.send(self._behind[:262_144], socket.MSG_DONTWAIT)]
+            except OSError:
+                pass
+
+
+class _Lateness:
+    """
+    Tells by how many ms a message is late, compared with the quickest one so far. It needs no common
+    clock, and shows how long a message lay unread.
+    """
+
+    _DRIFT_MAX = 1e-4
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """The sender's clock is another one from now on."""
+        self._least = float("inf")
+        self._heard = 0.0
+
+    def of(self, sent_ms: float, now_ms: float) -> float:
+        took = now_ms - sent_ms
+        self._least = min(self._least + (now_ms - self._heard) * self._DRIFT_MAX, took)
+        self._heard = now_ms
+        return took - self._least
+
+
+class _RouterLink:
+    """
+    The connection to the router, and the thread that reads it and the supervisor's channel, beats,
+    and sends what could not be sent at once. The main thread runs jobs meanwhile.
+    """
+
+    def __init__(self, endpoint: str, ready: dict[str, Any], log: _Log, tag: str, channel: _Channel | None) -> None:
+        self._endpoint = endpoint
+        self._ready = [json.dumps(ready).encode()]
+        self._log = log
+        self._tag = tag
+        self._channel = channel
+        self._socket: _BackendSocket | None = None
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        log.wake = self.wake
+        self._lateness = _Lateness()
+        self._refusal: str | None = None
+        self._has_warned = False
+        self._has_joined = False
+        self._unread_warned = False
+        self._unanswered = 0
+        # A worker elsewhere finds by silence that its machine or the network is gone.
+        self._watches_silence = not endpoint.startswith("ipc://")
+        self._retry_seconds = _REJOIN_SECONDS
+        self._retry_at: float | None = 0.0
+        self._beat_at = 0.0
+        self._timers: list[tuple[float, Callable[[], None]]] = []
+        self._requests: list[Callable[[], None]] = []
+        self.gone: queue.SimpleQueue[None] = queue.SimpleQueue()
+        # Set before `start`.
+        self.on_welcome: Callable[[], None] = lambda: None
+        self.on_lost: Callable[[], None] = lambda: None
+        self.on_message: Callable[[dict[str, Any], list[bytes], float], None] = lambda header, bodies, late_ms: None
+        self.on_order: Callable[[dict[str, Any]], None] = lambda message: None
+        self.is_sound: Callable[[], bool] = lambda: True
+        self.on_beat: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="task-engine", daemon=True).start()
+
+    # From any thread
+
+    def wake(self) -> None:
+        try:
+            os.write(self._wake_write, b"\0")
+        except OSError:
+            pass  # It is full, so the thread wakes up.
+
+    def request(self, work: Callable[[], None]) -> None:
+        """Has it done by the link's thread. For signal handlers, too."""
+        self._requests.append(work)
+        self.wake()
+
+    def after(self, seconds: float, work: Callable[[], None]) -> None:
+        at = time.monotonic() + seconds
+        self.request(lambda: self._timers.append((at, work)))
+
+    @property
+    def can_take_values(self) -> bool:
+        connection = self._socket
+        return connection is not None and connection.unsent_bytes < _UNSENT_VALUES_BYTES_MAX
+
+    def send(self, header: bytes, bodies: list[bytes]) -> bool:
+        """Returns False if the message is lost: there is no connection, or the router does not read."""
+        connection = self._socket
+        if connection is None:
+            return False
+        try:
+            connection.send([header, *bodies])
+            return True
+        except _Unread:
+            if not self._unread_warned:
+                self._unread_warned = True
+                self._log.warn(f"{self._tag} Lost a message: the router does not read; further ones are not logged")
+            return False
+
+    def tell(self, **message: Any) -> None:
+        """To the supervisor, if there is one."""
+        if self._channel is not None:
+            self._channel.send(message)
+
+    def say(self, kind: str, **more: Any) -> None:
+        self.send(json.dumps({"type": kind, **more}).encode(), [])
+
+    # The thread
+
+    def _run(self) -> None:
+        try:
+            while True:
+                self._turn()
+        except BaseException as error:
+            for line in _thrown_lines(error):
+                self._log.error(f"{self._tag} The thread of the connection has failed: {line}")
+            os._exit(_STRAY_ERROR_EXIT_CODE)
+
+    def _turn(self) -> None:
+        now = time.monotonic()
+        times = [self._beat_at, *(at for at, _ in self._timers)]
+        if self._socket is None and self._retry_at is not None:
+            times.append(self._retry_at)
+        if self._log.feed_at is not None:
+            times.append(self._log.feed_at)
+        poller = select.poll()
+        poller.register(self._wake_read, select.POLLIN)
+        if self._channel is not None:
+            poller.register(self._channel.descriptor, select.POLLIN)
+        connection = self._socket
+        if connection is not None:
+            writes = select.POLLOUT if connection.unsent_bytes > 0 else 0
+            poller.register(connection.fileno(), select.POLLIN | writes)
+        for output in self._log.outputs.values():
+            if output.waits:
+                poller.register(output.descriptor, select.POLLOUT)
+        wait_ms = max(0.0, (min(times) - now) * 1000)
+        ready = dict(poller.poll(wait_ms + 0.5 if wait_ms > 0 else 0))
+        if self._channel is not None and self._channel.descriptor in ready:
+            self._read_channel(self._channel)
+        if self._wake_read in ready:
+            try:
+                os.read(self._wake_read, 4096)
+            except BlockingIOError:
+                pass
+        for output in self._log.outputs.values():
+            if output.waits:
+                output.flush()
+        if connection is not None and connection is self._socket:
+            events = ready.get(connection.fileno(), 0)
+            if events & select.POLLOUT:
+                connection.send_rest()
+            if events & ~select.POLLOUT:
+                self._read_router(connection)
+        self._look_at_clock()
+
+    def _look_at_clock(self) -> None:
+        while self._requests:
+            self._requests.pop(0)()
+        now = time.monotonic()
+        due = [timer for timer in self._timers if timer[0] <= now]
+        for timer in due:
+            self._timers.remove(timer)
+            timer[1]()
+        if self._log.feed_at is not None and self._log.feed_at <= now:
+            lines, lost = self._log.take_feed()
+            self.tell(type="log", lines=lines, lost=lost)
+        if self._socket is None and self._retry_at is not None and self._retry_at <= now:
+            self._connect()
+        if self._beat_at <= now:
+            # After a pause of the whole process the answers may lie unread: see `_read_router`.
+            self._beat(now)
+
+    def _beat(self, now: float) -> None:
+        self._beat_at = now + _BEAT_SECONDS
+        if self._socket is not None:
+            if self._watches_silence and self._unanswered >= _UNANSWERED_BEATS_MAX:
+                self._lose(f"the router has answered none of {_UNANSWERED_BEATS_MAX} beats")
+                return
+            self._unanswered += 1
+            self.send(b'{"type":"BEAT"}', [])
+        self.on_beat()
+
+    def _connect(self) -> None:
+        try:
+            connection = _BackendSocket.connect(self._endpoint, timeout=1.0)
+        except (OSError, BadArgs) as error:
+            if isinstance(error, NotZmtp) and str(error) != self._refusal:
+                self._refusal = str(error)
+                self._log.warn(f"{self._tag} {self._endpoint}: {error}; retrying")
+            self._retry_at = time.monotonic() + self._retry_seconds
+            self._retry_seconds = min(2 * self._retry_seconds, _REJOIN_SECONDS_MAX)
+            return
+        assert isinstance(connection, _BackendSocket)
+        connection.wake = self.wake
+        self._retry_seconds = _REJOIN_SECONDS
+        self._unanswered = 0
+        self._unread_warned = False
+        self._socket = connection
+        self.send(self._ready[0], [])
+
+    def _lose(self, why: str) -> None:
+        connection, self._socket = self._socket, None
+        if connection is not None:
+            connection.close()
+        self._retry_at = time.monotonic()
+        if self._watches_silence:
+            self._log.warn(f"{self._tag} Lost the router: {why}")
+        self.on_lost()
+
+    def close(self) -> None:
+        """Waits a little for the router to read the rest, then ends the connection for good."""
+        deadline = time.monotonic() + _GOODBYE_SECONDS
+        while self._socket is not None and self._socket.unsent_bytes > 0 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        self._retry_at = None
+
+    def _read_router(self, connection: _BackendSocket) -> None:
+        try:
+            messages = connection.recv_all(0)
+        except Lost as error:
+            if self._socket is connection and self._retry_at is not None:
+                self._lose(str(error))
+            return
+        self._unanswered = 0
+        for header_frame, *bodies in messages:
+            try:
+                header = loads(header_frame)
+                if not isinstance(header, dict):
+                    raise ValueError("the header is no object")
+                self._handle(header, bodies)
+            except (ValueError, KeyError, TypeError, IndexError) as error:
+                self._warn_of_garbage(error)
+
+    def _warn_of_garbage(self, error: Exception) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            why = f"{type(error).__name__}: {error}"
+            self._log.warn(f"{self._tag} Dropped a message of the router: {why}; further ones are not logged")
+
+    def _handle(self, header: dict[str, Any], bodies: list[bytes]) -> None:
+        kind = header["type"]
+        if kind == "WELCOME":
+            self._lateness.reset()
+        late_ms = self._lateness.of(header["at"], time.monotonic() * 1000) if "at" in header else 0.0
+        if kind == "WELCOME":
+            self._refusal = None
+            if not self._has_joined:
+                self._has_joined = True
+                self._log.say(f"{self._tag} Joined {self._endpoint}")
+            self.on_welcome()
+        elif kind == "WHO":
+            self.send(self._ready[0], [])
+        elif kind == "REFUSED":
+            self.on_lost()
+            message = str(header["message"])
+            if message != self._refusal:
+                self._refusal = message
+                self._log.warn(f"{self._tag} Not admitted by the router: {message}; retrying")
+        elif kind == "GOODBYE":
+            self.gone.put(None)
+        elif kind != "BEAT":
+            self.on_message(header, bodies, late_ms)
+
+    def _read_channel(self, channel: _Channel) -> None:
+        messages = channel.receive()
+        if messages is None:
+            # Without a supervisor nobody would end what runs here.
+            os._exit(1)
+        for message in messages:
+            kind = message.get("type")
+            if kind == "ping":
+                if self.is_sound():
+                    self.tell(type="pong")
+            elif kind == "watchLog":
+                self._log.watch(message.get("isWatched") is True)
+            else:
+                self.on_order(message)
+
+
+# Jobs
+
+
+class _Job:
+    """A job of the router, or (`safe`) an on_stop for a job that has ended elsewhere."""
+
+    __slots__ = ("id", "body", "serial", "expires", "why", "held", "name", "safe", "halts")
+
+    def __init__(self, id: int, body: bytes, serial: str, expires: float | None, held: dict[int, _Job]) -> None:
+        self.id = id
+        self.body = body
+        self.serial = serial
+        self.expires = expires
+        self.held = held
+        # Why it has to end, by the engine.
+        self.why: _Why | None = None
+        self.name = ""
+        # Of an on_stop alone: how its job has ended.
+        self.safe: _Why | None = None
+        self.halts: list[int] = []
+
+
+class _Binary:
+    __slots__ = ("data", "content_type")
+
+    def __init__(self, data: bytes, content_type: dict[str, Any]) -> None:
+        self.data = data
+        self.content_type = content_type
+
+
+def _encoded_result(value: Any) -> bytes | _Binary:
+    """A DATA frame, or the bytes of a binary result. Raises _NotJson."""
+    try:
+        binary = binary_of(value)
+    except BadArgs as error:
+        raise _NotJson(f"result: {error.message}") from None
+    if binary is None:
+        return _data_frame(value, "result")
+    data, content_type = binary
+    if len(data) > _FRAME_BYTES_MAX:
+        raise _NotJson(f"result has {len(data)} bytes, the limit is {_FRAME_BYTES_MAX}")
+    return _Binary(bytes(data), content_type)
+
+
+def _task_name(name: str) -> str:
+    return name[5:] if name[:5] in ("task_", "TASK_") else name
+
+
+class _Answers:
+    """Answers of one type that leave in one message."""
+
+    def __init__(self, link: _RouterLink) -> None:
+        self._link = link
+        self._kind = b""
+        self._jobs: list[int] = []
+        self._ms: list[float] = []
+        self._unsafe: list[int] = []
+        self._types: dict[int, dict[str, Any]] = {}
+        self._bodies: list[bytes] = []
+        self._since = 0.0
+
+    def add(self, kind: bytes, job: int, ms: float, body: bytes | _Binary, is_unsafe: bool) -> None:
+        if kind != self._kind and self._jobs:
+            self.flush()
+        now = time.monotonic()
+        if not self._jobs:
+            self._kind, self._since = kind, now
+        if is_unsafe:
+            self._unsafe.append(job)
+        if isinstance(body, _Binary):
+            self._types[len(self._jobs)] = body.content_type
+            body = body.data
+        self._jobs.append(job)
+        self._ms.append(ms)
+        self._bodies.append(body)
+        if len(self._jobs) >= _MESSAGE_JOBS_MAX or now - self._since >= _ANSWER_DELAY_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self._jobs:
+            return
+        more = ""
+        if self._unsafe:
+            more += f',"unsafe":{self._unsafe}'
+        if self._types:
+            types = [self._types.get(index) for index in range(len(self._jobs))]
+            more += f',"contentTypes":{json.dumps(types)}'
+        ms = ",".join(f"{each:.3f}" for each in self._ms)
+        header = f'{{"type":"{self._kind.decode()}","jobs":{self._jobs},"ms":[{ms}]{more}}}'
+        bodies = self._bodies
+        self._jobs, self._ms, self._unsafe, self._types, self._bodies = [], [], [], {}, []
+        self._link.send(header.encode(), bodies)
+
+
+class _Executor(_Surroundings):
+    """
+    Runs jobs in the main thread, one at a time, in the order in which they came; an on_stop alone
+    goes before all waiting jobs. Other methods than `run` are for the thread of the link.
+    """
+
+    def __init__(self, tasks: dict[str, _Task], link: _RouterLink, log: _Log, tag: str, record: _Record | None) -> None:
+        self._tasks = tasks
+        self._link = link
+        self._log = log
+        self._tag = tag
+        self._record = record
+        self._failures = _FailureLog(log)
+        self._answers = _Answers(link)
+        self._safes: collections.deque[_Job] = collections.deque()
+        self._waiting: collections.deque[_Job] = collections.deque()
+        self._held: dict[int, _Job] = {}
+        self._tokens: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._is_idle = False
+        self._is_leaving = False
+        # The job that can be aborted; None while none runs, and during an on_stop.
+        self._running: _Job | None = None
+        self._can_abort = False
+        # The task whose code runs, and the router's number of its job.
+        self._current: tuple[str, int | None] | None = None
+        self._progress_at = float("-inf")
+        self._progress_waits: bytes | None = None
+        self._quick: dict[str, int] = {}
+        self.stopped: dict[str, Any] | None = None
+        self.job_ended: Callable[[float], None] = lambda ms: None
+        self.verbose = False
+        self._main = threading.get_ident()
+        self._signal = signal.SIGRTMAX - 3
+        signal.signal(self._signal, self._on_signal)
+        # What is printed in this process.
+        self.printed: _Printed | None = None
+
+    # For the link's thread
+
+    def take(self, header: dict[str, Any], bodies: list[bytes], late_ms: float) -> None:
+        """Handles a message of the router."""
+        kind = header["type"]
+        if kind == "JOBS":
+            came = time.monotonic() - late_ms / 1000
+            ttls = header.get("ttlMs")
+            for index, id in enumerate(header["jobs"]):
+                ttl = None if ttls is None else ttls[index]
+                expires = None if ttl is None else came + ttl / 1000
+                self._submit(_Job(id, bodies[index], header["serials"][index], expires, self._held), self._waiting)
+        elif kind == "ABORT":
+            job = self._held.get(header["job"])
+            if job is not None:
+                self._stop(job, (header["code"], header["message"]))
+        elif kind == "SAFE":
+            job = _Job(header["job"], b"", "", None, self._held)
+            job.name, job.safe = _task_name(header["task"]), (header["code"], header["message"])
+            self._submit(job, self._safes)
+        elif "jobs" in header:
+            for id in header["jobs"]:
+                self._fail(id, "UNAVAILABLE", "a task worker keeps no data")
+
+    def _submit(self, job: _Job, line: collections.deque[_Job]) -> None:
+        if self._is_leaving:
+            self._link.say("RETURN", jobs=[job.id])
+            return
+        if self.stopped is not None and job.safe is None and not self._is_allowed(job):
+            # Given back, not refused: the router may know of a reset that has not come here yet.
+            self._link.say("RETURN", jobs=[job.id])
+            return
+        if len(self._waiting) >= _QUEUE_JOBS_MAX:
+            self._fail(job.id, "QUEUE_FULL", "the worker's queue is full")
+            return
+        self._held[job.id] = job
+        line.append(job)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._is_idle:
+            self._is_idle = False
+            self._tokens.put(None)
+
+    def _is_allowed(self, job: _Job) -> bool:
+        try:
+            task = self._tasks.get(_task_name(loads(job.body)["task"]))
+        except (ValueError, KeyError, TypeError):
+            return False
+        return task is not None and task.allowed_when_stopped
+
+    def _stop(self, job: _Job, why: _Why) -> bool:
+        """Ends a job early: a waiting one at once, a running one by a signal. Returns True if it runs."""
+        try:
+            self._waiting.remove(job)
+        except ValueError:
+            if job.why is None:
+                job.why = why
+            if self._running is not job:
+                return False
+            signal.pthread_kill(self._main, self._signal)
+            return True
+        if self._release(job):
+            self._fail(job.id, *why)
+        return False
+
+    def drop(self) -> None:
+        """The router has given up all jobs here: the running one is aborted, and none is answered."""
+        held = list(self._held.values())
+        self._held = {}
+        for job in held:
+            job.held = {}
+            if job.safe is None:
+                self._stop(job, ("INTERRUPTED", "the connection to the router is lost"))
+
+    def halt(self, number: int | None, why: _Why, spares: bool) -> None:
+        """Ends all jobs of tasks, and tells the supervisor once none runs any more."""
+        running = self._running
+        for job in list(self._waiting):
+            if not (spares and self._is_allowed(job)):
+                self._stop(job, why)
+        if running is not None and not (spares and self._is_allowed(running)):
+            if number is not None:
+                running.halts.append(number)
+            self._stop(running, why)
+            if self._running is not running:
+                self._tell_still(running)
+        elif number is not None:
+            self._link.tell(type="still", halt=number)
+
+    def _tell_still(self, job: _Job) -> None:
+        # Both threads may be here; each number is told once.
+        while job.halts:
+            try:
+                self._link.tell(type="still", halt=job.halts.pop())
+            except IndexError:
+                return
+
+    def leave(self) -> None:
+        """Takes no further job; `run` returns once the running one has ended."""
+        if self._is_leaving:
+            return
+        self._is_leaving = True
+        self._link.say("LEAVE")
+        for line in (self._safes, self._waiting):
+            while line:
+                job = line.popleft()
+                if self._release(job):
+                    self._link.say("RETURN", jobs=[job.id])
+        self._wake()
+
+    def _fail(self, id: int, code: str, message: str) -> None:
+        self._link.send(b'{"type":"FAIL","jobs":[%d],"ms":[0]}' % id, [_error_frame(code, message)])
+
+    def _release(self, job: _Job) -> bool:
+        """True if the router waits for it; it does not any more."""
+        return job.held is self._held and job.held.pop(job.id, None) is not None
+
+    # For the main thread
+
+    def run(self) -> None:
+        """Runs jobs until `leave`."""
+        while True:
+            job = self._next()
+            if job is None:
+                self._answers.flush()
+                return
+            self._start(job)
+
+    def _next(self) -> _Job | None:
+        while True:
+            try:
+                return self._safes.popleft() if self._safes else self._waiting.popleft()
+            except IndexError:
+                pass
+            self._answers.flush()
+            self._is_idle = True
+            if self._safes or self._waiting:
+                self._is_idle = False
+                continue
+            if self._is_leaving:
+                return None
+            self._tokens.get()
+            self._is_idle = False
+
+    def _start(self, job: _Job) -> None:
+        began = time.monotonic()
+        if job.safe is not None:
+            self._run_safe(job, began)
+            return
+        try:
+            frame = loads(job.body)
+            name, args, kwargs = _task_name(frame["task"]), frame["args"], frame["kwargs"]
+            if not isinstance(args, list) or not isinstance(kwargs, dict):
+                raise ValueError("args must be a list, and kwargs an object")
+        except (ValueError, KeyError, TypeError) as error:
+            self._refuse(job, "BAD_FRAME", f"TASK: {error}")
+            return
+        job.name = name
+        if self.verbose:
+            self._log.say(f"{self._tag} Received task: {job.body.decode('utf-8', 'replace')}")
+        task = self._tasks.get(name)
+        if task is None:
+            self._refuse(job, "UNKNOWN_TASK", f"this worker has no task {_shown(name)}")
+        elif job.expires is not None and began > job.expires:
+            self._refuse(job, "EXPIRED", "it was not started within its ttlMs")
+        elif self.stopped is not None and not task.allowed_when_stopped:
+            self._refuse(job, "STOPPED", _stopped_message(self.stopped))
+        else:
+            self._run_task(task, job, args, kwargs, began)
+
+    def _refuse(self, job: _Job, code: str, message: str) -> None:
+        self._answer(job, b"FAIL", 0, _error_frame(code, message), False)
+
+    def _run_task(self, task: _Task, job: _Job, args: list[Any], kwargs: dict[str, Any], began: float) -> None:
+        if self._record is not None:
+            self._record.begins(task.name, job.id)
+        self._current = (task.name, job.id)
+        thrown: BaseException | None = None
+        body: bytes | _Binary = b""
+        has_entered = False
+        # Twice: the abort may come right where an exception of the task has ended the inner one.
+        try:
+            try:
+                self._running = job
+                self._can_abort = True
+                if job.why is not None:
+                    self._can_abort = False
+                    raise Aborted(*job.why)
+                if task.check is not None:
+                    task.check(args, kwargs)
+                has_entered = True
+                result = task.run(*args, **kwargs)
+                if hasattr(result, "__await__"):
+                    result = _finished(result)
+                body = _encoded_result(result)
+                self._can_abort = False
+            except BaseException as error:
+                self._can_abort = False
+                thrown = error
+        except Aborted as error:
+            thrown = error
+        self._can_abort = False
+        self._running = None
+        ms = (time.monotonic() - began) * 1000
+        # A signal that came too late must reach no other code.
+        _shield.late = None
+        self._progress_waits = None
+        self._progress_at = float("-inf")
+        if job.halts:
+            self._tell_still(job)
+        if self.printed is not None:
+            self.printed.end_line()
+        why = job.why
+        if thrown is not None:
+            own = self._failed(task, job, thrown)
+            why = why or own
+        if why is None:
+            self._finish(job, b"DONE", ms, body, False)
+            return
+        is_unsafe = False
+        if has_entered and task.on_stop is not None:
+            self._answers.flush()
+            if job.held is self._held and job.id in job.held:
+                self._link.send(b'{"type":"SAFING","job":%d}' % job.id, [])
+            is_unsafe = self._make_safe(task, job, why) is not None
+        self._finish(job, b"FAIL", ms, _error_frame(*why), is_unsafe)
+
+    def _failed(self, task: _Task, job: _Job, thrown: BaseException) -> _Why:
+        if isinstance(thrown, _WrongArguments):
+            return "BAD_ARGS", str(thrown)
+        self._log_failure(task, job, thrown)
+        return "TASK_ERROR", _thrown_message(thrown)
+
+    def _log_failure(self, task: _Task, job: _Job, thrown: BaseException) -> None:
+        if isinstance(thrown, (Aborted, _WrongArguments)):
+            return
+        serial = f" ({job.serial})" if job.serial else ""
+
+        def lines() -> list[str]:
+            first, *rest = [str(thrown)] if isinstance(thrown, _NotJson) else _thrown_lines(thrown)
+            return [f"{self._tag} Task failed: {task.name}{serial}: {first}", *rest]
+
+        self._failures.add(lines)
+
+    def _run_safe(self, job: _Job, began: float) -> None:
+        assert job.safe is not None
+        task = self._tasks.get(job.name)
+        if task is None or task.on_stop is None:
+            code = "UNKNOWN_TASK" if task is None else "UNAVAILABLE"
+            what = f"this worker has no task {_shown(job.name)}"
+            self._refuse(job, code, what if task is None else f"the task {job.name} of this worker has no onStop")
+            return
+        if self._record is not None:
+            self._record.begins(task.name, job.id)
+        failure = self._make_safe(task, job, job.safe)
+        ms = (time.monotonic() - began) * 1000
+        if failure is None:
+            self._finish(job, b"DONE", ms, _data_frame(None, "result"), False)
+        else:
+            self._finish(job, b"FAIL", ms, _error_frame(*failure), False)
+
+    def _make_safe(self, task: _Task, job: _Job, why: _Why) -> _Why | None:
+        """Runs the task's on_stop, which nothing aborts. Returns why it is not known to be safe."""
+        self._current = (task.name, None)
+        began = time.monotonic()
+        failure: _Why | None = None
+        lines: list[str] = []
+        try:
+            task.stop(*why)
+        except BaseException as error:
+            failure = "TASK_ERROR", _thrown_message(error)
+            lines = _thrown_lines(error)
+        if (time.monotonic() - began) * 1000 > task.on_stop_ms:
+            failure = "TIMEOUT", f"it took longer than {task.on_stop_ms:g} ms"
+            lines = [failure[1]]
+        if self.printed is not None:
+            self.printed.end_line()
+        if failure is not None:
+            which = f"{task.name} ({job.serial})" if job.serial else task.name
+            first = f"{self._tag} Not known to be safe: the onStop of {which} has failed: {lines[0]}"
+            self._failures.add(lambda: [first, *lines[1:]])
+        return failure
+
+    def _finish(self, job: _Job, kind: bytes, ms: float, body: bytes | _Binary, is_unsafe: bool) -> None:
+        if self._record is not None:
+            self._record.ended()
+        self._current = None
+        name = job.name
+        self._quick[name] = self._quick.get(name, 0) + 1 if ms < _QUICK_MS else 0
+        self._answer(job, kind, ms, body, is_unsafe)
+        self.job_ended(ms)
+
+    def _answer(self, job: _Job, kind: bytes, ms: float, body: bytes | _Binary, is_unsafe: bool) -> None:
+        if not self._release(job):
+            return
+        if self.verbose:
+            shown = body if isinstance(body, bytes) else b"%d bytes" % len(body.data)
+            self._log.say(f"{self._tag} Task complete: {shown.decode('utf-8', 'replace')}")
+        self._answers.add(kind, job.id, ms, body, is_unsafe)
+        # The next job may block this process, so earlier answers leave first, unless its task is quick.
+        if self._safes or not self._waiting or self._quick.get(job.name, 0) < _QUICK_RUNS_MIN:
+            self._answers.flush()
+
+    def _on_signal(self, signum: int, frame: object) -> None:
+        job = self._running
+        if not self._can_abort or job is None or job.why is None:
+            return
+        if _shield.depth > 0:
+            _shield.late = self._abort_late
+            return
+        self._can_abort = False
+        raise Aborted(*job.why)
+
+    def _abort_late(self) -> None:
+        self._on_signal(0, None)
+
+    # For code of tasks
+
+    def log(self, line: str) -> None:
+        current = self._current
+        if current is None:
+            self._log.say(f"{self._tag} {line}")
+        else:
+            self._log.say(f"{self._tag} {current[0]}: {line}", current[1])
+
+    def progress(self, frame: bytes) -> None:
+        job = self._running
+        if job is None or job.held is not self._held:
+            return
+        with _shield:
+            now = time.monotonic()
+            left = self._progress_at + _PROGRESS_SECONDS - now
+            if left <= 0:
+                self._send_progress(job, frame, now)
+                return
+            is_planned = self._progress_waits is not None
+            self._progress_waits = frame
+            if not is_planned:
+                self._link.after(left, self._send_late_progress)
+
+    def _send_late_progress(self) -> None:
+        job = self._running
+        frame, self._progress_waits = self._progress_waits, None
+        if frame is not None and job is not None:
+            self._send_progress(job, frame, time.monotonic())
+
+    def _send_progress(self, job: _Job, frame: bytes, now: float) -> None:
+        self._progress_at = now
+        if self._link.can_take_values:
+            self._link.send(b'{"type":"PROGRESS","job":%d}' % job.id, [frame])
+
+    def publish(self, topic: str, value: Any, content_type: str | None) -> bool:
+        current = self._current
+        return _publish_by(self._link, topic, value, content_type, "" if current is None else current[0])
+
+    def pause(self, seconds: float) -> None:
+        if threading.get_ident() == self._main:
+            time.sleep(seconds)
+            return
+        # The signal reaches the main thread alone.
+        job, until = self._running, time.monotonic() + seconds
+        while True:
+            left = until - time.monotonic()
+            if job is not None and job.why is not None:
+                raise Aborted(*job.why)
+            if left <= 0:
+                return
+            time.sleep(min(left, 0.02))
+
+
+def _publish_by(link: _RouterLink, topic: str, value: Any, content_type: str | None, task: str) -> bool:
+    try:
+        if content_type is not None or binary_of(value) is not None:
+            raise TypeError("bytes cannot be published from a Python task yet")
+        frame = _data_frame(value, "value")
+    except (BadArgs, _NotJson) as error:
+        raise TypeError(str(error)) from None
+    if not link.can_take_values:
+        return False
+    header = {"type": "PUBLISH", "topic": topic, **({"task": task} if task else {})}
+    return link.send(json.dumps(header).encode(), [frame])
+
+
+def _stopped_message(stopped: dict[str, Any]) -> str:
+    try:
+        seconds = float(stopped["since"])
+        when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds * 1000) % 1000:03d}Z"
+    except (KeyError, TypeError, ValueError, OverflowError):
+        when = "a time that is not known"
+    reason = f" ({stopped['reason']})" if stopped.get("reason") else ""
+    return f"in emergency stop since {when}{reason}; task-engine reset ends it"
+
+
+# The roles
+
+
+class _Recycle:
+    """When a worker is to be replaced: after so many jobs, or above so much resident memory."""
+
+    def __init__(self, jobs_max: int | None, memory_bytes_max: int | None, on_over: Callable[[str], None]) -> None:
+        self._jobs_max = jobs_max
+        self._memory_bytes_max = memory_bytes_max
+        self._on_over = on_over
+        self._jobs = 0
+        self._unseen_ms = 0.0
+        self._is_over = False
+
+    def job_ended(self, ms: float) -> None:
+        if self._is_over:
+            return
+        self._jobs += 1
+        if self._jobs_max is not None and self._jobs >= self._jobs_max:
+            self._over(f"it has run {self._jobs} jobs")
+            return
+        # Measuring costs as much as a short job.
+        self._unseen_ms += ms
+        if self._unseen_ms >= _RECYCLE_LOOK_MS:
+            self.look()
+
+    def look(self) -> None:
+        # A worker that is too large before its first job would be replaced without ever running one.
+        if self._is_over or self._jobs == 0 or self._memory_bytes_max is None:
+            return
+        self._unseen_ms = 0
+        with open("/proc/self/statm", "rb") as statm:
+            size = int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+        if size > self._memory_bytes_max:
+            most = f"--worker-memory-max {round(self._memory_bytes_max / 2**20)}"
+            self._over(f"it holds {round(size / 2**20)} MiB of memory, more than {most}")
+
+    def _over(self, why: str) -> None:
+        self._is_over = True
+        self._on_over(why)
+
+
+def _exit(code: int, link: _RouterLink | None = None) -> NoReturn:
+    """Ends the process: threads that tasks have left behind would keep it alive."""
+    import atexit
+
+    try:
+        # Libraries free their devices there.
+        atexit._run_exitfuncs()
+    except BaseException:
+        pass
+    if link is not None:
+        link.close()
+    os._exit(code)
+
+
+def _run_task_worker(flags: _Flags, channel: _Channel | None) -> NoReturn:
+    global _surroundings
+    log = _Log()
+    pid = os.getpid()
+    tag = f"[WORKER-{pid}(TASK)]"
+    _print_to(lambda line: log.say(f"{tag} {line}"))
+    files = _load_files(flags.folder())
+    ready: dict[str, Any] = {"type": "READY", "role": "task", "id": f"TASK-{pid}", "pid": pid, "endpoint": ""}
+    ready.update(tasks=files.listed(), language="python", protocol=0.3)
+    if channel is not None:
+        ready["supervised"] = True
+    link = _RouterLink(flags.one("backend"), ready, log, tag, channel)
+    record = None if channel is None else _Record(files.tasks)
+    executor = _Executor(files.tasks, link, log, tag, record)
+    executor.printed = _print_to(executor.log)
+    _surroundings = executor
+    executor.verbose = flags.has("verbose")
+
+    def leave(why: str) -> None:
+        # The supervisor is told first: an end without a word counts as a crash.
+        link.tell(type="recycle", why=why)
+        link.request(executor.leave)
+
+    recycle = _Recycle(flags.number("jobs-max"), flags.mebibytes("memory-max"), leave)
+    executor.job_ended = recycle.job_ended
+    link.on_beat = recycle.look
+    link.on_message = executor.take
+    link.on_lost = executor.drop
+    link.on_welcome = lambda: link.tell(type="online")
+
+    def order(message: dict[str, Any]) -> None:
+        kind = message.get("type")
+        if kind == "stop":
+            leave("it was told to end")
+        elif kind == "stopped":
+            executor.stopped = message["stopped"]
+        elif kind == "halt":
+            executor.halt(message["halt"], (message["code"], message["message"]), message["spares"] is True)
+
+    link.on_order = order
+    _leave_by_signals(link, executor, log, leave, channel is not None)
+    if channel is None:
+        link.after(_ROUTER_ABSENT_SECONDS, lambda: _warn_of_absence(link, log, tag))
+    link.start()
+    executor.run()
+    if link._socket is not None:
+        try:
+            link.gone.get(timeout=_GOODBYE_SECONDS)
+        except queue.Empty:
+            pass
+    _exit(0, link)
+
+
+def _warn_of_absence(link: _RouterLink, log: _Log, tag: str) -> None:
+    if not link._has_joined:
+        log.warn(f"{tag} No router answers at {link._endpoint}; retrying until one does")
+
+
+def _leave_by_signals(
+    link: _RouterLink, executor: _Executor, log: _Log, leave: Callable[[str], None], supervised: bool
+) -> None:
+    # A person may replace one worker.
+    signal.signal(signal.SIGTERM, lambda *_: link.request(lambda: leave("it was told to end")))
+    if supervised:
+        return
+    interrupts: list[int] = []
+
+    def interrupted(*_: object) -> None:
+        interrupts.append(1)
+        if len(interrupts) == 1:
+            link.request(first)
+        elif len(interrupts) == 2:
+            link.request(second)
+        else:
+            os._exit(130)
+
+    def first() -> None:
+        log.say("Leaving the engine once the running job has ended; Ctrl-C ends at once")
+        leave("it was told to end")
+
+    def second() -> None:
+        log.error("task-engine: stopped at once, on a second signal; the running job was cut off")
+        executor.halt(None, ("INTERRUPTED", "its worker was told to end at once"), False)
+        seconds = max([0.0, *(each.on_stop_ms + 500 for each in executor._tasks.values() if each.on_stop)]) / 1000
+        link.after(seconds, lambda: os._exit(130))
+
+    signal.signal(signal.SIGINT, interrupted)
+
+
+class _SourceLoop:
+    """
+    Calls a source at its rate: at multiples of it since one start, so that no delay adds up. What is
+    late by a whole period, or due while a call has not ended, is left out and counted.
+    """
+
+    def __init__(self, source: _Source, start: float, log: Callable[[str], None]) -> None:
+        self.source = source
+        self._start = start
+        self._every = source.every_ms / 1000
+        self._turn = 0
+        self._log = log
+        self._overruns = self._errors = 0
+        self._logged: set[str] = set()
+        self._calls = -1
+        self._since = self._last = 0.0
+        self._hz: float | None = None
+        self._jitter_ms: float | None = None
+        self._delays: list[float] = []
+        self._is_running = False
+
+    @property
+    def due(self) -> float:
+        return self._start + self._turn * self._every
+
+    def call(self, publish: Callable[[str, Any], None]) -> None:
+        began = time.monotonic()
+        self._skip_to(self._turn_at(began + 0.0005))
+        self._began(began, (began - self.due) * 1000)
+        self._is_running = True
+        try:
+            value = _finished(self.source.run())
+            if value is not None:
+                publish(self.source.topic, value)
+        except Exception as error:
+            self._failed(error)
+        except (SystemExit, KeyboardInterrupt) as error:
+            self._failed(error)
+        self._is_running = False
+        self._turn += 1
+        # A call that is due just now was due while the last one ran.
+        self._skip_to(self._turn_at(time.monotonic()) + 1)
+
+    def report(self) -> dict[str, Any]:
+        """For `status`. Rate and jitter are those since the last report. From the link's thread."""
+        now = time.monotonic()
+        missed = max(0, self._turn_at(now) - self._turn) if self._is_running else 0
+        if self._calls > 0 and self._last > self._since:
+            self._hz = round(self._calls / (self._last - self._since), 3)
+            self._since, self._calls = self._last, 0
+        elif self._hz is not None and now - self._last > 2 * self._every:
+            self._hz = 0
+        delays, self._delays = sorted(self._delays), []
+        if delays:
+            self._jitter_ms = round(delays[-(-99 * len(delays) // 100) - 1], 3)
+        return {
+            "name": self.source.name,
+            "hz": self._hz,
+            "jitterMs": self._jitter_ms,
+            "overruns": self._overruns + missed,
+            "errors": self._errors,
+        }
+
+    def _began(self, now: float, delay_ms: float) -> None:
+        self._calls += 1
+        if self._calls == 0:
+            self._since = now
+        self._last = now
+        if len(self._delays) < _SOURCE_DELAYS_MAX:
+            self._delays.append(abs(delay_ms))
+
+    def _failed(self, error: BaseException) -> None:
+        self._errors += 1
+        kind = str(error) if isinstance(error, TypeError) else _thrown_message(error)
+        if len(self._logged) >= _SOURCE_ERRORS_MAX or kind in self._logged:
+            return
+        self._logged.add(kind)
+        first, *rest = _thrown_lines(error)
+        is_last = len(self._logged) == _SOURCE_ERRORS_MAX
+        others = "all further errors of it are only counted" if is_last else "the same again is only counted"
+        self._log(f"The source {self.source.name} has failed ({others}): {first}")
+        for line in rest:
+            self._log(line)
+
+    def _turn_at(self, now: float) -> int:
+        return int((now - self._start) // self._every)
+
+    def _skip_to(self, turn: int) -> None:
+        if turn > self._turn:
+            self._overruns += turn - self._turn
+            self._turn = turn
+
+
+class _SourceSurroundings(_Surroundings):
+    def __init__(self, link: _RouterLink, log: _Log, tag: str) -> None:
+        self._link = link
+        self._log = log
+        self._tag = tag
+        self.name = ""
+
+    def log(self, line: str) -> None:
+        self._log.say(f"{self._tag} {self.name}: {line}" if self.name else f"{self._tag} {line}")
+
+    def publish(self, topic: str, value: Any, content_type: str | None) -> bool:
+        return _publish_by(self._link, topic, value, content_type, f"source_{self.name}" if self.name else "")
+
+
+def _run_source_worker(flags: _Flags, channel: _Channel | None) -> NoReturn:
+    global _surroundings
+    log = _Log()
+    pid = os.getpid()
+    tag = f"[WORKER-{pid}(SOURCE)]"
+    _print_to(lambda line: _surroundings.log(line))
+    ready: dict[str, Any] = {"type": "READY", "role": "source", "id": f"SOURCE-{pid}", "pid": pid, "tasks": []}
+    files = _load_files(flags.folder())
+    ready.update(endpoint="", language="python", protocol=0.3, sources=[each.listed() for each in files.sources])
+    if channel is not None:
+        ready["supervised"] = True
+    link = _RouterLink(flags.one("backend"), ready, log, tag, channel)
+    surroundings = _SourceSurroundings(link, log, tag)
+    _surroundings = surroundings
+    welcomed: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    loops: list[_SourceLoop] = []
+    # When the call that runs has begun; None between two calls.
+    began: list[float | None] = [None]
+
+    def refuse(header: dict[str, Any], bodies: list[bytes], late_ms: float) -> None:
+        for id in header.get("jobs", []) if header["type"] != "SAFE" else [header["job"]]:
+            frame = _error_frame("UNKNOWN_TASK", "a source worker runs no tasks")
+            link.send(b'{"type":"FAIL","jobs":[%d],"ms":[0]}' % id, [frame])
+
+    def welcome() -> None:
+        # A source that ends the process must not end it before it counts as started.
+        link.tell(type="online")
+        welcomed.put(True)
+
+    def leave() -> None:
+        link.tell(type="recycle", why="it was told to end")
+        link.say("LEAVE")
+        time.sleep(0.02)
+        _exit(0, link)
+
+    def is_sound() -> bool:
+        since = began[0]
+        return since is None or time.monotonic() - since < _SOURCE_STUCK_SECONDS
+
+    link.on_message = refuse
+    link.on_welcome = welcome
+    link.on_order = lambda message: leave() if message.get("type") == "stop" else None
+    link.on_beat = lambda: link.say("SOURCES", sources=[loop.report() for loop in loops]) if loops else None
+    link.is_sound = is_sound
+    if channel is None:
+        signal.signal(signal.SIGTERM, lambda *_: link.request(leave))
+    link.start()
+    welcomed.get()
+    start = time.monotonic()
+    loops += [_SourceLoop(each, start, lambda line: log.error(f"{tag} {line}")) for each in files.sources]
+
+    def publish(topic: str, value: Any) -> None:
+        surroundings.publish(topic, value, None)
+
+    while True:
+        loop = min(loops, key=lambda each: each.due) if loops else None
+        if loop is None:
+            time.sleep(3600)
+            continue
+        left = loop.due - time.monotonic()
+        if left > 0:
+            time.sleep(left)
+        began[0] = time.monotonic()
+        surroundings.name = loop.source.name
+        loop.call(publish)
+        surroundings.name = ""
+        began[0] = None
+
+
+def _run_scan(flags: _Flags) -> NoReturn:
+    """Prints a JSON list of all tasks, and on a second line one of the sources if there are any."""
+    # A task file, or a program that it starts, may print as it loads, and must not write into the answer.
+    answer = os.dup(1)
+    os.dup2(2, 1)
+    without: list[str] = []
+    files = _load_files(flags.folder(), on_skipped=without.append)
+    log = _Log()
+    for path in without:
+        stem = os.path.basename(path)[:-3]
+        if not any(getattr(module, "__file__", None) == path for name, module in sys.modules.items() if name != stem):
+            log.warn(f"{path} has no task: a task is a function whose name begins with task_, or one with @task")
+    lists: list[list[dict[str, Any]]] = [files.listed()]
+    if files.sources:
+        keys = ("name", "topic", "everyMs")
+        lists.append([{key: each.listed()[key] for key in keys} for each in files.sources])
+    text = "".join(json.dumps(sorted(each, key=lambda entry: str(entry["name"]))) + "\n" for each in lists)
+    data = text.encode()
+    while data:
+        data = data[os.write(answer, data) :]
+    sys.stdout.flush()
+    _exit(0)
+
+
+def _run_safe(flags: _Flags) -> NoReturn:
+    """
+    Brings hardware into its safe state from a fresh process. Everything runs at the same time, since
+    one task that hangs must not hold up the others: each within its time, up to three times.
+    """
+    log = _Log()
+    tag = f"[SAFE-{os.getpid()}]"
+    why = (flags.one("code"), flags.one("message"))
+    _print_to(lambda line: log.say(f"{tag} {line}"))
+    # Ctrl-C is meant for the engine.
+    for each in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(each, lambda *_: None)
+    files = _load_files(flags.folder(), on_broken=lambda message: log.error(f"{tag} Skipped: {message}"))
+    results: queue.SimpleQueue[bool] = queue.SimpleQueue()
+
+    def attempt(what: str, task: _Task | None, work: Callable[[_Task], None]) -> None:
+        if task is None:
+            log.error(f"{tag} {what} cannot be run: there is no such task")
+            results.put(False)
+            return
+        if what.startswith("The onStop") and task.on_stop is None:
+            log.error(f"{tag} {what} cannot be run: the task has none")
+            results.put(False)
+            return
+        for tries in range(1, _ON_STOP_TRIES_MAX + 1):
+            failure = _once(task, work)
+            if failure is None:
+                results.put(True)
+                return
+            log.error(f"{tag} {what} has failed (try {tries} of {_ON_STOP_TRIES_MAX}): {failure}")
+            if tries < _ON_STOP_TRIES_MAX:
+                time.sleep(_RETRY_SECONDS * 2 ** (tries - 1))
+        results.put(False)
+
+    def whole(task: _Task) -> None:
+        args: list[Any] = []
+        kwargs: dict[str, Any] = {"code": why[0], "message": why[1]}
+        if task.check is not None:
+            task.check(args, kwargs)
+        _finished(task.run(*args, **kwargs))
+
+    jobs: list[tuple[str, str, Callable[[_Task], None]]] = []
+    for name in flags.all("on-stop"):
+        jobs.append((f"The onStop of {name}", name, lambda task: task.stop(*why)))
+    if flags.has("run"):
+        jobs.append((f"The task {flags.one('run')}", flags.one("run"), whole))
+    for what, name, work in jobs:
+        threading.Thread(target=attempt, args=(what, files.tasks.get(name), work), daemon=True).start()
+    is_safe = [results.get() for _ in jobs]
+    _exit(0 if all(is_safe) else 1)
+
+
+def _once(task: _Task, work: Callable[[_Task], None]) -> str | None:
+    """Why it has failed. Work that does not end when its time is over is left behind."""
+    ended: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            work(task)
+            ended.put(None)
+        except BaseException as error:
+            ended.put(_thrown_message(error))
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return ended.get(timeout=task.on_stop_ms / 1000)
+    except queue.Empty:
+        return f"it took longer than {task.on_stop_ms:g} ms"
+
+
+# ── main ──────────────────────────────────────────────────────────────────────────────────────────
+
+_USAGE = """usage: task_engine.py worker --router ENDPOINT [FOLDER]
+
+Runs the tasks of FOLDER (default: tasks) for the engine whose port for workers is ENDPOINT, such as
+tcp://robot.local:9001."""
+
+
+class _Flags:
+    """`--flag value` and `--flag=value`; other words are `words`. Raises _UsageError."""
+
+    _SWITCHES = ("verbose", "help")
+
+    def __init__(self, argv: list[str]) -> None:
+        self.words: list[str] = []
+        self._values: dict[str, list[str]] = {}
+        waiting = list(argv)
+        while waiting:
+            word = waiting.pop(0)
+            if not word.startswith("--"):
+                self.words.append(word)
+                continue
+            name, equals, value = word[2:].partition("=")
+            if not equals and name not in self._SWITCHES:
+                if not waiting:
+                    raise _UsageError(f"--{name} needs a value")
+                value = waiting.pop(0)
+            self._values.setdefault(name, []).append(value)
+
+    def has(self, name: str) -> bool:
+        return name in self._values
+
+    def all(self, name: str) -> list[str]:
+        return self._values.get(name, [])
+
+    def one(self, name: str) -> str:
+        if name not in self._values:
+            raise _UsageError(f"--{name} is missing")
+        return self._values[name][-1]
+
+    def number(self, name: str) -> int | None:
+        if name not in self._values:
+            return None
+        text = self.one(name)
+        if not text.isascii() or not text.isdigit() or int(text) < 1:
+            raise _UsageError(f"--{name} must be a whole number from 1 on, not {text}")
+        return int(text)
+
+    def mebibytes(self, name: str) -> int | None:
+        number = self.number(name)
+        return None if number is None else number * 2**20
+
+    def folder(self) -> str | None:
+        if self.has("tasks"):
+            return self.one("tasks")
+        if_any = self.all("tasks-if-any")
+        return if_any[-1] if if_any and os.path.isdir(if_any[-1]) else None
+
+    def set(self, name: str, value: str) -> None:
+        self._values[name] = [value]
+
+
+class _UsageError(Exception):
+    """Wrong flags, in one line."""
+
+
+def _run_worker_elsewhere(flags: _Flags) -> NoReturn:
+    if flags.has("help"):
+        print(_USAGE)
+        sys.exit(0)
+    if len(flags.words) > 1:
+        raise _UsageError(f"it takes one folder, and got {' '.join(flags.words)}")
+    flags.set("backend", flags.one("router"))
+    _address(flags.one("backend"))
+    if not flags.has("tasks"):
+        flags.set("tasks", flags.words[0] if flags.words else "tasks")
+    _run_task_worker(flags, None)
+
+
+def _main(argv: list[str]) -> int:
+    # Task files import this module by its name.
+    sys.modules.setdefault("task_engine", sys.modules["__main__"])
+    role = argv[0] if argv else ""
+    channel: _Channel | None = None
+    try:
+        flags = _Flags(argv[1:])
+        if role == "worker":
+            _run_worker_elsewhere(flags)
+        if role not in ("task-worker", "source-worker", "scan", "safe"):
+            print(_USAGE, file=sys.stderr)
+            return 2
+        channel = _under_supervisor()
+        if role == "task-worker":
+            _run_task_worker(flags, channel)
+        if role == "source-worker":
+            _run_source_worker(flags, channel)
+        if role == "scan":
+            _run_scan(flags)
+        _run_safe(flags)
+    except _StartError as error:
+        if channel is not None:
+            channel.send({"type": "fatal", "message": str(error)})
+        else:
+            print(f"task-engine: {error}", file=sys.stderr)
+        os._exit(1)
+    except (_UsageError, BadArgs) as error:
+        print(f"task-engine: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1:]))

@@ -18,7 +18,38 @@ import { type TempFolder, tempFolder } from "./temp-folder.ts";
 const patienceMs = 60_000;
 
 /** What the worker has told its router: without its beats, its bodies' data with it. */
-export type Said = Exclude<WorkerHeader, { type: "BEAT" }> & { readonly data: readonly unknown[] };
+export type Said = Exclude<WorkerHeader, { type: "BEAT" }> & {
+  readonly data: readonly unknown[];
+  /** Of binary results. */
+  readonly bodies?: readonly Frame[];
+};
+
+/** A worker of one language. */
+interface Kind {
+  readonly program: readonly string[];
+  /** Where its router listens. */
+  readonly backend: (folder: TempFolder) => string;
+  readonly flags: (port: number) => readonly string[];
+}
+
+const typescript: Kind = {
+  program: taskEngine,
+  backend: () => "tcp://127.0.0.1:*",
+  flags: (port) => ["--host", "127.0.0.1", "--port", String(port)],
+};
+
+const python: Kind = {
+  program: [
+    process.env.PYTHON ?? "/usr/bin/python3",
+    "-I",
+    "-B",
+    "-X",
+    "utf8",
+    `${import.meta.dir}/../../src/python/task_engine.py`,
+  ],
+  backend: (folder) => `ipc://${folder.at("python.sock")}`,
+  flags: () => [],
+};
 
 export class TaskWorker implements AsyncDisposable {
   readonly said: Said[] = [];
@@ -33,17 +64,17 @@ export class TaskWorker implements AsyncDisposable {
   #key: Uint8Array = new Uint8Array(0);
 
   /** @param files of its folder of tasks */
-  constructor(files: Record<string, string>) {
+  constructor(files: Record<string, string>, { program, backend, flags }: Kind = typescript) {
     this.#folder = tempFolder(files);
-    this.#router.bind("tcp://127.0.0.1:*");
+    this.#router.bind(backend(this.#folder));
     this.#backend = this.#router.lastEndpoint;
     this.#listen(this.#router);
-    const flags = ["--host", "127.0.0.1", "--port", String(this.#port), "--backend", this.#backend];
+    const argv = [...flags(this.#port), "--backend", this.#backend, "--tasks", this.#folder.path];
     const { channel, started } = withChannel(
       (message: ChildMessage) => void this.told.push(message),
       (theirs) =>
         Bun.spawn({
-          cmd: [...taskEngine, "task-worker", ...flags, "--tasks", this.#folder.path],
+          cmd: [...program, "task-worker", ...argv],
           env: { PATH: process.env.PATH ?? "", [supervisorVariable]: String(process.pid), NOTES: this.notesFile },
           stdio: ["ignore", "inherit", "inherit", theirs, this.#record.descriptor],
         }),
@@ -110,6 +141,13 @@ export class TaskWorker implements AsyncDisposable {
     );
   }
 
+  /** Waits until it has joined twice. */
+  async joinedAgain(): Promise<void> {
+    await until("a second READY", () =>
+      this.said.filter(({ type }) => type === "READY").length > 1 ? true : undefined,
+    );
+  }
+
   /** Waits for a word to its supervisor. */
   async toldSupervisor(type: ChildMessage["type"], halt?: number): Promise<ChildMessage> {
     return until(`${type} ${halt ?? ""}`, () =>
@@ -158,6 +196,10 @@ export class TaskWorker implements AsyncDisposable {
 
   #hear(key: Uint8Array, header: WorkerHeader, bodies: readonly Frame[]): void {
     if (header.type === "BEAT") return;
+    if ("contentTypes" in header && header.contentTypes !== undefined) {
+      this.said.push({ ...header, data: [], bodies: bodies.map((body) => new Uint8Array(Buffer.from(body))) });
+      return;
+    }
     this.said.push({ ...header, data: bodies.map((body) => JSON.parse(textOf(body)).data) });
     if (header.type !== "READY") return;
     this.#key = key;
@@ -166,8 +208,13 @@ export class TaskWorker implements AsyncDisposable {
 }
 
 /** Started, and known to its router. */
-export const startTaskWorker = async (files: Record<string, string>): Promise<TaskWorker> => {
-  const worker = new TaskWorker(files);
+export const startTaskWorker = (files: Record<string, string>): Promise<TaskWorker> => start(files, typescript);
+
+/** The same of Python. */
+export const startPythonWorker = (files: Record<string, string>): Promise<TaskWorker> => start(files, python);
+
+const start = async (files: Record<string, string>, kind: Kind): Promise<TaskWorker> => {
+  const worker = new TaskWorker(files, kind);
   try {
     await worker.heard("READY");
   } catch (failure) {
