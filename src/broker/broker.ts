@@ -5,8 +5,7 @@
  * `nextAt` is the time of the next call at the latest. The whole state is in state.ts.
  */
 import { beatSilenceMs } from "../limits.ts";
-import type { BackendMessage, ReadyHeader, WorkerHeader } from "../protocol/backend.ts";
-import type { Frame } from "../protocol/frame.ts";
+import type { BackendMessage, WorkerHeader } from "../protocol/backend.ts";
 import { changeAccess } from "./access-change.ts";
 import { DataWorkerNews } from "./data-worker-news.ts";
 import { dispatch } from "./dispatch.ts";
@@ -15,14 +14,13 @@ import { EventReport } from "./event-report.ts";
 import { type BrokerEvent, type Effect, toWorker } from "./events.ts";
 import { jobsOf } from "./job.ts";
 import { JobLifecycle } from "./lifecycle.ts";
-import { binarySuccess, checkedSuccess, failureBy, success } from "./outcome.ts";
-import { relay } from "./relay.ts";
 import { RequestHandler } from "./request-handler.ts";
-import type { EndReason, Worker } from "./state.ts";
+import type { EndReason } from "./state.ts";
 import type { DropReason } from "./statistics.ts";
 import type { SecurityKind } from "./status.ts";
 import { Tables } from "./tables.ts";
 import { WorkerLoss } from "./worker-loss.ts";
+import { WorkerMessages } from "./worker-messages.ts";
 import { WorkerRegistration } from "./worker-registration.ts";
 
 interface BrokerOptions {
@@ -49,6 +47,7 @@ export class Broker {
   readonly #workerLoss: WorkerLoss;
   readonly #emergency: EmergencyHandler;
   readonly #requestHandler: RequestHandler;
+  readonly #workerMessages: WorkerMessages;
   readonly #workerRegistration: WorkerRegistration;
   readonly #eventReport: EventReport;
   #drainedSaid = false;
@@ -65,6 +64,7 @@ export class Broker {
     this.#requestHandler = new RequestHandler(this.#tables, this.#lifecycle, this.#emergency, security);
     this.#eventReport = new EventReport(this.#tables, () => this.#emergency.report());
     this.#workerRegistration = new WorkerRegistration(this.#tables, this.#workerLoss, this.#emergency);
+    this.#workerMessages = new WorkerMessages(this.#tables, this.#lifecycle, this.#workerRegistration);
   }
 
   /** ms on the clock of `now`: an event, at least a tick, is wanted then; null for no need. */
@@ -199,80 +199,9 @@ export class Broker {
       return [toWorker(key, { type: "WHO" })];
     }
     worker.heardAt = now;
-    const effects = this.#hear(worker, header, bodies, now);
+    const effects = this.#workerMessages.hear(worker, header, bodies, now);
     const left = this.#workerRegistration.release(worker, now);
     return left.length === 0 ? effects : [...effects, ...left, ...this.#endOrphans(now)];
-  }
-
-  #hear(worker: Worker, header: Exclude<WorkerHeader, ReadyHeader>, bodies: readonly Frame[], now: number): Effect[] {
-    switch (header.type) {
-      case "BEAT":
-        return [toWorker(worker.key, { type: "BEAT", at: now })];
-      case "LEAVE":
-        this.#workerRegistration.leave(worker);
-        return [];
-      case "WATCHED":
-        this.#tables.events.watch(worker, header.topics, this.#tables.access);
-        return [];
-      // It is for the shell, which sends the events.
-      case "HEARD":
-        return [];
-      // No job is durable yet.
-      case "COMMITTED":
-      case "RECOVERED":
-      case "JOURNAL":
-        return [];
-      case "OWNERS":
-        worker.wantsOwners = true;
-        return [toWorker(worker.key, { type: "OWNERS", workers: [...this.#tables.directory.owners] })];
-      case "SAFING":
-        this.#lifecycle.runLimits.safing(worker, header.job, now);
-        return [];
-      case "RETURN":
-        for (const id of header.jobs) this.#letGo(worker, id, false, now);
-        return this.#lifecycle.returned(worker, header.jobs, now);
-      case "SOURCES":
-        worker.sources = new Map(header.sources.map((source) => [source.name, source]));
-        return [];
-      case "STORE": {
-        const { type: _, ...report } = header;
-        worker.store = report;
-        return [];
-      }
-      case "PUBLISH":
-      case "PROGRESS":
-        return relay(this.#tables, this.#lifecycle, worker, header, bodies[0] ?? noBytes, now);
-      case "DONE":
-      case "FAIL": {
-        const successBy = worker.ready.supervised === true ? success : checkedSuccess;
-        const outcomeBy = header.type === "DONE" ? successBy : failureBy;
-        const contentTypes = header.type === "DONE" ? header.contentTypes : undefined;
-        const effects: Effect[] = [];
-        for (const [index, id] of header.jobs.entries()) {
-          const body = bodies[index] ?? noBytes;
-          const contentType = contentTypes?.[index] ?? null;
-          const { id: by } = worker.ready;
-          const outcome = contentType === null ? outcomeBy(by, body) : binarySuccess(by, body, contentType);
-          const isUnsafe = header.unsafe?.includes(id) === true;
-          const ended = this.#lifecycle.answered(worker, id, outcome, header.ms[index] ?? 0, isUnsafe, now);
-          if (ended !== false) {
-            effects.push(...ended);
-            continue;
-          }
-          this.#tables.statistics.drop("lateAnswer");
-          const hasFailed = header.type === "FAIL" && worker.givenUp.get(id)?.kind === "safe";
-          this.#letGo(worker, id, isUnsafe || hasFailed, now);
-        }
-        return effects;
-      }
-    }
-  }
-
-  /** A worker has let go of a job that was answered without it. */
-  #letGo(worker: Worker, id: number, isUnsafe: boolean, now: number): void {
-    const job = worker.givenUp.get(id);
-    worker.givenUp.delete(id);
-    if (job !== undefined) this.#lifecycle.letGo(job, isUnsafe, now);
   }
 
   /**
@@ -295,5 +224,3 @@ export class Broker {
 }
 
 const stoppedByEngine: EndReason = { code: "SHUTTING_DOWN", message: "the engine stopped before the job had ended" };
-
-const noBytes = new Uint8Array(0);

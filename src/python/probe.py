@@ -11,15 +11,13 @@ import site
 import sys
 from importlib.util import MAGIC_NUMBER
 
-[environment] = sys.argv[1:]
-library = "python%d.%d" % sys.version_info[:2]
-own = [os.path.join(environment, lib, library, "site-packages") for lib in ("lib", "lib64") if environment]
+prefixes = [prefix for prefix in sys.argv[1:] if prefix] + [sys.prefix, sys.exec_prefix]
 about = {
     "version": list(sys.version_info[:3]),
     "implementation": sys.implementation.name,
     "executable": sys.executable,
     "library": os.path.dirname(os.__file__),
-    "packages": own + site.getsitepackages(),
+    "packages": site.getsitepackages(prefixes),
 }
 print(json.dumps(about), flush=True)
 if sys.version_info >= (3, 9):
