@@ -6,12 +6,12 @@ import { basename } from "node:path";
 import bundle from "./page/index.html";
 
 export interface PageFile {
-  /** `/` is the page itself. The others have a hash of their content in their names. */
-  readonly path: string;
-  readonly contentType: string;
+  readonly type: string;
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** The same, for `Content-Encoding: gzip`. */
-  readonly gzipped: Uint8Array<ArrayBuffer>;
+  readonly compressed: Uint8Array<ArrayBuffer>;
+  /** Its name says what is in it. */
+  readonly isImmutable: boolean;
 }
 
 interface Output {
@@ -19,8 +19,17 @@ interface Output {
   readonly blob: Blob;
 }
 
-/** Reads all files of the page, or makes them where it runs from source. Throws Error, with what the bundler says. */
-export const loadPageFiles = async (): Promise<PageFile[]> => Promise.all((await outputs()).map(pageFile));
+/** By path, `/` for the page itself. From source it bundles them, and throws Error with what the bundler says. */
+export const pageFiles = async (): Promise<ReadonlyMap<string, PageFile>> => {
+  const files = new Map<string, PageFile>();
+  for (const { path, blob } of await outputs()) {
+    const name = path.endsWith(".html") ? "/" : `/${basename(path)}`;
+    const bytes = new Uint8Array(await blob.arrayBuffer());
+    const compressed = Bun.gzipSync(bytes, { level: 9 });
+    files.set(name, { type: blob.type, bytes, compressed, isImmutable: name !== "/" });
+  }
+  return files;
+};
 
 const outputs = async (): Promise<Output[]> => {
   // In an executable an HTML import is a list of the files made of it, else the path of the HTML.
@@ -33,14 +42,4 @@ const outputs = async (): Promise<Output[]> => {
   });
   if (!result.success) throw new Error(`the page cannot be built: ${result.logs.map(String).join("\n")}`);
   return result.outputs.map((output) => ({ path: output.path, blob: output }));
-};
-
-const pageFile = async ({ path, blob }: Output): Promise<PageFile> => {
-  const bytes = new Uint8Array(await blob.arrayBuffer());
-  return {
-    path: path.endsWith(".html") ? "/" : `/${basename(path)}`,
-    contentType: blob.type,
-    bytes,
-    gzipped: Bun.gzipSync(bytes),
-  };
 };
