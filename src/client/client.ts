@@ -11,10 +11,9 @@
 import type * as v from "valibot";
 import type { DataWorker } from "../data/publications.ts";
 import { TopicValue } from "../data/topic-value.ts";
-import { callTimeoutMs, requestTimeoutMs, resetTimeoutMs, stopReasonLengthMax } from "../limits.ts";
+import { callTimeoutMs, requestTimeoutMs } from "../limits.ts";
 import { reachableFrom } from "../protocol/address.ts";
 import type { BinaryData } from "../protocol/arrays.ts";
-import type { StopResult } from "../protocol/blocked.ts";
 import type { ControlInput } from "../protocol/control.ts";
 import {
   encodeBatchRequest,
@@ -23,31 +22,24 @@ import {
   encodeTaskPart,
   encodeTaskRequest,
   type RequestOrigin,
+  versionFor,
 } from "../protocol/encode-request.ts";
 import { ProtocolError, TaskEngineError } from "../protocol/errors.ts";
 import type { Json } from "../protocol/json.ts";
 import { checkFrame } from "../protocol/schema.ts";
 import { type ArgsSource, type PartResult, runBatch } from "./batch.ts";
-import {
-  cancelledSchema,
-  directorySchema,
-  type EngineStatus,
-  estopSchema,
-  lastValueSchema,
-  resetSchema,
-  statusSchema,
-  type TaskListing,
-} from "./control.ts";
-import { DataClient } from "./data-client.ts";
+import { directorySchema, lastValueSchema, type TaskListing } from "./control.ts";
 import { DataPlane } from "./data-plane.ts";
 import { checkedEndpoint, defaultEndpoint } from "./endpoint.ts";
 import { encodePart, encodingError } from "./errors.ts";
 import { Exchange } from "./exchange.ts";
+import { DetachedJob, JobClient } from "./job-client.ts";
 import { readClientKeys } from "./keys.ts";
 import { LocalEngine } from "./local.ts";
-import type { BatchOptions, BinaryCallOptions, CallOptions, ConnectOptions, ResetOptions } from "./options.ts";
+import type { BatchOptions, BinaryCallOptions, CallOptions, ConnectOptions, DetachOptions } from "./options.ts";
 import {
   type BinaryReply,
+  pickAccepted,
   pickAnyData,
   pickAnyReply,
   pickData,
@@ -86,7 +78,7 @@ export { defaultEndpoint, TaskEngineError };
 export const connect = (endpoint?: string, options: ConnectOptions = {}): Client =>
   new Client(checkedEndpoint(endpoint), options);
 
-class Client extends DataClient implements AsyncDisposable {
+class Client extends JobClient implements AsyncDisposable {
   readonly #exchange: Exchange;
   readonly #waitMs: number;
   protected readonly data: DataPlane;
@@ -110,12 +102,21 @@ class Client extends DataClient implements AsyncDisposable {
 
   /**
    * Runs a task and gives its result. Arguments that JSON has no text for reject with BAD_ARGS
-   * before anything is sent.
+   * before anything is sent. With `detach`, gives the job once it is accepted.
    */
+  call(task: string, args: unknown[], kwargs: object, options: DetachOptions): Promise<DetachedJob>;
   call(task: string, args: unknown[], kwargs: object, options: BinaryCallOptions): Promise<Json | BinaryData>;
   call(task: string, args?: unknown[], kwargs?: object, options?: CallOptions): Promise<Json>;
-  call(task: string, args: unknown[] = [], kwargs = {}, options: CallOptions = {}): Promise<Json | BinaryData> {
-    return this.#run(task, args, kwargs, options, options.binary === true ? pickAnyData : pickData);
+  call(
+    task: string,
+    args: unknown[] = [],
+    kwargs = {},
+    options: CallOptions | DetachOptions = {},
+  ): Promise<Json | BinaryData | DetachedJob> {
+    if ("detach" in options && options.detach) {
+      return this.#run(task, args, kwargs, options, (reply) => new DetachedJob(this, pickAccepted(reply)));
+    }
+    return this.#run(task, args, kwargs, options, "binary" in options && options.binary ? pickAnyData : pickData);
   }
 
   /** As `call`, and gives the whole reply. */
@@ -154,7 +155,7 @@ class Client extends DataClient implements AsyncDisposable {
     return runBatch(source, {
       encode: (args) => encodePart(() => encodeTaskPart(task, args, kwargs, limits)),
       send: (parts, waiting) =>
-        this.#send((origin) => encodeBatchRequest(origin, parts), pickParts, {
+        this.#send((origin) => encodeBatchRequest(origin, parts, versionFor(limits)), pickParts, {
           ...waiting,
           waitMs,
           deadmanMs: limits.deadmanMs,
@@ -164,42 +165,9 @@ class Client extends DataClient implements AsyncDisposable {
     });
   }
 
-  /**
-   * Cancels the requests of this serial, of any requestor, as an operator. A client cancels its own
-   * requests by their signals. Gives the number of requests; rejects with UNKNOWN_SERIAL if there
-   * is none.
-   */
-  async cancel(serial: string): Promise<number> {
-    const { cancelled } = await this.#control({ command: "cancel", serial }, cancelledSchema);
-    if (cancelled > 0) return cancelled;
-    throw new TaskEngineError("UNKNOWN_SERIAL", `no request with serial ${JSON.stringify(serial)} waits or runs`);
-  }
-
-  /**
-   * Emergency stop: running jobs are ended and brought into their safe state, waiting ones are
-   * answered STOPPED, and nothing begins until `reset`. Gives the stop in force (the earlier one,
-   * if there is one already), and says if it is on the engine's disk, for which the answer waits
-   * two seconds at most. A reason that is too long is cut.
-   */
-  async estop(reason = ""): Promise<StopResult> {
-    const cut = reason.slice(0, stopReasonLengthMax).toWellFormed();
-    const { stopped, durable, why } = await this.#control({ command: "estop", reason: cut }, estopSchema);
-    return durable ? { ...stopped, durable } : { ...stopped, durable, why };
-  }
-
-  /** Ends the emergency stop, once all that it has begun is over. Does nothing if there is none. */
-  async reset({ waitMs = resetTimeoutMs, signal }: ResetOptions = {}): Promise<void> {
-    await this.#control({ command: "reset" }, resetSchema, { waitMs, signal });
-  }
-
   /** The tasks that the engine can run. */
   async tasks(): Promise<TaskListing[]> {
     return (await this.#directory()).tasks;
-  }
-
-  /** The engine's state: counts, queues, tasks, workers, limits. */
-  async status(): Promise<EngineStatus> {
-    return this.#control({ command: "status" }, statusSchema);
   }
 
   /** Requests that wait for their answers. */
@@ -236,7 +204,7 @@ class Client extends DataClient implements AsyncDisposable {
     { waitMs = callTimeoutMs, signal, onProgress, binary, ...limits }: CallOptions,
     pick: (answer: ResultReply) => Result,
   ): Promise<Result> {
-    const version = binary === true ? 0.3 : 0.2;
+    const version = binary === true ? 0.3 : versionFor(limits);
     const encode = (origin: RequestOrigin): string[] => encodeTaskRequest(origin, task, args, kwargs, limits, version);
     return this.#send(encode, pick, { waitMs, deadmanMs: limits.deadmanMs, signal, onProgress });
   }
@@ -256,26 +224,34 @@ class Client extends DataClient implements AsyncDisposable {
 
   /** Of an engine of an earlier version. */
   async #lastValue(topic: string): Promise<TopicValue> {
-    const { value, pack } = await this.#control({ command: "get", topic }, lastValueSchema);
+    const { value, pack } = await this.control({ command: "get", topic }, lastValueSchema);
     return TopicValue.of(topic, value, pack);
   }
 
   #directory() {
-    return this.#control({ command: "tasks" }, directorySchema);
+    return this.control({ command: "tasks" }, directorySchema);
   }
 
-  async #control<Schema extends v.GenericSchema>(
+  protected async control<Schema extends v.GenericSchema>(
     control: ControlInput,
     schema: () => Schema,
     waiting: WaitOptions = { waitMs: this.#waitMs },
   ): Promise<v.InferOutput<Schema>> {
-    const data = await this.#send((origin) => encodeControlRequest(origin, control), pickData, waiting);
+    const data = await this.controlReply(control, pickData, waiting);
     const answer = checkFrame(schema, data, "DATA.data");
     if (!(answer instanceof ProtocolError)) return answer;
     throw new TaskEngineError(
       "BAD_FRAME",
       `the answer to ${control.command} could not be understood: ${answer.message}`,
     );
+  }
+
+  protected controlReply<Result>(
+    control: ControlInput,
+    pick: (reply: ResultReply) => Result,
+    waiting?: WaitOptions,
+  ): Promise<Result> {
+    return this.#send((origin) => encodeControlRequest(origin, control), pick, waiting);
   }
 
   #send<Result>(

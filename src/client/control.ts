@@ -51,6 +51,43 @@ export const lastValueSchema = lazily(() =>
   v.object({ topic: v.string(), value: v.custom<Json>((value) => value !== undefined), pack: v.number() }),
 );
 
+export const jobSchema = lazily(() => {
+  const seconds = v.nullable(v.number());
+  const json = v.optional(v.unknown(), null);
+  return v.object({
+    /** Its id. */
+    job: v.string(),
+    serial: v.string(),
+    task: v.string(),
+    /** The name of its key, or else META's `id`; null in version 0.1. */
+    requestor: v.nullable(v.string()),
+    /** A word of the diagram of states in PROTOCOL.md. */
+    state: v.string(),
+    /** Its error, and what was said of it; null if there is none. */
+    code: v.nullable(v.string()),
+    message: v.nullable(v.string()),
+    /** null where they are not kept, or in a list too long */
+    args: json,
+    kwargs: json,
+    /** Times in seconds since 1970; `due` of a delayed one. */
+    accepted: v.number(),
+    due: seconds,
+    started: seconds,
+    ended: seconds,
+    /** Run time. */
+    ms: v.nullable(v.number()),
+    /** META's `id` of the worker that has it, or that has answered. */
+    worker: v.nullable(v.string()),
+    /** Tries that have failed. */
+    tries: v.number(),
+    /** Its last progress report, while it runs. */
+    progress: json,
+  });
+});
+export type JobReport = v.InferOutput<ReturnType<typeof jobSchema>>;
+
+export const jobsSchema = lazily(() => v.object({ jobs: v.array(jobSchema()), next: v.nullable(v.string()) }));
+
 export const statusSchema = lazily(() => {
   const count = v.number();
   const counts = v.record(v.string(), count);

@@ -43,11 +43,14 @@ export interface ConnectOptions extends KeyFiles {
  *   SUPERSEDED, and with `{ key, abort: true }` also of a running one;
  * - `preempt`: a job takes the resources it needs from jobs of lower priority, if their task allows
  *   it;
+ * - `unique`, a key: while a job of the same task and key has not ended, and for `windowMs` of
+ *   `{ key, windowMs }` from its acceptance, its result is given and no other job begins;
+ * - `delayMs`, or `notBefore` in seconds since 1970: a job is not begun before that;
  * - `deadmanMs`: a job, waiting or running, ends as DEADMAN unless this client keeps it alive in
  *   each such time. The client does so by itself while this program's event loop turns: a program
  *   that hangs or dies lets the robot stop.
  */
-export interface JobOptions extends Readonly<TaskOptions> {
+export interface JobOptions extends Readonly<Omit<TaskOptions, "detach">> {
   /**
    * ms that the client waits for the reply, counted from the call; default 60000, Infinity for no
    * limit. Then the request fails with NO_ANSWER, and the job is cancelled: a robot must not do
@@ -84,6 +87,12 @@ export interface CallOptions extends JobOptions {
    */
   readonly binary?: boolean;
 }
+
+/**
+ * For calls that nobody waits for: the job goes on when this program has ended. Its task must say
+ * that it moves nothing (`moves: false`), or `resumesAfterRestart`.
+ */
+export type DetachOptions = JobOptions & { readonly detach: true };
 
 /** For calls whose result may be binary. */
 export type BinaryCallOptions = CallOptions & { readonly binary: true };

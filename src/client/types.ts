@@ -7,13 +7,15 @@ export type { Meta, PackSeconds } from "../protocol/frames.ts";
 export type { Json, JsonObject } from "../protocol/json.ts";
 export type { BinaryType, ItemType } from "../protocol/values.ts";
 export type { ArgsSource, BatchProgress, PartResult } from "./batch.ts";
-export type { EngineStatus, TaskListing } from "./control.ts";
+export type { EngineStatus, JobReport, TaskListing } from "./control.ts";
 export type { Published, PublishOptions, PublishRefusal, TopicListing } from "./data-plane.ts";
+export type { DetachedJob, JobFilter, ResultOptions } from "./job-client.ts";
 export type {
   BatchOptions,
   BinaryCallOptions,
   CallOptions,
   ConnectOptions,
+  DetachOptions,
   JobOptions,
   ResetOptions,
   Trace,

@@ -1,8 +1,8 @@
 /**
- * `cancel SERIAL` cancels a request of any requestor, whether its job waits or runs.
- * `send --verbose` prints serials.
+ * `cancel SERIAL` cancels a request of any requestor, whether its job waits or runs; `cancel ID`
+ * does so with a job. `send --verbose` prints serials, `send --detach` and `jobs` print ids.
  *
- * Sends CONTROL `cancel`. The requestor gets the error CANCELLED, even if a result of the job
+ * Sends CONTROL `cancel`, for a text that may be both with the id first. The requestor gets the error CANCELLED, even if a result of the job
  * arrives later. Prints the number of cancelled requests, which is above one only if two requestors
  * use the same serial.
  *
@@ -10,20 +10,39 @@
  * is no engine or no answer in time.
  */
 import { serialLengthMax } from "../limits.ts";
-import { defineCommand, UsageError } from "./command.ts";
+import { TaskEngineError } from "../protocol/errors.ts";
+import { defineCommand, ExitError, UsageError } from "./command.ts";
 import { engineArgs, withEngine } from "./engine.ts";
 import { printDone } from "./output.ts";
 
 export const cancelCommand = defineCommand({
-  meta: { name: "cancel", description: "Cancel a request by its serial" },
+  meta: { name: "cancel", description: "Cancel a request by its serial, or a job by its id" },
   args: {
-    serial: { type: "positional", required: true, description: "The request's serial, which send --verbose prints" },
+    serial: {
+      type: "positional",
+      required: true,
+      description: "The request's serial, which send --verbose prints, or the job's id, which jobs prints",
+    },
     ...engineArgs,
   },
   run: async ({ args: { serial, ...flags } }) => {
     if (serial === "" || serial.length > serialLengthMax) {
       throw new UsageError(`SERIAL must have 1 to ${serialLengthMax} characters`);
     }
-    await printDone(`cancelled ${await withEngine(flags, (engine) => engine.cancel(serial))}`);
+    const cancelled = await withEngine(flags, async (engine) => {
+      const isCancelled = jobId.test(serial) ? await engine.cancelJob(serial).catch(unlessUnknown) : null;
+      if (isCancelled === false) throw new ExitError(`job ${serial} has ended already`, 1);
+      return isCancelled === null ? engine.cancel(serial) : 1;
+    });
+    await printDone(`cancelled ${cancelled}`);
   },
 });
+
+const jobId = /^[a-z2-7]{16}$/;
+
+/** It is no job's id, or an engine of an earlier release knows none. */
+const unlessUnknown = (error: unknown): null => {
+  if (error instanceof TaskEngineError && notAJob.has(error.code)) return null;
+  throw error;
+};
+const notAJob: ReadonlySet<string> = new Set(["UNKNOWN_JOB", "UNSUPPORTED_VERSION"]);

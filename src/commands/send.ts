@@ -8,6 +8,9 @@
  * With `--deadman` it also sends KEEPALIVE, so that the job ends if this process is killed, hangs
  * or loses its connection.
  *
+ * With `--detach` the answer is that the job is accepted: prints its id, for the verbs `job`,
+ * `result` and `cancel`.
+ *
  * Prints a string as it is, the bytes of a binary result without a line feed (but not on a terminal)
  * and everything else as JSON; with `--json` the whole answer,
  * `{"meta": …, "data": …}`, or `{"error": {"code": …, "message": …}}`.
@@ -35,7 +38,7 @@ import type { Json } from "../protocol/json.ts";
 import type { TaskOptions } from "../protocol/policy.ts";
 import { defineCommand, UsageError } from "./command.ts";
 import { blockForAnswers, callArgs, type EngineFlags, interruptible, waitFrom, withEngine } from "./engine.ts";
-import { printBytes, printResult, StatusLine } from "./output.ts";
+import { printBytes, printDone, printResult, StatusLine } from "./output.ts";
 import { dateFrom, durationFrom, nameFrom, numberFrom, objectFrom, plainText, valueFrom } from "./values.ts";
 
 export const sendCommand = defineCommand({
@@ -86,6 +89,12 @@ export const sendCommand = defineCommand({
     if (args.batch !== undefined && texts.length > 0) {
       throw new UsageError("with --batch the arguments are in the file, and none can follow the task");
     }
+    if (args.batch !== undefined && (args.detach || args.unique !== undefined)) {
+      throw new UsageError(
+        `--batch waits for its results: it does not go with ${args.detach ? "--detach" : "--unique"}`,
+      );
+    }
+    if (args.in !== undefined && args.at !== undefined) throw new UsageError("--in and --at exclude each other");
     const list = texts.map((text, index) => valueFrom(text, `argument ${index + 1}`));
     const kwargs = args.kwargs === undefined ? {} : objectFrom(args.kwargs, "--kwargs");
     const job = jobOptionsFrom(args);
@@ -96,6 +105,7 @@ export const sendCommand = defineCommand({
           const { sendBatch } = await import("./batch.ts");
           return sendBatch(engine, task, args.batch, { ...job, kwargs, signal }, args.json === true);
         }
+        if (args.detach) return sendDetached(engine, task, list, kwargs, { ...job, signal });
         blockForAnswers(engine);
         using line = new StatusLine();
         const onProgress = (data: Json): void => line.show(`${task}: ${plainText(data)}`);
@@ -121,6 +131,18 @@ export const sendCommand = defineCommand({
   },
 });
 
+/** Prints the id of the job. */
+const sendDetached = async (
+  engine: Client,
+  task: string,
+  list: unknown[],
+  kwargs: object,
+  options: JobOptions,
+): Promise<void> => {
+  const { id } = await engine.call(task, list, kwargs, { ...options, detach: true });
+  await printDone(id);
+};
+
 /** An engine of an earlier release refuses version 0.3 before anything runs: `ask` in 0.2 then. */
 const unlessTooNew =
   <Reply>(ask: () => Promise<Reply>) =>
@@ -144,7 +166,7 @@ type JobFlags = EngineFlags & {
   readonly [flag in "priority" | "ttl" | "timeout" | "deadman" | "latest" | "unique" | "in" | "at"]?:
     | string
     | undefined;
-} & { readonly [flag in "preempt" | "detach"]?: boolean | undefined };
+} & { readonly preempt?: boolean | undefined };
 
 /** Returns the options of which a flag is given; throws UsageError. */
 const jobOptionsFrom = (flags: JobFlags): JobOptions => {
@@ -160,7 +182,7 @@ const jobOptionsFrom = (flags: JobFlags): JobOptions => {
     deadmanMs: number("deadman", deadmanMsMin, durationMsMax),
     latest: flags.latest === undefined ? undefined : keyFrom(flags.latest, "--latest"),
     preempt: flags.preempt,
-    detach: flags.detach,
+    detach: undefined, // it has a method of its own
     unique: flags.unique === undefined ? undefined : keyFrom(flags.unique, "--unique"),
     delayMs: flags.in === undefined ? undefined : durationFrom(flags.in, "--in", delayMsMax),
     notBefore: flags.at === undefined ? undefined : dateFrom(flags.at, "--at"),

@@ -101,18 +101,18 @@ export const policyRows = lazily(() => ({
   resources: v.optional(v.pipe(v.array(nameSchema()), v.maxLength(resourcesMax))),
   /** A job of higher priority with `preempt` may end a job of this task for its resources. */
   preemptible: v.optional(v.boolean()),
-  /** False: the task moves nothing, so a job of it may begin when nobody waits for it. */
-  moves: v.optional(v.boolean()),
-  /** The same for a task that may move something, and whose author has thought of that. */
-  resumesAfterRestart: v.optional(v.boolean()),
-  /** Its detached jobs may be kept on the disk. */
-  durable: v.optional(v.boolean()),
   /** The task also runs in an emergency stop. */
   allowedWhenStopped: v.optional(v.boolean()),
   /** The task has an `onStop`, which runs after each job that did not end by itself. */
   onStop: v.optional(v.boolean()),
   /** ms that one run of `onStop` may take before its worker is killed. */
   onStopMs: v.optional(duration()),
+  /** False: the task moves nothing, so a job of it may begin when nobody waits for it. */
+  moves: v.optional(v.boolean()),
+  /** The same for a task that may move something, and whose author has thought of that. */
+  resumesAfterRestart: v.optional(v.boolean()),
+  /** Its detached jobs may be kept on the disk. */
+  durable: v.optional(v.boolean()),
 }));
 
 /**

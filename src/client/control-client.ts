@@ -1,0 +1,52 @@
+/** The methods of a client for operators: the engine's state, its emergency stop, cancellations. */
+import type * as v from "valibot";
+import { resetTimeoutMs, stopReasonLengthMax } from "../limits.ts";
+import type { StopResult } from "../protocol/blocked.ts";
+import type { ControlInput } from "../protocol/control.ts";
+import { TaskEngineError } from "../protocol/errors.ts";
+import { cancelledSchema, type EngineStatus, estopSchema, resetSchema, statusSchema } from "./control.ts";
+import { DataClient } from "./data-client.ts";
+import type { ResetOptions } from "./options.ts";
+import type { WaitOptions } from "./pending.ts";
+
+export abstract class ControlClient extends DataClient {
+  /** Sends CONTROL, and checks the answer. */
+  protected abstract control<Schema extends v.GenericSchema>(
+    control: ControlInput,
+    schema: () => Schema,
+    waiting?: WaitOptions,
+  ): Promise<v.InferOutput<Schema>>;
+
+  /**
+   * Cancels the requests of this serial, of any requestor, as an operator. A client cancels its own
+   * requests by their signals. Gives the number of requests; rejects with UNKNOWN_SERIAL if there
+   * is none.
+   */
+  async cancel(serial: string): Promise<number> {
+    const { cancelled } = await this.control({ command: "cancel", serial }, cancelledSchema);
+    if (cancelled > 0) return cancelled;
+    throw new TaskEngineError("UNKNOWN_SERIAL", `no request with serial ${JSON.stringify(serial)} waits or runs`);
+  }
+
+  /**
+   * Emergency stop: running jobs are ended and brought into their safe state, waiting ones are
+   * answered STOPPED, and nothing begins until `reset`. Gives the stop in force (the earlier one,
+   * if there is one already), and says if it is on the engine's disk, for which the answer waits
+   * two seconds at most. A reason that is too long is cut.
+   */
+  async estop(reason = ""): Promise<StopResult> {
+    const cut = reason.slice(0, stopReasonLengthMax).toWellFormed();
+    const { stopped, durable, why } = await this.control({ command: "estop", reason: cut }, estopSchema);
+    return durable ? { ...stopped, durable } : { ...stopped, durable, why };
+  }
+
+  /** Ends the emergency stop, once all that it has begun is over. Does nothing if there is none. */
+  async reset({ waitMs = resetTimeoutMs, signal }: ResetOptions = {}): Promise<void> {
+    await this.control({ command: "reset" }, resetSchema, { waitMs, signal });
+  }
+
+  /** The engine's state: counts, queues, tasks, workers, limits. */
+  async status(): Promise<EngineStatus> {
+    return this.control({ command: "status" }, statusSchema);
+  }
+}

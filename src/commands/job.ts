@@ -1,0 +1,53 @@
+/**
+ * `job ID` shows what the engine knows of a job: state, times, worker, arguments, progress, error.
+ *
+ * Sends CONTROL `job`. Prints a line for each thing that is known; with `--json` the whole answer.
+ *
+ * Exits with 0; 1 if nothing is known of it (any more) or the engine refused; 2 for wrong usage; 3
+ * if there is no engine or no answer in time.
+ */
+import type { JobReport } from "../client/control.ts";
+import { printable } from "../process/streams.ts";
+import { defineCommand } from "./command.ts";
+import { engineArgs, withEngine } from "./engine.ts";
+import { printResult } from "./output.ts";
+import { nameFrom } from "./values.ts";
+
+export const jobCommand = defineCommand({
+  meta: { name: "job", description: "Show what is known of a job" },
+  args: {
+    id: { type: "positional", required: true, description: "Its id, which send --detach and jobs print" },
+    ...engineArgs,
+    json: { type: "boolean", description: "Print it as JSON" },
+  },
+  run: async ({ args }) => {
+    const id = nameFrom(args.id, "ID");
+    const job = await withEngine(args, (engine) => engine.job(id));
+    if (args.json) return printResult(JSON.stringify(job));
+    for (const line of linesOf(job)) await printResult(printable(line));
+  },
+});
+
+const linesOf = (job: JobReport): string[] =>
+  Object.entries({
+    job: job.job,
+    task: job.task,
+    state: job.state,
+    error: job.code === null ? null : `${job.code}: ${job.message ?? ""}`,
+    args: job.args === null ? null : JSON.stringify(job.args),
+    kwargs: job.kwargs === null || JSON.stringify(job.kwargs) === "{}" ? null : JSON.stringify(job.kwargs),
+    requestor: job.requestor,
+    serial: job.serial === "" ? null : job.serial,
+    accepted: dateOf(job.accepted),
+    due: dateOf(job.due),
+    started: dateOf(job.started),
+    ended: dateOf(job.ended),
+    "run time": job.ms === null ? null : `${job.ms.toFixed(1)} ms`,
+    worker: job.worker,
+    tries: job.tries === 0 ? null : `${job.tries} failed before`,
+    progress: job.progress === null ? null : JSON.stringify(job.progress),
+  }).flatMap(([name, value]) => (value === null ? [] : [`${`${name}:`.padEnd(10)} ${value}`]));
+
+/** @param seconds since 1970 */
+const dateOf = (seconds: number | null): string | null =>
+  seconds === null ? null : new Date(seconds * 1000).toISOString();
