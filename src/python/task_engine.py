@@ -32,7 +32,7 @@ import time
 # `typing` is not imported when the program runs: an idle worker has little memory to spend.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, AsyncIterator, Callable, Iterable, NoReturn, Sequence, Union
+    from typing import Any, AsyncIterator, Callable, Iterable, NoReturn, Sequence, Tuple, Union
 
 # ── Errors and limits ─────────────────────────────────────────────────────────────────────────────
 
@@ -774,6 +774,10 @@ class CurveSocket:
 
     def fileno(self) -> int:
         return int(self._socket.getsockopt(self._zmq.FD))
+
+    def descriptors(self) -> list[int]:
+        """For poll(2): one of them is readable when something has come, or the connection is lost."""
+        return [self.fileno(), int(self._monitor.getsockopt(self._zmq.FD)), self._wake_reader.fileno()]
 
     @property
     def pending(self) -> bool:
@@ -2659,6 +2663,9 @@ _policy_rows: dict[str, tuple[str, Callable[[object], object]]] = {
     "idempotent": ("idempotent", _retries),
     "resources": ("resources", _names),
     "preemptible": ("preemptible", _flag),
+    "moves": ("moves", _flag),
+    "resumes_after_restart": ("resumesAfterRestart", _flag),
+    "durable": ("durable", _flag),
     "allowed_when_stopped": ("allowedWhenStopped", _flag),
     "on_stop": ("onStop", _callable),
     "on_stop_ms": ("onStopMs", _number_ms(1, _DURATION_MS_MAX)),
@@ -2722,6 +2729,9 @@ def task(
     idempotent: bool | dict[str, Any] | None = None,
     resources: Sequence[str] | None = None,
     preemptible: bool | None = None,
+    moves: bool | None = None,
+    resumes_after_restart: bool | None = None,
+    durable: bool | None = None,
     allowed_when_stopped: bool | None = None,
     on_stop: Callable[..., Any] | None = None,
     on_stop_ms: float | None = None,
@@ -2740,6 +2750,9 @@ def task(
         "idempotent": idempotent,
         "resources": resources,
         "preemptible": preemptible,
+        "moves": moves,
+        "resumes_after_restart": resumes_after_restart,
+        "durable": durable,
         "allowed_when_stopped": allowed_when_stopped,
         "on_stop": on_stop,
         "on_stop_ms": on_stop_ms,
@@ -2978,7 +2991,7 @@ def _simple(expected: str, schema: dict[str, Any], fits: Callable[[Any], bool]) 
 
 
 def _rule(hint: Any, name: str) -> Any:
-    if hint is None or hint is type(None):
+    if hint is None or hint is None.__class__:
         return _simple("None", {"type": "null"}, lambda value: value is None)
     if hint is bool:
         return _simple("bool", {"type": "boolean"}, lambda value: type(value) is bool)
@@ -3018,7 +3031,8 @@ def _rule_of_literal(items: tuple[Any, ...], name: str) -> Any:
     expected = "one of " + ", ".join(_shown(item) for item in items) if len(items) != 1 else _shown(items[0])
 
     def fits(value: Any) -> bool:
-        return any(type(value) is type(item) and value == item for item in items)
+        # 1 == True, but they are two values of JSON.
+        return any(value.__class__ is item.__class__ and value == item for item in items)
 
     return _simple(expected, {"enum": list(items)}, fits)
 
@@ -3665,6 +3679,7 @@ def _thrown_lines(error: BaseException) -> list[str]:
     except Exception:
         return [_thrown_message(error)]
 
+
 # ── Worker ────────────────────────────────────────────────────────────────────────────────────────
 
 _BEAT_SECONDS = 3.0
@@ -3683,6 +3698,9 @@ _UNSENT_BYTES_MAX = 65 * _FRAME_BYTES_MAX
 # The same for what may be lost, and for output that nobody reads.
 _UNSENT_VALUES_BYTES_MAX = 1024 * 1024
 _UNREAD_OUTPUT_BYTES_MAX = 4 * 1024 * 1024
+# Seconds for the router to name the data workers, and for a data worker to answer, while a task waits.
+_OWNERS_SECONDS = 0.2
+_DIAL_SECONDS = 0.2
 _LOG_FEED_SECONDS = 0.05
 _LOG_FEED_LINES_MAX = 256
 _CHANNEL_LINE_LENGTH_MAX = 4 * 1024 * 1024
@@ -3699,7 +3717,7 @@ _SUPERVISOR_VARIABLE = "TASK_ENGINE_SUPERVISOR_PID"
 _STRAY_ERROR_EXIT_CODE = 70
 
 if TYPE_CHECKING:
-    _Why = tuple[str, str]
+    _Why = Tuple[str, str]
 
 
 class _Shield:
@@ -4038,6 +4056,13 @@ class _BackendSocket(ZmtpSocket):
             self._behind += data
         self.wake()
 
+    def send_now(self, frames: list[bytes]) -> bool:
+        """Sends one message; False if earlier ones still wait for the peer to read."""
+        if self._behind:
+            return False
+        self.send_raw(encode_message(frames))
+        return True
+
     def send_rest(self) -> None:
         """After a poll for room."""
         with _shield, self._sending:
@@ -4045,6 +4070,10 @@ class _BackendSocket(ZmtpSocket):
                 del self._behind[: self._socket.send(self._behind[:262_144], socket.MSG_DONTWAIT)]
             except OSError:
                 pass
+
+
+def _unsent_bytes(connection: _BackendSocket | CurveSocket) -> int:
+    return connection.unsent_bytes if isinstance(connection, _BackendSocket) else 0
 
 
 class _Lateness:
@@ -4076,13 +4105,22 @@ class _RouterLink:
     and sends what could not be sent at once. The main thread runs jobs meanwhile.
     """
 
-    def __init__(self, endpoint: str, ready: dict[str, Any], log: _Log, tag: str, channel: _Channel | None) -> None:
-        self._endpoint = endpoint
+    def __init__(
+        self,
+        endpoint: str,
+        ready: dict[str, Any],
+        log: _Log,
+        tag: str,
+        channel: _Channel | None,
+        keys: Keys | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.keys = keys
         self._ready = [json.dumps(ready).encode()]
         self._log = log
         self._tag = tag
         self._channel = channel
-        self._socket: _BackendSocket | None = None
+        self._socket: _BackendSocket | CurveSocket | None = None
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -4090,7 +4128,7 @@ class _RouterLink:
         self._lateness = _Lateness()
         self._refusal: str | None = None
         self._has_warned = False
-        self._has_joined = False
+        self.has_joined = False
         self._unread_warned = False
         self._unanswered = 0
         # A worker elsewhere finds by silence that its machine or the network is gone.
@@ -4108,6 +4146,7 @@ class _RouterLink:
         self.on_order: Callable[[dict[str, Any]], None] = lambda message: None
         self.is_sound: Callable[[], bool] = lambda: True
         self.on_beat: Callable[[], None] = lambda: None
+        self.on_owners: Callable[[list[dict[str, Any]]], None] = lambda workers: None
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="task-engine", daemon=True).start()
@@ -4130,9 +4169,13 @@ class _RouterLink:
         self.request(lambda: self._timers.append((at, work)))
 
     @property
+    def is_connected(self) -> bool:
+        return self._socket is not None
+
+    @property
     def can_take_values(self) -> bool:
         connection = self._socket
-        return connection is not None and connection.unsent_bytes < _UNSENT_VALUES_BYTES_MAX
+        return connection is not None and _unsent_bytes(connection) < _UNSENT_VALUES_BYTES_MAX
 
     def send(self, header: bytes, bodies: list[bytes]) -> bool:
         """Returns False if the message is lost: there is no connection, or the router does not read."""
@@ -4140,8 +4183,11 @@ class _RouterLink:
         if connection is None:
             return False
         try:
-            connection.send([header, *bodies])
+            with _shield:
+                connection.send([header, *bodies])
             return True
+        except Lost:
+            return False  # The reading thread finds out.
         except _Unread:
             if not self._unread_warned:
                 self._unread_warned = True
@@ -4179,7 +4225,12 @@ class _RouterLink:
         if self._channel is not None:
             poller.register(self._channel.descriptor, select.POLLIN)
         connection = self._socket
-        if connection is not None:
+        if isinstance(connection, CurveSocket):
+            for descriptor in connection.descriptors():
+                poller.register(descriptor, select.POLLIN)
+            if connection.pending:
+                times.append(now)
+        elif connection is not None:
             writes = select.POLLOUT if connection.unsent_bytes > 0 else 0
             poller.register(connection.fileno(), select.POLLIN | writes)
         for output in self._log.outputs.values():
@@ -4198,11 +4249,14 @@ class _RouterLink:
             if output.waits:
                 output.flush()
         if connection is not None and connection is self._socket:
-            events = ready.get(connection.fileno(), 0)
-            if events & select.POLLOUT:
-                connection.send_rest()
-            if events & ~select.POLLOUT:
+            if isinstance(connection, CurveSocket):
                 self._read_router(connection)
+            else:
+                events = ready.get(connection.fileno(), 0)
+                if events & select.POLLOUT:
+                    connection.send_rest()
+                if events & ~select.POLLOUT:
+                    self._read_router(connection)
         self._look_at_clock()
 
     def _look_at_clock(self) -> None:
@@ -4233,17 +4287,20 @@ class _RouterLink:
         self.on_beat()
 
     def _connect(self) -> None:
+        connection: Any
         try:
-            connection = _BackendSocket.connect(self._endpoint, timeout=1.0)
+            if self.keys is None:
+                connection = _BackendSocket.connect(self.endpoint, timeout=1.0)
+                connection.wake = self.wake
+            else:
+                connection = CurveSocket(self.endpoint, self.keys, 2.0, _MESSAGE_BYTES_MAX)
         except (OSError, BadArgs) as error:
             if isinstance(error, NotZmtp) and str(error) != self._refusal:
                 self._refusal = str(error)
-                self._log.warn(f"{self._tag} {self._endpoint}: {error}; retrying")
+                self._log.warn(f"{self._tag} {self.endpoint}: {error}; retrying")
             self._retry_at = time.monotonic() + self._retry_seconds
             self._retry_seconds = min(2 * self._retry_seconds, _REJOIN_SECONDS_MAX)
             return
-        assert isinstance(connection, _BackendSocket)
-        connection.wake = self.wake
         self._retry_seconds = _REJOIN_SECONDS
         self._unanswered = 0
         self._unread_warned = False
@@ -4262,16 +4319,18 @@ class _RouterLink:
     def close(self) -> None:
         """Waits a little for the router to read the rest, then ends the connection for good."""
         deadline = time.monotonic() + _GOODBYE_SECONDS
-        while self._socket is not None and self._socket.unsent_bytes > 0 and time.monotonic() < deadline:
+        while self._socket is not None and _unsent_bytes(self._socket) > 0 and time.monotonic() < deadline:
             time.sleep(0.005)
         self._retry_at = None
 
-    def _read_router(self, connection: _BackendSocket) -> None:
+    def _read_router(self, connection: _BackendSocket | CurveSocket) -> None:
         try:
             messages = connection.recv_all(0)
         except Lost as error:
             if self._socket is connection and self._retry_at is not None:
                 self._lose(str(error))
+            return
+        if not messages:
             return
         self._unanswered = 0
         for header_frame, *bodies in messages:
@@ -4296,9 +4355,9 @@ class _RouterLink:
         late_ms = self._lateness.of(header["at"], time.monotonic() * 1000) if "at" in header else 0.0
         if kind == "WELCOME":
             self._refusal = None
-            if not self._has_joined:
-                self._has_joined = True
-                self._log.say(f"{self._tag} Joined {self._endpoint}")
+            if not self.has_joined:
+                self.has_joined = True
+                self._log.say(f"{self._tag} Joined {self.endpoint}")
             self.on_welcome()
         elif kind == "WHO":
             self.send(self._ready[0], [])
@@ -4310,6 +4369,8 @@ class _RouterLink:
                 self._log.warn(f"{self._tag} Not admitted by the router: {message}; retrying")
         elif kind == "GOODBYE":
             self.gone.put(None)
+        elif kind == "OWNERS":
+            self.on_owners(header["workers"])
         elif kind != "BEAT":
             self.on_message(header, bodies, late_ms)
 
@@ -4454,6 +4515,7 @@ class _Executor(_Surroundings):
         self.stopped: dict[str, Any] | None = None
         self.job_ended: Callable[[float], None] = lambda ms: None
         self.verbose = False
+        self.values = _Values(link, log, tag)
         self._main = threading.get_ident()
         self._signal = signal.SIGRTMAX - 3
         signal.signal(self._signal, self._on_signal)
@@ -4814,7 +4876,7 @@ class _Executor(_Surroundings):
 
     def publish(self, topic: str, value: Any, content_type: str | None) -> bool:
         current = self._current
-        return _publish_by(self._link, topic, value, content_type, "" if current is None else current[0])
+        return self.values.give(topic, value, content_type, "" if current is None else current[0])
 
     def pause(self, seconds: float) -> None:
         if threading.get_ident() == self._main:
@@ -4831,17 +4893,107 @@ class _Executor(_Surroundings):
             time.sleep(min(left, 0.02))
 
 
-def _publish_by(link: _RouterLink, topic: str, value: Any, content_type: str | None, task: str) -> bool:
-    try:
-        if content_type is not None or binary_of(value) is not None:
-            raise TypeError("bytes cannot be published from a Python task yet")
-        frame = _data_frame(value, "value")
-    except (BadArgs, _NotJson) as error:
-        raise TypeError(str(error)) from None
-    if not link.can_take_values:
-        return False
-    header = {"type": "PUBLISH", "topic": topic, **({"task": task} if task else {})}
-    return link.send(json.dumps(header).encode(), [frame])
+class _Values(_Topics):
+    """
+    What tasks and sources publish. It goes to the data workers' stream ports once they are known;
+    before that, and where they cannot be reached, JSON goes by the router.
+    """
+
+    def __init__(self, link: _RouterLink, log: _Log, tag: str) -> None:
+        self._link = link
+        self._log = log
+        self._tag = tag
+        self._ports: dict[str, _Port] = {}
+        self._owners: list[tuple[str, str]] | None = None
+        self._has_asked = False
+        self._named = threading.Event()
+        self._has_warned: set[str] = set()
+        link.on_owners = self._take_owners
+
+    def give(self, topic: str, value: Any, content_type: str | None, task: str) -> bool:
+        """Publishes a value of a task; False if it is lost. Raises TypeError for one that cannot travel."""
+        try:
+            kind, payload = self._encoded(value, content_type)
+        except (BadArgs, _NotJson) as error:
+            raise TypeError(error.message if isinstance(error, BadArgs) else str(error)) from None
+        if not self._has_asked:
+            self._has_asked = True
+            self._link.say("OWNERS")
+        if kind and self._owners is None:
+            # Bytes do not go by the router; its answer comes once.
+            self._named.wait(_OWNERS_SECONDS)
+        with _shield:
+            meta = b'{"version":0.3,"type":"DATA"%b,"pack":%.3f}' % (kind, time.time())
+            try:
+                if self._owners is not None and self._port_of(topic).publish([topic.encode(), meta, payload]):
+                    return True
+            except (TaskEngineError, OSError, _Unread):
+                pass
+            if kind:
+                self._warn("LOST", topic, "bytes are lost: no data worker can be reached")
+                return False
+            if not self._link.can_take_values:
+                return False
+            header = {"type": "PUBLISH", "topic": topic, **({"task": task} if task else {})}
+            return self._link.send(json.dumps(header).encode(), [b'{"data":%b,"pack":%.3f}' % (payload, time.time())])
+
+    def welcome(self) -> None:
+        """The router knows this worker now; it may be another router."""
+        if self._has_asked:
+            self._link.say("OWNERS")
+
+    @staticmethod
+    def _encoded(value: Any, content_type: str | None) -> tuple[bytes, bytes]:
+        """What META says of a payload that is not JSON, and the payload."""
+        binary = binary_of(value, content_type)
+        if binary is not None:
+            return b"," + json.dumps(binary[1]).encode()[1:-1], bytes(binary[0])
+        if content_type is None:
+            payload = _json_of(value, "value").encode()
+            if len(payload) > _FRAME_BYTES_MAX - 64:
+                raise _NotJson(f"value has {len(payload)} bytes, the limit is {_FRAME_BYTES_MAX - 64}")
+            return b"", payload
+        if not isinstance(value, str):
+            raise _NotJson(f"a value of type {content_type} must be bytes or text, not {type(value).__name__}")
+        return b',"contentType":' + json.dumps(content_type).encode(), value.encode()
+
+    def _take_owners(self, workers: list[dict[str, Any]]) -> None:
+        owners = [
+            (str(each["publications"]), _reachable(self._link.endpoint, str(each["stream"])))
+            for each in workers
+            if each.get("stream") is not None
+        ]
+        self._owners = owners or None
+        self._named.set()
+
+    def owners(self) -> list[tuple[str, str]]:
+        if self._owners is None:
+            raise error_of("UNAVAILABLE", "the engine has no data worker at present")
+        return self._owners
+
+    def forget(self) -> None:
+        # The router names others by itself.
+        pass
+
+    def dial(self, endpoint: str, is_patient: bool) -> Any:
+        try:
+            if self._link.keys is None:
+                most = _DATA_MESSAGE_BYTES_MAX
+                return _BackendSocket.connect(endpoint, timeout=_DIAL_SECONDS, message_bytes_max=most)
+            return CurveSocket(endpoint, self._link.keys, _DIAL_SECONDS, _DATA_MESSAGE_BYTES_MAX)
+        except OSError as error:
+            if isinstance(error, NotZmtp):
+                self._warn("DIAL", endpoint, f"the data worker cannot be reached directly: {error}")
+            raise NoAnswer("NO_ANSWER", str(error)) from None
+
+    def refused(self, topic: str, error: TaskEngineError, count: int) -> None:
+        self._warn(error.code, topic, f"values are not taken: {error}")
+
+    def _warn(self, kind: str, what: str, why: str) -> None:
+        """One line for each kind."""
+        if kind not in self._has_warned:
+            self._has_warned.add(kind)
+            self._log.warn(f"{self._tag} {_shown(what)}: {why}; further ones are not logged")
 
 
 def _stopped_message(stopped: dict[str, Any]) -> str:
@@ -4910,7 +5062,7 @@ def _exit(code: int, link: _RouterLink | None = None) -> NoReturn:
     os._exit(code)
 
 
-def _run_task_worker(flags: _Flags, channel: _Channel | None) -> NoReturn:
+def _run_task_worker(flags: _Flags, channel: _Channel | None, keys: Keys | None = None) -> NoReturn:
     global _surroundings
     log = _Log()
     pid = os.getpid()
@@ -4921,7 +5073,7 @@ def _run_task_worker(flags: _Flags, channel: _Channel | None) -> NoReturn:
     ready.update(tasks=files.listed(), language="python", protocol=0.3)
     if channel is not None:
         ready["supervised"] = True
-    link = _RouterLink(flags.one("backend"), ready, log, tag, channel)
+    link = _RouterLink(flags.one("backend"), ready, log, tag, channel, keys)
     record = None if channel is None else _Record(files.tasks)
     executor = _Executor(files.tasks, link, log, tag, record)
     executor.printed = _print_to(executor.log)
@@ -4938,7 +5090,12 @@ def _run_task_worker(flags: _Flags, channel: _Channel | None) -> NoReturn:
     link.on_beat = recycle.look
     link.on_message = executor.take
     link.on_lost = executor.drop
-    link.on_welcome = lambda: link.tell(type="online")
+
+    def welcome() -> None:
+        link.tell(type="online")
+        executor.values.welcome()
+
+    link.on_welcome = welcome
 
     def order(message: dict[str, Any]) -> None:
         kind = message.get("type")
@@ -4955,7 +5112,7 @@ def _run_task_worker(flags: _Flags, channel: _Channel | None) -> NoReturn:
         link.after(_ROUTER_ABSENT_SECONDS, lambda: _warn_of_absence(link, log, tag))
     link.start()
     executor.run()
-    if link._socket is not None:
+    if link.is_connected:
         try:
             link.gone.get(timeout=_GOODBYE_SECONDS)
         except queue.Empty:
@@ -4964,8 +5121,8 @@ def _run_task_worker(flags: _Flags, channel: _Channel | None) -> NoReturn:
 
 
 def _warn_of_absence(link: _RouterLink, log: _Log, tag: str) -> None:
-    if not link._has_joined:
-        log.warn(f"{tag} No router answers at {link._endpoint}; retrying until one does")
+    if not link.has_joined:
+        log.warn(f"{tag} No router answers at {link.endpoint}; retrying until one does")
 
 
 def _leave_by_signals(
@@ -5093,8 +5250,8 @@ class _SourceLoop:
 
 
 class _SourceSurroundings(_Surroundings):
-    def __init__(self, link: _RouterLink, log: _Log, tag: str) -> None:
-        self._link = link
+    def __init__(self, values: _Values, log: _Log, tag: str) -> None:
+        self._values = values
         self._log = log
         self._tag = tag
         self.name = ""
@@ -5103,7 +5260,7 @@ class _SourceSurroundings(_Surroundings):
         self._log.say(f"{self._tag} {self.name}: {line}" if self.name else f"{self._tag} {line}")
 
     def publish(self, topic: str, value: Any, content_type: str | None) -> bool:
-        return _publish_by(self._link, topic, value, content_type, f"source_{self.name}" if self.name else "")
+        return self._values.give(topic, value, content_type, f"source_{self.name}" if self.name else "")
 
 
 def _run_source_worker(flags: _Flags, channel: _Channel | None) -> NoReturn:
@@ -5118,7 +5275,8 @@ def _run_source_worker(flags: _Flags, channel: _Channel | None) -> NoReturn:
     if channel is not None:
         ready["supervised"] = True
     link = _RouterLink(flags.one("backend"), ready, log, tag, channel)
-    surroundings = _SourceSurroundings(link, log, tag)
+    values = _Values(link, log, tag)
+    surroundings = _SourceSurroundings(values, log, tag)
     _surroundings = surroundings
     welcomed: queue.SimpleQueue[bool] = queue.SimpleQueue()
     loops: list[_SourceLoop] = []
@@ -5133,6 +5291,7 @@ def _run_source_worker(flags: _Flags, channel: _Channel | None) -> NoReturn:
     def welcome() -> None:
         # A source that ends the process must not end it before it counts as started.
         link.tell(type="online")
+        values.welcome()
         welcomed.put(True)
 
     def leave() -> None:
@@ -5271,10 +5430,11 @@ def _once(task: _Task, work: Callable[[_Task], None]) -> str | None:
 
 # ── main ──────────────────────────────────────────────────────────────────────────────────────────
 
-_USAGE = """usage: task_engine.py worker --router ENDPOINT [FOLDER]
+_USAGE = """usage: task_engine.py worker --router ENDPOINT [--key FILE] [--server-key FILE] [FOLDER]
 
 Runs the tasks of FOLDER (default: tasks) for the engine whose port for workers is ENDPOINT, such as
-tcp://robot.local:9001."""
+tcp://robot.local:9001. The keys are those of `task-engine worker`. SIGTERM or Ctrl-C: it ends the
+running job and leaves; a second Ctrl-C aborts that job."""
 
 
 class _Flags:
@@ -5345,7 +5505,14 @@ def _run_worker_elsewhere(flags: _Flags) -> NoReturn:
     _address(flags.one("backend"))
     if not flags.has("tasks"):
         flags.set("tasks", flags.words[0] if flags.words else "tasks")
-    _run_task_worker(flags, None)
+    # Before any task file is loaded.
+    keys = read_keys(*(flags.one(name) if flags.has(name) else None for name in ("key", "server-key")))
+    if keys is not None:
+        try:
+            import zmq  # noqa: F401
+        except ImportError:
+            raise _StartError("keys need pyzmq: apt install python3-zmq (--key none uses no keys)") from None
+    _run_task_worker(flags, None, keys)
 
 
 def _main(argv: list[str]) -> int:
