@@ -1,12 +1,16 @@
 /** All that can go wrong while a robot drives, and what its motor then does: the table of the README, each row of it a cause. */
-import type { DriveRobot } from "./drive-robot.ts";
+import type { DriveRobot, DriveTask, Language } from "./drive-robot.ts";
 
 export interface Cause {
   readonly name: string;
-  /** What the robot is at. `spin` hears nothing. */
-  readonly task: "drive" | "spin";
+  /** What the robot is at. `spin` loops for ever; `hold` is C code of Python that lets nothing else run. */
+  readonly task: DriveTask;
   /** ms within which the motor stands, as the README has it. */
   readonly boundMs: number;
+  /** Of tasks in one language alone. */
+  readonly language?: Language;
+  /** ms of a time limit of the task, which begins at that instant, about: they do not count. */
+  readonly afterMs?: number;
   /** Flags of the engine. */
   readonly flags?: readonly string[];
   /** The robot's requestor is on another machine. */
@@ -56,7 +60,7 @@ export const causes: readonly Cause[] = [
     name: "the only task worker is killed",
     task: "drive",
     boundMs: 5_000,
-    flags: ["--task-workers", "1"],
+    flags: ["--task-workers", "1", "--python-workers", "1"],
     strike: async (robot, now) => kill(now, await robot.driver()),
     said: [1, "INTERRUPTED"],
   },
@@ -119,11 +123,35 @@ export const causes: readonly Cause[] = [
     name: "the task loops for ever (counted from the end of its timeoutMs)",
     task: "spin",
     boundMs: 1_500,
-    strike: async (_, now) => {
-      await Bun.sleep(1_000);
-      now();
-    },
+    afterMs: 1_000,
+    strike: async (_, now) => now(),
     said: [1, "TIMEOUT"],
+  },
+  {
+    name: "C code holds the lock of Python (counted from the end of its timeoutMs)",
+    task: "hold",
+    language: "python",
+    boundMs: 1_500,
+    afterMs: 1_000,
+    strike: async (_, now) => now(),
+    said: [1, "TIMEOUT"],
+  },
+  {
+    name: "the requestor is killed, while C code holds the lock of Python",
+    task: "hold",
+    language: "python",
+    boundMs: 1_500,
+    strike: signalRequestor("SIGKILL"),
+    said: null,
+  },
+  {
+    name: "emergency stop, while C code holds the lock of Python",
+    task: "hold",
+    language: "python",
+    boundMs: 1_000,
+    strike: estop,
+    said: [1, "STOPPED"],
+    repair: (robot) => robot.reset(),
   },
   {
     name: "emergency stop",

@@ -7,6 +7,7 @@ import { Cable } from "./cable.ts";
 import { type RunningCommand, startCommand } from "./command.ts";
 import { type Engine, startEngine } from "./engine.ts";
 import { taskEngine } from "./executable.ts";
+import { python } from "./manager.ts";
 import { Motor } from "./motor.ts";
 import { freePorts } from "./ports.ts";
 import { type TempFolder, tempFolder } from "./temp-folder.ts";
@@ -23,7 +24,10 @@ const answered = async (send: RunningCommand, exitCode: number, said: string): P
   throw real.said.includes("DEADMAN") ? new HeldUp(what) : new Error(what);
 };
 
-const tasks = readFileSync(join(import.meta.dir, "drive-tasks.ts"), "utf8");
+export type Language = "typescript" | "python";
+export type DriveTask = "drive" | "spin" | "hold";
+
+const endings = { typescript: "ts", python: "py" } as const;
 
 export class DriveRobot implements AsyncDisposable {
   readonly motor: Motor;
@@ -35,20 +39,22 @@ export class DriveRobot implements AsyncDisposable {
   #engine: Engine | null = null;
   #requestor: RunningCommand | null = null;
 
-  static async start(cable: Cable | null, flags: readonly string[]): Promise<DriveRobot> {
-    const robot = new DriveRobot(cable, flags);
+  static async start(language: Language, cable: Cable | null, flags: readonly string[]): Promise<DriveRobot> {
+    const robot = new DriveRobot(language, cable, flags);
     await robot.startEngine();
     return robot;
   }
 
-  private constructor(cable: Cable | null, flags: readonly string[]) {
+  private constructor(language: Language, cable: Cable | null, flags: readonly string[]) {
     this.cable = cable;
     this.#flags = flags;
-    this.#folder = tempFolder({ "tasks/drive.ts": tasks, motor: "0" });
+    const ending = endings[language];
+    const tasks = readFileSync(join(import.meta.dir, `drive-tasks.${ending}`), "utf8");
+    this.#folder = tempFolder({ [`tasks/drive.${ending}`]: tasks, motor: "0" });
     this.motor = new Motor(this.#folder.at("motor"));
     writeFileSync(
       this.#folder.at("task-engine.toml"),
-      `host = "${this.#host}"\ninsecure = ${cable !== null}\n[env]\nMOTOR = "${this.motor.path}"\n`,
+      `host = "${this.#host}"\ninsecure = ${cable !== null}\npython = "${python}"\npython-workers = 2\n[env]\nMOTOR = "${this.motor.path}"\n`,
     );
   }
 
@@ -75,7 +81,7 @@ export class DriveRobot implements AsyncDisposable {
   }
 
   /** Gives it work for a minute; the motor turns when this resolves. */
-  async setOff(task: "drive" | "spin"): Promise<void> {
+  async setOff(task: DriveTask): Promise<void> {
     this.#requestor = this.#send(task, "60");
     await this.motor.turns();
   }
