@@ -111,7 +111,7 @@ const askInterpreter = async (
     if (child.signalCode === "SIGKILL") return refuse(`has not answered in ${pythonProbeMs} ms`);
     const end = output.indexOf(0x0a);
     const about = v.safeParse(aboutSchema, Buffer.from(output.subarray(0, Math.max(end, 0))).toString());
-    if (about.success) return { about: about.output, program: output.subarray(end + 1) };
+    if (about.success && child.exitCode === 0) return { about: about.output, program: output.subarray(end + 1) };
     return refuse(`is no Python: ${errors.trim().split("\n").at(-1) || `it ended with exit code ${child.exitCode}`}`);
   } catch (failure) {
     if (failure instanceof StartError) throw failure;

@@ -11,13 +11,15 @@ import site
 import sys
 from importlib.util import MAGIC_NUMBER
 
-prefixes = [prefix for prefix in sys.argv[1:] if prefix] + [sys.prefix, sys.exec_prefix]
+[environment] = sys.argv[1:]
+library = "python%d.%d" % sys.version_info[:2]
+own = [os.path.join(environment, lib, library, "site-packages") for lib in ("lib", "lib64") if environment]
 about = {
     "version": list(sys.version_info[:3]),
     "implementation": sys.implementation.name,
     "executable": sys.executable,
     "library": os.path.dirname(os.__file__),
-    "packages": site.getsitepackages(prefixes),
+    "packages": own + site.getsitepackages(),
 }
 print(json.dumps(about), flush=True)
 if sys.version_info >= (3, 9):
