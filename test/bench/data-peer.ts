@@ -14,7 +14,8 @@ export type Order =
   | { readonly report: true };
 export type Answer =
   | { readonly ready: true }
-  | { readonly seen: number }
+  /** All subscribers have got so many values, at that ms of `nowMs`. */
+  | { readonly seen: number; readonly atMs: number }
   | { readonly published: number }
   | { readonly count: number; readonly latencies: readonly number[]; readonly dropped: number };
 
@@ -155,19 +156,20 @@ if (role === "publish") {
     counts.push(0);
     drops.push(
       await peer.subscribe((read) => {
-        counts[index] = (counts[index] ?? 0) + 1;
+        const got = (counts[index] ?? 0) + 1;
+        counts[index] = got;
         if (role === "time") latencies.push(nowMs() - read());
+        if (got < told + 1_000) return;
         least = Math.min(...counts);
-        if (role === "count" && least >= told + 1_000) {
-          told = least;
-          tell({ seen: least });
-        }
+        if (role !== "count" || least < told + 1_000) return;
+        told = least;
+        tell({ seen: least, atMs: nowMs() });
       }),
     );
   }
   orders((order) => {
     if (!("report" in order)) return;
-    tell({ count: least, latencies, dropped: drops.reduce((sum, dropped) => sum + dropped(), 0) });
+    tell({ count: Math.min(...counts), latencies, dropped: drops.reduce((sum, dropped) => sum + dropped(), 0) });
     latencies.length = 0;
   });
   // A subscription of the engine is in force a little later.

@@ -86,7 +86,7 @@ const missing = (program: string, module: string): string | null => {
 class PeerProcess implements AsyncDisposable {
   readonly #child: Bun.Subprocess;
   readonly #waiting: { wants: keyof never; take: (answer: Answer) => void }[] = [];
-  onSeen: (seen: number) => void = () => undefined;
+  onSeen: (seen: number, atMs: number) => void = () => undefined;
 
   constructor(...args: readonly string[]) {
     this.#child = Bun.spawn([process.execPath, join(import.meta.dir, "data-peer.ts"), ...args], {
@@ -94,7 +94,7 @@ class PeerProcess implements AsyncDisposable {
       stdout: "inherit",
       stderr: "inherit",
       ipc: (answer: Answer) => {
-        if ("seen" in answer) this.onSeen(answer.seen);
+        if ("seen" in answer) this.onSeen(answer.seen, answer.atMs);
         const index = this.#waiting.findIndex(({ wants }) => wants in answer);
         if (index >= 0) this.#waiting.splice(index, 1)[0]?.take(answer);
       },
@@ -129,7 +129,7 @@ const peerOf = async (...args: readonly string[]): Promise<PeerProcess> => {
   return peer;
 };
 
-/** values/s as received by the slowest subscriber, none dropped. */
+/** values/s as received by the slowest subscriber, by the clock of its process, none dropped. */
 const rateOf = async (name: SystemName, subscribers: number): Promise<number> => {
   await using server = await servers[name].start();
   await using subscriber = await peerOf(name, server.url, "count", String(subscribers));
@@ -138,12 +138,13 @@ const rateOf = async (name: SystemName, subscribers: number): Promise<number> =>
   // JavaScript is compiled while it runs.
   const warmUp = Math.ceil(total / 2);
   const window = 16_384;
-  let startedMs = 0;
+  let first: { seen: number; atMs: number } | null = null;
   const done = Promise.withResolvers<number>();
-  subscriber.onSeen = (seen) => {
+  subscriber.onSeen = (seen, atMs) => {
     publisher.order({ seen });
-    if (seen >= warmUp && startedMs === 0) startedMs = performance.now();
-    if (seen >= total + warmUp - 1_000) done.resolve(((seen - warmUp) / (performance.now() - startedMs)) * 1000);
+    if (seen >= warmUp) first ??= { seen, atMs };
+    if (first === null || seen < total + warmUp - 1_000) return;
+    done.resolve(((seen - first.seen) / (atMs - first.atMs)) * 1000);
   };
   publisher.order({ publish: total + warmUp, bytes: 100, window });
   const rate = await done.promise;
