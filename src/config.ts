@@ -144,6 +144,25 @@ export const configFlags = Object.fromEntries([
   }),
 ]);
 
+/** An example for each setting without a default. */
+const examples = {
+  python: "/usr/bin/python3",
+  workerJobsMax: 100_000,
+  workerMemoryMax: 512,
+  tasks: "tasks",
+  key: "engine.key_secret",
+  authorized: "authorized",
+  onStop: "park",
+  state: "/var/lib/task-engine",
+} satisfies { readonly [N in Name as Rows[N]["fallback"] extends null ? N : never]: string | number };
+
+/** Every setting as a line of the file: its key, its default or an example as TOML, its use. */
+export const settingsList = names.map((name) => ({
+  key: kebab(name),
+  value: JSON.stringify(rows[name].fallback ?? examples[name as keyof typeof examples]),
+  description: rows[name].description,
+}));
+
 /* ── Sources ── */
 
 interface Sources {

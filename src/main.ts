@@ -14,6 +14,7 @@ const verbs: SubCommandsDef = {
   serve: async () => (await import("./commands/serve.ts")).serveCommand,
   worker: async () => (await import("./commands/worker.ts")).workerCommand,
   send: async () => (await import("./commands/send.ts")).sendCommand,
+  init: async () => (await import("./commands/init.ts")).initCommand,
   keygen: async () => (await import("./commands/keygen.ts")).keygenCommand,
   job: async () => (await import("./commands/job.ts")).jobCommand,
   jobs: async () => (await import("./commands/jobs.ts")).jobsCommand,

@@ -61,6 +61,7 @@ test.each([
   "data watch",
   "data list",
   "data rm",
+  "init",
   "bench",
   "router",
   "scan",
