@@ -4149,7 +4149,13 @@ class _RouterLink:
         self.on_owners: Callable[[list[dict[str, Any]]], None] = lambda workers: None
 
     def start(self) -> None:
+        # A process that a task forks must say nothing here, and stop nothing.
+        os.register_at_fork(after_in_child=self._forget)
         threading.Thread(target=self._run, name="task-engine", daemon=True).start()
+
+    def _forget(self) -> None:
+        self._socket, self._channel, self._retry_at = None, None, None
+        self._log.watch(False)
 
     # From any thread
 
@@ -4516,6 +4522,7 @@ class _Executor(_Surroundings):
         self.job_ended: Callable[[float], None] = lambda ms: None
         self.verbose = False
         self.values = _Values(link, log, tag)
+        self._pid = os.getpid()
         self._main = threading.get_ident()
         self._signal = signal.SIGRTMAX - 3
         signal.signal(self._signal, self._on_signal)
@@ -4726,6 +4733,9 @@ class _Executor(_Surroundings):
             thrown = error
         self._can_abort = False
         self._running = None
+        if os.getpid() != self._pid:
+            # A copy of this process that the task has forked, and that has not ended itself.
+            os._exit(_STRAY_ERROR_EXIT_CODE)
         ms = (time.monotonic() - began) * 1000
         # A signal that came too late must reach no other code.
         _shield.late = None

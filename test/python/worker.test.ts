@@ -91,6 +91,14 @@ def task_exit():
     import sys
     sys.exit(3)
 
+def task_fork():
+    if os.fork() == 0:
+        progress("of a copy")
+        print("of a copy")
+        return "of a copy"
+    os.wait()
+    return "of the worker"
+
 def task_kill():
     os.kill(os.getpid(), 9)
 
@@ -257,6 +265,15 @@ test("a waiting job is ended by ABORT, and one that comes too late does not begi
   await Bun.sleep(20);
   worker.hand({ ...abort, job: 1 });
   expect(await worker.heard("FAIL", 3)).toMatchObject({ data: [{ code: "EXPIRED" }] });
+});
+
+test("a copy of the process that a task forks answers nothing", async () => {
+  await using worker = await startPythonWorker(tasks);
+  worker.run(1, "fork");
+  expect(await worker.heard("DONE", 1)).toMatchObject({ data: ["of the worker"] });
+  worker.run(2, "add", [1]);
+  await worker.heard("DONE", 2);
+  expect(worker.said.map(({ type }) => type)).toEqual(["READY", "DONE", "DONE"]);
 });
 
 test("the record names the job that has begun, and the task that ran when the process died", async () => {
