@@ -469,6 +469,9 @@ export const statisticsTasksMax = 1024;
  */
 export const endedJobsMax = 10_000;
 export const endedBytesMax = 16 * 1024 * 1024;
+/** bytes of the log of a job, and of the logs of all jobs in the router; the oldest lines go. */
+export const jobLogBytesMax = 64 * 1024;
+export const jobLogsBytesMax = 8 * 1024 * 1024;
 /** bytes of an entry of the history beside those, and of a `unique` key. */
 const endedJobBytes = 512;
 const uniqueKeyBytes = 512;
@@ -484,6 +487,7 @@ export const memoryBytesMax =
   2 * eventsLengthMax +
   2 * (endedBytesMax + endedJobsMax * endedJobBytes) +
   uniqueKeysMax * uniqueKeyBytes +
+  jobLogsBytesMax +
   (queueJobsMax + workersMax * workerCreditMax) * jobBytes +
   batchResultBytesMax +
   unfinishedBytesMax +

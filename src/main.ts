@@ -19,6 +19,7 @@ const verbs: SubCommandsDef = {
   job: async () => (await import("./commands/job.ts")).jobCommand,
   jobs: async () => (await import("./commands/jobs.ts")).jobsCommand,
   result: async () => (await import("./commands/result.ts")).resultCommand,
+  logs: async () => (await import("./commands/logs.ts")).logsCommand,
   cancel: async () => (await import("./commands/cancel.ts")).cancelCommand,
   estop: async () => (await import("./commands/estop.ts")).estopCommand,
   reset: async () => (await import("./commands/reset.ts")).resetCommand,

@@ -9,7 +9,7 @@ import type { Effect } from "./events.ts";
 import { reportJob } from "./job-report.ts";
 import { type AnyJob, isEnded, stateOf } from "./job-states.ts";
 import type { JobLifecycle } from "./lifecycle.ts";
-import type { Job, RequestSender, UniqueJob } from "./state.ts";
+import type { Job, JobLogLine, RequestSender, UniqueJob } from "./state.ts";
 import type { Tables } from "./tables.ts";
 
 export class JobQueries {
@@ -65,6 +65,21 @@ export class JobQueries {
     const isOver = isEnded(job);
     const effects = isOver ? [] : this.lifecycle.stop(job, { code: "CANCELLED", message: "it was cancelled" }, now);
     return [...effects, this.tables.requests.acknowledge(sender, encodeData({ cancelled: isOver ? 0 : 1 }))];
+  }
+
+  logs(sender: RequestSender, { job: id, task, before, limit }: Extract<Control, { command: "logs" }>): Effect[] {
+    const { ids, logs, requests } = this.tables;
+    const job = id === undefined ? null : this.#find(sender, id, "observe");
+    if (job !== null && "message" in job) return this.#refuse(sender, job);
+    const isMeant = (line: JobLogLine): boolean =>
+      (before === undefined || line.number < before) &&
+      (job === null || line.job === job.id) &&
+      (task === undefined || line.task === task);
+    const found = logs.newest(isMeant, limit + 1);
+    const lines = found.slice(-limit);
+    const next = found.length > limit ? (lines[0]?.number ?? null) : null;
+    const shown = lines.map(({ number: _, ...line }) => ({ ...line, job: ids.idOf(line.job) }));
+    return [requests.acknowledge(sender, encodeData({ lines: shown, next }))];
   }
 
   #resultOf(sender: RequestSender, job: AnyJob, waitMs: number, now: number): Effect[] {

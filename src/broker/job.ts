@@ -46,6 +46,7 @@ export const createJob = (
   isReplaced: false,
   stop: null,
   progress: null,
+  logBytes: 0,
 });
 
 /** When a job that may begin from now on must not begin any more; Infinity for no limit. */

@@ -112,6 +112,7 @@ export class RequestHandler {
       case "result":
         return this.#queries.result(sender, control.job, control.waitMs, now);
       case "logs":
+        return this.#queries.logs(sender, control);
       case "pause":
       case "resume":
         return this.#refuse(sender, { code: "UNKNOWN_COMMAND", message: `${control.command} is not served yet` });

@@ -14,7 +14,7 @@
  */
 import type { ReadyHeader } from "../protocol/backend.ts";
 import type { Quarantined, Stopped } from "../protocol/blocked.ts";
-import type { RouterTopic } from "../protocol/engine-topics.ts";
+import type { LogLine, RouterTopic } from "../protocol/engine-topics.ts";
 import type { Requestor } from "../protocol/envelope.ts";
 import type { ErrorBody, ErrorCode } from "../protocol/errors.ts";
 import type { Frame } from "../protocol/frame.ts";
@@ -70,6 +70,7 @@ export interface Job extends Draft {
   isReplaced: boolean; // superseded while a worker had it: it must not begin (again)
   stop: EndReason | null; // it was told to end, which overrides the answer of its worker
   progress: Frame | null; // its last report, if it is short
+  logBytes: number; // of its log so far
 }
 
 /** The sender of a request, and the version and serial of each reply to it. */
@@ -118,6 +119,16 @@ export interface EndedJob {
   code: ErrorCode | null; // null for done
   body: Frame | null; // the TASK frame, of a detached job
   bytes: number; // of what is kept
+}
+
+/** A line of the log of a job. */
+export interface JobLogLine {
+  readonly number: number; // of the line, for the next page
+  readonly at: number; // seconds since 1970
+  readonly job: number;
+  readonly task: string;
+  readonly level: LogLine["level"];
+  readonly text: string;
 }
 
 /** The last job of a task and a `unique` key. */
@@ -199,6 +210,7 @@ export interface BrokerState {
   // JobHistory, JobResults, UniqueJobs
   readonly attached: EndedJob[]; // two rings, the oldest is overwritten
   readonly detached: EndedJob[];
+  readonly logs: JobLogLine[]; // JobLogs
   readonly awaited: Map<OpenRequest, Job>; // requests that wait for the result of a job of another
   readonly unique: Map<string, UniqueJob>; // by task and key
   // Workers

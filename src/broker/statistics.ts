@@ -7,6 +7,8 @@ export type DropReason =
   /** of a worker, for a job that it does not hold (any more) */
   | "lateAnswer"
   | "progressOfNoJob"
+  /** or no line of a log */
+  | "logOfNoJob"
   | "workersMessage"
   | "publicationWithoutDataWorker"
   | "publicationQueueFull"

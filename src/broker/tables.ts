@@ -5,6 +5,7 @@ import { EngineEvents } from "./engine-events.ts";
 import { safeQueue } from "./job.ts";
 import { JobHistory } from "./job-history.ts";
 import { JobIds } from "./job-ids.ts";
+import { JobLogs } from "./job-logs.ts";
 import { JobResults } from "./job-results.ts";
 import { stateOf } from "./job-states.ts";
 import { JobQueues } from "./queue.ts";
@@ -26,6 +27,7 @@ export class Tables {
   readonly requests: Requests;
   readonly ids: JobIds;
   readonly history = new JobHistory();
+  readonly logs: JobLogs;
   readonly results: JobResults;
   readonly unique = new UniqueJobs();
   readonly queues = new JobQueues();
@@ -49,6 +51,7 @@ export class Tables {
     random: () => number,
   ) {
     this.ids = new JobIds(random);
+    this.logs = new JobLogs(wallSeconds);
     this.events = new EngineEvents(this.workers, this.directory, wallSeconds, this.ids);
     this.resources = new Resources(this.events);
     this.requests = new Requests(routerId);

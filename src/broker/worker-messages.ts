@@ -52,6 +52,14 @@ export class WorkerMessages {
         worker.store = report;
         return [];
       }
+      case "LOG": {
+        // A job that was answered without its worker may still say what it does.
+        const job = worker.held.get(header.job)?.job ?? worker.givenUp.get(header.job);
+        if (job === undefined || !this.tables.logs.add(job, bodies[0] ?? noBytes)) {
+          this.tables.statistics.drop("logOfNoJob");
+        }
+        return [];
+      }
       case "PUBLISH":
       case "PROGRESS":
         return relay(this.tables, this.lifecycle, worker, header, bodies[0] ?? noBytes, now);

@@ -86,6 +86,25 @@ export const jobSchema = lazily(() => {
 });
 export type JobReport = v.InferOutput<ReturnType<typeof jobSchema>>;
 
+export const logsSchema = lazily(() =>
+  v.object({
+    lines: v.array(
+      v.object({
+        /** seconds since 1970 */
+        at: v.number(),
+        /** The job's id. */
+        job: v.string(),
+        task: v.string(),
+        /** info, warn, error */
+        level: v.string(),
+        text: v.string(),
+      }),
+    ),
+    next: v.nullable(v.number()),
+  }),
+);
+export type JobLogLine = v.InferOutput<ReturnType<typeof logsSchema>>["lines"][number];
+
 export const jobsSchema = lazily(() => v.object({ jobs: v.array(jobSchema()), next: v.nullable(v.string()) }));
 
 export const statusSchema = lazily(() => {

@@ -5,7 +5,7 @@ import type { ControlInput, JobStateName } from "../protocol/control.ts";
 import { TaskEngineError } from "../protocol/errors.ts";
 import type { Json } from "../protocol/json.ts";
 import type { AcceptedJob } from "../protocol/replies.ts";
-import { cancelledSchema, type JobReport, jobSchema, jobsSchema } from "./control.ts";
+import { cancelledSchema, type JobLogLine, type JobReport, jobSchema, jobsSchema, logsSchema } from "./control.ts";
 import { ControlClient } from "./control-client.ts";
 import { type BinaryReply, pickAnyReply, type ResultReply, type TaskReply, type WaitOptions } from "./pending.ts";
 
@@ -73,6 +73,21 @@ export abstract class JobClient extends ControlClient {
       if (stepMs < leftMs) continue;
       throw new TaskEngineError("NO_ANSWER", `job ${id} is ${reply.job.state}: it has not ended within ${waitMs} ms`);
     }
+  }
+
+  /**
+   * The last lines of the logs of a job, of a task or of all jobs, the oldest first: what they have
+   * written, and their errors. At most 1000.
+   */
+  async logs({
+    job,
+    task,
+  }: {
+    readonly job?: string | undefined;
+    readonly task?: string | undefined;
+  } = {}): Promise<JobLogLine[]> {
+    const of = { ...(job !== undefined && { job }), ...(task !== undefined && { task }) };
+    return (await this.control({ command: "logs", ...of }, logsSchema)).lines;
   }
 
   /**

@@ -138,6 +138,11 @@ export class BackendLink {
     this.#send({ type: "RETURN", jobs: [job] });
   }
 
+  /** A line of the log of a job. */
+  log(job: number, body: string): void {
+    this.#send({ type: "LOG", job }, [body]);
+  }
+
   progress(job: number, body: string): void {
     this.#send({ type: "PROGRESS", job }, [body]);
   }

@@ -31,4 +31,4 @@ const write = (level: LogLine["level"], line: string, job: number | null): void 
 /** @param job the router's number of the job that says it; null for none */
 export const say = (line: string, job: number | null = null): void => write("info", line, job);
 export const warn = (line: string): void => write("warn", line, null);
-export const error = (line: string): void => write("error", line, null);
+export const error = (line: string, job: number | null = null): void => write("error", line, job);

@@ -56,8 +56,9 @@ const failSchema = v.object({ type: v.literal("FAIL"), ...answer });
 const safingSchema = v.object({ type: v.literal("SAFING"), job: jobId });
 /** One DATA frame follows, for the data worker. `task`: the publishing task, for people. */
 const publishSchema = v.object({ type: v.literal("PUBLISH"), topic: name, task: v.optional(name) });
-/** One DATA frame follows: the job's progress. */
+/** One DATA frame follows: the job's progress; a line of its log, `{level, text}`. */
 const progressSchema = v.object({ type: v.literal("PROGRESS"), job: jobId });
+const logSchema = v.object({ type: v.literal("LOG"), job: jobId });
 /** These jobs have not begun here and will not: the router may give them to another worker. */
 const returnSchema = v.object({ type: v.literal("RETURN"), jobs: jobIds });
 /** The worker wants no more jobs, and gets GOODBYE once it holds none. */
@@ -80,6 +81,7 @@ const fromWorker = byType([
   failSchema,
   safingSchema,
   progressSchema,
+  logSchema,
   publishSchema,
   returnSchema,
   leaveSchema,
@@ -239,7 +241,7 @@ export const decodeFromWorker = (frames: readonly Frame[]): BackendMessage<Worke
       case "RECOVERED":
         return { bodies: 2 * header.kept.length };
       default:
-        return { bodies: header.type === "PUBLISH" || header.type === "PROGRESS" ? 1 : 0 };
+        return { bodies: header.type === "PUBLISH" || header.type === "PROGRESS" || header.type === "LOG" ? 1 : 0 };
     }
   });
 

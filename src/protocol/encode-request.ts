@@ -74,7 +74,7 @@ export const encodeDataRequest = (origin: RequestOrigin, topic: string, data: un
 };
 
 export const encodeControlRequest = (origin: RequestOrigin, control: ControlInput): string[] => [
-  requestMeta(origin, "CONTROL", "job" in control ? 0.3 : versionOf(control.command)),
+  requestMeta(origin, "CONTROL", "job" in control && control.job !== undefined ? 0.3 : versionOf(control.command)),
   encodeValue(control, "DATA.data"),
 ];
 

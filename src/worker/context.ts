@@ -19,7 +19,7 @@ export interface ContextHooks {
 }
 
 /** The context of a run of a task, or of its `onStop`. */
-export class JobContext<Job extends JobName & Pick<TaskJob, "progress"> = JobName> implements TaskContext {
+export class JobContext<Job extends JobName & Pick<TaskJob, "progress" | "log"> = JobName> implements TaskContext {
   /** The task itself was called, so something may have moved. */
   hasEnteredTask = false;
   /** Made on first use: most tasks are over before anybody could abort them. */
@@ -52,7 +52,10 @@ export class JobContext<Job extends JobName & Pick<TaskJob, "progress"> = JobNam
   }
 
   get log(): (line: string) => void {
-    return (line) => say(`${this.hooks.tag} ${this.job.name}: ${line}`, this.job.id ?? null);
+    return (line) => {
+      say(`${this.hooks.tag} ${this.job.name}: ${line}`, this.job.id ?? null);
+      if (!this.#hasEnded) this.job.log?.("info", String(line));
+    };
   }
 
   get publish(): TaskContext["publish"] {

@@ -234,10 +234,15 @@ export class Executor {
     const { name, serial } = context.job;
     const code = isA(thrown, BadArgs) ? "BAD_ARGS" : "TASK_ERROR";
     if (code === "TASK_ERROR") {
-      this.#failures.add(endedMs, () => {
-        const [first, ...rest] = thrownLines(thrown);
-        return [`${this.hooks.tag} Task failed: ${name}${serial === "" ? "" : ` (${serial})`}: ${first}`, ...rest];
-      });
+      this.#failures.add(
+        endedMs,
+        () => {
+          const [first = "", ...rest] = thrownLines(thrown);
+          for (const line of [first, ...rest]) context.job.log?.("error", line);
+          return [`${this.hooks.tag} Task failed: ${name}${serial === "" ? "" : ` (${serial})`}: ${first}`, ...rest];
+        },
+        context.job.id,
+      );
     }
     const message = shorten(thrownMessage(thrown));
     return this.#end(task, context, { ok: false, code, message, ms: endedMs - startedMs }, endedMs);

@@ -24,8 +24,11 @@ export class FailureLog {
   #shown = 0;
   #hidden = 0;
 
-  /** `lines` is called only if they are shown. `nowMs` is a time of performance.now(). */
-  add(nowMs: number, lines: () => readonly string[]): void {
+  /**
+   * `lines` is called only if they are shown. `nowMs` is a time of performance.now().
+   * @param job the router's number of the job that has failed
+   */
+  add(nowMs: number, lines: () => readonly string[], job?: number): void {
     if (nowMs - this.#secondStartMs >= 1000) {
       if (this.#hidden > 0) error(`… and ${this.#hidden} more failures, not shown`);
       this.#secondStartMs = nowMs;
@@ -37,7 +40,7 @@ export class FailureLog {
       return;
     }
     this.#shown++;
-    for (const line of lines()) error(line);
+    for (const line of lines()) error(line, job ?? null);
   }
 }
 

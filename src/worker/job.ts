@@ -1,4 +1,5 @@
 /** A job as the executor takes it, and the outcome that it gives. */
+import type { LogLine } from "../protocol/engine-topics.ts";
 import type { ErrorCode } from "../protocol/errors.ts";
 import type { Task } from "../protocol/frames.ts";
 import type { BinaryType } from "../protocol/values.ts";
@@ -29,6 +30,8 @@ export interface TaskJob extends AnyJob {
   readonly expiresMs?: number;
   /** Called with a DATA frame when the task says how far it is. */
   readonly progress?: (dataFrame: string) => void;
+  /** Called with each line of its log. */
+  readonly log?: (level: LogLine["level"], text: string) => void;
   /** Called when it has let go and its task's `onStop` is about to run. `done` comes after that. */
   readonly safing?: () => void;
 }

@@ -1,9 +1,11 @@
 /** The jobs that a task worker holds for the router, from its message to their answers. */
 
+import { jobLogBytesMax } from "../limits.ts";
 import type { BackendLink, SafeHeader, WorkHeader } from "../process/backend-link.ts";
-import { type ErrorCode, ProtocolError } from "../protocol/errors.ts";
-import { type Frame, textOf } from "../protocol/frame.ts";
-import { encodeError, type Task } from "../protocol/frames.ts";
+import type { LogLine } from "../protocol/engine-topics.ts";
+import { type ErrorCode, ProtocolError, shorten } from "../protocol/errors.ts";
+import { type Frame, sizeOf, textOf } from "../protocol/frame.ts";
+import { encodeData, encodeError, type Task } from "../protocol/frames.ts";
 import { decodeTaskFrame } from "../protocol/requests.ts";
 import type { Executor } from "./executor.ts";
 import { leftUnbegun, type OnStopJob, type TaskJob, type TaskOutcome, type WorkerJob } from "./job.ts";
@@ -24,6 +26,9 @@ interface RouterJobsOptions {
 
 /** A class, not an object with closures: one is made for each job. */
 class RouterJob implements TaskJob {
+  /** bytes of its log so far */
+  logBytes = 0;
+
   constructor(
     private readonly jobs: RouterJobs,
     readonly id: number,
@@ -39,6 +44,10 @@ class RouterJob implements TaskJob {
 
   progress(dataFrame: string): void {
     this.jobs.progress(this, dataFrame);
+  }
+
+  log(level: LogLine["level"], text: string): void {
+    this.jobs.log(this, level, text);
   }
 
   safing(): void {
@@ -117,6 +126,18 @@ export class RouterJobs {
   progress(job: RouterJob, dataFrame: string): void {
     if (!this.#holds(job.id, job)) return;
     this.#throttle.report(() => this.options.link().progress(job.id, dataFrame));
+  }
+
+  /** A line beyond the limit of a job's log says so; further ones are not sent. */
+  log(job: RouterJob, level: LogLine["level"], text: string): void {
+    if (!this.#holds(job.id, job) || job.logBytes > jobLogBytesMax) return;
+    const line = shorten(text);
+    job.logBytes += sizeOf(line);
+    const isFull = job.logBytes > jobLogBytesMax;
+    const data = isFull
+      ? { level: "warn", text: `further lines are not kept: ${jobLogBytesMax} bytes` }
+      : { level, text: line };
+    this.options.link().log(job.id, encodeData(data));
   }
 
   safing(job: RouterJob): void {

@@ -225,6 +225,57 @@ describe("a unique job", () => {
   });
 });
 
+describe("the log of a job", () => {
+  const say = (id: number, level: string, text: unknown): void =>
+    bench.say("w1", { type: "LOG", job: id }, [Buffer.from(JSON.stringify({ data: { level, text }, pack: 1 }))]);
+  const logs = (of: object = {}): unknown => {
+    bench.control({ command: "logs", ...of });
+    const reply = bench.answers.at(-1)?.reply;
+    return reply?.kind === "ack" ? reply.data : reply;
+  };
+
+  test("has its lines and its errors, by job and task, in pages, after its end, too", () => {
+    const id = detach("a", "photo");
+    say(1, "info", "click");
+    say(1, "error", "the lens is dirty");
+    bench.fail("w1", 1);
+    const other = detach("b", "patrol");
+    say(2, "info", "left");
+    expect(logs({ job: id })).toMatchObject({
+      lines: [
+        { job: id, task: "photo", level: "info", text: "click" },
+        { job: id, level: "error", text: "the lens is dirty" },
+      ],
+      next: null,
+    });
+    expect(logs({ task: "patrol" })).toMatchObject({ lines: [{ job: other, text: "left" }] });
+    expect(logs({ limit: 1 })).toMatchObject({ lines: [{ text: "left" }], next: 3 });
+    expect(logs({ limit: 1, before: 3 })).toMatchObject({ lines: [{ text: "the lens is dirty" }], next: 2 });
+  });
+
+  test("takes no line of a job that its worker does not have, and none that is no line", () => {
+    detach("a", "photo");
+    say(7, "info", "click");
+    say(1, "loud", "click");
+    say(1, "info", 7);
+    expect(logs()).toMatchObject({ lines: [] });
+    expect(bench.status.jobs?.dropped).toMatchObject({ logOfNoJob: 3 });
+  });
+
+  test("is bounded, for one job and for all", () => {
+    const first = detach("a", "photo");
+    for (let line = 0; line < 200; line++) say(1, "info", "x".repeat(1000));
+    const { lines } = logs() as { lines: unknown[] };
+    expect(lines.length).toBeLessThan(140);
+    for (let job = 2; job < 60; job++) {
+      bench.done("w1", job - 1);
+      detach(`s${job}`, "photo");
+      for (let line = 0; line < 131; line++) say(job, "info", "x".repeat(1000));
+    }
+    expect(logs({ job: first })).toMatchObject({ lines: [] });
+  });
+});
+
 describe("the list of jobs", () => {
   const list = (options: object = {}): unknown[] => {
     bench.control({ command: "jobs", ...options });

@@ -10,7 +10,7 @@ import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
 setDefaultTimeout(300_000); // they wait for one another
 
 const tasks = `
-  export const task_photo = { moves: false, run: ([name]) => "a photo of " + name };
+  export const task_photo = { moves: false, run: ([name], _, { log }) => { log("click"); return "a photo of " + name; } };
   export const task_bytes = { moves: false, run: () => new Uint8Array([1, 2, 3]) };
   export const task_blind = { moves: false, run: () => { throw new Error("the lens is dirty"); } };
   export const task_drive = () => "there";
@@ -39,6 +39,7 @@ test("send --detach prints an id, by which result, job, jobs and cancel find the
   const { stdout } = await run("job", id);
   expect(stdout).toMatch(/^state: +done$/m);
   expect(stdout).toMatch(/^args: +\["roses"\]$/m);
+  expect((await run("logs", "--job", id)).stdout).toMatch(new RegExp(`  ${id}  photo  click\n$`));
   expect((await run("jobs", "--task", "photo", "--since", "1h")).stdout).toContain(`${id}  done `);
   expect(await run("cancel", id)).toMatchObject({ exitCode: 1, stderr: `task-engine: job ${id} has ended already\n` });
 });
@@ -57,6 +58,7 @@ test("a job that fails has its error for result and job, and is in jobs --failed
     stderr: "task-engine: TASK_ERROR: the lens is dirty\n",
   });
   expect((await run("job", id)).stdout).toMatch(/^error: +TASK_ERROR: the lens is dirty$/m);
+  expect((await run("logs", "--task", "blind")).stdout).toContain(`${id}  blind  error: Error: the lens is dirty\n`);
   expect((await run("jobs", "--failed")).stdout).toContain(`${id}  failed `);
 });
 
