@@ -650,3 +650,52 @@ export const historyDayBytesMax = 64 * 1024 * 1024;
 export const damagedFilesMax = 3;
 /** bytes of the write-ahead log that stay when it begins anew. */
 export const journalLogBytesMax = 4 * 1024 * 1024;
+
+/* ── The gateway ── */
+
+/** bytes of a JSON body: arguments of the largest TASK frame. */
+export const gatewayJsonBytesMax = frameBytesMax;
+/** ms for a whole body, first byte to last: a largest value over a slow phone's network. */
+export const gatewayBodyMs = 20_000;
+/** ms between two looks at the file of tokens. */
+export const gatewayTokenLookMs = 1_000;
+/** requests in progress without those that stop the robot, and of these jobs: further ones get QUEUE_FULL. */
+export const gatewayRequestsMax = 512;
+export const gatewayJobsMax = 128;
+/** s of silence of a connection that sends no request, in steps of 4: slow headers end after 12. */
+export const gatewayIdleSeconds = 10;
+/** viewers: streams of events and pictures, and drive sockets. */
+export const gatewayViewersMax = 2_048;
+export const gatewayDriversMax = 16;
+/** topics and prefixes of one viewer, and of all of them together. */
+export const gatewayViewerNamesMax = 64;
+export const gatewayFeedsMax = 256;
+/** values a second of a topic for viewers: a plot or a picture needs no more. */
+export const gatewayViewerHz = 20;
+/** events of the engine's own topics that wait for one viewer; older ones are dropped and counted. */
+export const gatewayViewerEventsMax = 256;
+/** bytes of one event that a viewer gets; a longer value is told without its data. */
+export const gatewayEventBytesMax = 256 * 1024;
+/** characters of the newest values of one name, which viewers to come get at once. */
+export const gatewayNewestBytesMax = 1024 * 1024;
+/** ms between two beats of a stream of events. */
+export const gatewayBeatMs = 5_000;
+/** labels of one metric, and ms without a scrape after which counts by task are forgotten. */
+export const gatewayMetricSeriesMax = 1_024;
+export const gatewayScrapeMsMax = 600_000;
+/** ms for which a failed token waits for its answer, and answers that wait so. */
+export const gatewayFailedTokenMs = 500;
+export const gatewayFailedTokensMax = 64;
+/** ms for which the list of tasks is taken as known. */
+export const gatewayDirectoryMs = 1_000;
+/** ms of the dead man of a drive socket. */
+export const gatewayDeadmanMsMin = 100;
+export const gatewayDeadmanMsMax = 10_000;
+export const gatewayDeadmanMs = 300;
+/** ticks within a dead man's time, and bytes of a message of a drive socket. */
+export const gatewayTicksPerDeadman = 6;
+export const gatewayDriveBytesMax = 16 * 1024;
+/** calls of one drive socket that have not ended; the newest position waits for the next. */
+export const gatewayDriveCallsMax = 4;
+/** characters of `rights` in META's `onBehalf`, as JSON. */
+export const onBehalfLengthMax = 4_096;

@@ -31,7 +31,9 @@ export const changeAccess = (
   }
   for (const job of [...queues, ...[...workers].flatMap(jobsOf)]) {
     const user = job.request?.user ?? null;
-    const refusal = access.refusalSince(before, user, rightOf[job.kind], job.name);
+    const refusal =
+      access.refusalSince(before, user, rightOf[job.kind], job.name) ??
+      (job.request?.meta.onBehalf === undefined ? null : access.refusal(user, "delegate"));
     if (refusal === null) continue;
     effects.push(...lifecycle.stop(job, { code: "UNAUTHORIZED", message: refusal }, now));
     // At once, because the connection of its requestor will be cut.

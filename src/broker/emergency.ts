@@ -9,7 +9,7 @@ import type { ErrorCode } from "../protocol/errors.ts";
 import { encodeData } from "../protocol/frames.ts";
 import { stopReasonOf } from "./blocks.ts";
 import { type Effect, toWorker } from "./events.ts";
-import { isStoppable, jobsOf, safeQueue } from "./job.ts";
+import { isStoppable, jobsOf, personOf, safeQueue } from "./job.ts";
 import type { JobLifecycle } from "./lifecycle.ts";
 import type { BrokerState, EndReason, Job, RequestSender, Worker } from "./state.ts";
 import type { Tables } from "./tables.ts";
@@ -54,7 +54,7 @@ export class EmergencyHandler {
       effects.push({ to: "supervisor", type: "estop", stopped, request: ++this.#lastRequest });
     }
     if (isNew) {
-      const line = `EMERGENCY STOP by ${sender.user ?? "a requestor"}: ${reason || "no reason given"}`;
+      const line = `EMERGENCY STOP by ${personOf(sender) ?? "a requestor"}: ${reason || "no reason given"}`;
       effects.push({ to: "log", line });
     }
     effects.push(...this.#takeResets().map((reset) => requests.refuse(reset, stopReasonOf(stopped))));

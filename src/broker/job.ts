@@ -12,7 +12,7 @@ import {
 } from "../limits.ts";
 import { type Frame, sizeOf } from "../protocol/frame.ts";
 import type { Policy } from "../protocol/policy.ts";
-import type { Draft, HeldJob, Job, OpenRequest, Worker } from "./state.ts";
+import type { Draft, HeldJob, Job, OpenRequest, RequestSender, Worker } from "./state.ts";
 
 export const createJob = (
   draft: Draft,
@@ -147,3 +147,7 @@ export const retryPolicyOf = (policy: Policy | undefined): RetryPolicy | null =>
   const { tries = triesDefault, backoffMs = retryBackoffMs, onError = false } = declared === true ? {} : declared;
   return { tries, backoffMs, onError };
 };
+
+/** Whose request it is: the person for whom a gateway asks, else the name of the key; null without keys. */
+export const personOf = ({ user, meta }: Pick<RequestSender, "user" | "meta">): string | null =>
+  meta.onBehalf === undefined ? user : meta.onBehalf.name;

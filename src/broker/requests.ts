@@ -19,6 +19,7 @@ import type { BinaryType } from "../protocol/values.ts";
 import { Shares } from "../security/shares.ts";
 import { Multimap } from "./collections.ts";
 import type { Effect } from "./events.ts";
+import { personOf } from "./job.ts";
 import { failure, type JobOutcome } from "./outcome.ts";
 import type { BrokerState, Job, OpenRequest, RequestorEntry, RequestSender } from "./state.ts";
 
@@ -57,7 +58,7 @@ export class Requests {
       const message = `META.serial: ${JSON.stringify(serial)} is the serial of a request that is not answered yet`;
       return { code: "BAD_FRAME", message };
     }
-    const share = this.#shares.take(requestor.peer, user, parts, bytes);
+    const share = this.#shares.take(requestor.peer, personOf(sender), parts, bytes);
     if (typeof share === "string") return { code: "QUEUE_FULL", message: share };
     const request: OpenRequest = {
       requestor,

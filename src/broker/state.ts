@@ -77,7 +77,7 @@ export interface Job extends Draft {
 export interface RequestSender {
   readonly requestor: Requestor;
   readonly user: string | null; // name of its key; null in an engine without keys
-  readonly meta: Pick<Meta, "version" | "serial"> & Partial<Pick<Meta, "id">>;
+  readonly meta: Pick<Meta, "version" | "serial"> & Partial<Pick<Meta, "id" | "onBehalf">>;
 }
 
 /** A request that waits for its one terminal reply: one job, or the parts of a batch. */

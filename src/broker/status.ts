@@ -13,6 +13,7 @@ import {
 } from "../limits.ts";
 import type { StopResult } from "../protocol/blocked.ts";
 import type { Json } from "../protocol/json.ts";
+import type { Policy } from "../protocol/policy.ts";
 import { jobsOf, resourcesOf, taskQueue } from "./job.ts";
 import { isPending } from "./safe-stops.ts";
 import type { Job, Worker } from "./state.ts";
@@ -34,12 +35,17 @@ export const reportTasks = ({ directory, workers }: Tables): Json => {
     tasks: directory.taskNames.map((name) => ({
       name,
       workers: workers.serving(taskQueue(name)).length,
+      ...deadmanIn(directory.find(name)?.policy),
       ...schemaOf(name),
     })),
     data: directory.dataWorkers.map(({ publications }) => publications),
     dataWorkers: directory.owners.map((ports) => ({ ...ports })),
   };
 };
+
+/** A requestor that cannot keep a job alive has to know it before. */
+const deadmanIn = ({ deadmanMs }: Policy = {}): { readonly deadmanMs?: number } =>
+  deadmanMs === undefined ? {} : { deadmanMs };
 
 export const reportStatus = (tables: Tables, security: SecurityKind, stopped: StopResult | null): Json => {
   const { blocks, directory, queues, runaways, safeStops, statistics, workers } = tables;

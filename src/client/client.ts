@@ -21,6 +21,7 @@ import {
   encodeDataRequest,
   encodeTaskPart,
   encodeTaskRequest,
+  forPerson,
   type RequestOrigin,
   versionFor,
 } from "../protocol/encode-request.ts";
@@ -41,11 +42,11 @@ import {
   type BinaryReply,
   pickAccepted,
   pickAnyData,
-  pickAnyReply,
   pickData,
   pickNothing,
   pickParts,
   pickReply,
+  pickWhole,
   type ResultReply,
   type TaskReply,
   type WaitOptions,
@@ -80,7 +81,7 @@ export const connect = (endpoint?: string, options: ConnectOptions = {}): Client
 
 class Client extends JobClient implements AsyncDisposable {
   readonly #exchange: Exchange;
-  readonly #waitMs: number;
+  protected readonly waitMs: number;
   protected readonly data: DataPlane;
 
   constructor(
@@ -88,14 +89,14 @@ class Client extends JobClient implements AsyncDisposable {
     { waitMs, trace, state, onPublishError, ...files }: ConnectOptions,
   ) {
     super();
-    this.#waitMs = waitMs ?? requestTimeoutMs;
+    this.waitMs = waitMs ?? requestTimeoutMs;
     const keys = readClientKeys(files);
     const local = new LocalEngine(endpoint, keys, state ?? null);
     this.#exchange = new Exchange(endpoint, `CLIENT-${process.pid}`, waitMs ?? null, keys, local, trace);
     this.data = new DataPlane({
-      ...{ endpoint, keys, local, waitMs: this.#waitMs, onPublishError },
+      ...{ endpoint, keys, local, waitMs: this.waitMs, onPublishError },
       find: () => this.#dataWorkers(),
-      put: (topic, data) => this.#send((origin) => encodeDataRequest(origin, topic, data), pickNothing),
+      put: (topic, data) => this.send((origin) => encodeDataRequest(origin, topic, data), pickNothing),
       get: (topic) => this.#lastValue(topic),
     });
   }
@@ -128,7 +129,7 @@ class Client extends JobClient implements AsyncDisposable {
     kwargs = {},
     options: CallOptions = {},
   ): Promise<TaskReply | BinaryReply> {
-    return this.#run(task, args, kwargs, options, options.binary === true ? pickAnyReply : pickReply);
+    return this.#run(task, args, kwargs, options, options.binary === true ? pickWhole : pickReply);
   }
 
   /**
@@ -150,14 +151,15 @@ class Client extends JobClient implements AsyncDisposable {
   stream(
     task: string,
     source: ArgsSource,
-    { waitMs = callTimeoutMs, signal, onProgress, kwargs = {}, ...limits }: BatchOptions = {},
+    { waitMs = callTimeoutMs, signal, onProgress, kwargs = {}, keepAlive, onBehalf, ...limits }: BatchOptions = {},
   ): AsyncGenerator<PartResult, void, undefined> {
     return runBatch(source, {
       encode: (args) => encodePart(() => encodeTaskPart(task, args, kwargs, limits)),
       send: (parts, waiting) =>
-        this.#send((origin) => encodeBatchRequest(origin, parts, versionFor(limits)), pickParts, {
+        this.send((origin) => encodeBatchRequest(forPerson(origin, onBehalf), parts, versionFor(limits)), pickParts, {
           ...waiting,
           waitMs,
+          keepAlive,
           deadmanMs: limits.deadmanMs,
         }),
       signal,
@@ -168,6 +170,11 @@ class Client extends JobClient implements AsyncDisposable {
   /** The tasks that the engine can run. */
   async tasks(): Promise<TaskListing[]> {
     return (await this.#directory()).tasks;
+  }
+
+  /** The engine answers. A connection that is lost comes back by itself. */
+  get isConnected(): boolean {
+    return this.#exchange.isConnected;
   }
 
   /** Requests that wait for their answers. */
@@ -201,12 +208,13 @@ class Client extends JobClient implements AsyncDisposable {
     task: string,
     args: unknown[],
     kwargs: object,
-    { waitMs = callTimeoutMs, signal, onProgress, binary, ...limits }: CallOptions,
+    { waitMs = callTimeoutMs, signal, onProgress, binary, keepAlive, onBehalf, ...limits }: CallOptions,
     pick: (answer: ResultReply) => Result,
   ): Promise<Result> {
     const version = binary === true ? 0.3 : versionFor(limits);
-    const encode = (origin: RequestOrigin): string[] => encodeTaskRequest(origin, task, args, kwargs, limits, version);
-    return this.#send(encode, pick, { waitMs, deadmanMs: limits.deadmanMs, signal, onProgress });
+    const encode = (origin: RequestOrigin): string[] =>
+      encodeTaskRequest(forPerson(origin, onBehalf), task, args, kwargs, limits, version);
+    return this.send(encode, pick, { waitMs, deadmanMs: limits.deadmanMs, keepAlive, signal, onProgress });
   }
 
   async #dataWorkers(): Promise<DataWorker[]> {
@@ -235,7 +243,7 @@ class Client extends JobClient implements AsyncDisposable {
   protected async control<Schema extends v.GenericSchema>(
     control: ControlInput,
     schema: () => Schema,
-    waiting: WaitOptions = { waitMs: this.#waitMs },
+    waiting: WaitOptions = { waitMs: this.waitMs },
   ): Promise<v.InferOutput<Schema>> {
     const data = await this.controlReply(control, pickData, waiting);
     const answer = checkFrame(schema, data, "DATA.data");
@@ -251,13 +259,13 @@ class Client extends JobClient implements AsyncDisposable {
     pick: (reply: ResultReply) => Result,
     waiting?: WaitOptions,
   ): Promise<Result> {
-    return this.#send((origin) => encodeControlRequest(origin, control), pick, waiting);
+    return this.send((origin) => encodeControlRequest(origin, control), pick, waiting);
   }
 
-  #send<Result>(
+  protected send<Result>(
     encode: (origin: RequestOrigin) => readonly string[],
     pick: (answer: ResultReply) => Result,
-    waiting: WaitOptions = { waitMs: this.#waitMs },
+    waiting: WaitOptions = { waitMs: this.waitMs },
   ): Promise<Result> {
     try {
       return this.#exchange.request(encode, waiting, pick);

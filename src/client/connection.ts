@@ -66,6 +66,11 @@ export class EngineConnection {
     return this.#closed;
   }
 
+  /** The engine has answered, and the connection is not lost. */
+  get stands(): boolean {
+    return this.#redial.stands;
+  }
+
   /** The reason why there is no connection, if it is known. */
   get trouble(): string | null {
     return this.#redial.fault ?? this.#portCheck.why;

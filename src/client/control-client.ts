@@ -3,11 +3,13 @@ import type * as v from "valibot";
 import { resetTimeoutMs, stopReasonLengthMax } from "../limits.ts";
 import type { StopResult } from "../protocol/blocked.ts";
 import type { ControlInput } from "../protocol/control.ts";
+import { encodeCommand, forPerson, type RequestOrigin } from "../protocol/encode-request.ts";
 import { TaskEngineError } from "../protocol/errors.ts";
+import type { JsonObject } from "../protocol/json.ts";
 import { cancelledSchema, type EngineStatus, estopSchema, resetSchema, statusSchema } from "./control.ts";
 import { DataClient } from "./data-client.ts";
-import type { ResetOptions } from "./options.ts";
-import type { WaitOptions } from "./pending.ts";
+import type { JobOptions, ResetOptions } from "./options.ts";
+import { type BinaryReply, pickWhole, type ResultReply, type TaskReply, type WaitOptions } from "./pending.ts";
 
 export abstract class ControlClient extends DataClient {
   /** Sends CONTROL, and checks the answer. */
@@ -16,6 +18,15 @@ export abstract class ControlClient extends DataClient {
     schema: () => Schema,
     waiting?: WaitOptions,
   ): Promise<v.InferOutput<Schema>>;
+
+  /** ms that an answer without work may take. */
+  protected abstract readonly waitMs: number;
+
+  protected abstract send<Result>(
+    encode: (origin: RequestOrigin) => readonly string[],
+    pick: (answer: ResultReply) => Result,
+    waiting?: WaitOptions,
+  ): Promise<Result>;
 
   /**
    * Cancels the requests of this serial, of any requestor, as an operator. A client cancels its own
@@ -48,5 +59,17 @@ export abstract class ControlClient extends DataClient {
   /** The engine's state: counts, queues, tasks, workers, limits. */
   async status(): Promise<EngineStatus> {
     return this.control({ command: "status" }, statusSchema);
+  }
+
+  /**
+   * Sends a command of CONTROL in version 0.3, as PROTOCOL.md has them, and gives the whole answer
+   * as it is. For programs that pass on commands for others.
+   */
+  command(
+    command: JsonObject,
+    { onBehalf, waitMs = this.waitMs, signal }: Pick<JobOptions, "onBehalf" | "waitMs" | "signal"> = {},
+  ): Promise<TaskReply | BinaryReply> {
+    const encode = (origin: RequestOrigin): string[] => encodeCommand(forPerson(origin, onBehalf), command);
+    return this.send(encode, pickWhole, { waitMs, signal });
   }
 }

@@ -18,6 +18,8 @@ export interface TaskListing {
   readonly name: string;
   /** Number of workers that serve it now. */
   readonly workers: number;
+  /** ms: the dead man of its definition. */
+  readonly deadmanMs?: number;
   /** JSON Schemas of its arguments, where its definition says them. */
   readonly schema?: ArgumentSchema;
 }
@@ -27,7 +29,12 @@ const isObject = (value: unknown): boolean => typeof value === "object" && value
 export const directorySchema = lazily(() =>
   v.object({
     tasks: v.array(
-      v.object({ name: v.string(), workers: v.number(), schema: v.exactOptional(v.custom<ArgumentSchema>(isObject)) }),
+      v.object({
+        name: v.string(),
+        workers: v.number(),
+        deadmanMs: v.exactOptional(v.number()),
+        schema: v.exactOptional(v.custom<ArgumentSchema>(isObject)),
+      }),
     ),
     /** Addresses of the data workers. */
     data: v.array(v.string()),

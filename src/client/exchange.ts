@@ -5,12 +5,12 @@
  * starts an hour later must not get an hour-old "drive forward". A request that was sent over a
  * connection that is lost is INTERRUPTED, and never sent again.
  */
-import { cancelVerdictMs, keepAlivesPerDeadman, requestTimeoutMs, sendRetryMsMax } from "../limits.ts";
+import { cancelVerdictMs, requestTimeoutMs, sendRetryMsMax } from "../limits.ts";
 import { encodeCancel, encodeKeepAlive, encodePing, type RequestOrigin } from "../protocol/encode-request.ts";
 import { ProtocolError, TaskEngineError } from "../protocol/errors.ts";
 import { type Frame, textOf } from "../protocol/frame.ts";
 import { decodeMeta } from "../protocol/frames.ts";
-import { decodeReply, type Reply } from "../protocol/replies.ts";
+import { decodeReply } from "../protocol/replies.ts";
 import { EngineConnection } from "./connection.ts";
 import { bytesOfRequest } from "./errors.ts";
 import type { ClientKeys } from "./keys.ts";
@@ -90,6 +90,10 @@ export class Exchange {
     return request.promise as Promise<Result>;
   }
 
+  get isConnected(): boolean {
+    return this.#connection.stands;
+  }
+
   get waiting(): number {
     return this.#pending.size;
   }
@@ -124,7 +128,7 @@ export class Exchange {
     this.#pending.markSent(request);
     this.#retryMs = 1;
     const { deadmanMs } = request.options;
-    if (deadmanMs !== undefined) this.#keepAlive(request, deadmanMs);
+    if (deadmanMs !== undefined) this.#guard(request, deadmanMs);
     return true;
   }
 
@@ -142,16 +146,18 @@ export class Exchange {
     this.#retryMs = Math.min(this.#retryMs * 2, sendRetryMsMax);
   }
 
-  /**
-   * Sends several KEEPALIVE each `deadmanMs` from now on. Of two times for one request the shorter
-   * one holds.
-   */
-  #keepAlive(request: PendingRequest, deadmanMs: number): void {
-    const everyMs = deadmanMs / keepAlivesPerDeadman;
-    if (everyMs >= request.keepAliveEveryMs) return;
-    request.keepAliveEveryMs = everyMs;
-    request.keepAliveAtMs = performance.now() + everyMs;
-    this.#sweeps.watch(request.keepAliveAtMs);
+  /** Says KEEPALIVE several times each `deadmanMs` from now on, or lets the program say it. */
+  #guard(request: PendingRequest, deadmanMs: number): void {
+    const { serial, options } = request;
+    if (options.keepAlive !== undefined) {
+      options.keepAlive(() => {
+        if (this.#pending.get(serial) === request && !request.isCancelled) this.#sayAlive(serial);
+      }, deadmanMs);
+    } else if (request.keepAlive(deadmanMs)) this.#sweeps.watch(request.keepAliveAtMs);
+  }
+
+  #sayAlive(serial: string): void {
+    this.#send(encodeKeepAlive({ id: this.id, serial }));
   }
 
   #cancelOnAbort(signal: AbortSignal, serial: string): () => void {
@@ -187,7 +193,7 @@ export class Exchange {
       );
     }
     if (reply instanceof ProtocolError) return this.#dropMalformed(frames, reply.message);
-    const { serial = this.#serialOfOld(reply) } = reply.meta;
+    const { serial = this.#pending.serialOfOld(reply) } = reply.meta;
     const isTerminal = reply.kind !== "progress" && reply.kind !== "keepAlive";
     const request = isTerminal ? this.#pending.take(serial) : this.#pending.get(serial);
     if (request === undefined) {
@@ -198,7 +204,7 @@ export class Exchange {
       case "progress":
         return request.options.onProgress?.(reply.data);
       case "keepAlive":
-        if (!request.isCancelled) this.#keepAlive(request, reply.deadmanMs);
+        if (!request.isCancelled) this.#guard(request, reply.deadmanMs);
         return;
       case "error": {
         const { code, message } = reply.error;
@@ -220,16 +226,6 @@ export class Exchange {
     if (meta === null || meta instanceof ProtocolError || meta.serial === undefined) return;
     const error = new TaskEngineError("BAD_FRAME", `the answer could not be understood: ${message}`);
     this.#pending.take(meta.serial)?.reject(error);
-  }
-
-  /**
-   * An engine of version 0.1 names no serial: its acknowledgement belongs to the oldest request,
-   * any other message to none but a single one.
-   */
-  #serialOfOld({ kind, meta }: Reply): string {
-    if (meta.version !== 0.1) return "";
-    const sent = [...this.#pending].filter(({ unsent }) => unsent === null);
-    return kind === "ack" || sent.length === 1 ? (sent[0]?.serial ?? "") : "";
   }
 
   /* ── Ends without a reply ── */
@@ -267,7 +263,7 @@ export class Exchange {
       if (request.keepAliveAtMs <= nowMs) {
         // One that cannot be sent is lost: the engine ends the job, as it should without a
         // connection.
-        this.#send(encodeKeepAlive({ id: this.id, serial: request.serial }));
+        this.#sayAlive(request.serial);
         request.keepAliveAtMs = nowMs + request.keepAliveEveryMs;
       }
       nextMs = Math.min(nextMs, request.deadlineMs(this.#unsentMs), request.keepAliveAtMs);

@@ -21,9 +21,12 @@ export const serverKeyVariable = "TASK_ENGINE_SERVER_KEY";
 export const keyVariable = "TASK_ENGINE_KEY";
 
 /** In the place of a path: no keys, even if the environment or the folder has some. */
-const noKeys = "none";
+export const noKeys = "none";
 
-/** Paths of the engine's `NAME.key` and of the client's own `NAME.key_secret`, or `none`. */
+/** In the place of a path: as the owner of an engine on this machine, whatever keys there are. */
+export const ownerKey = "owner";
+
+/** Paths of the engine's `NAME.key` and of the client's own `NAME.key_secret`, or `none`, or `owner`. */
 export interface KeyFiles {
   readonly serverKey?: string | undefined;
   readonly key?: string | undefined;
@@ -60,6 +63,7 @@ export const readClientKeys = (files: KeyFiles): ClientKeys => {
     key: files.key ?? (process.env[keyVariable] || undefined),
   };
   if (named.serverKey === noKeys || named.key === noKeys) return withoutKeys(null);
+  if (named.key === ownerKey) return withoutKeys([]);
   const isNamed = named.serverKey !== undefined || named.key !== undefined;
   const areThere = Object.values(defaults).every(isThere) && folder !== null;
   if (!isNamed && !areThere) return withoutKeys([]);

@@ -1,4 +1,5 @@
 /** The options of the client and of its requests. Times are in ms. */
+import type { OnBehalf } from "../protocol/frames.ts";
 import type { Json } from "../protocol/json.ts";
 import type { TaskOptions } from "../protocol/policy.ts";
 import type { BatchProgress } from "./batch.ts";
@@ -62,6 +63,16 @@ export interface JobOptions extends Readonly<Omit<TaskOptions, "detach">> {
    * quicker.
    */
   readonly signal?: AbortSignal;
+  /**
+   * Gets a function that says KEEPALIVE, and the `deadmanMs` that holds, once the job has a dead man
+   * by its options or its task. The client then keeps it alive no more by itself: only these calls do.
+   */
+  readonly keepAlive?: (say: () => void, deadmanMs: number) => void;
+  /**
+   * The person for whom this program asks, by its right `delegate`: the engine applies the rights of
+   * both. An engine of an earlier release rejects it.
+   */
+  readonly onBehalf?: OnBehalf | undefined;
 }
 
 export interface ResetOptions {

@@ -1,7 +1,7 @@
 /**
  * The requests of a client that wait for their replies, and the results that they take from them.
  */
-import { clientBytesMax, clientRequestsMax } from "../limits.ts";
+import { clientBytesMax, clientRequestsMax, keepAlivesPerDeadman } from "../limits.ts";
 import { arrayOf, type BinaryData } from "../protocol/arrays.ts";
 import { TaskEngineError } from "../protocol/errors.ts";
 import type { Meta } from "../protocol/frames.ts";
@@ -50,6 +50,10 @@ export const pickAnyReply = (reply: ResultReply): TaskReply | BinaryReply =>
     ? { meta: reply.meta, type: reply.type, data: arrayOf(reply.bytes, reply.type) }
     : pickReply(reply);
 
+/** The same, and of a detached job what is known of it: its `meta.type` is ACCEPTED. */
+export const pickWhole = (reply: ResultReply): TaskReply | BinaryReply =>
+  reply.kind === "accepted" ? { meta: reply.meta, data: { ...reply.job } } : pickAnyReply(reply);
+
 export const pickAnyData = (reply: ResultReply): Json | BinaryData => pickAnyReply(reply).data;
 
 export const pickData = (reply: ResultReply): Json => pickReply(reply).data;
@@ -74,6 +78,7 @@ export interface WaitOptions {
   readonly waitMs: number;
   /** ms. A request that was sent is kept alive more often than each so many. */
   readonly deadmanMs?: number | undefined;
+  readonly keepAlive?: ((say: () => void, deadmanMs: number) => void) | undefined;
   /** Aborting it cancels the request. */
   readonly signal?: AbortSignal | undefined;
   /** Gets the task's progress. Nothing catches what it throws. */
@@ -118,6 +123,15 @@ export class PendingRequest {
 
   reject(error: TaskEngineError): void {
     this.#resolvers.reject(error);
+  }
+
+  /** Of two times for one request the shorter one holds. Returns false if this one is not. */
+  keepAlive(deadmanMs: number): boolean {
+    const everyMs = deadmanMs / keepAlivesPerDeadman;
+    if (everyMs >= this.keepAliveEveryMs) return false;
+    this.keepAliveEveryMs = everyMs;
+    this.keepAliveAtMs = performance.now() + everyMs;
+    return true;
   }
 
   /** ms that the request may take as things stand. @param unsentMs limit without a connection */
@@ -172,6 +186,16 @@ export class PendingRequests {
 
   get(serial: string): PendingRequest | undefined {
     return this.#bySerial.get(serial);
+  }
+
+  /**
+   * An engine of version 0.1 names no serial: its acknowledgement belongs to the oldest request,
+   * any other message to none but a single one.
+   */
+  serialOfOld({ kind, meta }: Reply): string {
+    if (meta.version !== 0.1) return "";
+    const sent = [...this].filter(({ unsent }) => unsent === null);
+    return kind === "ack" || sent.length === 1 ? (sent[0]?.serial ?? "") : "";
   }
 
   markSent(request: PendingRequest): void {

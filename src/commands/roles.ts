@@ -233,7 +233,7 @@ export const safeCommand = defineCommand({
  * @param load loads the modules, checks the flags, and returns the function that runs the role
  * @param bindToSupervisor sets what happens to this process when its supervisor dies
  */
-const runRole = async (
+export const runRole = async (
   load: () => Promise<() => Promise<void>>,
   bindToSupervisor = dieWithSupervisor,
 ): Promise<void> => {

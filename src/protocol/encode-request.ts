@@ -4,7 +4,7 @@
  */
 
 import { type ControlInput, versionOf } from "./control.ts";
-import { type Data, encodeValue, metaText, type ProtocolVersion, packNow, packText } from "./frames.ts";
+import { type Data, encodeValue, metaText, type OnBehalf, type ProtocolVersion, packNow, packText } from "./frames.ts";
 import type { Json } from "./json.ts";
 import { jsonText } from "./json-encode.ts";
 import { laterOptions, type TaskOptions } from "./policy.ts";
@@ -14,13 +14,23 @@ export interface RequestOrigin {
   readonly id: string;
   /** Every reply to the message will carry it. */
   readonly serial: string;
+  /** For whom the requestor asks, by its right `delegate`: v0.3. */
+  readonly onBehalf?: OnBehalf | undefined;
 }
 
+/** The same requestor, which asks for a person. */
+export const forPerson = (origin: RequestOrigin, onBehalf: OnBehalf | undefined): RequestOrigin =>
+  onBehalf === undefined ? origin : { ...origin, onBehalf };
+
 const requestMeta = (
-  { id, serial }: RequestOrigin,
+  { id, serial, onBehalf }: RequestOrigin,
   type: "REQ" | "CONTROL" | "CANCEL" | "KEEPALIVE",
   version: ProtocolVersion = 0.2,
-): string => metaText(id, "requestor", version, type, serial);
+): string =>
+  onBehalf === undefined
+    ? metaText(id, "requestor", version, type, serial)
+    : // Before `pack`, so that the engine knows it again: see meta-cache.ts.
+      `{"onBehalf":${jsonText(onBehalf, "META.onBehalf")},${metaText(id, "requestor", 0.3, type, serial).slice(1)}`;
 
 /** A router and a worker's own port both answer it. */
 export const encodePing = (origin: RequestOrigin): string[] => [requestMeta(origin, "REQ")];
@@ -76,6 +86,12 @@ export const encodeDataRequest = (origin: RequestOrigin, topic: string, data: un
 export const encodeControlRequest = (origin: RequestOrigin, control: ControlInput): string[] => [
   requestMeta(origin, "CONTROL", "job" in control && control.job !== undefined ? 0.3 : versionOf(control.command)),
   encodeValue(control, "DATA.data"),
+];
+
+/** A command that the sender need not know. Throws JsonError for one that cannot travel. */
+export const encodeCommand = (origin: RequestOrigin, command: object): string[] => [
+  requestMeta(origin, "CONTROL", 0.3),
+  encodeValue(command, "DATA.data"),
 ];
 
 /** Cancels the request of this serial. The reply is that request's, not this message's. */

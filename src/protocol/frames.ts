@@ -7,14 +7,16 @@
  * or undefined where valibot has to look. A test holds each against its schema.
  */
 import * as v from "valibot";
-import { frameBytesMax, nameLengthMax, serialLengthMax } from "../limits.ts";
+import { frameBytesMax, nameLengthMax, onBehalfLengthMax, serialLengthMax } from "../limits.ts";
 import { type ErrorBody, type ErrorCode, ProtocolError, shorten } from "./errors.ts";
 import { type Frame, isLonger, textOf } from "./frame.ts";
 import type { Json, JsonObject } from "./json.ts";
 import { jsonText, quoted } from "./json-encode.ts";
-import { MetaCache } from "./meta-cache.ts";
+import { MetaCache, type OnBehalf } from "./meta-cache.ts";
 import { laterOptions, optionsSchema, type TaskOptions } from "./policy.ts";
 import { badFrame, checkFrame, decodeObject, lazily, nameSchema } from "./schema.ts";
+
+export type { OnBehalf };
 
 const protocolVersions = [0.1, 0.2, 0.3] as const;
 export type ProtocolVersion = (typeof protocolVersions)[number];
@@ -49,7 +51,23 @@ export interface Meta {
   readonly type: string;
   readonly pack: PackSeconds;
   readonly serial?: string;
+  /** v0.3: for whom a program with the right `delegate` asks. */
+  readonly onBehalf?: OnBehalf;
 }
+
+const onBehalfSchema = lazily(() =>
+  v.object({
+    name: nameSchema(),
+    rights: v.pipe(
+      v.array(v.string()),
+      v.nonEmpty(),
+      v.check(
+        (rights) => JSON.stringify(rights).length <= onBehalfLengthMax,
+        `Invalid length: more than ${onBehalfLengthMax} characters`,
+      ),
+    ),
+  }),
+);
 
 export const metaSchema = lazily(() =>
   v.object({
@@ -94,8 +112,10 @@ const parseMeta = (frame: Frame): Meta | ProtocolError => {
     const message = `META.version: ${JSON.stringify(meta.version)} is not one of ${known}, which this engine speaks`;
     return new ProtocolError("UNSUPPORTED_VERSION", shorten(message));
   }
-  // To ignore it would give the request the rights of the program in place of the person's.
-  if (version === 0.3 && value.onBehalf !== undefined) return badFrame("META.onBehalf", "not served by this engine");
+  if (version === 0.3 && value.onBehalf !== undefined) {
+    const onBehalf = checkFrame(onBehalfSchema, value.onBehalf, "META.onBehalf");
+    return onBehalf instanceof ProtocolError ? onBehalf : ({ ...meta, version, onBehalf } as Meta);
+  }
   return (version === meta.version ? meta : { ...meta, version }) as Meta;
 };
 

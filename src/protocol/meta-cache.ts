@@ -7,11 +7,19 @@ import { serialLengthMax } from "../limits.ts";
 import { closeBrace } from "./json.ts";
 import { isUnescaped } from "./json-encode.ts";
 
+/** A person, and the rights that a program with the right `delegate` passes on. */
+export interface OnBehalf {
+  readonly name: string;
+  /** As in the file of authorized clients: `send:drive`, `read`. */
+  readonly rights: readonly string[];
+}
+
 interface FixedFields<Version> {
   readonly id: string;
   readonly role: string;
   readonly version: Version;
   readonly type: string;
+  readonly onBehalf?: OnBehalf;
 }
 
 interface CachedMeta<Version> extends FixedFields<Version> {
@@ -48,12 +56,12 @@ export class MetaCache<Version> {
   }
 
   /** @param meta the valid META that `text` says */
-  add(text: string, { id, role, version, type }: FixedFields<Version>): void {
+  add(text: string, { id, role, version, type, onBehalf }: FixedFields<Version>): void {
     const end = text.lastIndexOf(beforePack) + beforePack.length;
     const beginning = text.slice(0, text.charAt(end) === " " ? end + 1 : end);
     // An escaped key, or a serial before `pack`, could stand a second time in the rest.
     if (beginning.length > beginningLengthMax || beginning.includes('"serial"') || beginning.includes("\\")) return;
-    const fields = { id, role, version, type };
+    const fields = { id, role, version, type, ...(onBehalf !== undefined && { onBehalf }) };
     if (completed(fields, text, beginning.length) === undefined) return;
     this.#entries[this.#oldest] = { beginning, fields };
     this.#oldest = (this.#oldest + 1) % entriesMax;
@@ -62,10 +70,11 @@ export class MetaCache<Version> {
 
 /** Reads `pack`, an optional serial without escapes and the closing brace; undefined for more. */
 const completed = <Version>(
-  { id, role, version, type }: FixedFields<Version>,
+  fields: FixedFields<Version>,
   text: string,
   start: number,
 ): CachedMeta<Version> | undefined => {
+  const { id, role, version, type } = fields;
   let at = start;
   let digits = 0;
   let decimals = -1;
@@ -85,7 +94,8 @@ const completed = <Version>(
   }
   const pack = isWhole ? digits : digits / (powersOfTen[decimals] ?? 1);
   if (text.charCodeAt(at) === closeBrace) {
-    return at === text.length - 1 ? { id, role, version, type, pack } : undefined;
+    if (at !== text.length - 1) return undefined;
+    return fields.onBehalf === undefined ? { id, role, version, type, pack } : { ...fields, pack };
   }
   const separator = text.startsWith(beforeSerial, at) ? beforeSerial : beforeSerialSpaced;
   if (separator === beforeSerialSpaced && !text.startsWith(separator, at)) return undefined;
@@ -93,5 +103,6 @@ const completed = <Version>(
   const last = text.length - '"}'.length;
   if (last <= first || last - first > serialLengthMax) return undefined;
   if (!text.endsWith('"}') || !isUnescaped(text, first, last)) return undefined;
-  return { id, role, version, type, pack, serial: text.slice(first, last) };
+  const serial = text.slice(first, last);
+  return fields.onBehalf === undefined ? { id, role, version, type, pack, serial } : { ...fields, pack, serial };
 };

@@ -111,6 +111,8 @@ export const decodeStreamRequest = (frames: readonly Frame[]): StreamRequest | S
   const serial = typeof object.serial === "string" ? object.serial.slice(0, serialLengthMax) : undefined;
   const meta = checkFrame(streamMetaSchema, object, "META");
   if (meta instanceof ProtocolError) return { serial, error: meta };
+  // To ignore it would give the request the rights of the program in place of the person's.
+  if (object.onBehalf !== undefined) return { serial, error: badFrame("META.onBehalf", "a data worker serves none") };
   if (meta.type === "UNSUBSCRIBE") return { serial: meta.serial, type: meta.type };
   const body = dataFrame === undefined ? badFrame("DATA", "missing") : decodeObject(dataFrame, "DATA");
   if (body instanceof ProtocolError) return { serial, error: body };

@@ -8,14 +8,15 @@
  * - `control`: read the engine's status, cancel the jobs of others, stop and reset the engine;
  * - `observe`: read the engine's status, everybody's jobs, and its own topics, which `read` without
  *   a list leaves out;
- * - `manage`: pause and resume tasks.
+ * - `manage`: pause and resume tasks;
+ * - `delegate`: ask for persons, each with rights that the request names, and no others.
  *
  * Pure. A user is the name in the line of the key by which a connection was authenticated. On a
  * socket of an engine without keys the user is null and has all rights.
  */
 import { authorizedTextLengthMax, nameLengthMax } from "../limits.ts";
 
-export const rights = ["send", "read", "write", "control", "worker", "observe", "manage"] as const;
+export const rights = ["send", "read", "write", "control", "worker", "observe", "manage", "delegate"] as const;
 export type Right = (typeof rights)[number];
 
 /** As messages explain them. */
@@ -27,6 +28,7 @@ export const rightMeanings: Readonly<Record<Right, string>> = {
   worker: "join as a worker",
   observe: "status, jobs, and the life of the engine",
   manage: "pause and resume tasks",
+  delegate: "ask for persons, by a gateway",
 };
 
 /** The extent of a right. `items`: names of tasks, or prefixes of topics. */
@@ -92,6 +94,20 @@ export class Access {
       const mistake = access.#takeLine(line);
       if (mistake !== null) return `line ${index + 1}: ${mistake}`;
     }
+    return access;
+  }
+
+  /** A person of a program with the right `delegate`. Returns the mistake in one line, if there is one. */
+  static ofPerson(name: string, words: readonly string[]): Access | string {
+    if (!namePattern.test(name)) return `${JSON.stringify(name)} is no name of a person`;
+    const held = new Map<Right, Extent>();
+    for (const word of words) {
+      const mistake = addRight(held, word);
+      if (mistake !== null) return mistake;
+    }
+    const access = new Access();
+    access.#clients.clear();
+    access.#add(name, { key: "", rights: held });
     return access;
   }
 
@@ -199,7 +215,7 @@ const addRight = (held: Map<Right, Extent>, word: string): string | null => {
     held.set(right, { isAll: true, items: held.get(right)?.items ?? [] });
     return null;
   }
-  if (right === "control" || right === "observe" || right === "manage") {
+  if (right === "control" || right === "observe" || right === "manage" || right === "delegate") {
     return `limits \`${right}\`, which has no limits; write \`${right}\` alone`;
   }
   const items = word.slice(colon + 1).split(",");

@@ -76,3 +76,31 @@ export const portMistakes = (config: Ports, placeOf: (name: keyof Ports) => stri
   areAmong(["port", "backendPort", "workerPort"], config.dataPort, lastData, dataRange);
   return mistakes;
 };
+
+/* ── The gateway ── */
+
+/** The address and port of `[ADDRESS:]PORT`; null for what is none. */
+export const httpAddress = (text: string): { readonly address: string; readonly port: number } | null => {
+  const [, address = "127.0.0.1", digits = ""] = /^(?:([\w.-]+|\[[0-9a-f:.]+\]):)?(\d{1,5})$/i.exec(text) ?? [];
+  const port = Number(digits);
+  return digits !== "" && port >= 1 && port <= 65_535 ? { address: address.replace(/^\[|\]$/g, ""), port } : null;
+};
+
+interface GatewayExposure {
+  readonly address: string;
+  readonly tokens: string | null;
+  readonly cert: string | null;
+  readonly key: string | null;
+  readonly insecure: boolean;
+}
+
+/** One line on flags that would let somebody in who should not be, or that contradict each other; null for none. */
+export const gatewayMistake = ({ address, tokens, cert, key, insecure }: GatewayExposure): string | null => {
+  if ((cert === null) !== (key === null)) return "tls-cert and tls-key need each other";
+  if (isLoopback(address) || address === "localhost" || address === "::1") return null;
+  if (tokens === null) {
+    return `${address} can be reached from other machines, and without tokens by everybody there; make one by task-engine token, and give --tokens`;
+  }
+  if (cert !== null || insecure) return null;
+  return `${address} can be reached from other machines, which could read the tokens; give --tls-cert and --tls-key, or take the risk by --insecure`;
+};

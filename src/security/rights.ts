@@ -1,15 +1,37 @@
 /** The right that each message needs (table in PROTOCOL.md). A refusal is one line, or null. */
 
 import type { ReadyHeader } from "../protocol/backend.ts";
+import type { OnBehalf } from "../protocol/frames.ts";
 import type { BadRequest, RequestMessage } from "../protocol/requests.ts";
-import type { Access } from "./access.ts";
+import { Access } from "./access.ts";
 
-/** @param user the authenticated user of the connection, never a claim of the message */
+/**
+ * A request for a person needs the right of that person, too.
+ * @param user the authenticated user of the connection, never a claim of the message
+ */
 export const refusalOfRequest = (
   access: Access,
   user: string | null,
   request: RequestMessage | BadRequest,
 ): string | null => {
+  const onBehalf = request.kind === "bad" ? undefined : request.meta.onBehalf;
+  if (onBehalf === undefined) return refusalOf(access, user, request);
+  const refusal = access.refusal(user, "delegate") ?? refusalOf(access, user, request);
+  if (refusal !== null) return refusal;
+  const person = personsAccess(onBehalf);
+  return typeof person === "string" ? `META.onBehalf: ${person}` : refusalOf(person, onBehalf.name, request);
+};
+
+/** By identity: META of one program comes from a cache. */
+const known = new WeakMap<OnBehalf, Access | string>();
+
+const personsAccess = (onBehalf: OnBehalf): Access | string => {
+  const access = known.get(onBehalf) ?? Access.ofPerson(onBehalf.name, onBehalf.rights);
+  known.set(onBehalf, access);
+  return access;
+};
+
+const refusalOf = (access: Access, user: string | null, request: RequestMessage | BadRequest): string | null => {
   // These only affect the client's own request.
   if (request.kind === "cancel" || request.kind === "keepAlive") return null;
   if (!access.knows(user)) return access.revokedKeyMessage(user);

@@ -42,7 +42,7 @@ interface DirectRequest {
   readonly requestor: Requestor;
   /** The name of the key that it came with; null in an engine without keys. */
   readonly user: string | null;
-  readonly meta: Pick<Meta, "version" | "serial">;
+  readonly meta: Pick<Meta, "version" | "serial"> & Partial<Pick<Meta, "onBehalf">>;
 }
 
 interface DirectJob {
@@ -153,11 +153,11 @@ export class DirectPort {
   }
 
   /** Returns the client's share, or why the request would be too much, in one line. */
-  #takeShare({ requestor, user }: DirectRequest, jobs: number, bytes: number): Share | string {
+  #takeShare({ requestor, user, meta }: DirectRequest, jobs: number, bytes: number): Share | string {
     if (this.#held.size + jobs > directJobsMax || this.#heldBytes + bytes > directBytesMax) {
       return `${this.#held.size} jobs (${this.#heldBytes} bytes) are waiting here already; ask again later`;
     }
-    const share = this.#shares.take(requestor.peer, user, jobs, bytes);
+    const share = this.#shares.take(requestor.peer, meta.onBehalf?.name ?? user, jobs, bytes);
     if (typeof share !== "string") this.#heldBytes += bytes;
     return share;
   }

@@ -27,9 +27,12 @@ test("a reply whose bytes do not fit its type is none", () => {
   expect(decodeReply([meta, Buffer.alloc(7)])).toBeInstanceOf(ProtocolError);
 });
 
-test("META with onBehalf is refused: without the rights of that person the request must not pass", () => {
+test("META with onBehalf that does not say the rights of that person is refused", () => {
   const meta = '{"id":"a","role":"requestor","version":0.3,"type":"REQ","pack":1,"onBehalf":"eve"}';
-  expect(decodeMeta(meta)).toMatchObject({ code: "BAD_FRAME", message: "META.onBehalf: not served by this engine" });
+  expect(decodeMeta(meta)).toMatchObject({
+    code: "BAD_FRAME",
+    message: 'META.onBehalf: Invalid type: Expected Object but received "eve"',
+  });
 });
 
 test.each([

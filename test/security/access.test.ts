@@ -189,7 +189,16 @@ const extent = fc.oneof(fc.constant("all" as const), fc.array(item, { minLength:
 const flag = fc.constant("all" as const);
 const readExtent = fc.oneof(flag, fc.array(itemOrOwn, { minLength: 1, maxLength: 3 }));
 const client = fc.record(
-  { send: extent, read: readExtent, write: extent, worker: extent, control: flag, observe: flag, manage: flag },
+  {
+    send: extent,
+    read: readExtent,
+    write: extent,
+    worker: extent,
+    control: flag,
+    observe: flag,
+    manage: flag,
+    delegate: flag,
+  },
   { requiredKeys: [] },
 );
 const need = fc.oneof(
@@ -198,7 +207,7 @@ const need = fc.oneof(
     of: fc.option(item, { nil: undefined }),
   }),
   fc.record({ right: fc.constant<Right>("read"), of: itemOrOwn }),
-  fc.record({ right: fc.constantFrom<Right>("control", "observe", "manage"), of: fc.constant(undefined) }),
+  fc.record({ right: fc.constantFrom<Right>("control", "observe", "manage", "delegate"), of: fc.constant(undefined) }),
 );
 const clients = fc.array(
   client.filter((held) => Object.keys(held).length > 0),

@@ -1,0 +1,76 @@
+/** Who sends a request: by a bearer token or the cookie that stands for one, or anybody where none is needed. */
+import { gatewayFailedTokenMs, gatewayFailedTokensMax } from "../limits.ts";
+import { HttpError } from "./errors.ts";
+import { anybody, type Person, type Tokens } from "./tokens.ts";
+
+export class Visitors {
+  readonly #cookie: string;
+  /** Failed tokens whose answers wait. */
+  #failed = 0;
+
+  /** @param port two gateways of one machine have cookies of different names, since cookies know no ports */
+  constructor(
+    private readonly tokens: Tokens | null,
+    port: number,
+    private readonly isTls: boolean,
+  ) {
+    this.#cookie = `task-engine-${port}`;
+  }
+
+  get needsToken(): boolean {
+    return this.tokens !== null;
+  }
+
+  /** Null without a token. Throws HttpError, NO_TOKEN, late, for one that is not valid. */
+  personOf(request: Request): Person | null | Promise<never> {
+    if (this.tokens === null) return anybody;
+    const token = this.#tokenOf(request);
+    if (token === null) return null;
+    return this.tokens.personOf(token) ?? this.#refuse();
+  }
+
+  /** As `personOf`, of a token that a person has typed: null, late, for one that is not valid. */
+  async login(token: string): Promise<Person | null> {
+    const person = this.tokens?.personOf(token) ?? null;
+    if (person === null) await this.#slowDown();
+    return person;
+  }
+
+  isStill(person: Person): boolean {
+    return this.tokens === null || this.tokens.isStill(person);
+  }
+
+  /** `Set-Cookie` for a token; null takes the cookie away. */
+  cookieOf(token: string | null): string {
+    const age = token === null ? 0 : cookieSeconds;
+    const secure = this.isTls ? "; Secure" : "";
+    return `${this.#cookie}=${token ?? ""}; HttpOnly; SameSite=Strict; Path=/; Max-Age=${age}${secure}`;
+  }
+
+  #tokenOf({ headers }: Request): string | null {
+    const authorization = headers.get("authorization");
+    if (authorization !== null) return /^Bearer +(\S+)$/i.exec(authorization)?.[1] ?? "";
+    for (const pair of headers.get("cookie")?.split(";") ?? []) {
+      const [name, value] = pair.split("=");
+      if (name?.trim() === this.#cookie) return value?.trim() ?? "";
+    }
+    return null;
+  }
+
+  async #refuse(): Promise<never> {
+    await this.#slowDown();
+    throw new HttpError("NO_TOKEN", "the token is not valid", challenge);
+  }
+
+  /** Whoever guesses waits, and nobody else. Beyond a number of them they are answered at once, without a look. */
+  async #slowDown(): Promise<void> {
+    if (this.#failed >= gatewayFailedTokensMax) throw new HttpError("QUEUE_FULL", "too many tokens were not valid");
+    this.#failed++;
+    await Bun.sleep(gatewayFailedTokenMs);
+    this.#failed--;
+  }
+}
+
+export const challenge = { "WWW-Authenticate": 'Bearer realm="task-engine"' } as const;
+
+const cookieSeconds = 30 * 24 * 3600;
