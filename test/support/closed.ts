@@ -2,14 +2,17 @@
 import { describe, expect, test } from "bun:test";
 import { chmodSync } from "node:fs";
 import { warn } from "../../src/process/log.ts";
+import { programText } from "../../src/python/program.ts";
 import { writeCertificate } from "../../src/security/certificate.ts";
 import { curveClient, curveServer } from "../../src/security/curve.ts";
 import { Gate } from "../../src/security/gate.ts";
 import { makeKeyPair } from "../../src/security/keys.ts";
 import { startZap } from "../../src/security/zap.ts";
 import { Keyring } from "../../src/supervisor/keyring.ts";
+import { ZmqListener } from "../../src/transport/zmq/listener.ts";
 import { Dealer, Router, XPublisher } from "../../src/transport/zmq/socket.ts";
 import { makeKeys } from "./keys.ts";
+import { python } from "./manager.ts";
 import { countArrivals, deliveredOf } from "./strangers.ts";
 import { tempFolder } from "./temp-folder.ts";
 
@@ -19,6 +22,18 @@ const patienceMs = 20_000;
 const keys = makeKeys();
 const { engine, laptop, security } = keys;
 const asLaptop = curveClient(engine.publicKey, laptop);
+
+/** Connects so many times, with the task_engine.py of its stdin, and says what becomes of it. */
+const knocking = `import sys
+names = {"__name__": "task_engine"}
+exec(sys.stdin.read(), names)
+for _ in range(int(sys.argv[2])):
+    try:
+        names["ZmtpSocket"].connect("ipc://" + sys.argv[1]).send([b"let me in"])
+        print("sent")
+    except OSError as error:
+        print(type(error).__name__)
+`;
 
 const text = (frames: readonly Buffer[], index: number): string => Buffer.from(frames[index] ?? []).toString();
 
@@ -144,6 +159,31 @@ export const closedSuite = (tries: number, settleMs: number): void => {
         gate.admit(keyring.readAgain());
         expect(await deliveredOf(port, patienceMs, () => asLaptop, 1)).toBe(1);
       }
+    });
+
+    test.skipIf(process.geteuid?.() !== 0)("as another user, at the socket of Python's workers", async () => {
+      using gate = new Gate(security, warn);
+      using folder = tempFolder();
+      chmodSync(folder.path, 0o755);
+      const listener = new ZmqListener(gate.localRouterOptions, "⇒");
+      using port = listener.socket;
+      listener.bindLocal(folder.at("python.sock"));
+      const knock = (user: readonly string[], count: number) =>
+        Bun.spawn([...user, python, "-c", knocking, folder.at("python.sock"), `${count}`], {
+          stdin: Buffer.from(programText),
+          stdout: "pipe",
+        });
+      const nobody = ["setpriv", "--reuid=65534", "--clear-groups"];
+      expect(await knock(nobody, tries).stdout.text()).toBe("PermissionError\n".repeat(tries));
+      // Even where anybody may open it.
+      chmodSync(folder.at("python.sock"), 0o666);
+      const stranger = knock(nobody, tries);
+      expect(await countArrivals(port, settleMs, tries)).toBe(0);
+      expect(await stranger.stdout.text()).not.toContain("sent");
+      const own = knock([], 1);
+      // It, and the end of its connection.
+      expect(await countArrivals(port, patienceMs, 2)).toBe(2);
+      expect(await own.stdout.text()).toBe("sent\n");
     });
 
     test("at a port of publications, for which a subscription is a message too", async () => {

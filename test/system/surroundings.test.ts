@@ -258,6 +258,7 @@ test.skipIf(!canConfine)(
        namespace: Bun.spawnSync(["unshare", "--user", "true"]).success,
      });`,
     );
+    writeFileSync(join(folder, "tasks/drive.py"), "def task_drive(): return 'there'\n");
     const confine = ["/usr/bin/python3", join(import.meta.dir, "../systemd/restricted.py"), unit, folder];
     // As systemd says where the folder of StateDirectory= is.
     const state = { STATE_DIRECTORY: folder, TASK_ENGINE_STATE: "" };
@@ -275,6 +276,8 @@ test.skipIf(!canConfine)(
       others: "ENOENT",
       namespace: false,
     });
+    const drive = ["send", "drive", "--router", engine.endpoint];
+    expect(await runCommand([binary], drive, { cwd: workshop, env: {} })).toMatchObject({ stdout: "there\n" });
     const status = readFileSync(`/proc/${engine.childPids[0]}/status`, "utf8");
     expect(status).toMatch(/^NoNewPrivs:\s1$/m);
     expect(status).toMatch(/^Seccomp:\s2$/m);
