@@ -28,6 +28,7 @@ const verbs: SubCommandsDef = {
   gateway: async () => (await import("./commands/gateway.ts")).gatewayCommand,
   tasks: async () => (await import("./commands/tasks.ts")).tasksCommand,
   data: async () => (await import("./commands/data.ts")).dataCommand,
+  python: async () => (await import("./commands/python.ts")).pythonCommand,
   service: async () => (await import("./commands/service.ts")).serviceCommand,
   bench: async () => (await import("./commands/bench.ts")).benchCommand,
 };

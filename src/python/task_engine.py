@@ -361,6 +361,9 @@ class ZmtpSocket:
         try:
             connection = cls(connected, message_bytes_max)
             connection._handshake(socket_type, identity, deadline)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            connected.close()
+            raise Lost(f"the listener there closes the connection ({error.strerror})") from None
         except BaseException:
             connected.close()
             raise
@@ -369,13 +372,15 @@ class ZmtpSocket:
     # The handshake
 
     def _handshake(self, socket_type: str, identity: bytes, deadline: float) -> None:
-        self._socket.sendall(_GREETING)
+        # libzmq names its mechanism after the version alone, but closes at once after another mechanism.
+        self._socket.sendall(_GREETING[:11])
         greeting = self._read_exactly(64, deadline)
         mechanism = greeting[12:32].rstrip(b"\0").decode("latin-1")
         if mechanism != "NULL":
             if mechanism == "CURVE":
                 raise NotZmtp("the engine there has keys; name its own and yours (server_key, key)", mechanism)
             raise NotZmtp(f"the listener there uses {_printable(mechanism.encode())}, which no engine does", mechanism)
+        self._socket.sendall(_GREETING[11:])
         ready = _property(b"Socket-Type", socket_type.encode()) + _property(b"Identity", identity)
         self._socket.sendall(_command(b"READY", ready))
         while True:
@@ -1244,8 +1249,14 @@ class Engine:
         self._control("reset", _seconds=_RESET_SECONDS)
 
     def cancel(self, serial: str) -> int:
-        """Cancels the requests of this serial, of any requestor, as an operator; returns their number."""
-        return int(self._control("cancel", serial=serial)["cancelled"])
+        """
+        Cancels the requests of this serial, of any requestor, as an operator, and returns their
+        number. Raises TaskEngineError, UNKNOWN_SERIAL, if there is none.
+        """
+        count = int(self._control("cancel", serial=serial)["cancelled"])
+        if count == 0:
+            raise error_of("UNKNOWN_SERIAL", f"no request with serial {json.dumps(serial)} waits or runs")
+        return count
 
     # Topics
 
@@ -1757,7 +1768,9 @@ class _Batches:
         self._results: list[Any] = []
         self._in_flight: list[_Request] = []
         self._places: dict[str, list[int]] = {}
-        self._is_done = 0
+        # Results that were collected, and those that batches in flight have by their last report.
+        self._done = 0
+        self._begun: dict[str, int] = {}
 
     def run(self, args_list: Iterable[Iterable[Any]]) -> list[Any]:
         engine, caller = self._caller._engine, self._caller
@@ -1798,15 +1811,16 @@ class _Batches:
         request = _Request(self._caller._wait_seconds, self._caller._deadman_ms)
         request.group = self._in_flight
         if self._caller._on_progress is not None:
-            request.on_progress = self._report
+            request.on_progress = lambda data: self._report(request, data)
         self._caller._engine._start(request, b"REQ", parts)
         self._in_flight.append(request)
         self._places[request.serial] = places
 
-    def _report(self, data: Any) -> None:
+    def _report(self, request: _Request, data: Any) -> None:
         on_progress = self._caller._on_progress
         if on_progress is not None and isinstance(data, dict):
-            on_progress(self._is_done + int(data.get("done", 0)))
+            self._begun[request.serial] = int(data.get("done", 0))
+            on_progress(self._done + sum(self._begun.values()))
 
     def _collect(self) -> None:
         request = self._in_flight[0]
@@ -1816,9 +1830,10 @@ class _Batches:
         places = self._places.pop(request.serial)
         for place, result in zip(places, self._parts_of(request, len(places))):
             self._results[place] = result
-        self._is_done += len(places)
+        self._done += len(places)
+        self._begun.pop(request.serial, None)
         if self._caller._on_progress is not None:
-            self._caller._on_progress(self._is_done)
+            self._caller._on_progress(self._done + sum(self._begun.values()))
 
     def _parts_of(self, request: _Request, count: int) -> list[Any]:
         frames = request.frames
@@ -1962,12 +1977,9 @@ class _Port:
     def ask(self, serial: str, frames: list[bytes], seconds: float) -> tuple[Any, list[TopicValue]]:
         deadline = time.monotonic() + seconds
         with self._receiving:
-            link = self._connected(True)
+            link = self._sent(frames)
             values: list[TopicValue] = []
             try:
-                for each in link.recv_all(0):
-                    self._take(each, "")
-                link.send(frames)
                 while True:
                     left = deadline - time.monotonic()
                     if left <= 0:
@@ -1984,6 +1996,19 @@ class _Port:
             except Lost as error:
                 self._drop(link)
                 raise Interrupted("INTERRUPTED", f"the connection to {self.endpoint} was lost ({error})") from None
+
+    def _sent(self, frames: list[bytes]) -> _Link:
+        """The connection over which the request was sent. One that was lost before is replaced."""
+        for _ in range(3):
+            link = self._connected(True)
+            try:
+                for each in link.recv_all(0):
+                    self._take(each, "")
+                link.send(frames)
+                return link
+            except Lost:
+                self._drop(link)
+        raise NoAnswer("NO_ANSWER", f"no connection to {self.endpoint}: it is lost again and again")
 
     def _take(self, frames: list[bytes], serial: str) -> tuple[Any] | None:
         """The answer to the request of this serial, if these frames are it."""
@@ -2555,7 +2580,8 @@ class AsyncCaller:
                     job.keep_alive()
             return future.result()
         except asyncio.CancelledError:
-            job.cancel()
+            if not future.cancel():  # which cancels the job
+                future.exception()
             raise
 
     async def map(self, task: str, args_list: Iterable[Iterable[Any]], /, **kwargs: Any) -> list[Any]:

@@ -35,6 +35,7 @@ test("the usage names every verb, and none of the roles that serve starts", asyn
     "tasks",
     "status",
     "data",
+    "python",
     "bench",
     "--version",
   ])

@@ -20,6 +20,7 @@ export const arrows: Readonly<Record<string, readonly string[]>> = {
     "router",
     "worker",
     "tasks",
+    "python",
     "data",
     "journal",
     "supervisor",
