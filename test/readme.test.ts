@@ -73,12 +73,18 @@ test.each(["send.ts", "watch.ts"])("%s prints what the page says", async (name) 
 });
 
 const python = "/usr/bin/python3";
-const hasPyzmq = existsSync(python) && Bun.spawnSync([python, "-c", "import zmq"]).success;
-test.skipIf(!hasPyzmq && process.env.CI === undefined)("send.py prints what the page says", async () => {
-  writeFileSync(folder.at("send.py"), here(block("python", "send.py")));
-  const { stdout } = await runCommand([python], ["send.py"], { env: environment, cwd: folder.path });
-  expect(stdout).toBe(block("text", "send.py"));
-});
+const programs = ["send.py", "client.py", "keep_alive.py", "topics.py", "async.py"];
+test.skipIf(!existsSync(python) && process.env.CI === undefined).each(programs)(
+  "%s prints what the page says",
+  async (name) => {
+    const { stdout: client } = await runCommand(command, ["python"], { env: environment });
+    writeFileSync(folder.at("task_engine.py"), client);
+    writeFileSync(folder.at(name), here(block("python", name)));
+    const { stdout, stderr } = await runCommand([python], [name], { env: environment, cwd: folder.path });
+    expect(stderr).toBe("");
+    expect(stdout).toBe(block("text", name));
+  },
+);
 
 /** `$ command` and the lines that it prints. */
 const sessions = blocks
