@@ -108,6 +108,9 @@ export const localBytesMax = (workerCreditMax + 1) * frameBytesMax;
 export const localRingBytes = 256 * 1024;
 /** bytes of a local message that goes through the ring in parts, and may be kept without a copy. */
 export const localLongBytes = localRingBytes / 4;
+/** buffers of long messages that a process keeps for the next ones, and bytes of each: 4 MiB at most. */
+export const spareBuffersMax = 4;
+export const spareBufferBytesMax = 1024 * 1024;
 /** bytes of one UTF-16 unit in UTF-8. */
 export const charBytesMax = 3;
 /** reads of one local connection for one message, before others have their turn. */

@@ -3,6 +3,7 @@
  * frame precedes that frame. A length has four bytes, little-endian.
  */
 import { charBytesMax } from "../../limits.ts";
+import { giveBuffer, takeBuffer } from "./spare-buffers.ts";
 
 export const sizeBytes = 4;
 /** bytes that an idle reader or writer keeps; most messages fit. */
@@ -102,8 +103,7 @@ const bytesMaxOf = (frame: Uint8Array | string): number => {
   return frame.length * charBytesMax <= usualBytes / 8 ? frame.length * charBytesMax : Buffer.byteLength(frame);
 };
 
-const noBytes = new Uint8Array(0);
-const noBuffer = Buffer.alloc(0);
+const noBytes = Buffer.alloc(0);
 
 /** bytes of a frame that is kept as text although it is not ASCII. */
 const wideBytesMax = 1024;
@@ -141,14 +141,15 @@ export class MessageReader implements Framed {
   isBroken = false;
   /** It is broken for want of memory alone. */
   isOverBudget = false;
-  raw: Buffer = noBuffer;
+  raw: Buffer = noBytes;
   rawStart = 0;
   rawEnd = 0;
   #hasTakenRaw = false;
-  #bytes = Buffer.allocUnsafeSlow(usualBytes);
+  readonly #usual = Buffer.allocUnsafeSlow(usualBytes);
+  /** The usual one, or a larger one until the long message in it is taken. */
+  #bytes: Buffer = this.#usual;
   #start = 0;
   #end = 0;
-
   readonly #budget: Budget;
 
   /**
@@ -162,7 +163,7 @@ export class MessageReader implements Framed {
 
   /** bytes that a message takes of the budget. */
   get kept(): number {
-    return this.#bytes.length - usualBytes;
+    return this.#bytes === this.#usual ? 0 : this.#bytes.length;
   }
 
   /** Nothing comes any more. */
@@ -233,8 +234,9 @@ export class MessageReader implements Framed {
 
   #afterMessage(): void {
     this.#hasTakenRaw = false;
-    if (this.#start === this.#end) this.#reset();
-    else this.#check();
+    if (this.#start < this.#end) return this.#check();
+    if (this.kept > 0) giveBuffer(this.#bytes);
+    this.#reset();
   }
 
   /**
@@ -270,9 +272,8 @@ export class MessageReader implements Framed {
   #reset(): void {
     this.#start = 0;
     this.#end = 0;
-    if (this.kept === 0) return;
     this.#budget.take(-this.kept);
-    this.#bytes = Buffer.allocUnsafeSlow(usualBytes);
+    this.#bytes = this.#usual;
   }
 
   /**
@@ -284,12 +285,12 @@ export class MessageReader implements Framed {
     const begun = unread < sizeBytes ? 0 : sizeBytes + this.#size;
     const wanted = Math.max(unread + 1, Math.min(begun, 2 * this.#bytes.length));
     if (this.#start + wanted <= this.#bytes.length) return true;
-    if (wanted > this.#bytes.length && !this.#budget.take(wanted - this.#bytes.length)) {
+    const bytes = wanted <= this.#bytes.length ? this.#bytes : takeBuffer(wanted);
+    if (bytes !== this.#bytes && !this.#budget.take(bytes.length - this.kept)) {
       this.isOverBudget = true;
       this.#break();
       return false;
     }
-    const bytes = wanted <= this.#bytes.length ? this.#bytes : Buffer.allocUnsafeSlow(wanted);
     this.#bytes.copy(bytes, 0, this.#start, this.#end);
     this.#bytes = bytes;
     this.#start = 0;
