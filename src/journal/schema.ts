@@ -19,6 +19,7 @@ const migrations: readonly string[] = [
      ended REAL,
      ms REAL,
      tries INTEGER NOT NULL DEFAULT 0,
+     claims INTEGER NOT NULL DEFAULT 0,
      user TEXT,
      requestor TEXT,
      serial TEXT,

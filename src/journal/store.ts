@@ -47,6 +47,7 @@ interface Row {
   readonly ended: number | null;
   readonly ms: number | null;
   readonly tries: number;
+  readonly claims: number;
   readonly user: string | null;
   readonly requestor: string | null;
   readonly serial: string | null;
@@ -89,7 +90,7 @@ export class JournalStore implements Disposable {
    */
   read(from: number, endedAfter: number): KeptJobs {
     const rows = this.#all<Row>(
-      `SELECT place, job, task, state, code, dead, accepted, begun, ended, ms, tries, user, requestor, serial, by,
+      `SELECT place, job, task, state, code, dead, accepted, begun, ended, ms, tries, claims, user, requestor, serial, by,
          request, reply
        FROM jobs WHERE place >= ?1 AND (ended IS NULL OR dead = 1 OR place > ?2)
        ORDER BY place LIMIT ${journalEntriesMax + 1}`,
@@ -196,15 +197,16 @@ export class JournalStore implements Disposable {
       }
       case "begun":
         this.#run(
-          `UPDATE jobs SET state = 'running', begun = ?2, tries = ?3
-           WHERE job = ?1 AND ended IS NULL AND (tries < ?3 OR state = 'queued')`,
-          ...[entry.job, entry.at, entry.tries],
+          `UPDATE jobs SET state = 'running', begun = ?2, tries = ?3, claims = ?4
+           WHERE job = ?1 AND ended IS NULL AND claims < ?4`,
+          ...[entry.job, entry.at, entry.tries, entry.claim],
         );
         return;
       case "returned":
         this.#run(
-          "UPDATE jobs SET state = 'queued', begun = NULL, tries = ?2 WHERE job = ?1 AND ended IS NULL",
-          ...[entry.job, entry.tries],
+          `UPDATE jobs SET state = 'queued', begun = NULL, tries = ?2
+           WHERE job = ?1 AND ended IS NULL AND claims = ?3`,
+          ...[entry.job, entry.tries, entry.claim],
         );
         return;
       case "ended": {

@@ -28,10 +28,13 @@ const entrySchema = v.variant("entry", [
     requestor: v.nullable(v.pipe(v.string(), v.maxLength(nameLengthMax))),
     serial: v.nullable(v.pipe(v.string(), v.maxLength(serialLengthMax))),
   }),
-  /** A worker may begin the job, for the try of this number, from 1 on. */
-  v.object({ entry: v.literal("begun"), job, at: time, tries: number }),
-  /** The job has not begun after all, and waits again; `tries` are over. */
-  v.object({ entry: v.literal("returned"), job, tries: number }),
+  /**
+   * A worker may begin the job, for the try of this number, from 1 on. `claim` grows with each of
+   * these entries of a job, so that an earlier one that comes again changes nothing.
+   */
+  v.object({ entry: v.literal("begun"), job, at: time, tries: number, claim: number }),
+  /** The job has not begun after this claim, and waits again; `tries` are over. */
+  v.object({ entry: v.literal("returned"), job, tries: number, claim: number }),
   /** The job has ended. Its body is the DATA frame of its reply; empty if that is too long. */
   v.object({
     entry: v.literal("ended"),
@@ -68,6 +71,7 @@ const keptJobSchema = v.object({
   begun: v.nullable(time),
   ended: v.nullable(time),
   tries: number,
+  claims: number,
   ms: v.nullable(v.number()),
   code: v.nullable(v.string()),
   by: v.nullable(v.string()),

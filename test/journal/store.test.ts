@@ -7,7 +7,7 @@ import { JournalStore } from "../../src/journal/store.ts";
 import { retentionMs } from "../../src/limits.ts";
 import type { Frame } from "../../src/protocol/frame.ts";
 import type { JournalEntry } from "../../src/protocol/journal.ts";
-import { accepted, begun, ended, requestOf } from "../support/journal.ts";
+import { accepted, begun, ended, requestOf, returned } from "../support/journal.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
 const item = (entry: JournalEntry, body: Frame = "") => ({ entry, body });
@@ -27,7 +27,16 @@ test("jobs are there again in the order of their acceptance, with their requests
   expect(kept).toEqual([
     {
       ...{ job: "b", place: 1, task: "upload", state: "done", code: null, isDead: false, accepted: 1000, begun: 1001 },
-      ...{ ended: 1002, ms: 1.5, tries: 1, user: "laptop", requestor: "CLIENT-1", serial: "s-b", by: "TASK-1" },
+      ...{
+        ended: 1002,
+        ms: 1.5,
+        tries: 1,
+        claims: 1,
+        user: "laptop",
+        requestor: "CLIENT-1",
+        serial: "s-b",
+        by: "TASK-1",
+      },
     },
     {
       ...{ job: "a", place: 2, task: "upload", state: "queued", code: null, isDead: false, accepted: 1000 },
@@ -36,6 +45,7 @@ test("jobs are there again in the order of their acceptance, with their requests
         ended: null,
         ms: null,
         tries: 0,
+        claims: 0,
         user: "laptop",
         requestor: "CLIENT-1",
         serial: "s-a",
@@ -56,7 +66,7 @@ test("entries that come again change nothing, so an end stays the only one", () 
   using store = new JournalStore(folder.at("journal.db"));
   const all = [accept("a"), item(begun("a")), item(ended("a", "TASK_ERROR"))];
   store.commit(all);
-  store.commit([...all, item(ended("a")), item({ entry: "returned", job: "a", tries: 0 }), item(begun("a", 2))]);
+  store.commit([...all, item(ended("a")), item(returned("a")), item(begun("a", 2))]);
   expect(store.read(0, 0).kept).toMatchObject([{ job: "a", state: "failed", code: "TASK_ERROR", tries: 1 }]);
 });
 
@@ -65,9 +75,14 @@ test("a job that has begun, was given back and is tried again says so", () => {
   using store = new JournalStore(folder.at("journal.db"));
   store.commit([accept("a"), item(begun("a"))]);
   expect(statesOf(store)).toEqual({ a: "running 1" });
-  store.commit([item({ entry: "returned", job: "a", tries: 0 })]);
+  store.commit([item(returned("a"))]);
   expect(statesOf(store)).toEqual({ a: "queued 0" });
-  store.commit([item(begun("a", 1)), item(begun("a", 2))]);
+  store.commit([item(begun("a", 2, 1))]);
+  expect(statesOf(store)).toEqual({ a: "running 1" });
+  // Sent again, by a router that does not know that it was committed.
+  store.commit([item(returned("a"))]);
+  expect(statesOf(store)).toEqual({ a: "running 1" });
+  store.commit([item(begun("a", 3, 2))]);
   expect(statesOf(store)).toEqual({ a: "running 2" });
 });
 

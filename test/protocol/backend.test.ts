@@ -42,7 +42,7 @@ test.each<[WorkerHeader, Uint8Array[]]>([
       kept: [
         {
           ...{ job: "k3fxbaqm5t7wq2cd", place: 3, task: "upload", user: null, requestor: "CLIENT-1", serial: "a-1" },
-          ...{ state: "queued", accepted: 1700000000.5, begun: null, ended: null, tries: 0, ms: null },
+          ...{ state: "queued", accepted: 1700000000.5, begun: null, ended: null, tries: 0, claims: 0, ms: null },
           ...{ code: null, by: null, isDead: false },
         },
       ],
@@ -62,7 +62,7 @@ test.each<[RouterHeader, Uint8Array[]]>([
   [{ type: "GET", jobs: [1], topics: ["a"] }, []],
   [{ type: "EVENTS", topics: ["$engine/jobs", "$engine/jobs"] }, [body, body]],
   [{ type: "EVENTS", topics: ["$engine/jobs", "$engine/stop"], lost: [0, 7] }, [body, body]],
-  [{ type: "APPEND", from: 1, entries: [{ entry: "returned", job: "k3fxbaqm5t7wq2cd", tries: 0 }] }, [body]],
+  [{ type: "APPEND", from: 1, entries: [{ entry: "returned", job: "k3fxbaqm5t7wq2cd", tries: 0, claim: 1 }] }, [body]],
   [{ type: "RECOVER", from: 0 }, []],
 ])("what the router sends comes out as it went in: %o", (header, bodies) => {
   expect(decodeFromRouter(bytes(encodeBackend(header, bodies)))).toEqual({ header, bodies });
