@@ -637,6 +637,9 @@ export const journalAbsentMs = 10_000;
 export const journalRetryMs = 1_000;
 /** ended jobs that a router reads at its start, the newest ones: their results can be asked for. */
 export const recoveredJobsMax = 2_000;
+/** dead letters in the router, and bytes of their frames; the oldest ones are discarded. */
+export const deadLettersMax = 1_000;
+export const deadLettersBytesMax = 16 * 1024 * 1024;
 /** ms and bytes of ended jobs that are kept. The older ones go first. */
 export const retentionMs = 7 * 24 * 3600 * 1000;
 export const retentionBytesMax = 50 * 1024 * 1024;

@@ -13,6 +13,7 @@ import { EmergencyHandler } from "./emergency.ts";
 import { EventReport } from "./event-report.ts";
 import { type BrokerEvent, type Effect, toWorker } from "./events.ts";
 import { jobsOf } from "./job.ts";
+import { JournalRecovery } from "./journal-recovery.ts";
 import { JobLifecycle } from "./lifecycle.ts";
 import { RequestHandler } from "./request-handler.ts";
 import type { EndReason } from "./state.ts";
@@ -50,6 +51,7 @@ export class Broker {
   readonly #workerMessages: WorkerMessages;
   readonly #workerRegistration: WorkerRegistration;
   readonly #eventReport: EventReport;
+  readonly #recovery: JournalRecovery;
   #drainedSaid = false;
   readonly #dataWorkerNews: DataWorkerNews;
 
@@ -59,12 +61,13 @@ export class Broker {
       this.#workerLoss.overrun(worker, job, what, now),
     );
     this.#dataWorkerNews = new DataWorkerNews(this.#tables);
+    this.#recovery = new JournalRecovery(this.#tables, this.#lifecycle);
     this.#workerLoss = new WorkerLoss(this.#tables, this.#lifecycle);
     this.#emergency = new EmergencyHandler(this.#tables, this.#lifecycle);
     this.#requestHandler = new RequestHandler(this.#tables, this.#lifecycle, this.#emergency, security);
     this.#eventReport = new EventReport(this.#tables, () => this.#emergency.report());
-    this.#workerRegistration = new WorkerRegistration(this.#tables, this.#workerLoss, this.#emergency);
-    this.#workerMessages = new WorkerMessages(this.#tables, this.#lifecycle, this.#workerRegistration);
+    this.#workerRegistration = new WorkerRegistration(this.#tables, this.#workerLoss, this.#emergency, this.#recovery);
+    this.#workerMessages = new WorkerMessages(this.#tables, this.#lifecycle, this.#workerRegistration, this.#recovery);
   }
 
   /** ms on the clock of `now`: an event, at least a tick, is wanted then; null for no need. */
@@ -168,13 +171,15 @@ export class Broker {
       this.#drainedSaid = true;
       effects.push({ to: "supervisor", type: "drained" });
     }
+    if (this.#tables.journal.hasUnsent) effects.push(...this.#tables.journal.flush());
     if (this.#tables.events.isActive) effects.push(...this.#eventReport.take(now));
     return effects;
   }
 
   /** Nothing runs, and no worker can take the jobs that still wait, which are safe stops. */
   get #isDone(): boolean {
-    const { queues, workers } = this.#tables;
+    const { journal, queues, workers } = this.#tables;
+    if (!journal.isQuiet) return false;
     const isRunning = [...workers].some(({ held }) => held.size > 0);
     return !isRunning && ![...queues].some(({ queue }) => workers.canServe(queue));
   }

@@ -46,6 +46,11 @@ export const dispatch = (tables: Tables, lifecycle: JobLifecycle, now: number): 
     }
     const mustWait = job.kind === "task" && isHeldUp(tables, job, claimed);
     const worker = mustWait ? undefined : workers.freeFor(job, reserved);
+    if (worker !== undefined && job.durable !== null && !lifecycle.durable.mayBegin(job, worker)) {
+      // Where it is still first, this worker has enough that waits for the disk.
+      if (queues.first(name) === job) names.delete(name);
+      continue;
+    }
     if (worker !== undefined) {
       lifecycle.assign(worker, job, now);
       const others = handed.get(worker);
@@ -127,7 +132,7 @@ const handOver = ({ key }: Worker, jobs: readonly Job[], now: number): Effect =>
   if (first?.kind === "get") return toWorker(key, { type: "GET", jobs: ids, topics });
   if (first?.kind === "put") return toWorker(key, { type: "PUT", jobs: ids, topics }, bodies);
   const hasTtl = jobs.some((job) => job.expiresAt < Number.POSITIVE_INFINITY);
-  const serials = jobs.map((job) => job.request?.meta.serial ?? "");
+  const serials = jobs.map((job) => (job.request ?? job.origin)?.meta.serial ?? "");
   const ttlMs = (job: Job): number | null => (job.expiresAt < Number.POSITIVE_INFINITY ? job.expiresAt - now : null);
   const header: RouterHeader = { type: "JOBS", jobs: ids, serials };
   return toWorker(key, hasTtl ? { ...header, ttlMs: jobs.map(ttlMs), at: now } : header, bodies);

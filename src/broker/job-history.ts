@@ -29,23 +29,43 @@ export class JobHistory {
     const isKept = isDetached(job) || job.options.unique !== undefined;
     const ring = isKept ? this.#detached : this.#attached;
     const entry = ring.next();
-    const { origin } = job;
-    entry.id = job.id;
-    entry.name = job.name;
-    entry.serial = origin?.meta.serial ?? "";
-    entry.user = origin?.user ?? null;
-    entry.requestor = origin?.meta.id ?? null;
-    entry.acceptedAt = job.acceptedAt;
-    entry.startedAt = job.startedAt;
-    entry.endedAt = now;
-    entry.ms = ms;
-    entry.worker = worker;
-    entry.tries = job.tries;
-    entry.code = outcome.code;
+    fill(entry, job, outcome.code, worker, ms, now);
     if (isKept) ring.keep(entry, outcome, job.body);
     else if (outcome.code !== null) ring.keep(entry, outcome, null);
   }
 }
+
+/** An ended job by itself, with its outcome. */
+export const endedJob = (job: Job, outcome: JobOutcome, worker: string | null, ms: number, now: number): EndedJob => {
+  const entry = blank();
+  fill(entry, job, outcome.code, worker, ms, now);
+  entry.outcome = outcome;
+  entry.body = job.body;
+  return entry;
+};
+
+const fill = (
+  entry: EndedJob,
+  job: Job,
+  code: JobOutcome["code"],
+  worker: string | null,
+  ms: number,
+  now: number,
+): void => {
+  const { origin } = job;
+  entry.id = job.id;
+  entry.name = job.name;
+  entry.serial = origin?.meta.serial ?? "";
+  entry.user = origin?.user ?? null;
+  entry.requestor = origin?.meta.id ?? null;
+  entry.acceptedAt = job.acceptedAt;
+  entry.startedAt = job.startedAt;
+  entry.endedAt = now;
+  entry.ms = ms;
+  entry.worker = worker;
+  entry.tries = job.tries;
+  entry.code = code;
+};
 
 class Ring {
   readonly #entries: EndedJob[] = [];

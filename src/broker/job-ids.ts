@@ -5,11 +5,22 @@
  */
 export class JobIds {
   #prefix = "";
+  /** Ids of jobs of earlier routers, by their numbers here, and the other way. */
+  readonly #adopted = new Map<number, string>();
+  readonly #numbers = new Map<string, number>();
 
   /** @param random 0 ≤ random() < 1 */
   constructor(private readonly random: () => number) {}
 
+  /** A job of an earlier router keeps its id. */
+  adopt(number: number, id: string): void {
+    this.#adopted.set(number, id);
+    this.#numbers.set(id, number);
+  }
+
   idOf(number: number): string {
+    const adopted = this.#adopted.size === 0 ? undefined : this.#adopted.get(number);
+    if (adopted !== undefined) return adopted;
     if (this.#prefix === "") {
       const digit = (): string => idDigits[Math.floor(this.random() * idDigits.length)] ?? "a";
       this.#prefix = Array.from({ length: idLength - numberLength }, digit).join("");
@@ -18,8 +29,10 @@ export class JobIds {
     return this.#prefix + Array.from(digits, (digit) => idDigits[Number.parseInt(digit, idDigits.length)]).join("");
   }
 
-  /** The number of a job of this router; null for any other text. */
+  /** The number of a job that this router knows by its id; null for any other text. */
   numberOf(id: string): number | null {
+    const adopted = this.#numbers.get(id);
+    if (adopted !== undefined) return adopted;
     if (id.length !== idLength || this.#prefix === "" || !id.startsWith(this.#prefix)) return null;
     let number = 0;
     for (const character of id.slice(this.#prefix.length)) {

@@ -27,6 +27,7 @@ export class JobQueries {
   instead(sender: RequestSender, { id, job }: UniqueJob, detaches: boolean, now: number): Effect[] {
     const known = job ?? this.tables.history.find(id);
     if (known === undefined) return this.#refuse(sender, unknown(this.tables.ids.idOf(id)));
+    if (detaches && job?.durable?.isAccepted === false) return this.lifecycle.durable.waitFor(job, sender);
     if (detaches) return [this.#acceptedAs(sender, id, stateOf(known), true)];
     return this.#resultOf(sender, known, Number.POSITIVE_INFINITY, now);
   }
@@ -93,10 +94,11 @@ export class JobQueries {
 
   /** A job that this requestor may see, or why it gets none. @param right for jobs of others */
   #find({ user }: RequestSender, id: string, right: Right): AnyJob | ErrorBody {
-    const { access, history, ids, queues, workers } = this.tables;
+    const { access, dead, ending, history, ids, queues, workers } = this.tables;
     const number = ids.numberOf(id);
     if (number === null) return unknown(id);
-    const job = queues.get(number) ?? workers.holding(number) ?? history.find(number);
+    const open = queues.get(number) ?? workers.holding(number) ?? ending.get(number);
+    const job = open ?? history.find(number) ?? dead.find(number)?.ended;
     if (job === undefined || ("kind" in job && job.kind !== "task")) return unknown(id);
     const owner = isEnded(job) ? job.user : (job.origin?.user ?? null);
     const refusal = owner === user ? null : access.refusal(user, right);

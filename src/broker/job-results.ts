@@ -37,6 +37,11 @@ export class JobResults {
     return [];
   }
 
+  /** Nobody will tell the outcome of a job any more, for this reason. */
+  leave(job: Job, { code, message }: EndReason): Effect[] {
+    return this.settle(job, failure(this.requests.routerId, code, message));
+  }
+
   get isEmpty(): boolean {
     return this.#awaited.size === 0;
   }

@@ -47,6 +47,7 @@ export const createJob = (
   stop: null,
   progress: null,
   logBytes: 0,
+  durable: null,
 });
 
 /** When a job that may begin from now on must not begin any more; Infinity for no limit. */
@@ -54,7 +55,12 @@ export const expiryOf = ({ options, policy }: Pick<Draft, "options" | "policy">,
   now + tighter(options.ttlMs, policy.ttlMs);
 
 /** ACCEPTED was the reply to its request, and nobody needs to wait for it. */
-export const isDetached = ({ options }: Pick<Draft, "options">): boolean => options.detach === true;
+export const isDetached = ({ options }: Pick<Draft, "options">): boolean =>
+  options.detach === true || options.durable === true;
+
+/** Its definition and its request want it to outlive the engine. */
+export const isDurable = (draft: Pick<Draft, "options" | "policy">): boolean =>
+  draft.policy.durable === true && (draft.options.durable ?? isDetached(draft));
 
 export const noOptions: Draft["options"] = {};
 const noPolicy: Draft["policy"] = {};

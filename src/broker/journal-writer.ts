@@ -40,7 +40,8 @@ export class JournalWriter {
     if (!this.isRecovered) return refuse("the journal is being read; ask again");
     const failure = this.report?.failure ?? null;
     if (failure !== null) return refuse(`the journal cannot be written: ${failure}`);
-    if (this.#unconfirmed.size < journalUnconfirmedMax && this.#bytes + bytes <= journalUnconfirmedBytesMax) return null;
+    if (this.#unconfirmed.size < journalUnconfirmedMax && this.#bytes + bytes <= journalUnconfirmedBytesMax)
+      return null;
     return refuse(`${this.#unconfirmed.size} entries wait for the journal's disk already; ask again later`);
   }
 

@@ -3,14 +3,16 @@
  * in state.ts, except that run-limits.ts makes a dispatched job a running one. Every job ends by
  * `#end`, once, whatever dies.
  */
-import { killsMax, retryBackoffMsMax } from "../limits.ts";
+import { killsMax } from "../limits.ts";
 import { superseded } from "./blocks.ts";
 import { Delays } from "./delays.ts";
+import { DurableJobs } from "./durable-jobs.ts";
 import { type Effect, publicationLost, toWorker } from "./events.ts";
-import { createJob, expiryOf, noOptions, type RetryPolicy, retryPolicyOf, safeStopRetries } from "./job.ts";
+import { createJob, expiryOf, isDurable, noOptions, type RetryPolicy } from "./job.ts";
 import { failure, type JobOutcome, messageIn } from "./outcome.ts";
 import { LatestJobs } from "./queue.ts";
 import { deliverable } from "./requests.ts";
+import { nextTry, parkForRetry } from "./retries.ts";
 import { type OnOverrun, type OnTimeout, RunLimits } from "./run-limits.ts";
 import type { Draft, EndReason, Job, OpenRequest, Worker } from "./state.ts";
 import type { Tables } from "./tables.ts";
@@ -26,6 +28,7 @@ interface LifecycleOptions {
 export class JobLifecycle {
   readonly runLimits: RunLimits;
   readonly delays: Delays;
+  readonly durable: DurableJobs;
   readonly #latest = new LatestJobs();
 
   constructor(
@@ -34,6 +37,7 @@ export class JobLifecycle {
     onOverrun: OnOverrun,
   ) {
     const onTimeout: OnTimeout = (job, reason, now) => this.stop(job, reason, now);
+    this.durable = new DurableJobs(tables, (job, now) => this.#enter(job, now));
     this.delays = new Delays(tables, (job, now) => this.#due(job, now));
     this.runLimits = new RunLimits(tables, options.stopGraceMs, onTimeout, onOverrun);
   }
@@ -41,19 +45,35 @@ export class JobLifecycle {
   /* ── accepted ─► delayed ─► queued ─► dispatched ─► running ── */
 
   accept(draft: Draft, request: OpenRequest | null, part: number, now: number): Effect[] {
-    const { events, queues, statistics } = this.tables;
     const job = createJob(draft, this.tables.nextJobId(), { request, part }, now);
+    if (request !== null) request.jobs[part] = job;
+    return job.options !== noOptions && isDurable(job) ? this.durable.accept(job) : this.#enter(job, now);
+  }
+
+  /** A job of an earlier router goes on, at its place. @param dueAt it is delayed until then */
+  resume(job: Job, dueAt: number, now: number): Effect[] {
+    this.#latest.add(job);
+    if (dueAt > now) return this.#delay(job, dueAt, now);
+    if (job.expiresAt <= now) return this.expire(job, now);
+    this.tables.queues.putBack(job);
+    this.#limitWaiting(job);
+    return [];
+  }
+
+  #delay(job: Job, dueAt: number, now: number): Effect[] {
+    job.expiresAt = Number.POSITIVE_INFINITY;
+    this.delays.add(job, dueAt, now);
+    return [];
+  }
+
+  #enter(job: Job, now: number): Effect[] {
+    const { events, queues, statistics } = this.tables;
     statistics.accepted++;
     if (events.watchesJobs) events.accepted(job);
     if (events.watchesResources) events.touch(job);
-    if (request !== null) request.jobs[part] = job;
     const effects = job.options.latest === undefined ? [] : this.#supersede(job, now);
     const dueAt = job.options === noOptions ? now : this.delays.dueAt(job, now);
-    if (dueAt > now) {
-      job.expiresAt = Number.POSITIVE_INFINITY;
-      this.delays.add(job, dueAt, now);
-      return effects;
-    }
+    if (dueAt > now) return [...effects, ...this.#delay(job, dueAt, now)];
     if (job.place.id === job.id) queues.push(job);
     else queues.putBack(job);
     this.#limitWaiting(job);
@@ -90,6 +110,8 @@ export class JobLifecycle {
     // A safe stop holds its resources already.
     if (job.kind === "task") this.tables.resources.take(job);
     this.tables.workers.assign(worker, job);
+    // Another try begins by another entry in the journal.
+    if (job.durable !== null) job.durable.isCleared = false;
     this.runLimits.startHead(worker, now);
   }
 
@@ -108,6 +130,8 @@ export class JobLifecycle {
     for (const job of jobs) {
       // A safe stop keeps its resources until it has succeeded.
       if (job.kind !== "safe") resources.release(job);
+      // It has not begun, whatever the journal has noted.
+      if (job.durable !== null) job.durable.isCleared = true;
       const reason = job.stop ?? blocks.endOf(job);
       if (reason !== null) effects.push(...this.stop(job, reason, now));
       else if (job.expiresAt <= now) effects.push(...this.expire(job, now));
@@ -141,7 +165,7 @@ export class JobLifecycle {
     else if (isUnsafe) outcome = failure(outcome.by, onStopFailed.code, onStopFailed.message);
     // Another error than one of the task itself would come again.
     const isWorthIt = outcome.code === "TASK_ERROR" || (job.kind === "safe" && outcome.code !== null);
-    const retry = isWorthIt ? this.#nextTry(worker, job) : null;
+    const retry = isWorthIt ? nextTry(this.tables, worker, job) : null;
     if (retry?.onError === true) return this.#retry(job, retry, now);
     const own = outcome.contentType === undefined ? outcome : deliverable(job, outcome, outcome.contentType);
     return this.#end(job, job.stop === null ? own : this.#failure(job.stop, outcome.by), now, worker, ms);
@@ -161,7 +185,7 @@ export class JobLifecycle {
       const message = `${job.name} has killed its worker ${job.kills} times and is not tried again`;
       return this.#end(job, this.#failure({ code: "POISONOUS", message }), now);
     }
-    const retry = this.#nextTry(worker, job);
+    const retry = nextTry(this.tables, worker, job);
     return retry === null ? this.givenUp(job, reason, now) : this.#retry(job, retry, now);
   }
 
@@ -170,29 +194,10 @@ export class JobLifecycle {
     return this.#end(job, this.#failure(job.stop ?? reason), now);
   }
 
-  /** How a job that has begun may be tried again; null if it may not. */
-  #nextTry(worker: Worker, job: Job): RetryPolicy | null {
-    if (job.stop !== null || this.tables.blocks.reasonFor(job) !== null) return null;
-    const retry = job.kind === "safe" ? safeStopRetries : retryPolicyOf(worker.policies.get(job.name));
-    return retry !== null && job.tries + 1 < retry.tries ? retry : null;
-  }
-
-  #retry(job: Job, { backoffMs }: RetryPolicy, now: number): Effect[] {
-    const { queues, statistics, timers } = this.tables;
+  #retry(job: Job, policy: RetryPolicy, now: number): Effect[] {
     job.tries++;
     if (job.expiresAt <= now) return this.expire(job, now);
-    if (job.kind === "task") statistics.retried++;
-    queues.park(job, "retrying");
-    // Between half and all of it: jobs that failed together are not tried again together.
-    const delayMs = Math.min(backoffMs * 2 ** (job.tries - 1), retryBackoffMsMax) * (0.5 + this.options.random() / 2);
-    timers.add({
-      at: now + delayMs,
-      isAlive: () => job.state === "retrying",
-      fire: () => {
-        queues.putBack(job);
-        return [];
-      },
-    });
+    parkForRetry(this.tables, job, policy, this.options.random, now);
     return [];
   }
 
@@ -203,6 +208,10 @@ export class JobLifecycle {
     const { worker } = job;
     if (job.state === "ended" || job.kind === "safe") return [];
     if (worker === null) {
+      if (job.durable !== null && reason === this.tables.blocks.closed) {
+        this.#latest.delete(job);
+        return this.durable.leave(job, "SHUTTING_DOWN", 0) ?? [];
+      }
       // Cancelled before its first try: the message says so, and names the cause of the waiting.
       const isUnbegun = reason.code === "CANCELLED" && job.tries === 0;
       const message = `${reason.message} before it had begun`;
@@ -250,11 +259,21 @@ export class JobLifecycle {
 
   /** @param worker that has answered, and `ms` as it said; null and 0 for any other end */
   #end(job: Job, outcome: JobOutcome, now: number, worker: Worker | null = null, ms = 0): Effect[] {
-    const { events, history, queues, requests, results, safeStops, statistics, unique } = this.tables;
+    const { queues, safeStops } = this.tables;
     queues.remove(job);
     this.#latest.delete(job);
     if (job.kind === "safe") return safeStops.end(job, outcome);
     job.state = "ended";
+    if (job.durable === null) return this.#tell(job, outcome, now, worker, ms);
+    const left = this.tables.blocks.closed === null ? null : this.durable.leave(job, outcome.code, ms);
+    if (left !== null) return left;
+    const by = worker?.ready.id ?? null;
+    return this.durable.end(job, outcome, by, ms, (at) => this.#tell(job, outcome, at, worker, ms));
+  }
+
+  /** What everybody hears of the end of a job. */
+  #tell(job: Job, outcome: JobOutcome, now: number, worker: Worker | null, ms: number): Effect[] {
+    const { events, history, requests, results, statistics, unique } = this.tables;
     if (events.watchesJobs) events.ended(job, outcome, worker, ms);
     if (events.watchesResources) events.touch(job);
     if (job.kind === "task") history.add(job, outcome, worker?.ready.id ?? null, ms, now);

@@ -10,7 +10,7 @@ import type { BadRequest, RequestMessage, TaskPart } from "../protocol/requests.
 import { refusalOfRequest } from "../security/rights.ts";
 import type { EmergencyHandler } from "./emergency.ts";
 import type { Effect } from "./events.ts";
-import { dataDraft, deadmanOf, isDetached, isStoppable, jobsOf, noOptions, openJobs } from "./job.ts";
+import { dataDraft, deadmanOf, isDetached, isDurable, isStoppable, jobsOf, noOptions, openJobs } from "./job.ts";
 import { JobQueries } from "./job-queries.ts";
 import type { JobLifecycle } from "./lifecycle.ts";
 import type { Draft, EndReason, OpenRequest, RequestSender, UniqueJob } from "./state.ts";
@@ -182,7 +182,7 @@ export class RequestHandler {
   }
 
   #accept(sender: RequestSender, drafts: readonly Draft[], now: number, args?: UniqueJob["args"]): Effect[] {
-    const { blocks, queues, requests } = this.tables;
+    const { blocks, journal, queues, requests } = this.tables;
     if (blocks.closed !== null) return this.#refuse(sender, closed);
     let bytes = 0;
     let deadmanMs = Number.POSITIVE_INFINITY;
@@ -203,13 +203,17 @@ export class RequestHandler {
       const code = sender.meta.version === 0.1 ? "UNSUPPORTED_VERSION" : "BAD_FRAME";
       return this.#refuse(sender, { code, message });
     }
+    const durable = drafts.find((draft) => draft.options !== noOptions && isDurable(draft));
+    const full = durable === undefined ? null : journal.whyClosed(durable.bytes);
+    if (full !== null) return this.#refuse(sender, full);
     const isAlone = drafts[0] !== undefined && isDetached(drafts[0]);
     const request = requests.open(sender, drafts.length, bytes, deadmanMs, now, isAlone);
     if ("code" in request) return this.#refuse(sender, request);
     const effects = drafts.flatMap((draft, part) => this.lifecycle.accept(draft, request, part, now));
     const [job] = request.jobs;
     if (job !== undefined && args !== undefined) this.tables.unique.add(job, args);
-    if (isAlone && job !== undefined) return [this.#queries.accepted(sender, job), ...effects];
+    // ACCEPTED of a durable job waits for the disk.
+    if (isAlone && job !== undefined && job.durable === null) return [this.#queries.accepted(sender, job), ...effects];
     if (!isGuarded) return effects;
     this.#watch(request);
     // The requestor knows the limit that it has asked for itself.

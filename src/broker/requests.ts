@@ -125,6 +125,12 @@ export class Requests {
     return this.tell(request, outcome);
   }
 
+  /** A job of a detached request does not come to be: its share is free again. */
+  release(job: Job): void {
+    if (job.request !== null) this.#close(job.request);
+    job.request = null;
+  }
+
   /** A terminal reply to a request that is not open. */
   tell(sender: RequestSender, outcome: JobOutcome): Effect {
     return outcome.contentType === undefined

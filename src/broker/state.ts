@@ -19,10 +19,12 @@ import type { Requestor } from "../protocol/envelope.ts";
 import type { ErrorBody, ErrorCode } from "../protocol/errors.ts";
 import type { Frame } from "../protocol/frame.ts";
 import type { Meta } from "../protocol/frames.ts";
+import type { JournalEntry } from "../protocol/journal.ts";
 import type { ArgumentSchema, Policy, TaskOptions } from "../protocol/policy.ts";
 import type { SourceReport, StoreReport } from "../protocol/reports.ts";
 import type { Share } from "../security/shares.ts";
 import type { Fifo, Multimap } from "./collections.ts";
+import type { Effect } from "./events.ts";
 import type { JobOutcome } from "./outcome.ts";
 
 /** The reason for which the broker ends a job: the error that its requestor gets. */
@@ -71,6 +73,16 @@ export interface Job extends Draft {
   stop: EndReason | null; // it was told to end, which overrides the answer of its worker
   progress: Frame | null; // its last report, if it is short
   logBytes: number; // of its log so far
+  durable: DurableMark | null; // null for one that does not outlive the engine
+}
+
+/** What the journal knows of a job. */
+export interface DurableMark {
+  readonly id: string;
+  claims: number; // how often a worker was allowed to begin it
+  isCleared: boolean; // the disk has noted that it may have begun
+  isAccepted: boolean; // it is on the disk
+  readonly waiters: RequestSender[]; // of its `unique` key, before that
 }
 
 /** The sender of a request, and the version and serial of each reply to it. */
@@ -129,6 +141,13 @@ export interface JobLogLine {
   readonly task: string;
   readonly level: LogLine["level"];
   readonly text: string;
+}
+
+/** An entry that the journal has not confirmed. */
+export interface UnconfirmedEntry {
+  readonly entry: JournalEntry;
+  readonly body: Frame;
+  readonly onSettled: (failure: string | null, now: number) => Effect[];
 }
 
 /** The last job of a task and a `unique` key. */
@@ -213,6 +232,10 @@ export interface BrokerState {
   readonly logs: JobLogLine[]; // JobLogs
   readonly awaited: Map<OpenRequest, Job>; // requests that wait for the result of a job of another
   readonly unique: Map<string, UniqueJob>; // by task and key
+  // JournalWriter, DurableJobs, DeadLetters
+  readonly unconfirmed: Map<number, UnconfirmedEntry>; // by number
+  readonly ending: Map<number, Job>; // ended, and their end is not on the disk yet
+  readonly dead: Map<number, { readonly job: Job; readonly ended: EndedJob }>; // the oldest first
   // Workers
   readonly workers: Map<string, Worker>;
   readonly serving: Map<string, Worker[]>; // by queue

@@ -1,6 +1,7 @@
 /** The owners of the broker's tables, made together. The tables themselves are in state.ts. */
 import { Access } from "../security/access.ts";
 import { Blocks } from "./blocks.ts";
+import { DeadLetters } from "./dead-letters.ts";
 import { EngineEvents } from "./engine-events.ts";
 import { safeQueue } from "./job.ts";
 import { JobHistory } from "./job-history.ts";
@@ -8,10 +9,12 @@ import { JobIds } from "./job-ids.ts";
 import { JobLogs } from "./job-logs.ts";
 import { JobResults } from "./job-results.ts";
 import { stateOf } from "./job-states.ts";
+import { JournalWriter } from "./journal-writer.ts";
 import { JobQueues } from "./queue.ts";
 import { Requests } from "./requests.ts";
 import { Runaways } from "./runaways.ts";
 import { Resources, SafeStops } from "./safe-stops.ts";
+import type { BrokerState } from "./state.ts";
 import { Statistics } from "./statistics.ts";
 import { TaskDirectory } from "./task-directory.ts";
 import { Timers } from "./timers.ts";
@@ -30,6 +33,9 @@ export class Tables {
   readonly logs: JobLogs;
   readonly results: JobResults;
   readonly unique = new UniqueJobs();
+  readonly journal = new JournalWriter();
+  readonly ending: BrokerState["ending"] = new Map();
+  readonly dead = new DeadLetters();
   readonly queues = new JobQueues();
   readonly workers = new Workers();
   readonly directory = new TaskDirectory(this.workers);

@@ -14,11 +14,21 @@ export const mayBeginUnattended = ({ moves, resumesAfterRestart }: Policy): bool
 export const refusalOfOptions = (draft: Draft, parts: number): ErrorBody | null => {
   const { name, options, policy } = draft;
   if (options === noOptions) return null;
-  const { detach = false, unique, delayMs, notBefore } = options;
+  const { detach = false, durable = false, unique, delayMs, notBefore } = options;
   const refusal = (message: string): ErrorBody => ({ code: "BAD_ARGS", message });
-  const what = detach ? "detached" : delayMs !== undefined || notBefore !== undefined ? "delayed" : null;
-  if (parts > 1 && (detach || unique !== undefined)) {
-    return refusal(`a part of a batch cannot be ${detach ? "detached" : "unique"}; send ${name} alone`);
+  if (durable && policy.durable !== true) {
+    return { code: "NOT_DURABLE", message: `${name} is not durable; write \`durable: true\` in its definition` };
+  }
+  const what = durable
+    ? "durable"
+    : detach
+      ? "detached"
+      : delayMs !== undefined || notBefore !== undefined
+        ? "delayed"
+        : null;
+  if (parts > 1 && (durable || detach || unique !== undefined)) {
+    const kind = durable ? "durable" : detach ? "detached" : "unique";
+    return refusal(`a part of a batch cannot be ${kind}; send ${name} alone`);
   }
   if (delayMs !== undefined && notBefore !== undefined) return refusal("`delayMs` excludes `notBefore`");
   if (what === null) return null;

@@ -29,6 +29,13 @@ export class UniqueJobs {
     this.#jobs.set(tableKey(job.name, unique), { id: job.id, args, until: job.acceptedAt + windowMs, job });
   }
 
+  /** A job was not accepted after all. */
+  forget(job: Job): void {
+    const { unique } = job.options;
+    const key = unique === undefined ? "" : tableKey(job.name, unique);
+    if (this.#jobs.get(key)?.job === job) this.#jobs.delete(key);
+  }
+
   /** A job has ended; its key stays for the rest of its window. */
   end(job: Job, now: number): void {
     const { unique } = job.options;
@@ -42,7 +49,7 @@ export class UniqueJobs {
 }
 
 /** Two requests of one key must have the same, whatever the order of the named ones. */
-export const hashOfArguments = ({ task: { args, kwargs } }: TaskPart): UniqueJob["args"] =>
+export const hashOfArguments = ({ task: { args, kwargs } }: Pick<TaskPart, "task">): UniqueJob["args"] =>
   Bun.hash(JSON.stringify([args, Object.entries(kwargs).sort(([a], [b]) => (a < b ? -1 : 1))]));
 
 /** The name of a task has no space. */

@@ -87,6 +87,7 @@ export class WorkerLoss {
   lose(worker: Worker, why: string, now: number): Effect[] {
     const { workers } = this.tables;
     workers.remove(worker, why, now);
+    if (worker.ready.role === "journal") this.tables.journal.leave(worker.key);
     this.tables.events.worker("lost", worker, why);
     for (const job of worker.givenUp.values()) this.#secure(worker, job, { code: "INTERRUPTED", message: why }, now);
     const jobs = jobsOf(worker);

@@ -2,6 +2,7 @@
 import type { ReadyHeader, WorkerHeader } from "../protocol/backend.ts";
 import type { Frame } from "../protocol/frame.ts";
 import { type Effect, toWorker } from "./events.ts";
+import type { JournalRecovery } from "./journal-recovery.ts";
 import type { JobLifecycle } from "./lifecycle.ts";
 import { binarySuccess, checkedSuccess, failureBy, success } from "./outcome.ts";
 import { relay } from "./relay.ts";
@@ -14,6 +15,7 @@ export class WorkerMessages {
     private readonly tables: Tables,
     private readonly lifecycle: JobLifecycle,
     private readonly registration: WorkerRegistration,
+    private readonly recovery: Pick<JournalRecovery, "hear">,
   ) {}
 
   /** @param header of a worker that the router knows */
@@ -30,11 +32,10 @@ export class WorkerMessages {
       // It is for the shell, which sends the events.
       case "HEARD":
         return [];
-      // No job is durable yet.
       case "COMMITTED":
       case "RECOVERED":
       case "JOURNAL":
-        return [];
+        return this.recovery.hear(worker, header, bodies, now);
       case "OWNERS":
         worker.wantsOwners = true;
         return [toWorker(worker.key, { type: "OWNERS", workers: [...this.tables.directory.owners] })];

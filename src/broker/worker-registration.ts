@@ -8,6 +8,7 @@ import { refusalOfWorker } from "../security/rights.ts";
 import type { EmergencyHandler } from "./emergency.ts";
 import { type Effect, type NamedPolicy, toWorker } from "./events.ts";
 import { retryPolicyOf } from "./job.ts";
+import type { JournalRecovery } from "./journal-recovery.ts";
 import type { DataPorts, Worker } from "./state.ts";
 import type { Tables } from "./tables.ts";
 import type { PolicyInForce } from "./task-directory.ts";
@@ -21,11 +22,12 @@ export class WorkerRegistration {
     private readonly tables: Tables,
     private readonly workerLoss: WorkerLoss,
     private readonly emergency: Pick<EmergencyHandler, "tell">,
+    private readonly recovery: Pick<JournalRecovery, "joined">,
   ) {}
 
   /** READY. */
   join(key: string, user: string | null, said: ReadyHeader, now: number): Effect[] {
-    const { access, directory, queues, workers } = this.tables;
+    const { access, directory, journal, queues, workers } = this.tables;
     const refusal = refusalOfWorker(access, user, said);
     if (refusal !== null) return this.refuse(key, said, "UNAUTHORIZED", refusal);
     // Another worker that claims our supervisor could have one of its processes killed.
@@ -47,6 +49,10 @@ export class WorkerRegistration {
       const message = `there are ${dataEndpointsMax} endpoints of data workers already`;
       return [...effects, ...this.refuse(key, ready, "QUEUE_FULL", message)];
     }
+    if (ready.role === "journal" && (ready.supervised !== true || journal.key !== null)) {
+      const message = "an engine has one journal, which is its own";
+      return [...effects, ...this.refuse(key, ready, "UNAUTHORIZED", message)];
+    }
     const conflict = this.#conflictOf(ready);
     if (conflict !== null && ready.supervised !== true) {
       return [...effects, ...this.refuse(key, ready, "BAD_FRAME", conflict)];
@@ -58,7 +64,8 @@ export class WorkerRegistration {
     this.tables.events.worker("ready", worker);
     // Jobs that wait for a task that no worker served follow its policy as it is now.
     if (isBack) queues.revise((task) => directory.find(task)?.policy);
-    return [...effects, ...this.#welcome(worker, now)];
+    const welcome = [...effects, ...this.#welcome(worker, now)];
+    return ready.role === "journal" ? [...welcome, ...this.recovery.joined(key)] : welcome;
   }
 
   refuse(key: string, ready: ReadyHeader, code: ErrorCode, message: string): Effect[] {

@@ -156,6 +156,17 @@ export class Workers {
     return best;
   }
 
+  /**
+   * Expected ms of a job that is to begin at this worker, after what waits for that already; null
+   * if that is enough for now.
+   */
+  claimMs(worker: Worker, job: Job, waiting: { readonly count: number; readonly expectedMs: number }): number | null {
+    const expectedMs = this.#expected(job);
+    const count = worker.held.size + waiting.count;
+    const fits = worker.expectedMs + waiting.expectedMs + expectedMs <= workerCreditMs && count < workerCreditMax;
+    return count === 0 || fits ? expectedMs : null;
+  }
+
   assign(worker: Worker, job: Job): void {
     const expectedMs = this.#expected(job);
     worker.held.set(job.id, { job, expectedMs });

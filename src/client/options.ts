@@ -51,7 +51,7 @@ export interface ConnectOptions extends KeyFiles {
  *   each such time. The client does so by itself while this program's event loop turns: a program
  *   that hangs or dies lets the robot stop.
  */
-export interface JobOptions extends Readonly<Omit<TaskOptions, "detach">> {
+export interface JobOptions extends Readonly<Omit<TaskOptions, "detach" | "durable">> {
   /**
    * ms that the client waits for the reply, counted from the call; default 60000, Infinity for no
    * limit. Then the request fails with NO_ANSWER, and the job is cancelled: a robot must not do
@@ -103,7 +103,14 @@ export interface CallOptions extends JobOptions {
  * For calls that nobody waits for: the job goes on when this program has ended. Its task must say
  * that it moves nothing (`moves: false`), or `resumesAfterRestart`.
  */
-export type DetachOptions = JobOptions & { readonly detach: true };
+export type DetachOptions = JobOptions & {
+  readonly detach: true;
+  /**
+   * True: the job is on the disk before it is accepted, and outlives the engine; its task must be
+   * `durable`, or the call rejects with NOT_DURABLE. Default: true for a task that is.
+   */
+  readonly durable?: boolean;
+};
 
 /** For calls whose result may be binary. */
 export type BinaryCallOptions = CallOptions & { readonly binary: true };

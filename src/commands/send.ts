@@ -20,7 +20,7 @@
  * Ctrl-C or SIGTERM.
  */
 import type { Client, Meta, Trace } from "../client/client.ts";
-import type { JobOptions } from "../client/options.ts";
+import type { DetachOptions, JobOptions } from "../client/options.ts";
 import {
   callTimeoutMs,
   deadmanMsMin,
@@ -75,6 +75,7 @@ export const sendCommand = defineCommand({
     },
     preempt: { type: "boolean", description: "Take its resources from jobs of lower priority that allow it" },
     detach: { type: "boolean", description: "Print the job's id once it is accepted, and do not wait for it" },
+    durable: { type: "boolean", description: "The same, once it is on the disk: it outlives the engine" },
     unique: { type: "string", valueHint: "key", description: "Take the job of the same task and key, if there is one" },
     in: { type: "string", valueHint: "time", description: "Begin it so much later, such as 10s or 2h" },
     at: { type: "string", valueHint: "date", description: "Begin it then, such as 2026-12-01T08:00:00+01:00" },
@@ -89,10 +90,9 @@ export const sendCommand = defineCommand({
     if (args.batch !== undefined && texts.length > 0) {
       throw new UsageError("with --batch the arguments are in the file, and none can follow the task");
     }
-    if (args.batch !== undefined && (args.detach || args.unique !== undefined)) {
-      throw new UsageError(
-        `--batch waits for its results: it does not go with ${args.detach ? "--detach" : "--unique"}`,
-      );
+    const lonely = args.durable ? "--durable" : args.detach ? "--detach" : "--unique";
+    if (args.batch !== undefined && (args.durable || args.detach || args.unique !== undefined)) {
+      throw new UsageError(`--batch waits for its results: it does not go with ${lonely}`);
     }
     if (args.in !== undefined && args.at !== undefined) throw new UsageError("--in and --at exclude each other");
     const list = texts.map((text, index) => valueFrom(text, `argument ${index + 1}`));
@@ -105,6 +105,7 @@ export const sendCommand = defineCommand({
           const { sendBatch } = await import("./batch.ts");
           return sendBatch(engine, task, args.batch, { ...job, kwargs, signal }, args.json === true);
         }
+        if (args.durable) return sendDetached(engine, task, list, kwargs, { ...job, signal, durable: true });
         if (args.detach) return sendDetached(engine, task, list, kwargs, { ...job, signal });
         blockForAnswers(engine);
         using line = new StatusLine();
@@ -137,7 +138,7 @@ const sendDetached = async (
   task: string,
   list: unknown[],
   kwargs: object,
-  options: JobOptions,
+  options: Omit<DetachOptions, "detach">,
 ): Promise<void> => {
   const { id } = await engine.call(task, list, kwargs, { ...options, detach: true });
   await printDone(id);
@@ -182,7 +183,8 @@ const jobOptionsFrom = (flags: JobFlags): JobOptions => {
     deadmanMs: number("deadman", deadmanMsMin, durationMsMax),
     latest: flags.latest === undefined ? undefined : keyFrom(flags.latest, "--latest"),
     preempt: flags.preempt,
-    detach: undefined, // it has a method of its own
+    detach: undefined, // these have a method of their own
+    durable: undefined,
     unique: flags.unique === undefined ? undefined : keyFrom(flags.unique, "--unique"),
     delayMs: flags.in === undefined ? undefined : durationFrom(flags.in, "--in", delayMsMax),
     notBefore: flags.at === undefined ? undefined : dateFrom(flags.at, "--at"),

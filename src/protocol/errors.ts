@@ -13,6 +13,8 @@ export const errorCodes = {
   UNKNOWN_COMMAND: "CONTROL has no command of that name",
   UNAUTHORIZED: "the client lacks the right",
   BAD_ARGS: "the task does not accept the arguments",
+  NOT_DURABLE: "the task does not allow what was asked to outlive a restart",
+  UNCONFIRMED: "that may move something, and the request does not confirm it",
   STORE_FULL: "there is no memory or disk space to keep it",
   QUEUE_FULL: "a queue, or the share of one client, is full",
   UNKNOWN_SERIAL: "no request of that serial waits or runs",

@@ -61,13 +61,24 @@ export const optionsSchema = lazily(() =>
     unique: v.optional(v.union([nameSchema(), v.strictObject({ key: nameSchema(), windowMs: v.optional(window()) })])),
     /** ms from the job's acceptance before which it is not dispatched; excludes `notBefore`. */
     delayMs: v.optional(v.pipe(v.number(), v.finite(), v.minValue(1), v.maxValue(delayMsMax))),
+    /**
+     * The job is on the disk before it is accepted. True by default where the request is detached
+     * and the task is `durable`.
+     */
+    durable: v.optional(v.boolean()),
     /** Seconds since 1970 before which the job is not dispatched, by the engine's clock. */
     notBefore: v.optional(v.pipe(v.number(), v.finite(), v.minValue(0))),
   }),
 );
 
 /** Options that need version 0.3, which the requestor must name to get them. */
-export const laterOptions = ["detach", "unique", "delayMs", "notBefore"] as const satisfies (keyof TaskOptions)[];
+export const laterOptions = [
+  "detach",
+  "durable",
+  "unique",
+  "delayMs",
+  "notBefore",
+] as const satisfies (keyof TaskOptions)[];
 
 export type TaskOptions = v.InferOutput<ReturnType<typeof optionsSchema>>;
 

@@ -133,6 +133,12 @@ const lookalikeIn = (value: JsonObject): string | undefined => {
 const inFrame = (index: number, count: number, error: ProtocolError): ProtocolError =>
   count === 1 ? error : new ProtocolError(error.code, `frame ${index + 2}: ${error.message}`);
 
+/** A TASK frame that was accepted before, with its options. */
+export const decodeAcceptedTask = (frame: Frame): Task | ProtocolError => {
+  const value = decodeObject(frame, "TASK");
+  return value instanceof ProtocolError ? value : checkTask(value, 0.3);
+};
+
 /** A TASK frame alone, as a worker gets it from the router, which has kept its options. */
 export const decodeTaskFrame = (frame: Frame): TaskPart | ProtocolError => {
   const value = decodeObject(frame, "TASK");

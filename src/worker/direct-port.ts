@@ -274,6 +274,7 @@ const isRouterOption: Readonly<Record<keyof TaskOptions, boolean>> = {
   latest: true,
   preempt: true,
   detach: true,
+  durable: true,
   unique: true,
   delayMs: true,
   notBefore: true,

@@ -1,0 +1,56 @@
+/**
+ * Durable jobs that have failed for good: they stay until somebody retries or discards them, or
+ * there are too many newer ones.
+ */
+import { deadLettersBytesMax, deadLettersMax } from "../limits.ts";
+import { sizeOf } from "../protocol/frame.ts";
+import { endedJob } from "./job-history.ts";
+import type { JobOutcome } from "./outcome.ts";
+import type { BrokerState, EndedJob, Job } from "./state.ts";
+
+export class DeadLetters {
+  /** The oldest first. */
+  readonly #letters: BrokerState["dead"] = new Map();
+  #bytes = 0;
+
+  get size(): number {
+    return this.#letters.size;
+  }
+
+  /** The newest first. */
+  *[Symbol.iterator](): Generator<EndedJob, void, undefined> {
+    for (const { ended } of [...this.#letters.values()].reverse()) yield ended;
+  }
+
+  /** By the job's number. */
+  find(id: number): { readonly job: Job; readonly ended: EndedJob } | undefined {
+    return this.#letters.get(id);
+  }
+
+  /** @param worker META's id of the one that has answered, `ms` its run time */
+  add(job: Job, outcome: JobOutcome, worker: string | null, ms: number, now: number): void {
+    const ended = endedJob(job, outcome, worker, ms, now);
+    this.delete(job.id);
+    this.#letters.set(job.id, { job, ended });
+    this.#bytes += sizeOf(job.body) + sizeOf(outcome.body);
+  }
+
+  delete(id: number): void {
+    const letter = this.#letters.get(id);
+    if (letter === undefined || !this.#letters.delete(id)) return;
+    this.#bytes -= sizeOf(letter.job.body) + (letter.ended.outcome === null ? 0 : sizeOf(letter.ended.outcome.body));
+  }
+
+  /** The oldest ones, which have to go. */
+  get excess(): Job[] {
+    let [count, bytes] = [this.#letters.size, this.#bytes];
+    const excess: Job[] = [];
+    for (const { job } of this.#letters.values()) {
+      if (count <= deadLettersMax && bytes <= deadLettersBytesMax) break;
+      excess.push(job);
+      count--;
+      bytes -= sizeOf(job.body);
+    }
+    return excess;
+  }
+}

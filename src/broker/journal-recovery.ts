@@ -1,0 +1,153 @@
+/**
+ * The jobs that an earlier router has left in the journal. What had not begun is queued again in
+ * its place; what may have begun ends as INTERRUPTED, unless its task is idempotent.
+ */
+import type { WorkerHeader } from "../protocol/backend.ts";
+import { type ErrorCode, errorCodes, ProtocolError } from "../protocol/errors.ts";
+import { type Frame, sizeOf } from "../protocol/frame.ts";
+import type { KeptJob } from "../protocol/journal.ts";
+import { decodeAcceptedTask } from "../protocol/requests.ts";
+import { type Effect, toWorker } from "./events.ts";
+import { createJob, noOptions, retryPolicyOf } from "./job.ts";
+import type { JobLifecycle } from "./lifecycle.ts";
+import { failure } from "./outcome.ts";
+import type { EndReason, Job, RequestSender, Worker } from "./state.ts";
+import type { Tables } from "./tables.ts";
+import { mayBeginUnattended } from "./unattended.ts";
+import { hashOfArguments } from "./unique-jobs.ts";
+
+type FromJournal = Extract<WorkerHeader, { type: "COMMITTED" | "RECOVERED" | "JOURNAL" }>;
+
+export class JournalRecovery {
+  /** The first answer has come. */
+  #hasBegun = false;
+
+  constructor(
+    private readonly tables: Tables,
+    private readonly lifecycle: JobLifecycle,
+  ) {}
+
+  /** READY of the journal: it is asked for its jobs, once in a router's life. */
+  joined(key: string): Effect[] {
+    const { journal, workers } = this.tables;
+    if (workers.get(key)?.ready.role !== "journal") return [];
+    journal.join(key);
+    return journal.isRecovered ? [] : [toWorker(key, { type: "RECOVER", from: 0 })];
+  }
+
+  hear({ key, ready }: Worker, header: FromJournal, bodies: readonly Frame[], now: number): Effect[] {
+    const { journal } = this.tables;
+    if (ready.role !== "journal") return [];
+    switch (header.type) {
+      case "COMMITTED":
+        return journal.confirm(header.through, header.failure, now);
+      case "RECOVERED":
+        return this.#take(key, header.kept, bodies, header.next, now);
+      case "JOURNAL": {
+        const { type: _, ...report } = header;
+        journal.report = report;
+        // It could not be read before.
+        return journal.isRecovered || this.#hasBegun ? [] : this.joined(key);
+      }
+    }
+  }
+
+  /** @param bodies of each job its TASK frame and the DATA frame of its reply */
+  #take(key: string, kept: readonly KeptJob[], bodies: readonly Frame[], next: number | null, now: number): Effect[] {
+    const { journal } = this.tables;
+    if (journal.isRecovered) return [];
+    this.#hasBegun = true;
+    const effects = kept.flatMap((row, index) =>
+      this.#restore(row, bodies[2 * index] ?? "", bodies[2 * index + 1] ?? "", now),
+    );
+    if (next !== null) return [...effects, toWorker(key, { type: "RECOVER", from: next })];
+    journal.isRecovered = true;
+    return effects;
+  }
+
+  #restore(row: KeptJob, body: Frame, reply: Frame, now: number): Effect[] {
+    const { dead, history } = this.tables;
+    const job = this.#jobOf(row, body, now);
+    // The file was checked; a frame that was valid when it came is none only after a change here.
+    if (job === null) return [{ to: "log", line: `the journal has a job ${row.job} that is no TASK frame any more` }];
+    const { unique } = this.tables;
+    if (row.ended === null) return this.#goOn(job, row, now);
+    job.state = "ended";
+    unique.end(job, now);
+    const code = codeOf(row.code);
+    const by = row.by ?? this.tables.requests.routerId;
+    const outcome =
+      code === null
+        ? ({ type: "ACK", by, code, body: reply } as const)
+        : sizeOf(reply) > 0
+          ? ({ type: "ERR", by, code, body: reply } as const)
+          : failure(by, code, "its message was not kept");
+    const endedAt = this.#at(row.ended, now);
+    history.add(job, outcome, row.by, row.ms ?? 0, endedAt);
+    if (row.isDead) dead.add(job, outcome, row.by, row.ms ?? 0, endedAt);
+    return [];
+  }
+
+  #goOn(job: Job, { state }: KeptJob, now: number): Effect[] {
+    const { blocks, queues, statistics } = this.tables;
+    statistics.accepted++;
+    queues.park(job, "delayed");
+    const stop = (reason: EndReason): Effect[] => this.lifecycle.stop(job, reason, now);
+    if (state !== "queued") {
+      const retry = retryPolicyOf(job.policy);
+      const message = `the engine ended while ${job.name} may have been running`;
+      if (retry === null || job.tries >= retry.tries) return stop({ code: "INTERRUPTED", message });
+      statistics.retried++;
+    }
+    const known = this.tables.directory.find(job.name);
+    if (known === undefined) return stop(this.tables.directory.whyMissing(job.name));
+    if (!mayBeginUnattended(known.policy)) {
+      return stop({ code: "NOT_DURABLE", message: `${job.name} may move something by now; retry it` });
+    }
+    const reason = blocks.endOf(job);
+    if (reason !== null) return stop(reason);
+    queues.remove(job);
+    const { delayMs } = job.options;
+    const dueAt = delayMs === undefined ? this.lifecycle.delays.dueAt(job, now) : job.acceptedAt + delayMs;
+    return this.lifecycle.resume(job, job.tries === 0 ? dueAt : now, now);
+  }
+
+  #jobOf(row: KeptJob, body: Frame, now: number): Job | null {
+    const task = decodeAcceptedTask(body);
+    if (task instanceof ProtocolError) return null;
+    const { directory, ids } = this.tables;
+    const known = directory.find(row.task);
+    const options = task.options ?? noOptions;
+    const { queue, policy } = known ?? { queue: "", policy: {} };
+    const draft = { kind: "task", name: row.task, queue, body, bytes: sizeOf(body), options, policy } as const;
+    const id = this.tables.nextJobId();
+    ids.adopt(id, row.job);
+    const acceptedAt = this.#at(row.accepted, now);
+    const origin: RequestSender = {
+      requestor: { peer: "", envelope: [] },
+      user: row.user,
+      meta: {
+        version: 0.3,
+        ...(row.serial !== null && { serial: row.serial }),
+        ...(row.requestor !== null && { id: row.requestor }),
+      },
+    };
+    const job: Job = { ...createJob(draft, id, { request: null, part: 0 }, acceptedAt), origin };
+    job.place = { id: row.place, at: acceptedAt };
+    job.tries = row.tries;
+    job.startedAt = row.begun === null ? 0 : this.#at(row.begun, now);
+    if (options.unique !== undefined) this.tables.unique.add(job, hashOfArguments({ task }));
+    job.durable = { id: row.job, claims: row.claims, isCleared: false, isAccepted: true, waiters: [] };
+    return job;
+  }
+
+  /** A time of the wall clock on the broker's; one that is yet to come is now, since it is past. */
+  #at(seconds: number, now: number): number {
+    return now - Math.max(0, this.tables.wallSeconds() - seconds) * 1000;
+  }
+}
+
+const codeOf = (code: string | null): ErrorCode | null => {
+  if (code === null) return null;
+  return Object.hasOwn(errorCodes, code) ? (code as ErrorCode) : "TASK_ERROR";
+};

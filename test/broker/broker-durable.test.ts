@@ -1,0 +1,284 @@
+/** Durable jobs: what of their life the journal has before it happens, and what a new router makes of that. */
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import type { NamedPolicy } from "../../src/broker/events.ts";
+import { journalRetryMs } from "../../src/limits.ts";
+import type { TaskOptions } from "../../src/protocol/policy.ts";
+import { BenchJournal } from "../support/bench-journal.ts";
+import { BrokerBench } from "../support/broker-bench.ts";
+import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
+
+const tasks: NamedPolicy[] = [
+  { name: "upload", moves: false, durable: true },
+  { name: "count", moves: false },
+  { name: "copy", moves: false, durable: true, idempotent: { tries: 3, backoffMs: 10 } },
+  { name: "patrol", resumesAfterRestart: true, durable: true },
+  { name: "drive", durable: true },
+];
+
+let folder: TempFolder;
+let bench: BrokerBench;
+let journal: BenchJournal;
+beforeEach(() => {
+  folder = tempFolder();
+  bench = engine();
+});
+afterEach(() => {
+  journal[Symbol.dispose]();
+  folder[Symbol.dispose]();
+});
+
+/** A router that has just been started, with one worker. */
+const engine = (): BrokerBench => {
+  const made = new BrokerBench();
+  made.handle({ type: "tasks", tasks });
+  made.ready("w1", tasks);
+  journal = new BenchJournal(made, folder.at("journal.db"));
+  return made;
+};
+
+/** The router dies with all that it knows, and another one takes its place. */
+const restart = (): void => {
+  journal[Symbol.dispose]();
+  bench = engine();
+};
+
+const last = () => {
+  const reply = bench.answers.at(-1)?.reply;
+  if (reply?.kind === "accepted") return reply.job.state;
+  return reply?.kind === "error" ? reply.error.code : reply?.kind;
+};
+
+/** Returns its id. */
+const send = (serial: string, task = "upload", options: TaskOptions = {}): string => {
+  bench.ask(serial, task, { durable: true, ...options });
+  journal.commit();
+  const reply = bench.answers.at(-1)?.reply;
+  return reply?.kind === "accepted" ? reply.job.job : "";
+};
+
+const stateOf = (job: string): unknown => {
+  bench.control({ command: "job", job });
+  const reply = bench.answers.at(-1)?.reply;
+  return reply?.kind === "ack" ? (reply.data as { state: string }).state : last();
+};
+
+/** Of the jobs that the worker was handed. */
+const serials = () => bench.headersOf("w1").flatMap((header) => (header.type === "JOBS" ? header.serials : []));
+
+const handed = () => bench.jobsOf("w1");
+
+describe("a durable job", () => {
+  test("is accepted once it is on the disk, and begins once the disk knows that it may have begun", () => {
+    bench.ask("a", "upload", { durable: true });
+    expect(bench.answers).toEqual([]);
+    expect(handed()).toEqual([]);
+    journal.commit();
+    expect(last()).toBe("queued");
+    expect(journal.states).toEqual(["running"]);
+    expect(handed()).toHaveLength(1);
+    bench.done("w1", ...handed());
+    journal.commit();
+    expect(journal.states).toEqual(["done"]);
+  });
+
+  test("ends for everybody once its end is on the disk", () => {
+    const id = send("a");
+    bench.control({ command: "result", job: id, waitMs: 1000 }, "watcher");
+    bench.done("w1", ...handed());
+    expect(bench.answers.filter(({ to }) => to === "watcher")).toEqual([]);
+    expect(stateOf(id)).toBe("running");
+    journal.commit();
+    expect(bench.answers.filter(({ to }) => to === "watcher")).toHaveLength(1);
+    expect(stateOf(id)).toBe("done");
+  });
+
+  test("leaves its worker to others while the disk is slow", () => {
+    bench.ask("a", "upload", { durable: true });
+    bench.ask("b", "count");
+    expect(serials()).toEqual(["b"]);
+    bench.done("w1", ...handed());
+    expect(last()).toBe("ack");
+  });
+
+  test("that waits is not noted as begun for a worker that has enough", () => {
+    for (const serial of ["a", "b", "c"]) bench.ask(serial, "upload", { durable: true });
+    journal.commit();
+    expect(journal.states).toEqual(["running", "queued", "queued"]);
+    expect(handed()).toHaveLength(1);
+  });
+
+  test("is refused where its task does not allow it, and by a task that may move something", () => {
+    bench.ask("a", "count", { durable: true });
+    expect(last()).toBe("NOT_DURABLE");
+    bench.ask("b", "drive", { durable: true });
+    expect(last()).toBe("BAD_ARGS");
+    bench.ask("c", "upload", { detach: true, durable: false });
+    expect(last()).toBe("queued");
+    expect(journal.states).toEqual([]);
+  });
+
+  test("is what a detached request of a durable task gets, and an attached one does not", () => {
+    bench.ask("a", "upload", { detach: true });
+    bench.ask("b", "upload");
+    journal.commit();
+    expect(journal.states).toHaveLength(1);
+  });
+});
+
+describe("after a death of the router", () => {
+  test("what had not begun is queued again in its order, before all that is new", () => {
+    const ids = ["a", "b", "c"].map((serial) => send(serial));
+    restart();
+    journal.commit();
+    expect(ids.map(stateOf)).toEqual(["interrupted", "running", "queued"]);
+    bench.ask("d", "upload");
+    expect(serials()).toEqual(["b"]);
+    bench.done("w1", ...handed());
+    journal.commit();
+    expect(serials()).toEqual(["b", "d", "c"]);
+    expect(journal.states).toEqual(["interrupted INTERRUPTED dead", "done", "running"]);
+  });
+
+  test("a job that was accepted but not confirmed to the router runs once", () => {
+    bench.ask("a", "upload", { durable: true });
+    journal.commit({ confirms: false });
+    restart();
+    journal.commit();
+    expect(handed()).toHaveLength(1);
+    expect(bench.answers).toEqual([]);
+  });
+
+  test("a job that is known to have begun does not run again, even if it never got to a worker", () => {
+    bench.ask("a", "upload", { durable: true });
+    journal.commit();
+    const before = journal.states;
+    expect(before).toEqual(["running"]);
+    restart();
+    journal.commit();
+    expect(handed()).toEqual([]);
+    expect(journal.states).toEqual(["interrupted INTERRUPTED dead"]);
+  });
+
+  test("an idempotent job is tried again, with its tries counted", () => {
+    const id = send("a", "copy");
+    for (let tries = 1; tries < 3; tries++) {
+      expect(handed()).toHaveLength(1);
+      restart();
+      journal.commit();
+    }
+    expect(handed()).toHaveLength(1);
+    restart();
+    journal.commit();
+    expect(handed()).toEqual([]);
+    expect(stateOf(id)).toBe("interrupted");
+  });
+
+  test("results, errors and dead letters can be asked for by their ids", () => {
+    const [done, failed] = [send("a"), send("b")];
+    bench.done("w1", ...handed());
+    journal.commit();
+    bench.fail("w1", handed().at(-1) ?? 0);
+    journal.commit();
+    restart();
+    bench.control({ command: "result", job: done });
+    expect(bench.answers.at(-1)?.reply).toMatchObject({ kind: "ack", data: expect.stringContaining("result") });
+    bench.control({ command: "result", job: failed });
+    expect(last()).toBe("TASK_ERROR");
+    expect(journal.states).toEqual(["done", "failed TASK_ERROR dead"]);
+  });
+
+  test("its ttlMs counts from its acceptance, and a unique key is still its own", () => {
+    send("a", "upload", { ttlMs: 60_000 });
+    send("b", "upload", { ttlMs: 60_000, unique: "k" });
+    bench.control({ command: "jobs" });
+    const ids = send("c", "upload", { unique: "k" });
+    restart();
+    expect(send("d", "upload", { unique: "k" })).toBe(ids);
+  });
+
+  test("a task that is gone or moves something by now leaves a dead letter", () => {
+    send("a");
+    send("b", "patrol");
+    const made = new BrokerBench();
+    made.handle({ type: "tasks", tasks: [{ name: "patrol", durable: true }] });
+    made.ready("w1", [{ name: "patrol", durable: true }]);
+    journal[Symbol.dispose]();
+    journal = new BenchJournal(made, folder.at("journal.db"));
+    bench = made;
+    journal.commit();
+    expect(handed()).toEqual([]);
+    expect(journal.states).toEqual(["interrupted INTERRUPTED dead", "failed NOT_DURABLE dead"]);
+  });
+});
+
+describe("the journal's own trouble", () => {
+  test("a job that the disk refuses is STORE_FULL, and nothing of it is left", () => {
+    bench.ask("a", "upload", { durable: true });
+    journal.commit({ failure: "database or disk is full" });
+    expect(last()).toBe("STORE_FULL");
+    expect(bench.leftovers).toMatchObject({ waiting: 0, held: 0 });
+    journal.report("database or disk is full");
+    bench.ask("b", "upload", { durable: true });
+    expect(last()).toBe("STORE_FULL");
+    bench.ask("c", "count");
+    bench.done("w1", ...handed());
+    expect(last()).toBe("ack");
+    journal.report();
+    expect(send("d")).not.toBe("");
+  });
+
+  test("a beginning that the disk refuses is tried again later", () => {
+    bench.ask("a", "upload", { durable: true });
+    const journalOf = () => bench.headersOf("journal").filter(({ type }) => type === "APPEND").length;
+    const first = journalOf();
+    journal.commit();
+    bench.done("w1", ...handed());
+    journal.commit({ failure: "disk I/O error" });
+    expect(journal.states).toEqual(["running"]);
+    bench.pass(journalRetryMs);
+    journal.commit();
+    expect(journal.states).toEqual(["done"]);
+    expect(journalOf()).toBeGreaterThan(first);
+  });
+
+  test("a journal that dies gets again what it has not confirmed, and its jobs end once", () => {
+    bench.ask("a", "upload", { durable: true });
+    journal.commit({ confirms: false });
+    journal.die();
+    expect(last()).toBeUndefined();
+    bench.ask("b", "upload", { durable: true });
+    expect(last()).toBe("STORE_FULL");
+    journal.join();
+    journal.commit();
+    expect(last()).toBe("queued");
+    expect(journal.states).toEqual(["running"]);
+    expect(handed()).toHaveLength(1);
+  });
+});
+
+describe("at the end of the engine", () => {
+  test("durable jobs stay queued, those that have not begun included", () => {
+    const ids = ["a", "b", "c"].map((serial) => send(serial));
+    bench.handle({ type: "drain" });
+    bench.done("w1", ...handed());
+    journal.commit();
+    expect(bench.wishes).toContain("drained");
+    expect(journal.states).toEqual(["done", "queued", "queued"]);
+    restart();
+    journal.commit();
+    expect(ids.map(stateOf)).toEqual(["done", "running", "queued"]);
+  });
+
+  test("an emergency stop makes dead letters of what moves, and lets the rest wait", () => {
+    send("a", "patrol");
+    send("b", "patrol");
+    send("c", "upload");
+    bench.estop("a hand is in the arm");
+    bench.fail("w1", handed()[0] ?? 0, "STOPPED");
+    journal.commit();
+    expect(journal.states).toEqual(["stopped STOPPED dead", "stopped STOPPED dead", "queued"]);
+    bench.reset();
+    journal.commit();
+    expect(serials()).toEqual(["a", "c"]);
+  });
+});
