@@ -55,17 +55,17 @@ export const optionsSchema = lazily(() =>
     /** The reply comes once the job is accepted: ACCEPTED with its id. Nobody waits for it then. */
     detach: v.optional(v.boolean()),
     /**
+     * The job is on the disk before it is accepted. True by default where the request is detached
+     * and the task is `durable`.
+     */
+    durable: v.optional(v.boolean()),
+    /**
      * Of one task and key there is one job at a time: while it has not ended, and `windowMs` from
      * its acceptance, another request with the same arguments gets that job.
      */
     unique: v.optional(v.union([nameSchema(), v.strictObject({ key: nameSchema(), windowMs: v.optional(window()) })])),
     /** ms from the job's acceptance before which it is not dispatched; excludes `notBefore`. */
     delayMs: v.optional(v.pipe(v.number(), v.finite(), v.minValue(1), v.maxValue(delayMsMax))),
-    /**
-     * The job is on the disk before it is accepted. True by default where the request is detached
-     * and the task is `durable`.
-     */
-    durable: v.optional(v.boolean()),
     /** Seconds since 1970 before which the job is not dispatched, by the engine's clock. */
     notBefore: v.optional(v.pipe(v.number(), v.finite(), v.minValue(0))),
   }),
