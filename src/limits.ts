@@ -631,7 +631,7 @@ export const journalUnconfirmedMax = 4_096;
 export const journalUnconfirmedBytesMax = 16 * 1024 * 1024;
 /** bytes of the reply of a durable job that are kept; of a longer one only the code is. */
 export const journalReplyBytesMax = 64 * 1024;
-/** ms for which a journal that has died may be absent; requests that wait for it end then. */
+/** ms for which a journal may be absent; then requests for durable jobs do not wait for it any more. */
 export const journalAbsentMs = 10_000;
 /** ms after which the router sends again what the disk has refused. */
 export const journalRetryMs = 1_000;

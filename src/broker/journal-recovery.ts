@@ -66,7 +66,9 @@ export class JournalRecovery {
   }
 
   #restore(row: KeptJob, body: Frame, reply: Frame, now: number): Effect[] {
-    const { dead, history } = this.tables;
+    const { dead, history, ids } = this.tables;
+    // It came to this router, while that was still reading.
+    if (ids.numberOf(row.job) !== null) return [];
     const job = this.#jobOf(row, body, now);
     // The file was checked; a frame that was valid when it came is none only after a change here.
     if (job === null) return [{ to: "log", line: `the journal has a job ${row.job} that is no TASK frame any more` }];

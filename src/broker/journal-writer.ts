@@ -3,6 +3,7 @@
  * has confirmed them. Nothing waits for the disk but what depends on an entry.
  */
 import {
+  journalAbsentMs,
   journalEntriesMax,
   journalMessageBytesMax,
   journalUnconfirmedBytesMax,
@@ -25,6 +26,8 @@ export class JournalWriter {
   #lastSent = 0;
   /** Routing id of the journal; null while there is none. */
   #key: string | null = null;
+  /** ms, when its absence was noticed. */
+  #absentSince: number | null = null;
   /** The jobs that an earlier router has left are known. */
   isRecovered = false;
   report: JournalReport | null = null;
@@ -33,11 +36,16 @@ export class JournalWriter {
     return this.#key;
   }
 
-  /** Why no durable job can be accepted; null if one can. @param bytes of its frame */
-  whyClosed(bytes: number): ErrorBody | null {
+  /**
+   * Why no durable job can be accepted; null if one can. It may have to wait for a journal that is
+   * just being started. @param bytes of its frame
+   */
+  whyClosed(bytes: number, now: number): ErrorBody | null {
     const refuse = (message: string): ErrorBody => ({ code: "STORE_FULL", message });
-    if (this.#key === null) return refuse("the journal is not there; ask again once it has been started");
-    if (!this.isRecovered) return refuse("the journal is being read; ask again");
+    if (this.#key === null) {
+      this.#absentSince ??= now;
+      if (now - this.#absentSince > journalAbsentMs) return refuse("the journal is not there; see the engine's log");
+    }
     const failure = this.report?.failure ?? null;
     if (failure !== null) return refuse(`the journal cannot be written: ${failure}`);
     if (this.#unconfirmed.size < journalUnconfirmedMax && this.#bytes + bytes <= journalUnconfirmedBytesMax)
@@ -62,6 +70,7 @@ export class JournalWriter {
   /** The journal has joined: all that is not confirmed is sent to it (again). */
   join(key: string): void {
     this.#key = key;
+    this.#absentSince = null;
     this.#lastSent = 0;
   }
 

@@ -204,7 +204,7 @@ export class RequestHandler {
       return this.#refuse(sender, { code, message });
     }
     const durable = drafts.find((draft) => draft.options !== noOptions && isDurable(draft));
-    const full = durable === undefined ? null : journal.whyClosed(durable.bytes);
+    const full = durable === undefined ? null : journal.whyClosed(durable.bytes, now);
     if (full !== null) return this.#refuse(sender, full);
     const isAlone = drafts[0] !== undefined && isDetached(drafts[0]);
     const request = requests.open(sender, drafts.length, bytes, deadmanMs, now, isAlone);

@@ -1,7 +1,7 @@
 /** Durable jobs: what of their life the journal has before it happens, and what a new router makes of that. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import type { NamedPolicy } from "../../src/broker/events.ts";
-import { journalRetryMs } from "../../src/limits.ts";
+import { journalAbsentMs, journalRetryMs } from "../../src/limits.ts";
 import type { TaskOptions } from "../../src/protocol/policy.ts";
 import { BenchJournal } from "../support/bench-journal.ts";
 import { BrokerBench } from "../support/broker-bench.ts";
@@ -247,12 +247,23 @@ describe("the journal's own trouble", () => {
     journal.die();
     expect(last()).toBeUndefined();
     bench.ask("b", "upload", { durable: true });
-    expect(last()).toBe("STORE_FULL");
+    expect(last()).toBeUndefined();
     journal.join();
     journal.commit();
-    expect(last()).toBe("queued");
-    expect(journal.states).toEqual(["running"]);
+    expect(bench.ends).toEqual(["a: ACK", "b: ACK"]);
+    expect(journal.states).toEqual(["running", "queued"]);
     expect(handed()).toHaveLength(1);
+  });
+
+  test("a journal that does not come back refuses jobs after a while", () => {
+    journal.die();
+    bench.ask("a", "upload", { durable: true });
+    bench.passWith(["w1"], journalAbsentMs + 1);
+    bench.ask("b", "upload", { durable: true });
+    expect(bench.ends).toEqual(["b: STORE_FULL"]);
+    journal.join();
+    journal.commit();
+    expect(bench.ends).toEqual(["b: STORE_FULL", "a: ACK"]);
   });
 });
 
