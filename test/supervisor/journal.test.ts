@@ -41,7 +41,7 @@ test("a damaged file stops the engine before its router runs, and nothing else e
   await using host = supervise({ scan: "list durable", journal: "damaged" });
   await host.line(/^Ready$/);
   expect(host.errorLines).toContain("[ENGINE] Emergency stop: the journal was damaged; `task-engine reset` ends it");
-  const told = host.lines.find((line) => line.startsWith('router hears {"type":"stopped"'));
+  const told = await host.line(/^router hears \{"type":"stopped"/);
   expect(told).toContain('"reason":"the journal was damaged"');
   host.signal("SIGTERM");
   expect(await host.outcome()).toEqual({ type: "stopped" });
