@@ -60,9 +60,7 @@ export const App = (): JSX.Element => {
         <Connection />
         <StopBanner />
       </header>
-      <main id="main" tabIndex={-1} class={view}>
-        {needsLogin ? <Login /> : <Content key={view} />}
-      </main>
+      <main>{needsLogin ? <Login /> : <Content key={view} />}</main>
     </>
   );
 };

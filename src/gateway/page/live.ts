@@ -52,7 +52,7 @@ export const retryNow = (): void => {
 };
 
 export const mayObserve = (me: Me | null): boolean =>
-  me === null || !me.tokens || me.rights.some((right) => right === "observe" || right.startsWith("read:$"));
+  me === null || me.rights === null || me.rights.some((right) => right === "observe" || right.startsWith("read:$"));
 
 const follow = (me: Me): void => {
   const topics = mayObserve(me) ? engineTopics : [];
@@ -152,8 +152,18 @@ export const refreshSchedules = async (): Promise<void> => {
   );
 };
 
+/** Lines from before this page was opened, where the engine keeps them. */
+const loadLog = async (): Promise<void> => {
+  if (current().log.length > 0) return;
+  const earlier = await ask<{ lines: LogLine[] }>("GET", pathOf(["logs"])).catch(() => null);
+  if (earlier === null) return;
+  const lines = [...earlier.lines].sort((one, other) => one.at - other.at);
+  update({ log: [...lines, ...current().log].slice(-logLinesMax) });
+};
+
 const refreshAll = (): void => {
   void refreshStatus();
+  void loadLog();
   void refreshTasks();
   void refreshJobs();
 };

@@ -19,7 +19,12 @@ export const Person = (): JSX.Element | null => {
     location.reload();
   };
   return (
-    <button type="button" class="plain" onClick={() => void leave()} title={`Rights: ${me.rights.join(" ")}`}>
+    <button
+      type="button"
+      class="plain"
+      onClick={() => void leave()}
+      title={`Rights: ${(me.rights ?? ["all"]).join(" ")}`}
+    >
       {me.name}: log out
     </button>
   );

@@ -43,6 +43,9 @@ export const Plot = ({ topic, values }: { readonly topic: string; readonly value
   );
 };
 
+/** `15:04:05` @param seconds since 1970 */
+const clock = (seconds: number): string => new Date(seconds * 1000).toLocaleTimeString([], { hour12: false });
+
 const options = (element: HTMLElement): uPlot.Options => {
   const style = getComputedStyle(element);
   const colour = (name: string): string => style.getPropertyValue(name).trim();
@@ -59,7 +62,7 @@ const options = (element: HTMLElement): uPlot.Options => {
     cursor: { show: false },
     series: [{}, { stroke: colour("--accent"), width: 2, points: { show: false } }],
     axes: [
-      { ...axis, space: 70 },
+      { ...axis, space: 80, values: (_, seconds) => seconds.map(clock) },
       { ...axis, size: 52 },
     ],
     scales: { x: { time: true } },

@@ -4,6 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { age, brief, bytes, hertz, number } from "./format.ts";
 import { refreshTopics } from "./live.ts";
 import { Card, Failure, State as StateWord } from "./parts.tsx";
+import { Picture } from "./picture.tsx";
 import { Plot } from "./plot.tsx";
 import { type Listing, remember, remembered, type State, useInterval, useStore } from "./store.ts";
 import { Text } from "./task-form.tsx";
@@ -14,8 +15,6 @@ const readTopics = ({ topics }: State): Listing<Topic> => topics;
 const refresh = (): void => void refreshTopics();
 const everyMs = 2_000;
 const openMax = 12;
-/** Each is a connection of its own, and a browser has six to one gateway: STOP must never wait for one. */
-const picturesMax = 2;
 const searchFrom = 8;
 
 const restored = (): string[] => {
@@ -39,7 +38,6 @@ export const TopicsView = (): JSX.Element => {
       before.includes(topic) ? before.filter((it) => it !== topic) : [topic, ...before].slice(0, openMax),
     );
   const isPicture = (topic: string): boolean => typeOf(topic, rows, values.get(topic)?.at(-1)).startsWith("image/");
-  const pictures = open.filter(isPicture).slice(0, picturesMax);
   const shown = rows.filter(({ topic }) => topic.toLowerCase().includes(text.toLowerCase()));
   return (
     <div class="grid">
@@ -79,7 +77,7 @@ export const TopicsView = (): JSX.Element => {
             </button>
           </header>
           {isPicture(topic) ? (
-            <Picture topic={topic} isShown={pictures.includes(topic)} />
+            <Picture topic={topic} pack={values.get(topic)?.at(-1)?.pack ?? 0} />
           ) : (
             <Content topic={topic} values={values.get(topic) ?? []} />
           )}
@@ -91,13 +89,6 @@ export const TopicsView = (): JSX.Element => {
 
 const typeOf = (topic: string, rows: readonly Topic[], newest: Value | undefined): string =>
   newest?.contentType ?? rows.find((row) => row.topic === topic)?.contentType ?? "";
-
-const Picture = ({ topic, isShown }: { readonly topic: string; readonly isShown: boolean }): JSX.Element =>
-  isShown ? (
-    <img class="stream" src={`/api/stream/${encodeURIComponent(topic)}`} alt={`${topic}, as it comes`} />
-  ) : (
-    <p class="empty">Two pictures are shown at a time: close another.</p>
-  );
 
 const Content = ({ topic, values }: { readonly topic: string; readonly values: readonly Value[] }): JSX.Element => {
   const newest = values.at(-1);

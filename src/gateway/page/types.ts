@@ -4,7 +4,8 @@ export type Json = null | boolean | number | string | readonly Json[] | { readon
 
 export interface Me {
   readonly name: string | null;
-  readonly rights: readonly string[];
+  /** null where everybody may do everything */
+  readonly rights: readonly string[] | null;
   /** Whether this gateway wants a token. */
   readonly tokens: boolean;
 }
