@@ -7,6 +7,9 @@ import { type BrowserServer, chromium, type Page, type Browser as PlaywrightBrow
 /** As phones have it, in CSS px. */
 export const phone = { width: 390, height: 844 };
 
+/** Of the page. */
+export const views = ["now", "tasks", "jobs", "data", "log", "drive"] as const;
+
 /** ms. Nothing takes as long, not even on a busy machine; a test that gets there has failed. */
 const patienceMs = 60_000;
 
