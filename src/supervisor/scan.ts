@@ -62,9 +62,11 @@ const scanBoth = async (children: Children, roles: Roles): Promise<Scan | string
   for (const name of twice) say(`[ENGINE] The task ${name} of Python takes the place of the built-in one`);
   const tasks = sorted([...others.tasks, ...python.tasks]);
   const sources = sorted([...others.sources, ...python.sources]);
-  const topics = new Set(others.sources.map(({ topic }) => topic));
-  const double = python.sources.find(({ topic }) => topics.has(topic));
-  if (double !== undefined) return `two sources have the topic ${double.topic}, one of them of Python; change one`;
+  for (const key of ["name", "topic"] as const) {
+    const known = new Set(others.sources.map((source) => source[key]));
+    const double = python.sources.find((source) => known.has(source[key]));
+    if (double !== undefined) return `two sources have the ${key} ${double[key]}, one of them of Python; change one`;
+  }
   if (tasks.length > workerTasksMax)
     return `the task files define ${tasks.length} tasks; the limit is ${workerTasksMax}`;
   const { hook } = roles;

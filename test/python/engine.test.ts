@@ -1,6 +1,6 @@
 /** An engine with task files in both languages: its Python processes under the same guarantees as the others. */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Client, connect } from "../../src/client/client.ts";
 import { type Engine, oneWorker, startEngine } from "../support/engine.ts";
@@ -14,7 +14,7 @@ const flags = [...oneWorker, "--grace-ms", "300", "--python", python];
 
 const drive = `
 import ctypes, os, time
-from task_engine import task, progress, sleep
+from task_engine import sleep, source, task
 
 def turn(speed):
     with open(os.environ["MOTOR"], "w") as motor:
@@ -41,6 +41,10 @@ def spin():
 def hold():
     turn(1)
     ctypes.PyDLL(None).sleep(60)  # C code that keeps the interpreter's lock
+
+@source(every_ms=20, topic="front/distance")
+def distance():
+    return 0.7
 
 def task_pid():
     return os.getpid()
@@ -80,7 +84,7 @@ const code = (job: Promise<unknown>): Promise<unknown> =>
 
 const pythonWorker = async (): Promise<number> => {
   const { workers } = await client.status();
-  const [worker, ...others] = workers.filter(({ language }) => language === "python");
+  const [worker, ...others] = workers.filter(({ role, language }) => role === "task" && language === "python");
   if (worker === undefined || others.length > 0) throw new Error("there is not one Python worker");
   return worker.pid;
 };
@@ -99,6 +103,13 @@ test("a task file in Python is served beside one in TypeScript, each by workers 
     "wave 1",
   ]);
   expect(engine.pidsOf("task worker (Python)")).toEqual([await pythonWorker()]);
+});
+
+test("a source in Python is called by a process of its own", async () => {
+  const { sources } = await client.status();
+  const [pid] = engine.pidsOf("source worker (Python)");
+  expect(sources).toMatchObject([{ name: "distance", topic: "front/distance", everyMs: 20, worker: `SOURCE-${pid}` }]);
+  expect(engine.pidsOf("source worker")).toEqual([]);
 });
 
 test("a task of the user takes the place of the built-in one of the same name, and the log says so", async () => {
@@ -170,7 +181,7 @@ test("a reload with a mistake names file and line and leaves the workers as they
 test("a reload starts a Python worker with the first Python file, and ends it with the last", async () => {
   rmSync(folder.at("tasks/drive.py"));
   expect(await reload()).toMatchObject({ exitCode: 0 });
-  expect(engine.pidsOf("task worker (Python)")).toEqual([]);
+  for (const role of ["task worker (Python)", "source worker (Python)"]) expect(engine.pidsOf(role)).toEqual([]);
   expect(await code(client.call("pid"))).toBe("UNKNOWN_TASK");
   expect(await client.call("count", [1, 2])).toBe(3);
   writeFileSync(folder.at("tasks/drive.py"), drive);
@@ -185,6 +196,29 @@ test("a stop of the engine ends its Python jobs and makes their tasks safe", asy
   expect(await job).toBe("SHUTTING_DOWN");
   expect(await engine.ended()).toBe(0);
   expect(motor.speed).toBe(0);
+});
+
+test("the task of `on-stop` may be of Python: it runs at an emergency stop and after the supervisor's death", async () => {
+  const park = `
+import os
+
+def task_park(code, message):
+    with open(os.environ["PARKED"], "w") as file:
+        file.write(code)
+`;
+  using other = tempFolder({ "tasks/park.py": park, parked: "" });
+  writeFileSync(other.at("task-engine.toml"), `[env]\nPARKED = "${other.at("parked")}"\n`);
+  await using parking = await startEngine({ cwd: other.path, flags: [...flags, "--on-stop", "park"] });
+  await using asker = connect(parking.endpoint);
+  const parkedFor = async (code: string): Promise<void> => {
+    while (readFileSync(other.at("parked"), "utf8") !== code) await Bun.sleep(10);
+  };
+  await asker.estop("somebody is in the way");
+  await parkedFor("STOPPED");
+  await asker.reset();
+  parking.signal("SIGKILL");
+  await parkedFor("INTERRUPTED");
+  expect(await parking.ended()).toBe("SIGKILL");
 });
 
 test("without a Python file there is no Python process and no socket for one", async () => {
