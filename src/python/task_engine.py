@@ -3729,6 +3729,7 @@ _OWNERS_SECONDS = 0.2
 _DIAL_SECONDS = 0.2
 _LOG_FEED_SECONDS = 0.05
 _LOG_FEED_LINES_MAX = 256
+_JOB_LOG_BYTES_MAX = 64 * 1024
 _CHANNEL_LINE_LENGTH_MAX = 4 * 1024 * 1024
 _FAILURES_PER_SECOND_MAX = 5
 _SOURCE_ERRORS_MAX = 8
@@ -3856,8 +3857,8 @@ class _Log:
     def warn(self, line: str) -> None:
         self._write("warn", line, None)
 
-    def error(self, line: str) -> None:
-        self._write("error", line, None)
+    def error(self, line: str, job: int | None = None) -> None:
+        self._write("error", line, job)
 
     def watch(self, is_watched: bool) -> None:
         self.feed, self.feed_lost, self.feed_at = ([] if is_watched else None), 0, None
@@ -3933,7 +3934,7 @@ class _FailureLog:
         self._second = float("-inf")
         self._shown = self._hidden = 0
 
-    def add(self, lines: Callable[[], list[str]]) -> None:
+    def add(self, lines: Callable[[], list[str]], job: int | None = None) -> None:
         now = time.monotonic()
         if now - self._second >= 1:
             if self._hidden > 0:
@@ -3944,7 +3945,7 @@ class _FailureLog:
             return
         self._shown += 1
         for line in lines():
-            self._log.error(line)
+            self._log.error(line, job)
 
 
 # The supervisor
@@ -4428,7 +4429,7 @@ class _RouterLink:
 class _Job:
     """A job of the router, or (`safe`) an on_stop for a job that has ended elsewhere."""
 
-    __slots__ = ("id", "body", "serial", "expires", "why", "held", "name", "safe", "halts")
+    __slots__ = ("id", "body", "serial", "expires", "why", "held", "name", "safe", "halts", "log_bytes")
 
     def __init__(self, id: int, body: bytes, serial: str, expires: float | None, held: dict[int, _Job]) -> None:
         self.id = id
@@ -4442,6 +4443,8 @@ class _Job:
         # Of an on_stop alone: how its job has ended.
         self.safe: _Why | None = None
         self.halts: list[int] = []
+        # Of its log so far.
+        self.log_bytes = 0
 
 
 class _Binary:
@@ -4799,9 +4802,22 @@ class _Executor(_Surroundings):
 
         def lines() -> list[str]:
             first, *rest = [str(thrown)] if isinstance(thrown, _NotJson) else _thrown_lines(thrown)
+            for line in (first, *rest):
+                self._log_of(job, "error", line)
             return [f"{self._tag} Task failed: {task.name}{serial}: {first}", *rest]
 
-        self._failures.add(lines)
+        self._failures.add(lines, job.id)
+
+    def _log_of(self, job: _Job, level: str, text: str) -> None:
+        """To the router: a line of the job's log. One beyond its limit says so."""
+        if job.held is not self._held or job.log_bytes > _JOB_LOG_BYTES_MAX or not self._link.can_take_values:
+            return
+        job.log_bytes += len(text.encode("utf-8", "replace"))
+        data = {"level": level, "text": text if len(text) <= 1000 else text[:999] + "…"}
+        if job.log_bytes > _JOB_LOG_BYTES_MAX:
+            data = {"level": "warn", "text": f"further lines are not kept: {_JOB_LOG_BYTES_MAX} bytes"}
+        frame = b'{"data":%b,"pack":%.3f}' % (json.dumps(data).encode(), time.time())
+        self._link.send(b'{"type":"LOG","job":%d}' % job.id, [frame])
 
     def _run_safe(self, job: _Job, began: float) -> None:
         assert job.safe is not None
@@ -4883,6 +4899,9 @@ class _Executor(_Surroundings):
             self._log.say(f"{self._tag} {line}")
         else:
             self._log.say(f"{self._tag} {current[0]}: {line}", current[1])
+            job = self._running
+            if job is not None:
+                self._log_of(job, "info", line)
 
     def progress(self, frame: bytes) -> None:
         job = self._running

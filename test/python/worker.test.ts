@@ -165,6 +165,12 @@ test("a task logs, reports its progress and publishes", async () => {
   expect(await worker.heard("DONE", 1)).toMatchObject({ data: [true] });
   expect(await worker.heard("PROGRESS", 1)).toMatchObject({ data: [{ done: 0.5 }] });
   expect(await worker.heard("PUBLISH")).toMatchObject({ topic: "arm/left", task: "report", data: [{ deg: 90 }] });
+  // Its own log has the same lines.
+  const own = worker.said.flatMap((said) => (said.type === "LOG" && said.job === 1 ? said.data : []));
+  expect(own).toEqual([
+    { level: "info", text: "half way" },
+    { level: "info", text: "printed" },
+  ]);
   const log = await worker.toldSupervisor("log");
   const tag = `[WORKER-${(await worker.heard("READY")).pid}(TASK)]`;
   expect(log).toMatchObject({
@@ -197,7 +203,12 @@ test("a job that raises is followed by SAFING, its on_stop, and then the answer"
     data: [{ code: "TASK_ERROR", message: "the wheel is stuck (caused by: no bus)" }],
   });
   expect(await worker.heard("DONE", 2)).toMatchObject({ data: [5] });
-  expect(worker.said.map(({ type }) => type)).toEqual(["READY", "SAFING", "FAIL", "DONE"]);
+  const types = worker.said.map(({ type }) => type);
+  expect(types.filter((type) => type !== "LOG")).toEqual(["READY", "SAFING", "FAIL", "DONE"]);
+  expect(worker.said.find(({ type }) => type === "LOG")).toMatchObject({
+    job: 1,
+    data: [{ level: "error", text: "the wheel is stuck (caused by: no bus)" }],
+  });
   expect(await worker.noted("safe")).toEqual(["drives", "on_stop TASK_ERROR", "safe"]);
 });
 
