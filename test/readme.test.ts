@@ -47,6 +47,8 @@ const folder = tempFolder({
   "tasks/forward.ts": block("ts", "tasks/forward.ts"),
   "tasks/celsius.ts": block("ts", "tasks/celsius.ts"),
   "tasks/rest.ts": block("ts", "tasks/rest.ts"),
+  "tasks/motor.py": block("python", "tasks/motor.py"),
+  "tasks/range.py": block("python", "tasks/range.py"),
   "task-engine.toml": block("toml", "task-engine.toml"),
 });
 beforeAll(async () => {
