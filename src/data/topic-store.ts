@@ -2,7 +2,7 @@
  * The topics of a data worker and all who use them: what publishes appends here, and each new value
  * goes to the cursors of its subscribers, and to the port of 0.2.
  */
-import { dataBytesMax, historyBytesMax, historyMs, nameLengthMax, topicsListedMax } from "../limits.ts";
+import { dataBytesMax, historyBytesMax, historyMs, nameLengthMax } from "../limits.ts";
 import { type EngineTopic, isEngineTopic, stopTopic, topicsTopic } from "../protocol/engine-topics.ts";
 import { type ErrorBody, ProtocolError } from "../protocol/errors.ts";
 import { type Frame, sizeOf, textOf } from "../protocol/frame.ts";
@@ -19,7 +19,6 @@ import { EngineTopics } from "./engine-topics.ts";
 import { Owners } from "./owners.ts";
 import { Staleness } from "./staleness.ts";
 import { framedStart, Topic, wrappedMs } from "./topic.ts";
-import { describeTopic } from "./topic-list.ts";
 import { Topics } from "./topics.ts";
 
 /** A connection of the stream port, or another part of the data worker. */
@@ -247,7 +246,9 @@ export class TopicStore {
     const name = command.command === "topics" ? command.prefix : command.topic;
     const refusal = command.command === "remove" ? this.refusalOf(user, name, 0) : this.refusalOfReading(user, [name]);
     if (refusal !== null) return refusal;
-    if (command.command === "topics") return { data: { topics: this.#list(name) } };
+    if (command.command === "topics") {
+      return { data: { topics: this.topics.list(name, this.#now, (topic) => this.staleness.of(topic)) } };
+    }
     const topic = this.topics.get(name);
     if (topic === undefined || topic.isOfEvents) {
       return { code: "UNKNOWN_TOPIC", message: `topic ${JSON.stringify(name)} has no value yet` };
@@ -275,16 +276,6 @@ export class TopicStore {
   #tell(event: "stale" | "fresh" | "removed", topic: string): void {
     if (!this.engineTopics.watched.includes(topicsTopic)) return;
     this.event(topicsTopic, encodeData({ event, at: packNow(), topic }), 0);
-  }
-
-  #list(prefix: string): object[] {
-    const list: object[] = [];
-    for (const topic of this.topics) {
-      if (!topic.name.startsWith(prefix) || (prefix === "" && isEngineTopic(topic.name))) continue;
-      if (list.length >= topicsListedMax) break;
-      list.push(describeTopic(topic, this.#now, this.staleness));
-    }
-    return list;
   }
 
   close(): void {

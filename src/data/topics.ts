@@ -1,6 +1,10 @@
 /** All topics of a data worker, within one bound of memory for all of their values. */
-import { historyExpiryMs, historyExpiryMsMin, topicBytesMin } from "../limits.ts";
+import { historyExpiryMs, historyExpiryMsMin, rateWindowMs, topicBytesMin, topicsListedMax } from "../limits.ts";
+import { isEngineTopic } from "../protocol/engine-topics.ts";
+import { ProtocolError } from "../protocol/errors.ts";
 import type { SubscribeRequest } from "../protocol/stream.ts";
+import { decodeValueMeta } from "../protocol/values.ts";
+import { partsOf } from "./framed.ts";
 import { ageOf, type Topic, wrappedMs } from "./topic.ts";
 
 /** A chunk holds at most so many parts of the history, so that values leave about in time. */
@@ -40,6 +44,17 @@ export class Topics {
 
   [Symbol.iterator](): IterableIterator<Topic> {
     return this.#byName.values();
+  }
+
+  /** As `topics` lists them: PROTOCOL.md has the keys. @param now wrapped ms */
+  list(prefix: string, now: number, stalenessOf: (topic: string) => object | null): object[] {
+    const list: object[] = [];
+    for (const topic of this) {
+      if (!topic.name.startsWith(prefix) || (prefix === "" && isEngineTopic(topic.name))) continue;
+      if (list.length >= topicsListedMax) break;
+      list.push({ ...describe(topic, now), ...(stalenessOf(topic.name) ?? { staleMs: null, stale: false }) });
+    }
+    return list;
   }
 
   /** Those that a subscription names. */
@@ -132,3 +147,19 @@ export class Topics {
     return isAnyLeft;
   }
 }
+
+const describe = (topic: Topic, now: number): object => {
+  const place = topic.newestPlace;
+  const parts = place === null ? null : partsOf(place);
+  const meta = parts === null ? null : decodeValueMeta(parts.meta);
+  return {
+    topic: topic.name,
+    contentType: (meta instanceof ProtocolError ? null : meta?.contentType) ?? "application/json",
+    bytes: parts?.payload.length ?? 0,
+    hz: Math.round(topic.rate(rateWindowMs, now) * 100) / 100,
+    ageMs: topic.last === null ? null : ageOf(topic.last.lastAt, now),
+    values: topic.seq,
+    dropped: topic.dropped,
+    publisher: topic.publisher,
+  };
+};
