@@ -361,9 +361,9 @@ class ZmtpSocket:
         try:
             connection = cls(connected, message_bytes_max)
             connection._handshake(socket_type, identity, deadline)
-        except (BrokenPipeError, ConnectionResetError) as error:
+        except (BrokenPipeError, ConnectionResetError):
             connected.close()
-            raise Lost(f"the listener there closes the connection ({error.strerror})") from None
+            raise Lost("the listener there closes the connection at once") from None
         except BaseException:
             connected.close()
             raise
@@ -407,8 +407,8 @@ class ZmtpSocket:
                 data = self._socket.recv(4096)
             except socket.timeout:
                 raise TimeoutError("the listener there sends nothing") from None
-            except OSError as error:
-                raise Lost(f"the listener there closes the connection ({error.strerror})") from None
+            except OSError:
+                raise Lost("the listener there closes the connection at once") from None
             if not data:
                 if self._buffer and not _begins_greeting(self._buffer):
                     raise NotZmtp(f"another program listens there, which sends {_printable(self._buffer)}")
