@@ -2,16 +2,20 @@
  * The settings of `serve`. Each comes from the first place that has it: flag, environment,
  * configuration file, default. All mistakes are reported at once, each with its place.
  */
-import { isIPv4 } from "node:net";
 import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import * as limits from "./limits.ts";
-import { type ConfigFile, configFileDefault, readConfigFile } from "./process/config-file.ts";
+import {
+  type ConfigFile,
+  configFileDefault,
+  readConfigFile,
+  unknownKeys,
+  unknownVariables,
+} from "./process/config-file.ts";
 import { environmentIn, shown } from "./process/environment.ts";
 import { tasksDefault, tasksFolder } from "./process/folders.ts";
-import { didYouMean } from "./process/nearest.ts";
 import { schedulesIn } from "./process/schedules-file.ts";
-import { exposureMistakes, portMistakes } from "./security/exposure.ts";
+import { exposureMistakes, gatewayMistakes, httpPattern, portMistakes, resolveAddress } from "./security/exposure.ts";
 import { noHome } from "./security/files.ts";
 import { stateFolder } from "./security/state-folders.ts";
 
@@ -38,6 +42,7 @@ const port = whole(1, 65_535);
 const workers = whole(0, limits.workerProcessesMax);
 const folder = text(/^[^\0]+$/, "must be the path of a folder");
 const file = text(/^[^\0]+$/, "must be the path of a file");
+const http = text(httpPattern, "must be [ADDRESS:]PORT");
 const grace = whole(0, limits.graceMsMax);
 const task = text(/^[\w.-]{1,128}$/, "must be the name of a task");
 const history = whole(0, limits.historyMsMax);
@@ -89,6 +94,10 @@ const rows = {
     file,
     "File of authorized clients and their rights (default: `authorized` beside the key)",
   ),
+  http: row("text", "[address:]port", null, http, "Serve HTTP there: API, metrics and a page (default: no HTTP)"),
+  tokens: row("text", "file", null, file, "File of tokens for HTTP, by `task-engine token`: who may do what"),
+  tlsCert: row("text", "file", null, file, "Certificate for HTTPS, PEM"),
+  tlsKey: row("text", "file", null, file, "Secret key of that certificate, PEM"),
   insecure: row("switch", "", false, onOff, "Accept everybody who reaches this machine, without keys"),
   graceMs: row("number", "ms", 5_000, grace, "Time for running jobs to finish at a stop"),
   stopGraceMs: row("number", "ms", limits.stopGraceMs, grace, "Time for running jobs to let go at an emergency stop"),
@@ -152,6 +161,10 @@ const examples = {
   tasks: "tasks",
   key: "engine.key_secret",
   authorized: "authorized",
+  http: "8080",
+  tokens: "tokens",
+  tlsCert: "cert.pem",
+  tlsKey: "key.pem",
   onStop: "park",
   state: "/var/lib/task-engine",
 } satisfies { readonly [N in Name as Rows[N]["fallback"] extends null ? N : never]: string | number };
@@ -191,7 +204,9 @@ interface Given {
 export const loadConfig = async (sources: Sources): Promise<Config> => {
   const mistakes: string[] = [];
   const file = fileOf(sources, mistakes);
-  mistakes.push(...unknownVariables(sources.environment), ...unknownKeys(file));
+  const variables = [...clientVariables, ...[fileFlag, ...names].map(variable)];
+  mistakes.push(...unknownVariables(sources.environment, variables));
+  mistakes.push(...unknownKeys(file, ["env", "schedule", ...names.map(kebab)]));
 
   const given = new Map(names.map((name) => [name, find(name, sources, file)]));
   const settings: Record<string, unknown> = {};
@@ -202,6 +217,7 @@ export const loadConfig = async (sources: Sources): Promise<Config> => {
   if (mistakes.length === 0) mistakes.push(...portMistakes(config, placeOf));
   const host = await resolveAddress(config.host, placeOf("host"), mistakes);
   if (mistakes.length === 0) mistakes.push(...exposureMistakes({ ...config, host }, placeOf));
+  mistakes.push(...gatewayMistakes(config, placeOf));
   const folderOf = (name: Name): string => given.get(name)?.folder ?? sources.folder;
   const tasks = tasksFolder(config.tasks, folderOf("tasks"), placeOf("tasks"), mistakes);
   const stateGiven = (config.state as string | null) ?? stateFolder(sources.environment);
@@ -212,8 +228,11 @@ export const loadConfig = async (sources: Sources): Promise<Config> => {
   const beside = key === null ? null : resolve(dirname(key), "authorized");
   const authorized = config.authorized === null ? beside : resolve(folderOf("authorized"), config.authorized);
   const tasksIfAny = tasks === null ? resolve(sources.folder, tasksDefault) : null;
-  const python = config.python === null ? null : resolve(folderOf("python"), config.python);
-  return { ...config, host, tasks, tasksIfAny, state, key, authorized, python };
+  const paths = (["python", "tokens", "tlsCert", "tlsKey"] as const).map((name) => {
+    const path = config[name];
+    return [name, path === null ? null : resolve(folderOf(name), path)] as const;
+  });
+  return { ...config, host, tasks, tasksIfAny, state, key, authorized, ...Object.fromEntries(paths) };
 };
 
 /**
@@ -275,26 +294,3 @@ const check = (name: Name, given: Given | undefined, mistakes: string[]): unknow
 
 /** Variables of the other verbs, which may be set for all of them together. */
 const clientVariables = ["TASK_ENGINE_ROUTER", "TASK_ENGINE_SERVER_KEY"];
-
-const unknownVariables = (environment: Sources["environment"]): string[] => {
-  const known = new Set([...clientVariables, ...[fileFlag, ...names].map(variable)]);
-  return Object.keys(environment)
-    .filter((name) => name.startsWith("TASK_ENGINE_") && !known.has(name))
-    .map((name) => `${name}: there is no such setting${didYouMean(name, known)}; see task-engine serve --help`);
-};
-
-const unknownKeys = ({ table, path }: ConfigFile): string[] => {
-  const known = new Set(["env", "schedule", ...names.map(kebab)]);
-  return Object.keys(table)
-    .filter((key) => !known.has(key))
-    .map((key) => `${path}: ${key}: there is no such setting${didYouMean(key, known)}; see task-engine serve --help`);
-};
-
-/** Looks up a name once, since ZeroMQ binds only to addresses. */
-const resolveAddress = async (name: string, place: string, mistakes: string[]): Promise<string> => {
-  if (isIPv4(name)) return name;
-  const found = await Bun.dns.lookup(name, { family: 4 }).catch(() => []);
-  if (found[0] !== undefined) return found[0].address;
-  mistakes.push(`${place}: ${shown(name)} has no IPv4 address; give one of this machine's, such as 127.0.0.1`);
-  return name;
-};

@@ -25,6 +25,7 @@ const verbs: SubCommandsDef = {
   reset: async () => (await import("./commands/reset.ts")).resetCommand,
   reload: async () => (await import("./commands/reload.ts")).reloadCommand,
   status: async () => (await import("./commands/status.ts")).statusCommand,
+  token: async () => (await import("./commands/token.ts")).tokenCommand,
   gateway: async () => (await import("./commands/gateway.ts")).gatewayCommand,
   tasks: async () => (await import("./commands/tasks.ts")).tasksCommand,
   data: async () => (await import("./commands/data.ts")).dataCommand,

@@ -5,7 +5,9 @@ import type { ErrorBody } from "../protocol/errors.ts";
 import { encodeData } from "../protocol/frames.ts";
 import type { Json } from "../protocol/json.ts";
 import type { Right } from "../security/access.ts";
+import { refusalOfRight } from "../security/rights.ts";
 import type { Effect } from "./events.ts";
+import { personOf } from "./job.ts";
 import { reportJob } from "./job-report.ts";
 import { type AnyJob, isEnded, stateOf } from "./job-states.ts";
 import type { JobLifecycle } from "./lifecycle.ts";
@@ -93,15 +95,16 @@ export class JobQueries {
   }
 
   /** A job that this requestor may see, or why it gets none. @param right for jobs of others */
-  #find({ user }: RequestSender, id: string, right: Right): AnyJob | ErrorBody {
+  #find(sender: RequestSender, id: string, right: Right): AnyJob | ErrorBody {
     const { access, dead, ending, history, ids, queues, workers } = this.tables;
     const number = ids.numberOf(id);
     if (number === null) return unknown(id);
     const open = queues.get(number) ?? workers.holding(number) ?? ending.get(number);
     const job = open ?? history.find(number) ?? dead.find(number)?.ended;
     if (job === undefined || ("kind" in job && job.kind !== "task")) return unknown(id);
-    const owner = isEnded(job) ? job.user : (job.origin?.user ?? null);
-    const refusal = owner === user ? null : access.refusal(user, right);
+    const owner = isEnded(job) ? job.user : job.origin && personOf(job.origin);
+    const refusal =
+      owner === personOf(sender) ? null : refusalOfRight(access, sender.user, sender.meta.onBehalf, right);
     return refusal === null ? job : { code: "UNAUTHORIZED", message: refusal };
   }
 

@@ -36,7 +36,7 @@ export const gatewayCommand = defineCommand({
     tokens: { ...file, description: "File of tokens: who may do what (none for an engine without keys)" },
     "tls-cert": { ...file, description: "Certificate, PEM: HTTPS" },
     "tls-key": { ...file, description: "Its secret key, PEM" },
-    "host-name": { type: "string", valueHint: "name", description: "A name of this machine; may be given again" },
+    "host-name": { type: "string", valueHint: "name...", description: "A name of this machine; may be given again" },
     insecure: { type: "boolean", description: "HTTP without TLS where others reach it" },
     state: stateFlag,
     ...locationArgs,

@@ -2,7 +2,8 @@
 import { type Stats, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { configBytesMax } from "../limits.ts";
-import { OpenedFile } from "../security/files.ts";
+import { type Environment, OpenedFile } from "../security/files.ts";
+import { didYouMean } from "./nearest.ts";
 
 export const configFileDefault = "task-engine.toml";
 
@@ -45,3 +46,20 @@ export const readConfigFile = (named: string | null, base: string, mistakes: str
 
 /** The engine may be started in a folder of somebody else's. */
 const isOwn = ({ uid, mode }: Stats): boolean => (uid === 0 || uid === process.geteuid?.()) && (mode & 0o022) === 0;
+
+/* ── What nobody knows ── */
+
+const unknownSetting = (place: string, name: string, known: readonly string[]): string =>
+  `${place}: there is no such setting${didYouMean(name, new Set(known))}; see task-engine serve --help`;
+
+/** One line for each variable that looks like a setting and is none. */
+export const unknownVariables = (environment: Environment, known: readonly string[]): string[] =>
+  Object.keys(environment)
+    .filter((name) => name.startsWith("TASK_ENGINE_") && !known.includes(name))
+    .map((name) => unknownSetting(name, name, known));
+
+/** One line for each key of the file that is no setting. */
+export const unknownKeys = ({ table, path }: ConfigFile, known: readonly string[]): string[] =>
+  Object.keys(table)
+    .filter((key) => !known.includes(key))
+    .map((key) => unknownSetting(`${path}: ${key}`, key, known));

@@ -1,7 +1,17 @@
 /** Checks of the settings that decide who can reach the engine. */
+import { isIPv4 } from "node:net";
 
 /** Returns true for IPv4 addresses that only this machine can reach. */
 export const isLoopback = (host: string): boolean => host.startsWith("127.");
+
+/** Looks up a name once, since ZeroMQ binds only to addresses. */
+export const resolveAddress = async (name: string, place: string, mistakes: string[]): Promise<string> => {
+  if (isIPv4(name)) return name;
+  const found = await Bun.dns.lookup(name, { family: 4 }).catch(() => []);
+  if (found[0] !== undefined) return found[0].address;
+  mistakes.push(`${place}: ${JSON.stringify(name)} has no IPv4 address; give one of this machine's, such as 127.0.0.1`);
+  return name;
+};
 
 interface Exposure {
   readonly host: string;
@@ -79,9 +89,11 @@ export const portMistakes = (config: Ports, placeOf: (name: keyof Ports) => stri
 
 /* ── The gateway ── */
 
+export const httpPattern = /^(?:([\w.-]+|\[[0-9a-f:.]+\]):)?(\d{1,5})$/i;
+
 /** The address and port of `[ADDRESS:]PORT`; null for what is none. */
 export const httpAddress = (text: string): { readonly address: string; readonly port: number } | null => {
-  const [, address = "127.0.0.1", digits = ""] = /^(?:([\w.-]+|\[[0-9a-f:.]+\]):)?(\d{1,5})$/i.exec(text) ?? [];
+  const [, address = "127.0.0.1", digits = ""] = httpPattern.exec(text) ?? [];
   const port = Number(digits);
   return digits !== "" && port >= 1 && port <= 65_535 ? { address: address.replace(/^\[|\]$/g, ""), port } : null;
 };
@@ -103,4 +115,30 @@ export const gatewayMistake = ({ address, tokens, cert, key, insecure }: Gateway
   }
   if (cert !== null || insecure) return null;
   return `${address} can be reached from other machines, which could read the tokens; give --tls-cert and --tls-key, or take the risk by --insecure`;
+};
+
+interface ServedGateway {
+  readonly http: string | null;
+  readonly tokens: string | null;
+  readonly tlsCert: string | null;
+  readonly tlsKey: string | null;
+  readonly key: string | null;
+  readonly insecure: boolean;
+}
+
+/** The same of the settings of an engine that serves HTTP. */
+export const gatewayMistakes = (config: ServedGateway, placeOf: (name: keyof ServedGateway) => string): string[] => {
+  const { http, tokens, tlsCert: cert, tlsKey, key, insecure } = config;
+  if (http === null) {
+    const needless = (["tokens", "tlsCert", "tlsKey"] as const).filter((name) => config[name] !== null);
+    return needless.map((name) => `${placeOf(name)}: is for HTTP, which takes --http [ADDRESS:]PORT`);
+  }
+  const address = httpAddress(http);
+  if (address === null) return [`${placeOf("http")}: a port is a number from 1 to 65535, not ${JSON.stringify(http)}`];
+  if (key !== null && tokens === null) {
+    const make = "make a token by `task-engine token NAME RIGHTS`, and give --tokens";
+    return [`${placeOf("http")}: an engine with keys serves nobody without a token; ${make}`];
+  }
+  const mistake = gatewayMistake({ ...address, tokens, cert, key: tlsKey, insecure });
+  return mistake === null ? [] : [`${placeOf("http")}: ${mistake}`];
 };

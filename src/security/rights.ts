@@ -3,7 +3,7 @@
 import type { ReadyHeader } from "../protocol/backend.ts";
 import type { OnBehalf } from "../protocol/frames.ts";
 import type { BadRequest, RequestMessage } from "../protocol/requests.ts";
-import { Access } from "./access.ts";
+import { Access, type Right } from "./access.ts";
 
 /**
  * A request for a person needs the right of that person, too.
@@ -20,6 +20,19 @@ export const refusalOfRequest = (
   if (refusal !== null) return refusal;
   const person = personsAccess(onBehalf);
   return typeof person === "string" ? `META.onBehalf: ${person}` : refusalOf(person, onBehalf.name, request);
+};
+
+/** As `Access.refusal`, of a user and the person for whom it asks. */
+export const refusalOfRight = (
+  access: Access,
+  user: string | null,
+  onBehalf: OnBehalf | undefined,
+  right: Right,
+): string | null => {
+  const refusal = access.refusal(user, right);
+  if (refusal !== null || onBehalf === undefined) return refusal;
+  const person = personsAccess(onBehalf);
+  return typeof person === "string" ? `META.onBehalf: ${person}` : person.refusal(onBehalf.name, right);
 };
 
 /** By identity: META of one program comes from a cache. */

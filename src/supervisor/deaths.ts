@@ -99,8 +99,8 @@ export interface DeathCause {
 
 export const noJob: DeathCause = { task: null, isJob: false };
 
-/** Of a process that runs nothing but sources. */
-export const bySource: DeathCause = { task: null, isJob: true };
+/** Of a process that runs nothing but sources, or that the engine works without. */
+export const notCounted: DeathCause = { task: null, isJob: true };
 
 /**
  * @param begun the record of the dead worker

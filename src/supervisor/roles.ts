@@ -12,7 +12,7 @@ import {
 
 export interface Role {
   /** As printed. */
-  readonly kind: "scan" | "safe" | "router" | "task worker" | "data worker" | "source worker" | "journal";
+  readonly kind: "scan" | "safe" | "router" | "task worker" | "data worker" | "source worker" | "journal" | "gateway";
   /** Unique among its kind, and the same after a restart. */
   readonly name: string;
   /** Verb and flags. */
@@ -46,6 +46,8 @@ export interface Roles {
   readonly source: Role;
   /** Keeps durable jobs; it runs once the task files have had one. */
   readonly journal: Role;
+  /** Serves HTTP, as a client of the engine; null for none. */
+  readonly gateway: Role | null;
   /** One-shot: makes safe what further flags name. */
   readonly safe: Role;
   /** The task of the setting `on-stop`; null for none. */
@@ -58,7 +60,13 @@ export const isOneShot = ({ kind }: Role): boolean => kind === "scan" || kind ==
 
 /** Requestors or subscribers connect to it, so it gets the keys and the authorized clients. */
 export const hasPort = (role: Role): boolean =>
-  !isOneShot(role) && role.kind !== "source worker" && role.kind !== "journal" && role.isPython !== true;
+  ["router", "task worker", "data worker"].includes(role.kind) && role.isPython !== true;
+
+/** Nobody but the supervisor looks whether its event loop turns. */
+export const isWatched = ({ kind }: Role): boolean => kind === "source worker" || kind === "gateway";
+
+/** The engine works without it: it is started last, and its deaths say nothing of the engine. */
+export const isApart = ({ kind }: Role): boolean => kind === "gateway";
 
 /** As printed. */
 export const labelOf = ({ kind, isPython }: Role): string => (isPython ? `${kind} (Python)` : kind);
@@ -119,10 +127,25 @@ export const rolesOf = (config: Config): Roles => {
       argv: ["journal", "--backend", `unix://${workSocket}`, "--folder", folder],
       takesEnv: false,
     },
+    gateway: gatewayOf(config),
     safe: { kind: "safe", name: "safe", argv: safeVerb(config), takesEnv: true },
     hook,
     python: pythonRolesOf(config, recycle, verbose),
   };
+};
+
+const gatewayOf = ({ http, host, port, state, tokens, tlsCert, tlsKey, insecure }: Config): Role | null => {
+  if (http === null) return null;
+  const flags = Object.entries({ http, state, tokens, "tls-cert": tlsCert, "tls-key": tlsKey });
+  const given = flags.flatMap(([name, value]) => (value === null ? [] : [`--${name}`, value]));
+  const argv = [
+    "gateway",
+    "--router",
+    `tcp://${reachable(host)}:${port}`,
+    ...given,
+    ...(insecure ? ["--insecure"] : []),
+  ];
+  return { kind: "gateway", name: "gateway", argv, takesEnv: false };
 };
 
 const pythonRolesOf = (config: Config, recycle: readonly string[], verbose: readonly string[]): PythonRoles => {

@@ -68,16 +68,18 @@ export class Slots {
   /** Of roles that run while the task files have work for them. */
   readonly #others = new Map<Role, Slot>();
   readonly #journalRole: Role;
+  readonly #apart: readonly Role[];
   #hasJournal = false;
 
   /** Throws as `Slot` does. */
   constructor(
-    { router, workers, journal }: Roles,
+    { router, workers, journal, gateway }: Roles,
     private readonly children: Children,
     private readonly keeper: SlotKeeper,
   ) {
     this.#fixed = [router, ...workers].map((role) => new Slot(role));
     this.#journalRole = journal;
+    this.#apart = gateway === null ? [] : [gateway];
   }
 
   /** Starts all roles. @param wanted those that the task files have work for. Throws as `Slot` does */
@@ -110,6 +112,11 @@ export class Slots {
     if (this.#hasJournal) return;
     this.#hasJournal = true;
     await this.#start(new Slot(this.#journalRole));
+  }
+
+  /** Starts the roles that the engine works without, and waits for none. Throws as `Slot` does. */
+  openApart(): void {
+    for (const role of this.#apart) this.keeper.keepFilled(new Slot(role));
   }
 
   async #add(role: Role): Promise<void> {

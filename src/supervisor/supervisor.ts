@@ -7,10 +7,10 @@ import { say, warn } from "../process/log.ts";
 import type { EngineTasks, ServiceState } from "../process/messages.ts";
 import { type Child, type Ending, exitLine, type RouterRequest } from "./child.ts";
 import { Children, type ChildrenOptions } from "./children.ts";
-import { bySource, type DeathCause, Deaths, noJob } from "./deaths.ts";
+import { type DeathCause, Deaths, noJob, notCounted } from "./deaths.ts";
 import type { Keyring } from "./keyring.ts";
 import type { RestartRules } from "./restart-policy.ts";
-import { hasPort, labelOf, type Role, type Roles } from "./roles.ts";
+import { hasPort, isApart, isWatched, labelOf, type Role, type Roles } from "./roles.ts";
 import { Safety, type SafetyOptions } from "./safety.ts";
 import { needsJournal, printScan, scanTasks, tasksOf } from "./scan.ts";
 import { type Slot, Slots } from "./slots.ts";
@@ -164,6 +164,7 @@ export class Supervisor {
     if (this.#isStopping) return;
     this.#isReady = true;
     say(this.#options.readyLine);
+    this.#slots.openApart();
     this.#options.onState?.("ready");
     if (this.#isReloadWanted) this.reload();
   }
@@ -195,11 +196,12 @@ export class Supervisor {
     const { role, record } = slot;
     record?.clear();
     const child = this.#children.spawn(role, role.kind === "router" ? safety.lock : record?.descriptor);
-    if (typeof child === "string") return { words: child, plannedReason: null, cause: noJob };
+    if (typeof child === "string")
+      return { words: child, plannedReason: null, cause: isApart(role) ? notCounted : noJob };
     slot.fill(child);
     say(`Starting process [${child.pid}]: ${labelOf(role)}`);
     if (hasPort(role)) child.send({ type: "security", security: this.#options.keyring?.security ?? null });
-    if (role.kind === "source worker") void child.online.then(() => child.endIfStuck());
+    if (isWatched(role)) void child.online.then(() => child.endIfStuck());
     safety.emergency.brief(child);
     this.#deaths.brief(child);
     if (role.kind === "router") this.#released = safety.release(child, () => this.#tasks);
@@ -208,8 +210,8 @@ export class Supervisor {
     const begun = record?.read() ?? null;
     // Before `gone`, which queues unbegun jobs again: their task may be in quarantine by now.
     const isPlanned = this.#isStopping || ending.plannedReason !== null;
-    const isBySource = role.kind === "source worker" && child.isOnline;
-    const cause = isPlanned ? noJob : isBySource ? bySource : this.#deaths.causeOf(begun, ending);
+    const isSpared = isApart(role) || (role.kind === "source worker" && child.isOnline);
+    const cause = isPlanned ? noJob : isSpared ? notCounted : this.#deaths.causeOf(begun, ending);
     if (role.kind !== "router") this.#children.router?.send({ type: "gone", pid: child.pid, begun: begun?.job ?? 0 });
     if (this.#isStopping) say(exitLine(child, ending));
     const who =

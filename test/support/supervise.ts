@@ -17,6 +17,8 @@ export interface Plan {
   readonly source?: string;
   /** The journal, which there is if the scan lists a durable task. */
   readonly journal?: string;
+  /** It has none if this is left out. */
+  readonly gateway?: string;
   readonly restartsMax?: number;
   readonly graceMs?: number;
   readonly onlineMs?: number;

@@ -14,6 +14,7 @@ const behaviours: Readonly<Record<string, string | undefined>> = {
   second: plan.second,
   source: plan.source ?? "good",
   journal: plan.journal ?? "good",
+  gateway: plan.gateway,
   safe: plan.hook ?? "safe well",
 };
 const role = (kind: Role["kind"], name: string): Role => ({ kind, name, argv: [], takesEnv: kind !== "router" });
@@ -25,6 +26,7 @@ const supervisor = new Supervisor({
     workers: [role("task worker", "first"), ...(plan.second === undefined ? [] : [role("data worker", "second")])],
     source: role("source worker", "source"),
     journal: role("journal", "journal"),
+    gateway: plan.gateway === undefined ? null : role("gateway", "gateway"),
     safe: role("safe", "safe"),
     python: {
       folder: { tasks: null, tasksIfAny: null },
