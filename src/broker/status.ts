@@ -48,7 +48,7 @@ const deadmanIn = ({ deadmanMs }: Policy = {}): { readonly deadmanMs?: number } 
   deadmanMs === undefined ? {} : { deadmanMs };
 
 export const reportStatus = (tables: Tables, security: SecurityKind, stopped: StopResult | null): Json => {
-  const { blocks, directory, queues, runaways, safeStops, statistics, workers } = tables;
+  const { blocks, directory, journal, queues, runaways, safeStops, statistics, workers } = tables;
   // Safe stops are not counted as jobs: no requestor has asked for them.
   const waiting = queues.jobs - [...safeStops].filter(isPending).length;
   const held = [...workers].flatMap(jobsOf).filter(({ kind }) => kind !== "safe").length;
@@ -78,6 +78,7 @@ export const reportStatus = (tables: Tables, security: SecurityKind, stopped: St
       held: worker.held.size,
       state: worker.retired ?? (worker.givenUp.size > 0 ? "stuck" : worker.held.size > 0 ? "busy" : "idle"),
     })),
+    journal: journal.report && { ...journal.report },
     sources: [...workers].flatMap(sourcesReport),
     data: [...workers].flatMap(({ ready: { id }, store }) => (store === null ? [] : [{ worker: id, ...store }])),
     limits: { queueJobsMax, queueBytesMax, frameBytesMax, batchTasksMax, workerCreditMax, workersMax, memoryBytesMax },

@@ -3,7 +3,7 @@
  * ever waits for the disk. It runs where the task files have a durable task.
  */
 import { join } from "node:path";
-import { beatIntervalMs, historyFlushMs, retentionLookMs } from "../limits.ts";
+import { beatIntervalMs, historyFlushMs, journalRetryMs, retentionLookMs } from "../limits.ts";
 import { BackendLink, type JournalHeader } from "../process/backend-link.ts";
 import { error, warn } from "../process/log.ts";
 import { onLeaveRequest, tellSupervisor } from "../process/supervised.ts";
@@ -38,6 +38,7 @@ export const runJournal = async ({ folder, backend }: JournalProcessOptions): Pr
   let reported = "";
   let reportTimer: Timer | null = null;
   let historyTimer: Timer | null = null;
+  let probeTimer: Timer | null = null;
   let failure: string | null = null;
 
   const report = (): void => {
@@ -61,20 +62,31 @@ export const runJournal = async ({ folder, backend }: JournalProcessOptions): Pr
     }, historyFlushMs);
   };
 
+  /** The router sends nothing to a journal that cannot write: that finds out by itself when it can. */
+  const probe = (): void => {
+    probeTimer = null;
+    journal.probe();
+    noteFailure();
+  };
+  const noteFailure = (): void => {
+    const before = failure;
+    failure = journal.failure;
+    if (failure !== null) probeTimer ??= setTimeout(probe, journalRetryMs);
+    if ((failure === null) === (before === null)) return;
+    if (failure === null) warn(`${tag} The disk takes what is written again`);
+    else warn(`${tag} Nothing can be written: ${failure}; durable jobs are refused until it can`);
+    report();
+  };
+
   /** Commits what has come until now: while one commit waits for the disk, the next one gathers. */
   const commit = (): void => {
     isCommitting = false;
     const done = journal.commit();
     if (done === null) return;
-    if (done.failure !== null && failure === null) {
-      warn(`${tag} Nothing can be written: ${done.failure}; durable jobs are refused until it can`);
-    } else if (done.failure === null && failure !== null) warn(`${tag} The disk takes what is written again`);
-    const isNews = failure !== done.failure;
-    failure = done.failure;
     link.journal({ type: "COMMITTED", ...done });
     flushHistorySoon();
-    if (isNews) report();
-    else reportSoon();
+    noteFailure();
+    reportSoon();
   };
 
   const onJournal = (header: JournalHeader, bodies: readonly Frame[]): void => {
@@ -106,6 +118,7 @@ export const runJournal = async ({ folder, backend }: JournalProcessOptions): Pr
     onWelcome: () => {
       reported = "";
       report();
+      noteFailure();
     },
     onWork: () => undefined,
     onJournal,
@@ -115,7 +128,7 @@ export const runJournal = async ({ folder, backend }: JournalProcessOptions): Pr
   await new Promise<void>((resolve) => onLeaveRequest(resolve));
   tellSupervisor({ type: "recycle", why: "it was told to end" });
   clearInterval(retention);
-  for (const timer of [reportTimer, historyTimer]) if (timer !== null) clearTimeout(timer);
+  for (const timer of [reportTimer, historyTimer, probeTimer]) if (timer !== null) clearTimeout(timer);
   commit();
   journal.flushHistory();
   link.close();

@@ -91,6 +91,11 @@ export class Journal implements Disposable {
     this.#attempt((store) => store.retain(this.#now() / 1000));
   }
 
+  /** Writes something, to find out whether the disk takes it (again). */
+  probe(): void {
+    this.#attempt((store) => store.writeHistory([], this.#day, store.historyBytes(this.#day)));
+  }
+
   /** Writes the history that waits, as far as the day's budget allows. */
   flushHistory(): void {
     const logs = this.#logs;
@@ -110,6 +115,11 @@ export class Journal implements Disposable {
       store.writeHistory(within, day, bytes);
     });
     if (this.#failure !== null) this.#historyDropped += logs.length;
+  }
+
+  /** Why nothing can be written at present; null if it can. */
+  get failure(): string | null {
+    return this.#failure;
   }
 
   get hasHistory(): boolean {

@@ -121,7 +121,10 @@ test.skipIf(!canMount)("a full disk refuses what comes, keeps what there is, and
   journal.append(2, [accepted("large")], [requestOf("large").padEnd(300_000)]);
   expect(journal.commit()).toEqual({ through: 2, failure: expect.stringMatching(/full|I\/O/) });
   expect(journal.report().failure).not.toBeNull();
+  journal.probe();
   disk.free();
+  journal.probe();
+  expect(journal.failure).toBeNull();
   journal.append(3, [accepted("b")], [requestOf("b")]);
   expect(journal.commit()).toEqual({ through: 3, failure: null });
   expect(jobsIn(journal)).toEqual(["a queued", "b queued"]);
