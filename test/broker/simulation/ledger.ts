@@ -67,6 +67,8 @@ const refusals: ReadonlySet<string> = new Set([
 export class Ledger {
   readonly #open = new Map<string, Ask[]>();
   readonly #parts = new Map<number, { readonly part: Part; readonly ask: Ask }>();
+  /** Parts that nobody waits for. */
+  readonly #adopted = new Set<number>();
   readonly #cancels = new Map<string, number>();
   #arriving: Ask | null = null;
   #answered = 0;
@@ -128,6 +130,15 @@ export class Ledger {
     this.#arriving = ask;
     handle();
     this.#arriving = null;
+  }
+
+  /** A part of which nobody waits for the answer: it may begin, as often as its task says. */
+  adopt(part: Part, requestor: string, serial: string, acceptedAt: number, isForbidden: boolean): void {
+    const never = { revokedAt: Number.POSITIVE_INFINITY, quietAt: Number.POSITIVE_INFINITY };
+    const need: Need = { right: "send", of: part.name };
+    const ask = { requestor, serial, version: 0.2, kind: "task", parts: [part], user: null, need, ...never } as const;
+    this.#parts.set(part.uid, { part, ask: { ...ask, acceptedAt, isForbidden, answeredAt: acceptedAt } });
+    this.#adopted.add(part.uid);
   }
 
   rightsChanged(mayStill: (user: string | null, need: Need) => boolean, now: number): void {
@@ -221,7 +232,7 @@ export class Ledger {
   /** Whether its requestor still waits; of a part of a batch that is only known once the whole is answered. */
   isOpen(uid: number): boolean {
     const { part, ask } = this.#of(uid);
-    return ask.parts.length === 1 && part.end === null;
+    return !this.#adopted.has(uid) && ask.parts.length === 1 && part.end === null;
   }
 
   #of(uid: number): { readonly part: Part; readonly ask: Ask } {

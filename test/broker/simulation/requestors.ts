@@ -103,7 +103,7 @@ export class Requestors {
     };
   }
 
-  #part(name: string | null, options: TaskOptions = {}): Part {
+  part(name: string | null, options: TaskOptions = {}): Part {
     const task = name === null ? null : (simulatedTasks[name] ?? null);
     const uid = this.#nextUid++;
     return { uid, task, name: name ?? "", options, isInHand: false, begins: 0, isCancelled: false, end: null };
@@ -147,7 +147,7 @@ export class Requestors {
   }
 
   #askTask(requestor: string, serial: string, name: string, size: number, options: TaskOptions): void {
-    const parts = Array.from({ length: size }, () => this.#part(name, options));
+    const parts = Array.from({ length: size }, () => this.part(name, options));
     const frames = encodeBatchRequest(
       { id: requestor, serial },
       parts.map(({ uid }) => encodeTaskPart(name, [uid], {}, options)),
@@ -160,7 +160,7 @@ export class Requestors {
     const topic = random.pick(topics);
     const asking = { id: requestor, serial };
     const kind = random.chance(0.5) ? "put" : "get";
-    const part = this.#part(null);
+    const part = this.part(null);
     const frames =
       kind === "put"
         ? encodeDataRequest(asking, topic, { uid: part.uid })
@@ -173,7 +173,7 @@ export class Requestors {
     if (this.#waiting.has(requestor)) return;
     this.#waiting.add(requestor);
     const name = this.#pickName();
-    const part = this.#part(name);
+    const part = this.part(name);
     const meta = encodeMeta({ id: requestor, role: "requestor", version: 0.1, type: "REQ", pack: 0 });
     const task = encodeTaskPart(`TASK_${name}`, [part.uid], {});
     const need: Need = { right: "send", of: name };

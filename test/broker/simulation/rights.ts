@@ -10,7 +10,17 @@ export interface Need {
   readonly of: string;
 }
 
-const clients = ["requestor-1", "requestor-2", "requestor-3", "requestor-4", "requestor-9", "old-1", "old-2", "old-3"];
+const clients = [
+  "requestor-1",
+  "requestor-2",
+  "requestor-3",
+  "requestor-4",
+  "requestor-9",
+  "absent-1",
+  "old-1",
+  "old-2",
+  "old-3",
+];
 const helper = "helper";
 
 export class Rights {

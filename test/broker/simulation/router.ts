@@ -20,6 +20,7 @@ import type { Frame } from "../../../src/protocol/frame.ts";
 import { decodeReply, type Reply } from "../../../src/protocol/replies.ts";
 import { decodeRequest } from "../../../src/protocol/requests.ts";
 import { asReceived } from "../../support/frames.ts";
+import { Absent } from "./absent.ts";
 import { readTask } from "./hands.ts";
 import { check, Violation } from "./ledger.ts";
 import type { World } from "./world.ts";
@@ -64,6 +65,7 @@ export class SimulatedRouter {
   die(): void {
     this.isDown = true;
     this.world.life.forget();
+    this.world.absent.forget();
     this.#tickAt = Number.POSITIVE_INFINITY;
     this.broker = this.#newBroker();
   }
@@ -210,7 +212,8 @@ export class SimulatedRouter {
   #reply({ peer: requestor }: Requestor, frames: readonly Frame[]): void {
     const reply = decodeReply(frames);
     if (reply instanceof ProtocolError) throw new Violation(`a reply that nobody understands: ${reply.message}`);
-    if (requestor === operator) this.#told(reply);
+    if (Absent.isOne(requestor)) this.world.absent.hear(reply);
+    else if (requestor === operator) this.#told(reply);
     else if (this.world.ledger.reply(requestor, reply, this.world.agenda.now))
       this.world.requestors.answered(requestor, reply.meta.serial);
   }

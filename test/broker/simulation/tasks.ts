@@ -95,6 +95,15 @@ export const simulatedTasks: Readonly<Record<string, SimulatedTask>> = {
     policy: { resources: ["lamp"], allowedWhenStopped: true },
     run: (random) => ({ runMs: random.between(1, 100), obeysAbort: true }),
   },
+  photo: {
+    policy: { moves: false },
+    canThrow: true,
+    run: (random) => ({ runMs: random.between(0.1, 100), obeysAbort: true, throws: random.chance(0.2) }),
+  },
+  patrol: {
+    policy: { resumesAfterRestart: true, resources: ["motors"], onStop: true },
+    run: (random) => ({ runMs: random.between(1, 300), obeysAbort: random.chance(0.8) }),
+  },
   chatty: { policy: {}, run: (random) => ({ runMs: random.between(1, 100), obeysAbort: true, reports: true }) },
 };
 

@@ -5,6 +5,7 @@
 
 import type { ReadyHeader } from "../../../src/protocol/backend.ts";
 import { JobDeaths } from "../../../src/supervisor/deaths.ts";
+import { Absent } from "./absent.ts";
 import { Agenda } from "./agenda.ts";
 import { Emergencies } from "./emergencies.ts";
 import { Hardware } from "./hardware.ts";
@@ -68,6 +69,7 @@ export class World {
   readonly links = new Map<string, Link>();
   readonly router: SimulatedRouter;
   readonly requestors: Requestors;
+  readonly absent = new Absent(this);
   readonly rights: Rights;
   /** The task that is asked for most in this world. */
   readonly favourite: string;
@@ -115,6 +117,9 @@ export class World {
     if (random.chance(0.3)) this.#startSourceWorker();
     const activeMs = random.between(500, 10_000);
     this.requestors.askFor(random.whole(5, 80), activeMs);
+    for (let count = random.whole(0, 15); count > 0; count--) {
+      agenda.at(random.between(0, activeMs), () => this.absent.send());
+    }
     if (random.chance(0.001)) agenda.after(random.between(0, activeMs), () => this.requestors.flood());
     for (let at = 1000; at < activeMs; at += 1000) if (random.chance(0.3)) agenda.at(at, () => this.rights.change());
     for (let at = 100; at < activeMs; at += 100) agenda.at(at, () => this.#misfortune(0.1));
@@ -250,6 +255,8 @@ export class World {
     check(this.ledger.open.length === 0, `not answered, with all workers sound: ${this.ledger.open}`);
     // Those of a lost requestor run on.
     this.agenda.runUntil(end, () => this.life.open === 0);
+    this.agenda.runUntil(this.agenda.now + 60_000);
+    this.absent.compare(true);
     check(this.life.open === 0, `${this.life.open} jobs were accepted, and have not ended by their events`);
   }
 
@@ -265,6 +272,7 @@ export class World {
     for (const process of this.#processes) process.die();
     agenda.runUntil(agenda.now + 20_000);
     check(ledger.open.length === 0, `not answered at the end: ${ledger.open}`);
+    this.absent.compare(true);
     check(router.drainedSaid === 1, `the supervisor was told ${router.drainedSaid} times that nothing runs`);
     const { jobs, queue, workers } = router.status();
     check(jobs.waiting + jobs.held + queue.jobs + queue.bytes + workers.length === 0, "something is left at the end");
