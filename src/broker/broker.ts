@@ -16,6 +16,7 @@ import { jobsOf } from "./job.ts";
 import { JournalRecovery } from "./journal-recovery.ts";
 import { JobLifecycle } from "./lifecycle.ts";
 import { RequestHandler } from "./request-handler.ts";
+import { ScheduleRuns } from "./schedule-runs.ts";
 import type { EndReason } from "./state.ts";
 import type { DropReason } from "./statistics.ts";
 import type { SecurityKind } from "./status.ts";
@@ -52,6 +53,7 @@ export class Broker {
   readonly #workerRegistration: WorkerRegistration;
   readonly #eventReport: EventReport;
   readonly #recovery: JournalRecovery;
+  readonly #scheduleRuns: ScheduleRuns;
   #drainedSaid = false;
   readonly #dataWorkerNews: DataWorkerNews;
 
@@ -64,7 +66,14 @@ export class Broker {
     this.#recovery = new JournalRecovery(this.#tables, this.#lifecycle);
     this.#workerLoss = new WorkerLoss(this.#tables, this.#lifecycle);
     this.#emergency = new EmergencyHandler(this.#tables, this.#lifecycle);
-    this.#requestHandler = new RequestHandler(this.#tables, this.#lifecycle, this.#emergency, security);
+    this.#scheduleRuns = new ScheduleRuns(this.#tables, this.#lifecycle);
+    this.#requestHandler = new RequestHandler(
+      this.#tables,
+      this.#lifecycle,
+      this.#emergency,
+      this.#scheduleRuns,
+      security,
+    );
     this.#eventReport = new EventReport(this.#tables, () => this.#emergency.report());
     this.#workerRegistration = new WorkerRegistration(this.#tables, this.#workerLoss, this.#emergency, this.#recovery);
     this.#workerMessages = new WorkerMessages(this.#tables, this.#lifecycle, this.#workerRegistration, this.#recovery);
@@ -81,6 +90,11 @@ export class Broker {
     return [...new Set([...running.map(({ name }) => name), ...this.#tables.safeStops.tasks])];
   }
 
+  /** Schedules wait for the event `clock`. */
+  get waitsForClock(): boolean {
+    return this.#tables.schedules.waitsForClock;
+  }
+
   /** Counts messages that came to nothing outside the broker. Returns the count. */
   drop(reason: DropReason, times = 1): number {
     return this.#tables.statistics.drop(reason, times);
@@ -93,7 +107,7 @@ export class Broker {
   }
 
   #handle(event: BrokerEvent, now: number): Effect[] {
-    const { blocks, directory, queues, safeStops, workers } = this.#tables;
+    const { blocks, directory, queues, safeStops, schedules, workers } = this.#tables;
     switch (event.type) {
       case "request":
         return this.#requestHandler.receive(event.requestor, event.user, event.request, now);
@@ -118,12 +132,14 @@ export class Broker {
         return [];
       case "tasks":
         directory.setOwn(event.tasks, event.unavailable);
+        schedules.set(event.tasks, event.schedules ?? [], this.#scheduleRuns.momentAt(now));
         queues.revise((task) => directory.find(task)?.policy);
         if (event.isUnsafe === true) safeStops.startAll(event.tasks, now);
         this.#workerRegistration.dismissConflicting();
         return [
           ...[...workers].flatMap((worker) => this.#workerRegistration.release(worker, now)),
           ...this.#endOrphans(now),
+          ...this.#scheduleRuns.begin(now),
         ];
       case "stopped":
         return this.#emergency.hear(event.stopped, now);
@@ -154,10 +170,14 @@ export class Broker {
         ];
       case "abort":
         return [...workers].flatMap((worker) => this.#lifecycle.stopAll(jobsOf(worker), stoppedByEngine, now));
+      case "clock":
+        schedules.trustClock(this.#scheduleRuns.momentAt(now));
+        return this.#scheduleRuns.look(now);
       case "tick":
         this.#lifecycle.delays.look(now);
         return [
           ...this.#tables.timers.fireDue(now),
+          ...this.#scheduleRuns.look(now),
           ...this.#workerLoss.loseSilent(now),
           ...this.#endOrphans(now, beatSilenceMs),
         ];

@@ -18,7 +18,7 @@ import type { Effect } from "./events.ts";
 import { personOf, resourcesOf } from "./job.ts";
 import type { JobIds } from "./job-ids.ts";
 import { type JobOutcome, messageIn } from "./outcome.ts";
-import type { BrokerState, Job, Worker } from "./state.ts";
+import type { BrokerState, Job, Schedule, Worker } from "./state.ts";
 import type { TaskDirectory } from "./task-directory.ts";
 import type { Workers } from "./workers.ts";
 
@@ -132,7 +132,7 @@ export class EngineEvents {
       job: this.ids.idOf(job.id),
       serial: request?.meta.serial ?? "",
       task: job.name,
-      requestor: (request && personOf(request)) ?? request?.meta.id ?? null,
+      requestor: (request && personOf(request)) ?? request?.meta.id ?? (job.schedule === undefined ? null : `schedule ${job.schedule}`),
       ...rest,
     });
   }
@@ -156,6 +156,14 @@ export class EngineEvents {
   /** @param report as in the answer to CONTROL `status` */
   resource(report: { readonly [key: string]: Json }): void {
     if (this.watchesResources) this.#emit("$engine/resources", { at: this.wallSeconds(), ...report });
+  }
+
+  /** A run of a schedule has begun, has ended or was left out. */
+  schedule(event: "started" | "ended" | "skipped", { definition, code, why }: Schedule): void {
+    if (!this.#publishers.has("$engine/schedules")) return;
+    const { name, task } = definition;
+    const more = event === "skipped" ? { code: null, why } : { code: event === "ended" ? code : null, why: null };
+    this.#emit("$engine/schedules", { event, at: this.wallSeconds(), name, task, ...more });
   }
 
   /** The emergency stop as it is now. Only a change is an event. */

@@ -8,6 +8,7 @@ import type { LogLine, RouterTopic } from "../protocol/engine-topics.ts";
 import type { Arrival, Requestor } from "../protocol/envelope.ts";
 import type { Frame } from "../protocol/frame.ts";
 import type { ArgumentSchema, Policy } from "../protocol/policy.ts";
+import type { ScheduleDefinition } from "../protocol/schedules.ts";
 import type { Access } from "../security/access.ts";
 
 export type NamedPolicy = { readonly name: string; readonly schema?: ArgumentSchema | undefined } & Policy;
@@ -51,7 +52,11 @@ export type BrokerEvent =
       readonly tasks: readonly NamedPolicy[];
       readonly isUnsafe?: boolean;
       readonly unavailable?: UnavailableTasks;
+      /** Those of the file of settings; the others are in the policies. */
+      readonly schedules?: readonly ScheduleDefinition[];
     }
+  /** The wall clock is right, or there is nothing better: schedules go by it from now on. */
+  | { readonly type: "clock" }
   /** The supervisor: the emergency stop that holds, or null. */
   | { readonly type: "stopped"; readonly stopped: Stopped | null }
   /** The supervisor: the tasks in quarantine. */

@@ -30,6 +30,7 @@ export const createJob = (
   policy: draft.policy,
   why: draft.why,
   publisher: draft.publisher,
+  schedule: draft.schedule,
   id,
   priority: draft.options.priority ?? priorityDefault,
   expiresAt: expiryOf(draft, now),

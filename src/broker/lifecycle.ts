@@ -278,6 +278,7 @@ export class JobLifecycle {
     if (events.watchesResources) events.touch(job);
     if (job.kind === "task") history.add(job, outcome, worker?.ready.id ?? null, ms, now);
     if (job.options.unique !== undefined) unique.end(job, now);
+    if (job.schedule !== undefined) this.#endScheduled(job.schedule, outcome);
     if (outcome.code === null) statistics.done++;
     else statistics.fail(outcome.code);
     if (outcome.code === null || job.publisher === undefined) {
@@ -287,6 +288,11 @@ export class JobLifecycle {
     // Nobody waits for a publication: its loss is counted, and logged once.
     const times = statistics.drop(outcome.code === "SUPERSEDED" ? "publicationReplaced" : "publicationRefused");
     return times > 1 ? [] : [publicationLost(job.publisher, job.name, messageIn(outcome.body))];
+  }
+
+  #endScheduled(name: string, outcome: JobOutcome): void {
+    const schedule = this.tables.schedules.ended(name, outcome);
+    if (schedule !== undefined) this.tables.events.schedule("ended", schedule);
   }
 
   #failure({ code, message }: EndReason, by = this.tables.requests.routerId): JobOutcome {

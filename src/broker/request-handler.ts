@@ -1,6 +1,6 @@
 /** The messages of requestors: each is answered at once, refused, or becomes jobs. */
 
-import type { Control } from "../protocol/control.ts";
+import type { Control, ControlOf } from "../protocol/control.ts";
 import type { Requestor } from "../protocol/envelope.ts";
 import type { ErrorBody } from "../protocol/errors.ts";
 import { type Frame, sizeOf } from "../protocol/frame.ts";
@@ -13,6 +13,7 @@ import type { Effect } from "./events.ts";
 import { dataDraft, deadmanOf, isDetached, isDurable, isStoppable, jobsOf, noOptions, openJobs } from "./job.ts";
 import { JobQueries } from "./job-queries.ts";
 import type { JobLifecycle } from "./lifecycle.ts";
+import type { ScheduleRuns } from "./schedule-runs.ts";
 import type { Draft, EndReason, OpenRequest, RequestSender, UniqueJob } from "./state.ts";
 import { reportStatus, reportTasks, type SecurityKind } from "./status.ts";
 import type { Tables } from "./tables.ts";
@@ -26,6 +27,7 @@ export class RequestHandler {
     private readonly tables: Tables,
     private readonly lifecycle: JobLifecycle,
     private readonly emergency: EmergencyHandler,
+    private readonly scheduleRuns: ScheduleRuns,
     private readonly security: SecurityKind,
   ) {
     this.#queries = new JobQueries(tables, lifecycle);
@@ -111,6 +113,10 @@ export class RequestHandler {
         return this.#queries.job(sender, control.job, now);
       case "result":
         return this.#queries.result(sender, control.job, control.waitMs, now);
+      case "schedules":
+        return answer({ schedules: this.scheduleRuns.report(now) });
+      case "schedule":
+        return this.#controlSchedule(sender, control, now);
       case "logs":
         return this.#queries.logs(sender, control);
       case "pause":
@@ -119,6 +125,16 @@ export class RequestHandler {
       case "reset":
         return blocks.closed === null ? this.emergency.reset(sender) : this.#refuse(sender, closed);
     }
+  }
+
+  #controlSchedule(sender: RequestSender, { name, action }: ControlOf<"schedule">, now: number): Effect[] {
+    const { requests, schedules } = this.tables;
+    const schedule = schedules.find(name);
+    if (schedule === undefined) return this.#refuse(sender, unknownSchedule(name));
+    const effects = action === "run" ? this.scheduleRuns.runNow(schedule, now) : [];
+    if ("code" in effects) return this.#refuse(sender, effects);
+    const report = this.scheduleRuns.report(now).find((it) => it.name === name);
+    return [...effects, requests.acknowledge(sender, encodeData(report))];
   }
 
   #keepAlive(sender: RequestSender, serial: string, now: number): Effect[] {
@@ -247,6 +263,11 @@ export class RequestHandler {
 }
 
 const closed: EndReason = { code: "SHUTTING_DOWN", message: "the engine is stopping; ask again once it is back" };
+
+const unknownSchedule = (name: string): EndReason => ({
+  code: "UNKNOWN_TASK",
+  message: `there is no schedule ${JSON.stringify(name)}; \`task-engine schedule list\` lists those that there are`,
+});
 
 const deserted: EndReason = { code: "CANCELLED", message: "the connection of its requestor ended" };
 

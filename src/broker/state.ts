@@ -22,9 +22,11 @@ import type { Meta } from "../protocol/frames.ts";
 import type { JournalEntry } from "../protocol/journal.ts";
 import type { ArgumentSchema, Policy, TaskOptions } from "../protocol/policy.ts";
 import type { SourceReport, StoreReport } from "../protocol/reports.ts";
+import type { ScheduleDefinition } from "../protocol/schedules.ts";
 import type { Share } from "../security/shares.ts";
 import type { Fifo, Multimap } from "./collections.ts";
 import type { Effect } from "./events.ts";
+import type { DueTimes } from "./due-times.ts";
 import type { JobOutcome } from "./outcome.ts";
 
 /** The reason for which the broker ends a job: the error that its requestor gets. */
@@ -39,6 +41,7 @@ export interface Draft {
   readonly bytes: number;
   readonly options: TaskOptions;
   readonly policy: Policy; // of the task; of two limits the tighter one holds
+  readonly schedule?: string | undefined; // name of the schedule whose run it is
   readonly publisher?: string | undefined; // of a `put` without a requestor, for people
   readonly why?: (EndReason & { readonly since: number }) | undefined; // the cause of a safe stop
 }
@@ -218,6 +221,17 @@ export interface DataPorts {
   readonly stream?: string;
 }
 
+/** A task that runs by itself. */
+export interface Schedule {
+  readonly definition: ScheduleDefinition;
+  due: DueTimes | null; // of cron before the clock is known
+  isRunning: boolean; // its last run has not ended
+  last: number | null; // the begin of that, in seconds since 1970
+  code: string | null; // its end: `done` or the code of an error
+  skipped: number; // runs that were due and left out
+  why: string | null; // the reason of the last of these
+}
+
 /** All tables. Each is a field of the one class that is named above it. */
 export interface BrokerState {
   // JobQueues, LatestJobs
@@ -259,6 +273,8 @@ export interface BrokerState {
   // EngineEvents
   readonly watched: Map<Worker, ReadonlySet<RouterTopic>>; // by data worker
   readonly publishers: Map<RouterTopic, string>; // key of the data worker of a watched topic
+  // Schedules
+  readonly schedules: Map<string, Schedule>; // by name
   // EmergencyHandler
   readonly estops: Map<RequestSender, { readonly stopped: Stopped; readonly request: number }>;
   readonly resets: Map<RequestSender, number>; // the number that the supervisor was told

@@ -15,6 +15,7 @@ import { Requests } from "./requests.ts";
 import { Runaways } from "./runaways.ts";
 import { Resources, SafeStops } from "./safe-stops.ts";
 import type { BrokerState } from "./state.ts";
+import { Schedules } from "./schedules.ts";
 import { Statistics } from "./statistics.ts";
 import { TaskDirectory } from "./task-directory.ts";
 import { Timers } from "./timers.ts";
@@ -37,6 +38,7 @@ export class Tables {
   readonly ending: BrokerState["ending"] = new Map();
   readonly dead = new DeadLetters();
   readonly queues = new JobQueues();
+  readonly schedules = new Schedules();
   readonly workers = new Workers();
   readonly directory = new TaskDirectory(this.workers);
   readonly events: EngineEvents;

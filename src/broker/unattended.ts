@@ -10,6 +10,14 @@ import type { Draft } from "./state.ts";
 export const mayBeginUnattended = ({ moves, resumesAfterRestart }: Policy): boolean =>
   moves === false || resumesAfterRestart === true;
 
+/** The word for a job that may begin when nobody waits for it; null for any other. */
+const wordFor = ({ options, schedule }: Draft): string | null => {
+  if (schedule !== undefined) return "scheduled";
+  if (options.durable === true) return "durable";
+  if (options.detach === true) return "detached";
+  return options.delayMs === undefined && options.notBefore === undefined ? null : "delayed";
+};
+
 /** Why these options cannot be; null if they can. @param parts of the message */
 export const refusalOfOptions = (draft: Draft, parts: number): ErrorBody | null => {
   const { name, options, policy } = draft;
@@ -19,13 +27,7 @@ export const refusalOfOptions = (draft: Draft, parts: number): ErrorBody | null 
   if (durable && policy.durable !== true) {
     return { code: "NOT_DURABLE", message: `${name} is not durable; write \`durable: true\` in its definition` };
   }
-  const what = durable
-    ? "durable"
-    : detach
-      ? "detached"
-      : delayMs !== undefined || notBefore !== undefined
-        ? "delayed"
-        : null;
+  const what = wordFor(draft);
   if (parts > 1 && (durable || detach || unique !== undefined)) {
     const kind = durable ? "durable" : detach ? "detached" : "unique";
     return refusal(`a part of a batch cannot be ${kind}; send ${name} alone`);

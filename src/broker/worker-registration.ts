@@ -162,6 +162,8 @@ const effective = (policy: Policy) =>
     preemptible: policy.preemptible === true,
     moves: policy.moves !== false,
     resumesAfterRestart: policy.resumesAfterRestart === true,
+    schedule: policy.schedule,
+    everyMs: policy.everyMs,
     durable: policy.durable === true,
     allowedWhenStopped: policy.allowedWhenStopped === true,
     onStop: policy.onStop === true,

@@ -52,6 +52,30 @@ export const estopSchema = lazily(() =>
   }),
 );
 
+export const scheduleSchema = lazily(() =>
+  v.object({
+    name: v.string(),
+    task: v.string(),
+    /** The cron expression, or `every 5000 ms`. */
+    when: v.string(),
+    /** The time zone of a cron expression; null for that of the engine's machine. */
+    zone: v.nullable(v.string()),
+    /** Seconds since 1970; null for none, or where the engine waits for its clock. */
+    next: v.nullable(v.number()),
+    /** The begin of its last run, in seconds since 1970; null before the first. */
+    last: v.nullable(v.number()),
+    /** The end of that: `done`, the code of an error, or null while it waits or runs. */
+    code: v.nullable(v.string()),
+    /** Runs that were due and left out. */
+    skipped: v.number(),
+    /** Why the last of these was left out, or why it cannot run; null for neither. */
+    why: v.nullable(v.string()),
+    paused: v.boolean(),
+  }),
+);
+export type ScheduleListing = v.InferOutput<ReturnType<typeof scheduleSchema>>;
+export const schedulesSchema = lazily(() => v.object({ schedules: v.array(scheduleSchema()) }));
+
 export const resetSchema = lazily(() => v.object({ stopped: v.null() }));
 export const cancelledSchema = lazily(() => v.object({ cancelled: v.number() }));
 export const lastValueSchema = lazily(() =>

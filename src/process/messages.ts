@@ -1,6 +1,7 @@
 /** The messages between supervisor and children: about processes, never about jobs or data. */
 import type { Quarantined, Stopped, StopResult } from "../protocol/blocked.ts";
 import type { LogLine } from "../protocol/engine-topics.ts";
+import type { ScheduleDefinition } from "../protocol/schedules.ts";
 import type { Security } from "../security/gate.ts";
 
 // The supervisor knows these, and no message of the public protocol.
@@ -106,6 +107,8 @@ export interface EngineTasks {
   readonly python?: PythonTasks;
   /** Tasks in the folder that no process can run. */
   readonly unavailable?: UnavailableTasks;
+  /** Schedules of the file of settings; the others are in the policies. */
+  readonly schedules?: readonly ScheduleDefinition[];
 }
 
 /** Those tasks that Python's workers run. */

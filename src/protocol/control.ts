@@ -66,9 +66,16 @@ const controlSchema = lazily(() =>
     }),
     v.object({ command: v.literal("pause"), task: text(nameLengthMax) }),
     v.object({ command: v.literal("resume"), task: text(nameLengthMax) }),
+    v.object({ command: v.literal("schedules") }),
+    v.object({
+      command: v.literal("schedule"),
+      name: text(nameLengthMax),
+      action: v.picklist(["pause", "resume", "run"]),
+    }),
   ]),
 );
 export type Control = v.InferOutput<ReturnType<typeof controlSchema>>;
+export type ControlOf<Command extends Control["command"]> = Extract<Control, { command: Command }>;
 export type ControlInput = v.InferInput<ReturnType<typeof controlSchema>>;
 
 /** By command, the version of the protocol that has brought it. */
@@ -85,6 +92,8 @@ const controlCommands = {
   logs: 0.3,
   pause: 0.3,
   resume: 0.3,
+  schedules: 0.3,
+  schedule: 0.3,
 } satisfies Record<Control["command"], 0.2 | 0.3>;
 
 export const versionOf = (command: Control["command"]): 0.2 | 0.3 => controlCommands[command];

@@ -10,6 +10,7 @@ export const routerTopics = [
   "$engine/stop",
   "$engine/log",
   "$engine/resources",
+  "$engine/schedules",
 ] as const;
 export type RouterTopic = (typeof routerTopics)[number];
 

@@ -15,6 +15,7 @@ import {
   uniqueWindowMsMax,
 } from "../limits.ts";
 import type { JsonObject } from "./json.ts";
+import { cronSchema, everyMsSchema } from "./schedules.ts";
 import { lazily, nameSchema } from "./schema.ts";
 
 /** ms */
@@ -122,6 +123,10 @@ export const policyRows = lazily(() => ({
   moves: v.optional(v.boolean()),
   /** The same for a task that may move something, and whose author has thought of that. */
   resumesAfterRestart: v.optional(v.boolean()),
+  /** The engine runs it by itself, at these times of the wall clock; excludes `everyMs`. */
+  schedule: v.optional(cronSchema()),
+  /** ms from one run by itself to the next. */
+  everyMs: v.optional(everyMsSchema()),
   /** Its detached jobs may be kept on the disk. */
   durable: v.optional(v.boolean()),
 }));

@@ -74,3 +74,24 @@ export const everyMsSchema = lazily(() => {
   const must = `must be a whole number of ms from ${everyMsMin} to ${everyMsMax}`;
   return v.pipe(v.number(must), v.integer(must), v.minValue(everyMsMin, must), v.maxValue(everyMsMax, must));
 });
+
+/** A schedule in the answer to CONTROL `schedules`. Times are in seconds since 1970. */
+export type ScheduleReport = {
+  readonly name: string;
+  readonly task: string;
+  /** The cron expression, or `every 5000 ms`. */
+  readonly when: string;
+  /** The time zone of a cron expression; null for that of the machine, and for an interval. */
+  readonly zone: string | null;
+  /** Its next run; null for none, or where the clock is not known yet. */
+  readonly next: number | null;
+  /** The begin of its last run; null before the first since the router's start. */
+  readonly last: number | null;
+  /** The end of that: `done`, the code of an error, or null while it waits or runs. */
+  readonly code: string | null;
+  /** Runs that were due and left out, since the router's start. */
+  readonly skipped: number;
+  /** Why the last of these was left out, or why it cannot run at all; null for neither. */
+  readonly why: string | null;
+  readonly paused: boolean;
+};

@@ -1,7 +1,7 @@
 /** The router process: its sockets, its start and its end. */
 import { Broker } from "../broker/broker.ts";
 import type { BrokerEvent } from "../broker/events.ts";
-import { beatIntervalMs, partingMs, workersMax } from "../limits.ts";
+import { beatIntervalMs, clockWaitMsMax, partingMs, workersMax } from "../limits.ts";
 import { error, say, warn } from "../process/log.ts";
 import { LogFeed } from "../process/log-feed.ts";
 import type { PythonTasks } from "../process/messages.ts";
@@ -27,6 +27,7 @@ import { type Listener, Listeners } from "../transport/transport.ts";
 import { terminateContext } from "../transport/zmq/context.ts";
 import { ZmqListener } from "../transport/zmq/listener.ts";
 import { describeBindError } from "../transport/zmq/start.ts";
+import { isClockSynchronised } from "./clock.ts";
 import { takeOver } from "./guard.ts";
 import { Shell } from "./shell.ts";
 
@@ -88,12 +89,22 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
 
   const told = Promise.withResolvers<void>();
   let python: PythonTasks | null = null;
+  const startedAt = performance.now();
+  const lookAtClock = (): void => {
+    if (!broker.waitsForClock) return;
+    const isKnown = isClockSynchronised();
+    if (!isKnown && performance.now() - startedAt < clockWaitMsMax) return;
+    if (!isKnown)
+      warn(`[ROUTER-MASTER] The clock of this machine is not synchronised; schedules go by it all the same`);
+    shell.turn({ type: "clock" });
+  };
   let isServing = false;
   onSupervisorMessage((message) => {
     // The supervisor hands on the policies of the scan without knowing their form.
     shell.turn(message as BrokerEvent);
     if (message.type !== "tasks") return;
     python = message.python ?? null;
+    lookAtClock();
     told.resolve();
     // A first Python file has come by a reload.
     if (isServing) reporting(listenForPython);
@@ -117,7 +128,10 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   isServing = true;
   binding("frontend", options.host, options.port, () => frontend.open());
   // Silent workers set no timer.
-  using _ticks = new Pulse(beatIntervalMs, () => shell.turn({ type: "tick" }));
+  using _ticks = new Pulse(beatIntervalMs, () => {
+    lookAtClock();
+    shell.turn({ type: "tick" });
+  });
   say("[ROUTER-MASTER] Routing started");
   tellSupervisor({ type: "online" });
 

@@ -62,9 +62,11 @@ const refusalOf = (access: Access, user: string | null, request: RequestMessage 
         case "reset":
           return access.refusal(user, "control");
         case "jobs":
+        case "schedules":
           return access.refusal(user, "observe");
         case "pause":
         case "resume":
+        case "schedule":
           return access.refusal(user, "manage");
         // Of one's own jobs, by their ids, they need no right: the broker knows whose a job is.
         case "cancel":

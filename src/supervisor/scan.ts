@@ -135,10 +135,14 @@ const scanPython = async (children: Children, { python: roles }: Roles): Promise
 export const needsJournal = ({ tasks }: Scan): boolean => tasks.some(({ durable }) => durable === true);
 
 /** What the router is told of a scan. */
-export const tasksOf = ({ tasks, python, unavailable }: Scan): EngineTasks => ({
+export const tasksOf = (
+  { tasks, python, unavailable }: Scan,
+  schedules: EngineTasks["schedules"] = [],
+): EngineTasks => ({
   tasks,
   ...(python !== undefined && { python }),
   ...(unavailable !== undefined && { unavailable }),
+  ...(schedules.length > 0 && { schedules }),
 });
 
 export const printScan = ({ tasks, sources }: Scan): void => {

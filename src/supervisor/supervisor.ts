@@ -30,6 +30,8 @@ interface SupervisorOptions extends ChildrenOptions {
   /** Left out or null for an engine without keys. */
   readonly keyring?: Keyring | null;
   readonly safety: SafetyOptions;
+  /** Of the file of settings. */
+  readonly schedules?: EngineTasks["schedules"];
 }
 
 /** The end of the engine. */
@@ -142,7 +144,7 @@ export class Supervisor {
     await safety.recover();
     if (this.#isStopping) return;
     say("### Type [ctrl-c] to exit and shutdown workers ###");
-    this.#tasks = tasksOf(scan);
+    this.#tasks = tasksOf(scan, this.#options.schedules);
     try {
       this.#slots = new Slots(roles, this.#children, {
         graceMs,
@@ -274,7 +276,7 @@ export class Supervisor {
     printScan(scan);
     const { tasks, wanted } = scan;
     const gone = this.#tasks.tasks.map(({ name }) => name).filter((name) => !tasks.some((task) => task.name === name));
-    this.#tasks = tasksOf(scan);
+    this.#tasks = tasksOf(scan, this.#options.schedules);
     // A starting router gets its first message first. Jobs of a new task wait for their workers.
     await this.#released;
     this.#deaths.release();

@@ -2,7 +2,7 @@
 import * as v from "valibot";
 import { nameLengthMax } from "../limits.ts";
 import { taskName } from "../protocol/frames.ts";
-import { policyRows } from "../protocol/policy.ts";
+import { type Policy, policyRows } from "../protocol/policy.ts";
 import { StartError } from "../transport/start-error.ts";
 import { argumentCheck, isSchema, type Schema } from "./arguments.ts";
 import { argumentSchemaOf } from "./json-schema.ts";
@@ -82,6 +82,8 @@ export const parseDefinition = (definition: object): Definition | string => {
   const checked = checkDefinition(definitionSchema, definition);
   if (typeof checked === "string") return checked;
   const { run, args, kwargs, onStop, ...limits } = checked;
+  const conflict = conflictIn(limits);
+  if (conflict !== null) return conflict;
   return {
     // Bound, so that a `run` written as a method finds its own object in `this`.
     run: run.bind(definition),
@@ -90,6 +92,16 @@ export const parseDefinition = (definition: object): Definition | string => {
     schema: argumentSchemaOf({ args, kwargs }),
     policy: onStop === undefined ? limits : { ...limits, onStop: true },
   };
+};
+
+/** Returns what a schedule excludes, in one phrase; null if it excludes nothing here. */
+const conflictIn = ({ schedule, everyMs, deadmanMs, moves, resumesAfterRestart }: Policy): string | null => {
+  if (schedule === undefined && everyMs === undefined) return null;
+  const key = schedule === undefined ? "everyMs" : "schedule";
+  if (schedule !== undefined && everyMs !== undefined) return "has both schedule and everyMs; remove one";
+  if (deadmanMs !== undefined) return `has deadmanMs and ${key}; nobody is there when it runs by itself`;
+  if (moves === false || resumesAfterRestart === true) return null;
+  return `has ${key} and may move something; write \`moves: false\` if it does not, or \`resumesAfterRestart: true\``;
 };
 
 /** Returns what the schema makes of it, or in one phrase the first thing that is wrong with it. */

@@ -37,7 +37,8 @@ const live = (): void => {
   bench.handle({ type: "log", process: "supervisor 1", lines: [line("starting")], lost: 0 });
   bench.ready("w2", ["count"]);
   bench.say("w2", { type: "LEAVE" });
-  bench.pass(100);
+  bench.handle({ type: "tasks", tasks: [{ name: "blink", moves: false, everyMs: 1000 }] });
+  bench.pass(1100);
 };
 
 const line = (text: string, job: number | null = null) => ({ at: 1, level: "info" as const, text, job });
