@@ -22,6 +22,7 @@ const verbs: SubCommandsDef = {
   logs: async () => (await import("./commands/logs.ts")).logsCommand,
   cancel: async () => (await import("./commands/cancel.ts")).cancelCommand,
   estop: async () => (await import("./commands/estop.ts")).estopCommand,
+  schedule: async () => (await import("./commands/schedule.ts")).scheduleCommand,
   reset: async () => (await import("./commands/reset.ts")).resetCommand,
   reload: async () => (await import("./commands/reload.ts")).reloadCommand,
   status: async () => (await import("./commands/status.ts")).statusCommand,

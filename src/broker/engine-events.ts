@@ -15,7 +15,7 @@ import type { Json } from "../protocol/json.ts";
 import { decodeObject } from "../protocol/schema.ts";
 import { type Access, engineUser } from "../security/access.ts";
 import type { Effect } from "./events.ts";
-import { personOf, resourcesOf } from "./job.ts";
+import { requestorOf, resourcesOf } from "./job.ts";
 import type { JobIds } from "./job-ids.ts";
 import { type JobOutcome, messageIn } from "./outcome.ts";
 import type { BrokerState, Job, Schedule, Worker } from "./state.ts";
@@ -132,7 +132,7 @@ export class EngineEvents {
       job: this.ids.idOf(job.id),
       serial: request?.meta.serial ?? "",
       task: job.name,
-      requestor: (request && personOf(request)) ?? request?.meta.id ?? (job.schedule === undefined ? null : `schedule ${job.schedule}`),
+      requestor: requestorOf(job),
       ...rest,
     });
   }

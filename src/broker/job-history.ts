@@ -5,7 +5,7 @@
  */
 import { endedBytesMax, endedJobsMax } from "../limits.ts";
 import { type Frame, sizeOf } from "../protocol/frame.ts";
-import { isDetached, personOf } from "./job.ts";
+import { isDetached, personOf, requestorOf } from "./job.ts";
 import type { JobOutcome } from "./outcome.ts";
 import type { EndedJob, Job } from "./state.ts";
 
@@ -57,7 +57,7 @@ const fill = (
   entry.name = job.name;
   entry.serial = origin?.meta.serial ?? "";
   entry.user = origin && personOf(origin);
-  entry.requestor = origin?.meta.id ?? null;
+  entry.requestor = requestorOf(job);
   entry.acceptedAt = job.acceptedAt;
   entry.startedAt = job.startedAt;
   entry.endedAt = now;

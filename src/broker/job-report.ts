@@ -1,7 +1,7 @@
 /** A job as CONTROL `jobs` and `job` show it: times are in seconds since 1970. */
 import { type Frame, sizeOf, textOf } from "../protocol/frame.ts";
 import type { Json } from "../protocol/json.ts";
-import { personOf } from "./job.ts";
+import { requestorOf } from "./job.ts";
 import { type AnyJob, isEnded, stateOf } from "./job-states.ts";
 import { messageIn } from "./outcome.ts";
 import type { Job } from "./state.ts";
@@ -17,9 +17,7 @@ export const reportJob = (tables: Tables, job: AnyJob, bytesMax: number, now: nu
     job: tables.ids.idOf(job.id),
     serial: isEnded(job) ? job.serial : (job.origin?.meta.serial ?? ""),
     task: job.name,
-    requestor: isEnded(job)
-      ? (job.user ?? job.requestor)
-      : ((job.origin && personOf(job.origin)) ?? job.origin?.meta.id ?? null),
+    requestor: isEnded(job) ? job.requestor : requestorOf(job),
     state: stateOf(job),
     code: isEnded(job) ? job.code : null,
     message: isEnded(job) && job.code !== null && job.outcome !== null ? messageIn(job.outcome.body) : null,

@@ -51,6 +51,10 @@ export const createJob = (
   durable: null,
 });
 
+/** Who asked for a job, for people: the user of its key, or META's `id` without one; null for nobody. */
+export const requestorOf = ({ origin, schedule }: Pick<Job, "origin" | "schedule">): string | null =>
+  (origin && personOf(origin)) ?? origin?.meta.id ?? (schedule === undefined ? null : `schedule ${schedule}`);
+
 /** When a job that may begin from now on must not begin any more; Infinity for no limit. */
 export const expiryOf = ({ options, policy }: Pick<Draft, "options" | "policy">, now: number): number =>
   now + tighter(options.ttlMs, policy.ttlMs);

@@ -273,14 +273,13 @@ export class JobLifecycle {
 
   /** What everybody hears of the end of a job. */
   #tell(job: Job, outcome: JobOutcome, now: number, worker: Worker | null, ms: number): Effect[] {
-    const { events, history, requests, results, statistics, unique } = this.tables;
+    const { events, history, requests, results, schedules, statistics, unique } = this.tables;
     if (events.watchesJobs) events.ended(job, outcome, worker, ms);
     if (events.watchesResources) events.touch(job);
     if (job.kind === "task") history.add(job, outcome, worker?.ready.id ?? null, ms, now);
     if (job.options.unique !== undefined) unique.end(job, now);
-    if (job.schedule !== undefined) this.#endScheduled(job.schedule, outcome);
-    if (outcome.code === null) statistics.done++;
-    else statistics.fail(outcome.code);
+    if (job.schedule !== undefined) schedules.ended(job.schedule, outcome, events);
+    statistics.ended(outcome.code);
     if (outcome.code === null || job.publisher === undefined) {
       const effects = requests.settle(job, outcome, now);
       return results.isEmpty ? effects : [...effects, ...results.settle(job, outcome)];
@@ -288,11 +287,6 @@ export class JobLifecycle {
     // Nobody waits for a publication: its loss is counted, and logged once.
     const times = statistics.drop(outcome.code === "SUPERSEDED" ? "publicationReplaced" : "publicationRefused");
     return times > 1 ? [] : [publicationLost(job.publisher, job.name, messageIn(outcome.body))];
-  }
-
-  #endScheduled(name: string, outcome: JobOutcome): void {
-    const schedule = this.tables.schedules.ended(name, outcome);
-    if (schedule !== undefined) this.tables.events.schedule("ended", schedule);
   }
 
   #failure({ code, message }: EndReason, by = this.tables.requests.routerId): JobOutcome {

@@ -4,6 +4,7 @@
  */
 import type { CronTimes, Interval, ScheduleDefinition, ScheduleReport } from "../protocol/schedules.ts";
 import { type DueTimes, dueTimesOf, type Moment } from "./due-times.ts";
+import type { EngineEvents } from "./engine-events.ts";
 import type { NamedPolicy } from "./events.ts";
 import type { JobOutcome } from "./outcome.ts";
 import type { BrokerState, Schedule } from "./state.ts";
@@ -64,14 +65,13 @@ export class Schedules {
     return waits.length === 0 ? null : Math.min(...waits);
   }
 
-  /** A job of a schedule has ended. Returns the schedule, if there still is one. */
-  ended(name: string, outcome: JobOutcome): Schedule | undefined {
+  /** A job of a schedule, which may be gone meanwhile, has ended. */
+  ended(name: string, outcome: JobOutcome, events: EngineEvents): void {
     const schedule = this.#schedules.get(name);
-    if (schedule !== undefined) {
-      schedule.isRunning = false;
-      schedule.code = outcome.code ?? "done";
-    }
-    return schedule;
+    if (schedule === undefined) return;
+    schedule.isRunning = false;
+    schedule.code = outcome.code ?? "done";
+    events.schedule("ended", schedule);
   }
 
   /** For CONTROL `schedules`. @param obstacleOf why it cannot run at all; null if it can */

@@ -25,8 +25,8 @@ import type { SourceReport, StoreReport } from "../protocol/reports.ts";
 import type { ScheduleDefinition } from "../protocol/schedules.ts";
 import type { Share } from "../security/shares.ts";
 import type { Fifo, Multimap } from "./collections.ts";
-import type { Effect } from "./events.ts";
 import type { DueTimes } from "./due-times.ts";
+import type { Effect } from "./events.ts";
 import type { JobOutcome } from "./outcome.ts";
 
 /** The reason for which the broker ends a job: the error that its requestor gets. */
@@ -123,7 +123,7 @@ export interface EndedJob {
   name: string;
   serial: string; // empty for none
   user: string | null; // name of the requestor's key
-  requestor: string | null; // META's id of the request; null in version 0.1
+  requestor: string | null; // the user, or META's id of the request; null in version 0.1
   acceptedAt: number;
   startedAt: number; // 0 if it has not begun
   endedAt: number;

@@ -45,8 +45,10 @@ export class Statistics {
     return increase(this.#dropped, reason, times);
   }
 
-  fail(code: ErrorCode): void {
-    increase(this.#failed, code);
+  /** A job has ended. @param code null for a success */
+  ended(code: ErrorCode | null): void {
+    if (code === null) this.done++;
+    else increase(this.#failed, code);
   }
 
   /** @param ms run time of the task */

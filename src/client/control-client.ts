@@ -7,6 +7,7 @@ import { encodeCommand, forPerson, type RequestOrigin } from "../protocol/encode
 import { TaskEngineError } from "../protocol/errors.ts";
 import type { JsonObject } from "../protocol/json.ts";
 import { cancelledSchema, type EngineStatus, estopSchema, resetSchema, statusSchema } from "./control.ts";
+import { type ScheduleListing, scheduleSchema, schedulesSchema } from "./control-jobs.ts";
 import { DataClient } from "./data-client.ts";
 import type { JobOptions, ResetOptions } from "./options.ts";
 import { type BinaryReply, pickWhole, type ResultReply, type TaskReply, type WaitOptions } from "./pending.ts";
@@ -54,6 +55,16 @@ export abstract class ControlClient extends DataClient {
   /** Ends the emergency stop, once all that it has begun is over. Does nothing if there is none. */
   async reset({ waitMs = resetTimeoutMs, signal }: ResetOptions = {}): Promise<void> {
     await this.control({ command: "reset" }, resetSchema, { waitMs, signal });
+  }
+
+  /** The tasks that run by themselves, with their next and last runs. */
+  async schedules(): Promise<ScheduleListing[]> {
+    return (await this.control({ command: "schedules" }, schedulesSchema)).schedules;
+  }
+
+  /** Pauses a schedule, ends its pause, or runs its task now, beside its times. */
+  async schedule(name: string, action: "pause" | "resume" | "run"): Promise<ScheduleListing> {
+    return this.control({ command: "schedule", name, action }, scheduleSchema);
   }
 
   /** The engine's state: counts, queues, tasks, workers, limits. */

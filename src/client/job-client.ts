@@ -5,8 +5,9 @@ import type { ControlInput, JobStateName } from "../protocol/control.ts";
 import { TaskEngineError } from "../protocol/errors.ts";
 import type { Json } from "../protocol/json.ts";
 import type { AcceptedJob } from "../protocol/replies.ts";
-import { cancelledSchema, type JobLogLine, type JobReport, jobSchema, jobsSchema, logsSchema } from "./control.ts";
+import { cancelledSchema } from "./control.ts";
 import { ControlClient } from "./control-client.ts";
+import { type JobLogLine, type JobReport, jobSchema, jobsSchema, logsSchema } from "./control-jobs.ts";
 import { type BinaryReply, pickAnyReply, type ResultReply, type TaskReply, type WaitOptions } from "./pending.ts";
 
 /** Which jobs `jobs` lists. */

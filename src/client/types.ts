@@ -7,7 +7,8 @@ export type { Meta, PackSeconds } from "../protocol/frames.ts";
 export type { Json, JsonObject } from "../protocol/json.ts";
 export type { BinaryType, ItemType } from "../protocol/values.ts";
 export type { ArgsSource, BatchProgress, PartResult } from "./batch.ts";
-export type { EngineStatus, JobLogLine, JobReport, TaskListing } from "./control.ts";
+export type { EngineStatus, TaskListing } from "./control.ts";
+export type { JobLogLine, JobReport, ScheduleListing } from "./control-jobs.ts";
 export type { Published, PublishOptions, PublishRefusal, TopicListing } from "./data-plane.ts";
 export type { DetachedJob, JobFilter, ResultOptions } from "./job-client.ts";
 export type {

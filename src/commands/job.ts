@@ -6,7 +6,7 @@
  * Exits with 0; 1 if nothing is known of it (any more) or the engine refused; 2 for wrong usage; 3
  * if there is no engine or no answer in time.
  */
-import type { JobReport } from "../client/control.ts";
+import type { JobReport } from "../client/control-jobs.ts";
 import { printable } from "../process/streams.ts";
 import { defineCommand } from "./command.ts";
 import { engineArgs, withEngine } from "./engine.ts";

@@ -7,7 +7,7 @@
  * Exits with 0; 1 if the engine refused; 2 for wrong usage; 3 if there is no engine or no answer in
  * time.
  */
-import type { JobReport } from "../client/control.ts";
+import type { JobReport } from "../client/control-jobs.ts";
 import { delayMsMax, jobsPageMax } from "../limits.ts";
 import { printable } from "../process/streams.ts";
 import type { JobStateName } from "../protocol/control.ts";

@@ -40,6 +40,7 @@ export const serveCommand = defineCommand({
       restartRules: config,
       graceMs: config.graceMs,
       env: config.env,
+      schedules: config.schedules,
       readyLine: `[ENGINE] Ready: send tasks to ${address}`,
       safety: {
         folder: engineFolder(config.state, config.port),

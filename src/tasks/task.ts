@@ -12,6 +12,7 @@
 import type { ErrorCode } from "../protocol/errors.ts";
 import type { Json, JsonObject } from "../protocol/json.ts";
 import type { ArgumentSchema, Policy as TaskPolicy } from "../protocol/policy.ts";
+import type { CronTimes } from "../protocol/schedules.ts";
 
 import type { ItemType, PayloadType } from "../protocol/values.ts";
 import type { ArgumentCheck, Schema } from "./arguments.ts";
@@ -54,7 +55,9 @@ export interface BinaryResult {
  * task is not run; otherwise the task gets the schema's output: `TaskDefinition<[number, string]>`
  * where that is not plain JSON.
  */
-export interface TaskDefinition<Args = Json[], Kwargs = JsonObject> extends Omit<TaskPolicy, "onStop"> {
+export interface TaskDefinition<Args = Json[], Kwargs = JsonObject> extends Omit<TaskPolicy, "onStop" | "schedule"> {
+  /** A cron expression, alone or with its time zone: see TASKS.md. */
+  readonly schedule?: string | CronTimes;
   readonly run: (args: Args, kwargs: Kwargs, context: TaskContext) => unknown;
   readonly onStop?: StopFunction;
   readonly args?: Schema<Args>;

@@ -210,7 +210,7 @@ describe("what ends the start", () => {
 
   test("a definition with a key that nobody knows", async () => {
     expect(await problemIn({ "a.ts": "export const task_x = { run: () => 1, timeoutms: 5 };" })).toBe(
-      "TASKS/a.ts: task_x has the key timeoutms, which is not one of run, args, kwargs, ttlMs, timeoutMs, deadmanMs, graceMs, idempotent, resources, preemptible, allowedWhenStopped, onStop, onStopMs, moves, resumesAfterRestart, durable",
+      "TASKS/a.ts: task_x has the key timeoutms, which is not one of run, args, kwargs, ttlMs, timeoutMs, deadmanMs, graceMs, idempotent, resources, preemptible, allowedWhenStopped, onStop, onStopMs, moves, resumesAfterRestart, schedule, everyMs, durable",
     );
   });
 
