@@ -100,8 +100,8 @@ export class Schedules {
     this.#schedules.clear();
     for (const definition of definitions) {
       const old = before.get(definition.name);
-      const isSame = old !== undefined && Bun.deepEquals(old.definition, definition);
-      this.#schedules.set(definition.name, isSame ? old : this.#newSchedule(definition, moment));
+      const isSame = JSON.stringify(old?.definition) === JSON.stringify(definition);
+      this.#schedules.set(definition.name, old !== undefined && isSame ? old : this.#newSchedule(definition, moment));
     }
   }
 
