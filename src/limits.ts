@@ -478,6 +478,15 @@ export const jobLogsBytesMax = 8 * 1024 * 1024;
 /** bytes of an entry of the history beside those, and of a `unique` key. */
 const endedJobBytes = 512;
 const uniqueKeyBytes = 512;
+/**
+ * entries that the journal has not confirmed, and bytes of their frames; a request for a durable
+ * job beyond them is STORE_FULL. A commit of 200 ms holds as many.
+ */
+export const journalUnconfirmedMax = 4_096;
+export const journalUnconfirmedBytesMax = 16 * 1024 * 1024;
+/** dead letters in the router, and bytes of their frames; the oldest ones are discarded. */
+export const deadLettersMax = 1_000;
+export const deadLettersBytesMax = 16 * 1024 * 1024;
 /** bytes of a job in the router beside its frame: objects, map entries, the requestor's address. */
 const jobBytes = 2_048;
 /**
@@ -488,6 +497,8 @@ const jobBytes = 2_048;
 export const memoryBytesMax =
   queueBytesMax +
   2 * eventsLengthMax +
+  journalUnconfirmedBytesMax +
+  deadLettersBytesMax +
   2 * (endedBytesMax + endedJobsMax * endedJobBytes) +
   uniqueKeysMax * uniqueKeyBytes +
   jobLogsBytesMax +
@@ -623,12 +634,6 @@ export const schedulesMax = 256;
 export const journalEntriesMax = 64;
 /** bytes of the frames of such a message; one entry may exceed it. */
 export const journalMessageBytesMax = 2 * frameBytesMax;
-/**
- * entries that the journal has not confirmed, and bytes of their frames; a request for a durable
- * job beyond them is STORE_FULL. A commit of 200 ms holds as many.
- */
-export const journalUnconfirmedMax = 4_096;
-export const journalUnconfirmedBytesMax = 16 * 1024 * 1024;
 /** bytes of the reply of a durable job that are kept; of a longer one only the code is. */
 export const journalReplyBytesMax = 64 * 1024;
 /** ms for which a journal may be absent; then requests for durable jobs do not wait for it any more. */
@@ -637,9 +642,6 @@ export const journalAbsentMs = 10_000;
 export const journalRetryMs = 1_000;
 /** ended jobs that a router reads at its start, the newest ones: their results can be asked for. */
 export const recoveredJobsMax = 2_000;
-/** dead letters in the router, and bytes of their frames; the oldest ones are discarded. */
-export const deadLettersMax = 1_000;
-export const deadLettersBytesMax = 16 * 1024 * 1024;
 /** ms and bytes of ended jobs that are kept. The older ones go first. */
 export const retentionMs = 7 * 24 * 3600 * 1000;
 export const retentionBytesMax = 50 * 1024 * 1024;
