@@ -136,6 +136,11 @@ export const dataWorkerCommand = defineCommand({
       valueHint: "path",
       description: "Socket to listen on for local programs, in an engine with keys",
     },
+    "python-socket": {
+      type: "string",
+      valueHint: "path",
+      description: "Socket to listen on for the engine's own workers of Python",
+    },
     "plain-port": { ...number, description: "Port to listen on for publishers that are a plain PUB socket" },
     "history-ms": { ...number, default: `${limits.historyMs}`, description: "Time for which it keeps values, ms" },
     "history-bytes": { ...number, default: `${limits.historyBytesMax}`, description: "Memory for all values" },
@@ -152,6 +157,7 @@ export const dataWorkerCommand = defineCommand({
         port: portFrom("--port", args.port),
         streamPort: portFrom("--stream-port", args["stream-port"]),
         streamSocket: args["stream-socket"] ?? null,
+        pythonSocket: args["python-socket"] ?? null,
         plainPort: plainPort === undefined ? null : portFrom("--plain-port", plainPort),
         historyMs: numberFrom(args["history-ms"], "--history-ms", 0, limits.historyMsMax),
         historyBytes: numberFrom(

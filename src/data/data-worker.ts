@@ -6,7 +6,7 @@ import { beatIntervalMs, leavingHandoverMs } from "../limits.ts";
 import { BackendLink, type WorkHeader } from "../process/backend-link.ts";
 import { say, warn } from "../process/log.ts";
 import { openGate } from "../process/open-gate.ts";
-import { onLeaveRequest, tellSupervisor } from "../process/supervised.ts";
+import { onLeaveRequest, onSupervisorMessage, tellSupervisor } from "../process/supervised.ts";
 import { engineTopicPrefix } from "../protocol/engine-topics.ts";
 import type { Frame } from "../protocol/frame.ts";
 import { encodeData, encodeError } from "../protocol/frames.ts";
@@ -33,6 +33,8 @@ interface DataWorkerOptions {
   readonly plainPort: number | null;
   /** The socket beside that port for local programs, in an engine with keys; null for none. */
   readonly streamSocket: string | null;
+  /** The same for the engine's own workers of Python, which it opens once there are some; null for none. */
+  readonly pythonSocket: string | null;
   /** ms that values are kept, and bytes of all of them. */
   readonly historyMs: number;
   readonly historyBytes: number;
@@ -72,6 +74,15 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
     plain?.bind(`tcp://${host}:${plainPort}`),
   );
   say(`${tag} Listener online`);
+  const { pythonSocket } = options;
+  onSupervisorMessage(({ type }) => {
+    if (type !== "python" || pythonSocket === null) return;
+    const failure = stream.bindPython(pythonSocket);
+    if (failure === null) return;
+    warn(
+      `${tag} Python's values come more slowly, and not at all with keys: ${pythonSocket} cannot be made: ${failure}`,
+    );
+  });
 
   const onWork = (header: WorkHeader, bodies: readonly Frame[]): void => {
     for (const [index, job] of header.jobs.entries()) {

@@ -19,7 +19,8 @@ import type { ShmConnection } from "../transport/shm/connection.ts";
 import { encodedBytesMax, encodeInto, sizeBytes } from "../transport/shm/framing.ts";
 import type { ShmListener } from "../transport/shm/listener.ts";
 import { saysLost } from "../transport/transport.ts";
-import { ZmqListener } from "../transport/zmq/listener.ts";
+import { openPrivateListener, ZmqListener } from "../transport/zmq/listener.ts";
+import type { SocketOptions } from "../transport/zmq/options.ts";
 import { framesIn } from "./framed.ts";
 import { type PeerTransport, StreamPeer } from "./stream-peer.ts";
 import type { TopicStore } from "./topic-store.ts";
@@ -29,6 +30,9 @@ export class StreamPort {
   readonly unflushed: LocalPeer[] = [];
   readonly #gate: Gate;
   readonly #zmq: ZmqListener;
+  /** For the engine's own workers of Python; null while there are none. */
+  #python: ZmqListener | null = null;
+  readonly #bounds: SocketOptions;
   readonly #messageBytesMax: number;
   #local: ShmListener | null = null;
   readonly #localPeers = new Map<ShmConnection, LocalPeer>();
@@ -43,12 +47,12 @@ export class StreamPort {
   ) {
     this.#gate = gate;
     this.#messageBytesMax = valueBytesMax + valueOverheadBytes;
-    this.#zmq = new ZmqListener({
-      ...gate.routerOptions,
+    this.#bounds = {
       maxMessageSize: this.#messageBytesMax,
       sendHighWaterMark: streamQueueMessagesMax,
       receiveHighWaterMark: streamQueueMessagesMax,
-    });
+    };
+    this.#zmq = new ZmqListener({ ...gate.routerOptions, ...this.#bounds });
   }
 
   /** Throws ZmqError if the port cannot be had, and the errors of `openLocalListener`. */
@@ -56,7 +60,7 @@ export class StreamPort {
     const gate = this.#gate;
     this.#zmq.bind(address.host, address.port);
     gate.guard(this.#zmq.socket, partingMs);
-    this.#zmq.onReadable(() => this.#readZmq());
+    this.#zmq.onReadable(() => this.#readZmq(this.#zmq, () => gate.userOf(this.#zmq.socket)));
     const local = openLocalListener(gate, address, {
       connectionsMax: localPeersMax,
       messageBytesMax: this.#messageBytesMax,
@@ -66,6 +70,19 @@ export class StreamPort {
     if (local === null) return;
     this.#local = local.listener;
     this.#local.onReadable((connection) => this.#readLocal(connection, local.userOf));
+  }
+
+  /**
+   * Listens for the engine's own workers of Python, which have no keys, at a socket that only this
+   * user can open; does nothing if it does so already. Returns why it cannot, or null.
+   */
+  bindPython(path: string): string | null {
+    if (this.#python !== null) return null;
+    const listener = openPrivateListener({ ...this.#gate.localRouterOptions, ...this.#bounds }, path);
+    if (typeof listener === "string") return listener;
+    this.#python = listener;
+    listener.onReadable(() => this.#readZmq(listener, () => this.#gate.ownUser));
+    return null;
   }
 
   /** `tcp://HOST:PORT`, with its real port. */
@@ -83,6 +100,7 @@ export class StreamPort {
     clearTimeout(this.#roomTimer);
     this.flush();
     this.#local?.close();
+    this.#python?.close();
     this.#zmq.close();
   }
 
@@ -141,20 +159,20 @@ export class StreamPort {
     return peer;
   }
 
-  #readZmq(): void {
+  #readZmq(listener: ZmqListener, userOf: () => string | null): void {
     this.store.tick();
     for (let count = 0; count < drainMessagesMax; count++) {
-      const message = this.#zmq.tryReceive();
+      const message = listener.tryReceive();
       if (message === null) break;
-      const { peer: key } = this.#zmq;
+      const { peer: key } = listener;
       const known = this.#zmqPeers.get(key);
       if (saysLost(message)) {
         this.#zmqPeers.delete(key);
         if (known !== undefined) this.store.leave(known.peer);
         continue;
       }
-      const user = this.#gate.userOf(this.#zmq.socket);
-      const peer = known ?? this.#acceptZmq(key, user);
+      const user = userOf();
+      const peer = known ?? this.#acceptZmq(listener, key, user);
       if (peer.user !== user) {
         peer.user = user;
         peer.peer.accessChanged();
@@ -165,8 +183,8 @@ export class StreamPort {
     this.flush();
   }
 
-  #acceptZmq(key: string, user: string | null): ZmqPeer {
-    const peer = new ZmqPeer(this, this.#zmq, key, user);
+  #acceptZmq(listener: ZmqListener, key: string, user: string | null): ZmqPeer {
+    const peer = new ZmqPeer(this, listener, key, user);
     this.#zmqPeers.set(key, peer);
     return peer;
   }

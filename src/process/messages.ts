@@ -78,6 +78,8 @@ export type SupervisorMessage =
       readonly message: string;
       readonly spares: boolean;
     }
+  /** To data workers, at their start and at each reload: there are tasks or sources of Python, which may publish. */
+  | { readonly type: "python" }
   /** To every role but the router: send the lines of the log, or do not any more. */
   | { readonly type: "watchLog"; readonly isWatched: boolean }
   /** To the router: lines of the log of another process, by its kind and number. */

@@ -4158,8 +4158,10 @@ class _RouterLink:
         self.has_joined = False
         self._unread_warned = False
         self._unanswered = 0
+        # One of the engine's own workers.
+        self.is_own = endpoint.startswith("ipc://")
         # A worker elsewhere finds by silence that its machine or the network is gone.
-        self._watches_silence = not endpoint.startswith("ipc://")
+        self._watches_silence = not self.is_own
         self._retry_seconds = _REJOIN_SECONDS
         self._retry_at: float | None = 0.0
         self._beat_at = 0.0
@@ -5013,8 +5015,9 @@ class _Values(_Topics):
         return b',"contentType":' + json.dumps(content_type).encode(), value.encode()
 
     def _take_owners(self, workers: list[dict[str, Any]]) -> None:
+        router = "tcp://127.0.0.1:0" if self._link.is_own else self._link.endpoint
         owners = [
-            (str(each["publications"]), _reachable(self._link.endpoint, str(each["stream"])))
+            (str(each["publications"]), _reachable(router, str(each["stream"])))
             for each in workers
             if each.get("stream") is not None
         ]
@@ -5031,6 +5034,11 @@ class _Values(_Topics):
         pass
 
     def dial(self, endpoint: str, is_patient: bool) -> Any:
+        if self._link.is_own:
+            # The engine's own workers have a socket beside the port, which asks for no keys.
+            socket = f"{self._link.endpoint.rpartition('/')[0]}/python-{endpoint.rpartition(':')[2]}.sock"
+            if os.path.exists(socket[6:]):
+                endpoint = socket
         try:
             if self._link.keys is None:
                 most = _DATA_MESSAGE_BYTES_MAX

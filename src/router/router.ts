@@ -21,11 +21,10 @@ import type { Gate } from "../security/gate.ts";
 import { Pulse } from "../transport/pulse.ts";
 import { reactor, waitHereMs } from "../transport/reactor.ts";
 import { ShmListener } from "../transport/shm/listener.ts";
-import { socketPathBytesMax } from "../transport/shm/unix.ts";
 import { StartError } from "../transport/start-error.ts";
 import { type Listener, Listeners } from "../transport/transport.ts";
 import { terminateContext } from "../transport/zmq/context.ts";
-import { ZmqListener } from "../transport/zmq/listener.ts";
+import { openPrivateListener, ZmqListener } from "../transport/zmq/listener.ts";
 import { describeBindError } from "../transport/zmq/start.ts";
 import { isClockSynchronised } from "./clock.ts";
 import { takeOver } from "./guard.ts";
@@ -170,22 +169,11 @@ const openWorkSocket = (path: string): ShmListener => {
 
 /** The same for those of Python. */
 const openPythonSocket = (path: string, gate: Gate): ZmqListener => {
-  const refuse = (why: string): never => {
-    throw new StartError(
-      `the router's socket ${path} cannot be made: ${why}; name another folder with --state, or turn Python off by --python-workers 0`,
-    );
-  };
-  const length = Buffer.byteLength(path);
-  if (length > socketPathBytesMax)
-    return refuse(`its path has ${length} bytes, and Linux allows ${socketPathBytesMax}`);
-  const listener = new ZmqListener(gate.localRouterOptions, "⇒");
-  try {
-    listener.bindLocal(path);
-    return listener;
-  } catch (failure) {
-    listener.close();
-    return refuse((failure as Error).message);
-  }
+  const listener = openPrivateListener(gate.localRouterOptions, path);
+  if (typeof listener !== "string") return listener;
+  throw new StartError(
+    `the router's socket ${path} cannot be made: ${listener}; name another folder with --state, or turn Python off by --python-workers 0`,
+  );
 };
 
 const reporting = (act: () => void): void => {

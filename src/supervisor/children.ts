@@ -97,11 +97,17 @@ export class Children implements Iterable<Child> {
         terminateMs,
       });
       this.logs.brief(child);
+      if (this.python !== null) tellOfPython(child);
       this.#all.add(child);
       return child;
     } catch (failure) {
       return `${labelOf(role)} cannot be started: ${(failure as Error).message}`;
     }
+  }
+
+  /** Lets data workers listen for Python's workers, which have found work. */
+  servePython(): void {
+    for (const child of this.#all) tellOfPython(child);
   }
 
   environmentOf({ takesEnv }: Pick<Role, "takesEnv">): Record<string, string> {
@@ -152,6 +158,10 @@ export class Children implements Iterable<Child> {
     return this.#engineNumber;
   }
 }
+
+const tellOfPython = (child: Child): void => {
+  if (child.role.kind === "data worker") child.send({ type: "python" });
+};
 
 /** The role without built-in tasks of these names, which Python's files define. */
 export const withoutTasks = (role: Role, names: readonly string[]): Role => ({

@@ -6,6 +6,7 @@ import {
   dataSocketPath,
   engineFolder,
   frontSocketPath,
+  pythonDataSocketPath,
   pythonSocketPath,
   workSocketPath,
 } from "../security/state-folders.ts";
@@ -95,6 +96,7 @@ export const rolesOf = (config: Config): Roles => {
   const dataFlags = (port: number): string[] => [
     ...["--stream-port", `${port}`, "--plain-port", `${port + 1}`],
     ...(config.key === null ? [] : ["--stream-socket", dataSocketPath(folder, port)]),
+    ...["--python-socket", pythonDataSocketPath(folder, port)],
     ...["--history-ms", `${config.historyMs}`, "--history-bytes", `${config.historyBytes}`],
     ...["--data-bytes-max", `${config.dataBytesMax}`],
   ];

@@ -46,6 +46,7 @@ export const scanTasks = async (children: Children, roles: Roles): Promise<Scan 
   // The processes that run stay as they are.
   if (typeof scan === "string") children.python = before;
   else if (scan.python === undefined) children.python = null;
+  else children.servePython();
   for (const it of new Set([before, tried])) if (it !== null && it !== children.python) closeSync(it.program);
   return scan;
 };

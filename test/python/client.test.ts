@@ -40,6 +40,20 @@ const tasks = `
   export const task_matrix = () => ({ bytes: new Float32Array([0, 1, 2, 3, 4, 5]), shape: [2, 3] });
 `;
 
+/** What the engine's own workers publish as bytes, which go by no router. */
+const publishing = `
+import array
+from task_engine import publish, source
+
+def task_look():
+    publish("own/picture", b"\\xff\\xd8", content_type="image/jpeg")
+    publish("own/array", memoryview(array.array("h", [1])))
+
+@source(every_ms=50, topic="own/source")
+def look():
+    return b"\\0"
+`;
+
 /** Runs it to its end and returns what it has printed. */
 const runPython = async (...args: readonly string[]): Promise<string> => {
   const env = { PATH: process.env.PATH ?? "", HOME: "/nonexistent", PYTHONDONTWRITEBYTECODE: "1" };
@@ -116,14 +130,14 @@ with connect(${JSON.stringify(engine.endpoint)}, wait_ms=20_000) as engine:
 });
 
 test.skipIf(!hasPyzmq && !isGate)("a client with keys uses pyzmq, and each refusal has one line", async () => {
-  using folder = tempFolder({ "tasks/rest.ts": tasks });
+  using folder = tempFolder({ "tasks/rest.ts": tasks, "tasks/look.py": publishing });
   const keygen = (...args: string[]) =>
     runCommand(taskEngine, ["keygen", ...args, "--dir", folder.path], { env: { PATH: process.env.PATH ?? "" } });
   await keygen("engine");
   const { stdout: line } = await keygen("laptop", "--rights", "send read write control");
   await keygen("stranger");
   await Bun.write(folder.at("authorized"), line);
-  const flags = ["--task-workers", "1", "--key", folder.at("engine.key_secret")];
+  const flags = ["--task-workers", "1", "--python", python, "--key", folder.at("engine.key_secret")];
   await using engine = await startEngine({ cwd: folder.path, workers: 2, flags });
   const said = await inProgram(
     `
@@ -144,6 +158,13 @@ def attempt(**keys):
             engine.publish("arm", b"\\xff", confirm=True)
             with engine.subscribe("arm") as values:
                 print(next(values).data, engine.get("arm").data)
+            with engine.subscribe("own/") as values:
+                engine.call("look")
+                seen = {}
+                while len(seen) < 3:
+                    value = next(values)
+                    seen[value.topic] = bytes(value.data)
+            print(sorted(seen.items()))
             engine.call("fly")
     except TaskEngineError as error:
         assert "\\n" not in str(error)
@@ -160,6 +181,7 @@ attempt(key="none")
     "44850 2000",
     "8 rested",
     "b'\\xff' b'\\xff'",
+    "[('own/array', b'\\x01\\x00'), ('own/picture', b'\\xff\\xd8'), ('own/source', b'\\x00')]",
     'UNKNOWN_TASK: no task "fly" is registered; `task-engine tasks` lists those that are',
     "NO_ANSWER: no connection to tcp://robot:9000: the engine there does not admit this key; " +
       "is the engine running, with the key in FOLDER/engine.key, and is FOLDER/stranger.key_secret authorized?",

@@ -28,6 +28,8 @@ test("each role is told what it needs to know, and workers have ports of their o
       "9002",
       "--plain-port",
       "9003",
+      "--python-socket",
+      "/state/9000/python-9002.sock",
       ...history,
     ],
   ]);

@@ -1,4 +1,5 @@
 /** A ROUTER socket as a `Listener`. */
+import { socketPathBytesMax } from "../shm/unix.ts";
 import type { Inbox, Listener, MessageFrame, SendResult } from "../transport.ts";
 import type { SocketOptions } from "./options.ts";
 import { Router } from "./socket.ts";
@@ -73,3 +74,20 @@ export class ZmqListener implements Listener, Inbox {
     this.socket.close();
   }
 }
+
+/**
+ * A listener at a Unix socket that only this user can open, or why there is none, in one phrase.
+ * Its peers' keys have a prefix.
+ */
+export const openPrivateListener = (options: SocketOptions, path: string): ZmqListener | string => {
+  const length = Buffer.byteLength(path);
+  if (length > socketPathBytesMax) return `its path has ${length} bytes, and Linux allows ${socketPathBytesMax}`;
+  const listener = new ZmqListener(options, "⇒");
+  try {
+    listener.bindLocal(path);
+    return listener;
+  } catch (failure) {
+    listener.close();
+    return (failure as Error).message;
+  }
+};
