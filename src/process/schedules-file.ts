@@ -4,7 +4,7 @@ import { schedulesMax } from "../limits.ts";
 import { taskName } from "../protocol/frames.ts";
 import { type Json, JsonError, type JsonObject } from "../protocol/json.ts";
 import { jsonText } from "../protocol/json-encode.ts";
-import { cronMistake, everyMsSchema, type ScheduleDefinition } from "../protocol/schedules.ts";
+import { cronMistake, cronSchema, everyMsSchema, type ScheduleDefinition } from "../protocol/schedules.ts";
 import type { ConfigFile } from "./config-file.ts";
 
 const isTable = (value: unknown): boolean => value !== null && typeof value === "object" && !Array.isArray(value);
@@ -40,6 +40,12 @@ export const schedulesIn = ({ table, path }: ConfigFile, mistakes: string[]): re
     } else schedules.push(schedule);
   }
   return schedules;
+};
+
+/** Returns what is wrong with the schedule of a task of another language, in one phrase; null if nothing is. */
+export const scheduleMistake = (schedule: unknown): string | null => {
+  const result = v.safeParse(cronSchema(), schedule);
+  return result.success ? null : result.issues[0].message;
 };
 
 /** Returns what is wrong, in one phrase, for a table that is no schedule. */

@@ -2598,6 +2598,8 @@ async def _in_thread(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any
 
 _DURATION_MS_MAX = 7 * 24 * 3600 * 1000
 _SOURCE_EVERY_MS_MAX = 86_400_000
+_EVERY_MS_MIN = 1_000
+_EVERY_MS_MAX = 31_622_400_000
 _JSON_DEPTH_MAX = 64
 _TASKS_MAX = 1_024
 _SOURCES_MAX = 256
@@ -2675,6 +2677,37 @@ def _retries(value: object) -> object:
     return {keys[key]: each for key, each in value.items()}
 
 
+def _cron(value: object) -> object:
+    """The engine itself checks the expression and the zone."""
+    times = {"cron": value} if isinstance(value, str) else value
+    is_dict = isinstance(times, dict) and "cron" in times and set(times) <= {"cron", "zone", "misfire"}
+    if not is_dict or not all(isinstance(each, str) for each in times.values()):  # type: ignore[attr-defined]
+        raise ValueError("must be a cron expression, or a dict with cron, zone and misfire")
+    if times.get("misfire", "skip") not in ("skip", "once"):  # type: ignore[attr-defined]
+        raise ValueError('its misfire is neither "skip" nor "once"')
+    return {key: times[key] for key in ("cron", "zone", "misfire") if key in times}  # type: ignore[operator, index]
+
+
+def _interval(value: object) -> object:
+    if type(value) is int and _EVERY_MS_MIN <= value <= _EVERY_MS_MAX:
+        return value
+    raise ValueError(f"must be a whole number of ms from {_EVERY_MS_MIN} to {_EVERY_MS_MAX}")
+
+
+def _check_schedule(given: dict[str, Any]) -> None:
+    """Raises ValueError for what excludes that a task runs by itself."""
+    key = next((key for key in ("schedule", "every_ms") if given.get(key) is not None), None)
+    if key is None:
+        return
+    if given.get("schedule") is not None and given.get("every_ms") is not None:
+        raise ValueError("has both schedule and every_ms; remove one")
+    if given.get("deadman_ms") is not None:
+        raise ValueError(f"has deadman_ms and {key}; nobody is there when it runs by itself")
+    if given.get("moves") is not False and given.get("resumes_after_restart") is not True:
+        remedy = "write `moves=False` if it does not, or `resumes_after_restart=True`"
+        raise ValueError(f"has {key} and may move something; {remedy}")
+
+
 def _callable(value: object) -> object:
     if callable(value):
         return value
@@ -2691,6 +2724,8 @@ _policy_rows: dict[str, tuple[str, Callable[[object], object]]] = {
     "preemptible": ("preemptible", _flag),
     "moves": ("moves", _flag),
     "resumes_after_restart": ("resumesAfterRestart", _flag),
+    "schedule": ("schedule", _cron),
+    "every_ms": ("everyMs", _interval),
     "durable": ("durable", _flag),
     "allowed_when_stopped": ("allowedWhenStopped", _flag),
     "on_stop": ("onStop", _callable),
@@ -2757,6 +2792,8 @@ def task(
     preemptible: bool | None = None,
     moves: bool | None = None,
     resumes_after_restart: bool | None = None,
+    schedule: str | dict[str, str] | None = None,
+    every_ms: int | None = None,
     durable: bool | None = None,
     allowed_when_stopped: bool | None = None,
     on_stop: Callable[..., Any] | None = None,
@@ -2778,6 +2815,8 @@ def task(
         "preemptible": preemptible,
         "moves": moves,
         "resumes_after_restart": resumes_after_restart,
+        "schedule": schedule,
+        "every_ms": every_ms,
         "durable": durable,
         "allowed_when_stopped": allowed_when_stopped,
         "on_stop": on_stop,
@@ -2816,6 +2855,7 @@ class _Task:
         self.file = file
         self.run = run
         self.policy = _checked_rows(_policy_rows, given)
+        _check_schedule(given)
         self.on_stop: Callable[..., Any] | None = self.policy.pop("onStop", None)
         self.on_stop_values = 0 if self.on_stop is None else _on_stop_values(self.on_stop)
         self.on_stop_ms = float(self.policy.get("onStopMs", _ON_STOP_MS))
@@ -5410,6 +5450,10 @@ def _run_scan(flags: _Flags) -> NoReturn:
         if not any(getattr(module, "__file__", None) == path for name, module in sys.modules.items() if name != stem):
             log.warn(f"{path} has no task: a task is a function whose name begins with task_, or one with @task")
     lists: list[list[dict[str, Any]]] = [files.listed()]
+    for entry in lists[0]:
+        if "schedule" in entry:
+            # For the engine's message, should the expression be none.
+            entry["file"] = files.tasks[entry["name"]].file
     if files.sources:
         keys = ("name", "topic", "everyMs")
         lists.append([{key: each.listed()[key] for key in keys} for each in files.sources])

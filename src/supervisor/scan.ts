@@ -4,6 +4,7 @@ import * as v from "valibot";
 import { sourcesMax, workerTasksMax } from "../limits.ts";
 import { say, warn } from "../process/log.ts";
 import type { EngineTasks, KnownTask, UnavailableTasks } from "../process/messages.ts";
+import { scheduleMistake } from "../process/schedules-file.ts";
 import { type Children, withoutTasks } from "./children.ts";
 import { prepare, pythonFilesIn, unavailableIn } from "./python.ts";
 import type { Role, Roles } from "./roles.ts";
@@ -124,12 +125,24 @@ const scanPython = async (children: Children, { python: roles }: Roles): Promise
   const { path, ...start } = prepared;
   // A worker that is started meanwhile may run by this, too.
   children.python = { ...start, tasks: children.python?.tasks ?? new Set() };
-  const found = await scanWith(children, roles.scan);
+  const output = await scanWith(children, roles.scan);
+  const found = typeof output === "string" ? output : withoutFiles(output);
   if (typeof found === "string") return found;
   const names = new Set(found.tasks.map(({ name }) => name));
   if (names.size + found.sources.length === 0) return nothing;
   children.python = { ...start, tasks: names };
   return { ...found, names, interpreter: path, unavailable: null };
+};
+
+/** Checks what Python cannot: cron expressions, which come with their file. Returns what is wrong with one. */
+const withoutFiles = (found: Definitions): Definitions | string => {
+  const tasks: KnownTask[] = [];
+  for (const { file, ...task } of found.tasks) {
+    const mistake = task.schedule === undefined ? null : scheduleMistake(task.schedule);
+    if (mistake !== null) return `${file}: ${task.name} has a wrong schedule: ${mistake}`;
+    tasks.push(task);
+  }
+  return { ...found, tasks };
 };
 
 /** A task whose jobs outlive the engine needs the journal. */

@@ -172,6 +172,26 @@ said("no function", definition(one, on_stop=3), "has a wrong on_stop: must be a 
 rule = "has a wrong on_stop: it may take nothing, or the code, or the code and the message"
 said("an on_stop that wants more", definition(one, on_stop=lambda a, b, c: None), rule)
 
+policy = definition(one, moves=False, schedule={"misfire": "once", "cron": "@daily"}, durable=True)
+said("a schedule", policy, {"moves": False, "schedule": {"cron": "@daily", "misfire": "once"}, "durable": True})
+policy = definition(one, resumes_after_restart=True, schedule="* * * * *")
+said("a schedule alone", policy, {"resumesAfterRestart": True, "schedule": {"cron": "* * * * *"}})
+said("an interval", definition(one, moves=False, every_ms=1000), {"moves": False, "everyMs": 1000})
+rule = "has a wrong every_ms: must be a whole number of ms from 1000 to 31622400000"
+said("a short interval", definition(one, moves=False, every_ms=999), rule)
+rule = "has a wrong schedule: must be a cron expression, or a dict with cron, zone and misfire"
+for number, wrong in enumerate([5, {}, {"zone": "UTC"}, {"cron": "@daily", "zon": "UTC"}, {"cron": 5}]):
+    said(f"no schedule {number}", definition(one, moves=False, schedule=wrong), rule)
+wrong = {"cron": "@daily", "misfire": "twice"}
+rule = 'has a wrong schedule: its misfire is neither "skip" nor "once"'
+said("another misfire", definition(one, moves=False, schedule=wrong), rule)
+rule = "has both schedule and every_ms; remove one"
+said("two schedules", definition(one, moves=False, schedule="@daily", every_ms=5000), rule)
+rule = "has deadman_ms and every_ms; nobody is there when it runs by itself"
+said("a schedule and a dead man", definition(one, moves=False, every_ms=5000, deadman_ms=500), rule)
+rule = "has schedule and may move something; write `moves=False` if it does not, or `resumes_after_restart=True`"
+said("a schedule of what moves", definition(one, schedule="@daily"), rule)
+
 heard = []
 
 

@@ -42,6 +42,10 @@ def hold():
     turn(1)
     ctypes.PyDLL(None).sleep(60)  # C code that keeps the interpreter's lock
 
+@task(moves=False, schedule={"cron": "@yearly", "zone": "UTC"})
+def photo():
+    pass
+
 @source(every_ms=20, topic="front/distance")
 def distance():
     return 0.7
@@ -97,6 +101,7 @@ test("a task file in Python is served beside one in TypeScript, each by workers 
     "count 1",
     "drive 1",
     "hold 1",
+    "photo 1",
     "pid 1",
     "spin 1",
     "ts 1",
@@ -126,6 +131,14 @@ test("a job whose worker is killed ends as INTERRUPTED, its task is made safe, a
   await motor.stands();
   expect(await client.call("drive", [0])).toBe("there");
   expect(await pythonWorker()).not.toBe(pid);
+});
+
+test("a task has a schedule of its own, by which the engine runs it", async () => {
+  expect((await engine.run("schedule", "run", "photo", "--router", engine.endpoint)).exitCode).toBe(0);
+  const listed = async () => (await engine.run("schedule", "list", "--json", "--router", engine.endpoint)).stdout;
+  let list = await listed();
+  while (!list.includes('"done"')) list = await listed();
+  expect(list).toMatch(/"photo".*"@yearly".*"UTC"/s);
 });
 
 test("an endless loop ends at its time limit without the end of its worker", async () => {
@@ -162,6 +175,11 @@ test("a reload with a mistake names file and line and leaves the workers as they
   const pid = await pythonWorker();
   const mistakes = [
     ["tasks/bad.py", "def task_bad(:\n", /bad\.py:1/],
+    [
+      "tasks/bad.py",
+      "from task_engine import task\n@task(moves=False, schedule='61 * * * *')\ndef bad(): pass\n",
+      /bad\.py: bad has a wrong schedule: \S/,
+    ],
     [
       "tasks/bad.ts",
       "export const task_pid = () => 1;",
