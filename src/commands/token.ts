@@ -52,7 +52,12 @@ export const tokenCommand = defineCommand({
     append(path, all.slice(present.length));
     warn(`Added ${name} to ${path}; the gateway takes it by --tokens ${path}`);
     warn("The token is shown this once. A browser asks for it; a program sends `Authorization: Bearer TOKEN`");
-    await printResult(token);
+    try {
+      await printResult(token);
+    } catch (failure) {
+      if (!(failure instanceof ExitError)) throw failure;
+      throw new ExitError(`${failure.message}; nobody knows the token: delete the line of ${name} in ${path}`, 1);
+    }
   },
 });
 

@@ -12,7 +12,8 @@ const timeError = 5;
 const timesyncMark = "/run/systemd/timesync/synchronized";
 
 /**
- * Asks the kernel, and where it does not say (a container), systemd-timesyncd. Of a clock that no
+ * Asks the kernel, and where it does not say (a container, a unit with `ProtectClock=`),
+ * systemd-timesyncd. Of a clock that no
  * time server sets, such as one with a battery and no network, the answer is false.
  */
 export const isClockSynchronised = (): boolean => {

@@ -109,6 +109,7 @@ ProtectKernelTunables=yes
 ProtectKernelModules=yes
 ProtectKernelLogs=yes
 ProtectControlGroups=yes
+ProtectClock=yes
 ProtectHostname=yes
 ${deviceLines(options.devices)}
 
@@ -128,8 +129,6 @@ RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
 SystemCallFilter=~@privileged @resources
-# It reads whether the clock is synchronised, before a schedule goes by it. Without a capability nothing sets the clock.
-SystemCallFilter=adjtimex
 # ZeroMQ sets the (ordinary) scheduling of its threads, and ends the process if it may not.
 SystemCallFilter=sched_setscheduler
 SystemCallErrorNumber=EPERM

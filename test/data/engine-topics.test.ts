@@ -28,7 +28,7 @@ test("a beginning of names watches all topics that begin so", () => {
   for (const [prefix, expected] of [
     ["$", engineTopics],
     ["$engine/", engineTopics],
-    ["$engine/s", ["$engine/stop"]],
+    ["$engine/s", ["$engine/stop", "$engine/schedules"]],
     ["$engine/jobs/x", []],
   ] as const) {
     const { topics } = startTopics();

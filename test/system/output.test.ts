@@ -22,6 +22,7 @@ const tasks = `
   export const task_write = () => void process.stdout.write(big);
   export const task_writeError = () => void process.stderr.write(big);
   export const task_take = () => null;
+  export const task_photo = { moves: false, everyMs: 3_600_000, run: (_args, _kwargs, { log }) => log("click") };
 `;
 
 let folder: TempFolder;
@@ -88,10 +89,14 @@ describe("an engine", () => {
 
 describe("a verb", () => {
   let engine: Engine;
+  /** The id of a job that has ended. */
+  let photo = "";
   beforeAll(async () => {
     engine = await startEngine({ cwd: folder.path, flags: ["--task-workers", "1"] });
     await using client = connect(engine.endpoint);
     await client.publish("camera", "z".repeat(1_000), { confirm: true });
+    photo = (await client.call("photo", [], {}, { detach: true })).id;
+    await client.result(photo);
   });
   afterAll(async () => {
     await engine[Symbol.asyncDispose]();
@@ -114,11 +119,18 @@ describe("a verb", () => {
     ["status"],
     ["status", "--json"],
     ["status", "--watch"],
+    ["job", "PHOTO"],
+    ["jobs"],
+    ["result", "PHOTO"],
+    ["logs"],
+    ["schedule", "list"],
     ["data", "get", "camera"],
     ["data", "watch", "camera"],
     ["bench", "--samples", "10"],
     ["service"],
     ["keygen", "arm", "--dir", "keys", "--force"],
+    ["init", "robot"],
+    ["python"],
     ["reload"],
     ["estop"],
     ["reset"],
@@ -136,21 +148,27 @@ describe("a verb", () => {
     const child = Bun.spawn([...taskEngine, "--help"], { ...surroundings(), stdout: "pipe" });
     const [, commands = ""] = (await child.stdout.text()).split("COMMANDS\n");
     const named = [...commands.matchAll(/^ +([a-z]+) {2}/gm)].map(([, name = ""]) => name);
-    const others = ["serve", "worker", "cancel"]; // The first two log, and the last has its own test.
+    const others = ["serve", "worker", "gateway", "cancel", "token"]; // Three log, and two have their own tests.
     expect(named.length).toBeGreaterThan(10);
     expect(named.filter((name) => !others.includes(name) && !verbs.some(([verb]) => verb === name))).toEqual([]);
   });
 
   const expectNoOutput = async (args: readonly string[]): Promise<void> => {
     const run = (stdout: "pipe" | Bun.BunFile) =>
-      Bun.spawn([...taskEngine, ...args], { ...surroundings(), stdout, stderr: "pipe" });
+      Bun.spawn([...taskEngine, ...args.map((arg) => (arg === "PHOTO" ? photo : arg))], {
+        ...surroundings(),
+        stdout,
+        stderr: "pipe",
+      });
     const [full, unread] = [run(Bun.file("/dev/full")), run("pipe")];
     if (unread.stdout instanceof ReadableStream) await unread.stdout.cancel();
     const linesOf = async ({ stderr }: typeof full): Promise<string[]> =>
-      // What keygen says of the files that it has made goes to stderr in any case.
+      // What keygen and init say of the files that they have made goes to stderr in any case.
       (await stderr.text())
         .split("\n")
-        .filter((line) => line !== "" && (args[0] !== "keygen" || /^task-engine|^ +at /.test(line)));
+        .filter(
+          (line) => line !== "" && (!["keygen", "init"].includes(args[0] ?? "") || /^task-engine|^ +at /.test(line)),
+        );
     const done = deeds[args[0] ?? ""];
     const why = "cannot write to stdout: ENOSPC: no space left on device";
     expect(await linesOf(full)).toEqual([
@@ -175,6 +193,20 @@ describe("a verb", () => {
     using router = handRouter();
     router.serve((arrived) => arrived.ack({ cancelled: 1 }));
     await expectNoOutput(["cancel", "s-1", "--router", router.endpoint]);
+  });
+
+  test("token says that nobody knows the token if the disk is full", async () => {
+    const child = Bun.spawn([...taskEngine, "token", "anna", "control", "--tokens", folder.at("tokens")], {
+      ...surroundings(),
+      stdout: Bun.file("/dev/full"),
+      stderr: "pipe",
+    });
+    const lines = (await child.stderr.text()).split("\n");
+    expect(lines).toContainEqual(
+      "task-engine: cannot write to stdout: ENOSPC: no space left on device; " +
+        `nobody knows the token: delete the line of anna in ${folder.at("tokens")}`,
+    );
+    expect(await child.exited).toBe(1);
   });
 
   /** Runs a verb in a shell: `"$@"` is the verb. Gives what the shell prints, and what the verb said and ended with. */

@@ -46,14 +46,14 @@ const runningWorker = async (task: string, ...args: readonly unknown[]) => {
   await worker.line(/drives/);
   return {
     worker,
-    /** The types of what it says until FAIL comes. */
+    /** The types of what it says until FAIL comes, but for the lines of the job's log. */
     untilFail: async (): Promise<string[]> => {
       const types: string[] = [];
       while (types.at(-1) !== "FAIL") {
         const [, ...frames] = await router.receive();
         const message = decodeFromWorker(frames);
         if (message instanceof ProtocolError) throw new Error(message.message);
-        if (message.header.type !== "BEAT") types.push(message.header.type);
+        if (!["BEAT", "LOG"].includes(message.header.type)) types.push(message.header.type);
       }
       return types;
     },
