@@ -39,23 +39,33 @@ const block = (language: string, name: string): string => {
 
 const command = process.env.BINARY === undefined ? taskEngine : [resolve(process.env.BINARY)];
 
+const python = "/usr/bin/python3";
+const hasPython = existsSync(python) || process.env.CI !== undefined;
+const hasGpiozero =
+  hasPython && (Bun.spawnSync([python, "-c", "import gpiozero"]).success || process.env.CI !== undefined);
+/** No test machine has motors. */
+const mockPins = 'GPIOZERO_PIN_FACTORY = "mock"\nGPIOZERO_MOCK_PIN_CLASS = "mockpwmpin"';
+
 let engine: Engine;
 const folder = tempFolder({
   "tasks/wave.ts": block("ts", "tasks/wave.ts"),
   "tasks/turn.ts": block("ts", "tasks/turn.ts"),
-  "tasks/drive.ts": block("ts", "tasks/drive.ts"),
+  "tasks/travel.ts": block("ts", "tasks/travel.ts"),
   "tasks/forward.ts": block("ts", "tasks/forward.ts"),
   "tasks/celsius.ts": block("ts", "tasks/celsius.ts"),
   "tasks/rest.ts": block("ts", "tasks/rest.ts"),
-  "tasks/motor.py": block("python", "tasks/motor.py"),
-  "tasks/range.py": block("python", "tasks/range.py"),
-  "task-engine.toml": block("toml", "task-engine.toml"),
+  ...(hasGpiozero && { "tasks/drive.py": block("python", "tasks/drive.py") }),
+  ...(hasPython && {
+    "tasks/motor.py": block("python", "tasks/motor.py"),
+    "tasks/range.py": block("python", "tasks/range.py"),
+  }),
+  "task-engine.toml": block("toml", "task-engine.toml").replace("[env]", (line) => `${line}\n${mockPins}`),
 });
 beforeAll(async () => {
   mkdirSync(folder.at("node_modules"));
   symlinkSync(root, folder.at("node_modules/task-engine"));
   symlinkSync(join(root, "node_modules/valibot"), folder.at("node_modules/valibot"));
-  engine = await startEngine({ command, cwd: folder.path });
+  engine = await startEngine({ command, cwd: folder.path, flags: hasPython ? ["--python", python] : [] });
 });
 afterAll(async () => {
   await engine[Symbol.asyncDispose]();
@@ -74,19 +84,15 @@ test.each(["send.ts", "watch.ts"])("%s prints what the page says", async (name) 
   expect(stdout).toBe(block("text", name));
 });
 
-const python = "/usr/bin/python3";
 const programs = ["send.py", "client.py", "keep_alive.py", "topics.py", "async.py"];
-test.skipIf(!existsSync(python) && process.env.CI === undefined).each(programs)(
-  "%s prints what the page says",
-  async (name) => {
-    const { stdout: client } = await runCommand(command, ["python"], { env: environment });
-    writeFileSync(folder.at("task_engine.py"), client);
-    writeFileSync(folder.at(name), here(block("python", name)));
-    const { stdout, stderr } = await runCommand([python], [name], { env: environment, cwd: folder.path });
-    expect(stderr).toBe("");
-    expect(stdout).toBe(block("text", name));
-  },
-);
+test.skipIf(!hasPython).each(programs)("%s prints what the page says", async (name) => {
+  const { stdout: client } = await runCommand(command, ["python"], { env: environment });
+  writeFileSync(folder.at("task_engine.py"), client);
+  writeFileSync(folder.at(name), here(block("python", name)));
+  const { stdout, stderr } = await runCommand([python], [name], { env: environment, cwd: folder.path });
+  expect(stderr).toBe("");
+  expect(stdout).toBe(block("text", name));
+});
 
 /** `$ command` and the lines that it prints. */
 const sessions = blocks
@@ -101,7 +107,10 @@ const sessions = blocks
 const timeless = (text: string): string => text.trim().replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, "(then)");
 
 test("each command that the pages show prints what is shown", async () => {
-  const asked = sessions.filter(({ command }) => /^task-engine (send|data|tasks|estop|reset)/.test(command));
+  const asked = sessions
+    .filter(({ command }) => /^task-engine (send|data|tasks|estop|reset)/.test(command))
+    .filter(({ command }) => hasGpiozero || !/send drive|bumper/.test(command))
+    .filter(({ command }) => hasPython || !/send spin/.test(command));
   expect(asked.length).toBeGreaterThanOrEqual(4);
   for (const { command, output } of asked) {
     const { stdout, stderr, exitCode } = await engine.run(...command.split(" ").slice(1), "--router", engine.endpoint);
@@ -128,7 +137,7 @@ test("the tasks that the pages show refuse what they cannot mean, and move nothi
       (args): [string, unknown[]] => ["forward", args],
     ),
     ["forward", [1, 0.1], { speed: 9 }],
-    ...[[], ["far"], [-1], [1, 2]].map((args): [string, unknown[]] => ["drive", args]),
+    ...[[], ["far"], [-1], [1, 2]].map((args): [string, unknown[]] => ["travel", args]),
     ["turn", [10, 20]],
   ];
   writeFileSync(folder.at("tasks/motor"), "0");
