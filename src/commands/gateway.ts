@@ -6,6 +6,7 @@
  * Prints one line with its address. Ends by Ctrl-C or SIGTERM. Exits with 0 then; 1 if it cannot
  * start; 2 for wrong usage.
  */
+import { writeFileSync } from "node:fs";
 import { connect } from "../client/client.ts";
 import { noKeys, ownerKey } from "../client/keys.ts";
 import type { GatewayOptions } from "../gateway/gateway.ts";
@@ -15,6 +16,7 @@ import { hasSupervisor, onLeaveRequest, tellSupervisor } from "../process/superv
 import { CertificateError, readOwn } from "../security/certificate.ts";
 import { gatewayMistake, httpAddress } from "../security/exposure.ts";
 import { stopBySocket } from "../supervisor/stop-socket.ts";
+import { isThere } from "../transport/libc.ts";
 import { StartError } from "../transport/start-error.ts";
 import { listOf } from "./args.ts";
 import { defineCommand, UsageError } from "./command.ts";
@@ -62,6 +64,7 @@ export const gatewayCommand = defineCommand({
     if (tokensPath === null && (keys.key ?? noKeys) !== noKeys) {
       throw new UsageError("--key is for an engine with keys, which needs --tokens, too");
     }
+    if (hasSupervisor()) giveWay();
     await runRole(async () => {
       const { Gateway } = await import("../gateway/gateway.ts");
       const { Tokens } = await import("../gateway/tokens.ts");
@@ -103,6 +106,22 @@ export const gatewayCommand = defineCommand({
     });
   },
 });
+
+const niceness = 10;
+const autogroup = "/proc/self/autogroup";
+
+/**
+ * The robot's own processes go first, however many browsers there are. With autogroups nice counts
+ * only within a session, which each process of the engine has to itself: sched(7).
+ */
+const giveWay = (): void => {
+  try {
+    process.getBuiltinModule("node:os").setPriority(niceness);
+    if (isThere(autogroup)) writeFileSync(autogroup, `${niceness}`);
+  } catch (failure) {
+    warn(`[GATEWAY] It has the priority of the engine's own processes: ${(failure as Error).message}`);
+  }
+};
 
 const pemBytesMax = 64 * 1024;
 

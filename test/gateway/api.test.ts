@@ -5,6 +5,7 @@ import { createConnection } from "node:net";
 import { connect } from "../../src/client/client.ts";
 import { digestOf, newToken } from "../../src/gateway/tokens.ts";
 import { type Asked, type Served, startServed } from "../support/gateway.ts";
+import { fuzz } from "../support/gateway-fuzz.ts";
 
 setDefaultTimeout(60_000);
 
@@ -353,46 +354,15 @@ describe("its own description", () => {
   });
 
   test("nothing that fits or does not fit it makes the gateway fail", async () => {
-    const { json } = await served.ask("GET", "/openapi.json");
-    const values = ["", "x", "%00", "é", "-1", "1e9", "null", "../..", "a".repeat(300), "💥"];
-    const bodies = [
-      {},
-      { args: 1 },
-      { args: [], kwargs: 1 },
-      { options: 1 },
-      { options: { ttlMs: "x" } },
-      { reason: 5 },
-      { action: {} },
-      { confirm: 3 },
-      { token: null },
-    ];
-    let seed = 7;
-    const pick = <Item>(list: readonly Item[]): Item => {
-      seed = (seed * 16_807) % 2_147_483_647;
-      return list[seed % list.length] as Item;
-    };
-    const streams = ["/api/events", "/api/stream/{topic}", "/api/drive", "/api/estop"];
-    for (const [path, operations] of Object.entries<Record<string, { parameters: { name: string; in: string }[] }>>(
-      json.paths,
-    )) {
-      if (streams.includes(path)) continue;
-      for (const [method, { parameters }] of Object.entries(operations)) {
-        for (let round = 0; round < 8; round++) {
-          const filled = path.replace(/\{\w+\}/g, () => encodeURIComponent(pick(values)) || "x");
-          const query = parameters
-            .filter((it) => it.in === "query")
-            .map((it) => `${it.name}=${encodeURIComponent(pick(values))}`);
-          const asked = method === "get" ? {} : { body: pick(bodies) };
-          const { status, text } = await ask(method.toUpperCase(), `${filled}?${query.join("&")}`, asked);
-          expect(
-            `${method} ${filled} ${text.includes("fault of this program") || text.includes("the gateway has failed")}`,
-          ).toEndWith("false");
-          expect(status).toBeLessThan(600);
-        }
-      }
-    }
-    expect(served.engine.errorLines.filter((line) => line.includes("fault of this program"))).toEqual([]);
+    await fuzz(served, served.tokens.anna ?? "", { rounds: 8, seed: 7 });
   });
+});
+
+test("the gateway gives way to the robot's own processes", () => {
+  const nicenessOf = (pid = 0): string =>
+    readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ")[16] ?? "";
+  expect(nicenessOf(served.engine.pidsOf("gateway")[0])).toBe("10");
+  expect(nicenessOf(served.engine.pidsOf("router")[0])).toBe(nicenessOf(process.pid));
 });
 
 test("the robot does not notice that its gateway is killed, and the gateway comes back", async () => {
