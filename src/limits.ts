@@ -240,6 +240,10 @@ export const clockJumpMs = 100;
 export const uniqueKeysMax = 4096;
 /** requestors that wait for the end of an emergency stop. */
 export const resetsMax = 64;
+/** paused tasks, and as many paused schedules. */
+export const pausedMax = 256;
+/** requestors that wait until a pause or its end is on the disk. */
+export const pauseAnswersMax = 64;
 /** waiting jobs that an emergency stop ends in a row; other events are more urgent. */
 export const clearingJobsMax = 64;
 /** characters of the reason of an emergency stop. */

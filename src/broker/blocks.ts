@@ -1,5 +1,11 @@
-/** Why no job may begin: the end of the engine, an emergency stop, the quarantine of its task. */
-import { type Quarantined, quarantinedMessage, type Stopped, stoppedMessage } from "../protocol/blocked.ts";
+/** Why no job may begin: the end of the engine, an emergency stop, the quarantine or pause of its task. */
+import {
+  type Paused,
+  type Quarantined,
+  quarantinedMessage,
+  type Stopped,
+  stoppedMessage,
+} from "../protocol/blocked.ts";
 import { isStoppable } from "./job.ts";
 import type { BrokerState, EndReason, Job } from "./state.ts";
 
@@ -11,6 +17,7 @@ export class Blocks {
   closed: BrokerState["closed"] = null;
   stopped: BrokerState["stopped"] = null;
   readonly #quarantined: BrokerState["quarantined"] = new Map();
+  readonly #paused: BrokerState["paused"] = new Map();
 
   get stopReason(): EndReason | null {
     return this.stopped && stopReasonOf(this.stopped);
@@ -36,6 +43,21 @@ export class Blocks {
   quarantineOf({ kind, name }: Pick<Job, "kind" | "name">): EndReason | null {
     const found = this.#quarantined.size === 0 || kind !== "task" ? undefined : this.#quarantined.get(name);
     return found === undefined ? null : { code: "UNAVAILABLE", message: quarantinedMessage(found) };
+  }
+
+  get paused(): IterableIterator<Paused> {
+    return this.#paused.values();
+  }
+
+  /** The pause of a task, whose waiting jobs stay where they are; undefined for none. */
+  pauseOf({ kind, name }: Pick<Job, "kind" | "name">): Paused | undefined {
+    return this.#paused.size === 0 || kind !== "task" ? undefined : this.#paused.get(name);
+  }
+
+  /** @param since null ends the pause */
+  setPaused(name: string, since: number | null): void {
+    if (since === null) this.#paused.delete(name);
+    else this.#paused.set(name, { name, since });
   }
 
   /** Blocks these tasks, and no others. */

@@ -15,6 +15,7 @@ import { type BrokerEvent, type Effect, toWorker } from "./events.ts";
 import { jobsOf } from "./job.ts";
 import { JournalRecovery } from "./journal-recovery.ts";
 import { JobLifecycle } from "./lifecycle.ts";
+import { PauseHandler } from "./pauses.ts";
 import { RequestHandler } from "./request-handler.ts";
 import { ScheduleRuns } from "./schedule-runs.ts";
 import type { EndReason } from "./state.ts";
@@ -54,6 +55,7 @@ export class Broker {
   readonly #eventReport: EventReport;
   readonly #recovery: JournalRecovery;
   readonly #scheduleRuns: ScheduleRuns;
+  readonly #pauses: PauseHandler;
   #drainedSaid = false;
   readonly #dataWorkerNews: DataWorkerNews;
 
@@ -67,11 +69,13 @@ export class Broker {
     this.#workerLoss = new WorkerLoss(this.#tables, this.#lifecycle);
     this.#emergency = new EmergencyHandler(this.#tables, this.#lifecycle);
     this.#scheduleRuns = new ScheduleRuns(this.#tables, this.#lifecycle);
+    this.#pauses = new PauseHandler(this.#tables, this.#lifecycle);
     this.#requestHandler = new RequestHandler(
       this.#tables,
       this.#lifecycle,
       this.#emergency,
       this.#scheduleRuns,
+      this.#pauses,
       security,
     );
     this.#eventReport = new EventReport(this.#tables, () => this.#emergency.report());
@@ -151,6 +155,11 @@ export class Broker {
           const reason = blocks.quarantineOf(job);
           return reason === null ? [] : this.#lifecycle.stop(job, reason, now);
         });
+      case "paused":
+        this.#pauses.hear(event);
+        return [];
+      case "pauseKept":
+        return this.#pauses.kept(event.request, event.failure);
       case "resetRefused":
         return this.#emergency.resetRefused(event.request, event.why);
       case "requestorGone":

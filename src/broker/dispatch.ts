@@ -39,8 +39,8 @@ export const dispatch = (tables: Tables, lifecycle: JobLifecycle, now: number): 
       effects.push(...lifecycle.expire(job, now));
       continue;
     }
-    // A blocked job waits for its end, and claims nothing.
-    if (blocks.reasonFor(job) !== null) {
+    // A blocked job waits for its end, a paused one for somebody; neither claims anything.
+    if (blocks.reasonFor(job) !== null || blocks.pauseOf(job) !== undefined) {
       names.delete(name);
       continue;
     }

@@ -13,7 +13,7 @@ import type { Effect } from "./events.ts";
 import { retryPolicyOf } from "./job.ts";
 import { endStateOf, stateOf } from "./job-states.ts";
 import type { JobOutcome } from "./outcome.ts";
-import type { EndReason, Job, RequestSender, Worker } from "./state.ts";
+import type { DurableMark, EndReason, Job, RequestSender, Worker } from "./state.ts";
 import type { Tables } from "./tables.ts";
 
 /** Answers a request for a new job, once that is on the disk or cannot get there. */
@@ -117,7 +117,7 @@ export class DurableJobs {
       claims.expectedMs = claims.count === 0 ? 0 : claims.expectedMs - expectedMs;
       if (job.state !== "retrying") return [];
       if (failure === null) {
-        mark.isCleared = true;
+        this.returned(job, mark);
         queues.putBack(job);
       } else
         this.#later(
@@ -128,6 +128,24 @@ export class DurableJobs {
       return [];
     });
     return false;
+  }
+
+  /** It waits again, and may be handed over: it has not begun, whatever the disk has noted. */
+  returned(job: Job, mark: DurableMark): void {
+    mark.isCleared = true;
+    if (this.tables.blocks.pauseOf(job) !== undefined) this.disclaim(job);
+  }
+
+  /** Its task is paused: a job that waits for so long must not count as begun after a crash. */
+  disclaim(job: Job): void {
+    const mark = job.durable;
+    if (mark === null || !mark.isCleared) return;
+    mark.isCleared = false;
+    if (mark.claims > 0) this.#noteReturn(job, mark);
+  }
+
+  #noteReturn({ tries }: Job, { id, claims }: DurableMark): void {
+    this.tables.journal.append({ entry: "returned", job: id, tries, claim: claims }, "", () => []);
   }
 
   /* ── Ended ── */
@@ -165,12 +183,10 @@ export class DurableJobs {
     if (mark === null || (code !== "SHUTTING_DOWN" && code !== "INTERRUPTED")) return null;
     const hasBegun = ms > 0 || code === "INTERRUPTED";
     if (hasBegun && retryPolicyOf(job.policy) === null) return null;
-    const { journal, queues, results } = this.tables;
+    const { queues, results } = this.tables;
     queues.remove(job);
     job.state = "ended";
-    if (mark.claims > 0 && !hasBegun) {
-      journal.append({ entry: "returned", job: mark.id, tries: job.tries, claim: mark.claims }, "", () => []);
-    }
+    if (mark.claims > 0 && !hasBegun) this.#noteReturn(job, mark);
     return results.leave(job, stopping);
   }
 

@@ -3,7 +3,7 @@
  */
 
 import type { BackendMessage, RouterHeader, WorkerHeader } from "../protocol/backend.ts";
-import type { Quarantined, Stopped } from "../protocol/blocked.ts";
+import type { Pauses, Quarantined, Stopped } from "../protocol/blocked.ts";
 import type { LogLine, RouterTopic } from "../protocol/engine-topics.ts";
 import type { Arrival, Requestor } from "../protocol/envelope.ts";
 import type { Frame } from "../protocol/frame.ts";
@@ -61,6 +61,10 @@ export type BrokerEvent =
   | { readonly type: "stopped"; readonly stopped: Stopped | null }
   /** The supervisor: the tasks in quarantine. */
   | { readonly type: "quarantined"; readonly tasks: readonly Quarantined[] }
+  /** The supervisor, to a router that begins: what is paused. */
+  | ({ readonly type: "paused" } & Pauses)
+  /** The supervisor: the pause of this request, or its end, is on the disk (null), or why not. */
+  | { readonly type: "pauseKept"; readonly request: number; readonly failure: string | null }
   /** The supervisor: the stop of this request is on the disk (null), or the reason why not. */
   | { readonly type: "latched"; readonly request: number; readonly failure: string | null }
   /** The supervisor: the reset of this request does not come. */
@@ -73,6 +77,14 @@ export type BrokerEvent =
   | { readonly type: "abort" }
   /** Time has passed. */
   | { readonly type: "tick" };
+
+export interface PauseChange {
+  readonly of: "task" | "schedule";
+  readonly name: string;
+  /** seconds since 1970; null ends the pause. The end of a task's pause ends its quarantine, too. */
+  readonly since: number | null;
+  readonly request: number;
+}
 
 export type Effect =
   | { readonly to: "requestor"; readonly requestor: Requestor; readonly frames: readonly Frame[] }
@@ -108,6 +120,8 @@ export type Effect =
   | { readonly to: "supervisor"; readonly type: "reset"; readonly request: number }
   /** Nobody waits for the resets so far any more. */
   | { readonly to: "supervisor"; readonly type: "withdrawReset"; readonly stopped: Stopped | null }
+  /** Keep a pause, which begins here already, or its end: `pauseKept` answers. */
+  | ({ readonly to: "supervisor"; readonly type: "pause" } & PauseChange)
   | { readonly to: "log"; readonly line: string };
 
 export const toWorker = (key: string, header: RouterHeader, bodies: readonly Frame[] = []): Effect => ({

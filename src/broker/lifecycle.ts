@@ -130,8 +130,7 @@ export class JobLifecycle {
     for (const job of jobs) {
       // A safe stop keeps its resources until it has succeeded.
       if (job.kind !== "safe") resources.release(job);
-      // It has not begun, whatever the journal has noted.
-      if (job.durable !== null) job.durable.isCleared = true;
+      if (job.durable !== null) this.durable.returned(job, job.durable);
       const reason = job.stop ?? blocks.endOf(job);
       if (reason !== null) effects.push(...this.stop(job, reason, now));
       else if (job.expiresAt <= now) effects.push(...this.expire(job, now));

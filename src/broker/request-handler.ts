@@ -4,8 +4,8 @@ import type { Control, ControlOf } from "../protocol/control.ts";
 import type { Requestor } from "../protocol/envelope.ts";
 import type { ErrorBody } from "../protocol/errors.ts";
 import { type Frame, sizeOf } from "../protocol/frame.ts";
-import { encodeData } from "../protocol/frames.ts";
-import type { Json } from "../protocol/json.ts";
+import { encodeData, taskName } from "../protocol/frames.ts";
+import type { Json, JsonObject } from "../protocol/json.ts";
 import type { BadRequest, RequestMessage, TaskPart } from "../protocol/requests.ts";
 import { refusalOfRequest } from "../security/rights.ts";
 import type { EmergencyHandler } from "./emergency.ts";
@@ -13,6 +13,7 @@ import type { Effect } from "./events.ts";
 import { dataDraft, deadmanOf, isDetached, isDurable, isStoppable, jobsOf, noOptions, openJobs } from "./job.ts";
 import { JobQueries } from "./job-queries.ts";
 import type { JobLifecycle } from "./lifecycle.ts";
+import type { PauseHandler } from "./pauses.ts";
 import type { ScheduleRuns } from "./schedule-runs.ts";
 import type { Draft, EndReason, OpenRequest, RequestSender, UniqueJob } from "./state.ts";
 import { reportStatus, reportTasks, type SecurityKind } from "./status.ts";
@@ -28,6 +29,7 @@ export class RequestHandler {
     private readonly lifecycle: JobLifecycle,
     private readonly emergency: EmergencyHandler,
     private readonly scheduleRuns: ScheduleRuns,
+    private readonly pauses: PauseHandler,
     private readonly security: SecurityKind,
   ) {
     this.#queries = new JobQueries(tables, lifecycle);
@@ -120,8 +122,9 @@ export class RequestHandler {
       case "logs":
         return this.#queries.logs(sender, control);
       case "pause":
+        return this.pauses.pauseTask(sender, taskName(control.task), now);
       case "resume":
-        return this.#refuse(sender, { code: "UNKNOWN_COMMAND", message: `${control.command} is not served yet` });
+        return this.pauses.resumeTask(sender, taskName(control.task), now);
       case "reset":
         return blocks.closed === null ? this.emergency.reset(sender) : this.#refuse(sender, closed);
     }
@@ -131,10 +134,12 @@ export class RequestHandler {
     const { requests, schedules } = this.tables;
     const schedule = schedules.find(name);
     if (schedule === undefined) return this.#refuse(sender, unknownSchedule(name));
-    const effects = action === "run" ? this.scheduleRuns.runNow(schedule, now) : [];
-    if ("code" in effects) return this.#refuse(sender, effects);
-    const report = this.scheduleRuns.report(now).find((it) => it.name === name);
-    return [...effects, requests.acknowledge(sender, encodeData(report))];
+    const report = (): JsonObject => ({ ...this.scheduleRuns.report(now).find((it) => it.name === name) });
+    if (action !== "run") return this.pauses.setSchedule(sender, name, action === "pause", report, now);
+    const effects = this.scheduleRuns.runNow(schedule, now);
+    return "code" in effects
+      ? this.#refuse(sender, effects)
+      : [...effects, requests.acknowledge(sender, encodeData(report()))];
   }
 
   #keepAlive(sender: RequestSender, serial: string, now: number): Effect[] {

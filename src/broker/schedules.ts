@@ -2,6 +2,7 @@
  * The schedules: tasks that run by themselves. They have the runs of a task's definition and those
  * of the file of settings; `runDueSchedules` makes those that are due into jobs.
  */
+import type { Paused } from "../protocol/blocked.ts";
 import type { CronTimes, Interval, ScheduleDefinition, ScheduleReport } from "../protocol/schedules.ts";
 import { type DueTimes, dueTimesOf, type Moment } from "./due-times.ts";
 import type { EngineEvents } from "./engine-events.ts";
@@ -11,7 +12,7 @@ import type { BrokerState, Schedule } from "./state.ts";
 
 export class Schedules {
   readonly #schedules: BrokerState["schedules"] = new Map();
-  #paused: ReadonlySet<string> = new Set();
+  readonly #paused: BrokerState["pausedSchedules"] = new Map();
   /** Cron waits for it. */
   #isClockKnown = false;
 
@@ -50,9 +51,14 @@ export class Schedules {
     return !this.#isClockKnown && [...this].some(({ due }) => due === null);
   }
 
-  /** Pauses those of these names, and no others. */
-  setPaused(names: Iterable<string>): void {
-    this.#paused = new Set(names);
+  get paused(): IterableIterator<Paused> {
+    return this.#paused.values();
+  }
+
+  /** @param since null ends the pause */
+  setPaused(name: string, since: number | null): void {
+    if (since === null) this.#paused.delete(name);
+    else this.#paused.set(name, { name, since });
   }
 
   isPaused({ definition }: Schedule): boolean {

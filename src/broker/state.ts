@@ -13,7 +13,7 @@
  * Times are ms on the clock of the broker's `now`; a `since` is in seconds since 1970.
  */
 import type { ReadyHeader } from "../protocol/backend.ts";
-import type { Quarantined, Stopped } from "../protocol/blocked.ts";
+import type { Paused, Quarantined, Stopped } from "../protocol/blocked.ts";
 import type { LogLine, RouterTopic } from "../protocol/engine-topics.ts";
 import type { Requestor } from "../protocol/envelope.ts";
 import type { ErrorBody, ErrorCode } from "../protocol/errors.ts";
@@ -270,11 +270,15 @@ export interface BrokerState {
   closed: EndReason | null; // set once the engine ends: nothing is accepted any more
   stopped: Stopped | null; // the emergency stop that holds
   readonly quarantined: Map<string, Quarantined>; // by task
+  readonly paused: Map<string, Paused>; // by task
   // EngineEvents
   readonly watched: Map<Worker, ReadonlySet<RouterTopic>>; // by data worker
   readonly publishers: Map<RouterTopic, string>; // key of the data worker of a watched topic
   // Schedules
   readonly schedules: Map<string, Schedule>; // by name
+  readonly pausedSchedules: Map<string, Paused>; // by name
+  // PauseHandler: requests that wait for the disk, by the number that the supervisor was told
+  readonly pausing: Map<number, (failure: string | null) => Effect>;
   // EmergencyHandler
   readonly estops: Map<RequestSender, { readonly stopped: Stopped; readonly request: number }>;
   readonly resets: Map<RequestSender, number>; // the number that the supervisor was told

@@ -66,6 +66,7 @@ export const reportStatus = (tables: Tables, security: SecurityKind, stopped: St
     })),
     locks: [...runaways].map(({ mayPass: _, resources, ...lock }) => ({ resources: [...resources], ...lock })),
     quarantined: [...blocks.quarantined].map((it) => ({ ...it })),
+    paused: [...blocks.paused].map(({ name, since }) => ({ task: name, since })),
     resources: resourcesReport(tables),
     safings: [...safeStops].map(safeStopReport),
     workers: [...workers].map(({ ready: { id, role, pid, endpoint, supervised = false, language }, ...worker }) => ({

@@ -6,8 +6,16 @@ import type { ControlInput } from "../protocol/control.ts";
 import { encodeCommand, forPerson, type RequestOrigin } from "../protocol/encode-request.ts";
 import { TaskEngineError } from "../protocol/errors.ts";
 import type { JsonObject } from "../protocol/json.ts";
-import { cancelledSchema, type EngineStatus, estopSchema, resetSchema, statusSchema } from "./control.ts";
-import { type ScheduleListing, scheduleSchema, schedulesSchema } from "./control-jobs.ts";
+import {
+  cancelledSchema,
+  type EngineStatus,
+  estopSchema,
+  type PauseResult,
+  pauseSchema,
+  resetSchema,
+  statusSchema,
+} from "./control.ts";
+import { type ChangedSchedule, changedScheduleSchema, type ScheduleListing, schedulesSchema } from "./control-jobs.ts";
 import { DataClient } from "./data-client.ts";
 import type { JobOptions, ResetOptions } from "./options.ts";
 import { type BinaryReply, pickWhole, type ResultReply, type TaskReply, type WaitOptions } from "./pending.ts";
@@ -62,9 +70,26 @@ export abstract class ControlClient extends DataClient {
     return (await this.control({ command: "schedules" }, schedulesSchema)).schedules;
   }
 
-  /** Pauses a schedule, ends its pause, or runs its task now, beside its times. */
-  async schedule(name: string, action: "pause" | "resume" | "run"): Promise<ScheduleListing> {
-    return this.control({ command: "schedule", name, action }, scheduleSchema);
+  /**
+   * Pauses a schedule, ends its pause, or runs its task now, beside its times. Says if that is on
+   * the engine's disk, for which the answer waits two seconds at most.
+   */
+  async schedule(name: string, action: "pause" | "resume" | "run"): Promise<ChangedSchedule> {
+    return this.control({ command: "schedule", name, action }, changedScheduleSchema);
+  }
+
+  /**
+   * Keeps the jobs of a task waiting until `resume`, through restarts of the engine, and lets those
+   * that run end. Says since when, and if it is on the engine's disk, for which the answer waits
+   * two seconds at most.
+   */
+  async pause(task: string): Promise<PauseResult> {
+    return this.control({ command: "pause", task }, pauseSchema);
+  }
+
+  /** Ends the pause and the quarantine of a task. Does nothing else if there is none. */
+  async resume(task: string): Promise<PauseResult> {
+    return this.control({ command: "resume", task }, pauseSchema);
   }
 
   /** The engine's state: counts, queues, tasks, workers, limits. */

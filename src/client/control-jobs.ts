@@ -80,4 +80,13 @@ export const scheduleSchema = lazily(() =>
   }),
 );
 export type ScheduleListing = v.InferOutput<ReturnType<typeof scheduleSchema>>;
+/** The answer to a pause of a schedule, or its end. */
+export const changedScheduleSchema = lazily(() =>
+  v.object({
+    ...scheduleSchema().entries,
+    /** Why a restart of the engine does not find it paused, or not resumed; null if it does. */
+    failure: v.optional(v.nullable(v.string()), null),
+  }),
+);
+export type ChangedSchedule = v.InferOutput<ReturnType<typeof changedScheduleSchema>>;
 export const schedulesSchema = lazily(() => v.object({ schedules: v.array(scheduleSchema()) }));

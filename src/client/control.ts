@@ -52,6 +52,16 @@ export const estopSchema = lazily(() =>
   }),
 );
 
+export const pauseSchema = lazily(() =>
+  v.object({
+    /** seconds since 1970; null for a task that is not paused */
+    paused: v.nullable(v.number()),
+    /** Why a restart of the engine does not find it so; null if it does. */
+    failure: v.nullable(v.string()),
+  }),
+);
+export type PauseResult = v.InferOutput<ReturnType<typeof pauseSchema>>;
+
 export const resetSchema = lazily(() => v.object({ stopped: v.null() }));
 export const cancelledSchema = lazily(() => v.object({ cancelled: v.number() }));
 export const lastValueSchema = lazily(() =>
@@ -161,6 +171,30 @@ export const statusSchema = lazily(() => {
         }),
       ),
       [],
+    ),
+    /** Tasks whose waiting jobs do not begin until somebody resumes them. An older engine has no such list. */
+    paused: v.optional(v.array(v.object({ task: v.string(), since: v.number() })), []),
+    /** The journal, in which durable jobs are; null in an engine without one. */
+    journal: v.optional(
+      v.nullable(
+        v.object({
+          /** bytes of its file. */
+          bytes: count,
+          /** Jobs in it; those of them that have not ended; dead letters. */
+          total: count,
+          unfinished: count,
+          dead: count,
+          /** bytes of history that were written today, the most of a day, and entries left out. */
+          historyBytes: count,
+          historyBytesMax: count,
+          historyDropped: count,
+          /** Why nothing can be written at present; null if it can. */
+          failure: v.nullable(v.string()),
+          /** Name of a damaged file that was set aside; null for none. */
+          damaged: v.nullable(v.string()),
+        }),
+      ),
+      null,
     ),
     /** Resources, each for one job at a time. */
     resources: v.array(

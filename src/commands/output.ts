@@ -37,6 +37,15 @@ export const printDone = async (text: string): Promise<void> => {
   }
 };
 
+/**
+ * As `printDone`, of what outlives the engine.
+ * @param failure why it does not, which is an ExitError; null if it does
+ */
+export const printKept = async (text: string, failure: string | null): Promise<void> => {
+  if (failure === null) return printDone(text);
+  throw new ExitError(`${printable(`${text}; but that is not on the engine's disk: ${failure}`)}; try again`, 1);
+};
+
 /** Writes text or bytes unchanged. A reader that has gone is no error; any other failure is an ExitError. */
 export const writeOut = async (text: string | Uint8Array): Promise<void> => {
   try {

@@ -6,14 +6,15 @@
  * line of JSON; the others print what is true now. A pause survives a
  * restart of the engine.
  *
- * Exits with 0; 1 if the engine refused (an unknown schedule, an emergency stop); 2 for wrong
+ * Exits with 0; 1 if the engine refused (an unknown schedule, an emergency stop), or could not put
+ * a pause or its end on its disk; 2 for wrong
  * usage; 3 if there is no engine or no answer in time.
  */
 import type { ScheduleListing } from "../client/client.ts";
 import { printable } from "../process/streams.ts";
 import { defineCommand } from "./command.ts";
 import { engineArgs, withEngine } from "./engine.ts";
-import { printDone, printResult } from "./output.ts";
+import { printDone, printKept, printResult } from "./output.ts";
 import { nameFrom } from "./values.ts";
 
 const listCommand = defineCommand({
@@ -46,8 +47,8 @@ const pauseCommand = defineCommand({
   args: { name: nameArg, ...engineArgs },
   run: async ({ args }) => {
     const name = nameFrom(args.name, "NAME");
-    await withEngine(args, (engine) => engine.schedule(name, "pause"));
-    await printDone(`paused: task-engine schedule resume ${name} ends it`);
+    const { failure } = await withEngine(args, (engine) => engine.schedule(name, "pause"));
+    await printKept(`paused: task-engine schedule resume ${name} ends it`, failure);
   },
 });
 
@@ -55,8 +56,9 @@ const resumeCommand = defineCommand({
   meta: { name: "resume", description: "End the pause of a schedule" },
   args: { name: nameArg, ...engineArgs },
   run: async ({ args }) => {
-    const { next } = await withEngine(args, (engine) => engine.schedule(nameFrom(args.name, "NAME"), "resume"));
-    await printDone(`resumed: next at ${timeText(next)}`);
+    const name = nameFrom(args.name, "NAME");
+    const { next, failure } = await withEngine(args, (engine) => engine.schedule(name, "resume"));
+    await printKept(`resumed: next at ${timeText(next)}`, failure);
   },
 });
 

@@ -66,7 +66,7 @@ const printTables = async (lines: readonly string[], isWatched: boolean): Promis
  * @param events lines on the last events, the newest first
  */
 export const describeStatus = (endpoint: string, status: EngineStatus, events: readonly string[] = []): string[] => {
-  const { jobs, queue, workers, tasks, resources, safings, sources, data, limits } = status;
+  const { jobs, queue, workers, tasks, resources, safings, sources, data, journal, limits } = status;
   const shownLimits = Object.entries(limits).map(
     ([name, value]) => `${name} ${/bytes/i.test(name) ? bytes(value) : value}`,
   );
@@ -75,6 +75,7 @@ export const describeStatus = (endpoint: string, status: EngineStatus, events: r
     ...warningsIn(status),
     `jobs: ${jobs.accepted} accepted, ${jobs.done} done, ${sum(jobs.failed)} failed, ${jobs.retried} retried; ` +
       `${jobs.waiting} waiting (${bytes(queue.bytes)}), ${jobs.held} with workers`,
+    ...(journal === null ? [] : [describeJournal(journal)]),
     ...(events.length === 0 ? [] : ["", ...events]),
     "",
     ...table(
@@ -138,6 +139,15 @@ export const describeStatus = (endpoint: string, status: EngineStatus, events: r
   return lines.map(printable);
 };
 
+const describeJournal = (journal: NonNullable<EngineStatus["journal"]>): string => {
+  const { bytes: size, total, unfinished, dead, historyBytes, historyBytesMax, historyDropped } = journal;
+  const dropped = historyDropped === 0 ? "" : `, ${historyDropped} entries of it left out`;
+  return (
+    `journal: ${bytes(size)}, ${total} jobs, of which ${unfinished} have not ended and ${dead} are dead letters; ` +
+    `history of today ${bytes(historyBytes)} of ${bytes(historyBytesMax)}${dropped}`
+  );
+};
+
 const securityWords = {
   curve: "with keys",
   none: "without keys, on its own machine alone",
@@ -147,7 +157,7 @@ const securityWords = {
 const holderWords = { held: "held", safing: "being made safe", unsafe: "NOT SAFE" } as const;
 
 /** Returns the conditions that need a person, each with its remedy. */
-const warningsIn = ({ stopped, locks, quarantined }: EngineStatus): string[] => {
+const warningsIn = ({ stopped, locks, quarantined, paused, journal }: EngineStatus): string[] => {
   const lines: string[] = [];
   if (stopped !== null) {
     const { since, reason, durable, why = "the engine does not say why" } = stopped;
@@ -164,6 +174,12 @@ const warningsIn = ({ stopped, locks, quarantined }: EngineStatus): string[] => 
         `the last of which ${how}; fix it, then \`task-engine reload\``,
     );
   }
+  for (const { task, since } of paused) {
+    lines.push(`PAUSED: ${task} since ${utc(since)}; \`task-engine resume ${task}\` ends it`);
+  }
+  const { failure = null, damaged = null } = journal ?? {};
+  if (failure !== null) lines.push(`NOT WRITTEN: the journal takes no durable jobs: ${failure}`);
+  if (damaged !== null) lines.push(`DAMAGED: the journal was, and is ${damaged} now; durable jobs in it are lost`);
   return lines;
 };
 

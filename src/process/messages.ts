@@ -1,11 +1,11 @@
 /** The messages between supervisor and children: about processes, never about jobs or data. */
-import type { Quarantined, Stopped, StopResult } from "../protocol/blocked.ts";
+import type { Pauses, Quarantined, Stopped, StopResult } from "../protocol/blocked.ts";
 import type { LogLine } from "../protocol/engine-topics.ts";
 import type { ScheduleDefinition } from "../protocol/schedules.ts";
 import type { Security } from "../security/gate.ts";
 
 // The supervisor knows these, and no message of the public protocol.
-export type { Quarantined, Stopped, StopResult };
+export type { Pauses, Quarantined, Stopped, StopResult };
 
 /** From a child to its supervisor. */
 export type ChildMessage =
@@ -39,6 +39,12 @@ export type ChildMessage =
    * If one has just done so, the stop that the router knows holds again.
    */
   | { readonly type: "withdrawReset"; readonly stopped: Stopped | null }
+  /**
+   * From the router, where the pause of a task or schedule has begun already, or (`since` null) has
+   * ended; the end of a task's pause ends its quarantine, too. The answer is `pauseKept` with the
+   * same number, once that is on the disk or has failed to get there.
+   */
+  | ({ readonly type: "pause" } & PauseWish)
   /** From the router: it wants the lines of the log of all processes, or does not any more. */
   | { readonly type: "watchLog"; readonly isWatched: boolean }
   /** Lines of its log, while they are wanted, and the number of lines that were lost before. */
@@ -60,6 +66,10 @@ export type SupervisorMessage =
   | { readonly type: "stopped"; readonly stopped: Stopped | null }
   /** To router and task workers, before `tasks` and at each change: the tasks in quarantine. */
   | { readonly type: "quarantined"; readonly tasks: readonly Quarantined[] }
+  /** To a router before `tasks`, and to task workers at each change, too: what is paused. */
+  | ({ readonly type: "paused" } & Pauses)
+  /** To the router: why the change of a pause will not outlive the engine; null if it is on the disk. */
+  | { readonly type: "pauseKept"; readonly request: number; readonly failure: string | null }
   /**
    * To the router: why the emergency stop will not outlive the engine; null if it is on the disk.
    * `request` is that of the `estop`, or 0 for a message that answers none.
@@ -101,6 +111,14 @@ export type SupervisorMessage =
       /** The last job that it had begun, by the router's number; 0 for none. See begun.ts. */
       readonly begun: number;
     };
+
+export interface PauseWish {
+  readonly of: "task" | "schedule";
+  readonly name: string;
+  /** seconds since 1970; null ends the pause */
+  readonly since: number | null;
+  readonly request: number;
+}
 
 /** The tasks of the engine's own workers. */
 export interface EngineTasks {

@@ -1,5 +1,5 @@
 /**
- * Reasons why the engine does not begin a task: an emergency stop, or the quarantine of the task.
+ * Reasons why the engine does not begin a task: an emergency stop, its quarantine, or its pause.
  */
 import { quarantineWindowMs } from "../limits.ts";
 
@@ -32,6 +32,19 @@ export interface Quarantined {
   readonly how: string;
 }
 
+/** A task whose waiting jobs do not begin, or a schedule without runs, until somebody resumes it. */
+export interface Paused {
+  readonly name: string;
+  /** seconds since 1970 */
+  readonly since: number;
+}
+
+/** All that is paused. */
+export interface Pauses {
+  readonly tasks: readonly Paused[];
+  readonly schedules: readonly Paused[];
+}
+
 /**
  * The refusal of a job during an emergency stop, by the router and at a worker's own port alike.
  */
@@ -42,6 +55,10 @@ export const stoppedMessage = ({ reason, since }: Stopped): string => {
   const when = Number.isNaN(at.getTime()) ? "a time that is not known" : at.toISOString();
   return `in emergency stop since ${when}${reason === "" ? "" : ` (${reason})`}; task-engine reset ends it`;
 };
+
+/** Why a job of a paused task does not begin. */
+export const pausedMessage = ({ name, since }: Paused): string =>
+  `${name} is paused since ${new Date(since * 1000).toISOString()}; task-engine resume ${name} ends it`;
 
 /** The refusal of a job of a task in quarantine. */
 export const quarantinedMessage = ({ task, since, deaths, how }: Quarantined): string =>

@@ -221,7 +221,9 @@ export class Shell {
     if (hasSupervisor()) tellSupervisor(message);
     // A router without a supervisor, started by hand, has no state folder and decides alone.
     else if (message.type === "reset") this.#tell({ type: "stopped", stopped: null });
-    else if (message.type === "estop") {
+    else if (message.type === "pause") {
+      this.#tell({ type: "pauseKept", request: message.request, failure: "it has no supervisor" });
+    } else if (message.type === "estop") {
       this.#tell({ type: "latched", request: message.request, failure: "it has no supervisor" });
     }
   }

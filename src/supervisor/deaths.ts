@@ -1,7 +1,7 @@
 /**
  * The consequences of each death of a process: its cause, the restart, the quarantine of tasks. A
- * task whose jobs have killed a few workers is in quarantine until the task files are read again,
- * so that nobody who may send it can take the workers from all others.
+ * task whose jobs have killed a few workers is in quarantine until the task files are read again or
+ * somebody resumes it, so that nobody who may send it can take the workers from all others.
  */
 import { readFileSync } from "node:fs";
 import { quarantineDeaths, quarantineWindowMs } from "../limits.ts";
@@ -47,11 +47,14 @@ export class Deaths {
     return decision;
   }
 
-  /** Releases all tasks from quarantine, since the task files were read again. */
-  release(): void {
-    const wasAny = this.#jobDeaths.quarantined.length > 0;
-    this.#jobDeaths.clear();
-    if (wasAny) this.#tellAll();
+  /**
+   * Releases a task from quarantine, since somebody resumes it; without a name all of them, since
+   * the task files were read again.
+   */
+  release(task?: string): void {
+    const { length: before } = this.#jobDeaths.quarantined;
+    this.#jobDeaths.clear(task);
+    if (this.#jobDeaths.quarantined.length < before) this.#tellAll();
   }
 
   #count(task: string, how: string): void {
@@ -140,9 +143,11 @@ export class JobDeaths {
     return true;
   }
 
-  /** Releases all tasks. */
-  clear(): void {
-    this.#deathsMs.clear();
-    this.#quarantined.clear();
+  /** Releases a task, or without a name all of them. */
+  clear(task?: string): void {
+    for (const map of [this.#deathsMs, this.#quarantined]) {
+      if (task === undefined) map.clear();
+      else map.delete(task);
+    }
   }
 }

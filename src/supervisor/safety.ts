@@ -6,9 +6,10 @@
 import { abortGraceMs, killMs } from "../limits.ts";
 import { error, warn } from "../process/log.ts";
 import type { EngineTasks, KnownTask, SupervisorMessage } from "../process/messages.ts";
-import type { Child } from "./child.ts";
+import type { Child, RouterRequest } from "./child.ts";
 import type { Children } from "./children.ts";
 import { EmergencyControl } from "./emergency.ts";
+import type { PauseControl } from "./pauses.ts";
 import type { Roles } from "./roles.ts";
 import { SafeProcess } from "./safe-process.ts";
 import { type LeftState, StateFolder } from "./state-folder.ts";
@@ -26,6 +27,7 @@ export interface SafetyOptions {
 
 export class Safety {
   readonly emergency: EmergencyControl;
+  readonly #pauses: PauseControl;
   readonly #children: Children;
   readonly #safeProcess: SafeProcess;
   readonly #state: StateFolder;
@@ -59,14 +61,11 @@ export class Safety {
     let socket: StopSocket | null = null;
     try {
       socket = new StopSocket(state.socketPath, isPrivate, stop, reloaded);
-      const safety = new Safety(
-        options,
-        children,
-        new SafeProcess(roles, children),
-        state,
-        socket,
-        await state.enter(),
-      );
+      const left = await state.enter();
+      const { pauses, damage } = await state.pauses(children);
+      const safety = new Safety(options, children, new SafeProcess(roles, children), state, socket, left, pauses);
+      // Nobody knows any more what a person did not want to run.
+      if (damage !== null) safety.emergency.hold({ reason: damage, since: Date.now() / 1000 });
       resolve(safety);
       return safety;
     } catch (failure) {
@@ -83,11 +82,13 @@ export class Safety {
     state: StateFolder,
     socket: StopSocket,
     { stopped, hasCrashed }: LeftState,
+    pauses: PauseControl,
   ) {
     this.#children = children;
     this.#safeProcess = safeProcess;
     this.#state = state;
     this.#socket = socket;
+    this.#pauses = pauses;
     this.#hasCrashed = hasCrashed;
     this.#isUnsafe = hasCrashed;
     this.emergency = new EmergencyControl({ children, latch: state.latch, safeProcess, graceMs });
@@ -97,6 +98,20 @@ export class Safety {
   /** For the router: no other engine has the folder before it has ended. */
   get lock(): number {
     return this.#state.lock;
+  }
+
+  /** Tells a new child what must not begin, before anything else. */
+  brief(child: Child): void {
+    this.emergency.brief(child);
+    this.#pauses.brief(child);
+  }
+
+  /** The router asks for a stop or a pause, or their ends. */
+  handle(request: Exclude<RouterRequest, { readonly type: "kill" | "watchLog" }>, router: Child): void {
+    if (request.type !== "pause") return this.emergency.handle(request, router);
+    void this.#pauses
+      .keep(request)
+      .then((failure) => router.send({ type: "pauseKept", request: request.request, failure }));
   }
 
   /** Runs the safe process after a crash, before the first process of the engine. */
@@ -156,7 +171,7 @@ export class Safety {
   /** Waits for writes: a stop right before the engine's own must be on the disk. */
   async close(): Promise<void> {
     this.#socket.close();
-    await within(this.emergency.written, killMs);
+    await within(Promise.all([this.emergency.written, this.#pauses.written]), killMs);
     this.#state.close();
   }
 

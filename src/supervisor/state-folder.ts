@@ -1,6 +1,6 @@
 /**
  * All that an engine leaves on the disk, in a folder of its own. An SD card must outlive the robot,
- * so none of it is ever written while the engine works.
+ * so none of it is written while the engine works, but when somebody asks for it.
  *
  * - `lock`: held by flock(2) by the one engine that has the folder. The kernel frees it when the
  *   last process with its descriptor ends, however it ends. The router inherits the descriptor and
@@ -9,6 +9,7 @@
  * - `running`: there from the start to a clean stop, so that a start that finds it knows of a
  *   crash.
  * - `stop.spare` and `stopped`: the emergency stop. See latch.ts.
+ * - `paused`: the paused tasks and schedules. See pauses.ts.
  * - `stop.sock`: the second way to an emergency stop. See stop-socket.ts.
  */
 import {
@@ -29,7 +30,9 @@ import { warn } from "../process/log.ts";
 import type { Stopped } from "../process/messages.ts";
 import { stopSocketPath } from "../security/state-folders.ts";
 import { lockFile } from "../transport/libc.ts";
+import type { Children } from "./children.ts";
 import { Latch, syncFolder } from "./latch.ts";
+import { PauseControl } from "./pauses.ts";
 import { late, within } from "./within.ts";
 
 /** A folder that cannot be used; `message` is one line for a person. */
@@ -81,6 +84,11 @@ export class StateFolder {
       closeSync(openSync(this.#running, "w", 0o600));
       return { stopped: await this.latch.begin(), hasCrashed };
     });
+  }
+
+  /** What the last engine has left paused, for this one. */
+  pauses(children: Children): ReturnType<typeof PauseControl.open> {
+    return orRefuse(this.#path, () => PauseControl.open(this.#path, children));
   }
 
   /** Marks a clean stop, so that the next start has nothing to make safe. */

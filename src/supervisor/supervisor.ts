@@ -9,6 +9,7 @@ import { type Child, type Ending, exitLine, type RouterRequest } from "./child.t
 import { Children, type ChildrenOptions } from "./children.ts";
 import { type DeathCause, Deaths, noJob, notCounted } from "./deaths.ts";
 import type { Keyring } from "./keyring.ts";
+import { Reloads } from "./reloads.ts";
 import type { RestartRules } from "./restart-policy.ts";
 import { hasPort, isApart, isWatched, labelOf, type Role, type Roles } from "./roles.ts";
 import { Safety, type SafetyOptions } from "./safety.ts";
@@ -57,10 +58,7 @@ export class Supervisor {
   /** The outcome is known, and nothing is started any more. */
   #isStopping = false;
   #isKilling = false;
-  #isReloading = false;
-  #isReloadWanted = false;
-  /** Called with the result of the next reload. */
-  readonly #reloadWaiters: ((result: ReloadResult) => void)[] = [];
+  readonly #reloads: Reloads;
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
@@ -71,13 +69,19 @@ export class Supervisor {
       (why) => this.#safety?.emergency.halt(why),
     );
     this.#deaths = new Deaths(options.restartRules, this.#children);
+    this.#reloads = new Reloads({
+      reload: () => this.#reloadOnce(),
+      onFailure: ({ stack }) => this.#fail(`reload: ${stack}`),
+      onState: (state) => options.onState?.(state),
+      isStopping: () => this.#isStopping,
+    });
   }
 
   /** Runs the engine to its end. When this resolves, no child is left. To be called once. */
   async run(): Promise<RunOutcome> {
     const { safety, roles } = this.#options;
     try {
-      const reloaded = (): Promise<ReloadResult> => new Promise((tell) => this.#reloadWaiters.push(tell));
+      const reloaded = (): Promise<ReloadResult> => this.#reloads.next();
       this.#safety = await Safety.open(safety, this.#children, roles, this.#outcome.promise, reloaded);
       await this.#children.endAll();
       await Promise.race([this.#start(this.#safety), this.#outcome.promise]);
@@ -112,9 +116,7 @@ export class Supervisor {
    */
   reload(): void {
     this.#readAuthorized();
-    this.#isReloadWanted = true;
-    if (!this.#isReady || this.#isReloading) return;
-    this.#reloadWhileWanted().catch((failure: unknown) => this.#fail(`reload: ${(failure as Error).stack}`));
+    this.#reloads.want();
   }
 
   /** Resolves when the router has answered a ping; at once if none is online. */
@@ -168,7 +170,7 @@ export class Supervisor {
     say(this.#options.readyLine);
     this.#slots.openApart();
     this.#options.onState?.("ready");
-    if (this.#isReloadWanted) this.reload();
+    this.#reloads.ready();
   }
 
   /* ── Keep alive ── */
@@ -204,7 +206,7 @@ export class Supervisor {
     say(`Starting process [${child.pid}]: ${labelOf(role)}`);
     if (hasPort(role)) child.send({ type: "security", security: this.#options.keyring?.security ?? null });
     if (isWatched(role)) void child.online.then(() => child.endIfStuck());
-    safety.emergency.brief(child);
+    safety.brief(child);
     this.#deaths.brief(child);
     if (role.kind === "router") this.#released = safety.release(child, () => this.#tasks);
     const ending = await this.#children.endOf(child);
@@ -223,7 +225,10 @@ export class Supervisor {
 
   #handle(request: RouterRequest, router: Child): void {
     if (request.type === "watchLog") return this.#children.logs.watch(request.isWatched);
-    if (request.type !== "kill") return this.#safety?.emergency.handle(request, router);
+    if (request.type === "pause" && request.of === "task" && request.since === null) {
+      this.#deaths.release(request.name);
+    }
+    if (request.type !== "kill") return this.#safety?.handle(request, router);
     // The router hears of the end of a worker that has died since.
     const worker = this.#children.taskWorkers.find(({ pid }) => pid === request.pid);
     if (worker !== undefined) void worker.killFor(request.why);
@@ -249,19 +254,6 @@ export class Supervisor {
     const text = this.#options.keyring?.readAgain();
     if (text === undefined) return;
     for (const child of this.#children) if (hasPort(child.role)) child.send({ type: "authorized", text });
-  }
-
-  async #reloadWhileWanted(): Promise<void> {
-    this.#isReloading = true;
-    this.#options.onState?.("reloading");
-    while (this.#isReloadWanted && !this.#isStopping) {
-      this.#isReloadWanted = false;
-      const waiters = this.#reloadWaiters.splice(0);
-      const result = await this.#reloadOnce();
-      if (result !== null) for (const tell of waiters) tell(result);
-    }
-    this.#isReloading = false;
-    if (!this.#isStopping) this.#options.onState?.("ready");
   }
 
   /** Resolves with null if the engine stops meanwhile. */

@@ -68,7 +68,7 @@ export class DirectPort {
   constructor(options: DirectPortOptions) {
     this.#options = options;
     this.#frontend = new Frontend(options.gate, (next) => this.#drain(next));
-    options.restrictions.onQuarantine = () => this.#endQuarantined();
+    options.restrictions.onClosed = () => this.#endClosed();
   }
 
   /** Throws ZmqError if the port cannot be had. */
@@ -183,11 +183,11 @@ export class DirectPort {
     this.#frontend.flush();
   }
 
-  /** Waiting jobs of tasks in quarantine never begin; a running one goes on. */
-  #endQuarantined(): void {
+  /** Waiting jobs of tasks in quarantine or paused never begin here; a running one goes on. */
+  #endClosed(): void {
     const { executor, restrictions } = this.#options;
     for (const job of this.#held.keys()) {
-      const message = restrictions.quarantineRefusal(job.name);
+      const message = restrictions.closedRefusal(job.name);
       if (message !== null && !executor.runs(job)) executor.stop(job, "UNAVAILABLE", message);
     }
     this.#frontend.flush();
@@ -197,8 +197,8 @@ export class DirectPort {
     const { registry, restrictions } = this.#options;
     const task = registry.get(name);
     if (task === undefined) return { code: "UNKNOWN_TASK", message: `this worker has no task ${JSON.stringify(name)}` };
-    const quarantined = restrictions.quarantineRefusal(name);
-    if (quarantined !== null) return { code: "UNAVAILABLE", message: quarantined };
+    const closed = restrictions.closedRefusal(name);
+    if (closed !== null) return { code: "UNAVAILABLE", message: closed };
     const unkept = unkeptOf(task, given.options);
     if (unkept !== undefined) {
       return { code: "UNAVAILABLE", message: `only the router enforces ${unkept} of ${name}; send it there` };

@@ -69,6 +69,7 @@ export const runTaskWorker = async (options: TaskWorkerOptions): Promise<void> =
   onSupervisorMessage((message) => {
     if (message.type === "stopped") restrictions.stoppedBySupervisor = message.stopped;
     else if (message.type === "quarantined") restrictions.quarantine(message.tasks);
+    else if (message.type === "paused") restrictions.pause(message.tasks);
     else if (message.type === "halt") void halt(loaded, message);
   });
   // Before any task file is loaded, which could otherwise read the keys.

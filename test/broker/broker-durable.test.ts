@@ -107,6 +107,36 @@ describe("a durable job", () => {
     expect(handed()).toHaveLength(1);
   });
 
+  test("of a paused task waits, and does not count as begun, so that it begins after a crash", () => {
+    const known = bench.status.tasks as unknown as { name: string }[];
+    expect(known.map(({ name }) => name)).toContain("upload");
+    bench.ask("early", "upload", { durable: true });
+    bench.control({ command: "pause", task: "upload" });
+    journal.commit();
+    send("late");
+    expect(handed()).toEqual([]);
+    expect(journal.states).toEqual(["queued", "queued"]);
+    restart();
+    journal.commit();
+    expect(serials()).toEqual(["early"]);
+  });
+
+  test("that waits for the disk to begin when its task is paused is queued again there, and begins when resumed", () => {
+    const id = send("running");
+    bench.ask("next", "upload", { durable: true });
+    journal.commit();
+    bench.done("w1", ...handed());
+    // The disk is about to note that it may have begun.
+    bench.control({ command: "pause", task: "upload" });
+    journal.commit();
+    expect(stateOf(id)).toBe("done");
+    expect(serials()).toEqual(["running"]);
+    expect(journal.states).toEqual(["done", "queued"]);
+    bench.control({ command: "resume", task: "upload" });
+    journal.commit();
+    expect(serials()).toEqual(["running", "next"]);
+  });
+
   test("is refused where its task does not allow it, and by a task that may move something", () => {
     bench.ask("a", "count", { durable: true });
     expect(last()).toBe("NOT_DURABLE");

@@ -19,6 +19,8 @@ const someStatus: EngineStatus = {
     { id: "TASK-1", role: "task", pid: 1, endpoint: "", supervised: false, language: null, held: 1, state: "busy" },
   ],
   locks: [],
+  paused: [],
+  journal: null,
   quarantined: [],
   resources: [{ name: "arm", holder: { task: "grip", serial: "ab-1", state: "held" }, waiting: 2 }],
   safings: [],

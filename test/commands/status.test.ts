@@ -13,6 +13,8 @@ const quiet: EngineStatus = {
   workers: [],
   locks: [],
   quarantined: [],
+  paused: [],
+  journal: null,
   resources: [],
   safings: [],
   sources: [],

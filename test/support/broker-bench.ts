@@ -62,7 +62,7 @@ export class BrokerBench {
   readonly kills: number[] = [];
   readonly logs: string[] = [];
   /** What the supervisor was told besides, in that order. */
-  readonly wishes: ("drained" | "estop" | "reset" | "withdrawReset" | "watchLog")[] = [];
+  readonly wishes: ("drained" | "estop" | "reset" | "withdrawReset" | "pause" | "watchLog")[] = [];
   /** The events of the engine's own topics, with the number of those that were lost before. */
   readonly events: {
     readonly key: string;
@@ -77,6 +77,8 @@ export class BrokerBench {
   /** What it says of the disk at each `estop`: null for good news; undefined for no answer. */
   latchFailure: string | null | undefined = null;
   readonly #stopsAsked: number[] = [];
+  /** Numbers of the pauses that the supervisor was told and has not answered. */
+  readonly pausesAsked: number[] = [];
 
   /** A worker says READY. `supervised` unless it says otherwise. */
   ready(key: string, tasks: ReadyHeader["tasks"], more: Partial<ReadyHeader> = {}): void {
@@ -350,6 +352,7 @@ export class BrokerBench {
   #tellSupervisor(effect: Extract<Effect, { readonly to: "supervisor" }>): void {
     if (effect.type === "kill") return void this.kills.push(effect.pid);
     this.wishes.push(effect.type);
+    if (effect.type === "pause") this.pausesAsked.push(effect.request);
     if (effect.type === "watchLog") this.logWishes.push(effect.isWatched);
     if (effect.type !== "estop" && effect.type !== "reset") return;
     this.lastRequest = effect.request;

@@ -47,7 +47,7 @@ const statusOf = async (engine: Engine) => {
   return await client.status();
 };
 
-test("a task that ends its process is closed after three workers, by whatever port it is asked for, until a reload", async () => {
+test("a task that ends its process is closed after three workers, by whatever port it is asked for, until it is resumed or the files are read again", async () => {
   using folder = folderWith();
   await using engine = await start(folder);
   using asker = new Asker(engine.endpoint);
@@ -70,6 +70,10 @@ test("a task that ends its process is closed after three workers, by whatever po
   using again = new Asker(`tcp://127.0.0.1:${engine.ports.worker}`);
   expect(await again.ask("exit")).toEqual({ code: "UNAVAILABLE" });
   expect(await asker.ask("good", [0])).toEqual({ result: "good" });
+
+  const resume = await engine.run("resume", "exit", "--router", engine.endpoint);
+  expect(resume).toEqual({ exitCode: 0, stdout: "resumed: jobs of exit begin again\n", stderr: "" });
+  expect(await asker.ask("exit")).toEqual({ code: "INTERRUPTED" });
 
   writeFileSync(folder.at("tasks/robot.ts"), tasks.replace("process.exit(3)", "'mended'"));
   engine.signal("SIGHUP");
