@@ -30,10 +30,11 @@ export const changeAccess = (
     effects.push(...workerLoss.revoked(worker, refusal, now));
   }
   for (const job of [...queues, ...[...workers].flatMap(jobsOf)]) {
-    const user = job.request?.user ?? null;
+    // A job goes on without its request: detached ones, and those of an earlier router.
+    const user = job.origin?.user ?? null;
     const refusal =
       access.refusalSince(before, user, rightOf[job.kind], job.name) ??
-      (job.request?.meta.onBehalf === undefined ? null : access.refusal(user, "delegate"));
+      (job.origin?.meta.onBehalf === undefined ? null : access.refusal(user, "delegate"));
     if (refusal === null) continue;
     effects.push(...lifecycle.stop(job, { code: "UNAUTHORIZED", message: refusal }, now));
     // At once, because the connection of its requestor will be cut.

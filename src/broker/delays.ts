@@ -4,7 +4,7 @@
  */
 import { clockJumpMs } from "../limits.ts";
 import type { Effect } from "./events.ts";
-import type { BrokerState, Draft, Job } from "./state.ts";
+import type { BrokerState, Job } from "./state.ts";
 import type { Tables } from "./tables.ts";
 
 export class Delays {
@@ -20,9 +20,9 @@ export class Delays {
   ) {}
 
   /** When a job may be dispatched, on the broker's clock; `now` or earlier for at once. */
-  dueAt({ options: { delayMs, notBefore } }: Pick<Draft, "options">, now: number): number {
-    if (notBefore !== undefined) return now + notBefore * 1000 - this.#wallMs;
-    return now + (delayMs ?? 0);
+  dueAt({ acceptedAt, options: { delayMs, notBefore } }: Pick<Job, "acceptedAt" | "options">, now: number): number {
+    if (notBefore === undefined) return acceptedAt + (delayMs ?? 0);
+    return Math.max(acceptedAt, now + notBefore * 1000 - this.#wallMs);
   }
 
   add(job: Job, dueAt: number, now: number): void {

@@ -38,7 +38,7 @@ export class DurableJobs {
 
   /** The job waits until it is on the disk. It has room in the queue already. */
   accept(job: Job, onAccepted: OnAccepted = (refusal) => this.#answer(job, refusal)): Effect[] {
-    const { ids, journal, queues, wallSeconds } = this.tables;
+    const { ending, ids, journal, queues, statistics, wallSeconds } = this.tables;
     const mark = { id: ids.idOf(job.id), claims: 0, isCleared: false, isAccepted: false, waiters: [] };
     job.durable = mark;
     queues.park(job, "delayed");
@@ -51,6 +51,8 @@ export class DurableJobs {
       mark.isAccepted = true;
       const isOver = job.state === "ended";
       if (!isOver) queues.remove(job);
+      // Cancelled meanwhile; one that was left to the next engine is counted there.
+      if (ending.has(job.id)) statistics.accepted++;
       const entered = isOver ? [] : this.enter(job, now);
       return [...onAccepted(null, now), ...this.#tellWaiters(job), ...entered];
     });
@@ -161,6 +163,11 @@ export class DurableJobs {
     const body = sizeOf(outcome.body) > journalReplyBytesMax || outcome.contentType !== undefined ? "" : outcome.body;
     const append = (): void =>
       this.tables.journal.append(entry, body, (failure, at) => {
+        // It was refused after its end: nobody waits for that any more.
+        if (job.durable?.isAccepted === false) {
+          ending.delete(job.id);
+          return [];
+        }
         if (failure !== null) {
           this.#later(at, () => true, append);
           return [];
@@ -183,9 +190,10 @@ export class DurableJobs {
     if (mark === null || (code !== "SHUTTING_DOWN" && code !== "INTERRUPTED")) return null;
     const hasBegun = ms > 0 || code === "INTERRUPTED";
     if (hasBegun && retryPolicyOf(job.policy) === null) return null;
-    const { queues, results } = this.tables;
+    const { queues, results, statistics } = this.tables;
     queues.remove(job);
     job.state = "ended";
+    if (mark.isAccepted) statistics.accepted--;
     if (mark.claims > 0 && !hasBegun) this.#noteReturn(job, mark);
     return results.leave(job, stopping);
   }

@@ -106,12 +106,15 @@ export class JournalRecovery {
     if (!mayBeginUnattended(known.policy)) {
       return stop({ code: "NOT_DURABLE", message: `${job.name} may move something by now; retry it` });
     }
+    const { user = null } = job.origin ?? {};
+    const refusal = user === null ? null : this.tables.access.refusal(user, "send", job.name);
+    if (refusal !== null) return stop({ code: "UNAUTHORIZED", message: refusal });
     const reason = blocks.endOf(job);
     if (reason !== null) return stop(reason);
     queues.remove(job);
-    const { delayMs } = job.options;
-    const dueAt = delayMs === undefined ? this.lifecycle.delays.dueAt(job, now) : job.acceptedAt + delayMs;
-    return this.lifecycle.resume(job, job.tries === 0 ? dueAt : now, now);
+    const dueAt = this.lifecycle.delays.dueAt(job, now);
+    // One that has been tried was due, whatever the wall clock says now.
+    return this.lifecycle.resume(job, job.tries === 0 ? dueAt : Math.min(dueAt, now), now);
   }
 
   #jobOf(row: KeptJob, body: Frame, now: number): Job | null {

@@ -53,6 +53,10 @@ export class JournalWriter {
     return refuse(`${this.#unconfirmed.size} entries wait for the journal's disk already; ask again later`);
   }
 
+  get isEmpty(): boolean {
+    return this.#unconfirmed.size === 0;
+  }
+
   /** All that was appended is on the disk, or cannot get there. */
   get isQuiet(): boolean {
     return this.#unconfirmed.size === 0 || this.#key === null || (this.report?.failure ?? null) !== null;

@@ -50,10 +50,11 @@ export class JobLifecycle {
     return job.options !== noOptions && isDurable(job) ? this.durable.accept(job) : this.#enter(job, now);
   }
 
-  /** A job of an earlier router goes on, at its place. @param dueAt it is delayed until then */
+  /** A job of an earlier router goes on, at its place. @param dueAt it is, or was, delayed until then */
   resume(job: Job, dueAt: number, now: number): Effect[] {
     this.#latest.add(job);
     if (dueAt > now) return this.#delay(job, dueAt, now);
+    job.expiresAt = expiryOf(job, dueAt);
     if (job.expiresAt <= now) return this.expire(job, now);
     this.tables.queues.putBack(job);
     this.#limitWaiting(job);
@@ -74,6 +75,7 @@ export class JobLifecycle {
     const effects = job.options.latest === undefined ? [] : this.#supersede(job, now);
     const dueAt = job.options === noOptions ? now : this.delays.dueAt(job, now);
     if (dueAt > now) return [...effects, ...this.#delay(job, dueAt, now)];
+    if (dueAt > job.acceptedAt) job.expiresAt = expiryOf(job, dueAt); // a slow disk has taken longer
     if (job.place.id === job.id) queues.push(job);
     else queues.putBack(job);
     this.#limitWaiting(job);
@@ -100,9 +102,7 @@ export class JobLifecycle {
   }
 
   /** The waiting job whose place this one would take. */
-  replacedBy(draft: Draft): Job | undefined {
-    return this.#latest.olderThan(draft).find(({ worker }) => worker === null);
-  }
+  replacedBy = (draft: Draft): Job | undefined => this.#latest.olderThan(draft).find(({ worker }) => worker === null);
 
   /** Hands a queued job to a worker, with its resources. */
   assign(worker: Worker, job: Job, now: number): void {
@@ -288,9 +288,8 @@ export class JobLifecycle {
     return times > 1 ? [] : [publicationLost(job.publisher, job.name, messageIn(outcome.body))];
   }
 
-  #failure({ code, message }: EndReason, by = this.tables.requests.routerId): JobOutcome {
-    return failure(by, code, message);
-  }
+  #failure = ({ code, message }: EndReason, by = this.tables.requests.routerId): JobOutcome =>
+    failure(by, code, message);
 }
 
 const onStopFailed: EndReason = { code: "TASK_ERROR", message: "its onStop failed where it had run" };

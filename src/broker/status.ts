@@ -48,10 +48,13 @@ const deadmanIn = ({ deadmanMs }: Policy = {}): { readonly deadmanMs?: number } 
   deadmanMs === undefined ? {} : { deadmanMs };
 
 export const reportStatus = (tables: Tables, security: SecurityKind, stopped: StopResult | null): Json => {
-  const { blocks, directory, journal, queues, runaways, safeStops, statistics, workers } = tables;
+  const { blocks, directory, ending, journal, queues, runaways, safeStops, statistics, workers } = tables;
   // Safe stops are not counted as jobs: no requestor has asked for them.
-  const waiting = queues.jobs - [...safeStops].filter(isPending).length;
-  const held = [...workers].flatMap(jobsOf).filter(({ kind }) => kind !== "safe").length;
+  // Nor are durable jobs that are not on the disk yet. One whose end is not, is still held.
+  const unaccepted = journal.isEmpty ? 0 : [...queues].filter(({ durable }) => durable?.isAccepted === false).length;
+  const waiting = queues.jobs - [...safeStops].filter(isPending).length - unaccepted;
+  const ends = [...ending.values()].filter(({ durable }) => durable?.isAccepted === true).length;
+  const held = [...workers].flatMap(jobsOf).filter(({ kind }) => kind !== "safe").length + ends;
   return {
     draining: blocks.closed !== null,
     security,

@@ -226,6 +226,21 @@ describe("after a death of the router", () => {
     expect(send("d", "upload", { unique: "k" })).toBe(ids);
   });
 
+  test("its delayMs counts from its acceptance, and its ttlMs from the end of that, over both of its routers", () => {
+    bench.ask("a", "upload", { durable: true, delayMs: 1000, ttlMs: 500 });
+    bench.passWith(["w1", "journal"], 400);
+    journal.commit();
+    bench.passWith(["w1", "journal"], 601);
+    journal.commit();
+    expect(handed()).toHaveLength(1);
+    bench.done("w1", ...handed());
+    send("b", "upload", { delayMs: 1000, ttlMs: 500 });
+    restart();
+    bench.pass(1200);
+    journal.commit();
+    expect(serials()).toEqual(["b"]);
+  });
+
   test("a task that is gone or moves something by now leaves a dead letter", () => {
     send("a");
     send("b", "patrol");
@@ -241,7 +256,69 @@ describe("after a death of the router", () => {
   });
 });
 
+describe("a durable job that its requestor may not send any more", () => {
+  test("ends, though the request was answered long ago", () => {
+    bench.users.set("requestor", "laptop");
+    bench.authorize("laptop send");
+    for (const serial of ["a", "b"]) send(serial);
+    bench.authorize("laptop send:count");
+    journal.commit();
+    expect(journal.states).toEqual(["running", "failed UNAUTHORIZED dead"]);
+  });
+
+  test("is not begun by the next router, which knows its requestor's rights from its start", () => {
+    bench.users.set("requestor", "laptop");
+    bench.authorize("laptop send");
+    send("a", "patrol", { delayMs: 1000 });
+    const made = new BrokerBench();
+    made.authorize("phone send");
+    made.handle({ type: "tasks", tasks });
+    made.ready("w1", tasks);
+    journal[Symbol.dispose]();
+    journal = new BenchJournal(made, folder.at("journal.db"));
+    bench = made;
+    journal.commit();
+    expect(handed()).toEqual([]);
+    expect(journal.states).toEqual(["failed UNAUTHORIZED dead"]);
+  });
+});
+
+describe("status", () => {
+  const counts = () => {
+    const { accepted, done, waiting, held } = bench.status.jobs ?? {};
+    return { accepted, done, waiting, held };
+  };
+
+  test("counts a job from its acceptance on the disk to its end on the disk", () => {
+    bench.ask("a", "upload", { durable: true });
+    expect(counts()).toEqual({ accepted: 0, done: 0, waiting: 0, held: 0 });
+    journal.commit();
+    expect(counts()).toEqual({ accepted: 1, done: 0, waiting: 0, held: 1 });
+    bench.done("w1", ...handed());
+    expect(counts()).toEqual({ accepted: 1, done: 0, waiting: 0, held: 1 });
+    journal.commit();
+    expect(counts()).toEqual({ accepted: 1, done: 1, waiting: 0, held: 0 });
+  });
+
+  test("leaves out what the next engine goes on with", () => {
+    send("a", "upload", { delayMs: 1000 });
+    bench.handle({ type: "drain" });
+    expect(counts()).toEqual({ accepted: 0, done: 0, waiting: 0, held: 0 });
+  });
+});
+
 describe("the journal's own trouble", () => {
+  test("a job that was stopped before the disk refuses it is answered once, and counted nowhere", () => {
+    bench.ask("a", "patrol", { durable: true });
+    bench.estop("a tree");
+    journal.commit({ failure: "database or disk is full" });
+    bench.pass(journalRetryMs);
+    journal.commit();
+    expect(bench.ends.filter((end) => end.startsWith("a: "))).toEqual(["a: STORE_FULL"]);
+    expect(bench.status.jobs).toMatchObject({ accepted: 0, failed: {}, waiting: 0, held: 0 });
+    expect(journal.states).toEqual([]);
+  });
+
   test("a job that the disk refuses is STORE_FULL, and nothing of it is left", () => {
     bench.ask("a", "upload", { durable: true });
     journal.commit({ failure: "database or disk is full" });

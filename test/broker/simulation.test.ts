@@ -16,7 +16,8 @@ test(
     let answered = 0;
     for (let seed = first; seed < first + count; seed++) {
       try {
-        answered += new World(seed).run().answered;
+        using world = new World(seed);
+        answered += world.run().answered;
       } catch (error) {
         const what = error instanceof Error ? error.message : String(error);
         throw new Error(`${what}; replay it with: SEED=${seed} bun test simulation`, { cause: error });
@@ -28,5 +29,7 @@ test(
 );
 
 test("one seed gives one course of events", () => {
-  expect(new World(7).run()).toEqual(new World(7).run());
+  using one = new World(7);
+  using other = new World(7);
+  expect(one.run()).toEqual(other.run());
 });

@@ -1,5 +1,5 @@
 /** A folder of a test's own, with real files in it, gone when the test ends: `using folder = tempFolder({...})`. */
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 
@@ -10,9 +10,13 @@ export interface TempFolder extends Disposable {
   at(name: string): string;
 }
 
-/** `files`: name (`lib/helper.ts` makes the folder too) → content. Nobody but its owner may write any of it, whatever the umask. */
-export const tempFolder = (files: Readonly<Record<string, string>> = {}): TempFolder => {
-  const path = realpathSync(mkdtempSync(join(tmpdir(), "task-engine-test-")));
+/**
+ * `files`: name (`lib/helper.ts` makes the folder too) → content. Nobody but its owner may write any of it, whatever the umask.
+ * @param parent where it is made, if that folder is there
+ */
+export const tempFolder = (files: Readonly<Record<string, string>> = {}, parent = tmpdir()): TempFolder => {
+  const place = existsSync(parent) ? parent : tmpdir();
+  const path = realpathSync(mkdtempSync(join(place, "task-engine-test-")));
   const at = (name: string): string => join(path, name);
   for (const [name, content] of Object.entries(files)) {
     mkdirSync(dirname(at(name)), { recursive: true, mode: 0o755 });

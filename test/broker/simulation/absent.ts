@@ -11,6 +11,9 @@ import type { World } from "./world.ts";
 
 const name = "absent-1";
 
+/** A detached request of a durable task would be durable. */
+const fleeting = taskNames.filter((task) => simulatedTasks[task]?.policy.durable !== true);
+
 /** States of jobs that may still begin, or run. */
 const openStates: ReadonlySet<unknown> = new Set(["delayed", "queued", "retrying", "dispatched", "running"]);
 
@@ -38,7 +41,7 @@ export class Absent {
   send(): void {
     const { agenda, ledger, random, requestors, rights, router } = this.world;
     if (router.isDown) return;
-    const task = random.chance(0.8) ? random.pick(["photo", "patrol"]) : random.pick(taskNames);
+    const task = random.chance(0.8) ? random.pick(["photo", "patrol"]) : random.pick(fleeting);
     const options: TaskOptions = {
       detach: true,
       ...(random.chance(0.4) && { delayMs: random.between(1, 3000) }),

@@ -31,8 +31,11 @@ export class Emergencies {
     agenda.after(random.between(1, 3000), () => this.reset());
   }
 
-  /** By somebody who has looked, and has ended what goes on out of reach. */
+  /** By somebody who has looked, once the engine is up, and has ended what goes on out of reach. */
   reset(): void {
+    const { broker } = this.world.router;
+    const isUp = this.world.processes.some((process) => process.isSupervised && process.joined === broker);
+    if (!isUp && !this.world.isEnding) return this.world.agenda.after(500, () => this.reset());
     for (const process of this.world.processes) if (process.isOutcast) process.die();
     this.world.router.control({ command: "reset" });
   }
@@ -92,12 +95,27 @@ export class Emergencies {
     router.die();
     ledger.interruptAll();
     for (const process of processes) process.loseConnection();
+    this.world.journal.loseConnection();
     agenda.after(random.between(0, abortGraceMs), () => {
       for (const process of processes) process.halt();
       agenda.after(random.between(60, 200), () => {
         const since = this.#stoppedSince;
         router.start(since === null ? null : { reason: "a tree", since: since / 1000 });
       });
+    });
+  }
+
+  /** The whole machine is off and on again: nothing is left but what the disk has. */
+  cutPower(): void {
+    const { agenda, random, router, ledger, processes, journal } = this.world;
+    if (router.isDown) return;
+    router.die();
+    ledger.interruptAll();
+    for (const process of processes) process.vanish();
+    journal.die();
+    const since = this.#stoppedSince;
+    agenda.after(random.between(60, 200), () => {
+      router.start(since === null ? null : { reason: "a tree", since: since / 1000 });
     });
   }
 

@@ -133,6 +133,7 @@ export class Hands {
       // The mark comes first: what it says after a death is then never too little.
       process.begun = job.id;
       const boundMs = ledger.begin(job.uid, process.isSupervised, job.link.isOpen, agenda.now);
+      this.world.durable.begin(job.uid, job.link.isOpen);
       const run = this.#begin(job);
       this.world.hardware.begin(run);
       this.#carryOut(run);

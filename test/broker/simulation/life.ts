@@ -68,7 +68,7 @@ export class Life {
       const seen = this.#open.get(job);
       this.#open.delete(job);
       // Without a serial it was answered before its end, or nobody could tell it from others.
-      if (seen === undefined || serial === "" || String(serial).startsWith("absent-")) return;
+      if (seen === undefined || serial === "" || /^(absent|durable)-/.test(String(serial))) return;
       seen.codes.push(code);
       if (seen.codes.length === seen.jobs) ends.push(seen);
     }

@@ -1,4 +1,5 @@
 /** A simulated worker process: it may die, hang or lose its connection, and hears what the router says as soon as it can. */
+import type { Broker } from "../../../src/broker/broker.ts";
 import { beatIntervalMs, messageJobsMax } from "../../../src/limits.ts";
 import type { BackendMessage, ReadyHeader, RouterHeader } from "../../../src/protocol/backend.ts";
 import { routerTopics } from "../../../src/protocol/engine-topics.ts";
@@ -21,6 +22,8 @@ export class Process {
   link: Link;
   /** Since when it cannot hear what comes. */
   deafSince: number | null = null;
+  /** The router that has welcomed it last, of a task worker. */
+  joined: Broker | null = null;
   readonly answers: Answers;
   /** By the router's last word on it. */
   #isStopped = false;
@@ -57,12 +60,17 @@ export class Process {
   }
 
   /** @param culprit the task whose job has caused it */
-  die(culprit: string | null = null): void {
+  die(culprit: string | null = null, flushes = this.world.random.chance(0.8)): void {
     if (!this.isAlive) return;
     this.isAlive = false;
     this.#hands.fall();
-    this.link.break(this.world.random.chance(0.8));
+    this.link.break(flushes);
     this.world.died(this, culprit);
+  }
+
+  /** With the whole machine: nothing that it has sent arrives any more. */
+  vanish(): void {
+    this.die(null, false);
   }
 
   hang(ms: number): void {
@@ -156,6 +164,7 @@ export class Process {
         this.link.send(this.ready);
         break;
       case "WELCOME":
+        if (this.ready.role === "task") this.joined = this.world.router.broker;
         if (this.ready.role === "data" && this.world.isWatched) {
           this.link.send({ type: "WATCHED", topics: [...routerTopics] });
         }

@@ -17,6 +17,7 @@ const clients = [
   "requestor-4",
   "requestor-9",
   "absent-1",
+  "durable-1",
   "old-1",
   "old-2",
   "old-3",

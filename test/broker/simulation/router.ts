@@ -21,6 +21,7 @@ import { decodeReply, type Reply } from "../../../src/protocol/replies.ts";
 import { decodeRequest } from "../../../src/protocol/requests.ts";
 import { asReceived } from "../../support/frames.ts";
 import { Absent } from "./absent.ts";
+import { Durable } from "./durable.ts";
 import { readTask } from "./hands.ts";
 import { check, Violation } from "./ledger.ts";
 import type { World } from "./world.ts";
@@ -213,6 +214,7 @@ export class SimulatedRouter {
     const reply = decodeReply(frames);
     if (reply instanceof ProtocolError) throw new Violation(`a reply that nobody understands: ${reply.message}`);
     if (Absent.isOne(requestor)) this.world.absent.hear(reply);
+    else if (Durable.isOne(requestor)) this.world.durable.hear(reply);
     else if (requestor === operator) this.#told(reply);
     else if (this.world.ledger.reply(requestor, reply, this.world.agenda.now))
       this.world.requestors.answered(requestor, reply.meta.serial);

@@ -104,6 +104,20 @@ export const simulatedTasks: Readonly<Record<string, SimulatedTask>> = {
     policy: { resumesAfterRestart: true, resources: ["motors"], onStop: true },
     run: (random) => ({ runMs: random.between(1, 300), obeysAbort: random.chance(0.8) }),
   },
+  upload: {
+    policy: { moves: false, durable: true },
+    canThrow: true,
+    run: (random) => ({ runMs: random.between(0.1, 100), obeysAbort: true, throws: random.chance(0.2) }),
+  },
+  copy: {
+    policy: { moves: false, durable: true, idempotent: { tries: 3, backoffMs: 20, onError: true }, timeoutMs: 500 },
+    canThrow: true,
+    run: (random) => ({ runMs: random.between(0.1, 200), throws: random.chance(0.3), blocks: random.chance(0.2) }),
+  },
+  haul: {
+    policy: { resumesAfterRestart: true, durable: true, resources: ["motors"], onStop: true },
+    run: (random) => ({ runMs: random.between(1, 300), obeysAbort: random.chance(0.8) }),
+  },
   chatty: { policy: {}, run: (random) => ({ runMs: random.between(1, 100), obeysAbort: true, reports: true }) },
 };
 

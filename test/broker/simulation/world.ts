@@ -7,8 +7,10 @@ import type { ReadyHeader } from "../../../src/protocol/backend.ts";
 import { JobDeaths } from "../../../src/supervisor/deaths.ts";
 import { Absent } from "./absent.ts";
 import { Agenda } from "./agenda.ts";
+import { Durable } from "./durable.ts";
 import { Emergencies } from "./emergencies.ts";
 import { Hardware } from "./hardware.ts";
+import { SimulatedJournal } from "./journal.ts";
 import { check, Ledger } from "./ledger.ts";
 import { Life } from "./life.ts";
 import type { Link } from "./link.ts";
@@ -30,6 +32,11 @@ interface Weather {
   readonly stops: number;
   readonly reloads: number;
   readonly routerDeaths: number;
+  readonly powerCuts: number;
+  /** Of the journal: its process, its connection, its disk. */
+  readonly journalDeaths: number;
+  readonly journalCuts: number;
+  readonly fullDisks: number;
   readonly requestorLosses: number;
   /** Shares of the runs of `onStop`. */
   readonly onStopFailures: number;
@@ -45,6 +52,7 @@ export interface Tally {
 const fair: Weather = {
   ...{ duplicates: 0, garbage: 0, deaths: 0, cuts: 0, hangs: 0, leaves: 0 },
   ...{ stops: 0, reloads: 0, routerDeaths: 0, requestorLosses: 0, onStopFailures: 0, onStopDeaths: 0 },
+  ...{ powerCuts: 0, journalDeaths: 0, journalCuts: 0, fullDisks: 0 },
 };
 
 /** ms: the longest that all that was asked for may take once nothing goes wrong any more. */
@@ -56,7 +64,7 @@ export const stuckMs = 10_000;
 /** ms after which an operator resets once more, for what could not be made safe before the weather turned. */
 const resetMs = 30_000;
 
-export class World {
+export class World implements Disposable {
   readonly random: Random;
   readonly policies = taskNames.map((name) => ({ name, ...simulatedTasks[name]?.policy }));
   readonly agenda = new Agenda();
@@ -70,6 +78,8 @@ export class World {
   readonly router: SimulatedRouter;
   readonly requestors: Requestors;
   readonly absent = new Absent(this);
+  readonly journal = new SimulatedJournal(this);
+  readonly durable = new Durable(this);
   readonly rights: Rights;
   /** The task that is asked for most in this world. */
   readonly favourite: string;
@@ -80,7 +90,7 @@ export class World {
   readonly #jobDeaths = new JobDeaths();
   #nextPid = 100;
   #nextKey = 1;
-  #isEnding = false;
+  isEnding = false;
 
   constructor(seed: number) {
     this.random = new Random(seed);
@@ -98,6 +108,10 @@ export class World {
       stops: random.chance(0.3) ? random.between(0, 0.7) : 0,
       reloads: rough(0.2),
       routerDeaths: random.chance(0.2) ? random.between(0, 0.3) : 0,
+      powerCuts: random.chance(0.3) ? random.between(0, 0.4) : 0,
+      journalDeaths: rough(0.5),
+      journalCuts: rough(0.5),
+      fullDisks: rough(0.5),
       requestorLosses: rough(0.5),
       onStopFailures: rough(0.5),
       onStopDeaths: rough(0.3),
@@ -115,10 +129,15 @@ export class World {
     for (let count = random.whole(0, 2); count > 0; count--) this.#startTaskWorker(false, this.#someTasks());
     if (random.chance(0.8)) this.#startDataWorker();
     if (random.chance(0.3)) this.#startSourceWorker();
+    const hasJournal = random.chance(0.5);
+    if (hasJournal) agenda.after(random.between(0, random.chance(0.9) ? 500 : 15_000), () => this.journal.start());
     const activeMs = random.between(500, 10_000);
     this.requestors.askFor(random.whole(5, 80), activeMs);
     for (let count = random.whole(0, 15); count > 0; count--) {
       agenda.at(random.between(0, activeMs), () => this.absent.send());
+    }
+    for (let count = hasJournal ? random.whole(0, 40) : 0; count > 0; count--) {
+      agenda.at(random.between(0, activeMs), () => this.durable.send());
     }
     if (random.chance(0.001)) agenda.after(random.between(0, activeMs), () => this.requestors.flood());
     for (let at = 1000; at < activeMs; at += 1000) if (random.chance(0.3)) agenda.at(at, () => this.rights.change());
@@ -129,8 +148,16 @@ export class World {
     return { events: this.router.events, answered: this.ledger.answered };
   }
 
+  [Symbol.dispose](): void {
+    this.journal[Symbol.dispose]();
+  }
+
   get processes(): readonly Process[] {
     return this.#processes.filter(({ isAlive }) => isAlive);
+  }
+
+  nextPid(): number {
+    return this.#nextPid++;
   }
 
   nextKey(): string {
@@ -176,9 +203,9 @@ export class World {
         this.router.handle({ type: "gone", pid, begun: process.begun });
       });
     }
-    if (this.#isEnding) return;
+    if (this.isEnding) return;
     agenda.after(random.between(50, 1000), () => {
-      if (!this.#isEnding) this.#start({ ...process.ready });
+      if (!this.isEnding) this.#start({ ...process.ready });
     });
   }
 
@@ -236,6 +263,10 @@ export class World {
     if (strikes(weather.leaves)) random.pick(alive).leave();
     if (strikes(weather.stops)) this.emergencies.stop();
     if (strikes(weather.routerDeaths)) this.emergencies.loseRouter();
+    if (strikes(weather.powerCuts)) this.emergencies.cutPower();
+    if (strikes(weather.journalDeaths)) this.journal.die();
+    if (strikes(weather.journalCuts)) this.journal.loseConnection();
+    if (strikes(weather.fullDisks)) this.journal.fill(random.between(1, 3000));
     if (strikes(weather.reloads)) this.#reload();
     if (strikes(weather.requestorLosses)) this.emergencies.loseRequestor(`requestor-${random.whole(1, 4)}`);
   }
@@ -254,9 +285,10 @@ export class World {
     this.agenda.runUntil(end, () => this.ledger.open.length === 0);
     check(this.ledger.open.length === 0, `not answered, with all workers sound: ${this.ledger.open}`);
     // Those of a lost requestor run on.
-    this.agenda.runUntil(end, () => this.life.open === 0);
+    this.agenda.runUntil(end, () => this.life.open === 0 && this.durable.areOver);
     this.agenda.runUntil(this.agenda.now + 60_000);
     this.absent.compare(true);
+    this.durable.compare(true);
     check(this.life.open === 0, `${this.life.open} jobs were accepted, and have not ended by their events`);
   }
 
@@ -268,14 +300,18 @@ export class World {
     router.handle({ type: "drain" });
     this.requestors.askFor(random.whole(0, 10), 3000);
     agenda.runUntil(agenda.now + random.between(3000, 8000));
-    this.#isEnding = true;
+    this.isEnding = true;
     for (const process of this.#processes) process.die();
+    // The journal ends last, with the router.
     agenda.runUntil(agenda.now + 20_000);
     check(ledger.open.length === 0, `not answered at the end: ${ledger.open}`);
     this.absent.compare(true);
+    this.durable.compare(false);
     check(router.drainedSaid === 1, `the supervisor was told ${router.drainedSaid} times that nothing runs`);
     const { jobs, queue, workers } = router.status();
-    check(jobs.waiting + jobs.held + queue.jobs + queue.bytes + workers.length === 0, "something is left at the end");
+    const others = workers.filter(({ id }) => !id.startsWith("JOURNAL"));
+    const left = jobs.waiting + jobs.held + queue.jobs + queue.bytes + others.length;
+    check(left === 0, `something is left at the end: ${JSON.stringify({ jobs, queue, others })}`);
     this.#fireAll();
   }
 
