@@ -26,14 +26,15 @@ const listCommand = defineCommand({
   },
 });
 
-/** `photo  @hourly  next 2026-11-28 16:00:00  last 2026-11-28 15:00:00 done  1 skipped: …` */
+/** `photo  @hourly  next 2026-11-28 16:00:00  last 2026-11-28 15:00:00 done  1 skipped  its last run has not ended` */
 const lineOf = ({ name, task, when, zone, next, last, code, skipped, why, paused }: ScheduleListing): string =>
   [
     name === task ? name : `${name} (${task})`,
     zone === null ? when : `${when} (${zone})`,
     paused ? "paused" : `next ${timeText(next)}`,
     `last ${timeText(last)}${last === null ? "" : ` ${code ?? "running"}`}`,
-    ...(skipped === 0 && why === null ? [] : [`${skipped} skipped${why === null ? "" : `: ${why}`}`]),
+    ...(skipped === 0 ? [] : [`${skipped} skipped`]),
+    ...(why === null ? [] : [why]),
   ].join("  ");
 
 /** @param seconds since 1970; null for none */
