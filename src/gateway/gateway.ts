@@ -147,10 +147,10 @@ export class Gateway {
   }
 
   async #admit(request: Request, { isOpen = false }: Route): Promise<Person> {
-    const found = this.#visitors.personOf(request);
-    const person = found instanceof Promise ? await (isOpen ? null : found) : found;
-    if (person !== null) return person;
+    const person = this.#visitors.personOf(request);
+    if (person !== null && person !== undefined) return person;
     if (isOpen) return anybody;
+    if (person === undefined) return this.#visitors.refuse();
     throw new HttpError("NO_TOKEN", "a token is needed: `Authorization: Bearer TOKEN`, or POST /api/login", challenge);
   }
 

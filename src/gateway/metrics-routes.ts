@@ -29,6 +29,7 @@ export const metricsRoutes = (engine: Engine): readonly Route[] => {
       handle: async ({ person, request }) => {
         const { data } = await engine.command(person, { command: "status" });
         const status = data as unknown as EngineStatus;
+        // An engine without a data worker has no topics.
         const topics = await engine.client.topics("").catch(() => []);
         jobs.follow();
         const isOpen = (request.headers.get("accept") ?? "").includes("application/openmetrics-text");

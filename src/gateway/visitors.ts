@@ -21,15 +21,20 @@ export class Visitors {
     return this.tokens !== null;
   }
 
-  /** Null without a token. Throws HttpError, NO_TOKEN, late, for one that is not valid. */
-  personOf(request: Request): Person | null | Promise<never> {
+  /** Null without a token; undefined for one that is not valid. */
+  personOf(request: Request): Person | null | undefined {
     if (this.tokens === null) return anybody;
     const token = this.#tokenOf(request);
-    if (token === null) return null;
-    return this.tokens.personOf(token) ?? this.#refuse();
+    return token === null ? null : (this.tokens.personOf(token) ?? undefined);
   }
 
-  /** As `personOf`, of a token that a person has typed: null, late, for one that is not valid. */
+  /** The answer to a token that is not valid: it is late. Rejects with HttpError, NO_TOKEN. */
+  async refuse(): Promise<never> {
+    await this.#slowDown();
+    throw new HttpError("NO_TOKEN", "the token is not valid", challenge);
+  }
+
+  /** The person with a token that somebody has typed: null, late, for one that is not valid. */
   async login(token: string): Promise<Person | null> {
     const person = this.tokens?.personOf(token) ?? null;
     if (person === null) await this.#slowDown();
@@ -55,11 +60,6 @@ export class Visitors {
       if (name?.trim() === this.#cookie) return value?.trim() ?? "";
     }
     return null;
-  }
-
-  async #refuse(): Promise<never> {
-    await this.#slowDown();
-    throw new HttpError("NO_TOKEN", "the token is not valid", challenge);
   }
 
   /** Whoever guesses waits, and nobody else. Beyond a number of them they are answered at once, without a look. */
