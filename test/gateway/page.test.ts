@@ -149,7 +149,7 @@ test("a lost engine and a lost gateway are shown, with the age of what is shown,
   await page.getByRole("status").getByText("live").waitFor();
   // It was tried again meanwhile, until it was confirmed.
   await page.getByText("Stopped since").waitFor();
-  await robot.ask("/api/reset", { method: "POST", headers: { "content-type": "application/json" }, body: "{}" });
+  await robot.reset();
   await page.getByText("Stopped since").waitFor({ state: "detached" });
 });
 

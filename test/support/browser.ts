@@ -46,6 +46,11 @@ export class Browser implements AsyncDisposable {
     return page;
   }
 
+  /** False after `kill`. */
+  get isThere(): boolean {
+    return this.#browser.isConnected();
+  }
+
   /** Its end by SIGKILL, all of its processes at once. */
   kill(): void {
     const { pid } = this.#server.process();

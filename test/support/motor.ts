@@ -16,6 +16,10 @@ export class Motor {
     return text === "" ? null : Number(text);
   }
 
+  get isTurning(): boolean {
+    return (this.speed ?? 0) > 0;
+  }
+
   /** Waits until it turns. */
   async turns(): Promise<void> {
     await this.#until((speed) => speed !== null && speed > 0, "does not turn");

@@ -1,4 +1,5 @@
 /** A robot with a gateway, for tests of the page: an engine with tasks that show themselves, and its motor. */
+import { writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { type RunningCommand, startCommand } from "./command.ts";
 import { type Engine, startEngine } from "./engine.ts";
@@ -15,7 +16,6 @@ const schema = (input) => ({ "~standard": { version: 1, vendor: "test", validate
 /** Turns until something ends it. */
 export const task_drive = {
   resources: ["motors"],
-  deadmanMs: 300,
   run: async ([forward = 0], _, { signal }) => {
     for (;;) {
       signal.throwIfAborted();
@@ -65,6 +65,7 @@ export class PageRobot implements AsyncDisposable {
   private constructor() {
     this.#folder = tempFolder({ "tasks/tasks.js": tasks, motor: "0" });
     this.motor = new Motor(this.#folder.at("motor"));
+    writeFileSync(this.#folder.at("task-engine.toml"), `[env]\nMOTOR = "${this.motor.path}"\n`);
   }
 
   /** Of the gateway. */
@@ -86,7 +87,6 @@ export class PageRobot implements AsyncDisposable {
       cwd: this.#folder.path,
       state: this.#folder.at("state"),
       first: this.#first,
-      env: { ...this.#env, MOTOR: this.motor.path },
       flags: ["--task-workers", "2", "--data-workers", "1"],
     });
   }
@@ -107,7 +107,7 @@ export class PageRobot implements AsyncDisposable {
     this.#gateway = null;
   }
 
-  /** A request that a program makes. @param timeoutMs what a job may take that something else is to end */
+  /** A request that a program makes. */
   ask(path: string, init: RequestInit = {}): Promise<Response> {
     return fetch(`${this.url}${path}`, init);
   }
@@ -116,6 +116,11 @@ export class PageRobot implements AsyncDisposable {
   call(task: string, args: readonly unknown[] = []): Promise<Response> {
     const headers = { "content-type": "application/json" };
     return this.ask(`/api/tasks/${task}`, { method: "POST", headers, body: JSON.stringify({ args }) });
+  }
+
+  async reset(): Promise<void> {
+    const headers = { "content-type": "application/json" };
+    await this.ask("/api/reset", { method: "POST", headers, body: "{}" });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -89,7 +89,16 @@ export class SlowCable implements Disposable {
     }
   }
 
+  /** Both ends of every connection are told. */
+  break(): void {
+    for (const { up, down } of this.#connections) {
+      up.to?.terminate();
+      down.to?.terminate();
+    }
+  }
+
   [Symbol.dispose](): void {
+    this.break();
     this.#listener.stop(true);
   }
 }

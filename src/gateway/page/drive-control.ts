@@ -3,7 +3,16 @@
  * itself when nobody may be there: at blur, in a hidden tab, when the pad or the connection is lost
  * or stuck. It never begins again by itself.
  */
-import { FrozenPad, isDriveKey, isNeutral, neutral, type Stick, stickOfKeys, stickOfPad } from "./drive-input.ts";
+import {
+  FrozenPad,
+  isDriveKey,
+  isNeutral,
+  isSame,
+  neutral,
+  type Stick,
+  stickOfKeys,
+  stickOfPad,
+} from "./drive-input.ts";
 import { DriveLink, type DriveSettings } from "./drive-link.ts";
 import { stopListeners } from "./stop.tsx";
 import type { Arguments } from "./typed.ts";
@@ -28,13 +37,14 @@ export class DriveControl {
   #options: DriveOptions | null = null;
   #touch: Stick = neutral;
   readonly #keys = new Set<string>();
-  readonly #pad = new FrozenPad();
+  #pad = new FrozenPad();
   /** The pad whose stick is deflected. */
   #padIndex: number | null = null;
   /** A stick that is deflected when driving begins must come back first. */
   #isArmed = false;
-  #sent = "";
-  #sentAtMs = 0;
+  /** The position that the running call was made with; neutral where none runs. */
+  #called: Stick = neutral;
+  #calledAtMs = 0;
   #frame = 0;
 
   constructor(readonly onChange: (state: DriveState) => void) {}
@@ -68,7 +78,8 @@ export class DriveControl {
     if (this.#link !== null) return;
     this.#options = options;
     this.#isArmed = false;
-    this.#sent = "";
+    this.#called = neutral;
+    this.#pad = new FrozenPad();
     this.#keys.clear();
     this.#change({ phase: "starting", why: null });
     const link = new DriveLink(options, {
@@ -78,7 +89,7 @@ export class DriveControl {
       },
       // A task that has ended is called again while the stick is held.
       onDone: () => {
-        this.#sent = "";
+        this.#called = neutral;
       },
       onEnd: (why) => {
         if (this.#link === link) this.#over(why);
@@ -123,19 +134,13 @@ export class DriveControl {
       return;
     }
     if (stick.forward !== this.#state.stick.forward || stick.turn !== this.#state.stick.turn) this.#change({ stick });
-    const given = options.argumentsOf(stick);
-    const text = isNeutral(stick) ? "" : JSON.stringify(given);
-    if (text === this.#sent) return;
+    if (isSame(stick, this.#called)) return;
     const nowMs = performance.now();
     // A stick that has come back waits for nothing.
-    if (nowMs - this.#sentAtMs < callEveryMs && text !== "") return;
-    if (text === "" && !link.isRunning) {
-      this.#sent = "";
-      return;
-    }
-    if (!link.drive(given)) return;
-    this.#sent = text;
-    this.#sentAtMs = nowMs;
+    if (!isNeutral(stick) && nowMs - this.#calledAtMs < callEveryMs) return;
+    if (!link.drive(options.argumentsOf(stick))) return;
+    this.#called = stick;
+    this.#calledAtMs = nowMs;
   }
 
   #position(): Stick {

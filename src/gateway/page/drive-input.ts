@@ -10,6 +10,15 @@ export const neutral: Stick = { forward: 0, turn: 0 };
 
 export const isNeutral = ({ forward, turn }: Stick): boolean => forward === 0 && turn === 0;
 
+/** Nearer than this a stick trembles: a call for each of its bits would only end the one before. */
+const tremble = 0.03;
+
+/** Whether a call for one position serves the other as well. */
+export const isSame = (one: Stick, other: Stick): boolean =>
+  isNeutral(one) === isNeutral(other) &&
+  Math.abs(one.forward - other.forward) < tremble &&
+  Math.abs(one.turn - other.turn) < tremble;
+
 const directions: Readonly<Record<string, Stick>> = {
   KeyW: { forward: 1, turn: 0 },
   ArrowUp: { forward: 1, turn: 0 },

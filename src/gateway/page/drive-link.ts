@@ -94,7 +94,7 @@ export class DriveLink {
     this.#tick = tick;
     clearTimeout(this.#silence);
     this.#silence = this.#endAfter(this.#settings.deadmanMs, "the gateway is silent");
-    if (this.#isRunning) this.#send({ type: "alive", tick });
+    this.#send({ type: "alive", tick });
     if (isFirst) this.#handlers.onReady();
   }
 
