@@ -3759,6 +3759,7 @@ _QUEUE_JOBS_MAX = 2_048
 _QUICK_MS = 0.2
 _QUICK_RUNS_MIN = 16
 _ANSWER_DELAY_SECONDS = 0.001
+_AGAIN_SECONDS = 0.001
 # Bytes that wait for a router that does not read: the answers of all jobs that a worker can hold.
 _UNSENT_BYTES_MAX = 65 * _FRAME_BYTES_MAX
 # The same for what may be lost, and for output that nobody reads.
@@ -4597,6 +4598,10 @@ class _Executor(_Surroundings):
         self._main = threading.get_ident()
         self._signal = signal.SIGRTMAX - 3
         signal.signal(self._signal, self._on_signal)
+        # The abort of the running job, once it has been raised.
+        self._raised: Aborted | None = None
+        self._report_ignored = sys.unraisablehook
+        sys.unraisablehook = self._on_ignored
         # What is printed in this process.
         self.printed: _Printed | None = None
 
@@ -4804,6 +4809,7 @@ class _Executor(_Surroundings):
             thrown = error
         self._can_abort = False
         self._running = None
+        self._raised = None
         if os.getpid() != self._pid:
             # A copy of this process that the task has forked, and that has not ended itself.
             os._exit(_STRAY_ERROR_EXIT_CODE)
@@ -4928,7 +4934,23 @@ class _Executor(_Surroundings):
             _shield.late = self._abort_late
             return
         self._can_abort = False
-        raise Aborted(*job.why)
+        self._raised = Aborted(*job.why)
+        raise self._raised
+
+    def _on_ignored(self, ignored: Any) -> None:
+        """Python ignores what is raised in a finalizer, a weakref's callback, or one of C code."""
+        job = self._running
+        if job is None or self._raised is None or ignored.exc_value is not self._raised:
+            self._report_ignored(ignored)
+            return
+        # The job has not seen its abort. It comes again once this has ended, where it can be seen.
+        running = job
+        self._can_abort = True
+        self._link.after(_AGAIN_SECONDS, lambda: self._abort_again(running))
+
+    def _abort_again(self, job: _Job) -> None:
+        if self._running is job:
+            signal.pthread_kill(self._main, self._signal)
 
     def _abort_late(self) -> None:
         self._on_signal(0, None)

@@ -8,7 +8,7 @@ setDefaultTimeout(300_000); // they wait for one another
 /** Each notes what it does; `drive` goes on until it is told to end. */
 const tasks = {
   "drive.py": `
-import os, time, asyncio, subprocess, socket
+import os, time, asyncio, subprocess, socket, weakref
 from task_engine import Aborted, log, progress, publish, sleep, task
 
 def note(line):
@@ -53,6 +53,35 @@ def drive(how: str = "sleep", swallow: bool = False):
             return "arrived"
         raise
     return "arrived"
+
+class Slow:
+    def __del__(self):
+        note("finalizes")
+        time.sleep(60)
+
+class Plain:
+    pass
+
+def slowly(_):
+    note("finalizes")
+    time.sleep(60)
+
+@task(on_stop=off)
+def finalize(how: str):
+    try:
+        if how == "a finalizer":
+            Slow()
+        if how == "a weakref's callback":
+            plain = Plain()
+            kept = weakref.ref(plain, slowly)
+            del plain
+        if how == "two of them":
+            pair = [Slow(), Slow()]
+            del pair
+        time.sleep(60)
+    except Aborted as aborted:
+        note("lets go " + aborted.code)
+        raise
 
 async def task_wait(seconds):
     note("waits")
@@ -220,6 +249,20 @@ for (const how of ["loop", "sleep", "thread", "process", "socket", "output"]) {
     worker.hand({ ...abort, job: 7 });
     expect(await worker.heard("FAIL", 7)).toMatchObject({ data: [{ code: "CANCELLED", message: abort.message }] });
     expect(await worker.noted("safe")).toEqual(["drives", "lets go CANCELLED", "on_stop CANCELLED", "safe"]);
+    worker.run(8, "add", [2, 3]);
+    expect(await worker.heard("DONE", 8)).toMatchObject({ data: [5] });
+  });
+}
+
+for (const how of ["a finalizer", "a weakref's callback", "two of them"]) {
+  test(`an abort in code whose exceptions Python ignores comes again: ${how}`, async () => {
+    await using worker = await startPythonWorker(tasks);
+    worker.run(7, "finalize", [how]);
+    await worker.noted("finalizes");
+    worker.hand({ ...abort, job: 7 });
+    expect(await worker.heard("FAIL", 7)).toMatchObject({ data: [{ code: "CANCELLED" }] });
+    const notes = await worker.noted("safe");
+    expect(notes.filter((note) => note !== "finalizes")).toEqual(["lets go CANCELLED", "on_stop CANCELLED", "safe"]);
     worker.run(8, "add", [2, 3]);
     expect(await worker.heard("DONE", 8)).toMatchObject({ data: [5] });
   });
