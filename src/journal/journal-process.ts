@@ -14,7 +14,7 @@ import { Journal } from "./journal.ts";
 interface JournalProcessOptions {
   /** The engine's state folder. */
   readonly folder: string;
-  /** The router's socket, `unix://PATH`, or its backend, `tcp://HOST:PORT`. */
+  /** The router's socket, `unix://PATH`, by which alone it takes a journal. */
   readonly backend: string;
 }
 

@@ -111,11 +111,12 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
   // Requests come after that: a router that was not told the tasks would call each of them unknown.
   if (hasSupervisor()) await told.promise;
   reactor.mayWait(() => waitHereMs);
-  const listen = (listener: Listener, userOf: () => string | null): void => {
+  const listen = (listener: Listener, userOf: () => string | null, isOwn = true): void => {
     workers.add(listener);
-    listener.onReadable((inbox) => shell.readWorkers(inbox, userOf));
+    listener.onReadable((inbox) => shell.readWorkers(inbox, userOf, isOwn));
   };
-  listen(backend, () => gate.userOf(backend.socket));
+  // An engine's own processes come by its sockets, which only its user may open.
+  listen(backend, () => gate.userOf(backend.socket), options.workSocket === null);
   if (options.workSocket !== null) listen(openWorkSocket(options.workSocket), () => gate.ownUser);
   let isPythonServed = false;
   const listenForPython = (): void => {

@@ -110,11 +110,14 @@ export class Shell {
     });
   }
 
-  /** @param userOf returns the name of the key of the message that was received last */
-  readWorkers(inbox: Inbox, userOf: () => string | null): void {
+  /**
+   * @param userOf returns the name of the key of the message that was received last
+   * @param isOwn processes of the engine come by this port
+   */
+  readWorkers(inbox: Inbox, userOf: () => string | null, isOwn: boolean): void {
     this.#drain(
       () => inbox.tryReceive(backendFramesMax),
-      (frames) => this.#fromWorker(inbox.peer, userOf(), frames),
+      (frames) => this.#fromWorker(inbox.peer, userOf(), isOwn, frames),
     );
   }
 
@@ -137,7 +140,7 @@ export class Shell {
     if (count > 0) this.#dispatch();
   }
 
-  #fromWorker(key: string, user: string | null, frames: readonly Frame[]): void {
+  #fromWorker(key: string, user: string | null, isOwn: boolean, frames: readonly Frame[]): void {
     if (saysLost(frames)) {
       this.#events.forget(key);
       return this.#tell({ type: "disconnected", key });
@@ -147,6 +150,9 @@ export class Shell {
       this.#drop("workersMessage", `${this.#options.back} Dropped a worker's message: ${message.message}`);
     } else {
       if (message.header.type === "HEARD") this.#events.heard(key);
+      // Any local program reaches the port of an engine without keys, and may claim to be the
+      // journal, or a process that is to be killed.
+      else if (message.header.type === "READY" && !isOwn) message.header.supervised = false;
       this.#tell({ type: "worker", key, user, message });
     }
   }

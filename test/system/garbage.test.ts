@@ -2,9 +2,10 @@
 import { expect, test } from "bun:test";
 import { encodeBackend } from "../../src/protocol/backend.ts";
 import { Dealer, Router } from "../../src/transport/zmq/socket.ts";
-import { startEngine } from "../support/engine.ts";
+import { oneWorker, startEngine } from "../support/engine.ts";
 import { runProgram } from "../support/program.ts";
 import { taskFrame } from "../support/raw-requestor.ts";
+import { tempFolder } from "../support/temp-folder.ts";
 
 const nonsense = [
   "",
@@ -34,6 +35,39 @@ test(
     const status = JSON.parse((await engine.run("status", "--json", "--router", engine.endpoint)).stdout);
     expect(status.jobs.dropped.workersMessage).toBe(rounds * nonsense.length);
     expect(engine.errorLines.filter((line) => line.includes("Dropped a worker's message"))).toHaveLength(1);
+  },
+  limitMs,
+);
+
+test(
+  "nobody is taken for the engine's journal, nor for another process of it, by what he says at the backend port",
+  async () => {
+    using folder = tempFolder({
+      "tasks/notes.ts": "export const task_note = { durable: true, moves: false, run: () => 1 };",
+    });
+    await using engine = await startEngine({ cwd: folder.path, flags: oneWorker });
+    const status = async () => JSON.parse((await engine.run("status", "--json", "--router", engine.endpoint)).stdout);
+    const { workers } = await status();
+    const own = workers.find(({ role }: { role: string }) => role === "journal");
+    const answerTo = async (role: "journal" | "task", id: string): Promise<string> => {
+      using poser = new Dealer();
+      poser.connect(`tcp://127.0.0.1:${engine.ports.backend}`);
+      poser.trySend(
+        encodeBackend({ type: "READY", role, id, pid: own.pid, tasks: [], endpoint: "", supervised: true }),
+      );
+      return (await poser.receive()).map(textOf).join();
+    };
+    // The real one is there, halted, and then dead.
+    for (const signal of ["SIGCONT", "SIGSTOP", "SIGKILL"] as const) {
+      process.kill(own.pid, signal);
+      expect(await answerTo("journal", own.id)).toContain("REFUSED");
+      if (signal === "SIGKILL") continue;
+      // A worker with the pid of the journal does not push it out.
+      expect(await answerTo("task", "TASK-1")).toContain("WELCOME");
+      expect((await status()).workers).toContainEqual(expect.objectContaining({ pid: own.pid, role: "journal" }));
+    }
+    const sent = await engine.run("send", "--detach", "note", "--router", engine.endpoint);
+    expect(sent.stdout).toMatch(/^[a-z2-7]{16}\n$/);
   },
   limitMs,
 );
