@@ -6,7 +6,7 @@ import { deadLettersBytesMax, deadLettersMax } from "../limits.ts";
 import { sizeOf } from "../protocol/frame.ts";
 import { endedJob } from "./job-history.ts";
 import type { JobOutcome } from "./outcome.ts";
-import type { BrokerState, EndedJob, Job } from "./state.ts";
+import type { BrokerState, DeadLetter, EndedJob, Job } from "./state.ts";
 
 export class DeadLetters {
   /** The oldest first. */
@@ -19,11 +19,11 @@ export class DeadLetters {
 
   /** The newest first. */
   *[Symbol.iterator](): Generator<EndedJob, void, undefined> {
-    for (const { ended } of [...this.#letters.values()].reverse()) yield ended;
+    for (const { ended, successor } of [...this.#letters.values()].reverse()) if (successor === null) yield ended;
   }
 
   /** By the job's number. */
-  find(id: number): { readonly job: Job; readonly ended: EndedJob } | undefined {
+  find(id: number): DeadLetter | undefined {
     return this.#letters.get(id);
   }
 
@@ -31,7 +31,7 @@ export class DeadLetters {
   add(job: Job, outcome: JobOutcome, worker: string | null, ms: number, now: number): void {
     const ended = endedJob(job, outcome, worker, ms, now);
     this.delete(job.id);
-    this.#letters.set(job.id, { job, ended });
+    this.#letters.set(job.id, { job, ended, successor: null });
     this.#bytes += sizeOf(job.body) + sizeOf(outcome.body);
   }
 

@@ -34,7 +34,7 @@ export class JobQueries {
     return this.#resultOf(sender, known, Number.POSITIVE_INFINITY, now);
   }
 
-  list({ task, states, sinceMs, before, limit }: Extract<Control, { command: "jobs" }>, now: number): Json {
+  list({ task, states, dead, sinceMs, before, limit }: Extract<Control, { command: "jobs" }>, now: number): Json {
     const { ids } = this.tables;
     const end = before === undefined ? Number.POSITIVE_INFINITY : (ids.numberOf(before) ?? 0);
     const since = sinceMs === undefined ? Number.NEGATIVE_INFINITY : now - sinceMs;
@@ -43,7 +43,7 @@ export class JobQueries {
       (task === undefined || job.name === task) &&
       (!isEnded(job) || job.endedAt >= since) &&
       (states === undefined || states.includes(stateOf(job)));
-    const found = newest(this.#all(), isMeant, limit + 1);
+    const found = newest(dead ? this.tables.dead : this.#all(), isMeant, limit + 1);
     const more = found.length > limit ? found[limit - 1] : undefined;
     return {
       jobs: found.slice(0, limit).map((job) => reportJob(this.tables, job, listedArgumentsBytesMax, now)),

@@ -8,6 +8,7 @@ import { encodeData, taskName } from "../protocol/frames.ts";
 import type { Json, JsonObject } from "../protocol/json.ts";
 import type { BadRequest, RequestMessage, TaskPart } from "../protocol/requests.ts";
 import { refusalOfRequest } from "../security/rights.ts";
+import { DeadLetterRequests } from "./dead-letter-requests.ts";
 import type { EmergencyHandler } from "./emergency.ts";
 import type { Effect } from "./events.ts";
 import { dataDraft, deadmanOf, isDetached, isDurable, isStoppable, jobsOf, noOptions, openJobs } from "./job.ts";
@@ -23,6 +24,7 @@ import { hashOfArguments } from "./unique-jobs.ts";
 
 export class RequestHandler {
   readonly #queries: JobQueries;
+  readonly #deadLetters: DeadLetterRequests;
 
   constructor(
     private readonly tables: Tables,
@@ -33,6 +35,7 @@ export class RequestHandler {
     private readonly security: SecurityKind,
   ) {
     this.#queries = new JobQueries(tables, lifecycle);
+    this.#deadLetters = new DeadLetterRequests(tables, lifecycle);
   }
 
   /** @param user name of the key of the requestor; null in an engine without keys */
@@ -121,6 +124,10 @@ export class RequestHandler {
         return this.#controlSchedule(sender, control, now);
       case "logs":
         return this.#queries.logs(sender, control);
+      case "retry":
+        return this.#deadLetters.retry(sender, control.job, control.confirm, now);
+      case "discard":
+        return this.#deadLetters.discard(sender, control.job, now);
       case "pause":
         return this.pauses.pauseTask(sender, taskName(control.task), now);
       case "resume":

@@ -88,6 +88,13 @@ export interface DurableMark {
   readonly waiters: RequestSender[]; // of its `unique` key, before that
 }
 
+/** A durable job that has failed for good. */
+export interface DeadLetter {
+  readonly job: Job;
+  readonly ended: EndedJob;
+  successor: string | null; // id of the job that takes its place
+}
+
 /** The sender of a request, and the version and serial of each reply to it. */
 export interface RequestSender {
   readonly requestor: Requestor;
@@ -249,7 +256,7 @@ export interface BrokerState {
   // JournalWriter, DurableJobs, DeadLetters
   readonly unconfirmed: Map<number, UnconfirmedEntry>; // by number
   readonly ending: Map<number, Job>; // ended, and their end is not on the disk yet
-  readonly dead: Map<number, { readonly job: Job; readonly ended: EndedJob }>; // the oldest first
+  readonly dead: Map<number, DeadLetter>; // the oldest first
   // Workers
   readonly workers: Map<string, Worker>;
   readonly serving: Map<string, Worker[]>; // by queue

@@ -58,6 +58,9 @@ export type JobLogLine = v.InferOutput<ReturnType<typeof logsSchema>>["lines"][n
 
 export const jobsSchema = lazily(() => v.object({ jobs: v.array(jobSchema()), next: v.nullable(v.string()) }));
 
+export const retriedSchema = lazily(() => v.object({ job: v.string() }));
+export const discardedSchema = lazily(() => v.object({ discarded: v.number() }));
+
 export const scheduleSchema = lazily(() =>
   v.object({
     name: v.string(),

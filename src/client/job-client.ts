@@ -7,13 +7,23 @@ import type { Json } from "../protocol/json.ts";
 import type { AcceptedJob } from "../protocol/replies.ts";
 import { cancelledSchema } from "./control.ts";
 import { ControlClient } from "./control-client.ts";
-import { type JobLogLine, type JobReport, jobSchema, jobsSchema, logsSchema } from "./control-jobs.ts";
+import {
+  discardedSchema,
+  type JobLogLine,
+  type JobReport,
+  jobSchema,
+  jobsSchema,
+  logsSchema,
+  retriedSchema,
+} from "./control-jobs.ts";
 import { type BinaryReply, pickAnyReply, type ResultReply, type TaskReply, type WaitOptions } from "./pending.ts";
 
 /** Which jobs `jobs` lists. */
 export interface JobFilter {
   readonly task?: string | undefined;
   readonly states?: readonly JobStateName[] | undefined;
+  /** Only dead letters: durable jobs that have failed for good. */
+  readonly dead?: boolean | undefined;
   /** Only those that have not ended, or have ended in the last so many ms. */
   readonly sinceMs?: number | undefined;
   /** Only those before this one, by its id. */
@@ -97,6 +107,19 @@ export abstract class JobClient extends ControlClient {
    */
   async cancelJob(id: string): Promise<boolean> {
     return (await this.control({ command: "cancel", job: id }, cancelledSchema)).cancelled > 0;
+  }
+
+  /**
+   * Runs a dead letter again, as a new job, whose id it gives. Rejects with UNCONFIRMED for a task
+   * that may move something without `confirm`, and with UNKNOWN_JOB if there is no such dead letter.
+   */
+  async retry(id: string, { confirm = false }: { readonly confirm?: boolean } = {}): Promise<string> {
+    return (await this.control({ command: "retry", job: id, confirm }, retriedSchema)).job;
+  }
+
+  /** Forgets a dead letter; rejects with UNKNOWN_JOB if there is none of this id. */
+  async discard(id: string): Promise<void> {
+    await this.control({ command: "discard", job: id }, discardedSchema);
   }
 }
 

@@ -21,7 +21,7 @@ const statesOf = {
   running: ["dispatched", "running"],
   queued: ["delayed", "queued", "retrying"],
 } as const satisfies Record<string, readonly JobStateName[]>;
-const kinds = ["failed", "running", "queued"] as const;
+const kinds = ["failed", "running", "queued", "dead"] as const;
 
 export const jobsCommand = defineCommand({
   meta: { name: "jobs", description: "List the jobs that wait or run, and the last ones that have ended" },
@@ -30,6 +30,7 @@ export const jobsCommand = defineCommand({
     failed: { type: "boolean", description: "Only those that have failed" },
     running: { type: "boolean", description: "Only those that run" },
     queued: { type: "boolean", description: "Only those that wait" },
+    dead: { type: "boolean", description: "Only durable ones that have failed for good: retry or discard them" },
     since: { type: "string", valueHint: "time", description: "Only those of the last so long, such as 10m or 1h" },
     ...engineArgs,
     json: { type: "boolean", description: "Print a line of JSON for each job" },
@@ -41,7 +42,8 @@ export const jobsCommand = defineCommand({
     const jobs = await withEngine(args, (engine) =>
       engine.jobs({
         task: args.task === undefined ? undefined : nameFrom(args.task, "--task"),
-        states: kind === undefined ? undefined : statesOf[kind],
+        states: kind === undefined || kind === "dead" ? undefined : statesOf[kind],
+        dead: kind === "dead" ? true : undefined,
         sinceMs: args.since === undefined ? undefined : durationFrom(args.since, "--since", delayMsMax),
         limit: jobsPageMax,
       }),

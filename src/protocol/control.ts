@@ -44,6 +44,8 @@ const controlSchema = lazily(() =>
       command: v.literal("jobs"),
       task: v.optional(text(nameLengthMax)),
       states: v.optional(v.array(v.picklist(jobStates))),
+      /** Dead letters alone. */
+      dead: v.optional(v.boolean(), false),
       /** ms: only jobs that were accepted or have ended since then. */
       sinceMs: v.optional(v.pipe(v.number(), v.minValue(0))),
       /** Only those before this job, by its id. */
@@ -64,6 +66,13 @@ const controlSchema = lazily(() =>
       before: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0))),
       limit: v.optional(whole(logPageMax), logPageMax),
     }),
+    v.object({
+      command: v.literal("retry"),
+      job: text(serialLengthMax),
+      /** Whoever asks knows that it may move something. */
+      confirm: v.optional(v.boolean(), false),
+    }),
+    v.object({ command: v.literal("discard"), job: text(serialLengthMax) }),
     v.object({ command: v.literal("pause"), task: text(nameLengthMax) }),
     v.object({ command: v.literal("resume"), task: text(nameLengthMax) }),
     v.object({ command: v.literal("schedules") }),
@@ -90,6 +99,8 @@ const controlCommands = {
   job: 0.3,
   result: 0.3,
   logs: 0.3,
+  retry: 0.3,
+  discard: 0.3,
   pause: 0.3,
   resume: 0.3,
   schedules: 0.3,

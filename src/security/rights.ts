@@ -64,6 +64,8 @@ const refusalOf = (access: Access, user: string | null, request: RequestMessage 
         case "jobs":
         case "schedules":
           return access.refusal(user, "observe");
+        case "retry":
+        case "discard":
         case "pause":
         case "resume":
         case "schedule":

@@ -400,3 +400,119 @@ describe("at the end of the engine", () => {
     expect(serials()).toEqual(["a", "c"]);
   });
 });
+
+describe("a dead letter", () => {
+  /** Returns its id. */
+  const fail = (serial: string, task = "upload", options: TaskOptions = {}): string => {
+    const id = send(serial, task, options);
+    bench.fail("w1", handed().at(-1) ?? 0);
+    journal.commit();
+    expect(last()).not.toBe("error");
+    return id;
+  };
+
+  const retry = (job: string, confirm?: boolean): string => {
+    bench.control({ command: "retry", job, ...(confirm !== undefined && { confirm }) });
+    journal.commit();
+    const reply = bench.answers.at(-1)?.reply;
+    return reply?.kind === "ack" ? (reply.data as { job: string }).job : String(last());
+  };
+
+  const dead = (): unknown[] => {
+    bench.control({ command: "jobs", dead: true });
+    const reply = bench.answers.at(-1)?.reply;
+    if (reply?.kind !== "ack") throw new Error("CONTROL jobs was not answered");
+    return (reply.data as { jobs: { job: string }[] }).jobs.map(({ job }) => job);
+  };
+
+  test("is retried as a new job of its requestor, durable again, and gone", () => {
+    const id = fail("a");
+    expect(dead()).toEqual([id]);
+    const again = retry(id);
+    expect(again).not.toBe(id);
+    expect(dead()).toEqual([]);
+    expect(journal.states).toEqual(["failed TASK_ERROR", "running"]);
+    expect(serials()).toEqual(["a", "a"]);
+    bench.done("w1", handed().at(-1) ?? 0);
+    journal.commit();
+    expect(stateOf(again)).toBe("done");
+    restart();
+    expect(dead()).toEqual([]);
+    expect(stateOf(again)).toBe("done");
+    expect(retry(id)).toBe("UNKNOWN_JOB");
+  });
+
+  test("is retried after a restart of the router, too, and by nobody twice at a time", () => {
+    const id = fail("a");
+    restart();
+    bench.control({ command: "retry", job: id });
+    bench.control({ command: "retry", job: id });
+    expect(last()).toBe("UNKNOWN_JOB");
+    journal.commit();
+    expect(handed()).toHaveLength(1);
+    bench.fail("w1", handed().at(-1) ?? 0);
+    journal.commit();
+    expect(dead()).toHaveLength(1);
+    expect(dead()).not.toEqual([id]);
+  });
+
+  test("of a task that may move something is retried only by who confirms it", () => {
+    const id = fail("a", "patrol");
+    expect(retry(id)).toBe("UNCONFIRMED");
+    const reply = bench.answers.at(-1)?.reply;
+    expect(reply).toMatchObject({
+      error: {
+        message: `patrol may move something; if that is safe, run task-engine retry ${id} --yes, or say \`"confirm": true\``,
+      },
+    });
+    expect(dead()).toEqual([id]);
+    expect(stateOf(retry(id, true))).toBe("running");
+  });
+
+  test("is not retried in an emergency stop, without its task, or where the disk takes nothing", () => {
+    const id = fail("a", "patrol");
+    bench.control({ command: "estop" });
+    expect(retry(id, true)).toBe("STOPPED");
+    bench.control({ command: "reset" });
+    bench.handle({ type: "stopped", stopped: null });
+    bench.handle({ type: "tasks", tasks: [] });
+    bench.say("w1", { type: "LEAVE" });
+    expect(retry(id, true)).toBe("UNKNOWN_TASK");
+    bench.handle({ type: "tasks", tasks });
+    bench.control({ command: "retry", job: id, confirm: true });
+    journal.commit({ failure: "database or disk is full" });
+    expect(last()).toBe("STORE_FULL");
+    expect(dead()).toEqual([id]);
+  });
+
+  test("begins at once whatever delay it had, and not beside another job of its unique key", () => {
+    bench.ask("a", "upload", { durable: true, delayMs: 1000, unique: "nightly" });
+    journal.commit();
+    bench.passWith(["w1"], 1100);
+    journal.commit();
+    bench.fail("w1", handed().at(-1) ?? 0);
+    journal.commit();
+    const [id] = dead() as [string];
+    send("b", "upload", { unique: "nightly" });
+    expect(retry(id)).toBe("BAD_ARGS");
+    bench.done("w1", handed().at(-1) ?? 0);
+    journal.commit();
+    const again = retry(id);
+    expect(stateOf(again)).toBe("running");
+    restart();
+    journal.commit();
+    expect(stateOf(again)).toBe("interrupted");
+  });
+
+  test("is discarded for good", () => {
+    const id = fail("a");
+    bench.control({ command: "discard", job: id });
+    journal.commit();
+    expect(bench.answers.at(-1)?.reply).toMatchObject({ data: { discarded: 1 } });
+    expect(dead()).toEqual([]);
+    restart();
+    expect(dead()).toEqual([]);
+    bench.control({ command: "discard", job: id });
+    expect(last()).toBe("UNKNOWN_JOB");
+  });
+});

@@ -1,4 +1,4 @@
-/** Paused tasks and schedules, in a whole engine and from the command line. */
+/** Paused tasks and schedules, and dead letters, in a whole engine and from the command line. */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { Asker } from "../support/asker.ts";
 import { type Engine, oneWorker, runCommand, startEngine } from "../support/engine.ts";
@@ -10,6 +10,15 @@ setDefaultTimeout(60_000);
 const tasks = `
   export const task_upload = { moves: false, durable: true, run: () => "uploaded" };
   export const task_blink = { moves: false, everyMs: 1000, run: () => "on" };
+  let patrols = 0;
+  export const task_patrol = {
+    resumesAfterRestart: true,
+    durable: true,
+    run: () => {
+      if (patrols++ % 2 === 0) throw new Error("the gate is closed");
+      return "patrolled";
+    },
+  };
   export const task_sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
 `;
 
@@ -58,4 +67,32 @@ test("an unknown task or schedule is one line", async () => {
   expect(unknown).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('no task "nonsense" is registered') });
   expect(await run("schedule", "pause", "nonsense")).toMatchObject({ exitCode: 1 });
   expect(await run("resume", "nonsense")).toEqual(done("resumed: jobs of nonsense begin again"));
+});
+
+test("a dead letter is listed, retried where that is confirmed, or discarded", async () => {
+  const fail = async (): Promise<string> => {
+    const { stdout } = await run("send", "--detach", "patrol");
+    const id = stdout.trim();
+    expect(await run("result", id)).toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringContaining("the gate is closed"),
+    });
+    return id;
+  };
+  const id = await fail();
+  expect((await run("jobs", "--dead")).stdout).toMatch(
+    new RegExp(`^${id} .* patrol .*TASK_ERROR: the gate is closed$`, "m"),
+  );
+  expect(await run("retry", id)).toEqual({
+    exitCode: 1,
+    stdout: "",
+    stderr: `task-engine: UNCONFIRMED: patrol may move something; if that is safe, run task-engine retry ${id} --yes, or say \`"confirm": true\`\n`,
+  });
+  const retried = await run("retry", id, "--yes");
+  expect(retried).toMatchObject({ exitCode: 0, stderr: "" });
+  expect(await run("result", retried.stdout.trim())).toEqual(done("patrolled"));
+  const other = await fail();
+  expect(await run("discard", other)).toEqual(done(`discarded: ${other}`));
+  expect(await run("jobs", "--dead")).toEqual({ exitCode: 0, stdout: "", stderr: "" });
+  expect(await run("retry", other)).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("no dead letter") });
 });
