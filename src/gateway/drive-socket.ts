@@ -25,9 +25,9 @@ interface DriveContext {
 
 export const driveRoutes = ({ engine, upgrade, isStill }: DriveContext): readonly Route[] => {
   /** Who drives each task. */
-  const drivers = new Map<string, string>();
+  const drivers = new Map<string, { readonly name: string; readonly drive: Drive }>();
   let sockets = 0;
-  const worldOf = (person: Person, send: DriveWorld["send"]): DriveWorld => ({
+  const worldOf = (person: Person, send: DriveWorld["send"], drive: () => Drive): DriveWorld => ({
     send,
     now: () => performance.now(),
     take: (task) => {
@@ -38,10 +38,13 @@ export const driveRoutes = ({ engine, upgrade, isStill }: DriveContext): readonl
         return failureOf(error);
       }
       const other = drivers.get(task);
-      if (other !== undefined) {
-        return { code: "UNAVAILABLE", message: `${task} is driven by ${other || "another page"}` } satisfies Failure;
+      if (other !== undefined && !other.drive.isSilent) {
+        const message = `${task} is driven by ${other.name || "another page"}`;
+        return { code: "UNAVAILABLE", message } satisfies Failure;
       }
-      drivers.set(task, person.name);
+      // A phone that has lost its network comes back by another connection, long before TCP gives the first one up.
+      other?.drive.end();
+      drivers.set(task, { name: person.name, drive: drive() });
       return null;
     },
     release: (task) => void drivers.delete(task),
@@ -72,7 +75,8 @@ export const driveRoutes = ({ engine, upgrade, isStill }: DriveContext): readonl
           drive: null,
           open: (send) => {
             sockets++;
-            return new Drive(worldOf(person, send));
+            const drive: Drive = new Drive(worldOf(person, send, () => drive));
+            return drive;
           },
           close: () => void sockets--,
         };

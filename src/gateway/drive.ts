@@ -45,6 +45,8 @@ export type Outcome = { readonly data: Json } | Failure;
 interface Driving {
   readonly task: string;
   readonly deadmanMs: number;
+  /** When it began, a time of `DriveWorld.now`. */
+  readonly beganMs: number;
   readonly ticker: Timer;
   /** When each of the last ticks was sent: of tick n at n modulo their number. */
   readonly sentMs: number[];
@@ -76,6 +78,13 @@ export class Drive {
 
   constructor(world: DriveWorld) {
     this.#world = world;
+  }
+
+  /** Whether the page has not proven for `deadmanMs` that it is there: then another may take its task. */
+  get isSilent(): boolean {
+    if (this.#driving === null) return true;
+    const { beganMs, deadmanMs } = this.#driving;
+    return this.#world.now() - Math.max(beganMs, this.#provenMs) >= deadmanMs;
   }
 
   /** A message of the page. */
@@ -126,7 +135,13 @@ export class Drive {
     const sentMs = new Array<number>(ticksKept).fill(Number.NEGATIVE_INFINITY);
     this.#provenMs = Number.NEGATIVE_INFINITY;
     this.#world.send({ type: "ready", task, deadmanMs, tickMs });
-    this.#driving = { task, deadmanMs, sentMs, ticker: setInterval(() => this.#sendTick(), tickMs) };
+    this.#driving = {
+      task,
+      deadmanMs,
+      beganMs: this.#world.now(),
+      sentMs,
+      ticker: setInterval(() => this.#sendTick(), tickMs),
+    };
     this.#sendTick();
   }
 

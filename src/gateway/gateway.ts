@@ -185,6 +185,9 @@ const pagePolicy = [
   "manifest-src 'self'",
   "form-action 'none'",
   "base-uri 'none'",
+  // Nothing becomes markup, whatever a script of the page does with it.
+  "require-trusted-types-for 'script'",
+  "trusted-types 'none'",
   "frame-ancestors 'none'",
 ].join("; ");
 
