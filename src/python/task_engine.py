@@ -2695,14 +2695,14 @@ def _interval(value: object) -> object:
 
 
 def _check_schedule(given: dict[str, Any]) -> None:
-    """Raises ValueError for what excludes that a task runs by itself."""
-    key = next((key for key in ("schedule", "every_ms") if given.get(key) is not None), None)
+    """Raises ValueError for what excludes that a task runs by itself, or after a restart."""
+    key = next((key for key in ("schedule", "every_ms", "durable") if given.get(key)), None)
     if key is None:
         return
     if given.get("schedule") is not None and given.get("every_ms") is not None:
         raise ValueError("has both schedule and every_ms; remove one")
     if given.get("deadman_ms") is not None:
-        raise ValueError(f"has deadman_ms and {key}; nobody is there when it runs by itself")
+        raise ValueError(f"has deadman_ms and {key}; nobody need be there when it runs; remove one")
     if given.get("moves") is not False and given.get("resumes_after_restart") is not True:
         remedy = "write `moves=False` if it does not, or `resumes_after_restart=True`"
         raise ValueError(f"has {key} and may move something; {remedy}")

@@ -94,12 +94,12 @@ export const parseDefinition = (definition: object): Definition | string => {
   };
 };
 
-/** Returns what a schedule excludes, in one phrase; null if it excludes nothing here. */
-const conflictIn = ({ schedule, everyMs, deadmanMs, moves, resumesAfterRestart }: Policy): string | null => {
-  if (schedule === undefined && everyMs === undefined) return null;
-  const key = schedule === undefined ? "everyMs" : "schedule";
+/** Returns what a schedule or `durable` excludes, in one phrase; null if it excludes nothing here. */
+const conflictIn = ({ schedule, everyMs, durable, deadmanMs, moves, resumesAfterRestart }: Policy): string | null => {
+  const key = schedule !== undefined ? "schedule" : everyMs !== undefined ? "everyMs" : durable ? "durable" : null;
+  if (key === null) return null;
   if (schedule !== undefined && everyMs !== undefined) return "has both schedule and everyMs; remove one";
-  if (deadmanMs !== undefined) return `has deadmanMs and ${key}; nobody is there when it runs by itself`;
+  if (deadmanMs !== undefined) return `has deadmanMs and ${key}; nobody need be there when it runs; remove one`;
   if (moves === false || resumesAfterRestart === true) return null;
   return `has ${key} and may move something; write \`moves: false\` if it does not, or \`resumesAfterRestart: true\``;
 };

@@ -187,8 +187,12 @@ rule = 'has a wrong schedule: its misfire is neither "skip" nor "once"'
 said("another misfire", definition(one, moves=False, schedule=wrong), rule)
 rule = "has both schedule and every_ms; remove one"
 said("two schedules", definition(one, moves=False, schedule="@daily", every_ms=5000), rule)
-rule = "has deadman_ms and every_ms; nobody is there when it runs by itself"
+rule = "has deadman_ms and every_ms; nobody need be there when it runs; remove one"
 said("a schedule and a dead man", definition(one, moves=False, every_ms=5000, deadman_ms=500), rule)
+said("durable and a dead man", definition(one, moves=False, durable=True, deadman_ms=500), rule.replace("every_ms", "durable"))
+rule = "has durable and may move something; write `moves=False` if it does not, or `resumes_after_restart=True`"
+said("durable, and it may move something", definition(one, durable=True), rule)
+said("not durable", definition(one, durable=False), {"durable": False})
 rule = "has schedule and may move something; write `moves=False` if it does not, or `resumes_after_restart=True`"
 said("a schedule of what moves", definition(one, schedule="@daily"), rule)
 

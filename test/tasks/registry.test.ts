@@ -220,6 +220,20 @@ describe("what ends the start", () => {
     );
   });
 
+  test("a durable task that may move something, or that needs somebody to be there", async () => {
+    const problem = (keys: string): Promise<string> =>
+      problemIn({ "a.ts": `export const task_x = { run: () => 1, durable: true, ${keys} };` });
+    expect(await problem("")).toBe(
+      "TASKS/a.ts: task_x has durable and may move something; write `moves: false` if it does not, or `resumesAfterRestart: true`",
+    );
+    expect(await problem("moves: false, deadmanMs: 300")).toBe(
+      "TASKS/a.ts: task_x has deadmanMs and durable; nobody need be there when it runs; remove one",
+    );
+    const good = "export const task_x = { run: () => 1, durable: true, resumesAfterRestart: true };";
+    const attached = "export const task_y = { run: () => 1, durable: false, deadmanMs: 300 };";
+    expect(await namesIn({ "a.ts": good, "b.ts": attached })).toEqual(expect.arrayContaining(["x", "y"]));
+  });
+
   test("a name that cannot travel", async () => {
     const rule = "it needs 1 to 123 characters of A-Z a-z 0-9 _ . - after task_";
     for (const name of ["task_", "task_größe", "task_a b", "task_$", `task_${"x".repeat(124)}`]) {
