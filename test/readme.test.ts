@@ -54,6 +54,7 @@ const folder = tempFolder({
   "tasks/forward.ts": block("ts", "tasks/forward.ts"),
   "tasks/celsius.ts": block("ts", "tasks/celsius.ts"),
   "tasks/rest.ts": block("ts", "tasks/rest.ts"),
+  "tasks/garden.ts": block("ts", "tasks/garden.ts"),
   ...(hasGpiozero && { "tasks/drive.py": block("python", "tasks/drive.py") }),
   ...(hasPython && {
     "tasks/motor.py": block("python", "tasks/motor.py"),
@@ -84,7 +85,7 @@ test.each(["send.ts", "watch.ts"])("%s prints what the page says", async (name) 
   expect(stdout).toBe(block("text", name));
 });
 
-const programs = ["send.py", "client.py", "keep_alive.py", "topics.py", "async.py"];
+const programs = ["send.py", "client.py", "keep_alive.py", "topics.py", "async.py", "photo.py"];
 test.skipIf(!hasPython).each(programs)("%s prints what the page says", async (name) => {
   const { stdout: client } = await runCommand(command, ["python"], { env: environment });
   writeFileSync(folder.at("task_engine.py"), client);

@@ -902,6 +902,8 @@ _DEFAULT_ENDPOINT = "tcp://127.0.0.1:9000"
 _REQUEST_SECONDS = 5.0
 _CALL_SECONDS = 60.0
 _RESET_SECONDS = 30.0
+_RESULT_WAIT_MS_MAX = 3_600_000
+_JOB_ID_LENGTH = 16
 _CANCEL_ANSWER_SECONDS = 0.25
 _KEEP_ALIVES_PER_DEADMAN = 4
 _RECONNECT_SECONDS, _RECONNECT_SECONDS_MAX = 0.05, 1.0
@@ -967,9 +969,11 @@ class _Request:
     """A message that waits for its terminal reply."""
 
     __slots__ = (
-        *("serial", "link", "frames", "error", "done", "job", "on_progress", "group", "waiters"),
+        *("engine", "serial", "link", "frames", "error", "done", "job", "on_progress", "group", "waiters"),
         *("alive_seconds", "alive_at", "deadline", "limit_seconds", "is_late"),
     )
+
+    engine: Engine
 
     def __init__(self, limit_seconds: float, deadman_ms: float | None = None) -> None:
         self.serial = ""
@@ -1038,6 +1042,45 @@ class Job(_FutureBase):
     def keep_alive(self) -> None:
         """Says that this program is there, for the next `deadman_ms`."""
         self._engine._send_keep_alive(self._request)
+
+
+class DetachedJob:
+    """
+    A job that was accepted and goes on by itself: its `id`, by which every client finds it, its
+    `state` at that moment, and whether it is an `existing` one of the same `unique` key.
+    """
+
+    def __init__(self, engine: Engine, accepted: dict[str, Any]) -> None:
+        self._engine = engine
+        self.id = str(accepted["job"])
+        self.state = str(accepted["state"])
+        self.existing = accepted.get("existing") is True
+
+    def result(self, wait_ms: float = 60_000) -> Any:
+        """As `Engine.result`."""
+        return self._engine.result(self.id, wait_ms=wait_ms)
+
+    def report(self) -> dict[str, Any]:
+        """As `Engine.job`."""
+        return self._engine.job(self.id)
+
+    def cancel(self) -> bool:
+        """Ends the job; False if it has ended already."""
+        return int(self._engine._control("cancel", job=self.id)["cancelled"]) > 0
+
+    def __repr__(self) -> str:
+        return f"DetachedJob({self.id!r})"
+
+
+def _unique(given: str | dict[str, Any] | None) -> object:
+    """As the engine spells it."""
+    if not isinstance(given, dict):
+        return given
+    return {"windowMs" if key == "window_ms" else key: value for key, value in given.items()}
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 _job_class: type[Job] | None = None
@@ -1199,6 +1242,11 @@ class Engine:
         deadman_ms: float | None = None,
         latest: str | dict[str, Any] | None = None,
         preempt: bool | None = None,
+        detach: bool | None = None,
+        durable: bool | None = None,
+        unique: str | dict[str, Any] | None = None,
+        delay_ms: float | None = None,
+        not_before: float | None = None,
         wait_ms: float | None = None,
         on_progress: Callable[[Any], None] | None = None,
         return_errors: bool = False,
@@ -1211,7 +1259,14 @@ class Engine:
         begun by then is EXPIRED), `timeout_ms` (one that runs longer is TIMEOUT), `deadman_ms` (one
         for which no thread of this program waits any more is DEADMAN), `latest` (a job of the same
         task and key that waits is SUPERSEDED; with `{"key": …, "abort": True}` one that runs, too)
-        and `preempt`. The client waits `wait_ms` for the reply (60000 by default), then it cancels
+        and `preempt`.
+
+        With `detach` the result is a DetachedJob, once the engine has accepted it: it goes on when
+        nobody waits for it. `durable`: it is on the engine's disk first. `unique`: a key, or
+        `{"key": …, "window_ms": …}`; while a job of the same task and key has not ended, it is given
+        in place of a new one. `delay_ms` and `not_before` (seconds since 1970) say when it may begin.
+
+        The client waits `wait_ms` for the reply (60000 by default), then it cancels
         the job and raises NoAnswer. `on_progress` gets what the task reports; a thread that reads
         replies calls it, so it has to be short.
         """
@@ -1222,9 +1277,13 @@ class Engine:
             "deadmanMs": deadman_ms,
             "latest": latest,
             "preempt": preempt,
+            "detach": detach,
+            "durable": durable,
+            "unique": _unique(unique),
+            "delayMs": delay_ms,
+            "notBefore": not_before,
         }
-        given = {name: value for name, value in limits.items() if value is not None}
-        return Caller(self, given, wait_ms, on_progress, return_errors)
+        return Caller(self, _given(limits), wait_ms, on_progress, return_errors)
 
     # The engine
 
@@ -1248,11 +1307,67 @@ class Engine:
         """Ends the emergency stop, once all that it has begun is over, 30 s at most."""
         self._control("reset", _seconds=_RESET_SECONDS)
 
+    # Jobs
+
+    def result(self, id: str, *, wait_ms: float = 60_000) -> Any:
+        """
+        The result of a job, by its id, once it is there. Raises as `call` does if the job failed,
+        NoAnswer if it has not ended within `wait_ms`, and UNKNOWN_JOB if nothing is known of it
+        (any more).
+        """
+        until = time.monotonic() + wait_ms / 1000
+        while True:
+            left_ms = max(0, int((until - time.monotonic()) * 1000))
+            step_ms = min(left_ms, _RESULT_WAIT_MS_MAX)
+            request = self._ask("result", step_ms / 1000 + self._wait_seconds, job=id, waitMs=step_ms)
+            result = _result_of(request)
+            if not isinstance(result, DetachedJob):
+                return result
+            if step_ms == left_ms:
+                message = f"job {id} is {result.state}: it has not ended within {wait_ms:g} ms"
+                raise NoAnswer("NO_ANSWER", message)
+
+    def job(self, id: str) -> dict[str, Any]:
+        """What is known of a job: its `state`, `code`, `started` and so on, as in PROTOCOL.md."""
+        return self._control("job", job=id)
+
+    def jobs(
+        self,
+        *,
+        task: str | None = None,
+        states: Sequence[str] | None = None,
+        since_ms: float | None = None,
+        before: str | None = None,
+        limit: int = 100,
+    ) -> list[dict[str, Any]]:
+        """
+        The jobs that have not ended, and the last ones that have, the newest first, at most 100: of
+        a task, in some states, that have not ended before the last `since_ms`, older than the job
+        `before`.
+        """
+        given = {"task": task, "states": states and list(states), "sinceMs": since_ms, "before": before}
+        return list(self._control("jobs", limit=limit, **_given(given))["jobs"])
+
+    def logs(self, *, job: str | None = None, task: str | None = None) -> list[dict[str, Any]]:
+        """The last 1000 lines of the logs of a job, a task or all: `at`, `job`, `task`, `level`, `text`."""
+        return list(self._control("logs", **_given({"job": job, "task": task}))["lines"])
+
+    def schedules(self) -> list[dict[str, Any]]:
+        """The tasks that run by themselves: `name`, `next`, `last`, `code` and so on, as in PROTOCOL.md."""
+        return list(self._control("schedules")["schedules"])
+
     def cancel(self, serial: str) -> int:
         """
-        Cancels the requests of this serial, of any requestor, as an operator, and returns their
-        number. Raises TaskEngineError, UNKNOWN_SERIAL, if there is none.
+        Cancels a job by its id, or the requests of this serial, of any requestor, as an operator.
+        Returns their number, 0 for a job that has ended. Raises TaskEngineError, UNKNOWN_SERIAL, if
+        there is none.
         """
+        if len(serial) == _JOB_ID_LENGTH and "-" not in serial:
+            try:
+                return int(self._control("cancel", job=serial)["cancelled"])
+            except TaskEngineError as error:
+                if error.code != "UNKNOWN_JOB":
+                    raise
         count = int(self._control("cancel", serial=serial)["cancelled"])
         if count == 0:
             raise error_of("UNKNOWN_SERIAL", f"no request with serial {json.dumps(serial)} waits or runs")
@@ -1336,7 +1451,14 @@ class Engine:
     # Requests
 
     def _control(self, command: str, _seconds: float | None = None, **more: Any) -> dict[str, Any]:
-        request = _Request(self._wait_seconds if _seconds is None else _seconds)
+        data = _result_of(self._ask(command, self._wait_seconds if _seconds is None else _seconds, **more))
+        if not isinstance(data, dict):
+            raise error_of("BAD_FRAME", f"the answer to {command} could not be understood")
+        return data
+
+    def _ask(self, command: str, _seconds: float, **more: Any) -> _Request:
+        """Sends CONTROL, and returns once it is answered."""
+        request = _Request(_seconds)
         body = {"data": {"command": command, **more}, "pack": round(time.time(), 3)}
         self._start(request, b"CONTROL", [dumps(body)])
         try:
@@ -1346,15 +1468,13 @@ class Engine:
             if not request.done:
                 self._send_cancel(request)
             raise
-        data = _result_of(request)
-        if not isinstance(data, dict):
-            raise error_of("BAD_FRAME", f"the answer to {command} could not be understood")
-        return data
+        return request
 
     def _start(self, request: _Request, kind: bytes, body: list[bytes]) -> None:
         """Sends a request. Raises NoAnswer if there is no connection, and then it was not sent."""
         if len(self._pending) >= _REQUESTS_MAX:
             raise error_of("QUEUE_FULL", f"{len(self._pending)} requests wait for their answers, which is the limit")
+        request.engine = self
         serial = request.serial = self._serial_prefix + str(next(self._serials))
         meta = (self._meta % (kind.decode(), time.time(), serial)).encode()
         frames = [b"", meta, *body]
@@ -1580,7 +1700,7 @@ class Engine:
             kind, serial = meta["type"], meta["serial"]
         except (ValueError, LookupError, TypeError):
             return
-        if kind == "ACK" or kind == "ERR":
+        if kind == "ACK" or kind == "ERR" or kind == "ACCEPTED":
             request = self._pending.pop(serial, None)
             if request is None:
                 return
@@ -1738,6 +1858,8 @@ def _result_of(request: _Request) -> Any:
     if frames[0] == b"ERR":
         raise error_of(*_refusal_of(frames))
     try:
+        if frames[0] == b"ACCEPTED":
+            return DetachedJob(request.engine, loads(frames[2])["data"])
         if b'"contentType"' in frames[1]:
             return value_of(loads(frames[1]), frames[2])
         return loads(frames[2])["data"]
@@ -2536,6 +2658,24 @@ class AsyncEngine:
 
     async def reset(self) -> None:
         await _in_thread(self.engine.reset)
+
+    async def result(self, id: str, *, wait_ms: float = 60_000) -> Any:
+        return await _in_thread(self.engine.result, id, wait_ms=wait_ms)
+
+    async def job(self, id: str) -> dict[str, Any]:
+        return dict(await _in_thread(self.engine.job, id))
+
+    async def jobs(self, **filters: Any) -> list[dict[str, Any]]:
+        return list(await _in_thread(self.engine.jobs, **filters))
+
+    async def logs(self, *, job: str | None = None, task: str | None = None) -> list[dict[str, Any]]:
+        return list(await _in_thread(self.engine.logs, job=job, task=task))
+
+    async def schedules(self) -> list[dict[str, Any]]:
+        return list(await _in_thread(self.engine.schedules))
+
+    async def cancel(self, serial: str) -> int:
+        return int(await _in_thread(self.engine.cancel, serial))
 
     async def subscribe(self, *topics: str, **options: Any) -> AsyncIterator[TopicValue]:
         """As `Engine.subscribe`: `async for value in engine.subscribe("arm/"): …`"""

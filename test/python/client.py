@@ -117,6 +117,42 @@ def _(engine, events):
     assert engine.call("echo", numpy.arange(3))["args"] == [[0, 1, 2]]
 
 
+@check("a detached job goes on by itself, and is found by its id")
+def _(engine, events):
+    detached = engine.options(detach=True)
+    job = detached.call("photo", "front")
+    assert (len(job.id), job.existing) == (16, False)
+    assert job.result() == ["front"] == engine.result(job.id)
+    assert job.report()["state"] == "done"
+    assert [line["text"] for line in engine.logs(job=job.id)] == ["click"]
+    assert detached.submit("photo").result().result() == []
+    assert job.id in [each["job"] for each in engine.jobs(task="photo", states=["done"])]
+    assert code_of(engine.job, "a" * 16) == "UNKNOWN_JOB"
+    assert code_of(detached.call, "echo") == "BAD_ARGS"  # it may move something
+    with connect(endpoint) as other:
+        assert other.result(job.id) == ["front"]
+
+
+@check("a detached job may be unique, begin later, and be cancelled")
+def _(engine, events):
+    job = engine.options(detach=True, unique={"key": "garden", "window_ms": 0}).call("wait", 60)
+    same = engine.options(detach=True, unique="garden").call("wait", 60)
+    assert (same.id, same.existing) == (job.id, True)
+    assert code_of(job.result, 50) == "NO_ANSWER"
+    assert job.cancel() is True
+    assert code_of(job.result) == "CANCELLED" == job.report()["code"]
+    assert job.cancel() is False and engine.cancel(job.id) == 0
+    later = engine.options(detach=True, delay_ms=60_000).call("photo")
+    assert later.state == "delayed" and engine.cancel(later.id) == 1
+    soon = engine.options(detach=True, not_before=time.time() + 0.1).call("photo")
+    assert soon.result() == []
+
+
+@check("the schedules are listed")
+def _(engine, events):
+    assert [(each["name"], each["when"]) for each in engine.schedules()] == [("yearly", "@yearly")]
+
+
 @check("a task's bytes and arrays come as they are")
 def _(engine, events):
     picture = engine.call("picture")
