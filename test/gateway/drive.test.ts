@@ -36,7 +36,6 @@ class Page implements Disposable {
   readonly socket: WebSocket;
   isPresent = true;
   tick = 0;
-  isDriving = false;
 
   constructor(port = served.port) {
     this.socket = new WebSocket(`ws://127.0.0.1:${port}/api/drive`);
@@ -45,7 +44,7 @@ class Page implements Disposable {
       if (message.type !== "tick") this.messages.push(message);
       else if (this.isPresent) {
         this.tick = message.tick ?? 0;
-        if (this.isDriving) this.send({ type: "alive", tick: this.tick });
+        this.send({ type: "alive", tick: this.tick });
       }
     };
   }
@@ -72,7 +71,6 @@ class Page implements Disposable {
   }
 
   drive(speed: number, tick = this.tick): void {
-    this.isDriving = true;
     this.send({ type: "drive", tick, args: [30, speed] });
   }
 
@@ -106,6 +104,22 @@ test("there is one driver, and the next one after its end", async () => {
   await Bun.sleep(50);
   second.send({ type: "start", task: "drive", deadmanMs });
   await second.heard("ready");
+});
+
+test("a driver who has not answered for the dead man's time loses the task to the next one", async () => {
+  using cutOff = new Page();
+  await cutOff.start();
+  cutOff.isPresent = false;
+  using back = new Page();
+  while (back.socket.readyState !== WebSocket.OPEN) await Bun.sleep(5);
+  while (!back.messages.some(({ type }) => type === "ready")) {
+    back.send({ type: "start", task: "drive", deadmanMs });
+    await Bun.sleep(50);
+  }
+  // Whoever lost it cannot move the robot, whatever comes of it later.
+  cutOff.drive(1);
+  expect(await cutOff.heard("refused")).toMatchObject({ code: "BAD_ARGS" });
+  back.send({ type: "end" });
 });
 
 test("a page that is there no more, or whose socket ends, stops the robot", async () => {
@@ -162,7 +176,6 @@ test("bytes that lay in a proxy do not move the robot when they come late", asyn
     isHeld = false;
     for (const [socket, bytes] of held) socket.write(bytes);
     await page.heard("refused");
-    page.isDriving = false;
     await Bun.sleep(100);
     expect(motor.speed).toBe(0);
   } finally {
