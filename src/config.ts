@@ -4,7 +4,6 @@
  */
 import { dirname, resolve } from "node:path";
 import * as v from "valibot";
-import * as limits from "./limits.ts";
 import {
   type ConfigFile,
   configFileDefault,
@@ -14,105 +13,20 @@ import {
 } from "./process/config-file.ts";
 import { environmentIn, shown } from "./process/environment.ts";
 import { tasksDefault, tasksFolder } from "./process/folders.ts";
+import { linkIn, linkMistakes } from "./process/link-settings.ts";
 import { schedulesIn } from "./process/schedules-file.ts";
-import { exposureMistakes, gatewayMistakes, httpPattern, portMistakes, resolveAddress } from "./security/exposure.ts";
+import { examples, rows } from "./process/settings.ts";
+import { exposureMistakes, gatewayMistakes, portMistakes, resolveAddress } from "./security/exposure.ts";
 import { noHome } from "./security/files.ts";
 import { stateFolder } from "./security/state-folders.ts";
 
 /* ── The settings ── */
 
-type Kind = "number" | "switch" | "text";
-
-const row = <Output, Default>(
-  kind: Kind,
-  hint: string,
-  fallback: Default,
-  schema: v.GenericSchema<unknown, Output>,
-  description: string,
-) => ({ kind, hint, fallback, schema, description });
-
-const whole = (min: number, max: number) => {
-  const must = `must be a whole number from ${min} to ${max}`;
-  return v.pipe(v.unknown(), v.number(must), v.integer(must), v.minValue(min, must), v.maxValue(max, must));
-};
-const text = (pattern: RegExp, must: string) => v.pipe(v.unknown(), v.string(must), v.regex(pattern, must));
-
-const host = text(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/i, "must be an IPv4 address or a name of this machine");
-const port = whole(1, 65_535);
-const workers = whole(0, limits.workerProcessesMax);
-const folder = text(/^[^\0]+$/, "must be the path of a folder");
-const file = text(/^[^\0]+$/, "must be the path of a file");
-const http = text(httpPattern, "must be [ADDRESS:]PORT");
-const grace = whole(0, limits.graceMsMax);
-const task = text(/^[\w.-]{1,128}$/, "must be the name of a task");
-const history = whole(0, limits.historyMsMax);
-const historyBytes = whole(limits.historyBytesMin, limits.historyBytesMaxMax);
-const dataBytes = whole(1, limits.dataBytesMaxMax);
-const workerJobs = whole(1, limits.workerJobsMax);
-const workerMemory = whole(limits.workerMemoryMibMin, limits.workerMemoryMibMax);
-const restarts = whole(0, limits.restartsMax);
-const window = whole(1, limits.restartWindowMsMax);
-const onOff = v.pipe(v.unknown(), v.boolean("must be true or false"));
-
-/**
- * Every setting. Its row makes the flag, the variable, the file's key, the usage and the check:
- * `taskWorkers` is `--task-workers`, TASK_ENGINE_TASK_WORKERS and `task-workers`.
- */
-const rows = {
-  host: row("text", "address", "127.0.0.1", host, "Address of this machine to listen on"),
-  port: row("number", "port", 9000, port, "Port for requestors"),
-  backendPort: row("number", "port", 9001, port, "Port for workers"),
-  workerPort: row("number", "port", 10_000, port, "Port of the first worker; the others follow, task workers first"),
-  dataPort: row("number", "port", 9002, port, "First port for 0.3 data; each data worker has two"),
-  taskWorkers: row("number", "count", 2, workers, "Processes that run tasks"),
-  pythonWorkers: row("number", "count", 1, workers, "Processes that run Python tasks, while there are any; 0: none"),
-  python: row("text", "file", null, file, "Python interpreter, also a venv's (default: python3 in the PATH)"),
-  dataWorkers: row("number", "count", 1, workers, "Processes that keep and publish data"),
-  historyMs: row("number", "ms", limits.historyMs, history, "Time for which a data worker keeps values"),
-  historyBytes: row("number", "bytes", limits.historyBytesMax, historyBytes, "Memory of a data worker for all values"),
-  dataBytesMax: row("number", "bytes", limits.dataBytesMax, dataBytes, "Size of the largest value of a topic"),
-  workerJobsMax: row(
-    "number",
-    "count",
-    null,
-    workerJobs,
-    "Jobs after which a task worker is replaced (default: no limit)",
-  ),
-  workerMemoryMax: row(
-    "number",
-    "MiB",
-    null,
-    workerMemory,
-    "Resident memory above which one is replaced after its job (default: no limit)",
-  ),
-  tasks: row("text", "folder", null, folder, "Folder of task files (default: ./tasks if there is one)"),
-  key: row("text", "file", null, file, "Secret key of the engine, by `task-engine keygen` (default: no encryption)"),
-  authorized: row(
-    "text",
-    "file",
-    null,
-    file,
-    "File of authorized clients and their rights (default: `authorized` beside the key)",
-  ),
-  http: row("text", "[address:]port", null, http, "Serve HTTP there: API, metrics and a page (default: no HTTP)"),
-  tokens: row("text", "file", null, file, "File of tokens for HTTP, by `task-engine token`: who may do what"),
-  tlsCert: row("text", "file", null, file, "Certificate for HTTPS, PEM"),
-  tlsKey: row("text", "file", null, file, "Secret key of that certificate, PEM"),
-  insecure: row("switch", "", false, onOff, "Accept everybody who reaches this machine, without keys"),
-  graceMs: row("number", "ms", 5_000, grace, "Time for running jobs to finish at a stop"),
-  stopGraceMs: row("number", "ms", limits.stopGraceMs, grace, "Time for running jobs to let go at an emergency stop"),
-  onStop: row("text", "task", null, task, "Task that makes the robot safe, at each stop and after a crash"),
-  state: row(
-    "text",
-    "folder",
-    null,
-    folder,
-    "Folder for what must outlive the engine (default: /var/lib/task-engine as root, else ~/.local/state/task-engine)",
-  ),
-  restartsMax: row("number", "count", 5, restarts, "Restarts within the window; at one more the engine stops"),
-  restartWindowMs: row("number", "ms", 60_000, window, "The window in which restarts are counted"),
-  verbose: row("switch", "", false, onOff, "Print each message as it passes"),
-};
+/** Those that are paths, without those that have a default of their own. */
+const pathNames = [
+  ...(["python", "tokens", "tlsCert", "tlsKey"] as const),
+  ...(["natsCreds", "natsNkey", "natsCa", "natsCert", "natsKey"] as const),
+];
 
 type Rows = typeof rows;
 type Name = keyof Rows;
@@ -130,6 +44,8 @@ export interface Config extends Settings {
   readonly env: Readonly<Record<string, string>>;
   /** Those of the file; others are in the definitions of tasks. */
   readonly schedules: ReturnType<typeof schedulesIn>;
+  /** The file's table `[link]`. */
+  readonly link: ReturnType<typeof linkIn>;
 }
 
 const names = Object.keys(rows) as Name[];
@@ -152,22 +68,6 @@ export const configFlags = Object.fromEntries([
     return [kebab(name), { type: "string" as const, valueHint: hint, description: shown }];
   }),
 ]);
-
-/** An example for each setting without a default. */
-const examples = {
-  python: "/usr/bin/python3",
-  workerJobsMax: 100_000,
-  workerMemoryMax: 512,
-  tasks: "tasks",
-  key: "engine.key_secret",
-  authorized: "authorized",
-  http: "8080",
-  tokens: "tokens",
-  tlsCert: "cert.pem",
-  tlsKey: "key.pem",
-  onStop: "park",
-  state: "/var/lib/task-engine",
-} satisfies { readonly [N in Name as Rows[N]["fallback"] extends null ? N : never]: string | number };
 
 /** Every setting as a line of the file: its key, its default or an example as TOML, its use. */
 export const settingsList = names.map((name) => ({
@@ -206,18 +106,23 @@ export const loadConfig = async (sources: Sources): Promise<Config> => {
   const file = fileOf(sources, mistakes);
   const variables = [...clientVariables, ...[fileFlag, ...names].map(variable)];
   mistakes.push(...unknownVariables(sources.environment, variables));
-  mistakes.push(...unknownKeys(file, ["env", "schedule", ...names.map(kebab)]));
+  mistakes.push(...unknownKeys(file, ["env", "link", "schedule", ...names.map(kebab)]));
 
   const given = new Map(names.map((name) => [name, find(name, sources, file)]));
   const settings: Record<string, unknown> = {};
   for (const name of names) settings[name] = check(name, given.get(name), mistakes);
-  const config = { ...settings, env: environmentIn(file, mistakes), schedules: schedulesIn(file, mistakes) } as Config;
+  const tables = {
+    env: environmentIn(file, mistakes),
+    schedules: schedulesIn(file, mistakes),
+    link: linkIn(file, mistakes),
+  };
+  const config = { ...settings, ...tables } as Config;
 
   const placeOf = (name: Name): string => given.get(name)?.place ?? `default of --${kebab(name)}`;
   if (mistakes.length === 0) mistakes.push(...portMistakes(config, placeOf));
   const host = await resolveAddress(config.host, placeOf("host"), mistakes);
   if (mistakes.length === 0) mistakes.push(...exposureMistakes({ ...config, host }, placeOf));
-  mistakes.push(...gatewayMistakes(config, placeOf));
+  mistakes.push(...gatewayMistakes(config, placeOf), ...linkMistakes(config, placeOf));
   const folderOf = (name: Name): string => given.get(name)?.folder ?? sources.folder;
   const tasks = tasksFolder(config.tasks, folderOf("tasks"), placeOf("tasks"), mistakes);
   const stateGiven = (config.state as string | null) ?? stateFolder(sources.environment);
@@ -228,7 +133,7 @@ export const loadConfig = async (sources: Sources): Promise<Config> => {
   const beside = key === null ? null : resolve(dirname(key), "authorized");
   const authorized = config.authorized === null ? beside : resolve(folderOf("authorized"), config.authorized);
   const tasksIfAny = tasks === null ? resolve(sources.folder, tasksDefault) : null;
-  const paths = (["python", "tokens", "tlsCert", "tlsKey"] as const).map((name) => {
+  const paths = pathNames.map((name) => {
     const path = config[name];
     return [name, path === null ? null : resolve(folderOf(name), path)] as const;
   });

@@ -711,3 +711,34 @@ export const gatewayDriveBytesMax = 16 * 1024;
 export const gatewayDriveCallsMax = 4;
 /** characters of `rights` in META's `onBehalf`, as JSON. */
 export const onBehalfLengthMax = 4_096;
+
+/* ── The link to a fleet ── */
+
+/** characters of a task's name in a subject. */
+export const linkTaskSubjectLengthMax = 128;
+/** groups of one robot, and tasks that it offers to the fleet. */
+export const linkGroupsMax = 16;
+export const linkTasksMax = 512;
+/** rights that the fleet has on one robot. */
+export const linkRightsMax = 64;
+/** jobs, and other requests, of the fleet that have not been answered: further ones get QUEUE_FULL. */
+export const linkJobsMax = 128;
+export const linkCommandsMax = 64;
+/** ms between two looks at the engine; what it says goes to those who ask in between. */
+export const linkLookMs = 1_000;
+/** ms after which the roster is told again how a robot is whose state has not changed. */
+export const linkRosterMs = 30_000;
+/** bytes of a file of NATS credentials, and of a certificate. */
+export const natsFileBytesMax = 64 * 1024;
+/** ms until a connection to NATS stands, for a command. */
+export const natsConnectMs = 2_000;
+/** ms between two tries to reach NATS again, and between the pings that find a dead connection. */
+export const natsRetryMs = 500;
+export const natsPingMs = 5_000;
+/** ms for the robots to answer all of them at once, and between two tries to reach those that have not. */
+export const fleetAnswerMs = 1_000;
+export const fleetRetryMs = 250;
+/** requests of one `map` that have not been answered. */
+export const fleetMapMax = 64;
+/** ms by which a requestor waits longer than the robot, so that the robot's own word comes first. */
+export const fleetGraceMs = 1_000;

@@ -68,10 +68,19 @@ test("without any settings, the defaults of the design hold", async () => {
     tokens: null,
     tlsCert: null,
     tlsKey: null,
+    nats: null,
+    robot: null,
+    groups: null,
+    natsCreds: null,
+    natsNkey: null,
+    natsCa: null,
+    natsCert: null,
+    natsKey: null,
     insecure: false,
     verbose: false,
     env: {},
     schedules: [],
+    link: { allow: [] },
   });
 });
 
@@ -121,6 +130,14 @@ test("every setting has a flag with a description, and --config stands beside th
     "tokens",
     "tls-cert",
     "tls-key",
+    "nats",
+    "robot",
+    "groups",
+    "nats-creds",
+    "nats-nkey",
+    "nats-ca",
+    "nats-cert",
+    "nats-key",
     "insecure",
     "grace-ms",
     "stop-grace-ms",
@@ -135,6 +152,23 @@ test("every setting has a flag with a description, and --config stands beside th
     valueHint: "port",
     description: "Port for requestors (default: 9000)",
   });
+});
+
+test("what the fleet may is a list of rights, and the settings of the link go together", async () => {
+  const link = '[link]\nallow = ["send:count,photo", "read:pose"]';
+  expect((await load(`nats = "nats://hub"\nrobot = "r7"\n${link}`)).link.allow).toEqual([
+    "send:count,photo",
+    "read:pose",
+  ]);
+  expect(await mistakesOf(load('robot = "r7"\n[link]\nallow = ["fly"]\nmirrors = 1'))).toEqual([
+    expect.stringMatching(/link\.mirrors: there is no such setting; it has allow$/),
+    expect.stringMatching(/link\.allow: has the right "fly", which is not one of/),
+    expect.stringMatching(/robot: is for a fleet, which takes --nats nats:\/\/HOST:PORT$/),
+  ]);
+  expect(await mistakesOf(load('nats = "hub"\nrobot = "all"'))).toHaveLength(2);
+  expect(await mistakesOf(load('nats = "nats://hub"'))).toEqual([
+    expect.stringMatching(/nats: a robot of a fleet needs a name; give --robot NAME$/),
+  ]);
 });
 
 test("a mistake is named with the place it stands in, and all of them are told at once", async () => {

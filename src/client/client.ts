@@ -17,6 +17,7 @@ import type { BinaryData } from "../protocol/arrays.ts";
 import type { ControlInput } from "../protocol/control.ts";
 import {
   encodeBatchRequest,
+  encodeCommand,
   encodeControlRequest,
   encodeDataRequest,
   encodeTaskPart,
@@ -26,7 +27,7 @@ import {
   versionFor,
 } from "../protocol/encode-request.ts";
 import { ProtocolError, TaskEngineError } from "../protocol/errors.ts";
-import type { Json } from "../protocol/json.ts";
+import type { Json, JsonObject } from "../protocol/json.ts";
 import { checkFrame } from "../protocol/schema.ts";
 import { type ArgsSource, type PartResult, runBatch } from "./batch.ts";
 import { directorySchema, lastValueSchema, type TaskListing } from "./control.ts";
@@ -51,6 +52,7 @@ import {
   type TaskReply,
   type WaitOptions,
 } from "./pending.ts";
+import type { Robot, RobotOptions } from "./robot.ts";
 
 export type {
   BinaryResult,
@@ -67,6 +69,11 @@ export type * from "./types.ts";
 export { defaultEndpoint, TaskEngineError };
 
 /**
+ * A robot of a fleet, asked by its link: `await connect("nats://hub:4222", { robot: "r7" })`, or
+ * `group` for one of a group that is free. Rejects with NO_ANSWER where NATS is not there.
+ */
+export function connect(endpoint: `${"nats" | "tls"}://${string}`, options: RobotOptions): Promise<Robot>;
+/**
  * A client of the engine at `endpoint`. It connects in the background, and again whenever the
  * connection is lost: to an engine on this machine by a Unix socket, if it has one for this user,
  * else by ZeroMQ. To an engine with keys the socket is for its own user and root: without a key
@@ -76,8 +83,12 @@ export { defaultEndpoint, TaskEngineError };
  * @param options with `serverKey` and `key`, paths of key files, for an engine with keys: see
  * `keys.ts` for the defaults
  */
-export const connect = (endpoint?: string, options: ConnectOptions = {}): Client =>
-  new Client(checkedEndpoint(endpoint), options);
+export function connect(endpoint?: string, options?: ConnectOptions): Client;
+export function connect(endpoint?: string, options: ConnectOptions | RobotOptions = {}): Client | Promise<Robot> {
+  if (endpoint === undefined || !/^(nats|tls):/.test(endpoint))
+    return new Client(checkedEndpoint(endpoint), options as ConnectOptions);
+  return import("./robot.ts").then(({ connectRobot }) => connectRobot(endpoint, options));
+}
 
 class Client extends JobClient implements AsyncDisposable {
   readonly #exchange: Exchange;
@@ -165,6 +176,14 @@ class Client extends JobClient implements AsyncDisposable {
       signal,
       onProgress,
     });
+  }
+
+  command(
+    command: JsonObject,
+    { onBehalf, waitMs = this.waitMs, signal }: Pick<CallOptions, "onBehalf" | "waitMs" | "signal"> = {},
+  ): Promise<TaskReply | BinaryReply> {
+    const encode = (origin: RequestOrigin): string[] => encodeCommand(forPerson(origin, onBehalf), command);
+    return this.send(encode, pickWhole, { waitMs, signal });
   }
 
   /** The tasks that the engine can run. */

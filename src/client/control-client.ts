@@ -3,7 +3,6 @@ import type * as v from "valibot";
 import { resetTimeoutMs, stopReasonLengthMax } from "../limits.ts";
 import type { StopResult } from "../protocol/blocked.ts";
 import type { ControlInput } from "../protocol/control.ts";
-import { encodeCommand, forPerson, type RequestOrigin } from "../protocol/encode-request.ts";
 import { TaskEngineError } from "../protocol/errors.ts";
 import type { JsonObject } from "../protocol/json.ts";
 import {
@@ -18,7 +17,7 @@ import {
 import { type ChangedSchedule, changedScheduleSchema, type ScheduleListing, schedulesSchema } from "./control-jobs.ts";
 import { DataClient } from "./data-client.ts";
 import type { JobOptions, ResetOptions } from "./options.ts";
-import { type BinaryReply, pickWhole, type ResultReply, type TaskReply, type WaitOptions } from "./pending.ts";
+import type { BinaryReply, TaskReply, WaitOptions } from "./pending.ts";
 
 export abstract class ControlClient extends DataClient {
   /** Sends CONTROL, and checks the answer. */
@@ -30,12 +29,6 @@ export abstract class ControlClient extends DataClient {
 
   /** ms that an answer without work may take. */
   protected abstract readonly waitMs: number;
-
-  protected abstract send<Result>(
-    encode: (origin: RequestOrigin) => readonly string[],
-    pick: (answer: ResultReply) => Result,
-    waiting?: WaitOptions,
-  ): Promise<Result>;
 
   /**
    * Cancels the requests of this serial, of any requestor, as an operator. A client cancels its own
@@ -101,11 +94,8 @@ export abstract class ControlClient extends DataClient {
    * Sends a command of CONTROL in version 0.3, as PROTOCOL.md has them, and gives the whole answer
    * as it is. For programs that pass on commands for others.
    */
-  command(
+  abstract command(
     command: JsonObject,
-    { onBehalf, waitMs = this.waitMs, signal }: Pick<JobOptions, "onBehalf" | "waitMs" | "signal"> = {},
-  ): Promise<TaskReply | BinaryReply> {
-    const encode = (origin: RequestOrigin): string[] => encodeCommand(forPerson(origin, onBehalf), command);
-    return this.send(encode, pickWhole, { waitMs, signal });
-  }
+    options?: Pick<JobOptions, "onBehalf" | "waitMs" | "signal">,
+  ): Promise<TaskReply | BinaryReply>;
 }

@@ -6,6 +6,8 @@
  * supervisor by the socket in its state folder, both at once, so that it works past a router that
  * hangs or is dead. Prints one line as soon as one of them has confirmed that the stop is on disk.
  *
+ * With `--nats` it stops robots of a fleet, see `fleet-stop.ts`.
+ *
  * Exits with 0 then; 1 if the engine refused, or has stopped but cannot put the stop on disk, or if
  * stdout cannot be written (the error says that the robot is stopped); 2 for wrong usage; 3 if
  * nothing answered in time.
@@ -17,6 +19,7 @@ import type { StopResult } from "../protocol/blocked.ts";
 import { stopBySocket } from "../supervisor/stop-socket.ts";
 import { defineCommand, ExitError, UsageError } from "./command.ts";
 import { engineArgs, waitFrom, withEngine } from "./engine.ts";
+import { fleetArgs, groupFlag, isForFleet } from "./fleet.ts";
 import { locateEngine, stateFlag, stopSocketPaths } from "./locate.ts";
 import { printDone } from "./output.ts";
 
@@ -26,10 +29,17 @@ export const estopCommand = defineCommand({
     reason: { type: "string", valueHint: "text", description: "The reason, which status and errors show" },
     state: stateFlag,
     ...engineArgs,
+    ...fleetArgs,
+    group: { ...groupFlag, description: "With --nats: all robots of the group" },
+    all: { type: "boolean", description: "With --nats: all robots" },
   },
   run: async ({ args: { reason = "", state, ...flags } }) => {
     if (reason.length > stopReasonLengthMax) {
       throw new UsageError(`--reason has ${reason.length} characters; the limit is ${stopReasonLengthMax}`);
+    }
+    if (isForFleet({ state, ...flags })) {
+      const { stopRobots } = await import("./fleet-stop.ts");
+      return stopRobots(flags, reason);
     }
     // Settings that cannot be read must not prevent a stop.
     const location = await locateEngine(flags, warn);

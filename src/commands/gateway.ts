@@ -142,7 +142,7 @@ const started = <Result>(open: () => Result, http: string): Result => {
 };
 
 /** Past a router that hangs, where the engine is on this machine. */
-const stopWayOf = (location: EngineLocation, state: string | undefined): GatewayOptions["stopBySocket"] => {
+export const stopWayOf = (location: EngineLocation, state: string | undefined): GatewayOptions["stopBySocket"] => {
   if (stopSocketPaths(location, state).length === 0) return null;
   return (reason) => {
     const timeout = AbortSignal.timeout(requestTimeoutMs);

@@ -11,6 +11,8 @@
  * With `--detach` the answer is that the job is accepted: prints its id, for the verbs `job`,
  * `result` and `cancel`.
  *
+ * With `--nats` it asks a robot of a fleet, or one of a group, by its link (link/LINK.md).
+ *
  * Prints a string as it is, the bytes of a binary result without a line feed (but not on a terminal)
  * and everything else as JSON; with `--json` the whole answer,
  * `{"meta": …, "data": …}`, or `{"error": {"code": …, "message": …}}`.
@@ -21,6 +23,7 @@
  */
 import type { Client, Meta, Trace } from "../client/client.ts";
 import type { DetachOptions, JobOptions } from "../client/options.ts";
+import type { Robot } from "../client/robot.ts";
 import {
   callTimeoutMs,
   deadmanMsMin,
@@ -38,6 +41,7 @@ import type { Json } from "../protocol/json.ts";
 import type { TaskOptions } from "../protocol/policy.ts";
 import { defineCommand, UsageError } from "./command.ts";
 import { blockForAnswers, callArgs, type EngineFlags, interruptible, waitFrom, withEngine } from "./engine.ts";
+import { fleetArgs, groupFlag, isForFleet, withRobot } from "./fleet.ts";
 import { printBytes, printDone, printResult, StatusLine } from "./output.ts";
 import { dateFrom, durationFrom, nameFrom, numberFrom, objectFrom, plainText, valueFrom } from "./values.ts";
 
@@ -80,6 +84,8 @@ export const sendCommand = defineCommand({
     in: { type: "string", valueHint: "time", description: "Begin it so much later, such as 10s or 2h" },
     at: { type: "string", valueHint: "date", description: "Begin it then, such as 2026-12-01T08:00:00+01:00" },
     ...callArgs,
+    ...fleetArgs,
+    group: groupFlag,
     json: { type: "boolean", description: "Print the whole answer as JSON" },
     verbose: { type: "boolean", description: "Print the frames that are sent and received, on stderr" },
   },
@@ -99,15 +105,19 @@ export const sendCommand = defineCommand({
     const kwargs = args.kwargs === undefined ? {} : objectFrom(args.kwargs, "--kwargs");
     const job = jobOptionsFrom(args);
     const trace = args.verbose ? { trace: await tracer() } : {};
-    const work = (engine: Client) =>
+    const isRobot = isForFleet(args);
+    if (isRobot && (args.batch !== undefined || args.verbose)) {
+      throw new UsageError(`--${args.verbose ? "verbose" : "batch"} does not go with --nats`);
+    }
+    const work = (engine: Client | Robot) =>
       interruptible(async (signal) => {
-        if (args.batch !== undefined) {
+        if (args.batch !== undefined && isEngine(engine)) {
           const { sendBatch } = await import("./batch.ts");
           return sendBatch(engine, task, args.batch, { ...job, kwargs, signal }, args.json === true);
         }
         if (args.durable) return sendDetached(engine, task, list, kwargs, { ...job, signal, durable: true });
         if (args.detach) return sendDetached(engine, task, list, kwargs, { ...job, signal });
-        blockForAnswers(engine);
+        if (isEngine(engine)) blockForAnswers(engine);
         using line = new StatusLine();
         const onProgress = (data: Json): void => line.show(`${task}: ${plainText(data)}`);
         try {
@@ -128,13 +138,15 @@ export const sendCommand = defineCommand({
           throw error;
         }
       });
-    await withEngine(args, work, trace);
+    await (isRobot ? withRobot(args, work) : withEngine(args, work, trace));
   },
 });
 
+const isEngine = (engine: Client | Robot): engine is Client => !("target" in engine);
+
 /** Prints the id of the job. */
 const sendDetached = async (
-  engine: Client,
+  engine: Client | Robot,
   task: string,
   list: unknown[],
   kwargs: object,
@@ -155,7 +167,7 @@ const unlessTooNew =
   };
 
 /** Adds the nearest task's name to UNKNOWN_TASK. */
-const withNearest = async (failure: unknown, engine: Client, task: string): Promise<unknown> => {
+const withNearest = async (failure: unknown, engine: Client | Robot, task: string): Promise<unknown> => {
   if (!(failure instanceof TaskEngineError) || failure.code !== "UNKNOWN_TASK") return failure;
   // A worker's own port has no list of tasks.
   const tasks = await engine.tasks().catch(() => []);

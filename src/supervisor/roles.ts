@@ -11,9 +11,12 @@ import {
   workSocketPath,
 } from "../security/state-folders.ts";
 
+/** Clients of the engine that the supervisor keeps: the engine works without them. */
+type Apart = "gateway" | "link";
+
 export interface Role {
   /** As printed. */
-  readonly kind: "scan" | "safe" | "router" | "task worker" | "data worker" | "source worker" | "journal" | "gateway";
+  readonly kind: "scan" | "safe" | "router" | "task worker" | "data worker" | "source worker" | "journal" | Apart;
   /** Unique among its kind, and the same after a restart. */
   readonly name: string;
   /** Verb and flags. */
@@ -49,6 +52,8 @@ export interface Roles {
   readonly journal: Role;
   /** Serves HTTP, as a client of the engine; null for none. */
   readonly gateway: Role | null;
+  /** Offers the robot to a fleet, as a client of the engine; null for none. */
+  readonly link: Role | null;
   /** One-shot: makes safe what further flags name. */
   readonly safe: Role;
   /** The task of the setting `on-stop`; null for none. */
@@ -64,10 +69,10 @@ export const hasPort = (role: Role): boolean =>
   ["router", "task worker", "data worker"].includes(role.kind) && role.isPython !== true;
 
 /** Nobody but the supervisor looks whether its event loop turns. */
-export const isWatched = ({ kind }: Role): boolean => kind === "source worker" || kind === "gateway";
+export const isWatched = ({ kind }: Role): boolean => kind === "source worker" || kind === "gateway" || kind === "link";
 
 /** The engine works without it: it is started last, and its deaths say nothing of the engine. */
-export const isApart = ({ kind }: Role): boolean => kind === "gateway";
+export const isApart = ({ kind }: Role): boolean => kind === "gateway" || kind === "link";
 
 /** As printed. */
 export const labelOf = ({ kind, isPython }: Role): string => (isPython ? `${kind} (Python)` : kind);
@@ -130,6 +135,7 @@ export const rolesOf = (config: Config): Roles => {
       takesEnv: false,
     },
     gateway: gatewayOf(config),
+    link: linkOf(config),
     safe: { kind: "safe", name: "safe", argv: safeVerb(config), takesEnv: true },
     hook,
     python: pythonRolesOf(config, recycle, verbose),
@@ -148,6 +154,18 @@ const gatewayOf = ({ http, host, port, state, tokens, tlsCert, tlsKey, insecure 
     ...(insecure ? ["--insecure"] : []),
   ];
   return { kind: "gateway", name: "gateway", argv, takesEnv: false };
+};
+
+const linkOf = (config: Config): Role | null => {
+  const { nats, robot, groups, host, port, state } = config;
+  if (nats === null) return null;
+  const files = { "nats-creds": config.natsCreds, "nats-nkey": config.natsNkey, "nats-ca": config.natsCa };
+  const certificate = { "nats-cert": config.natsCert, "nats-key": config.natsKey };
+  const flags = Object.entries({ nats, robot, groups, state, ...files, ...certificate });
+  const given = flags.flatMap(([name, value]) => (value === null ? [] : [`--${name}`, value]));
+  const allowed = config.link.allow.flatMap((right) => ["--allow", right]);
+  const argv = ["link", "--router", `tcp://${reachable(host)}:${port}`, ...given, ...allowed];
+  return { kind: "link", name: "link", argv, takesEnv: false };
 };
 
 const pythonRolesOf = (config: Config, recycle: readonly string[], verbose: readonly string[]): PythonRoles => {

@@ -73,13 +73,13 @@ export class Slots {
 
   /** Throws as `Slot` does. */
   constructor(
-    { router, workers, journal, gateway }: Roles,
+    { router, workers, journal, gateway, link }: Roles,
     private readonly children: Children,
     private readonly keeper: SlotKeeper,
   ) {
     this.#fixed = [router, ...workers].map((role) => new Slot(role));
     this.#journalRole = journal;
-    this.#apart = gateway === null ? [] : [gateway];
+    this.#apart = [gateway, link].filter((role) => role !== null);
   }
 
   /** Starts all roles. @param wanted those that the task files have work for. Throws as `Slot` does */

@@ -104,3 +104,12 @@ test("the roles of Python get the same flags, a socket of their own and no port"
   ]);
   expect([...python.workers, python.source, python.scan].map(hasPort)).toEqual([false, false, false, false]);
 });
+
+test("the link is told of the fleet, of what it may, and of files by their full paths", async () => {
+  const flags = { state: "/state", nats: "nats://hub:4222", robot: "r7", groups: "arms,lab", "nats-creds": "r7.creds" };
+  const { link } = rolesOf(await loadConfig({ flags, environment: {}, folder: "/home" }));
+  const words = ["link", "--router", "tcp://127.0.0.1:9000", "--nats", "nats://hub:4222", "--robot", "r7"];
+  const argv = [...words, "--groups", "arms,lab", "--state", "/state", "--nats-creds", "/home/r7.creds"];
+  expect(link).toEqual({ kind: "link", name: "link", argv, takesEnv: false });
+  expect(rolesOf(await loadConfig({ flags: {}, environment: {}, folder: "/" })).link).toBeNull();
+});

@@ -17,6 +17,7 @@ export const arrows: Readonly<Record<string, readonly string[]>> = {
     "config.ts",
     "client",
     "gateway",
+    "link",
     "router",
     "worker",
     "tasks",
@@ -36,6 +37,8 @@ export const arrows: Readonly<Record<string, readonly string[]>> = {
   client: ["data", "security", "protocol", "transport", "limits.ts"],
   // It is one more client of the public protocol, as if it ran on another machine.
   gateway: ["client", "security", "protocol", "limits.ts"],
+  // A client of the engine and of NATS, as if it ran on another machine.
+  link: ["client", "security", "protocol", "limits.ts"],
   router: ["broker", "python", "process", "security", "protocol", "transport", "limits.ts"],
   // Pure: it knows no socket, clock, file or log.
   broker: ["security", "protocol", "limits.ts"],

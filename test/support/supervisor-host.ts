@@ -27,6 +27,7 @@ const supervisor = new Supervisor({
     source: role("source worker", "source"),
     journal: role("journal", "journal"),
     gateway: plan.gateway === undefined ? null : role("gateway", "gateway"),
+    link: null,
     safe: role("safe", "safe"),
     python: {
       folder: { tasks: null, tasksIfAny: null },

@@ -1,0 +1,104 @@
+/** Connects a command to a fleet on NATS: flags, files of credentials and exit codes. */
+import type { NatsConnection } from "@nats-io/transport-node";
+import type { NatsFiles } from "../client/nats.ts";
+import type { Robot } from "../client/robot.ts";
+import { requestTimeoutMs } from "../limits.ts";
+import { TaskEngineError } from "../protocol/errors.ts";
+import { ExitError, UsageError } from "./command.ts";
+import { waitFrom } from "./engine.ts";
+
+const file = { type: "string", valueHint: "file" } as const;
+
+/** Flags of every command that reaches NATS. */
+export const natsFileArgs = {
+  "nats-creds": { ...file, description: "File of NATS credentials" },
+  "nats-nkey": { ...file, description: "File of the seed of an nkey, instead" },
+  "nats-ca": { ...file, description: "Certificate by which the server's is checked, PEM: TLS" },
+  "nats-cert": { ...file, description: "Own certificate for NATS, PEM" },
+  "nats-key": { ...file, description: "Its secret key, PEM" },
+} as const;
+
+/** Flags of a command that asks a fleet. */
+export const fleetArgs = {
+  nats: { type: "string", valueHint: "url", description: "Ask a robot over NATS, such as nats://hub:4222" },
+  robot: { type: "string", valueHint: "name", description: "With --nats: the robot" },
+  ...natsFileArgs,
+} as const;
+
+export const groupFlag = {
+  type: "string",
+  valueHint: "name",
+  description: "With --nats: the group; a task goes to one of it that is free",
+} as const;
+
+export interface NatsFlags {
+  readonly nats?: string | undefined;
+  readonly "nats-creds"?: string | undefined;
+  readonly "nats-nkey"?: string | undefined;
+  readonly "nats-ca"?: string | undefined;
+  readonly "nats-cert"?: string | undefined;
+  readonly "nats-key"?: string | undefined;
+}
+
+export interface FleetFlags extends NatsFlags {
+  readonly robot?: string | undefined;
+  readonly group?: string | undefined;
+  readonly wait?: string | undefined;
+}
+
+export const natsFilesFrom = (flags: NatsFlags): NatsFiles => ({
+  creds: flags["nats-creds"],
+  nkey: flags["nats-nkey"],
+  ca: flags["nats-ca"],
+  cert: flags["nats-cert"],
+  key: flags["nats-key"],
+});
+
+/** Throws UsageError for flags that go with --nats alone, or with the local engine alone. */
+export const isForFleet = (flags: FleetFlags & Readonly<Record<string, unknown>>): boolean => {
+  const names = ["robot", "group", "all", ...Object.keys(natsFileArgs)];
+  const local = ["router", "direct", "config", "server-key", "key", "state"];
+  const wrong = (flags.nats === undefined ? names : local).find((name) => flags[name] !== undefined);
+  if (wrong === undefined) return flags.nats !== undefined;
+  throw new UsageError(flags.nats === undefined ? `--${wrong} goes with --nats` : `--${wrong} does not go with --nats`);
+};
+
+/** Does `work` with a robot, or one of a group. Throws as `withEngine`. */
+export const withRobot = async <Result>(
+  flags: FleetFlags,
+  work: (robot: Robot) => Promise<Result>,
+): Promise<Result> => {
+  const { connectRobot } = await import("../client/robot.ts");
+  const { nats = "", robot, group } = flags;
+  const waitMs = waitFrom(flags, requestTimeoutMs);
+  const connecting = connectRobot(nats, { ...natsFilesFrom(flags), robot, group, waitMs });
+  await using connected = await connecting.catch(throwUsageError);
+  return await work(connected).catch(throwExitError);
+};
+
+/** Does `work` with a connection to NATS. Throws as `withEngine`. */
+export const withNats = async <Result>(
+  flags: NatsFlags,
+  work: (nats: NatsConnection) => Promise<Result>,
+): Promise<Result> => {
+  const { connectNats } = await import("../client/nats.ts");
+  const options = { ...natsFilesFrom(flags), name: `task-engine ${process.pid}`, isPatient: false };
+  const nats = await connectNats(flags.nats ?? "", options).catch(throwUsageError);
+  try {
+    return await work(nats).catch(throwExitError);
+  } finally {
+    await nats.close();
+  }
+};
+
+/** Of a connection: what is given wrongly is wrong usage. */
+const throwUsageError = (error: unknown): never => {
+  if (error instanceof TaskEngineError && error.code === "BAD_ARGS") throw new UsageError(error.message);
+  return throwExitError(error);
+};
+
+const throwExitError = (error: unknown): never => {
+  if (!(error instanceof TaskEngineError)) throw error;
+  if (error.code === "NO_ANSWER") throw new ExitError(error.message, 3);
+  throw new ExitError(`${error.code}: ${error.message}`, 1);
+};

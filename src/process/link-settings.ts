@@ -1,0 +1,54 @@
+/** The settings of the link to a fleet: the table `[link]` of the file, and what goes together. */
+import { linkRightsMax } from "../limits.ts";
+import { Access } from "../security/access.ts";
+import type { ConfigFile } from "./config-file.ts";
+import { shown } from "./environment.ts";
+
+export interface LinkSettings {
+  /** What the fleet may do, in the rights of the file of authorized clients. */
+  readonly allow: readonly string[];
+}
+
+/** Adds a line to `mistakes` for each mistake, with its place. */
+export const linkIn = ({ table, path }: ConfigFile, mistakes: string[]): LinkSettings => {
+  const given: unknown = Object.hasOwn(table, "link") ? table.link : {};
+  if (typeof given !== "object" || given === null || Array.isArray(given)) {
+    mistakes.push(`${path}: link: must be a table, under [link]`);
+    return { allow: [] };
+  }
+  const { allow = [], ...others } = given as Readonly<Record<string, unknown>>;
+  for (const key of Object.keys(others)) mistakes.push(`${path}: link.${key}: there is no such setting; it has allow`);
+  const isList = Array.isArray(allow) && allow.every((right) => typeof right === "string");
+  if (!isList || allow.length > linkRightsMax) {
+    mistakes.push(`${path}: link.allow: must be a list of at most ${linkRightsMax} rights, not ${shown(allow)}`);
+    return { allow: [] };
+  }
+  const access = Access.ofPerson("fleet", allow);
+  if (typeof access === "string") mistakes.push(`${path}: link.allow: ${access}`);
+  return { allow };
+};
+
+interface LinkConfig {
+  readonly nats: string | null;
+  readonly robot: string | null;
+  readonly groups: string | null;
+  readonly natsCreds: string | null;
+  readonly natsNkey: string | null;
+  readonly natsCa: string | null;
+  readonly natsCert: string | null;
+  readonly natsKey: string | null;
+}
+
+/** One line for each setting that lacks another, or excludes it. */
+export const linkMistakes = (config: LinkConfig, placeOf: (name: keyof LinkConfig) => string): string[] => {
+  const { nats, robot, natsCreds, natsNkey, natsCert, natsKey } = config;
+  if (nats === null) {
+    const others = ["robot", "groups", "natsCreds", "natsNkey", "natsCa", "natsCert", "natsKey"] as const;
+    const needless = others.filter((name) => config[name] !== null);
+    return needless.map((name) => `${placeOf(name)}: is for a fleet, which takes --nats nats://HOST:PORT`);
+  }
+  if (robot === null) return [`${placeOf("nats")}: a robot of a fleet needs a name; give --robot NAME`];
+  if (natsCreds !== null && natsNkey !== null) return [`${placeOf("natsNkey")}: there are credentials already`];
+  if ((natsCert === null) === (natsKey === null)) return [];
+  return [`${placeOf(natsCert === null ? "natsKey" : "natsCert")}: a certificate and its key need each other`];
+};

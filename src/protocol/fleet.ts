@@ -1,0 +1,95 @@
+/** The names of a fleet on NATS: subjects, headers and the bucket of the roster, see link/LINK.md. Pure. */
+import * as v from "valibot";
+import { linkTaskSubjectLengthMax } from "../limits.ts";
+import type { Json } from "./json.ts";
+import { lazily } from "./schema.ts";
+
+/** Names of robots and groups are one token of a subject, and a robot has none of the words that stand in its place. */
+export const robotNamePattern = /^(?!(?:all|group|robots)$)[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;
+export const groupNamePattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;
+
+export const nameForm = "1 to 64 characters of A-Z a-z 0-9 _ -, beginning with a letter or digit";
+
+/** Whom a request goes to. Of a group it is one robot that is free, but for stops: these go to all of it. */
+export type FleetTarget =
+  | { readonly robot: string }
+  | { readonly group: string }
+  /** For stops alone. */
+  | { readonly all: true };
+
+/** The beginning of the subjects of a target. */
+export const subjectOf = (target: FleetTarget): string => {
+  if ("robot" in target) return `te.${target.robot}`;
+  return "group" in target ? `te.group.${target.group}` : "te.all";
+};
+
+/** A person's words for a target: `robot r7`. */
+export const targetText = (target: FleetTarget): string => {
+  if ("robot" in target) return `robot ${target.robot}`;
+  return "group" in target ? `group ${target.group}` : "the fleet";
+};
+
+/** The subject at which every robot of the fleet says how it is. */
+export const robotsSubject = "te.robots";
+
+/** Whether a task's name can be the end of a subject: no space, no wildcard, no empty token. */
+export const isSubjectEnd = (task: string): boolean =>
+  task.length <= linkTaskSubjectLengthMax && /^[^\s.*>\p{Cc}]+(?:\.[^\s.*>\p{Cc}]+)*$/u.test(task);
+
+/** The last report of each robot, by its name, without a time to live: who belongs to the fleet. */
+export const rosterBucket = "te-roster";
+
+export const fleetHeaders = {
+  /** Of a request: its id, by which it is cancelled. */
+  request: "Task-Engine-Request",
+  /** Of a request, `1`: replies of type PROGRESS may come before the last one. */
+  progress: "Task-Engine-Progress",
+  /** Of a reply: META, as an engine says it. */
+  meta: "Task-Engine-Meta",
+  /** Of a reply: the robot that sends it. */
+  robot: "Task-Engine-Robot",
+  /** Of a reply that is not JSON. */
+  contentType: "Content-Type",
+  errorCode: "Nats-Service-Error-Code",
+  errorText: "Nats-Service-Error",
+} as const;
+
+/** What a robot says of itself. */
+export const robotReportSchema = lazily(() =>
+  v.object({
+    robot: v.string(),
+    groups: v.array(v.string()),
+    version: v.string(),
+    /** `lost`: the link runs, and its engine does not answer; then the rest is as it was last known. */
+    engine: v.picklist(["connected", "lost"]),
+    /** The tasks that the fleet may run. */
+    tasks: v.array(v.string()),
+    /** The emergency stop in force. */
+    stopped: v.nullable(v.object({ reason: v.string(), since: v.number() })),
+    jobs: v.object({ waiting: v.number(), held: v.number() }),
+    /** seconds since 1970, by the robot's clock */
+    at: v.number(),
+  }),
+);
+export type RobotReport = v.InferOutput<ReturnType<typeof robotReportSchema>>;
+
+/** What a robot answers to a stop. `why` says why it is not durable. */
+export const stopReportSchema = lazily(() =>
+  v.object({
+    robot: v.string(),
+    reason: v.string(),
+    since: v.number(),
+    durable: v.boolean(),
+    why: v.exactOptional(v.string()),
+  }),
+);
+
+/** One line of visible characters, as a header must be. */
+export const headerText = (text: string): string => text.replace(/[^\x20-\x7e\u00a0-\uffff]+/g, " ").trim();
+
+/** The body of a request for a task. */
+export interface TaskCall {
+  readonly args?: readonly Json[];
+  readonly kwargs?: object;
+  readonly options?: object;
+}
