@@ -25,7 +25,7 @@ import { stateFolder } from "./security/state-folders.ts";
 /** Those that are paths, without those that have a default of their own. */
 const pathNames = [
   ...(["python", "tokens", "tlsCert", "tlsKey"] as const),
-  ...(["natsCreds", "natsNkey", "natsCa", "natsCert", "natsKey"] as const),
+  ...(["natsCreds", "natsCa", "natsCert", "natsKey"] as const),
 ];
 
 type Rows = typeof rows;

@@ -6,10 +6,8 @@ import { CertificateError, readOwn } from "../security/certificate.ts";
 
 /** Paths of the files by which NATS knows a program. */
 export interface NatsFiles {
-  /** Credentials, `nsc generate creds`: a JWT and its seed. */
+  /** Credentials, `nsc generate creds`: a JWT and its seed; or the seed of an nkey alone. */
   readonly creds?: string | undefined;
-  /** The seed of an nkey. */
-  readonly nkey?: string | undefined;
   /** Certificate of the authority that the server's certificate is checked by: TLS. */
   readonly ca?: string | undefined;
   /** Own certificate, and its key, for a server that asks for them. */
@@ -30,21 +28,17 @@ export const natsServers = (text: string): readonly string[] =>
 
 /** Throws TaskEngineError, BAD_ARGS, for files that cannot be used. */
 const fileOptions = async (servers: readonly string[], files: NatsFiles): Promise<NodeConnectionOptions> => {
-  const { creds, nkey, ca, cert, key } = files;
-  if (creds !== undefined && nkey !== undefined) {
-    throw new TaskEngineError("BAD_ARGS", "a program has credentials or an nkey, not both");
-  }
+  const { creds, ca, cert, key } = files;
   if ((cert === undefined) !== (key === undefined)) {
     throw new TaskEngineError("BAD_ARGS", "a certificate and its key need each other");
   }
   const { credsAuthenticator, nkeyAuthenticator } = await import("@nats-io/transport-node");
   try {
-    const bytes = (path: string): Uint8Array =>
-      new TextEncoder().encode(readOwn(path, "secret", natsFileBytesMax).trim());
+    const secret = creds === undefined ? "" : readOwn(creds, "secret", natsFileBytesMax).trim();
+    const authenticatorOf = /^SU[A-Z2-7]+$/.test(secret) ? nkeyAuthenticator : credsAuthenticator;
     const isTls = [ca, cert].some((path) => path !== undefined) || servers.some((server) => /^tls:/i.test(server));
     return {
-      ...(creds !== undefined && { authenticator: credsAuthenticator(bytes(creds)) }),
-      ...(nkey !== undefined && { authenticator: nkeyAuthenticator(bytes(nkey)) }),
+      ...(creds !== undefined && { authenticator: authenticatorOf(new TextEncoder().encode(secret)) }),
       ...(isTls && {
         tls: {
           ...(ca !== undefined && { ca: readOwn(ca, "public", natsFileBytesMax) }),

@@ -11,8 +11,7 @@ const file = { type: "string", valueHint: "file" } as const;
 
 /** Flags of every command that reaches NATS. */
 export const natsFileArgs = {
-  "nats-creds": { ...file, description: "File of NATS credentials" },
-  "nats-nkey": { ...file, description: "File of the seed of an nkey, instead" },
+  "nats-creds": { ...file, description: "File of NATS credentials, or of the seed of an nkey" },
   "nats-ca": { ...file, description: "Certificate by which the server's is checked, PEM: TLS" },
   "nats-cert": { ...file, description: "Own certificate for NATS, PEM" },
   "nats-key": { ...file, description: "Its secret key, PEM" },
@@ -34,7 +33,6 @@ export const groupFlag = {
 export interface NatsFlags {
   readonly nats?: string | undefined;
   readonly "nats-creds"?: string | undefined;
-  readonly "nats-nkey"?: string | undefined;
   readonly "nats-ca"?: string | undefined;
   readonly "nats-cert"?: string | undefined;
   readonly "nats-key"?: string | undefined;
@@ -48,7 +46,6 @@ export interface FleetFlags extends NatsFlags {
 
 export const natsFilesFrom = (flags: NatsFlags): NatsFiles => ({
   creds: flags["nats-creds"],
-  nkey: flags["nats-nkey"],
   ca: flags["nats-ca"],
   cert: flags["nats-cert"],
   key: flags["nats-key"],

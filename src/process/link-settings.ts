@@ -33,7 +33,6 @@ interface LinkConfig {
   readonly robot: string | null;
   readonly groups: string | null;
   readonly natsCreds: string | null;
-  readonly natsNkey: string | null;
   readonly natsCa: string | null;
   readonly natsCert: string | null;
   readonly natsKey: string | null;
@@ -41,14 +40,13 @@ interface LinkConfig {
 
 /** One line for each setting that lacks another, or excludes it. */
 export const linkMistakes = (config: LinkConfig, placeOf: (name: keyof LinkConfig) => string): string[] => {
-  const { nats, robot, natsCreds, natsNkey, natsCert, natsKey } = config;
+  const { nats, robot, natsCert, natsKey } = config;
   if (nats === null) {
-    const others = ["robot", "groups", "natsCreds", "natsNkey", "natsCa", "natsCert", "natsKey"] as const;
+    const others = ["robot", "groups", "natsCreds", "natsCa", "natsCert", "natsKey"] as const;
     const needless = others.filter((name) => config[name] !== null);
     return needless.map((name) => `${placeOf(name)}: is for a fleet, which takes --nats nats://HOST:PORT`);
   }
   if (robot === null) return [`${placeOf("nats")}: a robot of a fleet needs a name; give --robot NAME`];
-  if (natsCreds !== null && natsNkey !== null) return [`${placeOf("natsNkey")}: there are credentials already`];
   if ((natsCert === null) === (natsKey === null)) return [];
   return [`${placeOf(natsCert === null ? "natsKey" : "natsCert")}: a certificate and its key need each other`];
 };

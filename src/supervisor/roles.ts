@@ -159,7 +159,7 @@ const gatewayOf = ({ http, host, port, state, tokens, tlsCert, tlsKey, insecure 
 const linkOf = (config: Config): Role | null => {
   const { nats, robot, groups, host, port, state } = config;
   if (nats === null) return null;
-  const files = { "nats-creds": config.natsCreds, "nats-nkey": config.natsNkey, "nats-ca": config.natsCa };
+  const files = { "nats-creds": config.natsCreds, "nats-ca": config.natsCa };
   const certificate = { "nats-cert": config.natsCert, "nats-key": config.natsKey };
   const flags = Object.entries({ nats, robot, groups, state, ...files, ...certificate });
   const given = flags.flatMap(([name, value]) => (value === null ? [] : [`--${name}`, value]));
