@@ -1,7 +1,7 @@
 /**
  * Somebody drives by the page in a real Chromium, and is gone: the motor stands, does not turn again by
- * itself, and the robot is driven again by a new page. It prints how long the motor turned; with a dead
- * man of 300 ms that is 350 ms on a machine with nothing else to do.
+ * itself, and the robot is driven again by a new page. It prints how long the motor turned, from the moment
+ * that the cause was asked for.
  * Not a part of `bun test`: `bun test ./test/soak/page.ts` runs it, and the gate does. TIMES=50 does each 50 times.
  */
 import { afterAll, beforeAll, setDefaultTimeout, test } from "bun:test";
