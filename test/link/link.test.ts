@@ -19,7 +19,7 @@ const tasks = `
   export const task_secret = () => "nobody may";
   export const task_photo = () => new Uint16Array([1, 2, 515]);
   export const task_walk = async (_, __, { progress }) => {
-    for (let step = 1; step <= 3; step++) { progress({ step }); await Bun.sleep(100); }
+    for (let step = 1; step <= 3; step++) { progress({ step }); await Bun.sleep(200); }
     return "there";
   };
   export const task_wait = async ([name], __, { signal, log }) => {
