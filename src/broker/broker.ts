@@ -94,9 +94,9 @@ export class Broker {
     return [...new Set([...running.map(({ name }) => name), ...this.#tables.safeStops.tasks])];
   }
 
-  /** Schedules wait for the event `clock`. */
+  /** Schedules or durable jobs wait for the event `clock`. */
   get waitsForClock(): boolean {
-    return this.#tables.schedules.waitsForClock;
+    return this.#tables.schedules.waitsForClock || this.#recovery.waitsForClock;
   }
 
   /** Counts messages that came to nothing outside the broker. Returns the count. */
@@ -181,7 +181,7 @@ export class Broker {
         return [...workers].flatMap((worker) => this.#lifecycle.stopAll(jobsOf(worker), stoppedByEngine, now));
       case "clock":
         schedules.trustClock(this.#scheduleRuns.momentAt(now));
-        return this.#scheduleRuns.look(now);
+        return [...this.#recovery.trustClock(now), ...this.#scheduleRuns.look(now)];
       case "tick":
         this.#lifecycle.delays.look(now);
         return [

@@ -39,7 +39,7 @@ export class DurableJobs {
   /** The job waits until it is on the disk. It has room in the queue already. */
   accept(job: Job, onAccepted: OnAccepted = (refusal) => this.#answer(job, refusal)): Effect[] {
     const { ending, ids, journal, queues, statistics, wallSeconds } = this.tables;
-    const mark = { id: ids.idOf(job.id), claims: 0, isCleared: false, isAccepted: false, waiters: [] };
+    const mark = { id: ids.idOf(job.id), claims: 0, isCleared: false, isAccepted: false, end: null, waiters: [] };
     job.durable = mark;
     queues.park(job, "delayed");
     const { origin } = job;
@@ -161,6 +161,7 @@ export class DurableJobs {
     const how = { state: endStateOf(code), code, by, ms: ms > 0 ? ms : null, isDead };
     const entry = { entry: "ended", job: job.durable?.id ?? "", at: wallSeconds(), ...how } as const;
     const body = sizeOf(outcome.body) > journalReplyBytesMax || outcome.contentType !== undefined ? "" : outcome.body;
+    if (job.durable !== null) job.durable.end = [entry, body];
     const append = (): void =>
       this.tables.journal.append(entry, body, (failure, at) => {
         // It was refused after its end: nobody waits for that any more.

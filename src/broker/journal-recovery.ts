@@ -7,6 +7,7 @@ import { type ErrorCode, errorCodes, ProtocolError } from "../protocol/errors.ts
 import { type Frame, sizeOf } from "../protocol/frame.ts";
 import type { KeptJob } from "../protocol/journal.ts";
 import { decodeAcceptedTask } from "../protocol/requests.ts";
+import { rewriteUnfinished } from "./durable-rewrite.ts";
 import { type Effect, toWorker } from "./events.ts";
 import { createJob, noOptions, retryPolicyOf } from "./job.ts";
 import type { JobLifecycle } from "./lifecycle.ts";
@@ -21,6 +22,8 @@ type FromJournal = Extract<WorkerHeader, { type: "COMMITTED" | "RECOVERED" | "JO
 export class JournalRecovery {
   /** The first answer has come. */
   #hasBegun = false;
+  /** Jobs with a limit by the wall clock, which wait until that is synchronised. */
+  #untimed: { readonly job: Job; readonly row: KeptJob }[] = [];
 
   constructor(
     private readonly tables: Tables,
@@ -35,6 +38,20 @@ export class JournalRecovery {
     return journal.isRecovered ? [] : [toWorker(key, { type: "RECOVER", from: 0 })];
   }
 
+  /** Jobs wait for the event `clock`, or may have to. */
+  get waitsForClock(): boolean {
+    return !this.tables.schedules.isClockKnown && (this.#untimed.length > 0 || this.tables.directory.hasDurable);
+  }
+
+  /** The wall clock is right, or there is nothing better. */
+  trustClock(now: number): Effect[] {
+    return this.#untimed.splice(0).flatMap(({ job, row }) => {
+      if (job.state !== "delayed") return [];
+      job.acceptedAt = this.#at(row.accepted, now);
+      return this.#resume(job, now);
+    });
+  }
+
   hear({ key, ready }: Worker, header: FromJournal, bodies: readonly Frame[], now: number): Effect[] {
     const { journal } = this.tables;
     if (ready.role !== "journal") return [];
@@ -45,7 +62,9 @@ export class JournalRecovery {
         return this.#take(key, header.kept, bodies, header.next, now);
       case "JOURNAL": {
         const { type: _, ...report } = header;
+        const isAnother = report.damaged !== (journal.report?.damaged ?? null);
         journal.report = report;
+        if (isAnother && report.damaged !== null) rewriteUnfinished(this.tables, now);
         // It could not be read before.
         return journal.isRecovered || this.#hasBegun ? [] : this.joined(key);
       }
@@ -90,12 +109,12 @@ export class JournalRecovery {
     return [];
   }
 
-  #goOn(job: Job, { state }: KeptJob, now: number): Effect[] {
+  #goOn(job: Job, row: KeptJob, now: number): Effect[] {
     const { blocks, queues, statistics } = this.tables;
     statistics.accepted++;
     queues.park(job, "delayed");
     const stop = (reason: EndReason): Effect[] => this.lifecycle.stop(job, reason, now);
-    if (state !== "queued") {
+    if (row.state !== "queued") {
       const retry = retryPolicyOf(job.policy);
       const message = `the engine ended while ${job.name} may have been running`;
       if (retry === null || job.tries >= retry.tries) return stop({ code: "INTERRUPTED", message });
@@ -111,7 +130,14 @@ export class JournalRecovery {
     if (refusal !== null) return stop({ code: "UNAUTHORIZED", message: refusal });
     const reason = blocks.endOf(job);
     if (reason !== null) return stop(reason);
-    queues.remove(job);
+    const isTimed = job.options.notBefore !== undefined || job.expiresAt < Number.POSITIVE_INFINITY;
+    if (!isTimed || this.tables.schedules.isClockKnown) return this.#resume(job, now);
+    this.#untimed.push({ job, row });
+    return [];
+  }
+
+  #resume(job: Job, now: number): Effect[] {
+    this.tables.queues.remove(job);
     const dueAt = this.lifecycle.delays.dueAt(job, now);
     // One that has been tried was due, whatever the wall clock says now.
     return this.lifecycle.resume(job, job.tries === 0 ? dueAt : Math.min(dueAt, now), now);
@@ -142,7 +168,7 @@ export class JournalRecovery {
     job.tries = row.tries;
     job.startedAt = row.begun === null ? 0 : this.#at(row.begun, now);
     if (options.unique !== undefined) this.tables.unique.add(job, hashOfArguments({ task }));
-    job.durable = { id: row.job, claims: row.claims, isCleared: false, isAccepted: true, waiters: [] };
+    job.durable = { id: row.job, claims: row.claims, isCleared: false, isAccepted: true, end: null, waiters: [] };
     return job;
   }
 

@@ -16,6 +16,10 @@ export class Schedules {
   /** Cron waits for it. */
   #isClockKnown = false;
 
+  get isClockKnown(): boolean {
+    return this.#isClockKnown;
+  }
+
   get isEmpty(): boolean {
     return this.#schedules.size === 0;
   }

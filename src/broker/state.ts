@@ -62,7 +62,7 @@ export interface Job extends Draft {
   readonly priority: number;
   policy: Policy; // a reload revises it while the job waits
   expiresAt: number; // it must not begin later; Infinity for no limit, and while it is delayed
-  readonly acceptedAt: number;
+  acceptedAt: number;
   startedAt: number; // of its last try; 0 before the first
   readonly origin: RequestSender | null; // who asked for it; null for a safe stop or a publication
   request: OpenRequest | null; // null if nobody waits for the answer (any more)
@@ -85,6 +85,7 @@ export interface DurableMark {
   claims: number; // how often a worker was allowed to begin it
   isCleared: boolean; // the disk has noted that it may have begun
   isAccepted: boolean; // it is on the disk
+  end: readonly [JournalEntry, Frame] | null; // on its way to the disk
   readonly waiters: RequestSender[]; // of its `unique` key, before that
 }
 

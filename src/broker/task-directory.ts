@@ -36,6 +36,11 @@ export class TaskDirectory {
     }
   }
 
+  /** Jobs of an earlier engine may be in the journal. */
+  get hasDurable(): boolean {
+    return [...this.#own.values()].some(({ policy }) => policy.durable === true);
+  }
+
   isOwn(task: string): boolean {
     return this.#own.has(task);
   }

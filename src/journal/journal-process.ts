@@ -22,12 +22,15 @@ export const journalName = "journal.db";
 
 /** Runs until it is told to leave. Throws StartError. */
 export const runJournal = async ({ folder, backend }: JournalProcessOptions): Promise<void> => {
+  let hasJoined = false;
   const tag = `[JOURNAL-${process.pid}]`;
   using journal = new Journal({
     path: join(folder, journalName),
     onDamaged: (name, why) => {
       error(`${tag} The journal was damaged (${why}): ${join(folder, name)} has what is left of it`);
       tellSupervisor({ type: "damaged", why: `the journal was damaged and is now ${name}; durable jobs may be lost` });
+      // At once: the router writes to the new file what it knows, before anything else is confirmed.
+      if (hasJoined) queueMicrotask(report);
     },
   });
   journal.retain();
@@ -116,6 +119,7 @@ export const runJournal = async ({ folder, backend }: JournalProcessOptions): Pr
       supervised: true,
     },
     onWelcome: () => {
+      hasJoined = true;
       reported = "";
       report();
       noteFailure();

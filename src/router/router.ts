@@ -94,7 +94,9 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
     const isKnown = isClockSynchronised();
     if (!isKnown && performance.now() - startedAt < clockWaitMsMax) return;
     if (!isKnown)
-      warn(`[ROUTER-MASTER] The clock of this machine is not synchronised; schedules go by it all the same`);
+      warn(
+        `[ROUTER-MASTER] The clock of this machine is not synchronised; schedules and durable jobs go by it all the same`,
+      );
     shell.turn({ type: "clock" });
   };
   let isServing = false;

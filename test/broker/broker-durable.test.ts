@@ -1,5 +1,7 @@
 /** Durable jobs: what of their life the journal has before it happens, and what a new router makes of that. */
+
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import type { NamedPolicy } from "../../src/broker/events.ts";
 import { journalAbsentMs, journalRetryMs } from "../../src/limits.ts";
 import type { TaskOptions } from "../../src/protocol/policy.ts";
@@ -31,6 +33,7 @@ afterEach(() => {
 const engine = (): BrokerBench => {
   const made = new BrokerBench();
   made.handle({ type: "tasks", tasks });
+  made.handle({ type: "clock" });
   made.ready("w1", tasks);
   journal = new BenchJournal(made, folder.at("journal.db"));
   return made;
@@ -241,6 +244,34 @@ describe("after a death of the router", () => {
     expect(serials()).toEqual(["b"]);
   });
 
+  test("a time limit by the wall clock waits for its synchronisation, and nothing else does", () => {
+    send("a", "copy", { ttlMs: 60_000 });
+    send("b", "copy");
+    send("c", "copy", { notBefore: bench.wall + 30 });
+    const made = new BrokerBench();
+    // The machine has booted with a clock that is an hour late.
+    made.wallJumpSeconds = -3600;
+    made.handle({ type: "tasks", tasks });
+    made.ready("w1", tasks);
+    journal[Symbol.dispose]();
+    journal = new BenchJournal(made, folder.at("journal.db"));
+    bench = made;
+    journal.commit();
+    expect(bench.broker.waitsForClock).toBe(true);
+    expect(serials()).toEqual(["b"]);
+    made.wallJumpSeconds = 10;
+    bench.handle({ type: "clock" });
+    bench.done("w1", ...handed());
+    journal.commit();
+    expect(serials()).toEqual(["b", "a"]);
+    bench.done("w1", ...handed().slice(-1));
+    journal.commit();
+    bench.passWith(["w1", "journal"], 20_100);
+    journal.commit();
+    expect(serials()).toEqual(["b", "a", "c"]);
+    expect(bench.broker.waitsForClock).toBe(false);
+  });
+
   test("a task that is gone or moves something by now leaves a dead letter", () => {
     send("a");
     send("b", "patrol");
@@ -360,6 +391,27 @@ describe("the journal's own trouble", () => {
     expect(bench.ends).toEqual(["a: ACK", "b: ACK"]);
     expect(journal.states).toEqual(["running", "queued"]);
     expect(handed()).toHaveLength(1);
+  });
+
+  test("a journal that comes back with an empty file gets all that has not ended, and no job runs twice", () => {
+    const ids = ["a", "b", "c"].map((serial) => send(serial));
+    bench.done("w1", ...handed());
+    journal.commit();
+    bench.done("w1", ...handed().slice(-1));
+    journal.die();
+    journal[Symbol.dispose]();
+    writeFileSync(folder.at("journal.db"), "no database".repeat(1000));
+    journal = new BenchJournal(bench, folder.at("journal.db"));
+    journal.commit();
+    expect(bench.logs).toContainEqual(expect.stringContaining("damaged-"));
+    // The first one had ended, and is history that was lost.
+    expect(journal.states).toEqual(["running", "done"]);
+    bench.done("w1", handed()[1] ?? 0);
+    journal.commit();
+    restart();
+    journal.commit();
+    expect(ids.map(stateOf)).toEqual(["UNKNOWN_JOB", "done", "done"]);
+    expect(handed()).toEqual([]);
   });
 
   test("a journal that does not come back refuses jobs after a while", () => {

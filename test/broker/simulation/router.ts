@@ -155,6 +155,7 @@ export class SimulatedRouter {
   #tickRegularly(): void {
     this.world.agenda.after(beatIntervalMs, () => {
       this.handle({ type: "tick" });
+      if (this.broker.waitsForClock && this.world.random.chance(0.7)) this.handle({ type: "clock" });
       this.#tickRegularly();
     });
   }
