@@ -1,13 +1,15 @@
 """
-The Python client beside pyzmq, against one engine, in one process and by turns: `python_client.py ENDPOINT ROUNDS`.
+The Python client beside pyzmq, against one engine, and with a task in Python beside pyzmq_engine.py, in one process and by turns:
+`python_client.py ENDPOINT ROUNDS PLAIN_ENDPOINT`.
 
-Each asks for the same task, encodes its requests and decodes its answers. Prints requests a second of each round as JSON.
+Each asks for the same sum, encodes its requests and decodes its answers. Prints requests a second of each round as JSON.
 """
 import collections
 import json
 import os
 import sys
 import time
+from typing import Callable
 
 import zmq
 
@@ -15,12 +17,18 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../src/python"))
 
 from task_engine import connect  # noqa: E402
 
-endpoint, rounds = sys.argv[1], int(sys.argv[2])
+endpoint, rounds, plain = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 context = zmq.Context.instance()
-req = context.socket(zmq.REQ)
-req.connect(endpoint)
-dealer = context.socket(zmq.DEALER)
-dealer.connect(endpoint)
+
+
+def connected(kind, address):
+    made = context.socket(kind)
+    made.connect(address)
+    return made
+
+
+req, dealer = connected(zmq.REQ, endpoint), connected(zmq.DEALER, endpoint)
+plain_req, plain_dealer = connected(zmq.REQ, plain), connected(zmq.DEALER, plain)
 engine = connect(endpoint)
 
 
@@ -35,34 +43,50 @@ def result_of(answer):
     return data["data"]
 
 
-def pyzmq_one(count):
+def pyzmq_one(count, requestor=req):
     for serial in range(count):
-        req.send_multipart(frames(serial))
-        assert result_of(req.recv_multipart()) == 5
+        requestor.send_multipart(frames(serial))
+        assert result_of(requestor.recv_multipart()) == 5
 
 
-def client_one(count):
+def client_one(count, task="count"):
     for _ in range(count):
-        assert engine.call("count", 2, 3) == 5
+        assert engine.call(task, 2, 3) == 5
 
 
-def pyzmq_64(count):
+def pyzmq_64(count, requestor=dealer):
     sent = 0
     for answered in range(count):
         while sent - answered < 64 and sent < count:
-            dealer.send_multipart([b"", *frames(sent)])
+            requestor.send_multipart([b"", *frames(sent)])
             sent += 1
-        assert result_of(dealer.recv_multipart()[1:]) == 5
+        assert result_of(requestor.recv_multipart()[1:]) == 5
 
 
-def client_64(count):
+def client_64(count, task="count"):
     jobs = collections.deque()
     for _ in range(count):
         if len(jobs) == 64:
             assert jobs.popleft().result() == 5
-        jobs.append(engine.submit("count", 2, 3))
+        jobs.append(engine.submit(task, 2, 3))
     while jobs:
         assert jobs.popleft().result() == 5
+
+
+def plain_one(count):
+    pyzmq_one(count, plain_req)
+
+
+def pair_one(count):
+    client_one(count, "sum")
+
+
+def plain_64(count):
+    pyzmq_64(count, plain_dealer)
+
+
+def pair_64(count):
+    client_64(count, "sum")
 
 
 def client_map(count):
@@ -70,8 +94,10 @@ def client_map(count):
 
 
 rates: dict[str, list[float]] = {}
+ways: list[Callable[[int], None]] = [pyzmq_one, client_one, pyzmq_64, client_64, client_map, plain_one, pair_one, plain_64, pair_64]
 for step in range(rounds + 1):
-    for way, count in ((pyzmq_one, 400), (client_one, 400), (pyzmq_64, 3000), (client_64, 3000), (client_map, 3000)):
+    for way in ways:
+        count = 400 if way.__name__.endswith("_one") else 3000
         begun = time.perf_counter()
         way(count)
         # The first round warms up.
