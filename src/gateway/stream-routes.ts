@@ -93,6 +93,7 @@ const isNearest = ({ name: { name, isPrefix } }: Feed, topic: string, names: rea
   );
 
 const boundary = "task-engine-picture";
+const delimiter = `--${boundary}\r\n`;
 
 const picturesAnswer = (context: StreamContext, { person, params, request }: Call): Response => {
   const { topic: name = "" } = params;
@@ -105,13 +106,15 @@ const picturesAnswer = (context: StreamContext, { person, params, request }: Cal
       // A browser shows in a part what its type says, and an SVG may have scripts.
       if (!/^image\/(jpeg|png|webp|gif|bmp)\b/.test(contentType)) return;
       const { bytes } = value;
-      const head = `--${boundary}\r\nContent-Type: ${contentType.split(";")[0]}\r\nContent-Length: ${bytes.length}\r\n\r\n`;
-      viewer.sendNewest("", Buffer.concat([Buffer.from(head), bytes, Buffer.from("\r\n")]));
+      const head = `Content-Type: ${contentType.split(";")[0]}\r\nContent-Length: ${bytes.length}\r\n\r\n`;
+      // A browser shows a part once it has the boundary that follows.
+      viewer.sendNewest("", Buffer.concat([Buffer.from(head), bytes, Buffer.from(`\r\n${delimiter}`)]));
     },
     onEvent: (viewer, type) => {
       if (type === "failed") viewer.end();
     },
   });
+  viewer.send(delimiter);
   return new Response(viewer.stream, {
     headers: { "Content-Type": `multipart/x-mixed-replace; boundary=${boundary}` },
   });

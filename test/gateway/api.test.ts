@@ -186,7 +186,7 @@ describe("data", () => {
 
   test("pictures come as parts, and nothing that is no picture", async () => {
     const token = served.tokens.anna ?? "";
-    const text = await streamUntil("/api/stream/cam/front", token, /\xff\xd8/);
+    const text = await streamUntil("/api/stream/cam/front", token, /\xff\xd8..\r\n--task-engine-picture\r\n$/s);
     expect(text).toMatch(/^--task-engine-picture\r\nContent-Type: image\/jpeg\r\nContent-Length: 4\r\n\r\n/);
   });
 
