@@ -5,6 +5,7 @@ import { sourcesMax, workerTasksMax } from "../limits.ts";
 import { say, warn } from "../process/log.ts";
 import type { EngineTasks, KnownTask, UnavailableTasks } from "../process/messages.ts";
 import { scheduleMistake } from "../process/schedules-file.ts";
+import { socketPathBytesMax } from "../transport/shm/unix.ts";
 import { type Children, withoutTasks } from "./children.ts";
 import { prepare, pythonFilesIn, unavailableIn } from "./python.ts";
 import type { Role, Roles } from "./roles.ts";
@@ -121,6 +122,12 @@ const scanPython = async (children: Children, { python: roles }: Roles): Promise
   if (typeof prepared === "string") {
     warn(`[ENGINE] Python files are left out: ${prepared}`);
     return { ...nothing, unavailable: unavailableIn(files, prepared) };
+  }
+  // Else the router could not listen for Python's workers, which would die again and again.
+  const length = Buffer.byteLength(roles.socket);
+  if (length > socketPathBytesMax) {
+    const remedy = "name another folder with --state, or turn Python off by --python-workers 0";
+    return `no Python file can be served: the path ${roles.socket} has ${length} bytes, and Linux allows ${socketPathBytesMax} for a socket; ${remedy}`;
   }
   const { path, ...start } = prepared;
   // A worker that is started meanwhile may run by this, too.

@@ -6,6 +6,7 @@ import { type Client, connect } from "../../src/client/client.ts";
 import { type Engine, oneWorker, startEngine } from "../support/engine.ts";
 import { python } from "../support/manager.ts";
 import { Motor } from "../support/motor.ts";
+import { freePorts } from "../support/ports.ts";
 import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
 
 setDefaultTimeout(120_000);
@@ -237,6 +238,20 @@ def task_park(code, message):
   parking.signal("SIGKILL");
   await parkedFor("INTERRUPTED");
   expect(await parking.ended()).toBe("SIGKILL");
+});
+
+test("where the path of the socket for Python's workers is too long, a reload with a first Python file fails in one line", async () => {
+  using other = tempFolder({ "tasks/wave.ts": "export const task_wave = () => 1;" });
+  const first = freePorts(5);
+  // It has room for `work.sock`, and for nothing longer.
+  const state = other.at("s".repeat(107 - `${other.path}//${first}/work.sock`.length));
+  const serving = { cwd: other.path, first, flags: [...flags, "--state", state] };
+  await using long = await startEngine({ ...serving, env: { TASK_ENGINE_STATE: state } });
+  writeFileSync(other.at("tasks/drive.py"), drive);
+  const { exitCode, stderr } = await long.run("reload", "--router", long.endpoint);
+  expect(stderr).toMatch(/no Python file can be served: the path .*python\.sock has 109 bytes, and Linux allows 107/);
+  expect(exitCode).toBe(1);
+  expect(await long.run("send", "wave", "--router", long.endpoint)).toMatchObject({ stdout: "1\n" });
 });
 
 test("without a Python file there is no Python process and no socket for one", async () => {

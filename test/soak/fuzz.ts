@@ -11,6 +11,7 @@ import { Random } from "../broker/simulation/random.ts";
 import { Asker } from "../support/asker.ts";
 import { Attacker } from "../support/attacker.ts";
 import { startEngine } from "../support/engine.ts";
+import { hasPython, python } from "../support/manager.ts";
 import { memoryMib } from "../support/proc.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 
@@ -52,8 +53,12 @@ const hasRepeatedKey = (frame: Uint8Array): boolean => {
 
 test("no mutated message crashes a process, changes a prototype or is kept for good", async () => {
   const replay = `SEED=${seed} MESSAGES=${messages} bun test ./test/soak/fuzz.ts`;
-  using folder = tempFolder({ "tasks/prototypes.ts": prototypeKeys });
-  await using engine = await startEngine({ cwd: folder.path, flags: ["--tasks", folder.at("tasks")] });
+  using folder = tempFolder({
+    "tasks/prototypes.ts": prototypeKeys,
+    "tasks/echo.py": "def task_echo(*args, **kwargs):\n    return [args, kwargs]\n",
+  });
+  const flags = ["--tasks", folder.at("tasks"), "--python", python];
+  await using engine = await startEngine({ cwd: folder.path, flags });
   const pids = engine.childPids;
   const random = new Random(seed);
   let sent = 0;
@@ -87,6 +92,7 @@ test("no mutated message crashes a process, changes a prototype or is kept for g
     for (let time = 0; time < 10; time++) expect(await asker.ask("prototypes")).toEqual(prototypes);
     const answer = await engine.run("send", "count", "2", "3", "--router", engine.endpoint);
     expect(answer).toMatchObject({ exitCode: 0, stdout: "5\n" });
+    if (hasPython) expect(await asker.ask("echo")).toEqual({ result: [[], {}] });
     expect(engine.childPids).toEqual(pids);
   } catch (error) {
     throw new Error(

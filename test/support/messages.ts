@@ -29,6 +29,8 @@ export const fromRequestors: readonly Source[] = [
   (random) => [metaFrame({ id: topicOf(random) }), data(random)],
   (random) => [v2(random), taskFrame(args(random))],
   (random) => [v2(random), taskFrame(args(random), { options: options(random) })],
+  // Of Python.
+  (random) => [v2(random), taskFrame(args(random), { task: "echo", kwargs: { name: args(random) } })],
   (random) => [v2(random), ...Array.from({ length: random.whole(2, 20) }, () => taskFrame(args(random)))],
   (random) => [v2(random), data(random, { topic: topicOf(random) })],
   (random) => [v2(random, { type: "CANCEL" })],
