@@ -728,6 +728,8 @@ export const linkCommandsMax = 64;
 export const linkLookMs = 1_000;
 /** ms after which the roster is told again how a robot is whose state has not changed. */
 export const linkRosterMs = 30_000;
+/** ms for another link of the same name to answer, at the start of one. */
+export const linkNamesakeMs = 500;
 /** bytes of a file of NATS credentials, and of a certificate. */
 export const natsFileBytesMax = 64 * 1024;
 /** ms until a connection to NATS stands, for a command. */

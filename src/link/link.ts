@@ -5,7 +5,7 @@
  */
 import type { Msg, NatsConnection, headers as natsHeaders } from "@nats-io/transport-node";
 import type { Client, StopResult } from "../client/client.ts";
-import { linkCommandsMax, stopReasonLengthMax } from "../limits.ts";
+import { linkCommandsMax, linkNamesakeMs, stopReasonLengthMax } from "../limits.ts";
 import { ProtocolError, TaskEngineError } from "../protocol/errors.ts";
 import { type RobotReport, robotsSubject, subjectOf } from "../protocol/fleet.ts";
 import type { OnBehalf } from "../protocol/frames.ts";
@@ -68,6 +68,7 @@ export class Link {
     for (const target of [own, subjectOf({ all: true }), ...groups.map((group) => subjectOf({ group }))]) {
       this.#listen(`${target}.estop`, (message) => void this.#stop(message));
     }
+    await this.#lookForNamesake(own);
     await this.#view.start();
     const tasks = `${own}.tasks.`;
     this.#listen(`${tasks}>`, (message) => this.#port.take(message.subject.slice(tasks.length), message));
@@ -76,6 +77,18 @@ export class Link {
     }
     this.#listen(`${own}.control`, (message) => void this.#command(message));
     this.#listen(robotsSubject, ({ reply = "" }) => this.#replies.json(reply, this.#report()));
+  }
+
+  /** Two robots of one name would both answer, and both would run what was meant for one. */
+  async #lookForNamesake(own: string): Promise<void> {
+    const { nats, robot, warn } = this.#options;
+    const isThere = await nats.request(`${own}.cancel`, "{}", { timeout: linkNamesakeMs }).then(
+      () => true,
+      // Nobody listens there, or NATS is lost again.
+      () => false,
+    );
+    if (isThere)
+      warn(`another robot has the name ${robot}, and tasks would run on both; give one of them another name`);
   }
 
   /** Takes nothing new. The jobs that still run are answered once the client is closed. */

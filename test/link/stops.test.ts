@@ -1,5 +1,6 @@
 /** Stops of a fleet, and its roster: robots of one hub that are there, silent, and forgotten. */
 import { afterAll, test as anyTest, beforeAll, expect, setDefaultTimeout } from "bun:test";
+import { startCommand } from "../support/command.ts";
 import { type CommandResult, type Engine, oneWorker, runCommand, startEngine } from "../support/engine.ts";
 import { taskEngine } from "../support/executable.ts";
 import { type Hub, lacksNats, startHub } from "../support/nats.ts";
@@ -76,6 +77,13 @@ test("robots lists who is there, who is silent and since when, until it is forgo
   expect(await run("robots", "forget", "r3")).toMatchObject({ exitCode: 0 });
   expect(await run("robots", "forget", "r3")).toMatchObject({ exitCode: 1 });
   expect(Object.keys(await robots())).toEqual(["r1", "r2"]);
+});
+
+test("a second robot of the same name is told so", async () => {
+  await using namesake = startCommand(["link", "--nats", hub.url, "--robot", "r1", "--router", "tcp://127.0.0.1:1"], {
+    env: { PATH: process.env.PATH ?? "" },
+  });
+  await namesake.shown(/\[LINK\] another robot has the name r1, and tasks would run on both/);
 });
 
 test("a link that is killed, and a hub that is, leave the robot as it is; both come back by themselves", async () => {

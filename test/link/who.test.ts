@@ -1,6 +1,6 @@
 /** How NATS knows who connects: the seed of an nkey in a file of one's own, and TLS. */
 import { test as anyTest, expect, setDefaultTimeout } from "bun:test";
-import { chmodSync } from "node:fs";
+import { chmodSync, writeFileSync } from "node:fs";
 import { nkeys } from "@nats-io/transport-node";
 import { connect } from "task-engine";
 import { oneWorker, runCommand, startEngine } from "../support/engine.ts";
@@ -40,9 +40,23 @@ test("a hub that demands nkeys and TLS lets in who has them, and a stranger gets
     message: expect.stringMatching(/is a secret that others can read or write/),
   });
   chmodSync(folder.at("seed.nk"), 0o600);
-  await using engine = await startEngine({ flags: [...oneWorker, ...flags] });
-  await engine.line(/\[LINK\] r7 listens/);
   const env = { PATH: process.env.PATH ?? "" };
+  // The engine has keys, too: its link needs none, as a program of its own user.
+  expect(await runCommand(taskEngine, ["keygen", "engine", "--dir", folder.path], { env })).toMatchObject({
+    exitCode: 0,
+  });
+  writeFileSync(folder.at("authorized"), "# nobody\n", { mode: 0o600 });
+  const settings = '[link]\nallow = ["send:count"]\n';
+  writeFileSync(folder.at("task-engine.toml"), settings, { mode: 0o644 });
+  const keys = ["--key", folder.at("engine.key_secret")];
+  await using engine = await startEngine({ cwd: folder.path, flags: [...oneWorker, ...keys, ...flags] });
+  await engine.line(/\[LINK\] r7 listens/);
+  await using robot = await connect(hub.url as `nats://${string}`, open);
+  expect(await robot.call("count", [2, 3])).toBe(5);
+  expect(await rejection(robot.reset())).toMatchObject({
+    code: "UNAUTHORIZED",
+    message: "client fleet lacks the right control",
+  });
   const seen = await runCommand(taskEngine, ["robots", ...flags.slice(0, 2), ...flags.slice(4)], { env });
   expect(seen).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/^r7 +ready/m) });
   const stop = await runCommand(taskEngine, ["estop", ...flags], { env });
