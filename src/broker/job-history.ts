@@ -53,11 +53,12 @@ const fill = (
   now: number,
 ): void => {
   const { origin } = job;
+  const person = origin === null ? null : personOf(origin);
   entry.id = job.id;
   entry.name = job.name;
   entry.serial = origin?.meta.serial ?? "";
-  entry.user = origin && personOf(origin);
-  entry.requestor = requestorOf(job);
+  entry.user = person;
+  entry.requestor = person ?? requestorOf(job);
   entry.acceptedAt = job.acceptedAt;
   entry.startedAt = job.startedAt;
   entry.endedAt = now;

@@ -13,7 +13,7 @@ import { failure, type JobOutcome, messageIn } from "./outcome.ts";
 import { LatestJobs } from "./queue.ts";
 import { deliverable } from "./requests.ts";
 import { nextTry, parkForRetry } from "./retries.ts";
-import { type OnOverrun, type OnTimeout, RunLimits } from "./run-limits.ts";
+import { type OnOverrun, RunLimits } from "./run-limits.ts";
 import type { Draft, EndReason, Job, OpenRequest, Worker } from "./state.ts";
 import type { Tables } from "./tables.ts";
 import { waitsFor } from "./waits-for.ts";
@@ -36,10 +36,9 @@ export class JobLifecycle {
     private readonly options: LifecycleOptions,
     onOverrun: OnOverrun,
   ) {
-    const onTimeout: OnTimeout = (job, reason, now) => this.stop(job, reason, now);
     this.durable = new DurableJobs(tables, (job, now) => this.#enter(job, now));
     this.delays = new Delays(tables, (job, now) => this.#due(job, now));
-    this.runLimits = new RunLimits(tables, options.stopGraceMs, onTimeout, onOverrun);
+    this.runLimits = new RunLimits(tables, options.stopGraceMs, (job, why, now) => this.stop(job, why, now), onOverrun);
   }
 
   /* ── accepted ─► delayed ─► queued ─► dispatched ─► running ── */
@@ -57,7 +56,7 @@ export class JobLifecycle {
     job.expiresAt = expiryOf(job, dueAt);
     if (job.expiresAt <= now) return this.expire(job, now);
     this.tables.queues.putBack(job);
-    this.#limitWaiting(job);
+    if (job.expiresAt < Number.POSITIVE_INFINITY) this.#limitWaiting(job);
     return [];
   }
 
@@ -78,7 +77,7 @@ export class JobLifecycle {
     if (dueAt > job.acceptedAt) job.expiresAt = expiryOf(job, dueAt); // a slow disk has taken longer
     if (job.place.id === job.id) queues.push(job);
     else queues.putBack(job);
-    this.#limitWaiting(job);
+    if (job.expiresAt < Number.POSITIVE_INFINITY) this.#limitWaiting(job);
     return effects;
   }
 
@@ -87,12 +86,11 @@ export class JobLifecycle {
     job.place = { id: this.tables.nextJobId(), at: now };
     job.expiresAt = expiryOf(job, now);
     this.tables.queues.push(job);
-    this.#limitWaiting(job);
+    if (job.expiresAt < Number.POSITIVE_INFINITY) this.#limitWaiting(job);
     return [];
   }
 
   #limitWaiting(job: Job): void {
-    if (job.expiresAt === Number.POSITIVE_INFINITY) return;
     this.tables.timers.add({
       at: job.expiresAt,
       isAlive: () => job.state !== "ended",
@@ -263,11 +261,15 @@ export class JobLifecycle {
     this.#latest.delete(job);
     if (job.kind === "safe") return safeStops.end(job, outcome);
     job.state = "ended";
-    if (job.durable === null) return this.#tell(job, outcome, now, worker, ms);
+    if (job.durable !== null) return this.#endDurable(job, outcome, worker, ms);
+    return this.#tell(job, outcome, now, worker, ms);
+  }
+
+  /** Apart, since a function with a closure costs memory at each call. */
+  #endDurable(job: Job, outcome: JobOutcome, worker: Worker | null, ms: number): Effect[] {
     const left = this.tables.blocks.closed === null ? null : this.durable.leave(job, outcome.code, ms);
-    if (left !== null) return left;
     const by = worker?.ready.id ?? null;
-    return this.durable.end(job, outcome, by, ms, (at) => this.#tell(job, outcome, at, worker, ms));
+    return left ?? this.durable.end(job, outcome, by, ms, (at) => this.#tell(job, outcome, at, worker, ms));
   }
 
   /** What everybody hears of the end of a job. */

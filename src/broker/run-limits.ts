@@ -9,7 +9,7 @@ import type { EndReason, HeldJob, Job, Worker } from "./state.ts";
 import type { Tables } from "./tables.ts";
 
 /** Ends a job that has run too long. */
-export type OnTimeout = (job: Job, reason: EndReason, now: number) => Effect[];
+type OnTimeout = (job: Job, reason: EndReason, now: number) => Effect[];
 
 /**
  * Ends the worker of a job that was told to end and does not. `what` follows the name of its task.
