@@ -60,10 +60,14 @@ export const readRoster = async (nats: NatsConnection): Promise<Map<string, Flee
 /** Removes a robot from the roster; false if it is not there. A robot that is still there comes back. */
 export const forgetRobot = async (nats: NatsConnection, robot: string): Promise<boolean> => {
   const bucket = await openRoster(nats);
-  const entry = await bucket.get(robot);
-  if (entry === null || entry.operation !== "PUT") return false;
-  await bucket.purge(robot);
-  return true;
+  try {
+    const entry = await bucket.get(robot);
+    if (entry === null || entry.operation !== "PUT") return false;
+    await bucket.purge(robot);
+    return true;
+  } catch (error) {
+    throw new TaskEngineError("UNAVAILABLE", `the roster of the fleet cannot be changed: ${(error as Error).message}`);
+  }
 };
 
 /** All robots: those that answer within a second as they are, the others of the roster as they were. */

@@ -11,6 +11,7 @@
 import type { FleetMember } from "../client/fleet.ts";
 import { printable } from "../process/streams.ts";
 import { defineCommand, ExitError, UsageError } from "./command.ts";
+import { usageErrorFrom } from "./engine.ts";
 import { natsFileArgs, withNats } from "./fleet.ts";
 import { printDone, printResult } from "./output.ts";
 
@@ -29,6 +30,10 @@ export const robotsCommand = defineCommand({
       throw new UsageError(`ACTION is ${JSON.stringify(action)}; it can be forget`);
     }
     if (action !== undefined && name === undefined) throw new UsageError("NAME is missing: the robot to forget");
+    if (name !== undefined) {
+      const { checkedRobot } = await import("../client/robot.ts");
+      usageErrorFrom(() => checkedRobot(name));
+    }
     const { forgetRobot, listRobots } = await import("../client/fleet.ts");
     await withNats(args, async (nats) => {
       if (name !== undefined) {

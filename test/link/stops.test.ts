@@ -111,5 +111,8 @@ test("without JetStream a stop of all reaches those who listen, and says that no
   const stop = await runCommand(taskEngine, ["estop", "--all", "--nats", bare.url], { env });
   expect(stop.exitCode).toBe(1);
   expect(stop.stdout).toMatch(/^r9: stopped since /);
+  const forget = (name: string) => runCommand(taskEngine, ["robots", "forget", name, "--nats", bare.url], { env });
+  expect((await forget("r9")).stderr).toMatch(/^task-engine: UNAVAILABLE: the roster of the fleet cannot be/);
+  expect(await forget("a b")).toMatchObject({ exitCode: 2 });
   expect(stop.stderr).toMatch(/the roster of the fleet cannot be read: .*robots that are not listed may still move/);
 });
