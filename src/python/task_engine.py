@@ -5599,6 +5599,20 @@ def _run_source_worker(flags: _Flags, channel: _Channel | None) -> NoReturn:
         began[0] = None
 
 
+def _is_used(stem: str, path: str) -> bool:
+    """Whether another module has imported something of this file."""
+    for name, module in list(sys.modules.items()):
+        if name == stem or not isinstance(module, type(sys)):
+            continue
+        if getattr(module, "__file__", None) == path:
+            return True
+        if os.path.dirname(getattr(module, "__file__", None) or "") == os.path.dirname(path):
+            values = list(vars(module).values())
+            if any(value is sys.modules.get(stem) or getattr(value, "__module__", "") == stem for value in values):
+                return True
+    return False
+
+
 def _run_scan(flags: _Flags) -> NoReturn:
     """Prints a JSON list of all tasks, and on a second line one of the sources if there are any."""
     # A task file, or a program that it starts, may print as it loads, and must not write into the answer.
@@ -5608,8 +5622,7 @@ def _run_scan(flags: _Flags) -> NoReturn:
     files = _load_files(flags.folder(), on_skipped=without.append)
     log = _Log()
     for path in without:
-        stem = os.path.basename(path)[:-3]
-        if not any(getattr(module, "__file__", None) == path for name, module in sys.modules.items() if name != stem):
+        if not _is_used(os.path.basename(path)[:-3], path):
             log.warn(f"{path} has no task: a task is a function whose name begins with task_, or one with @task")
     lists: list[list[dict[str, Any]]] = [files.listed()]
     for entry in lists[0]:

@@ -105,6 +105,17 @@ test("a scan prints the tasks with their policies, and the sources", async () =>
   ]);
 });
 
+test("a scan names a file without a task, unless another one imports something of it", async () => {
+  using other = tempFolder({
+    "tasks/drive.py": "from motors import turn\nimport pins\n\ndef task_drive():\n    turn(pins.LEFT)\n",
+    "tasks/motors.py": "def turn(pin):\n    pass\n",
+    "tasks/pins.py": "LEFT = 4\n",
+    "tasks/idle.py": "def drive():\n    pass\n",
+  });
+  const { stderr } = await run("scan", "--tasks", other.at("tasks"));
+  expect(stderr.trimEnd().split("\n")).toEqual([expect.stringContaining("idle.py has no task: ")]);
+});
+
 test("a scan of a broken file names it, and exits with 1", async () => {
   using broken = tempFolder({ "tasks/a.py": "def task_a(:\n" });
   const { exitCode, stdout, stderr } = await run("scan", "--tasks", broken.at("tasks"));
