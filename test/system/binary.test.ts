@@ -54,9 +54,9 @@ test("alone in an empty folder, with an empty environment, it starts, serves and
 });
 
 test.skipIf(given !== undefined && !given.endsWith(process.arch))(
-  "it is at most a tenth larger than Bun itself",
+  "it is at most an eighth larger than Bun itself",
   () => {
-    expect(statSync(binary).size / statSync(process.execPath).size).toBeLessThanOrEqual(1.1);
+    expect(statSync(binary).size / statSync(process.execPath).size).toBeLessThanOrEqual(1.125);
   },
 );
 

@@ -124,6 +124,8 @@ describe("a verb", () => {
     ["result", "PHOTO"],
     ["logs"],
     ["schedule", "list"],
+    ["pause", "photo"],
+    ["resume", "photo"],
     ["data", "get", "camera"],
     ["data", "watch", "camera"],
     ["bench", "--samples", "10"],
@@ -140,6 +142,8 @@ describe("a verb", () => {
   const deeds: Readonly<Record<string, string>> = {
     estop: "stopped since \\S+Z; task-engine reset ends it",
     reset: "reset: the engine takes jobs again",
+    pause: "paused: task-engine resume photo ends it",
+    resume: "resumed: jobs of photo begin again",
     reload: "reloaded: \\d+ tasks",
     cancel: "cancelled 1",
   };
@@ -148,7 +152,9 @@ describe("a verb", () => {
     const child = Bun.spawn([...taskEngine, "--help"], { ...surroundings(), stdout: "pipe" });
     const [, commands = ""] = (await child.stdout.text()).split("COMMANDS\n");
     const named = [...commands.matchAll(/^ +([a-z]+) {2}/gm)].map(([, name = ""]) => name);
-    const others = ["serve", "worker", "gateway", "cancel", "token"]; // Three log, and two have their own tests.
+    // Some log, some have tests of their own, and some need a dead letter or a fleet.
+    const log = ["serve", "worker", "gateway", "link"];
+    const others = [...log, "cancel", "token", "retry", "discard", "robots"];
     expect(named.length).toBeGreaterThan(10);
     expect(named.filter((name) => !others.includes(name) && !verbs.some(([verb]) => verb === name))).toEqual([]);
   });
