@@ -232,7 +232,9 @@ export class World implements Disposable {
   }
 
   #startTaskWorker(supervised: boolean, tasks: ReadyHeader["tasks"]): void {
-    this.#start({ type: "READY", role: "task", tasks, endpoint: "", ...(supervised && { supervised, stops: true }) });
+    // A worker of Python has no port of its own, so nobody need tell it of a stop.
+    const kind = this.random.chance(0.3) ? ({ language: "python" } as const) : { stops: true };
+    this.#start({ type: "READY", role: "task", tasks, endpoint: "", ...(supervised && { supervised, ...kind }) });
   }
 
   #startDataWorker(): void {
