@@ -1430,13 +1430,17 @@ class Engine:
             return
         self._closed = True
         self._topics.close()
-        for request in list(self._pending.values()):
+        waiting = list(self._pending.values())
+        # Another thread may read the answers to the cancellations: nobody is to get them.
+        self._pending.clear()
+        for request in waiting:
             self._send_cancel(request)
         link = self._link
         if link is not None:
             link.close()
-        for request in list(self._pending.values()):
-            self._fail(request, "CLOSED", "the client was closed before the answer was there")
+        for request in waiting:
+            request.error = error_of("CLOSED", "the client was closed before the answer was there")
+            self._finish(request)
         self._wake_background()
         background = self._background
         if background is not None and background is not threading.current_thread():

@@ -5,7 +5,7 @@
 import { expect, test } from "bun:test";
 import { World } from "./simulation/world.ts";
 
-const seedsDefault = 200;
+const seedsDefault = 120;
 const { SEED, SEEDS } = process.env;
 const first = SEED === undefined ? 1 : Number(SEED);
 const count = SEED === undefined ? Number(SEEDS ?? seedsDefault) : 1;
