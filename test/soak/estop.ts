@@ -19,7 +19,7 @@ setDefaultTimeout(3_600_000);
 const times = Number(process.env.TIMES ?? 10);
 const isFullRun = times >= 200;
 /** ms that the abort signals may be later under load than in an idle engine. */
-const loadMsMax = 30;
+const loadMsMax = 10;
 /** ms beyond the grace until a worker that does not let go is dead. */
 const killMsMax = 100;
 /** ms until all task workers of an engine whose router hangs are dead. */
