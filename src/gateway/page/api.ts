@@ -15,7 +15,7 @@ export class ApiError extends Error {
   }
 }
 
-export interface RequestOptions {
+interface RequestOptions {
   readonly body?: Json;
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;

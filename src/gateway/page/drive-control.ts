@@ -27,7 +27,7 @@ export interface DriveState {
   readonly why: string | null;
 }
 
-export interface DriveOptions extends DriveSettings {
+interface DriveOptions extends DriveSettings {
   readonly argumentsOf: (stick: Stick) => Arguments;
 }
 

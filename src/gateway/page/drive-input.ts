@@ -82,7 +82,7 @@ export const wordsOf = ({ forward, turn }: Stick, limit: number): Readonly<Recor
 };
 
 /** ms. The noise of a living stick changes a bit of its position sooner. */
-export const frozenMs = 1_000;
+const frozenMs = 1_000;
 
 /**
  * Sees a pad that has died with its stick deflected: its browser goes on giving the last position,

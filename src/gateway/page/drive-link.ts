@@ -13,7 +13,7 @@ export interface DriveSettings {
   readonly deadmanMs: number;
 }
 
-export interface DriveHandlers {
+interface DriveHandlers {
   readonly onReady: () => void;
   /** The running call has ended by itself. */
   readonly onDone: () => void;

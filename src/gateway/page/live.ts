@@ -47,7 +47,7 @@ const lost = (why: string): void => {
 };
 
 /** A browser that was asleep, or without a network, need not wait for the next try. */
-export const retryNow = (): void => {
+const retryNow = (): void => {
   if (current().link !== "live") void goLive();
 };
 
@@ -119,7 +119,7 @@ const refreshStatusSoon = (): void => {
   }, statusPauseMs);
 };
 
-export const refreshStatus = async (): Promise<void> => {
+const refreshStatus = async (): Promise<void> => {
   try {
     const status = await ask<Status>("GET", pathOf(["status"]));
     update({ status, stopped: status.stopped, statusFailure: null, shownAtMs: Date.now() });

@@ -95,11 +95,32 @@ export const Failure = ({ text }: { readonly text: string | null }): JSX.Element
   );
 
 /** Why a list is not there, in calm: an engine need not serve everything. */
+/** Rows of a list from which it has a search. */
+const searchFrom = 8;
+
+/** A field by which a long list is narrowed; nothing for a short one. */
+export const Search = (props: {
+  readonly rows: number;
+  readonly text: string;
+  readonly onText: (text: string) => void;
+}): JSX.Element | null =>
+  props.rows <= searchFrom ? null : (
+    <div class="row">
+      <label>
+        Search
+        <input type="search" value={props.text} onInput={(event) => props.onText(event.currentTarget.value)} />
+      </label>
+    </div>
+  );
+
 export const NotServed = ({ why, what }: { readonly why: string; readonly what: string }): JSX.Element => (
   <p class="empty">{why.startsWith("UNKNOWN_COMMAND") ? `This engine has no ${what}.` : why}</p>
 );
 
-/** A button that shows that its work goes on, and why it failed. With `confirm` it asks first, in place: no dialog may cover STOP. */
+/**
+ * A button that shows that its work goes on, and why it failed. With `confirm` it asks first, in
+ * place: no dialog may cover STOP.
+ */
 export const Action = (props: {
   readonly label: string;
   readonly run: () => Promise<unknown>;

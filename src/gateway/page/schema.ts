@@ -93,7 +93,7 @@ const choicesOf = (schema: Schema): Json[] => {
   return constants.length === options.length ? constants : [];
 };
 
-export interface Filled {
+interface Filled {
   readonly args: Json[];
   readonly kwargs: { [key: string]: Json };
   /** By field, what is wrong with it. Empty if the rest can be sent. */

@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { refreshTasks } from "./live.ts";
-import { Card, Failure } from "./parts.tsx";
+import { Card, Failure, Search } from "./parts.tsx";
 import { type Listing, type State, useInterval, useStore } from "./store.ts";
 import { TaskForm } from "./task-form.tsx";
 import type { Task } from "./types.ts";
@@ -10,9 +10,6 @@ import type { Task } from "./types.ts";
 const readTasks = ({ tasks }: State): Listing<Task> => tasks;
 const refresh = (): void => void refreshTasks();
 const everyMs = 5_000;
-/** From so many on a list is searched, not read. */
-const searchFrom = 8;
-
 export const TasksView = (): JSX.Element => {
   const { rows, failure } = useStore(readTasks);
   const [text, setText] = useState("");
@@ -21,14 +18,7 @@ export const TasksView = (): JSX.Element => {
   return (
     <Card title="Tasks" note={`${rows.length}`}>
       <Failure text={failure} />
-      {rows.length > searchFrom && (
-        <div class="row">
-          <label>
-            Search
-            <input type="search" value={text} onInput={(event) => setText(event.currentTarget.value)} />
-          </label>
-        </div>
-      )}
+      <Search rows={rows.length} text={text} onText={setText} />
       {shown.length === 0 && <p class="empty">No such task.</p>}
       <ul class="folds">
         {shown.map((task) => (

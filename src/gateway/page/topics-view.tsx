@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { age, brief, bytes, hertz, number } from "./format.ts";
 import { refreshTopics } from "./live.ts";
-import { Card, Failure, State as StateWord } from "./parts.tsx";
+import { Card, Failure, Search, State as StateWord } from "./parts.tsx";
 import { Picture } from "./picture.tsx";
 import { Plot } from "./plot.tsx";
 import { type Listing, remember, remembered, type State, useInterval, useStore } from "./store.ts";
@@ -15,8 +15,6 @@ const readTopics = ({ topics }: State): Listing<Topic> => topics;
 const refresh = (): void => void refreshTopics();
 const everyMs = 2_000;
 const openMax = 12;
-const searchFrom = 8;
-
 const restored = (): string[] => {
   const [, named] = location.hash.split("/", 2);
   if (named !== undefined) return [decodeURIComponent(named)];
@@ -43,14 +41,7 @@ export const TopicsView = (): JSX.Element => {
     <div class="grid">
       <Card title="Topics" note={`${rows.length}`}>
         <Failure text={failure ?? followFailure} />
-        {rows.length > searchFrom && (
-          <div class="row">
-            <label>
-              Search
-              <input type="search" value={text} onInput={(event) => setText(event.currentTarget.value)} />
-            </label>
-          </div>
-        )}
+        <Search rows={rows.length} text={text} onText={setText} />
         {shown.length === 0 && <p class="empty">No topic has a value.</p>}
         <ul class="topics">
           {shown.map((row) => (

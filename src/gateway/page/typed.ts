@@ -9,7 +9,10 @@ export interface Arguments {
   readonly kwargs: { [key: string]: Json };
 }
 
-/** @param words values that stand for these words, such as a stick's position. Throws SyntaxError, in a line for a person */
+/**
+ * Throws SyntaxError, whose message is one line.
+ * @param words the values of these words, such as a stick's position
+ */
 export const argumentsFrom = (text: string, words: Readonly<Record<string, Json>> = {}): Arguments => {
   const typed: Arguments = { args: [], kwargs: {} };
   for (const token of tokensOf(text)) {

@@ -18,7 +18,7 @@ export interface Stop {
   readonly why?: string | null;
 }
 
-export interface StatusTask {
+interface StatusTask {
   readonly name: string;
   readonly workers: number;
   readonly waiting: number;
