@@ -23,7 +23,7 @@ import type { TaskDirectory } from "./task-directory.ts";
 import type { Workers } from "./workers.ts";
 
 /** `left`: it has let go of all jobs after `leaving`. `killed`: it is dead, or soon will be. */
-export type WorkerChange = "ready" | "leaving" | "left" | "lost" | "killed" | "refused";
+type WorkerChange = "ready" | "leaving" | "left" | "lost" | "killed" | "refused";
 
 export class EngineEvents {
   /** `$engine/jobs` has subscribers. A field, since each transition of each job looks at it. */

@@ -16,7 +16,7 @@ import { type Effect, toWorker } from "./events.ts";
 import type { BrokerState } from "./state.ts";
 
 /** What follows once the entry is on the disk, or with the reason why it is not. */
-export type OnSettled = (failure: string | null, now: number) => Effect[];
+type OnSettled = (failure: string | null, now: number) => Effect[];
 
 export class JournalWriter {
   readonly #unconfirmed: BrokerState["unconfirmed"] = new Map();

@@ -46,7 +46,7 @@ export interface Draft {
   readonly why?: (EndReason & { readonly since: number }) | undefined; // the cause of a safe stop
 }
 
-export type JobState =
+type JobState =
   | "delayed" // must not be dispatched before its time
   | "queued" // waits for a worker; of a safe stop: pending
   | "retrying" // waits for the end of its back-off; of a safe stop: pending
@@ -155,7 +155,7 @@ export interface JobLogLine {
 }
 
 /** An entry that the journal has not confirmed. */
-export interface UnconfirmedEntry {
+interface UnconfirmedEntry {
   readonly entry: JournalEntry;
   readonly body: Frame;
   readonly onSettled: (failure: string | null, now: number) => Effect[];

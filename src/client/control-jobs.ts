@@ -61,7 +61,7 @@ export const jobsSchema = lazily(() => v.object({ jobs: v.array(jobSchema()), ne
 export const retriedSchema = lazily(() => v.object({ job: v.string() }));
 export const discardedSchema = lazily(() => v.object({ discarded: v.number() }));
 
-export const scheduleSchema = lazily(() =>
+const scheduleSchema = lazily(() =>
   v.object({
     name: v.string(),
     task: v.string(),

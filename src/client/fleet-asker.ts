@@ -23,7 +23,7 @@ interface Waiting {
   readonly absent: TaskEngineError;
 }
 
-export interface Question {
+interface Question {
   readonly subject: string;
   readonly body: string;
   readonly absent: TaskEngineError;

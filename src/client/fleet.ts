@@ -42,7 +42,7 @@ const openRoster = async (nats: NatsConnection): Promise<KV> => {
 };
 
 /** The robots of the roster, with their last reports. Rejects with TaskEngineError, UNAVAILABLE. */
-export const readRoster = async (nats: NatsConnection): Promise<Map<string, FleetMember>> => {
+const readRoster = async (nats: NatsConnection): Promise<Map<string, FleetMember>> => {
   const bucket = await openRoster(nats);
   const members = new Map<string, FleetMember>();
   try {

@@ -53,7 +53,7 @@ const fileOptions = async (servers: readonly string[], files: NatsFiles): Promis
   }
 };
 
-export interface NatsOptions extends NatsFiles {
+interface NatsOptions extends NatsFiles {
   /** As the server lists it. */
   readonly name: string;
   /** True: waits for a server that is not there. False: gives up after `natsConnectMs`. */

@@ -30,7 +30,7 @@ export const groupFlag = {
   description: "With --nats: the group; a task goes to one of it that is free",
 } as const;
 
-export interface NatsFlags {
+interface NatsFlags {
   readonly nats?: string | undefined;
   readonly "nats-creds"?: string | undefined;
   readonly "nats-ca"?: string | undefined;

@@ -41,7 +41,7 @@ export interface ValuePlaces {
 }
 
 /** The frames of a value after its topic. */
-export interface ValueParts {
+interface ValueParts {
   readonly meta: Buffer;
   readonly payload: Buffer;
 }

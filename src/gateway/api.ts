@@ -13,7 +13,7 @@ import { taskRoutes } from "./task-routes.ts";
 import type { Person } from "./tokens.ts";
 import type { Viewers } from "./viewer.ts";
 
-export interface ApiContext {
+interface ApiContext {
   readonly engine: Engine;
   readonly feeds: Feeds;
   readonly viewers: Viewers;

@@ -17,7 +17,7 @@ import {
 import type { Json, JsonObject } from "../protocol/json.ts";
 import type { Failure } from "./errors.ts";
 
-export interface DriveCallOptions {
+interface DriveCallOptions {
   readonly deadmanMs: number;
   readonly signal: AbortSignal;
   /** Gets what says KEEPALIVE to the engine, once the call has been sent. */

@@ -8,7 +8,7 @@ import type { Right } from "../security/access.ts";
 import { HttpError } from "./errors.ts";
 import type { Person } from "./tokens.ts";
 
-export interface TaskInfo {
+interface TaskInfo {
   readonly name: string;
   /** The dead man of its definition. */
   readonly deadmanMs?: number;

@@ -11,7 +11,7 @@ import { HttpError } from "./errors.ts";
 type TopicValue = Awaited<ReturnType<Client["get"]>>;
 
 /** A value as all viewers get it. */
-export interface FeedValue {
+interface FeedValue {
   readonly value: TopicValue;
   /** `{topic, data, pack, seq}` as JSON: made once for all viewers. */
   readonly text: string;
@@ -19,7 +19,7 @@ export interface FeedValue {
   readonly isEvent: boolean;
 }
 
-export interface FeedViewer {
+interface FeedViewer {
   /** @param feed by which name it comes: a viewer may follow several that fit a topic */
   readonly onValue: (value: FeedValue, feed: Feed) => void;
   readonly onEvent: (type: "stale" | "removed" | "dropped" | "failed", data: JsonObject) => void;

@@ -10,7 +10,7 @@ import { gatewayMetricSeriesMax, gatewayScrapeMsMax } from "../limits.ts";
 /** Upper bounds of the histogram, in seconds. */
 export const secondsBounds = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60] as const;
 
-export interface RunTimes {
+interface RunTimes {
   /** By bound, those at most so long; then all. */
   readonly counts: number[];
   seconds: number;

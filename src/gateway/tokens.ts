@@ -1,5 +1,5 @@
 /**
- * The file of tokens: who may use the gateway, and for what. It has the form of the file of
+ * The file of tokens: the persons who may use the gateway, and their rights. It has the form of the file of
  * authorized clients, with the SHA-256 of a token in Z85 in the place of a key; so a thief of the
  * file has no token. It is read again when it has changed.
  */
@@ -9,7 +9,7 @@ import type { OnBehalf } from "../protocol/frames.ts";
 import { Access } from "../security/access.ts";
 import { CertificateError, readOwn } from "../security/certificate.ts";
 
-/** Somebody who asks: by a token, or whoever reaches an engine without keys. */
+/** The sender of a request: the owner of a token, or anybody at an engine without keys. */
 export interface Person {
   readonly name: string;
   /** For the engine; null where it has no keys, and everybody has all rights. */
@@ -19,7 +19,7 @@ export interface Person {
   readonly access: Access;
 }
 
-/** Whoever reaches an engine without keys. */
+/** The sender of every request to an engine without keys. */
 export const anybody: Person = { name: "", onBehalf: null, user: null, access: Access.nobody };
 
 /** The SHA-256 of a token, in Z85 (https://rfc.zeromq.org/spec/32). */
@@ -68,7 +68,7 @@ export class Tokens {
     return this.#persons.get(digestOf(token)) ?? null;
   }
 
-  /** Whether a person who was found earlier still has the same token and rights. */
+  /** Returns true if a person that was found earlier still has the same token and rights. */
   isStill(person: Person): boolean {
     this.#look();
     return [...this.#persons.values()].includes(person);

@@ -1,4 +1,4 @@
-/** Who sends a request: by a bearer token or the cookie that stands for one, or anybody where none is needed. */
+/** The person of a request: by a bearer token or its cookie, or anybody where no token is needed. */
 import { gatewayFailedTokenMs, gatewayFailedTokensMax } from "../limits.ts";
 import { HttpError } from "./errors.ts";
 import { anybody, type Person, type Tokens } from "./tokens.ts";
@@ -62,7 +62,7 @@ export class Visitors {
     return null;
   }
 
-  /** Whoever guesses waits, and nobody else. Beyond a number of them they are answered at once, without a look. */
+  /** Delays the answer to a wrong token, and no other. Too many at once are refused without a look. */
   async #slowDown(): Promise<void> {
     if (this.#failed >= gatewayFailedTokensMax) throw new HttpError("QUEUE_FULL", "too many tokens were not valid");
     this.#failed++;

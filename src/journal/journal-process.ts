@@ -18,7 +18,7 @@ interface JournalProcessOptions {
   readonly backend: string;
 }
 
-export const journalName = "journal.db";
+const journalName = "journal.db";
 
 /** Runs until it is told to leave. Throws StartError. */
 export const runJournal = async ({ folder, backend }: JournalProcessOptions): Promise<void> => {

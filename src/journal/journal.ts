@@ -11,7 +11,7 @@ import { isDamage, isDiskFailure, setAside } from "./file.ts";
 import { type JobLog, type JournalItem, JournalStore, type KeptJobs } from "./store.ts";
 
 /** What became of the entries up to the one with this number. */
-export interface Commit {
+interface Commit {
   readonly through: number;
   /** Why they are not on the disk; null if they are. */
   readonly failure: string | null;

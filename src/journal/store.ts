@@ -90,8 +90,8 @@ export class JournalStore implements Disposable {
    */
   read(from: number, endedAfter: number): KeptJobs {
     const rows = this.#all<Row>(
-      `SELECT place, job, task, state, code, dead, accepted, begun, ended, ms, tries, claims, user, requestor, serial, by,
-         request, reply
+      `SELECT place, job, task, state, code, dead, accepted, begun, ended, ms, tries, claims, user,
+         requestor, serial, by, request, reply
        FROM jobs WHERE place >= ?1 AND (ended IS NULL OR dead = 1 OR place > ?2)
        ORDER BY place LIMIT ${journalEntriesMax + 1}`,
       from,

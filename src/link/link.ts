@@ -18,7 +18,7 @@ import { Roster } from "./roster.ts";
 import { Service, ServiceCounts } from "./service.ts";
 import { TaskPort } from "./tasks.ts";
 
-export interface LinkOptions {
+interface LinkOptions {
   /** Closed by its owner, after the link; as the client. */
   readonly nats: NatsConnection;
   readonly newHeaders: typeof natsHeaders;

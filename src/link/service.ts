@@ -25,7 +25,7 @@ export class ServiceCounts {
   add(task: string, ms: number, failure: Failure | null): void {
     let counts = this.#counts.get(task);
     if (counts === undefined) {
-      // Names that nobody offers are a stranger's, who could fill the memory with them.
+      // A stranger could fill the memory with names of tasks that do not exist.
       if (failure?.code === "UNKNOWN_TASK" || failure?.code === "UNAUTHORIZED") return;
       if (this.#counts.size >= linkTasksMax) return;
       counts = { requests: 0, errors: 0, ms: 0, lastError: "" };
@@ -43,7 +43,7 @@ export class ServiceCounts {
   }
 }
 
-export interface ServiceOptions {
+interface ServiceOptions {
   readonly nats: NatsConnection;
   readonly robot: string;
   readonly groups: readonly string[];

@@ -15,7 +15,7 @@ import { type EngineView, fleetUser } from "./engine-view.ts";
 import { type Failure, failureOf, type Replies } from "./replies.ts";
 import type { ServiceCounts } from "./service.ts";
 
-export interface TaskPortOptions {
+interface TaskPortOptions {
   readonly client: Client;
   readonly view: EngineView;
   readonly access: Access;

@@ -35,9 +35,9 @@ import { warn } from "./log.ts";
 export type WorkHeader = Extract<RouterHeader, { jobs: number[] }>;
 type AbortHeader = Extract<RouterHeader, { type: "ABORT" }>;
 export type SafeHeader = Extract<RouterHeader, { type: "SAFE" }>;
-export type OwnersHeader = Extract<RouterHeader, { type: "OWNERS" }>;
+type OwnersHeader = Extract<RouterHeader, { type: "OWNERS" }>;
 export type StalenessHeader = Extract<RouterHeader, { type: "STALENESS" }>;
-export type EventsHeader = Extract<RouterHeader, { type: "EVENTS" }>;
+type EventsHeader = Extract<RouterHeader, { type: "EVENTS" }>;
 export type JournalHeader = Extract<RouterHeader, { type: "APPEND" | "RECOVER" }>;
 type StoppedHeader = Extract<RouterHeader, { type: "STOPPED" }>;
 

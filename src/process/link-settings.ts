@@ -4,7 +4,7 @@ import { Access } from "../security/access.ts";
 import type { ConfigFile } from "./config-file.ts";
 import { shown } from "./environment.ts";
 
-export interface LinkSettings {
+interface LinkSettings {
   /** What the fleet may do, in the rights of the file of authorized clients. */
   readonly allow: readonly string[];
 }

@@ -17,7 +17,7 @@ const text = (lengthMax: number) => v.pipe(v.string(), v.nonEmpty(), v.maxLength
 const whole = (max: number) => v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(max));
 
 /** Words of the diagram of states that a job's `state` may be. */
-export const jobStates = [
+const jobStates = [
   ...["delayed", "queued", "retrying", "dispatched", "running", "done", "failed", "timed_out", "cancelled"],
   ...["deadman", "stopped", "preempted", "superseded", "interrupted", "expired", "quarantined"],
 ] as const;
@@ -69,7 +69,7 @@ const controlSchema = lazily(() =>
     v.object({
       command: v.literal("retry"),
       job: text(serialLengthMax),
-      /** Whoever asks knows that it may move something. */
+      /** The requestor knows that it may move something. */
       confirm: v.optional(v.boolean(), false),
     }),
     v.object({ command: v.literal("discard"), job: text(serialLengthMax) }),

@@ -1,7 +1,6 @@
 /** The names of a fleet on NATS: subjects, headers and the bucket of the roster, see link/LINK.md. Pure. */
 import * as v from "valibot";
 import { linkTaskSubjectLengthMax } from "../limits.ts";
-import type { Json } from "./json.ts";
 import { lazily } from "./schema.ts";
 
 /** Names of robots and groups are one token of a subject, and a robot has none of the words that stand in its place. */
@@ -86,10 +85,3 @@ export const stopReportSchema = lazily(() =>
 
 /** One line of visible characters, as a header must be. */
 export const headerText = (text: string): string => text.replace(/[^\x20-\x7e\u00a0-\uffff]+/g, " ").trim();
-
-/** The body of a request for a task. */
-export interface TaskCall {
-  readonly args?: readonly Json[];
-  readonly kwargs?: object;
-  readonly options?: object;
-}

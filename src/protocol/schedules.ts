@@ -8,7 +8,7 @@ import type { Json, JsonObject } from "./json.ts";
 import { lazily } from "./schema.ts";
 
 /** What becomes of runs that were due while none could begin: none of them, or one for all. */
-export type Misfire = "skip" | "once";
+type Misfire = "skip" | "once";
 
 export interface CronTimes {
   /** Five fields (minute, hour, day, month, weekday), or a nickname such as `@daily`. */

@@ -95,7 +95,7 @@ export type StreamRequest = { readonly serial: string } & (
 );
 
 /** A refusal, with the serial of the request if that is known. */
-export interface StreamRefusal {
+interface StreamRefusal {
   readonly serial: string | undefined;
   readonly error: ProtocolError;
 }

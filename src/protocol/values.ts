@@ -91,7 +91,7 @@ const publicationSchema = lazily(() =>
   }),
 );
 
-export interface Publication extends PayloadType {
+interface Publication extends PayloadType {
   readonly pack: PackSeconds;
   /** Asks for an acknowledgement. */
   readonly serial?: string | undefined;

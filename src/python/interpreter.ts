@@ -11,7 +11,7 @@ import { programText, sealedMemory } from "./program.ts";
 const oldest = [3, 9] as const;
 
 /** What starts task_engine.py. */
-export interface Interpreter {
+interface Interpreter {
   readonly path: string;
   /**
    * Descriptor of task_engine.py, compiled for it: so a process needs a third of the memory, and

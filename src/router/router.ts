@@ -93,10 +93,7 @@ export const runRouter = async (options: RouterOptions): Promise<void> => {
     if (!broker.waitsForClock) return;
     const isKnown = isClockSynchronised();
     if (!isKnown && performance.now() - startedAt < clockWaitMsMax) return;
-    if (!isKnown)
-      warn(
-        `[ROUTER-MASTER] The clock of this machine is not synchronised; schedules and durable jobs go by it all the same`,
-      );
+    if (!isKnown) warn(`[ROUTER-MASTER] ${clockUnknown}`);
     shell.turn({ type: "clock" });
   };
   let isServing = false;
@@ -170,13 +167,14 @@ const openWorkSocket = (path: string): ShmListener => {
   }
 };
 
+const clockUnknown = "The clock of this machine is not synchronised; schedules and durable jobs go by it all the same";
+
 /** The same for those of Python. */
 const openPythonSocket = (path: string, gate: Gate): ZmqListener => {
   const listener = openPrivateListener(gate.localRouterOptions, path);
   if (typeof listener !== "string") return listener;
-  throw new StartError(
-    `the router's socket ${path} cannot be made: ${listener}; name another folder with --state, or turn Python off by --python-workers 0`,
-  );
+  const remedy = "name another folder with --state, or turn Python off by --python-workers 0";
+  throw new StartError(`the router's socket ${path} cannot be made: ${listener}; ${remedy}`);
 };
 
 const reporting = (act: () => void): void => {

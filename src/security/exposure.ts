@@ -110,11 +110,12 @@ interface GatewayExposure {
 export const gatewayMistake = ({ address, tokens, cert, key, insecure }: GatewayExposure): string | null => {
   if ((cert === null) !== (key === null)) return "tls-cert and tls-key need each other";
   if (isLoopback(address) || address === "localhost" || address === "::1") return null;
+  const exposed = `${address} can be reached from other machines`;
   if (tokens === null) {
-    return `${address} can be reached from other machines, and without tokens by everybody there; make one by task-engine token, and give --tokens`;
+    return `${exposed}, and without tokens by everybody there; make one by task-engine token, and give --tokens`;
   }
   if (cert !== null || insecure) return null;
-  return `${address} can be reached from other machines, which could read the tokens; give --tls-cert and --tls-key, or take the risk by --insecure`;
+  return `${exposed}, which could read the tokens; give --tls-cert and --tls-key, or take the risk by --insecure`;
 };
 
 interface ServedGateway {

@@ -22,7 +22,7 @@ export const pythonFilesIn = ({ folder: { tasks, tasksIfAny } }: Pick<PythonRole
 };
 
 /** Where an interpreter and task_engine.py are, or one line that says why they are not. */
-export interface Prepared {
+interface Prepared {
   readonly path: string;
   readonly program: PythonInUse["program"];
   readonly commandOf: PythonInUse["commandOf"];

@@ -127,7 +127,8 @@ const scanPython = async (children: Children, { python: roles }: Roles): Promise
   const length = Buffer.byteLength(roles.socket);
   if (length > socketPathBytesMax) {
     const remedy = "name another folder with --state, or turn Python off by --python-workers 0";
-    return `no Python file can be served: the path ${roles.socket} has ${length} bytes, and Linux allows ${socketPathBytesMax} for a socket; ${remedy}`;
+    const why = `the path ${roles.socket} has ${length} bytes, and Linux allows ${socketPathBytesMax} for a socket`;
+    return `no Python file can be served: ${why}; ${remedy}`;
   }
   const { path, ...start } = prepared;
   // A worker that is started meanwhile may run by this, too.

@@ -22,9 +22,9 @@ export type { Json, JsonObject, Schema, TaskPolicy };
 /**
  * The work itself. `args` and `kwargs` are what the requestor sent, decoded anew for each job, so
  * they may be changed. The result, or the value of its promise, must be plain JSON, bytes or a
- * BinaryResult; `undefined` arrives as null. An error, thrown or rejected, ends the job as TASK_ERROR with the message of
- * that error, and those of its causes and of the `errors` of an AggregateError, in one line; the
- * log has the stacks.
+ * BinaryResult; `undefined` arrives as null. An error, thrown or rejected, ends the job as
+ * TASK_ERROR with the message of that error, and those of its causes and of the `errors` of an
+ * AggregateError, in one line; the log has the stacks.
  *
  * One worker process runs one job at a time, but a task that computes without `await` also keeps
  * the worker from hearing anything, its own stop included: long work should wait for something now
