@@ -16,6 +16,16 @@ export class Motor {
     return text === "" ? null : Number(text);
   }
 
+  /** Its speed, as soon as that is known. */
+  async known(): Promise<number> {
+    let known = Number.NaN;
+    await this.#until((speed) => {
+      known = speed ?? known;
+      return speed !== null;
+    }, "has no speed");
+    return known;
+  }
+
   get isTurning(): boolean {
     return (this.speed ?? 0) > 0;
   }
