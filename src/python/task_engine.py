@@ -32,7 +32,7 @@ import time
 # `typing` is not imported when the program runs: an idle worker has little memory to spend.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, AsyncIterator, Callable, Iterable, NoReturn, Sequence, Tuple, Union
+    from typing import Any, AsyncIterator, Callable, Iterable, Literal, NoReturn, Sequence, Tuple, Union
 
 # ── Errors and limits ─────────────────────────────────────────────────────────────────────────────
 
@@ -1336,6 +1336,7 @@ class Engine:
         *,
         task: str | None = None,
         states: Sequence[str] | None = None,
+        dead: bool | None = None,
         since_ms: float | None = None,
         before: str | None = None,
         limit: int = 100,
@@ -1343,9 +1344,10 @@ class Engine:
         """
         The jobs that have not ended, and the last ones that have, the newest first, at most 100: of
         a task, in some states, that have not ended before the last `since_ms`, older than the job
-        `before`.
+        `before`. With `dead` only dead letters: durable jobs that have failed for good.
         """
-        given = {"task": task, "states": states and list(states), "sinceMs": since_ms, "before": before}
+        states = None if states is None else list(states)
+        given = {"task": task, "states": states, "dead": dead, "sinceMs": since_ms, "before": before}
         return list(self._control("jobs", limit=limit, **_given(given))["jobs"])
 
     def logs(self, *, job: str | None = None, task: str | None = None) -> list[dict[str, Any]]:
@@ -1355,6 +1357,38 @@ class Engine:
     def schedules(self) -> list[dict[str, Any]]:
         """The tasks that run by themselves: `name`, `next`, `last`, `code` and so on, as in PROTOCOL.md."""
         return list(self._control("schedules")["schedules"])
+
+    def schedule(self, name: str, action: Literal["pause", "resume", "run"]) -> dict[str, Any]:
+        """
+        Pauses a schedule (`pause`), ends its pause (`resume`), or runs its task now, beside its
+        times (`run`). Returns the schedule; after a pause or its end with `failure`, which says why
+        a restart of the engine will not know of it, or is None.
+        """
+        return self._control("schedule", name=name, action=action)
+
+    def pause(self, task: str) -> dict[str, Any]:
+        """
+        Keeps the jobs of a task waiting until `resume`, through restarts of the engine, and lets
+        those that run end. Returns `paused`, the time since when, in seconds since 1970, and
+        `failure`, as `schedule` does.
+        """
+        return self._control("pause", task=task)
+
+    def resume(self, task: str) -> dict[str, Any]:
+        """Ends the pause and the quarantine of a task. Returns `paused`, which is None, and `failure`."""
+        return self._control("resume", task=task)
+
+    def retry(self, id: str, *, confirm: bool = False) -> str:
+        """
+        Runs a dead letter again, as a new job, and returns its id. Raises TaskEngineError:
+        UNCONFIRMED for a task that may move something, without `confirm`; UNKNOWN_JOB if there is
+        no such dead letter.
+        """
+        return str(self._control("retry", job=id, confirm=confirm)["job"])
+
+    def discard(self, id: str) -> None:
+        """Forgets a dead letter. Raises TaskEngineError, UNKNOWN_JOB, if there is none of this id."""
+        self._control("discard", job=id)
 
     def cancel(self, serial: str) -> int:
         """
@@ -2677,6 +2711,21 @@ class AsyncEngine:
 
     async def schedules(self) -> list[dict[str, Any]]:
         return list(await _in_thread(self.engine.schedules))
+
+    async def schedule(self, name: str, action: Literal["pause", "resume", "run"]) -> dict[str, Any]:
+        return dict(await _in_thread(self.engine.schedule, name, action))
+
+    async def pause(self, task: str) -> dict[str, Any]:
+        return dict(await _in_thread(self.engine.pause, task))
+
+    async def resume(self, task: str) -> dict[str, Any]:
+        return dict(await _in_thread(self.engine.resume, task))
+
+    async def retry(self, id: str, *, confirm: bool = False) -> str:
+        return str(await _in_thread(self.engine.retry, id, confirm=confirm))
+
+    async def discard(self, id: str) -> None:
+        await _in_thread(self.engine.discard, id)
 
     async def cancel(self, serial: str) -> int:
         return int(await _in_thread(self.engine.cancel, serial))

@@ -148,9 +148,52 @@ def _(engine, events):
     assert soon.result() == []
 
 
-@check("the schedules are listed")
+@check("the schedules are listed, paused, resumed and run")
 def _(engine, events):
     assert [(each["name"], each["when"]) for each in engine.schedules()] == [("yearly", "@yearly")]
+    paused = engine.schedule("yearly", "pause")
+    assert (paused["name"], paused["paused"], paused["failure"]) == ("yearly", True, None)
+    assert engine.schedule("yearly", "resume")["paused"] is False
+    engine.schedule("yearly", "run")
+    until(lambda: engine.schedules()[0]["code"] == "done")
+    assert code_of(engine.schedule, "hourly", "pause") == "UNKNOWN_TASK"
+
+
+@check("jobs of a paused task wait until it is resumed")
+def _(engine, events):
+    since = time.time()
+    paused = engine.pause("photo")
+    assert abs(paused["paused"] - since) < 60 and paused["failure"] is None
+    waiting = engine.submit("photo", "later")
+    events.until(waiting.serial, "accepted")
+    assert not waiting.done() and engine.jobs(task="photo", states=["queued"])[0]["serial"] == waiting.serial
+    assert engine.resume("photo") == {"paused": None, "failure": None}
+    assert waiting.result() == ["later"]
+    assert code_of(engine.pause, "nonsense") == "UNKNOWN_TASK"
+
+
+@check("a dead letter is listed, retried where that is confirmed, or discarded")
+def _(engine, events):
+    def fails():
+        """The id of one: the first of two runs in a worker fails."""
+        while True:
+            job = engine.options(durable=True, detach=True).call("patrol")
+            try:
+                job.result()
+            except TaskEngineError as error:
+                assert (error.code, error.message) == ("TASK_ERROR", "the gate is closed")
+                return job.id
+
+    id = fails()
+    assert id in [each["job"] for each in engine.jobs(dead=True)]
+    assert code_of(engine.retry, id) == "UNCONFIRMED"
+    retried = engine.retry(id, confirm=True)
+    assert retried != id and id not in [each["job"] for each in engine.jobs(dead=True)]
+    assert code_of(engine.discard, id) == "UNKNOWN_JOB"
+    id = fails()
+    engine.discard(id)
+    assert id not in [each["job"] for each in engine.jobs(dead=True)]
+    assert code_of(engine.retry, id, confirm=True) == "UNKNOWN_JOB"
 
 
 @check("a task's bytes and arrays come as they are")
@@ -436,6 +479,8 @@ def _(engine, events):
                 assert value.data == 7
                 break
             assert (await other.status())["stopped"] is None
+            assert (await other.pause("matrix"))["paused"] and (await other.resume("matrix"))["paused"] is None
+            assert (await other.schedule("yearly", "resume"))["paused"] is False
 
     asyncio.run(main())
 

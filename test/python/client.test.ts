@@ -39,6 +39,15 @@ const tasks = `
   export const task_photo = { moves: false, run: (args, _kwargs, { log }) => (log("click"), args) };
   export const task_wait = { moves: false, run: rest };
   export const task_yearly = { moves: false, schedule: "@yearly", run: () => 1 };
+  let patrols = 0;
+  export const task_patrol = {
+    resumesAfterRestart: true,
+    durable: true,
+    run: () => {
+      if (patrols++ % 2 === 0) throw new Error("the gate is closed");
+      return "patrolled";
+    },
+  };
   export const task_picture = () => ({ contentType: "image/jpeg", bytes: new Uint8Array([255, 216, 0]) });
   export const task_matrix = () => ({ bytes: new Float32Array([0, 1, 2, 3, 4, 5]), shape: [2, 3] });
 `;

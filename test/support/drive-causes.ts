@@ -25,6 +25,8 @@ export interface Cause {
 
 const kill = async (now: () => void, ...pids: readonly number[]): Promise<void> => {
   now();
+  // At once, on a busy machine, too: the router must not outlive the supervisor by a safe stop.
+  if (pids.length > 1) for (const pid of pids) process.kill(pid, "SIGSTOP");
   for (const pid of pids) process.kill(pid, "SIGKILL");
 };
 
