@@ -12,8 +12,8 @@ import type { JobLifecycle } from "./lifecycle.ts";
 import type { BrokerState, RequestSender } from "./state.ts";
 import type { Tables } from "./tables.ts";
 
-/** What somebody pauses, or resumes: `since` is null then. */
-type Wish = Omit<PauseChange, "request">;
+/** A task or schedule that is paused, or resumed where `since` is null. */
+type PauseTarget = Omit<PauseChange, "request">;
 
 export class PauseHandler {
   readonly #pausing: BrokerState["pausing"] = new Map();
@@ -58,10 +58,10 @@ export class PauseHandler {
     return this.#set(sender, { of: "schedule", name, since }, report, now);
   }
 
-  #set(sender: RequestSender, wish: Wish, report: () => JsonObject, now: number): Effect[] {
+  #set(sender: RequestSender, target: PauseTarget, report: () => JsonObject, now: number): Effect[] {
     const { blocks, queues, requests, schedules, timers } = this.tables;
     const { durable } = this.lifecycle;
-    const { of, name, since } = wish;
+    const { of, name, since } = target;
     const table = of === "task" ? blocks : schedules;
     const others = [...table.paused].filter((paused) => paused.name !== name).length;
     const refuse = (message: string): Effect[] => [requests.refuse(sender, { code: "QUEUE_FULL", message })];
@@ -84,7 +84,7 @@ export class PauseHandler {
     const line = `${of === "task" ? "Task" : "Schedule"} ${name} is ${verb} by ${personOf(sender) ?? "a requestor"}`;
     return [
       { to: "log", line },
-      { to: "supervisor", type: "pause", ...wish, request },
+      { to: "supervisor", type: "pause", ...target, request },
     ];
   }
 }

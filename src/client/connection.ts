@@ -13,7 +13,7 @@ import { type ClientConnection, saysLost } from "../transport/transport.ts";
 import type { SocketOptions } from "../transport/zmq/options.ts";
 import { libzmq } from "./libzmq.ts";
 import type { LocalEngine } from "./local.ts";
-import { PortCheck, type Trouble } from "./trouble.ts";
+import { PortCheck, type PortProblem } from "./port-check.ts";
 
 interface EngineConnectionOptions {
   /** `tcp://HOST:PORT` */
@@ -33,7 +33,7 @@ interface EngineConnectionOptions {
   /** Returns true if a request waits for the connection. */
   readonly isAwaited: () => boolean;
   /** Gets the reason why there never was a connection, perhaps several times. */
-  readonly onTrouble: (trouble: Trouble) => void;
+  readonly onProblem: (problem: PortProblem) => void;
 }
 
 export class EngineConnection {
@@ -48,8 +48,8 @@ export class EngineConnection {
     const { endpoint, keys, local } = options;
     const { host, port } = addressIn(endpoint);
     const isWanted = (): boolean => !this.#closed && !this.#redial.stands && options.isAwaited();
-    const onTrouble = (trouble: Trouble): void => this.#reportTrouble(trouble);
-    this.#portCheck = new PortCheck(host, port, Object.keys(keys).length > 0, isWanted, onTrouble);
+    const onProblem = (problem: PortProblem): void => this.#reportProblem(problem);
+    this.#portCheck = new PortCheck(host, port, Object.keys(keys).length > 0, isWanted, onProblem);
     this.#redial = new Redial({
       local: () => local.dialRouter(),
       zmq: async () => (await libzmq()).openZmqClient(endpoint, keys),
@@ -72,7 +72,7 @@ export class EngineConnection {
   }
 
   /** The reason why there is no connection, if it is known. */
-  get trouble(): string | null {
+  get problem(): string | null {
     return this.#redial.fault ?? this.#portCheck.why;
   }
 
@@ -126,17 +126,17 @@ export class EngineConnection {
   }
 
   /**
-   * Keys that do not fit the port's are no trouble for the owner of an engine that has started
+   * Keys that do not fit the port's do not concern the owner of an engine that has started
    * meanwhile: that one has a local link, or will have.
    */
-  #reportTrouble(trouble: Trouble): void {
-    if (!trouble.isFinal) this.#tell(trouble);
+  #reportProblem(problem: PortProblem): void {
+    if (!problem.isFinal) this.#tell(problem);
     else if (!this.#redial.tryLocal() && (this.#redial.isLocalRefused || !this.#options.local.mayCome)) {
-      this.#tell(trouble);
+      this.#tell(problem);
     }
   }
 
-  #tell(trouble: Trouble): void {
-    if (!this.#hasStood) this.#options.onTrouble(trouble);
+  #tell(problem: PortProblem): void {
+    if (!this.#hasStood) this.#options.onProblem(problem);
   }
 }

@@ -17,7 +17,7 @@ import type { ClientKeys } from "./keys.ts";
 import type { LocalEngine } from "./local.ts";
 import type { Trace } from "./options.ts";
 import { PendingRequest, PendingRequests, type ResultReply, SweepTimer, type WaitOptions } from "./pending.ts";
-import type { Trouble } from "./trouble.ts";
+import type { PortProblem } from "./port-check.ts";
 
 const neverSent = (): TaskEngineError => new TaskEngineError("CANCELLED", "it was cancelled before it was sent");
 
@@ -59,7 +59,7 @@ export class Exchange {
       onRead: () => this.#flush(),
       onLost: () => this.#interrupt(),
       isAwaited: () => this.#pending.hasUnsent,
-      onTrouble: (trouble) => this.#giveUpUnsent(trouble),
+      onProblem: (problem) => this.#giveUpUnsent(problem),
     });
   }
 
@@ -242,7 +242,7 @@ export class Exchange {
   }
 
   /** No engine listens, and to wait for one does not help or was not requested. */
-  #giveUpUnsent({ why, isFinal }: Trouble): void {
+  #giveUpUnsent({ why, isFinal }: PortProblem): void {
     if (this.connectionWaitMs !== null && !isFinal) return;
     const hint = isFinal ? "" : ", or wait for one that is starting: --wait MS (waitMs in a program)";
     this.#rejectAll(this.#pending.unsent, "NO_ANSWER", `no connection to ${this.endpoint}: ${why}${hint}`);
@@ -286,7 +286,7 @@ export class Exchange {
   }
 
   #reasonOfSilence({ unsent, isCancelled }: PendingRequest): string {
-    if (unsent !== null) return this.#connection.trouble ?? this.keys.ifSilent;
+    if (unsent !== null) return this.#connection.problem ?? this.keys.ifSilent;
     return isCancelled ? gaveUp : "it may still be at work on the request";
   }
 }

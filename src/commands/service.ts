@@ -38,8 +38,8 @@ export const serviceCommand = defineCommand({
     };
     if (given.install !== true) return writeOut(unitText(options));
     const { install } = await import("../systemd/install.ts");
-    const mishap = install(options, isExecutable ? process.execPath : null);
-    if (mishap !== null) throw new ExitError(mishap, 1);
+    const problem = install(options, isExecutable ? process.execPath : null);
+    if (problem !== null) throw new ExitError(problem, 1);
     await writeOut("The engine runs, and starts with the machine; see systemctl status task-engine\n");
   },
 });

@@ -12,7 +12,7 @@ export class Keyring {
   readonly #path: string;
   #authorized: string;
   /** The mistake in the file of authorized clients, in one line; null for none. */
-  trouble: string | null = null;
+  problem: string | null = null;
 
   /**
    * Throws CertificateError if the engine's own key cannot be used.
@@ -39,14 +39,14 @@ export class Keyring {
     try {
       const text = readOwn(this.#path, "public", authorizedTextLengthMax);
       const access = Access.parse(text);
-      this.trouble = null;
+      this.problem = null;
       if (access instanceof Access) return text;
-      this.trouble = `No client is authorized: ${this.#path}, ${access}; fix it, then task-engine reload`;
+      this.problem = `No client is authorized: ${this.#path}, ${access}; fix it, then task-engine reload`;
     } catch (error) {
       if (!(error instanceof CertificateError)) throw error;
-      this.trouble = `No client is authorized: ${error.message}; fix it, then task-engine reload`;
+      this.problem = `No client is authorized: ${error.message}; fix it, then task-engine reload`;
     }
-    warn(this.trouble);
+    warn(this.problem);
     return "";
   }
 }

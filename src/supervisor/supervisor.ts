@@ -277,7 +277,7 @@ export class Supervisor {
     await this.#slots?.renew(wanted);
     if (this.#isStopping) return null;
     say(`[ENGINE] Task workers are replaced${gone.length === 0 ? "" : `; no task any more: ${gone.join(", ")}`}`);
-    const failure = this.#options.keyring?.trouble ?? null;
+    const failure = this.#options.keyring?.problem ?? null;
     return failure === null ? { tasks: tasks.length } : { failure };
   }
 

@@ -39,8 +39,8 @@ export const install = (
     return `there is no group ${missing} here, which would have the devices; ${remedy}`;
   }
   try {
-    const mishap = addUser(options.user, machine);
-    if (mishap !== null) return mishap;
+    const problem = addUser(options.user, machine);
+    if (problem !== null) return problem;
     // Only root may write there: its files decide what the engine runs and which clients it obeys.
     for (const folder of [configurationFolder, join(configurationFolder, "tasks")]) {
       const path = join(root, folder);
@@ -53,8 +53,8 @@ export const install = (
     return `cannot install: ${(failure as Error).message}`;
   }
   for (const command of [["daemon-reload"], ["enable", unitName], ["restart", unitName]]) {
-    const mishap = run("systemctl", ...command);
-    if (mishap !== null) return `systemctl ${command.join(" ")} failed: ${mishap}; see journalctl -u ${unitName}`;
+    const problem = run("systemctl", ...command);
+    if (problem !== null) return `systemctl ${command.join(" ")} failed: ${problem}; see journalctl -u ${unitName}`;
   }
   return null;
 };
@@ -62,8 +62,8 @@ export const install = (
 const addUser = (user: string, { run }: Machine): string | null => {
   if (run("getent", "passwd", user) === null) return null;
   const flags = ["--system", "--user-group", "--no-create-home", "--home-dir", stateFolder];
-  const mishap = run("useradd", ...flags, "--shell", "/usr/sbin/nologin", user);
-  return mishap === null ? null : `user ${user} cannot be created: ${mishap}`;
+  const problem = run("useradd", ...flags, "--shell", "/usr/sbin/nologin", user);
+  return problem === null ? null : `user ${user} cannot be created: ${problem}`;
 };
 
 /** By a new file: a running program cannot be written, and half a unit must not be read. */

@@ -117,11 +117,11 @@ export class ShmConnection implements Source, Inbox {
 
   listen(onAlert: () => void): Alert {
     this.#isListening = true;
-    const heed = (isLast: boolean): void => {
+    const deliver = (isLast: boolean): void => {
       this.#deliver(isLast);
       onAlert();
     };
-    return new DescriptorAlert({ descriptor: this.line.bell, givesBack: false, onAlert: heed });
+    return new DescriptorAlert({ descriptor: this.line.bell, givesBack: false, onAlert: deliver });
   }
 
   /**

@@ -5,7 +5,7 @@
 import { probeAfterMs, probeEveryMs } from "../limits.ts";
 import { type Finding, probe } from "../transport/zmq/probe.ts";
 
-export interface Trouble {
+export interface PortProblem {
   /** The end of a line that names the endpoint first. */
   readonly why: string;
   /** Waiting for an engine that is starting does not help. */
@@ -17,7 +17,7 @@ const nothingComes =
 
 export class PortCheck {
   /** null where the last check found nothing wrong, or there was none. */
-  #trouble: Trouble | null = null;
+  #problem: PortProblem | null = null;
   #timer: Timer | undefined;
   #isRunning = false;
 
@@ -27,11 +27,11 @@ export class PortCheck {
     private readonly port: number,
     private readonly hasKeys: boolean,
     private readonly isWanted: () => boolean,
-    private readonly onTrouble: (trouble: Trouble) => void,
+    private readonly onProblem: (problem: PortProblem) => void,
   ) {}
 
   get why(): string | null {
-    return this.#trouble?.why ?? (this.#isRunning ? nothingComes : null);
+    return this.#problem?.why ?? (this.#isRunning ? nothingComes : null);
   }
 
   /** Checks the port soon, and again as long as that is wanted. */
@@ -40,7 +40,7 @@ export class PortCheck {
   }
 
   clear(): void {
-    this.#trouble = null;
+    this.#problem = null;
   }
 
   stop(): void {
@@ -60,8 +60,8 @@ export class PortCheck {
     const finding = await probe(this.host, this.port, this.isWanted);
     this.#isRunning = false;
     if (finding === null || !this.isWanted()) return;
-    this.#trouble = troubleOf(finding, this.host, this.hasKeys);
-    if (this.#trouble !== null) this.onTrouble(this.#trouble);
+    this.#problem = problemOf(finding, this.host, this.hasKeys);
+    if (this.#problem !== null) this.onProblem(this.#problem);
     if (this.isWanted()) this.#checkIn(probeEveryMs);
   }
 }
@@ -82,7 +82,7 @@ const refused = 111;
 const saidLengthMax = 40;
 
 /** Returns null for a port that looks like an engine's, which may answer yet. */
-const troubleOf = (finding: Finding, host: string, hasKeys: boolean): Trouble | null => {
+const problemOf = (finding: Finding, host: string, hasKeys: boolean): PortProblem | null => {
   switch (finding.kind) {
     case "unknown host":
       return later(`the name ${host} leads to no IPv4 address; check it, and that the network knows it`);
@@ -101,8 +101,8 @@ const troubleOf = (finding: Finding, host: string, hasKeys: boolean): Trouble | 
   }
 };
 
-const later = (why: string): Trouble => ({ why, isFinal: false });
-const final = (why: string): Trouble => ({ why, isFinal: true });
+const later = (why: string): PortProblem => ({ why, isFinal: false });
+const final = (why: string): PortProblem => ({ why, isFinal: true });
 
 const noConnection = (errno: number): string => {
   const name = errnoNames[errno] ?? `errno ${errno}`;
@@ -111,7 +111,7 @@ const noConnection = (errno: number): string => {
   return `nobody listens there (${name}); start the engine (task-engine serve), or check the port`;
 };
 
-const mismatch = (mechanism: string, hasKeys: boolean): Trouble | null => {
+const mismatch = (mechanism: string, hasKeys: boolean): PortProblem | null => {
   if (mechanism === (hasKeys ? "CURVE" : "NULL")) return null;
   if (mechanism === "CURVE")
     return final("the engine there has keys; name its own and yours by --server-key and --key");

@@ -17,7 +17,7 @@ setDefaultTimeout(60_000); // they wait for one another
 const nowhere = (): string => `tcp://127.0.0.1:${freePorts(1)}`;
 
 /** How a request ends, and the endpoint's part of its message taken out. */
-const troubleAt = async (endpoint: string, options: object = {}): Promise<string> => {
+const problemAt = async (endpoint: string, options: object = {}): Promise<string> => {
   await using client = connect(endpoint, { key: "none", ...options });
   const { code, message }: TaskEngineError = await rejection(client.call("count", [1, 2]));
   expect(code).toBe("NO_ANSWER");
@@ -56,7 +56,7 @@ test("a client that is told how long to wait waits for an engine that is startin
   using router = handRouter(endpoint);
   (await router.next()).ack(3);
   expect(await sum).toBe(3);
-  expect(await troubleAt(nowhere(), { waitMs: 200 })).toMatch(
+  expect(await problemAt(nowhere(), { waitMs: 200 })).toMatch(
     /^no answer from THERE within 200 ms: nobody listens there \(ECONNREFUSED\)/,
   );
 });
@@ -78,11 +78,11 @@ test("a client that was connected once waits for its engine to come back", async
 });
 
 test("an address that leads nowhere is told at once, by what the system says of it", async () => {
-  expect(await troubleAt(`tcp://${"x".repeat(64)}:9000`)).toMatch(
+  expect(await problemAt(`tcp://${"x".repeat(64)}:9000`)).toMatch(
     /^no connection to THERE: the name x+ leads to no IPv4/,
   );
   // The address of everybody, to which no connection can be made.
-  expect(await troubleAt("tcp://255.255.255.255:9000")).toMatch(
+  expect(await problemAt("tcp://255.255.255.255:9000")).toMatch(
     /: there is no route to it \(E[A-Z]+\); check the address/,
   );
 });
@@ -100,21 +100,21 @@ describe("in an engine's place", () => {
     const http = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response("hello") });
     servers.push(http);
     for (const options of [{}, { waitMs: 30_000 }]) {
-      expect(await troubleAt(`tcp://127.0.0.1:${http.port}`, options)).toMatch(
+      expect(await problemAt(`tcp://127.0.0.1:${http.port}`, options)).toMatch(
         /^no connection to THERE: another program listens there, which sends "HTTP\/1.1 400 Bad Request"; name/,
       );
     }
   });
 
   test("what else says something is named, without its control characters", async () => {
-    const said = await troubleAt(listener((socket) => void socket.write("SSH-2.0-\u001b[2J\r\nmore")));
+    const said = await problemAt(listener((socket) => void socket.write("SSH-2.0-\u001b[2J\r\nmore")));
     expect(said).toContain('which sends "SSH-2.0-?[2J"; name');
   });
 
   test("what closes the connection, and what says nothing, is told", async () => {
-    expect(await troubleAt(listener((socket) => void socket.end()))).toContain("closes the connection at once");
+    expect(await problemAt(listener((socket) => void socket.end()))).toContain("closes the connection at once");
     expect(
-      await troubleAt(
+      await problemAt(
         listener(() => undefined),
         { waitMs: 900 },
       ),
@@ -126,12 +126,12 @@ describe("in an engine's place", () => {
     using gate = new Gate(security, warn);
     using keyed = new Router(gate.serverOptions);
     keyed.bind("tcp://127.0.0.1:*");
-    expect(await troubleAt(keyed.lastEndpoint)).toContain("the engine there has keys; name its own and yours by");
+    expect(await problemAt(keyed.lastEndpoint)).toContain("the engine there has keys; name its own and yours by");
     using folder = tempFolder();
     writeCertificate(folder.path, "engine", engine, false);
     writeCertificate(folder.path, "laptop", laptop, false);
     const keys = { serverKey: folder.at("engine.key"), key: folder.at("laptop.key_secret") };
     using router = handRouter();
-    expect(await troubleAt(router.endpoint, keys)).toContain("the engine there has no keys; use none (--key none");
+    expect(await problemAt(router.endpoint, keys)).toContain("the engine there has no keys; use none (--key none");
   });
 });
