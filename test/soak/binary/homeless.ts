@@ -15,11 +15,11 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
-import { addonPath } from "../../src/transport/zmq/addon.ts";
-import { test } from "../support/concurrent.ts";
-import { type CommandResult, type Engine, oneWorker, runCommand, startEngine } from "../support/engine.ts";
-import { builtExecutable } from "../support/executable.ts";
-import { freePorts } from "../support/ports.ts";
+import { addonPath } from "../../../src/transport/zmq/addon.ts";
+import { test } from "../../support/concurrent.ts";
+import { type CommandResult, type Engine, oneWorker, runCommand, startEngine } from "../../support/engine.ts";
+import { builtExecutable } from "../../support/executable.ts";
+import { freePorts } from "../../support/ports.ts";
 
 setDefaultTimeout(300_000); // they wait for one another
 

@@ -1,10 +1,10 @@
 import { expect, setDefaultTimeout } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
-import { test } from "../support/concurrent.ts";
-import { isAlive, stillAlive } from "../support/proc.ts";
-import { type Host, supervise } from "../support/supervise.ts";
-import { tempFolder } from "../support/temp-folder.ts";
-import { superviseOnTerminal } from "../support/terminal-host.ts";
+import { test } from "../../support/concurrent.ts";
+import { isAlive, stillAlive } from "../../support/proc.ts";
+import { type Host, supervise } from "../../support/supervise.ts";
+import { tempFolder } from "../../support/temp-folder.ts";
+import { superviseOnTerminal } from "../../support/terminal-host.ts";
 
 setDefaultTimeout(300_000); // they wait for one another
 

@@ -1,13 +1,13 @@
 /** The broker with real processes that die, spin, leave and are replaced. What 200 kills make of it is in `soak/kills.ts`. */
 import { expect, setDefaultTimeout } from "bun:test";
 import { writeFileSync } from "node:fs";
-import { Asker } from "../support/asker.ts";
-import { test } from "../support/concurrent.ts";
-import { type Engine, oneWorker, startEngine } from "../support/engine.ts";
-import { killUnderLoad } from "../support/kills.ts";
-import { isAlive } from "../support/proc.ts";
-import { recordToml, robotTasks } from "../support/robot-tasks.ts";
-import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
+import { Asker } from "../../support/asker.ts";
+import { test } from "../../support/concurrent.ts";
+import { type Engine, oneWorker, startEngine } from "../../support/engine.ts";
+import { killUnderLoad } from "../../support/kills.ts";
+import { isAlive } from "../../support/proc.ts";
+import { recordToml, robotTasks } from "../../support/robot-tasks.ts";
+import { type TempFolder, tempFolder } from "../../support/temp-folder.ts";
 
 setDefaultTimeout(300_000); // they wait for one another
 

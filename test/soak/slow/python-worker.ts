@@ -1,7 +1,7 @@
 /** A real task worker of Python, whose router and supervisor are the test. */
 import { expect, setDefaultTimeout } from "bun:test";
-import { test } from "../support/concurrent.ts";
-import { startPythonWorker } from "../support/task-worker.ts";
+import { test } from "../../support/concurrent.ts";
+import { startPythonWorker } from "../../support/task-worker.ts";
 
 setDefaultTimeout(300_000); // they wait for one another
 

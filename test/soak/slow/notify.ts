@@ -1,10 +1,10 @@
 /** A real engine tells a real socket, as it would tell systemd. */
 import { expect, setDefaultTimeout } from "bun:test";
 import { readFileSync } from "node:fs";
-import { test } from "../support/concurrent.ts";
-import { type Engine, oneWorker, startEngine } from "../support/engine.ts";
-import { hasPython, startManager } from "../support/manager.ts";
-import { tempFolder } from "../support/temp-folder.ts";
+import { test } from "../../support/concurrent.ts";
+import { type Engine, oneWorker, startEngine } from "../../support/engine.ts";
+import { hasPython, startManager } from "../../support/manager.ts";
+import { tempFolder } from "../../support/temp-folder.ts";
 
 setDefaultTimeout(300_000); // they wait for one another
 const withPython = test.skipIf(!hasPython && process.env.CI === undefined);

@@ -2,13 +2,13 @@
 import { expect, setDefaultTimeout } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { connect } from "task-engine";
-import { encodeCancel, encodePing, encodeTaskRequest } from "../../src/protocol/encode-request.ts";
-import { ShmClient } from "../../src/transport/shm/client.ts";
-import { ZmqClient } from "../../src/transport/zmq/client.ts";
-import { test } from "../support/concurrent.ts";
-import { until } from "../support/connections.ts";
-import { oneWorker, startEngine } from "../support/engine.ts";
-import { tempFolder } from "../support/temp-folder.ts";
+import { encodeCancel, encodePing, encodeTaskRequest } from "../../../src/protocol/encode-request.ts";
+import { ShmClient } from "../../../src/transport/shm/client.ts";
+import { ZmqClient } from "../../../src/transport/zmq/client.ts";
+import { test } from "../../support/concurrent.ts";
+import { until } from "../../support/connections.ts";
+import { oneWorker, startEngine } from "../../support/engine.ts";
+import { tempFolder } from "../../support/temp-folder.ts";
 
 setDefaultTimeout(300_000); // they wait for one another
 

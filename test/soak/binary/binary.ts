@@ -18,12 +18,12 @@ import {
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { connect } from "task-engine";
-import { version } from "../../package.json" with { type: "json" };
-import { test } from "../support/concurrent.ts";
-import { oneWorker, runCommand, startEngine } from "../support/engine.ts";
-import { builtExecutable } from "../support/executable.ts";
-import { freePorts } from "../support/ports.ts";
-import { until } from "../support/stoppable.ts";
+import { version } from "../../../package.json" with { type: "json" };
+import { test } from "../../support/concurrent.ts";
+import { oneWorker, runCommand, startEngine } from "../../support/engine.ts";
+import { builtExecutable } from "../../support/executable.ts";
+import { freePorts } from "../../support/ports.ts";
+import { until } from "../../support/stoppable.ts";
 
 setDefaultTimeout(300_000); // they wait for one another
 

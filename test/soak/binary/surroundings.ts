@@ -21,12 +21,12 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { unitText } from "../../src/systemd/unit.ts";
-import { addonPath } from "../../src/transport/zmq/addon.ts";
-import { test } from "../support/concurrent.ts";
-import { type Engine, oneWorker, runCommand, startEngine } from "../support/engine.ts";
-import { builtExecutable } from "../support/executable.ts";
-import { freePorts } from "../support/ports.ts";
+import { unitText } from "../../../src/systemd/unit.ts";
+import { addonPath } from "../../../src/transport/zmq/addon.ts";
+import { test } from "../../support/concurrent.ts";
+import { type Engine, oneWorker, runCommand, startEngine } from "../../support/engine.ts";
+import { builtExecutable } from "../../support/executable.ts";
+import { freePorts } from "../../support/ports.ts";
 
 setDefaultTimeout(300_000); // they wait for one another
 
@@ -259,7 +259,7 @@ test.skipIf(!canConfine)(
      });`,
     );
     writeFileSync(join(folder, "tasks/drive.py"), "def task_drive(): return 'there'\n");
-    const confine = ["/usr/bin/python3", join(import.meta.dir, "../systemd/restricted.py"), unit, folder];
+    const confine = ["/usr/bin/python3", join(import.meta.dir, "../../systemd/restricted.py"), unit, folder];
     // As systemd says where the folder of StateDirectory= is.
     const state = { STATE_DIRECTORY: folder, TASK_ENGINE_STATE: "" };
     const env = { PATH: process.env.PATH ?? "", LC_ALL: "C.UTF-8", ...state };

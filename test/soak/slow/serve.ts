@@ -1,12 +1,12 @@
 /** `serve` as a person runs it: every process real. */
 import { expect, setDefaultTimeout } from "bun:test";
-import { connect } from "../../src/client/client.ts";
-import { test } from "../support/concurrent.ts";
-import { Engine, type EngineOptions, oneWorker, runCommand, startEngine } from "../support/engine.ts";
-import { taskEngine } from "../support/executable.ts";
-import { freePorts } from "../support/ports.ts";
-import { stillAlive } from "../support/proc.ts";
-import { tempFolder } from "../support/temp-folder.ts";
+import { connect } from "../../../src/client/client.ts";
+import { test } from "../../support/concurrent.ts";
+import { Engine, type EngineOptions, oneWorker, runCommand, startEngine } from "../../support/engine.ts";
+import { taskEngine } from "../../support/executable.ts";
+import { freePorts } from "../../support/ports.ts";
+import { stillAlive } from "../../support/proc.ts";
+import { tempFolder } from "../../support/temp-folder.ts";
 
 setDefaultTimeout(300_000); // they wait for one another
 

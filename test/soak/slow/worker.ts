@@ -1,14 +1,14 @@
 /** `worker`: a task worker that a person starts, for an engine that is somewhere else. */
 import { expect, setDefaultTimeout } from "bun:test";
 import { writeFileSync } from "node:fs";
-import { Asker } from "../support/asker.ts";
-import { test } from "../support/concurrent.ts";
-import { type Engine, oneWorker, runCommand, startEngine } from "../support/engine.ts";
-import { taskEngine } from "../support/executable.ts";
-import { freePorts } from "../support/ports.ts";
-import { runProgram } from "../support/program.ts";
-import { robotTasks } from "../support/robot-tasks.ts";
-import { tempFolder } from "../support/temp-folder.ts";
+import { Asker } from "../../support/asker.ts";
+import { test } from "../../support/concurrent.ts";
+import { type Engine, oneWorker, runCommand, startEngine } from "../../support/engine.ts";
+import { taskEngine } from "../../support/executable.ts";
+import { freePorts } from "../../support/ports.ts";
+import { runProgram } from "../../support/program.ts";
+import { robotTasks } from "../../support/robot-tasks.ts";
+import { tempFolder } from "../../support/temp-folder.ts";
 
 setDefaultTimeout(300_000); // they wait for one another
 

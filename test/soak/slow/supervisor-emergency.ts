@@ -12,12 +12,12 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import type { Stopped, StopResult } from "../../src/protocol/blocked.ts";
-import { stopBySocket } from "../../src/supervisor/stop-socket.ts";
-import { test } from "../support/concurrent.ts";
-import { isAlive } from "../support/proc.ts";
-import { type Host, type Plan, supervise } from "../support/supervise.ts";
-import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
+import type { Stopped, StopResult } from "../../../src/protocol/blocked.ts";
+import { stopBySocket } from "../../../src/supervisor/stop-socket.ts";
+import { test } from "../../support/concurrent.ts";
+import { isAlive } from "../../support/proc.ts";
+import { type Host, type Plan, supervise } from "../../support/supervise.ts";
+import { type TempFolder, tempFolder } from "../../support/temp-folder.ts";
 
 setDefaultTimeout(300_000); // they wait for one another
 
@@ -457,7 +457,7 @@ test("what is left of a dead engine is waited for, and an engine that is told to
   const path = folder.at("lock");
   // As a router that outlives its supervisor: it has the lock, and another process's id is in the file.
   const holding = `
-    import { lockFile } from ${JSON.stringify(join(import.meta.dir, "../../src/transport/libc.ts"))};
+    import { lockFile } from ${JSON.stringify(join(import.meta.dir, "../../../src/transport/libc.ts"))};
     const { openSync, writeSync } = require("node:fs");
     const file = openSync(${JSON.stringify(path)}, "w+");
     writeSync(file, "4194304");

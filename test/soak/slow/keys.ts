@@ -2,17 +2,17 @@
 import { expect } from "bun:test";
 import { appendFileSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "task-engine";
-import { keyPattern, readKeyPair, writeCertificate } from "../../src/security/certificate.ts";
-import { makeKeyPair } from "../../src/security/keys.ts";
-import { test } from "../support/concurrent.ts";
-import { until } from "../support/connections.ts";
-import { type Engine, oneWorker, runCommand, startEngine } from "../support/engine.ts";
-import { taskEngine } from "../support/executable.ts";
-import { socketsOf } from "../support/local-sockets.ts";
-import { freePorts } from "../support/ports.ts";
-import { runProgram } from "../support/program.ts";
-import { rejection } from "../support/rejection.ts";
-import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
+import { keyPattern, readKeyPair, writeCertificate } from "../../../src/security/certificate.ts";
+import { makeKeyPair } from "../../../src/security/keys.ts";
+import { test } from "../../support/concurrent.ts";
+import { until } from "../../support/connections.ts";
+import { type Engine, oneWorker, runCommand, startEngine } from "../../support/engine.ts";
+import { taskEngine } from "../../support/executable.ts";
+import { socketsOf } from "../../support/local-sockets.ts";
+import { freePorts } from "../../support/ports.ts";
+import { runProgram } from "../../support/program.ts";
+import { rejection } from "../../support/rejection.ts";
+import { type TempFolder, tempFolder } from "../../support/temp-folder.ts";
 
 const limitMs = 300_000; // they wait for one another
 

@@ -3,9 +3,9 @@
  * again by itself. How long that takes is measured by test/soak/page.ts.
  */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { type Browser, startBrowser } from "../support/browser.ts";
-import { type Driver, openDriver, pageCauses, setOff } from "../support/page-causes.ts";
-import { PageRobot } from "../support/page-robot.ts";
+import { type Browser, startBrowser } from "../../support/browser.ts";
+import { type Driver, openDriver, pageCauses, setOff } from "../../support/page-causes.ts";
+import { PageRobot } from "../../support/page-robot.ts";
 
 setDefaultTimeout(120_000);
 

@@ -2,12 +2,12 @@
 import { expect, setDefaultTimeout } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { type Client, connect, type JobOptions } from "task-engine";
-import { test } from "../support/concurrent.ts";
-import { type Engine, type EngineOptions, oneWorker, startEngine } from "../support/engine.ts";
-import { stillAlive } from "../support/proc.ts";
-import { until } from "../support/stoppable.ts";
-import { livingSleepers, sleepTime, swarms, swarmTasks } from "../support/swarm.ts";
-import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
+import { test } from "../../support/concurrent.ts";
+import { type Engine, type EngineOptions, oneWorker, startEngine } from "../../support/engine.ts";
+import { stillAlive } from "../../support/proc.ts";
+import { until } from "../../support/stoppable.ts";
+import { livingSleepers, sleepTime, swarms, swarmTasks } from "../../support/swarm.ts";
+import { type TempFolder, tempFolder } from "../../support/temp-folder.ts";
 
 setDefaultTimeout(300_000); // they wait for one another
 

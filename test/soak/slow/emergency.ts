@@ -1,16 +1,16 @@
 /** The emergency stop and what else keeps a robot safe, with real tasks in real processes. */
 import { expect, setDefaultTimeout } from "bun:test";
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { type Client, connect } from "../../src/client/client.ts";
-import { stopBySocket } from "../../src/supervisor/stop-socket.ts";
-import { Asker } from "../support/asker.ts";
-import { test } from "../support/concurrent.ts";
-import { Engine, oneWorker, runCommand, startEngine } from "../support/engine.ts";
-import { taskEngine } from "../support/executable.ts";
-import { onlyPid, robotFolder, startRobot } from "../support/noting-robot.ts";
-import { freePorts } from "../support/ports.ts";
-import { isAlive, stillAlive } from "../support/proc.ts";
-import { tempFolder } from "../support/temp-folder.ts";
+import { type Client, connect } from "../../../src/client/client.ts";
+import { stopBySocket } from "../../../src/supervisor/stop-socket.ts";
+import { Asker } from "../../support/asker.ts";
+import { test } from "../../support/concurrent.ts";
+import { Engine, oneWorker, runCommand, startEngine } from "../../support/engine.ts";
+import { taskEngine } from "../../support/executable.ts";
+import { onlyPid, robotFolder, startRobot } from "../../support/noting-robot.ts";
+import { freePorts } from "../../support/ports.ts";
+import { isAlive, stillAlive } from "../../support/proc.ts";
+import { tempFolder } from "../../support/temp-folder.ts";
 
 setDefaultTimeout(300_000); // they wait for one another
 

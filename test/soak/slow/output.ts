@@ -2,12 +2,12 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout } from "bun:test";
 import { readFileSync, statSync } from "node:fs";
 import { connect } from "task-engine";
-import { test } from "../support/concurrent.ts";
-import { type Engine, oneWorker, startEngine } from "../support/engine.ts";
-import { taskEngine } from "../support/executable.ts";
-import { handRouter } from "../support/hand-router.ts";
-import { freePorts } from "../support/ports.ts";
-import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
+import { test } from "../../support/concurrent.ts";
+import { type Engine, oneWorker, startEngine } from "../../support/engine.ts";
+import { taskEngine } from "../../support/executable.ts";
+import { handRouter } from "../../support/hand-router.ts";
+import { freePorts } from "../../support/ports.ts";
+import { type TempFolder, tempFolder } from "../../support/temp-folder.ts";
 
 setDefaultTimeout(300_000); // they wait for one another
 
@@ -70,7 +70,7 @@ describe("an engine", () => {
 
   test("counts the lines that its log has no room for, and says so once there is room", async () => {
     const talker = `
-      import { say } from ${JSON.stringify(`${import.meta.dir}/../../src/process/log.ts`)};
+      import { say } from ${JSON.stringify(`${import.meta.dir}/../../../src/process/log.ts`)};
       import { truncateSync } from "node:fs";
       for (let index = 0; index < 5; index++) say(index + " " + "x".repeat(300));
       await Bun.sleep(1);

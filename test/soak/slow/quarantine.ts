@@ -2,11 +2,11 @@
 import { expect, setDefaultTimeout } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { connect } from "task-engine";
-import { Asker, type Outcome } from "../support/asker.ts";
-import { test } from "../support/concurrent.ts";
-import { until } from "../support/connections.ts";
-import { type Engine, oneWorker, startEngine } from "../support/engine.ts";
-import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
+import { Asker, type Outcome } from "../../support/asker.ts";
+import { test } from "../../support/concurrent.ts";
+import { until } from "../../support/connections.ts";
+import { type Engine, oneWorker, startEngine } from "../../support/engine.ts";
+import { type TempFolder, tempFolder } from "../../support/temp-folder.ts";
 
 setDefaultTimeout(300_000); // they wait for one another
 

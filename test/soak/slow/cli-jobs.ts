@@ -1,14 +1,14 @@
 /** Jobs from the command line: their limits, their progress, their end before their time; batches; what the engine does. */
 import { afterAll, beforeAll, expect, setDefaultTimeout } from "bun:test";
 import { connect } from "task-engine";
-import { type RunningCommand, startCommand } from "../support/command.ts";
-import { test } from "../support/concurrent.ts";
-import { type Engine, runCommand, startEngine } from "../support/engine.ts";
-import { taskEngine } from "../support/executable.ts";
-import { handRouter } from "../support/hand-router.ts";
-import { freePorts } from "../support/ports.ts";
-import { rejection } from "../support/rejection.ts";
-import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
+import { type RunningCommand, startCommand } from "../../support/command.ts";
+import { test } from "../../support/concurrent.ts";
+import { type Engine, runCommand, startEngine } from "../../support/engine.ts";
+import { taskEngine } from "../../support/executable.ts";
+import { handRouter } from "../../support/hand-router.ts";
+import { freePorts } from "../../support/ports.ts";
+import { rejection } from "../../support/rejection.ts";
+import { type TempFolder, tempFolder } from "../../support/temp-folder.ts";
 
 setDefaultTimeout(300_000); // they wait for one another
 
