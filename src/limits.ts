@@ -728,6 +728,8 @@ export const linkCommandsMax = 64;
 export const linkLookMs = 1_000;
 /** ms after which the roster is told again how a robot is whose state has not changed. */
 export const linkRosterMs = 30_000;
+/** bytes that a link's JavaScriptCore takes for the memory of the machine: its heap stays small under load. */
+export const linkRamBytes = 48 * 1024 * 1024;
 /** ms for another link of the same name to answer, at the start of one. */
 export const linkNamesakeMs = 500;
 /** bytes of a file of NATS credentials, and of a certificate. */

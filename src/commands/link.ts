@@ -47,7 +47,7 @@ export const linkCommandOf = (version: string) =>
         const { checkedGroup, checkedRobot } = await import("../client/robot.ts");
         const { connectNats, natsServers } = await import("../client/nats.ts");
         const { fleetAccess, Link } = await import("../link/link.ts");
-        const { headers } = await import("@nats-io/transport-node");
+        const { MsgHdrsImpl: Headers } = await import("@nats-io/transport-node");
         const allow = listOf(args, "allow");
         const groups = usageErrorFrom(() => {
           checkedRobot(robot);
@@ -79,7 +79,7 @@ export const linkCommandOf = (version: string) =>
           if (nats === undefined) process.exit(0);
           const line = (text: string): void => warn(`[LINK] ${text}`);
           const link = new Link({
-            ...{ nats, newHeaders: headers, client, robot, groups, allow, version, stopBySocket },
+            ...{ nats, Headers, client, robot, groups, allow, version, stopBySocket },
             warn: line,
           });
           await link.start();
@@ -89,7 +89,8 @@ export const linkCommandOf = (version: string) =>
           link.close();
           await client.close();
           await link.settled();
-          if (!nats.isClosed()) await nats.drain();
+          // It rejects where NATS is lost, and then nobody would hear the rest either.
+          if (!nats.isClosed()) await nats.drain().catch(() => nats.close());
           if (!hasSupervisor()) process.exit(0);
         };
       });

@@ -12,6 +12,7 @@ export class GroupPort {
   readonly #members = new Map<string, Subscription>();
   /** Jobs of the fleet when the engine was looked at: these are in what it said. */
   #jobsAtLook = 0;
+  #wasFree = false;
 
   constructor(
     private readonly nats: NatsConnection,
@@ -23,13 +24,20 @@ export class GroupPort {
   /** The engine has just been looked at. */
   looked(): void {
     this.#jobsAtLook = this.port.jobs;
-    this.update();
+    this.#update(this.#isFree());
   }
 
-  /** Joins or leaves, as the robot is. */
+  /** A job has begun or ended: joins or leaves, as the robot is. */
   update(): void {
+    if (this.groups.length === 0) return;
+    const isFree = this.#isFree();
+    if (isFree !== this.#wasFree) this.#update(isFree);
+  }
+
+  #update(isFree: boolean): void {
     if (this.groups.length === 0 || this.nats.isClosed()) return;
-    const wanted = this.#isFree() ? this.#subjects() : new Map<string, string>();
+    this.#wasFree = isFree;
+    const wanted = isFree ? this.#subjects() : new Map<string, string>();
     for (const [subject, member] of this.#members) {
       if (wanted.has(subject)) continue;
       this.#members.delete(subject);

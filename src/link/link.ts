@@ -3,7 +3,7 @@
  * it may ask of the engine for the fleet is the line `allow` of `[link]`; the engine checks it.
  * Resources, dead man, emergency stop and limits stay the engine's.
  */
-import type { Msg, NatsConnection, headers as natsHeaders } from "@nats-io/transport-node";
+import type { Msg, MsgHdrsImpl, NatsConnection } from "@nats-io/transport-node";
 import type { Client, StopResult } from "../client/client.ts";
 import { linkCommandsMax, linkNamesakeMs, stopReasonLengthMax } from "../limits.ts";
 import { ProtocolError, TaskEngineError } from "../protocol/errors.ts";
@@ -21,7 +21,7 @@ import { TaskPort } from "./tasks.ts";
 interface LinkOptions {
   /** Closed by its owner, after the link; as the client. */
   readonly nats: NatsConnection;
-  readonly newHeaders: typeof natsHeaders;
+  readonly Headers: typeof MsgHdrsImpl;
   readonly client: Client;
   readonly robot: string;
   readonly groups: readonly string[];
@@ -43,6 +43,9 @@ export class Link {
   readonly #roster: Roster;
   readonly #onBehalf: OnBehalf | null;
   #commands = 0;
+  /** Requests of tasks when the engine was last looked at, and whether there have been some since the last collection. */
+  #seenTaken = 0;
+  #hasGarbage = false;
 
   /** Throws TaskEngineError, BAD_ARGS, for rights that are none. */
   constructor(options: LinkOptions) {
@@ -50,7 +53,7 @@ export class Link {
     const { nats, client, robot, groups, allow, version, warn } = options;
     const access = fleetAccess(allow);
     this.#onBehalf = allow.length === 0 ? null : { name: fleetUser, rights: allow };
-    this.#replies = new Replies(nats, options.newHeaders, robot);
+    this.#replies = new Replies(nats, options.Headers, robot);
     this.#view = new EngineView(client, access, () => this.#looked(), warn);
     const counts = new ServiceCounts();
     const shared = { client, view: this.#view, access, replies: this.#replies, counts };
@@ -113,7 +116,19 @@ export class Link {
 
   #looked(): void {
     this.#groups.looked();
+    this.#collectGarbage();
     void this.#roster.tell(this.#report());
+  }
+
+  /** After work: JavaScriptCore keeps three times what is in use until it has a reason to look again. */
+  #collectGarbage(): void {
+    const { taken } = this.#port;
+    if (taken !== this.#seenTaken) this.#hasGarbage = true;
+    else if (this.#hasGarbage) {
+      this.#hasGarbage = false;
+      Bun.gc(true);
+    }
+    this.#seenTaken = taken;
   }
 
   #report(): RobotReport {

@@ -1,5 +1,5 @@
 /** Replies to the fleet: a result, progress or a failure, with the headers of LINK.md. */
-import type { NatsConnection, headers as natsHeaders } from "@nats-io/transport-node";
+import type { MsgHdrs, MsgHdrsImpl, NatsConnection } from "@nats-io/transport-node";
 import type { BinaryReply, TaskReply } from "../client/pending.ts";
 import { bytesIn } from "../protocol/arrays.ts";
 import { ProtocolError, TaskEngineError } from "../protocol/errors.ts";
@@ -19,11 +19,20 @@ export const failureOf = (error: unknown): Failure => {
   throw error;
 };
 
+interface Outgoing {
+  readonly subject: string;
+  readonly body: Uint8Array;
+  readonly headers: MsgHdrs;
+}
+
 export class Replies {
-  /** @param newHeaders of NATS' module, which is loaded late */
+  /** They go together, at the end of the event loop's iteration: NATS' client writes once for them, not once for each. */
+  readonly #outgoing: Outgoing[] = [];
+
+  /** @param Headers of NATS' module, which is loaded late */
   constructor(
     private readonly nats: NatsConnection,
-    private readonly newHeaders: typeof natsHeaders,
+    private readonly Headers: typeof MsgHdrsImpl,
     private readonly robot: string,
   ) {}
 
@@ -53,17 +62,25 @@ export class Replies {
     // Nobody asked for a reply, or there is no way to say it any more.
     if (subject === "" || this.nats.isClosed()) return;
     const bytesMax = this.nats.info?.max_payload ?? Number.POSITIVE_INFINITY;
-    const headers = this.newHeaders();
-    let bytes = body.length + headerBytes;
-    for (const [name, value] of Object.entries({ ...given, [fleetHeaders.robot]: this.robot })) {
-      headers.set(name, value);
-      bytes += Buffer.byteLength(name) + Buffer.byteLength(value) + lineBytes;
+    const lines: Record<string, string[]> = { [fleetHeaders.robot]: [this.robot] };
+    let bytes = body.length + headerBytes + fleetHeaders.robot.length + this.robot.length + lineBytes;
+    for (const [name, value] of Object.entries(given)) {
+      lines[name] = [value];
+      bytes += name.length + Buffer.byteLength(value) + lineBytes;
     }
     if (bytes > bytesMax) {
       const message = `the reply has ${bytes} bytes, and NATS' limit (max_payload) is ${bytesMax}`;
       return this.failure(subject, { code: "TOO_LARGE", message });
     }
-    this.nats.publish(subject, body, { headers });
+    // Each value is one line already: `headers.set` looks through all of them again.
+    const headers = this.Headers.fromRecord(lines);
+    if (this.#outgoing.push({ subject, body, headers }) === 1) setImmediate(() => this.#flush());
+  }
+
+  #flush(): void {
+    for (const { subject, body, headers } of this.#outgoing.splice(0)) {
+      if (!this.nats.isClosed()) this.nats.publish(subject, body, { headers });
+    }
   }
 }
 

@@ -32,6 +32,7 @@ export class TaskPort {
   /** By the ids of their requests; those without one have an id of the link's own. */
   readonly #jobs = new Map<string, AbortController>();
   #serial = 0;
+  #taken = 0;
   #idle = Promise.withResolvers<void>();
 
   constructor(options: TaskPortOptions) {
@@ -43,28 +44,38 @@ export class TaskPort {
     return this.#jobs.size;
   }
 
+  /** Requests so far. */
+  get taken(): number {
+    return this.#taken;
+  }
+
   /** Runs a task and answers. @param name as the subject has it */
   take(name: string, message: Msg): void {
+    this.#taken++;
     const startMs = performance.now();
     const { replies, counts, onChange } = this.#options;
     const reply = message.reply ?? "";
-    const leaving = new AbortController();
-    let id: string | null = null;
-    const work = async (): Promise<void> => {
-      id = this.#admit(name, message, leaving);
-      onChange();
-      const answer = await this.#run(name, message, leaving);
-      counts.add(name, performance.now() - startMs, null);
-      replies.result(reply, answer);
+    const failed = (error: unknown): void => {
+      const failure: Failure = failureOf(error);
+      counts.add(name, performance.now() - startMs, failure);
+      replies.failure(reply, failure);
     };
-    work()
-      .catch((error: unknown) => {
-        const failure: Failure = failureOf(error);
-        counts.add(name, performance.now() - startMs, failure);
-        replies.failure(reply, failure);
+    const leaving = new AbortController();
+    let id: string;
+    try {
+      id = this.#admit(name, message, leaving);
+    } catch (error) {
+      return failed(error);
+    }
+    onChange();
+    void this.#run(name, message, leaving)
+      .then((answer) => {
+        counts.add(name, performance.now() - startMs, null);
+        replies.result(reply, answer);
       })
+      .catch(failed)
       .finally(() => {
-        if (id !== null) this.#jobs.delete(id);
+        this.#jobs.delete(id);
         if (this.#jobs.size === 0) this.#idle.resolve();
         onChange();
       });
@@ -117,11 +128,9 @@ export class TaskPort {
     if (!Array.isArray(args)) throw new TaskEngineError("BAD_ARGS", "args is not a list");
     const { waitMs = callTimeoutMs, ...limits } = objectIn("options", options);
     if (typeof waitMs !== "number") throw new TaskEngineError("BAD_ARGS", "options.waitMs is not a number");
-    const guarded = new TaskEngineError(
-      "BAD_ARGS",
-      `${name} has a dead man, which does not go over NATS; ask its engine`,
-    );
-    if (limits.deadmanMs !== undefined || view.tasks.get(name)?.deadmanMs !== undefined) throw guarded;
+    const guarded = (): TaskEngineError =>
+      new TaskEngineError("BAD_ARGS", `${name} has a dead man, which does not go over NATS; ask its engine`);
+    if (limits.deadmanMs !== undefined || view.tasks.get(name)?.deadmanMs !== undefined) throw guarded();
     const wantsProgress = (headers?.get(fleetHeaders.progress) ?? "") !== "";
     let isGuarded = false;
     try {
@@ -139,7 +148,7 @@ export class TaskPort {
         onBehalf: onBehalf ?? undefined,
       });
     } catch (error) {
-      throw isGuarded ? guarded : error;
+      throw isGuarded ? guarded() : error;
     }
   }
 }

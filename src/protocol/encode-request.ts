@@ -22,6 +22,18 @@ export interface RequestOrigin {
 export const forPerson = (origin: RequestOrigin, onBehalf: OnBehalf | undefined): RequestOrigin =>
   onBehalf === undefined ? origin : { ...origin, onBehalf };
 
+/** Their texts: a gateway and a link send the same for each request of a person. */
+const personTexts = new WeakMap<OnBehalf, string>();
+
+const personText = (onBehalf: OnBehalf): string => {
+  let text = personTexts.get(onBehalf);
+  if (text === undefined) {
+    text = jsonText(onBehalf, "META.onBehalf");
+    personTexts.set(onBehalf, text);
+  }
+  return text;
+};
+
 const requestMeta = (
   { id, serial, onBehalf }: RequestOrigin,
   type: "REQ" | "CONTROL" | "CANCEL" | "KEEPALIVE",
@@ -30,7 +42,7 @@ const requestMeta = (
   onBehalf === undefined
     ? metaText(id, "requestor", version, type, serial)
     : // Before `pack`, so that the engine knows it again: see meta-cache.ts.
-      `{"onBehalf":${jsonText(onBehalf, "META.onBehalf")},${metaText(id, "requestor", 0.3, type, serial).slice(1)}`;
+      `{"onBehalf":${personText(onBehalf)},${metaText(id, "requestor", 0.3, type, serial).slice(1)}`;
 
 /** A router and a worker's own port both answer it. */
 export const encodePing = (origin: RequestOrigin): string[] => [requestMeta(origin, "REQ")];

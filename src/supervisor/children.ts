@@ -86,7 +86,7 @@ export class Children implements Iterable<Child> {
         role,
         command: this.#commandOf(role, channelDescriptor + descriptors.length),
         engine: this.#number,
-        environment: this.environmentOf(role),
+        environment: { ...this.environmentOf(role), ...(role.kind === "link" && smallHeap) },
         descriptors,
         onRouterRequest: this.#onRouterRequest,
         onDamaged: this.#onDamaged,
@@ -158,6 +158,9 @@ export class Children implements Iterable<Child> {
     return this.#engineNumber;
   }
 }
+
+/** JavaScriptCore collects more often where it takes the machine for a small one. */
+const smallHeap = { BUN_JSC_forceRAMSize: `${limits.linkRamBytes}` };
 
 const tellOfPython = (child: Child): void => {
   if (child.role.kind === "data worker") child.send({ type: "python" });

@@ -115,4 +115,9 @@ test("without JetStream a stop of all reaches those who listen, and says that no
   expect((await forget("r9")).stderr).toMatch(/^task-engine: UNAVAILABLE: the roster of the fleet cannot be/);
   expect(await forget("a b")).toMatchObject({ exitCode: 2 });
   expect(stop.stderr).toMatch(/the roster of the fleet cannot be read: .*robots that are not listed may still move/);
+  // A link ends without its hub, too.
+  await bare.kill();
+  await robot.line(/\[LINK\] the connection to NATS .* is lost/);
+  await robot[Symbol.asyncDispose]();
+  expect(robot.errorLines.filter((line) => /unexpected|link ended/.test(line))).toEqual([]);
 });
