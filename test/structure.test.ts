@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { arrows, circleIn, importsOf, type SourceFile, violationsIn } from "./support/structure.ts";
+import { arrows, circleIn, importsOf, loadedWith, type SourceFile, violationsIn } from "./support/structure.ts";
 
 const root = join(import.meta.dir, "..");
 const src = join(root, "src");
@@ -43,6 +43,19 @@ test("every file that CONTRIBUTING.md names is there", () => {
   const named = [...page.matchAll(/`((?:src|test)\/[\w./-]+)`/g)].map(([, path = ""]) => path);
   expect(named.length).toBeGreaterThan(40);
   expect(named.filter((path) => !path.includes("NAME") && !existsSync(join(root, path)))).toEqual([]);
+});
+
+// `node:net`, `node:crypto` and `node:os` cost each process 0.1 to 0.5 MiB, also where nobody calls them.
+test("a process that always runs loads no module that it can do without", () => {
+  const cheap = /^(?:bun:ffi|node:(?:fs|fs\/promises|path|module|async_hooks)|valibot|citty|consola\/core)$/;
+  for (const entry of [
+    ...["commands/serve.ts", "commands/roles.ts", "commands/run.ts"],
+    ...["router/router.ts", "worker/task-worker.ts", "data/data-worker.ts"],
+  ]) {
+    const loaded = loadedWith(files, entry);
+    expect(loaded.length).toBeGreaterThan(0);
+    expect({ entry, dear: loaded.filter((name) => !cheap.test(name)) }).toEqual({ entry, dear: [] });
+  }
 });
 
 /** Nothing but rows, one after the other: it may be as long as there are rows. */

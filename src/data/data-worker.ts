@@ -1,6 +1,5 @@
 /** The data worker process: answers the router's PUT and GET, and publishes to subscribers. */
 
-import { isUtf8 } from "node:buffer";
 import { dirname } from "node:path";
 import { beatIntervalMs, leavingHandoverMs } from "../limits.ts";
 import { BackendLink, type WorkHeader } from "../process/backend-link.ts";
@@ -190,5 +189,6 @@ const sayValue = (tag: string, { name, newestPlace }: Topic): void => {
   // A printed line would be the next value of `$engine/log`, and so on for ever.
   if (newestPlace === null || name.startsWith(engineTopicPrefix)) return;
   const { payload } = partsOf(newestPlace);
+  const { isUtf8 } = process.getBuiltinModule("node:buffer");
   say(`${tag} Received data: ${name} ${isUtf8(payload) ? payload.toString() : `${payload.length} bytes`}`);
 };

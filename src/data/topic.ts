@@ -6,7 +6,6 @@
  * A record is the time of arrival (u32 ms, wraps), then the framed message `[topic, META, payload]`
  * with its length: see `transport/shm/framing.ts`. Records lie in chunks, and leave by chunks.
  */
-import { randomInt } from "node:crypto";
 import { localLongBytes, spareChunksMax, topicChunkBytesMax } from "../limits.ts";
 import { engineTopicPrefix, stopTopic } from "../protocol/engine-topics.ts";
 import { epochLength, prefixLength, seqPrefix, writeNextSeq } from "../protocol/values.ts";
@@ -72,7 +71,9 @@ export const framedEnd = (bytes: Buffer, record: number): number =>
   record + timeBytes + sizeBytes + bytes.readUInt32LE(record + timeBytes);
 
 const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789";
-const newEpoch = (): string => Array.from({ length: epochLength }, () => alphabet[randomInt(alphabet.length)]).join("");
+/** As random as 32 bits a letter are; `node:crypto`, which has more, costs a third of a megabyte. */
+const newEpoch = (): string =>
+  Array.from(crypto.getRandomValues(new Uint32Array(epochLength)), (word) => alphabet[word % alphabet.length]).join("");
 
 export class Topic {
   /** Place of the newest value among all of this epoch; 0 before the first. */

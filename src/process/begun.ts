@@ -8,9 +8,9 @@
  * descriptors.
  */
 import { closeSync, ftruncateSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { nameLengthMax, workerTasksMax } from "../limits.ts";
+import { temporaryFolder } from "../transport/fs.ts";
 import { channelDescriptor } from "./channel.ts";
 
 /*
@@ -89,7 +89,7 @@ const readNames = (bytes: Uint8Array): readonly string[] => {
 
 const openUnnamed = (): number => {
   const name = `task-engine-${crypto.randomUUID()}`;
-  for (const folder of ["/dev/shm", tmpdir()]) {
+  for (const folder of ["/dev/shm", temporaryFolder()]) {
     const path = join(folder, name);
     try {
       const descriptor = openSync(path, "wx+", 0o600);

@@ -10,7 +10,7 @@ import { appendSchema, committedSchema, journalSchema, recoveredSchema, recoverS
 import type { Json, JsonObject } from "./json.ts";
 import { dataPortsSchema, readySchema } from "./ready.ts";
 import { sourcesSchema, storeSchema } from "./reports.ts";
-import { badFrame, checkFrame, decodeObject, nameSchema } from "./schema.ts";
+import { badFrame, checkFrame, decodeObject, type HeaderSchema, headerSchema, nameSchema } from "./schema.ts";
 import { binaryTypeSchema } from "./values.ts";
 
 const jobId = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
@@ -18,18 +18,19 @@ const jobIds = v.pipe(v.array(jobId), v.nonEmpty(), v.maxLength(messageJobsMax))
 const name = nameSchema();
 const names = v.array(name);
 
-type HeaderSchema = v.GenericSchema<unknown, { readonly type: string; readonly jobs?: number[] }> & {
-  readonly entries: { readonly type: v.LiteralSchema<string, undefined> };
-};
-type HeaderOf<Schemas> =
-  Schemas extends ReadonlyMap<string, infer Schema extends HeaderSchema> ? v.InferOutput<Schema> : never;
+type Header = { readonly type: string; readonly jobs?: number[] };
+type AnySchema = HeaderSchema<string, v.GenericSchema<unknown, Header>>;
+type OutputOf<Schema extends AnySchema> = Schema extends AnySchema
+  ? v.InferOutput<ReturnType<Schema["schema"]>>
+  : never;
+type HeaderOf<Schemas> = Schemas extends ReadonlyMap<string, infer Schema extends AnySchema> ? OutputOf<Schema> : never;
 
 /**
  * Schemas by their type. valibot's `variant` would try one after the other, and report on each that
  * does not fit.
  */
-function byType<const Schema extends HeaderSchema>(schemas: readonly Schema[]): ReadonlyMap<string, Schema> {
-  return new Map(schemas.map((schema) => [schema.entries.type.literal, schema]));
+function byType<const Schema extends AnySchema>(schemas: readonly Schema[]): ReadonlyMap<string, Schema> {
+  return new Map(schemas.map((schema) => [schema.type, schema]));
 }
 
 /* ── From a worker ── */
@@ -39,41 +40,40 @@ function byType<const Schema extends HeaderSchema>(schemas: readonly Schema[]): 
  * late one came.
  */
 const at = v.optional(v.number());
-const beatSchema = v.object({ type: v.literal("BEAT"), at });
+const beatSchema = headerSchema("BEAT", () => ({ at }));
 /**
  * One DATA frame a job follows: its result, or for FAIL its `{code, message}`. `ms`: run times.
  * `unsafe`: jobs that did not end by themselves, and whose task's `onStop` failed here.
  */
-const answer = { jobs: jobIds, ms: v.array(v.number()), unsafe: v.optional(v.array(jobId)) };
-/**
- * How to read each result, if any is binary: null for a DATA frame, else the body is the bytes
- * themselves.
- */
-const contentTypes = v.optional(v.array(v.nullable(v.lazy(() => binaryTypeSchema()))));
-export const doneSchema = v.object({ type: v.literal("DONE"), ...answer, contentTypes });
-const failSchema = v.object({ type: v.literal("FAIL"), ...answer });
+const answer = () => ({ jobs: jobIds, ms: v.array(v.number()), unsafe: v.optional(v.array(jobId)) });
+export const doneSchema = headerSchema("DONE", () => ({
+  ...answer(),
+  /** How to read each result, if any is binary: null for a DATA frame, else the body is the bytes themselves. */
+  contentTypes: v.optional(v.array(v.nullable(binaryTypeSchema()))),
+}));
+const failSchema = headerSchema("FAIL", answer);
 /** The job's function has returned, and its task's `onStop` begins. */
-const safingSchema = v.object({ type: v.literal("SAFING"), job: jobId });
+const safingSchema = headerSchema("SAFING", () => ({ job: jobId }));
 /** One DATA frame follows, for the data worker. `task`: the publishing task, for people. */
-const publishSchema = v.object({ type: v.literal("PUBLISH"), topic: name, task: v.optional(name) });
+const publishSchema = headerSchema("PUBLISH", () => ({ topic: name, task: v.optional(name) }));
 /** One DATA frame follows: the job's progress; a line of its log, `{level, text}`. */
-const progressSchema = v.object({ type: v.literal("PROGRESS"), job: jobId });
-const logSchema = v.object({ type: v.literal("LOG"), job: jobId });
+const progressSchema = headerSchema("PROGRESS", () => ({ job: jobId }));
+const logSchema = headerSchema("LOG", () => ({ job: jobId }));
 /** These jobs have not begun here and will not: the router may give them to another worker. */
-const returnSchema = v.object({ type: v.literal("RETURN"), jobs: jobIds });
+const returnSchema = headerSchema("RETURN", () => ({ jobs: jobIds }));
 /** The worker wants no more jobs, and gets GOODBYE once it holds none. */
-const leaveSchema = v.object({ type: v.literal("LEAVE") });
+const leaveSchema = headerSchema("LEAVE");
 /**
  * From a data worker, at each change and after each WELCOME: the engine's own topics that have
  * subscribers there.
  */
-const watchedSchema = v.object({ type: v.literal("WATCHED"), topics: v.pipe(names, v.maxLength(watchedTopicsMax)) });
+const watchedSchema = headerSchema("WATCHED", () => ({ topics: v.pipe(names, v.maxLength(watchedTopicsMax)) }));
 /** From a data worker: it has taken one EVENTS, so that the router may send another one. */
-const heardSchema = v.object({ type: v.literal("HEARD") });
+const heardSchema = headerSchema("HEARD");
 /**
  * From a worker that publishes: it wants OWNERS now, and at each change from then on.
  */
-const wantsOwnersSchema = v.object({ type: v.literal("OWNERS") });
+const wantsOwnersSchema = headerSchema("OWNERS");
 const fromWorker = byType([
   readySchema,
   beatSchema,
@@ -96,71 +96,66 @@ const fromWorker = byType([
 ]);
 
 export type WorkerHeader = HeaderOf<typeof fromWorker>;
-export type ReadyHeader = v.InferOutput<typeof readySchema>;
+export type ReadyHeader = OutputOf<typeof readySchema>;
 
 /* ── From the router ── */
 
-const welcomeSchema = v.object({ type: v.literal("WELCOME"), at });
+const welcomeSchema = headerSchema("WELCOME", () => ({ at }));
 /** The router does not know this worker, since it was restarted: the worker sends READY again. */
-const whoSchema = v.object({ type: v.literal("WHO") });
+const whoSchema = headerSchema("WHO");
 /** The other answer to READY: the worker is not admitted. */
-const refusedSchema = v.object({ type: v.literal("REFUSED"), code: v.string(), message: v.string() });
+const refusedSchema = headerSchema("REFUSED", () => ({ code: v.string(), message: v.string() }));
 /**
  * One TASK frame a job follows. `serials`: the requestors' names of the jobs. `ttlMs`, if any job
  * has one: ms from now after which each must not begin, null for no limit.
  */
-export const jobsSchema = v.object({
-  type: v.literal("JOBS"),
+export const jobsSchema = headerSchema("JOBS", () => ({
   jobs: jobIds,
   serials: v.array(v.string()),
   ttlMs: v.optional(v.array(v.nullable(v.number()))),
   at,
-});
+}));
 /**
  * The worker drops this job if it has not begun, else raises its abort signal. It sends DONE or
  * FAIL in either case.
  */
-const abortSchema = v.object({ type: v.literal("ABORT"), job: jobId, code: v.string(), message: v.string() });
+const abortSchema = headerSchema("ABORT", () => ({ job: jobId, code: v.string(), message: v.string() }));
 /**
  * The worker runs this task's `onStop`, after a job that ended with this code, and answers as for a
  * job.
  */
-const safeSchema = v.object({ type: v.literal("SAFE"), job: jobId, task: name, code: v.string(), message: v.string() });
+const safeSchema = headerSchema("SAFE", () => ({ job: jobId, task: name, code: v.string(), message: v.string() }));
 /**
  * For a worker with `stops`, at each change and before each WELCOME: the emergency stop that holds,
  * or null. Jobs from the router get ABORT besides.
  */
-const stoppedSchema = v.object({
-  type: v.literal("STOPPED"),
+const stoppedSchema = headerSchema("STOPPED", () => ({
   stopped: v.nullable(v.object({ reason: v.string(), since: v.number() })),
-});
+}));
 /** The answer to LEAVE: the worker holds no job and gets none. */
-const goodbyeSchema = v.object({ type: v.literal("GOODBYE") });
+const goodbyeSchema = headerSchema("GOODBYE");
 /** One DATA frame a job follows. */
-const putSchema = v.object({ type: v.literal("PUT"), jobs: jobIds, topics: names });
-const getSchema = v.object({ type: v.literal("GET"), jobs: jobIds, topics: names });
+const putSchema = headerSchema("PUT", () => ({ jobs: jobIds, topics: names }));
+const getSchema = headerSchema("GET", () => ({ jobs: jobIds, topics: names }));
 /**
  * One DATA frame a topic follows: a value of one of the engine's own topics. `lost`, if there are
  * any: the number of events of that topic that were lost right before each.
  */
-const eventsSchema = v.object({
-  type: v.literal("EVENTS"),
+const eventsSchema = headerSchema("EVENTS", () => ({
   topics: v.pipe(names, v.nonEmpty(), v.maxLength(messageEventsMax)),
   lost: v.optional(v.array(v.pipe(v.number(), v.safeInteger(), v.minValue(0)))),
-});
+}));
 /**
  * To data workers where there are several, at each change: those that share the topics now. What a
  * data worker has of another one's topics it hands over. Also to each worker that has asked for it.
  */
-const ownersSchema = v.object({
-  type: v.literal("OWNERS"),
-  workers: v.pipe(v.array(dataPortsSchema), v.maxLength(dataEndpointsMax)),
-});
+const ownersSchema = headerSchema("OWNERS", () => ({
+  workers: v.pipe(v.array(dataPortsSchema()), v.maxLength(dataEndpointsMax)),
+}));
 /** To data workers: the topics of sources with a `staleMs`, which must have a value each so many ms. */
-const stalenessSchema = v.object({
-  type: v.literal("STALENESS"),
+const stalenessSchema = headerSchema("STALENESS", () => ({
   topics: v.pipe(v.array(v.object({ topic: name, staleMs: v.number() })), v.maxLength(sourcesMax)),
-});
+}));
 const fromRouter = byType([
   welcomeSchema,
   whoSchema,
@@ -273,11 +268,11 @@ export const decodeFromRouter = (frames: readonly Frame[]): BackendMessage<Route
     }
   });
 
-const decode = <Schema extends HeaderSchema>(
+const decode = <Schema extends AnySchema>(
   schemas: ReadonlyMap<string, Schema>,
   frames: readonly Frame[],
-  shapeOf: (header: v.InferOutput<Schema>) => { bodies: number; items?: number; parallel?: number[] },
-): BackendMessage<v.InferOutput<Schema>> | ProtocolError => {
+  shapeOf: (header: OutputOf<Schema>) => { bodies: number; items?: number; parallel?: number[] },
+): BackendMessage<OutputOf<Schema>> | ProtocolError => {
   const [headerBytes, ...bodies] = frames;
   if (headerBytes === undefined) return badFrame("HEADER", "missing");
   const value = decodeObject(headerBytes, "HEADER");
@@ -285,8 +280,8 @@ const decode = <Schema extends HeaderSchema>(
   // An untrusted object may have a toString that is no function, so it must not become a key.
   const schema = typeof value.type === "string" ? schemas.get(value.type) : undefined;
   if (schema === undefined) return badFrame("HEADER.type", `not one of ${[...schemas.keys()].join(", ")}`);
-  const fast = fastHeaders.get(schema.entries.type.literal)?.(value) as v.InferOutput<Schema> | undefined;
-  const header = fast ?? checkFrame(() => schema, value, "HEADER");
+  const fast = fastHeaders.get(schema.type)?.(value) as OutputOf<Schema> | undefined;
+  const header = fast ?? (checkFrame(schema.schema, value, "HEADER") as OutputOf<Schema> | ProtocolError);
   if (header instanceof ProtocolError) return header;
   const shape = shapeOf(header);
   if (bodies.length !== shape.bodies) {

@@ -2,23 +2,24 @@
 import * as v from "valibot";
 import { sourcesMax, workerTasksMax } from "../limits.ts";
 import { argumentSchemaSchema, policyRows } from "./policy.ts";
-import { nameSchema } from "./schema.ts";
+import { headerSchema, lazily, nameSchema } from "./schema.ts";
 
 const name = nameSchema();
 
 const endpoint = v.pipe(v.string(), v.maxLength(256));
 
 /** The ports of a data worker, as in READY. */
-export const dataPortsSchema = v.object({
-  publications: endpoint,
-  stream: v.optional(endpoint),
-  plain: v.optional(endpoint),
-});
+export const dataPortsSchema = lazily(() =>
+  v.object({
+    publications: endpoint,
+    stream: v.optional(endpoint),
+    plain: v.optional(endpoint),
+  }),
+);
 
-export type DataWorkerPorts = v.InferOutput<typeof dataPortsSchema>;
+export type DataWorkerPorts = v.InferOutput<ReturnType<typeof dataPortsSchema>>;
 
-export const readySchema = v.object({
-  type: v.literal("READY"),
+export const readySchema = headerSchema("READY", () => ({
   role: v.picklist(["task", "data", "source", "journal"]),
   /** `TASK-<pid>`: the worker in META of its replies. */
   id: name,
@@ -51,4 +52,4 @@ export const readySchema = v.object({
   supervised: v.optional(v.boolean()),
   /** It wants STOPPED, since it has jobs that do not come from the router (of its own port). */
   stops: v.optional(v.boolean()),
-});
+}));

@@ -1,13 +1,12 @@
 /** What workers report for `status`. */
 import * as v from "valibot";
 import { dropKindsMax, sourcesMax } from "../limits.ts";
-import { nameSchema } from "./schema.ts";
+import { headerSchema, nameSchema } from "./schema.ts";
 
 const name = nameSchema();
 
 /** How the sources of READY have fared since the last of these messages; see `SourceReport`. */
-export const sourcesSchema = v.object({
-  type: v.literal("SOURCES"),
+export const sourcesSchema = headerSchema("SOURCES", () => ({
   sources: v.pipe(
     v.array(
       v.object({
@@ -24,18 +23,17 @@ export const sourcesSchema = v.object({
     ),
     v.maxLength(sourcesMax),
   ),
-});
+}));
 
 /** What a data worker keeps, and what was lost there, since its start. */
-export const storeSchema = v.object({
-  type: v.literal("STORE"),
+export const storeSchema = headerSchema("STORE", () => ({
   topics: v.number(),
   bytes: v.number(),
   /** Values that subscribers were too slow for, counted for each of them. */
   missed: v.number(),
   /** Values and events that were not taken, by the reason. */
   dropped: v.pipe(v.record(name, v.number()), v.maxEntries(dropKindsMax)),
-});
+}));
 
-export type SourceReport = v.InferOutput<typeof sourcesSchema>["sources"][number];
-export type StoreReport = Omit<v.InferOutput<typeof storeSchema>, "type">;
+export type SourceReport = v.InferOutput<ReturnType<typeof sourcesSchema.schema>>["sources"][number];
+export type StoreReport = Omit<v.InferOutput<ReturnType<typeof storeSchema.schema>>, "type">;

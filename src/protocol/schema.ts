@@ -17,6 +17,18 @@ export const lazily = <Made>(make: () => Made): (() => Made) => {
   };
 };
 
+/** The header of one type of message, and how to check it. */
+export interface HeaderSchema<Type extends string, Schema extends v.GenericSchema> {
+  readonly type: Type;
+  readonly schema: () => Schema;
+}
+
+/** Its schema is made when the first header of this type comes; `entries` are those beside `type`. */
+export const headerSchema = <const Type extends string, Entries extends v.ObjectEntries = Record<never, never>>(
+  type: Type,
+  entries?: () => Entries,
+) => ({ type, schema: lazily(() => v.object({ type: v.literal(type), ...(entries?.() as Entries) })) });
+
 /** The name of a task, a topic or a resource. */
 export const nameSchema = lazily(() =>
   v.pipe(v.string(), v.nonEmpty("is empty"), v.maxLength(nameLengthMax, `is longer than ${nameLengthMax} characters`)),

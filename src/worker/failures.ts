@@ -10,7 +10,6 @@
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { readFileSync } from "node:fs";
-import { constants } from "node:os";
 import { failureLogsPerSecondMax } from "../limits.ts";
 import type { BegunMarks } from "../process/begun.ts";
 import { error } from "../process/log.ts";
@@ -104,13 +103,11 @@ export const noteCulprits = (marks: BegunMarks | null, registry: () => Registry)
   };
 };
 
-/** signal(7): those that end a process without its cleaning up. */
-const deadlySignals: ReadonlySet<string | number> = new Set(
-  (["SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL", "SIGSEGV"] as const).flatMap((name) => [
-    name,
-    constants.signals[name],
-  ]),
-);
+/** signal(7): those that end a process without its cleaning up, by name and by number. */
+const deadlySignals: ReadonlySet<string | number> = new Set([
+  ...["SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL", "SIGSEGV"],
+  ...[3, 4, 5, 6, 7, 8, 9, 11],
+]);
 
 const framePattern = /^ *at (?:(?:async )?(.+?) \()?(\/.+?):(\d+):\d+\)?$/gm;
 

@@ -104,6 +104,23 @@ const loadsOf = ({ path, text }: SourceFile): string[] =>
     .scanImports(text)
     .map((found) => resolved(path, found.path));
 
+/** The modules outside of `src/` that are loaded with a file, before any code runs. */
+export const loadedWith = (files: readonly SourceFile[], entry: string): string[] => {
+  const texts = new Map(files.map(({ path, text }) => [path, text]));
+  const loaded = new Set<string>();
+  const visit = (path: string): void => {
+    if (loaded.has(path)) return;
+    loaded.add(path);
+    const text = texts.get(path);
+    if (text === undefined) return;
+    for (const found of transpilerOf(path).scanImports(text)) {
+      if (found.kind !== "dynamic-import") visit(resolved(path, found.path));
+    }
+  };
+  visit(entry);
+  return [...loaded].filter((path) => !texts.has(path) && !path.startsWith("."));
+};
+
 const resolved = (path: string, specifier: string): string =>
   specifier.startsWith(".") ? posix.join(posix.dirname(path), specifier) : specifier;
 

@@ -25,9 +25,9 @@ import {
   type Stats,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { StartError } from "../../transport/start-error.ts";
+import { temporaryFolder } from "../fs.ts";
 import { cString, libc } from "../libc.ts";
 
 const othersBits = 0o077;
@@ -55,7 +55,7 @@ const fileOnDisk = ({ path: embeddedPath, digest }: EmbeddedLibrary): string | n
 
 /** Returns this user's private folder in the temporary folder. Throws if its name is taken. */
 const privateFolder = (): string => {
-  const folder = join(tmpdir(), `task-engine-${process.geteuid?.()}`);
+  const folder = join(temporaryFolder(), `task-engine-${process.geteuid?.()}`);
   try {
     mkdirSync(folder, { mode: 0o700 });
   } catch (failure) {
