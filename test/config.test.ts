@@ -1,4 +1,4 @@
-import { afterAll, expect, test } from "bun:test";
+import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import {
   chmodSync,
   chownSync,
@@ -13,6 +13,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ConfigError, configFlags, loadConfig } from "../src/config.ts";
 import { stateFolder } from "../src/security/state-folders.ts";
+
+setDefaultTimeout(60_000); // a busy machine computes slowly
 
 const root = mkdtempSync(join(realpathSync(tmpdir()), "task-engine-config-"));
 afterAll(() => rmSync(root, { recursive: true, force: true }));

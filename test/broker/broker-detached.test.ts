@@ -1,7 +1,9 @@
 /** Jobs that nobody waits for: detached, delayed and unique ones, and what is known of them by their ids. */
-import { beforeEach, describe, expect, test } from "bun:test";
+import { beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { TaskOptions } from "../../src/protocol/policy.ts";
 import { BrokerBench } from "../support/broker-bench.ts";
+
+setDefaultTimeout(60_000); // a busy machine computes slowly
 
 let bench: BrokerBench;
 beforeEach(() => {

@@ -1,8 +1,10 @@
-import { beforeEach, describe, expect, test } from "bun:test";
+import { beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { LatestJobs } from "../../src/broker/queue.ts";
 import { queueJobsMax } from "../../src/limits.ts";
 import { BrokerBench, nothing } from "../support/broker-bench.ts";
 import { makeJob } from "../support/job.ts";
+
+setDefaultTimeout(60_000); // a busy machine computes slowly
 
 let bench: BrokerBench;
 beforeEach(() => {

@@ -1,9 +1,11 @@
 /** A client of a fleet in another language, written from NATS' description of its protocol and from LINK.md alone. */
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { oneWorker, startEngine } from "../support/engine.ts";
 import { lacksNats, startHub } from "../support/nats.ts";
 import { tempFolder } from "../support/temp-folder.ts";
+
+setDefaultTimeout(60_000); // a busy machine computes slowly
 
 const tasks = `
   export const task_echo = ([value]) => value;

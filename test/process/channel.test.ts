@@ -1,7 +1,9 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { closeSync, writeSync } from "node:fs";
 import { channelLineLengthMax } from "../../src/limits.ts";
 import { Channel, channelDescriptor, openChannelPair } from "../../src/process/channel.ts";
+
+setDefaultTimeout(60_000); // a busy machine computes slowly
 
 type Message = { readonly text: string };
 

@@ -1,4 +1,4 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import * as v from "valibot";
 import { messageJobsMax } from "../../src/limits.ts";
@@ -17,6 +17,8 @@ import type { JsonObject } from "../../src/protocol/json.ts";
 import { fastResult, replyDataSchema } from "../../src/protocol/replies.ts";
 import { decodeRequest, decodeTaskFrame } from "../../src/protocol/requests.ts";
 import { spoiled, spoilings } from "../support/spoiled.ts";
+
+setDefaultTimeout(60_000); // a busy machine computes slowly
 
 const text = fc.oneof(
   fc.string(),

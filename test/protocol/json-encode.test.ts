@@ -1,8 +1,10 @@
-import { afterEach, describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { frameBytesMax, jsonDepthMax } from "../../src/limits.ts";
 import { JsonError, parseJson } from "../../src/protocol/json.ts";
 import { jsonText, TooLongError } from "../../src/protocol/json-encode.ts";
+
+setDefaultTimeout(60_000); // a busy machine computes slowly
 
 /** Its keys, and how often each was read, by a program that gives another value each time. */
 const counting = <Target extends object>(target: Target) => {

@@ -1,8 +1,10 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { jsonDepthMax } from "../../src/limits.ts";
 import { type Json, JsonError, parseJson } from "../../src/protocol/json.ts";
 import { jsonText } from "../../src/protocol/json-encode.ts";
+
+setDefaultTimeout(60_000); // a busy machine computes slowly
 
 const parse = (text: string) => parseJson(Buffer.from(text));
 

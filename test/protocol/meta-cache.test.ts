@@ -1,9 +1,11 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { ProtocolError } from "../../src/protocol/errors.ts";
 import { decodeMeta, metaText } from "../../src/protocol/frames.ts";
 import { MetaCache } from "../../src/protocol/meta-cache.ts";
 import { spoiled, spoilings } from "../support/spoiled.ts";
+
+setDefaultTimeout(60_000); // a busy machine computes slowly
 
 /** Bytes are always parsed. */
 const parsed = (text: string) => decodeMeta(Buffer.from(text));

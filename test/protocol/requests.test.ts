@@ -1,4 +1,4 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { batchTasksMax, frameBytesMax, messageBytesMax, messageFramesMax, serialLengthMax } from "../../src/limits.ts";
 import { encodeTaskRequest } from "../../src/protocol/encode-request.ts";
@@ -6,6 +6,8 @@ import { encodeMeta } from "../../src/protocol/frames.ts";
 import { decodeReply, encodeReplyMeta } from "../../src/protocol/replies.ts";
 import { type BadRequest, decodeRequest, type RequestMessage } from "../../src/protocol/requests.ts";
 import { asReceived } from "../support/frames.ts";
+
+setDefaultTimeout(60_000); // a busy machine computes slowly
 
 const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
 const meta = { id: "arm", role: "requestor", version: 0.1, type: "REQ", pack: 1700000000.5 };

@@ -1,10 +1,12 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, closeSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
 import { findInterpreter } from "../../src/python/interpreter.ts";
 import { pythonCommand } from "../../src/python/program.ts";
 import { python } from "../support/manager.ts";
 import { startErrorOf } from "../support/start-error.ts";
 import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
+
+setDefaultTimeout(60_000); // a busy machine computes slowly
 
 const env = { PATH: "/usr/bin:/bin" };
 

@@ -1,5 +1,7 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { tempFolder } from "../support/temp-folder.ts";
+
+setDefaultTimeout(60_000); // a busy machine computes slowly
 
 const scanModule = Bun.resolveSync("../../src/tasks/scan.ts", import.meta.dir);
 
