@@ -118,6 +118,7 @@ test("without JetStream a stop of all reaches those who listen, and says that no
   // A link ends without its hub, too.
   await bare.kill();
   await robot.line(/\[LINK\] the connection to NATS .* is lost/);
-  await robot[Symbol.asyncDispose]();
+  robot.signal("SIGTERM");
+  expect(await robot.ended()).toBe(0);
   expect(robot.errorLines.filter((line) => /unexpected|link ended/.test(line))).toEqual([]);
 });
