@@ -79,7 +79,7 @@ export const settingsList = names.map((name) => ({
 /* ── Sources ── */
 
 interface Sources {
-  /** By the flag's name without dashes; undefined if it is not given. */
+  /** Values by the flag's name without dashes; undefined if it is not given. */
   readonly flags: Readonly<Record<string, unknown>>;
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** The base of relative paths in flags and environment; those of the file start at its folder. */

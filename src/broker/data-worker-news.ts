@@ -1,6 +1,6 @@
 /**
- * What data workers are told when one of them or a source worker comes or goes: which of them share
- * the topics, and which topics must have a value each `staleMs`. Workers that publish are told the
+ * Tells data workers, when one of them or a source worker comes or goes, which of them share the
+ * topics, and which topics must have a value each `staleMs`. It tells workers that publish the
  * first, too.
  */
 import { sourcesMax } from "../limits.ts";
@@ -11,12 +11,12 @@ import type { Tables } from "./tables.ts";
 export class DataWorkerNews {
   /** There has been more than one data worker. */
   #areTopicsShared = false;
-  /** Of the sources that there are, or were. */
+  /** Limits of the sources that there are, or were. */
   #staleness: { topic: string; staleMs: number }[] = [];
 
   constructor(private readonly tables: Tables) {}
 
-  /** What waits for a data worker that is gone goes to another. */
+  /** Moves values that wait for a data worker that is gone to another one. */
   tell(): Effect[] {
     const { directory, events, queues, workers } = this.tables;
     events.haveDataWorkersNews = false;

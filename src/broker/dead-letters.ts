@@ -22,7 +22,7 @@ export class DeadLetters {
     for (const { ended, successor } of [...this.#letters.values()].reverse()) if (successor === null) yield ended;
   }
 
-  /** By the job's number. */
+  /** Finds a dead letter by the job's number. */
   find(id: number): DeadLetter | undefined {
     return this.#letters.get(id);
   }

@@ -32,9 +32,9 @@ export class EngineEvents {
   watchesResources = false;
   /** A data worker or a source worker has come or is about to go. */
   haveDataWorkersNews = false;
-  /** By worker, the topics that its subscribers follow. */
+  /** Topics that the subscribers of each worker follow. */
   readonly #watched: BrokerState["watched"] = new Map();
-  /** By topic, the key of the data worker that publishes its events. */
+  /** Keys of the data workers that publish each topic's events. */
   readonly #publishers: BrokerState["publishers"] = new Map();
   /** Names of resources whose state may have changed. */
   readonly changedResources = new Set<string>();

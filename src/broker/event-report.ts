@@ -1,4 +1,4 @@
-/** What the tables say of themselves in events at the end of a turn: the stop, and resources. */
+/** Makes the events of a turn's end from the tables: the stop, and resources. */
 import { resourceEventMs } from "../limits.ts";
 import type { StopResult } from "../protocol/blocked.ts";
 import type { Effect } from "./events.ts";

@@ -1,4 +1,4 @@
-/** What requestors ask of jobs by their ids: CONTROL `jobs`, `job`, `result` and `cancel`. */
+/** Answers CONTROL `jobs`, `job`, `result` and `cancel`, which name jobs by their ids. */
 import { frameBytesMax, listedArgumentsBytesMax } from "../limits.ts";
 import type { Control } from "../protocol/control.ts";
 import type { ErrorBody } from "../protocol/errors.ts";

@@ -51,7 +51,7 @@ export const createJob = (
   durable: null,
 });
 
-/** Who asked for a job, for people: the user of its key, or META's `id` without one; null for nobody. */
+/** The person who asked for a job: the user of its key, or META's `id` without one; null for nobody. */
 export const requestorOf = ({ origin, schedule }: Pick<Job, "origin" | "schedule">): string | null =>
   (origin && personOf(origin)) ?? origin?.meta.id ?? (schedule === undefined ? null : `schedule ${schedule}`);
 
@@ -96,7 +96,7 @@ export const jobsOf = (worker: Worker): Job[] => [...worker.held.values()].map((
 /** The first job that a worker holds, which runs. */
 export const headOf = (worker: Worker): HeldJob | undefined => worker.held.values().next().value;
 
-/** Of two limits in ms the tighter one; Infinity if there is none. */
+/** Returns the tighter one of two limits in ms; Infinity if there is none. */
 export const tighter = (a: number | undefined, b: number | undefined): number =>
   Math.min(a ?? Number.POSITIVE_INFINITY, b ?? Number.POSITIVE_INFINITY);
 

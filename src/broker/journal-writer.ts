@@ -15,7 +15,7 @@ import type { JournalEntry, JournalReport } from "../protocol/journal.ts";
 import { type Effect, toWorker } from "./events.ts";
 import type { BrokerState } from "./state.ts";
 
-/** What follows once the entry is on the disk, or with the reason why it is not. */
+/** The callback for an entry that is on the disk, or for the reason why it is not. */
 type OnSettled = (failure: string | null, now: number) => Effect[];
 
 export class JournalWriter {

@@ -272,7 +272,7 @@ export class JobLifecycle {
     return left ?? this.durable.end(job, outcome, by, ms, (at) => this.#tell(job, outcome, at, worker, ms));
   }
 
-  /** What everybody hears of the end of a job. */
+  /** Tells everybody of the end of a job. */
   #tell(job: Job, outcome: JobOutcome, now: number, worker: Worker | null, ms: number): Effect[] {
     const { events, history, requests, results, schedules, statistics, unique } = this.tables;
     if (events.watchesJobs) events.ended(job, outcome, worker, ms);

@@ -80,7 +80,7 @@ export class JobQueues {
   first(name: string): Job | undefined {
     let best: Job | undefined;
     let bestRank = Number.POSITIVE_INFINITY;
-    // Of equal ranks the higher priority is first.
+    // Equal ranks are ordered by priority, the higher one first.
     for (const { jobs } of this.#queues.get(name) ?? []) {
       const job = jobs.first;
       if (job === undefined) continue;

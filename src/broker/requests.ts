@@ -29,7 +29,7 @@ export class Requests {
   readonly #requestors: BrokerState["requestors"] = new Map();
   readonly #guarded: BrokerState["guarded"] = new Multimap();
   readonly #shares = new Shares({ jobs: jobsPerClientMax, bytes: bytesPerClientMax });
-  /** Of the incomplete replies to batches. */
+  /** Bytes of the incomplete replies to batches. */
   #resultBytes = 0;
   /** The last sender often sends the next request too: its key need not be made again. */
   #last: (SenderKey & { readonly entry: RequestorEntry }) | null = null;

@@ -79,7 +79,7 @@ export interface Job extends Draft {
   durable: DurableMark | null; // null for one that does not outlive the engine
 }
 
-/** What the journal knows of a job. */
+/** The journal's knowledge of a job. */
 export interface DurableMark {
   readonly id: string;
   claims: number; // how often a worker was allowed to begin it

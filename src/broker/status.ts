@@ -124,7 +124,7 @@ export const reportResources = (tables: Tables, names: Iterable<string>): { read
   });
 };
 
-/** By resource, the number of jobs that wait for it. */
+/** Counts the jobs that wait for each resource. */
 const waitingFor = (tables: Tables): Map<string, number> => {
   const waiting = new Map<string, number>();
   for (const job of tables.queues) {
@@ -134,7 +134,7 @@ const waitingFor = (tables: Tables): Map<string, number> => {
   return waiting;
 };
 
-/** Of several holders the one that tells most: a lock that lasts, then a safe stop, then a job. */
+/** Reports the holder that tells most: a lock that lasts, then a safe stop, then a job. */
 const holderReport = ({ runaways }: Tables, holders: readonly Job[]) => {
   const isUnsafe = (it: Job): boolean => runaways.lockOf(it)?.mayPass === false;
   const holder = holders.find(isUnsafe) ?? holders.find(({ kind }) => kind === "safe") ?? holders[0];

@@ -191,7 +191,7 @@ export class WorkerLoss {
     }
     runaways.note(job, "disconnected", worker.ready.id, reason);
     const run = runaways.splitOff(job);
-    // By PROTOCOL.md a worker that cannot be killed lets go when it notices that it is lost.
+    // A worker that cannot be killed lets go when it notices that it is lost: PROTOCOL.md says so.
     const onStopMs = isStuckSafeStop ? onStopLimitOf(job) : 0;
     timers.add({
       at: now + beatSilenceMs + onStopMs + graceOf(worker, job),

@@ -222,7 +222,7 @@ class Client extends JobClient implements AsyncDisposable {
     await this.close();
   }
 
-  /** Not `async`: each such step costs a request as much as its encoding. */
+  /** It is not `async`: each such step costs a request as much as its encoding. */
   #run<Result>(
     task: string,
     args: unknown[],
@@ -249,7 +249,7 @@ class Client extends JobClient implements AsyncDisposable {
     }));
   }
 
-  /** Of an engine of an earlier version. */
+  /** Asks an engine of an earlier version. */
   async #lastValue(topic: string): Promise<TopicValue> {
     const { value, pack } = await this.control({ command: "get", topic }, lastValueSchema);
     return TopicValue.of(topic, value, pack);

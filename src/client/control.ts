@@ -98,7 +98,7 @@ export const statusSchema = lazily(() => {
       done: count,
       /** Tries after the first. */
       retried: count,
-      /** By error code. */
+      /** Counts by error code. */
       failed: counts,
       /** Dropped messages, by reason. */
       dropped: counts,
@@ -131,7 +131,7 @@ export const statusSchema = lazily(() => {
         endpoint: v.string(),
         /** It is a child of the engine, which can kill and restart it. */
         supervised: v.boolean(),
-        /** Of its tasks or sources; null where it has not said it. */
+        /** Language of its tasks or sources; null where it has not said it. */
         language: v.optional(v.nullable(v.string()), null),
         held: count,
         /** idle, busy, stuck, leaving, killed, lost */
@@ -253,7 +253,7 @@ export const statusSchema = lazily(() => {
       ),
       [],
     ),
-    /** What each data worker keeps, by its last report. An older engine has no such list. */
+    /** The last report of each data worker. An older engine has no such list. */
     data: v.optional(
       v.array(
         v.object({
@@ -270,7 +270,7 @@ export const statusSchema = lazily(() => {
       ),
       [],
     ),
-    /** By their names in the source, which end in their units. */
+    /** Limits by their names in the source, which end in their units. */
     limits: counts,
   });
 });

@@ -42,7 +42,7 @@ const listingSchema = lazily(() => {
     topic: v.string(),
     /** `application/json` for JSON. */
     contentType: v.optional(v.nullable(v.string()), null),
-    /** Of the newest value. */
+    /** bytes of the newest value. */
     bytes: count,
     /** Values a second. */
     hz: count,
@@ -209,7 +209,7 @@ export class DataPlane {
   }
 }
 
-/** An engine of version 0.1 does not say who its data workers are, and takes values all the same. */
+/** An engine of version 0.1 takes values, though it does not name its data workers. */
 const asOld = (error: unknown): DataWorker[] => {
   if (error instanceof TaskEngineError && error.code === "UNSUPPORTED_VERSION")
     return [{ publications: "", stream: null }];

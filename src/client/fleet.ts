@@ -130,7 +130,7 @@ export const stopFleet = async (
 interface Round {
   readonly body: string;
   readonly take: (robot: string, message: Msg) => void;
-  /** By the names of robots. */
+  /** Answers by the names of robots. */
   readonly answered: ReadonlyMap<string, unknown>;
   /** Null if nobody knows: then all that answer in time are taken. */
   readonly expected: Promise<readonly string[] | null>;

@@ -18,7 +18,7 @@ import {
 } from "./control-jobs.ts";
 import { type BinaryReply, pickAnyReply, type ResultReply, type TaskReply, type WaitOptions } from "./pending.ts";
 
-/** Which jobs `jobs` lists. */
+/** Selects the jobs that `jobs` lists. */
 export interface JobFilter {
   readonly task?: string | undefined;
   readonly states?: readonly JobStateName[] | undefined;
@@ -47,7 +47,7 @@ export abstract class JobClient extends ControlClient {
     waiting?: WaitOptions,
   ): Promise<Result>;
 
-  /** What is known of a job; rejects with UNKNOWN_JOB if that is nothing (any more). */
+  /** Reports on a job; rejects with UNKNOWN_JOB if nothing is known of it (any more). */
   job(id: string): Promise<JobReport> {
     return this.control({ command: "job", job: id }, jobSchema);
   }

@@ -44,7 +44,7 @@ export const pickReply = (reply: ResultReply): TaskReply => {
   throw new TaskEngineError("BAD_FRAME", "the answer has several parts or is binary; one of JSON was asked for");
 };
 
-/** Of a request of version 0.3. */
+/** Takes the reply to a request of version 0.3. */
 export const pickAnyReply = (reply: ResultReply): TaskReply | BinaryReply =>
   reply.kind === "binary"
     ? { meta: reply.meta, type: reply.type, data: arrayOf(reply.bytes, reply.type) }
@@ -58,13 +58,13 @@ export const pickAnyData = (reply: ResultReply): Json | BinaryData => pickAnyRep
 
 export const pickData = (reply: ResultReply): Json => pickReply(reply).data;
 
-/** Of a request with `detach`. */
+/** Takes the reply to a request with `detach`. */
 export const pickAccepted = (reply: ResultReply): AcceptedJob => {
   if (reply.kind === "accepted") return reply.job;
   throw new TaskEngineError("BAD_FRAME", "the answer names no job");
 };
 
-/** Of a batch. */
+/** Takes the reply to a batch. */
 export const pickParts = (reply: ResultReply): ResultReply => {
   checkVersion(reply);
   return reply;
@@ -125,7 +125,7 @@ export class PendingRequest {
     this.#resolvers.reject(error);
   }
 
-  /** Of two times for one request the shorter one holds. Returns false if this one is not. */
+  /** Tightens the time of the request. Returns false if this one is not shorter. */
   keepAlive(deadmanMs: number): boolean {
     const everyMs = deadmanMs / keepAlivesPerDeadman;
     if (everyMs >= this.keepAliveEveryMs) return false;

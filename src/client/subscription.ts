@@ -18,7 +18,7 @@ export interface SubscribeOptions {
    * `latest`: of each topic only the newest value, also after a pause of the program.
    */
   readonly mode?: "all" | "latest" | undefined;
-  /** Of each topic at most so many values a second, above 0 and up to 100000. */
+  /** Values a second of each topic at most, above 0 and up to 100000. */
   readonly maxHz?: number | undefined;
   /**
    * Begins with the values of the last so many ms, 0 to 3600000. Default 0: with the newest value of
@@ -66,7 +66,7 @@ type Read = PromiseWithResolvers<IteratorResult<TopicValue, undefined>>;
  * A program that is too slow loses the oldest values, which are counted, and always gets the newest.
  */
 export class Subscription implements AsyncIterableIterator<TopicValue> {
-  /** By the endpoint of the stream port; `old` for those that have none. */
+  /** Feeds by the endpoint of the stream port; `old` for those that have none. */
   readonly #feeds = new Map<string, Feed>();
   #list: readonly Feed[] = [];
   #hasEnded = false;
@@ -105,7 +105,7 @@ export class Subscription implements AsyncIterableIterator<TopicValue> {
     return this.#malformed;
   }
 
-  /** Not `async`: a value that is there costs one promise, and no more. */
+  /** It is not `async`, so that a value that is there costs one promise and no more. */
   next(): Promise<IteratorResult<TopicValue, undefined>> {
     const value = this.#take();
     if (value !== undefined) return Promise.resolve({ done: false, value });

@@ -88,7 +88,7 @@ export const withNats = async <Result>(
   }
 };
 
-/** Of a connection: what is given wrongly is wrong usage. */
+/** Throws for a connection that failed: a bad argument of it is wrong usage. */
 const throwUsageError = (error: unknown): never => {
   if (error instanceof TaskEngineError && error.code === "BAD_ARGS") throw new UsageError(error.message);
   return throwExitError(error);

@@ -5,7 +5,7 @@ export class Cursor {
   /** Chunk of the next record; null for the newest record, whichever that will be. */
   chunk: Chunk | null = null;
   record = 0;
-  /** Of that record. */
+  /** Sequence number of that record. */
   seq = 0;
 
   constructor(readonly topic: Topic) {}
@@ -14,7 +14,7 @@ export class Cursor {
   start = 0;
   end = 0;
 
-  /** Not kept: a place that nobody reads must not hold the memory of a chunk. */
+  /** The cursor does not keep them: one that nobody reads must not hold the memory of a chunk. */
   get bytes(): Buffer {
     return (this.chunk ?? this.topic.last)?.bytes ?? noBytes;
   }

@@ -19,7 +19,7 @@ interface Payload {
 /** The value in a DATA frame: its text as it came, where the frame has its usual form. */
 export const payloadIn = (frame: Frame): Payload | ProtocolError => {
   const [, text, pack] = usualFrame.exec(textOf(frame)) ?? [];
-  // What is between is one value, and not a value and more keys, if it can be parsed.
+  // The text between is one value, and not a value and more keys, if it can be parsed.
   if (text !== undefined && pack !== undefined && isJson(text) && isJson(pack)) return { text, pack };
   const object = decodeObject(frame, "DATA");
   if (object instanceof ProtocolError) return object;

@@ -5,7 +5,7 @@
 import { type EngineTopic, engineTopicPrefix, engineTopics } from "../protocol/engine-topics.ts";
 
 export class EngineTopics {
-  /** By connection, the prefixes that cover one of these topics. */
+  /** Prefixes that cover one of these topics, by connection. */
   readonly #prefixes = new Map<string, Set<string>>();
   #watched: readonly EngineTopic[] = [];
 

@@ -28,12 +28,12 @@ export interface IncomingSource {
 interface KnownTopic {
   readonly topic: Topic;
   readonly meta: MetaTemplate;
-  /** By `meta` the payload is JSON. */
+  /** True if `meta` says that the payload is JSON. */
   isJson: boolean;
 }
 
 export class Incoming {
-  /** By the bytes of the name, each as a character. */
+  /** Topics by the bytes of their names, each byte as a character. */
   readonly #known = new Map<string, KnownTopic>();
   /** A connection publishes the same topic several times in a row, or a few in turn. */
   #last: KnownTopic | null = null;

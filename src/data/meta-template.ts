@@ -15,7 +15,7 @@ const noBytes = new Uint8Array(0);
 export class MetaTemplate {
   #bytes: Uint8Array = noBytes;
   #length = -1;
-  /** Of the payload, where META tells its length; else null. */
+  /** bytes of the payload, where META tells its length; else null. */
   #payloadBytes: number | null = null;
   /** The digits of `pack`. */
   #digitsStart = 0;

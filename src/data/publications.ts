@@ -1,6 +1,6 @@
 /**
- * What a program publishes, and asks of the data workers: finds the data worker that a topic belongs
- * to, and has one connection to each that it needs.
+ * Publishes a program's values and asks data workers for it: finds the data worker that a topic
+ * belongs to, and has one connection to each that it needs.
  *
  * `publish` returns at once. Where a data worker is behind or not there, some values wait here, and
  * then newer ones of a topic replace older ones, which are counted.
@@ -20,7 +20,7 @@ import { UnsentValues } from "./unsent-values.ts";
 
 /** The ports of a data worker. */
 export interface DataWorker {
-  /** Of subscribers of 0.2, as the router names it: topics are shared out by it. */
+  /** The port for subscribers of 0.2, as the router names it: topics are shared out by it. */
   readonly publications: string;
   /** Where this program reaches its stream port; null where it has none, in an earlier version. */
   readonly stream: string | null;
@@ -46,7 +46,7 @@ export interface PublicationsOptions {
 
 export class Publications {
   readonly #options: PublicationsOptions;
-  /** By the endpoint of publications; null before the engine has named them. */
+  /** Data workers by the endpoint of publications; null before the engine has named them. */
   #workers: ReadonlyMap<string, DataWorker> | null = null;
   readonly #links = new Map<string, PublishingLink>();
   /** Data workers of topics, to spare the hashing. */

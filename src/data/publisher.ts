@@ -35,7 +35,7 @@ interface OutgoingPublication {
 
 /** Whether some subscriber wants a topic. */
 interface Wanted {
-  /** Of the subscriptions by which that was found. */
+  /** The version of the subscriptions by which that was found. */
   version: number;
   isWanted: boolean;
   /** When the last ERR went out, on the clock of performance.now(). */
@@ -271,7 +271,7 @@ export class Publisher implements StorePeer {
 
 const noBytes = Buffer.alloc(0);
 
-/** Of a connection to this socket, for `EngineTopics`. */
+/** Names a connection to this socket for `EngineTopics`. */
 const connectionName = (descriptor: number): string => `publications ${descriptor}`;
 
 /** All bytes but `$`, with which the engine's own topics begin: each is a name's beginning. */

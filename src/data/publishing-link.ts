@@ -35,7 +35,7 @@ interface LinkHooks {
   readonly onChanged: () => void;
 }
 
-/** What waits for the data worker. */
+/** A message that waits for the data worker. */
 export interface UnsentMessage {
   readonly topic: string;
   readonly frames: readonly Frame[];

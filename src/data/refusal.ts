@@ -1,4 +1,4 @@
-/** What a data worker has not done, as the program's error. */
+/** Refusals of a data worker, as errors of the program. */
 import { type ErrorCode, errorCodes, TaskEngineError } from "../protocol/errors.ts";
 import type { Json } from "../protocol/json.ts";
 

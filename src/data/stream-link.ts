@@ -38,7 +38,7 @@ export interface StreamConnection {
   /** Takes a whole message or nothing; it is sent at `flush` at the latest. */
   gather(frames: readonly Frame[]): SendResult;
   flush(): void;
-  /** What was gathered still goes out, as far as there is room for it. */
+  /** Sends the gathered messages, as far as there is room for them. */
   close(): void;
 }
 

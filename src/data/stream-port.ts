@@ -217,7 +217,7 @@ class LocalPeer implements PeerTransport {
 
   sendValue(bytes: Buffer, start: number, end: number): boolean {
     const { connection, port } = this;
-    // What the peer has room for must not count as waiting: `onRoom` follows only where it has none.
+    // Bytes that the peer has room for go out first: `onRoom` follows only where it has none.
     if (connection.unsentBytes > 0 && !connection.flush()) return false;
     // A long one stays where it is until the peer has read it: see `gatherFramed`.
     const isLong = end - start > localLongBytes;

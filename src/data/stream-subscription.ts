@@ -186,7 +186,7 @@ export class StreamSubscription {
     return false;
   }
 
-  /** By the grid of the period, so that a timer's lateness does not add up. */
+  /** The times are on the grid of the period, so that a timer's lateness does not add up. */
   #setDue(cursor: Following): void {
     const now = performance.now();
     cursor.dueAt = now - cursor.dueAt < this.#periodMs ? cursor.dueAt + this.#periodMs : now + this.#periodMs;

@@ -22,9 +22,9 @@ interface SubscriberConnection {
 }
 
 export class Subscribers {
-  /** By descriptor, of which a process has a limited number. */
+  /** Connections by descriptor, of which a process has a limited number. */
   readonly #connections = new Map<number, SubscriberConnection>();
-  /** By user. */
+  /** Totals by user. */
   readonly #totals = new Map<string, SubscriptionTotal>();
   /** Bytes of all prefixes. */
   #bytes = 0;

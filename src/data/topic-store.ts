@@ -1,5 +1,5 @@
 /**
- * The topics of a data worker and all who use them: what publishes appends here, and each new value
+ * The topics of a data worker, and their users: publishers append here, and each new value
  * goes to the cursors of its subscribers, and to the port of 0.2.
  */
 import { dataBytesMax, historyBytesMax, historyMs, nameLengthMax } from "../limits.ts";
@@ -91,14 +91,14 @@ export class TopicStore {
     return { code: "STORE_FULL", message };
   }
 
-  /** What it keeps and has lost, for `status`. */
+  /** Counts of kept and lost values, for `status`. */
   get report(): StoreReport {
     let missed = 0;
     for (const topic of this.topics) missed += topic.dropped;
     return { topics: this.topics.size, bytes: this.topics.bytes, missed, dropped: this.drops };
   }
 
-  /** By kind, what was lost on the way. */
+  /** Counts of values that were lost on the way, by kind. */
   get drops(): Readonly<Record<string, number>> {
     return Object.fromEntries(this.#drops);
   }

@@ -18,7 +18,7 @@ const timeBytes = 4;
 /** A part of a log. */
 export interface Chunk {
   bytes: Buffer;
-  /** Of its records. */
+  /** The end of its last record in `bytes`. */
   end: number;
   readonly firstSeq: number;
   /** ms, wrapped: arrival of its last record. */
@@ -88,16 +88,16 @@ export class Topic {
   /** Values that subscribers have lost, one counted for each. */
   dropped = 0;
   readonly followers: Follower[] = [];
-  /** Who published last, for people; null where that has no name. */
+  /** The last publisher's name, for people; null for none. */
   publisher: string | null = null;
   /**
-   * It has events and no state, so that a new subscriber gets none of the earlier ones. Of the
-   * engine's own topics only `$engine/stop` has a state.
+   * It has events and no state, so that a new subscriber gets none of the earlier ones. Only
+   * `$engine/stop` of the engine's own topics has a state.
    */
   readonly isOfEvents: boolean;
   /** `skip` was called, so that the next value must begin a chunk. */
   #hasSkipped = false;
-  /** What all records begin with. */
+  /** The bytes that all records begin with. */
   readonly #head: Buffer;
   readonly #metaSizeAt: number;
 

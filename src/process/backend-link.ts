@@ -168,12 +168,12 @@ export class BackendLink {
     this.#send({ type: "SOURCES", sources });
   }
 
-  /** What is kept here, of a data worker. */
+  /** Reports the values that a data worker keeps. */
   reportStore(report: StoreReport): void {
     this.#send({ type: "STORE", ...report });
   }
 
-  /** Of the journal. */
+  /** Sends a message of the journal. */
   journal(
     header: Extract<WorkerHeader, { type: "COMMITTED" | "RECOVERED" | "JOURNAL" }>,
     bodies?: readonly Frame[],

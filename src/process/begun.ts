@@ -38,7 +38,7 @@ export interface Begun {
   readonly job: number;
   /** The task of the last job that has begun, be it of the worker's own port; null for none. */
   readonly task: string | null;
-  /** That job, or the `onStop` after it, was running. */
+  /** True if that job, or the `onStop` after it, was running. */
   readonly runs: boolean;
   /** The task to blame, by the worker itself; null for other code, undefined if it has not said. */
   readonly culprit: string | null | undefined;

@@ -5,7 +5,7 @@ import type { ConfigFile } from "./config-file.ts";
 import { shown } from "./environment.ts";
 
 interface LinkSettings {
-  /** What the fleet may do, in the rights of the file of authorized clients. */
+  /** Rights of the fleet, in the words of the file of authorized clients. */
   readonly allow: readonly string[];
 }
 

@@ -15,7 +15,7 @@ export const ownProgram = (): readonly string[] => {
 const runningImage = (): string => {
   const link = "/proc/self/exe";
   const path = readlinkSync(link);
-  // By its path where it has one, since that is the name of the process in `ps`.
+  // Its path is better, where it has one: `ps` shows it as the name of the process.
   return path.startsWith("/") && !path.endsWith(" (deleted)") ? path : link;
 };
 

@@ -19,7 +19,7 @@ const arrays = {
 /** The bytes of a binary value, in the typed array that its `dtype` names, else as they are. */
 export type BinaryData = InstanceType<(typeof arrays)[ItemType]>;
 
-/** Of an array without a `dtype` of its own: DataView and ArrayBuffer are bytes. */
+/** Returns `uint8` for an array without a `dtype` of its own: DataView, ArrayBuffer. */
 const itemTypeOf = (value: ArrayBufferView | ArrayBufferLike): ItemType =>
   (Object.keys(arrays) as ItemType[]).findLast((dtype) => value instanceof arrays[dtype]) ?? "uint8";
 

@@ -87,7 +87,7 @@ export type Control = v.InferOutput<ReturnType<typeof controlSchema>>;
 export type ControlOf<Command extends Control["command"]> = Extract<Control, { command: Command }>;
 export type ControlInput = v.InferInput<ReturnType<typeof controlSchema>>;
 
-/** By command, the version of the protocol that has brought it. */
+/** The version of the protocol that has brought each command. */
 const controlCommands = {
   tasks: 0.2,
   status: 0.2,

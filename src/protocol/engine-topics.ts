@@ -14,7 +14,7 @@ export const routerTopics = [
 ] as const;
 export type RouterTopic = (typeof routerTopics)[number];
 
-/** That of the data workers. */
+/** The topic that data workers publish themselves. */
 export const topicsTopic = "$engine/topics";
 
 export const engineTopics = [...routerTopics, topicsTopic] as const;

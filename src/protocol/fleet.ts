@@ -39,21 +39,21 @@ export const isSubjectEnd = (task: string): boolean =>
 export const rosterBucket = "te-roster";
 
 export const fleetHeaders = {
-  /** Of a request: its id, by which it is cancelled. */
+  /** Id of a request, by which it is cancelled. */
   request: "Task-Engine-Request",
-  /** Of a request, `1`: replies of type PROGRESS may come before the last one. */
+  /** `1` in a request allows replies of type PROGRESS before the last one. */
   progress: "Task-Engine-Progress",
-  /** Of a reply: META, as an engine says it. */
+  /** META of a reply, as an engine sends it. */
   meta: "Task-Engine-Meta",
-  /** Of a reply: the robot that sends it. */
+  /** The robot that sends a reply. */
   robot: "Task-Engine-Robot",
-  /** Of a reply that is not JSON. */
+  /** Type of a reply that is not JSON. */
   contentType: "Content-Type",
   errorCode: "Nats-Service-Error-Code",
   errorText: "Nats-Service-Error",
 } as const;
 
-/** What a robot says of itself. */
+/** A robot's report of itself. */
 export const robotReportSchema = lazily(() =>
   v.object({
     robot: v.string(),
@@ -72,7 +72,7 @@ export const robotReportSchema = lazily(() =>
 );
 export type RobotReport = v.InferOutput<ReturnType<typeof robotReportSchema>>;
 
-/** What a robot answers to a stop. `why` says why it is not durable. */
+/** A robot's answer to a stop. `why` says why it is not durable. */
 export const stopReportSchema = lazily(() =>
   v.object({
     robot: v.string(),

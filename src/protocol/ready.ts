@@ -35,9 +35,9 @@ export const readySchema = headerSchema("READY", () => ({
    * Address for requestors of a task worker, or for subscribers of a data worker; empty for none.
    */
   endpoint,
-  /** Of its tasks or sources, for `status`. */
+  /** The language of its tasks or sources, for `status`. */
   language: v.optional(v.picklist(["typescript", "python"])),
-  /** Of a source worker: the functions that it calls, and the topics of their results. */
+  /** The functions that a source worker calls, and the topics of their results. */
   sources: v.optional(
     v.pipe(
       v.array(v.object({ name, topic: name, everyMs: v.number(), staleMs: v.optional(v.number()) })),

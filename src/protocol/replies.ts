@@ -16,11 +16,11 @@ export type Reply =
   | { readonly kind: "binary"; readonly meta: Meta; readonly type: BinaryType; readonly bytes: Buffer }
   /** The reply to a batch, in the order of its parts. */
   | { readonly kind: "batch"; readonly meta: Meta; readonly parts: readonly ReplyPart[] }
-  /** Not terminal. */
+  /** A reply of PROGRESS is not terminal. */
   | { readonly kind: "progress"; readonly meta: Meta; readonly data: Json }
   /**
-   * Not terminal: the job ends as DEADMAN unless its requestor sends KEEPALIVE more often than each
-   * `deadmanMs`.
+   * This reply is not terminal: the job ends as DEADMAN unless its requestor sends KEEPALIVE more
+   * often than each `deadmanMs`.
    */
   | { readonly kind: "keepAlive"; readonly meta: Meta; readonly deadmanMs: number }
   /** The terminal reply to a request with `detach`: the job goes on without its requestor. */

@@ -1,4 +1,4 @@
-/** What workers report for `status`. */
+/** Reports of workers for `status`. */
 import * as v from "valibot";
 import { dropKindsMax, sourcesMax } from "../limits.ts";
 import { headerSchema, nameSchema } from "./schema.ts";
@@ -25,7 +25,7 @@ export const sourcesSchema = headerSchema("SOURCES", () => ({
   ),
 }));
 
-/** What a data worker keeps, and what was lost there, since its start. */
+/** Values that a data worker keeps, and those that were lost there since its start. */
 export const storeSchema = headerSchema("STORE", () => ({
   topics: v.number(),
   bytes: v.number(),

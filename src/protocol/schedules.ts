@@ -7,7 +7,7 @@ import { everyMsMax, everyMsMin } from "../limits.ts";
 import type { Json, JsonObject } from "./json.ts";
 import { lazily } from "./schema.ts";
 
-/** What becomes of runs that were due while none could begin: none of them, or one for all. */
+/** The rule for runs that were due while none could begin: no run, or one for all. */
 type Misfire = "skip" | "once";
 
 export interface CronTimes {

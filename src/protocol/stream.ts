@@ -151,7 +151,7 @@ export const encodeStreamRequest = (type: StreamRequest["type"], serial: string,
 
 type StreamReplyType = "ACK" | "ERR" | "DROPPED" | "STALE" | "REMOVED" | "MOVED";
 
-/** What a data worker says to a peer of its stream port. */
+/** Messages of a data worker to a peer of its stream port. */
 export const encodeStreamReply = (type: StreamReplyType, serial: string | undefined, data: unknown): string[] => {
   const end = serial === undefined ? "}" : `,"serial":${quoted(serial)}}`;
   return ["", `{"version":0.3,"type":"${type}","pack":${packText()}${end}`, encodeData(data)];

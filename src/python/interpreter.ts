@@ -10,7 +10,7 @@ import { programText, sealedMemory } from "./program.ts";
 
 const oldest = [3, 9] as const;
 
-/** What starts task_engine.py. */
+/** The interpreter that runs task_engine.py. */
 interface Interpreter {
   readonly path: string;
   /**

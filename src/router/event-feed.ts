@@ -15,13 +15,13 @@ interface WorkerEvents {
   readonly waiting: EngineEvent[];
   /** Messages that it has not confirmed. */
   unconfirmed: number;
-  /** By topic, the events that were lost since the last one that waits. */
+  /** Counts of events that were lost since the last one that waits, by topic. */
   readonly lost: Map<string, number>;
 }
 
 export class EventFeed {
   readonly #feeds = new Map<string, WorkerEvents>();
-  /** Of all feeds together. */
+  /** Events that wait in all feeds. */
   #waiting = 0;
   #waitingLength = 0;
 

@@ -180,7 +180,7 @@ export class Access {
 
   /** Returns the mistake in the line, or null. */
   #takeLine(line: string): string | null {
-    // Not `#` alone: it can be the first character of a key.
+    // A `#` alone begins no comment: it can be the first character of a key.
     if (line.trim() === "" || line === "#" || line.startsWith("# ")) return null;
     const [key = "", name = "", ...words] = line.trim().split(/[ \t]+/);
     if (!keyPattern.test(key)) {

@@ -47,7 +47,7 @@ export const exposureMistakes = (
   return mistakes;
 };
 
-/** Of publishers and subscribers, and of plain PUB sockets. */
+/** A data worker has a port for publishers and subscribers, and one for plain PUB sockets. */
 export const dataPortsPerWorker = 2;
 
 interface Ports {

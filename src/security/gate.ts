@@ -34,7 +34,7 @@ import { startZap } from "./zap.ts";
 
 /** Keys of an engine. */
 export interface Security {
-  /** Of all sockets that bind. */
+  /** Keys of all sockets that bind. */
   readonly engine: KeyPair;
   /** The text of the file of authorized clients; empty if that cannot be used. */
   readonly authorized: string;

@@ -35,7 +35,7 @@ export const refusalOfRight = (
   return typeof person === "string" ? `META.onBehalf: ${person}` : person.refusal(onBehalf.name, right);
 };
 
-/** By identity: META of one program comes from a cache. */
+/** Rights by identity of the object: META of one program comes from a cache. */
 const known = new WeakMap<OnBehalf, Access | string>();
 
 const personsAccess = (onBehalf: OnBehalf): Access | string => {
@@ -70,7 +70,7 @@ const refusalOf = (access: Access, user: string | null, request: RequestMessage 
         case "resume":
         case "schedule":
           return access.refusal(user, "manage");
-        // Of one's own jobs, by their ids, they need no right: the broker knows whose a job is.
+        // One's own jobs need no right: the broker knows whose a job is.
         case "cancel":
           return request.control.job === undefined ? access.refusal(user, "control") : null;
         case "logs":

@@ -15,7 +15,7 @@ export interface Share {
 }
 
 export class Shares {
-  /** By the user; for connections without one, by the connection. */
+  /** Shares by user; those of connections without one by the connection. */
   readonly #byUser = new Map<string, Share>();
   readonly #byPeer = new Map<string, Share>();
 

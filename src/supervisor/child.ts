@@ -45,7 +45,7 @@ export interface Ending {
   readonly signal: string | number | null;
   /** The child's own reason why it cannot start. */
   readonly fatal: string | null;
-  /** Of a router: tasks that are left unsafe; null if it has not said, so that all may be. */
+  /** Tasks that a router leaves unsafe; null if it has not said, so that all may be. */
   readonly unsafe: readonly string[] | null;
   /** Its end, as words that follow its name. */
   readonly words: string;

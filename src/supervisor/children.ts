@@ -11,7 +11,7 @@ import { Child, type Ending, type RouterRequest } from "./child.ts";
 import { LogRelay } from "./log-relay.ts";
 import { labelOf, ownCommand, type Role } from "./roles.ts";
 
-/** What Python's processes are started with. */
+/** The interpreter and program of the engine's Python processes. */
 export interface PythonInUse {
   /** The command of a role, whose process has task_engine.py as this descriptor. */
   readonly commandOf: (role: Role, program: number) => readonly string[];

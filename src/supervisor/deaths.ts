@@ -102,7 +102,7 @@ export interface DeathCause {
 
 export const noJob: DeathCause = { task: null, isJob: false };
 
-/** Of a process that runs nothing but sources, or that the engine works without. */
+/** The cause for a process that runs only sources, or that the engine works without. */
 export const notCounted: DeathCause = { task: null, isJob: true };
 
 /**

@@ -41,7 +41,7 @@ export const prepare = async ({ interpreter }: PythonRoles, children: Children):
   }
 };
 
-/** What looks like a task in files that nobody can load. */
+/** Names that look like tasks in files that cannot be loaded. */
 const taskDefinition = /^(?:async +)?def +task_(\w+)|^@task\b(?:.*\n)*?(?:async +)?def +(\w+)/gim;
 
 export const unavailableIn = (files: readonly string[], why: string): UnavailableTasks => {

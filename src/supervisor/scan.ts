@@ -24,13 +24,13 @@ const scanSchema = v.tuple([
 
 type Source = v.InferOutput<typeof sourcesSchema>[number];
 
-/** What the files of one language define. */
+/** Definitions in the files of one language. */
 interface Definitions {
   readonly tasks: readonly KnownTask[];
   readonly sources: readonly Source[];
 }
 
-/** What the task files define. */
+/** Definitions in all task files. */
 interface Scan extends EngineTasks {
   readonly sources: readonly Source[];
   /** Roles that have work only if the task files have some for them. */
@@ -156,7 +156,7 @@ const withoutFiles = (found: Definitions): Definitions | string => {
 /** A task whose jobs outlive the engine needs the journal. */
 export const needsJournal = ({ tasks }: Scan): boolean => tasks.some(({ durable }) => durable === true);
 
-/** What the router is told of a scan. */
+/** The part of a scan that the router needs. */
 export const tasksOf = (
   { tasks, python, unavailable }: Scan,
   schedules: EngineTasks["schedules"] = [],

@@ -7,7 +7,7 @@ import type { Role, Roles } from "./roles.ts";
 /** A role, and the process that has it at present. */
 export class Slot {
   readonly role: Role;
-  /** Which job the present child has begun last; only task workers have one. */
+  /** The last job that the present child has begun; only task workers have a record. */
   readonly record: BegunRecord | null;
   #child: Child | null = null;
   #isClosed = false;
@@ -65,7 +65,7 @@ interface SlotKeeper {
  */
 export class Slots {
   readonly #fixed: readonly Slot[];
-  /** Of roles that run while the task files have work for them. */
+  /** Slots of the roles that run while the task files have work for them. */
   readonly #others = new Map<Role, Slot>();
   readonly #journalRole: Role;
   readonly #apart: readonly Role[];

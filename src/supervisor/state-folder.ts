@@ -86,7 +86,7 @@ export class StateFolder {
     });
   }
 
-  /** What the last engine has left paused, for this one. */
+  /** The pauses of the last engine, for this one. */
   pauses(children: Children): ReturnType<typeof PauseControl.open> {
     return orRefuse(this.#path, () => PauseControl.open(this.#path, children));
   }

@@ -31,7 +31,7 @@ interface SupervisorOptions extends ChildrenOptions {
   /** Left out or null for an engine without keys. */
   readonly keyring?: Keyring | null;
   readonly safety: SafetyOptions;
-  /** Of the file of settings. */
+  /** Schedules of the file of settings. */
   readonly schedules?: EngineTasks["schedules"];
 }
 

@@ -66,7 +66,7 @@ const addUser = (user: string, { run }: Machine): string | null => {
   return problem === null ? null : `user ${user} cannot be created: ${problem}`;
 };
 
-/** By a new file: a running program cannot be written, and half a unit must not be read. */
+/** Renames a new file: a running program cannot be written, and half a unit must not be read. */
 const replace = (path: string, mode: number, write: (draft: string) => void): void => {
   const draft = `${path}.new`;
   mkdirSync(dirname(path), { recursive: true });

@@ -45,7 +45,7 @@ const jsonSchemaOf = (schema: Schema | undefined): JsonObject | null => {
     parseJson("[".repeat(outerDepth) + text + "]".repeat(outerDepth));
     return JSON.parse(text);
   } catch {
-    // What its library cannot say, or not as JSON that travels, is left out: it is only a hint.
+    // A schema is only a hint: one that its library cannot give as JSON is left out.
     return null;
   }
 };

@@ -130,7 +130,7 @@ const loadModule = async (file: string, msMax: number): Promise<object> => {
     msMax,
   );
   try {
-    // By its real path, so that a file reached by two names is one module.
+    // The real path makes a file that is reached by two names one module.
     return (await Promise.race([import(trustedRealPath(file)), overdue])) as object;
   } catch (thrown) {
     throw new StartError(`${place(thrown, file)}${shorten(thrownMessage(thrown))}`);

@@ -171,7 +171,7 @@ export class WorkerPublisher {
   }
 
   #directly(publications: Publications, { topic, payload, type }: WorkerValue): PublishResult {
-    // What the router has not taken goes the same way, and first.
+    // Values that the router has not taken go the same way, and first.
     if (this.#retry !== undefined) this.#sendUnsent();
     const { total } = publications.dropped;
     const result = publications.send(topic, payload, type);

@@ -293,7 +293,7 @@ export class ShmConnection implements Source, Inbox {
     return size;
   };
 
-  /** Of a connection that is gone nobody hears it: that it is, its own bell tells. */
+  /** Wakes the peer. A failure needs no report: the own bell tells that the peer is gone. */
   #ring(): void {
     libc.send(this.line.bell, word, word.length, sendWithoutWaiting);
   }

@@ -97,7 +97,7 @@ export const encodedBytesMax = (frames: readonly (Uint8Array | string)[]): numbe
   return bytes;
 };
 
-/** Of a short text without asking how many it takes, which costs more than the room. */
+/** An upper bound for a short text: counting its bytes would cost more than the room. */
 const bytesMaxOf = (frame: Uint8Array | string): number => {
   if (typeof frame !== "string") return frame.length;
   return frame.length * charBytesMax <= usualBytes / 8 ? frame.length * charBytesMax : Buffer.byteLength(frame);
@@ -254,7 +254,7 @@ export class MessageReader implements Framed {
     return bytes;
   }
 
-  /** Of the message that is begun. */
+  /** bytes of the message that is begun. */
   get #size(): number {
     return this.#bytes.readUInt32LE(this.#start);
   }

@@ -44,7 +44,7 @@ export class ShmListener implements Listener {
   readonly #options: Required<ShmListenerOptions>;
   readonly #listener: UnixSocketListener<undefined>;
   readonly #connections = new Map<string, ShmConnection>();
-  /** By the lines that they are of. */
+  /** Half connections by the names of their lines. */
   readonly #halves = new Map<string, Half>();
   /** Connections with messages gathered since the last `flush`. */
   readonly #gathering = new Set<ShmConnection>();

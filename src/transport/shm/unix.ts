@@ -27,7 +27,7 @@ export const socketPathBytesMax = 107;
 
 /** The parts of a connection. */
 export interface Line {
-  /** Of the socket over which each end wakes the other, and learns of its end. */
+  /** Descriptor of the socket over which each end wakes the other, and learns of its end. */
   readonly bell: number;
   readonly memory: Memory;
   /** True if this end connected, and so made the memory. */
@@ -37,7 +37,7 @@ export interface Line {
 /** Behind the name of the socket over which the memory is handed over it is that of the bell. */
 const bellSuffix = "/bell";
 
-/** Of this process, whatever other processes of its number there are in other containers. */
+/** Names that no process of the same pid in another container has. */
 const ownNames = `\0task-engine/${process.pid}/${Math.random().toString(36).slice(2)}`;
 let dialled = 0;
 
@@ -97,7 +97,7 @@ export const introductionFrom = (handover: number): string => {
   return size > 0 ? Buffer.from(introductionBytes.buffer, 0, size).toString("latin1") : "";
 };
 
-/** Of a line that no connection was made of. */
+/** Closes a line that became no connection. */
 export const closeLine = ({ bell, memory }: Line): void => {
   libc.close(bell);
   memory.unmap();
@@ -153,7 +153,7 @@ export const isDead = (descriptor: number): boolean => {
 const credentialsOf = (descriptor: number): Int32Array | null =>
   socketOption(descriptor, credentialsOption, credentialsCount);
 
-/** Of the process that has connected, or that listens; null where the system does not say. */
+/** The pid of the process that has connected, or that listens; null where the system does not say. */
 export const peerPid = (descriptor: number): number | null => credentialsOf(descriptor)?.[0] ?? null;
 
 /** The user that it had then; null where the system does not say. */

@@ -32,7 +32,7 @@ const isListeningOption = 30; // SO_ACCEPTCONN, socket(7)
 
 class Admission {
   #timer: Timer | null = null;
-  /** Of performance.now(). */
+  /** Time of the next look, on the clock of performance.now(). */
   #lookAt = Number.POSITIVE_INFINITY;
   #epolls: readonly Epoll[] = [];
   #isPaused = false;

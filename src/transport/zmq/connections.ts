@@ -26,7 +26,7 @@ interface Known {
 /** The state of a connection that sends an unfinished message. */
 interface Unfinished {
   readonly peer: string;
-  /** Of all that it has sent, so much is not counted. */
+  /** bytes that it had sent before, which are not counted. */
   readonly from: number;
   /** True if it was too long at the last check, too: so it is not just that we were busy. */
   readonly isSuspect: boolean;

@@ -31,7 +31,7 @@ const routingIdBytesMax = 255;
 export class FirstFrames {
   #last: Buffer = noBytes;
 
-  /** Of the part just received. */
+  /** Copies the part just received. */
   copyOfPart(size: number): Buffer {
     const last = this.#last;
     const isSame = size > 0 && size === last.length;

@@ -75,7 +75,7 @@ export const probe = async (host: string, port: number, isWanted: () => boolean)
 
 const resolveHost = async (host: string): Promise<string | null> => {
   try {
-    // By the system's own resolver, which knows the names in /etc/hosts and `.local`.
+    // The system's own resolver knows the names in /etc/hosts and `.local`.
     const [first] = await Bun.dns.lookup(host, { family: 4, backend: "libc" });
     return first?.address ?? null;
   } catch {
@@ -133,5 +133,5 @@ const found = async <Found>(look: () => Found | null, isWanted: () => boolean): 
   }
 };
 
-/** Of the call that has just failed. */
+/** errno of the call that has just failed. */
 const lastErrno = (): number => read.i32(libc.__errno_location() as Pointer, 0);
