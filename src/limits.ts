@@ -653,11 +653,16 @@ export const retentionBytesMax = 50 * 1024 * 1024;
 export const retentionLookMs = 600_000;
 /** jobs that go in one transaction then. */
 export const retentionJobsMax = 1_000;
-/** ms between two writes of history: the logs of ended jobs. */
+/** ms between two writes of history: the logs of ended jobs, and runs of schedules. */
 export const historyFlushMs = 30_000;
 /** bytes of history that wait for that, and bytes that a day may have: 20 GB in a year. */
 export const historyWaitingBytesMax = 2 * 1024 * 1024;
 export const historyDayBytesMax = 64 * 1024 * 1024;
+/** bytes of a run of a schedule in the journal beside its frames. */
+export const historyRunBytes = 256;
+/** requests for the logs of ended jobs that wait for the journal, and ms for which each does. */
+export const journalLogsMax = 64;
+export const journalLogsMs = 2_000;
 /** damaged files that are kept beside the journal, the newest ones. */
 export const damagedFilesMax = 3;
 /** bytes of the write-ahead log that stay when it begins anew. */

@@ -146,6 +146,7 @@ export class Broker {
           ...this.#scheduleRuns.begin(now),
         ];
       case "stopped":
+        if (event.stopped !== null || blocks.stopped !== null) schedules.noteStop();
         return this.#emergency.hear(event.stopped, now);
       case "latched":
         return this.#emergency.latched(event.request, event.failure);

@@ -22,6 +22,11 @@ export class DeadLetters {
     for (const { ended, successor } of [...this.#letters.values()].reverse()) if (successor === null) yield ended;
   }
 
+  /** The oldest first, those that are being retried included. */
+  get letters(): IterableIterator<DeadLetter> {
+    return this.#letters.values();
+  }
+
   /** Finds a dead letter by the job's number. */
   find(id: number): DeadLetter | undefined {
     return this.#letters.get(id);

@@ -8,10 +8,10 @@
  */
 import { journalReplyBytesMax, journalRetryMs } from "../limits.ts";
 import type { ErrorBody, ErrorCode } from "../protocol/errors.ts";
-import { sizeOf } from "../protocol/frame.ts";
 import type { Effect } from "./events.ts";
 import { retryPolicyOf } from "./job.ts";
-import { endStateOf, stateOf } from "./job-states.ts";
+import { stateOf } from "./job-states.ts";
+import { acceptedEntry, endedEntry, keptReply, ranEntry } from "./journal-entries.ts";
 import type { JobOutcome } from "./outcome.ts";
 import type { DurableMark, EndReason, Job, RequestSender, Worker } from "./state.ts";
 import type { Tables } from "./tables.ts";
@@ -42,11 +42,7 @@ export class DurableJobs {
     const mark = { id: ids.idOf(job.id), claims: 0, isCleared: false, isAccepted: false, end: null, waiters: [] };
     job.durable = mark;
     queues.park(job, "delayed");
-    const { origin } = job;
-    const { id: requestor = null, serial = null } = origin?.meta ?? {};
-    const by = { user: origin?.user ?? null, requestor, serial };
-    const entry = { entry: "accepted", job: mark.id, task: job.name, at: wallSeconds(), ...by } as const;
-    journal.append(entry, job.body, (failure, now) => {
+    journal.append(acceptedEntry(job, mark.id, wallSeconds()), job.body, (failure, now) => {
       if (failure !== null) return this.#refuse(job, failure, onAccepted, now);
       mark.isAccepted = true;
       const isOver = job.state === "ended";
@@ -155,12 +151,10 @@ export class DurableJobs {
   /** @param tell what follows once the end is on the disk: nobody hears of it before */
   end(job: Job, outcome: JobOutcome, worker: string | null, ms: number, tell: (now: number) => Effect[]): Effect[] {
     const { ending, wallSeconds } = this.tables;
-    const isDead = outcome.code !== null && outcome.code !== "CANCELLED" && outcome.code !== "SUPERSEDED";
     ending.set(job.id, job);
-    const { by, code } = outcome;
-    const how = { state: endStateOf(code), code, by, ms: ms > 0 ? ms : null, isDead };
-    const entry = { entry: "ended", job: job.durable?.id ?? "", at: wallSeconds(), ...how } as const;
-    const body = sizeOf(outcome.body) > journalReplyBytesMax || outcome.contentType !== undefined ? "" : outcome.body;
+    const id = job.durable?.id ?? "";
+    const entry = endedEntry(id, outcome, ms, wallSeconds());
+    const body = keptReply(outcome, journalReplyBytesMax);
     if (job.durable !== null) job.durable.end = [entry, body];
     const append = (): void =>
       this.tables.journal.append(entry, body, (failure, at) => {
@@ -174,11 +168,29 @@ export class DurableJobs {
           return [];
         }
         ending.delete(job.id);
-        if (isDead) this.#bury(job, outcome, worker, ms, at);
+        if (entry.isDead) this.#bury(job, outcome, worker, ms, at);
         return tell(at);
       });
     append();
+    this.#keepLog(job, id);
     return [];
+  }
+
+  /** A run of a schedule has ended. History keeps one that was not durable, as far as it has room. */
+  runEnded(job: Job, schedule: string, outcome: JobOutcome, ms: number, now: number): void {
+    const { events, ids, journal, schedules, wallSeconds } = this.tables;
+    schedules.ended(schedule, outcome, events);
+    if (job.durable !== null || journal.key === null || journal.whyClosed(job.bytes, now) !== null) return;
+    const id = ids.idOf(job.id);
+    const wall = (at: number): number => wallSeconds() - (now - at) / 1000;
+    const begun = job.startedAt === 0 ? null : wall(job.startedAt);
+    const times = { accepted: wall(job.acceptedAt), begun, at: wall(now) };
+    journal.append(ranEntry(job, id, outcome, ms, times), keptReply(outcome, journalReplyBytesMax), () => []);
+    this.#keepLog(job, id);
+  }
+
+  #keepLog(job: Job, id: string): void {
+    if (job.log !== null) this.tables.journalLogs.keep(id, this.tables.logs.of(job));
   }
 
   /**

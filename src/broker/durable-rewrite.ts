@@ -1,17 +1,21 @@
 /**
  * The journal has lost its file, and has begun a new one: the durable jobs that the router knows
- * and that have not ended are written to it.
+ * and that have not ended are written to it, and the dead letters, which wait for a person.
  */
-import { journalRetryMs } from "../limits.ts";
+import { journalReplyBytesMax, journalRetryMs } from "../limits.ts";
 import type { Frame } from "../protocol/frame.ts";
 import type { JournalEntry } from "../protocol/journal.ts";
 import { jobsOf } from "./job.ts";
-import type { DurableMark, Job } from "./state.ts";
+import { acceptedEntry, endedEntry, keptReply } from "./journal-entries.ts";
+import type { DeadLetter, DurableMark, Job } from "./state.ts";
 import type { Tables } from "./tables.ts";
 
 /** Appends them, in the order of their acceptance. What the file has already is left as it is. */
-export const rewriteUnfinished = (tables: Tables, now: number): void => {
-  const { ending, queues, workers } = tables;
+export const rewriteKnown = (tables: Tables, now: number): void => {
+  const { dead, ending, queues, workers } = tables;
+  for (const letter of dead.letters) {
+    for (const [entry, body] of entriesOfLetter(tables, letter, now)) put(tables, entry, body);
+  }
   const known = [...queues, ...[...workers].flatMap(jobsOf), ...ending.values()];
   for (const job of known.sort((a, b) => a.place.id - b.place.id)) {
     const mark = job.durable;
@@ -20,13 +24,24 @@ export const rewriteUnfinished = (tables: Tables, now: number): void => {
   }
 };
 
-const entriesOf = (tables: Tables, job: Job, mark: DurableMark, now: number): (readonly [JournalEntry, Frame])[] => {
+type Entries = (readonly [JournalEntry, Frame])[];
+
+const entriesOfLetter = (tables: Tables, { job, ended, successor }: DeadLetter, now: number): Entries => {
+  const { outcome } = ended;
+  // The job that takes its place is written, and the letter is about to go.
+  if (outcome === null || successor !== null) return [];
+  const id = tables.ids.idOf(job.id);
+  const at = (ms: number): number => tables.wallSeconds() - (now - ms) / 1000;
+  return [
+    [acceptedEntry(job, id, at(job.acceptedAt)), job.body],
+    [endedEntry(id, outcome, ended.ms, at(ended.endedAt)), keptReply(outcome, journalReplyBytesMax)],
+  ];
+};
+
+const entriesOf = (tables: Tables, job: Job, mark: DurableMark, now: number): Entries => {
   const { id, claims, end } = mark;
   const wall = tables.wallSeconds();
-  const { id: requestor = null, serial = null } = job.origin?.meta ?? {};
-  const by = { user: job.origin?.user ?? null, requestor, serial };
-  const at = wall - (now - job.acceptedAt) / 1000;
-  const accepted = { entry: "accepted", job: id, task: job.name, at, ...by } as const;
+  const accepted = acceptedEntry(job, id, wall - (now - job.acceptedAt) / 1000);
   if (end !== null) return [[accepted, job.body], end];
   if (claims === 0) return [[accepted, job.body]];
   const begun = { entry: "begun", job: id, at: wall, tries: job.tries + 1, claim: claims } as const;

@@ -66,6 +66,7 @@ const fill = (
   entry.worker = worker;
   entry.tries = job.tries;
   entry.code = code;
+  entry.isJournaled = job.durable !== null || job.schedule !== undefined;
 };
 
 class Ring {
@@ -126,5 +127,6 @@ const blank = (): EndedJob => ({
   outcome: null,
   code: null,
   body: null,
+  isJournaled: false,
   bytes: 0,
 });

@@ -21,8 +21,9 @@ export class JobLogs {
     if (typeof data !== "object" || data === null || Array.isArray(data)) return false;
     const { level, text } = data;
     if (typeof text !== "string" || (level !== "info" && level !== "warn" && level !== "error")) return false;
+    job.log ??= { bytes: 0, first: this.#count + 1 };
     // A worker of the engine keeps the limit, and says so in a last line.
-    if (job.logBytes > 2 * jobLogBytesMax) return true;
+    if (job.log.bytes > 2 * jobLogBytesMax) return true;
     const line: JobLogLine = {
       number: ++this.#count,
       at: this.wallSeconds(),
@@ -31,11 +32,19 @@ export class JobLogs {
       level,
       text: shorten(text),
     };
-    job.logBytes += sizeOf(line.text);
+    job.log.bytes += sizeOf(line.text);
     this.#lines.push(line);
     this.#bytes += bytesOf(line);
     while (this.#bytes > jobLogsBytesMax) this.#dropOldest();
     return true;
+  }
+
+  /** The lines of a job that are still there; looks at no line that is older than its first one. */
+  of({ id, log }: Job): JobLogLine[] {
+    if (log === null) return [];
+    // The lines are numbered without a gap.
+    const from = Math.max(this.#head, this.#lines.length - 1 - (this.#count - log.first));
+    return this.#lines.slice(from).filter((line) => line.job === id);
   }
 
   /** The newest lines that are meant, the oldest first. */

@@ -1,6 +1,6 @@
 /** Answers CONTROL `jobs`, `job`, `result` and `cancel`, which name jobs by their ids. */
 import { frameBytesMax, listedArgumentsBytesMax } from "../limits.ts";
-import type { Control } from "../protocol/control.ts";
+import type { ControlOf } from "../protocol/control.ts";
 import type { ErrorBody } from "../protocol/errors.ts";
 import { encodeData } from "../protocol/frames.ts";
 import type { Json } from "../protocol/json.ts";
@@ -11,8 +11,11 @@ import { personOf } from "./job.ts";
 import { reportJob } from "./job-report.ts";
 import { type AnyJob, isEnded, stateOf } from "./job-states.ts";
 import type { JobLifecycle } from "./lifecycle.ts";
-import type { Job, JobLogLine, RequestSender, UniqueJob } from "./state.ts";
+import type { Job, JobLogLine, KeptLine, RequestSender, UniqueJob } from "./state.ts";
 import type { Tables } from "./tables.ts";
+
+/** A line with the id of its job in place of the number. */
+type ShownLine = Omit<JobLogLine, "job"> & { readonly job: string };
 
 export class JobQueries {
   constructor(
@@ -34,7 +37,7 @@ export class JobQueries {
     return this.#resultOf(sender, known, Number.POSITIVE_INFINITY, now);
   }
 
-  list({ task, states, dead, sinceMs, before, limit }: Extract<Control, { command: "jobs" }>, now: number): Json {
+  list({ task, states, dead, sinceMs, before, limit }: ControlOf<"jobs">, now: number): Json {
     const { ids } = this.tables;
     const end = before === undefined ? Number.POSITIVE_INFINITY : (ids.numberOf(before) ?? 0);
     const since = sinceMs === undefined ? Number.NEGATIVE_INFINITY : now - sinceMs;
@@ -70,19 +73,40 @@ export class JobQueries {
     return [...effects, this.tables.requests.acknowledge(sender, encodeData({ cancelled: isOver ? 0 : 1 }))];
   }
 
-  logs(sender: RequestSender, { job: id, task, before, limit }: Extract<Control, { command: "logs" }>): Effect[] {
-    const { ids, logs, requests } = this.tables;
-    const job = id === undefined ? null : this.#find(sender, id, "observe");
+  /** The log of an ended job that the journal has comes from there, whole; all other lines from memory. */
+  logs(sender: RequestSender, control: ControlOf<"logs">, now: number): Effect[] {
+    const job = control.job === undefined ? null : this.#find(sender, control.job, "observe");
     if (job !== null && "message" in job) return this.#refuse(sender, job);
+    const isElsewhere = job !== null && isEnded(job) && job.isJournaled;
+    if (!isElsewhere) return this.#newestLogs(sender, control, job);
+    const { ids, journalLogs } = this.tables;
+    const id = ids.idOf(job.id);
+    const answer = (kept: readonly KeptLine[]): Effect[] => {
+      if (kept.length === 0) return this.#newestLogs(sender, control, job);
+      const lines = kept.map((line, index) => ({ ...line, job: id, task: job.name, number: index + 1 }));
+      const { before = Number.POSITIVE_INFINITY, task = job.name } = control;
+      const found = lines.filter((line) => line.number < before && line.task === task);
+      return this.#tellLogs(sender, found, control.limit);
+    };
+    return journalLogs.ask(id, answer, now) ?? this.#newestLogs(sender, control, job);
+  }
+
+  #newestLogs(sender: RequestSender, { task, before, limit }: ControlOf<"logs">, job: AnyJob | null): Effect[] {
+    const { ids, logs } = this.tables;
     const isMeant = (line: JobLogLine): boolean =>
       (before === undefined || line.number < before) &&
       (job === null || line.job === job.id) &&
       (task === undefined || line.task === task);
-    const found = logs.newest(isMeant, limit + 1);
+    const found = logs.newest(isMeant, limit + 1).map((line) => ({ ...line, job: ids.idOf(line.job) }));
+    return this.#tellLogs(sender, found, limit);
+  }
+
+  /** @param found lines of which the newest ones are told, and the number of the oldest of these */
+  #tellLogs(sender: RequestSender, found: readonly ShownLine[], limit: number): Effect[] {
     const lines = found.slice(-limit);
     const next = found.length > limit ? (lines[0]?.number ?? null) : null;
-    const shown = lines.map(({ number: _, ...line }) => ({ ...line, job: ids.idOf(line.job) }));
-    return [requests.acknowledge(sender, encodeData({ lines: shown, next }))];
+    const shown = lines.map(({ number: _, ...line }) => line);
+    return [this.tables.requests.acknowledge(sender, encodeData({ lines: shown, next }))];
   }
 
   #resultOf(sender: RequestSender, job: AnyJob, waitMs: number, now: number): Effect[] {

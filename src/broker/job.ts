@@ -47,7 +47,7 @@ export const createJob = (
   isReplaced: false,
   stop: null,
   progress: null,
-  logBytes: 0,
+  log: null,
   durable: null,
 });
 

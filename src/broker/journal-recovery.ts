@@ -5,9 +5,9 @@
 import type { WorkerHeader } from "../protocol/backend.ts";
 import { type ErrorCode, errorCodes, ProtocolError } from "../protocol/errors.ts";
 import { type Frame, sizeOf } from "../protocol/frame.ts";
-import type { KeptJob } from "../protocol/journal.ts";
+import type { KeptJob, KeptSchedule } from "../protocol/journal.ts";
 import { decodeAcceptedTask } from "../protocol/requests.ts";
-import { rewriteUnfinished } from "./durable-rewrite.ts";
+import { rewriteKnown } from "./durable-rewrite.ts";
 import { type Effect, toWorker } from "./events.ts";
 import { createJob, noOptions, retryPolicyOf } from "./job.ts";
 import type { JobLifecycle } from "./lifecycle.ts";
@@ -17,7 +17,7 @@ import type { Tables } from "./tables.ts";
 import { mayBeginUnattended } from "./unattended.ts";
 import { hashOfArguments } from "./unique-jobs.ts";
 
-type FromJournal = Extract<WorkerHeader, { type: "COMMITTED" | "RECOVERED" | "JOURNAL" }>;
+type FromJournal = Extract<WorkerHeader, { type: "COMMITTED" | "RECOVERED" | "LOGGED" | "JOURNAL" }>;
 
 export class JournalRecovery {
   /** The first answer has come. */
@@ -59,12 +59,15 @@ export class JournalRecovery {
       case "COMMITTED":
         return journal.confirm(header.through, header.failure, now);
       case "RECOVERED":
+        this.#takeSchedules(header.schedules, now);
         return this.#take(key, header.kept, bodies, header.next, now);
+      case "LOGGED":
+        return this.tables.journalLogs.answered(header.request, bodies[0] ?? "");
       case "JOURNAL": {
         const { type: _, ...report } = header;
         const isAnother = report.damaged !== (journal.report?.damaged ?? null);
         journal.report = report;
-        if (isAnother && report.damaged !== null) rewriteUnfinished(this.tables, now);
+        if (isAnother && report.damaged !== null) rewriteKnown(this.tables, now);
         // It could not be read before.
         return journal.isRecovered || this.#hasBegun ? [] : this.joined(key);
       }
@@ -93,6 +96,7 @@ export class JournalRecovery {
     if (job === null) return [{ to: "log", line: `the journal has a job ${row.job} that is no TASK frame any more` }];
     const { unique } = this.tables;
     if (row.ended === null) return this.#goOn(job, row, now);
+    if (row.schedule !== null) this.tables.schedules.ranBefore(row.schedule, row.begun ?? row.accepted, row.code);
     job.state = "ended";
     unique.end(job, now);
     const code = codeOf(row.code);
@@ -112,6 +116,7 @@ export class JournalRecovery {
   #goOn(job: Job, row: KeptJob, now: number): Effect[] {
     const { blocks, queues, statistics } = this.tables;
     statistics.accepted++;
+    if (row.schedule !== null) this.tables.schedules.goesOn(row.schedule, row.begun ?? row.accepted);
     queues.park(job, "delayed");
     const stop = (reason: EndReason): Effect[] => this.lifecycle.stop(job, reason, now);
     if (row.state !== "queued") {
@@ -126,7 +131,9 @@ export class JournalRecovery {
       return stop({ code: "NOT_DURABLE", message: `${job.name} may move something by now; retry it` });
     }
     const { user = null } = job.origin ?? {};
-    const refusal = user === null ? null : this.tables.access.refusal(user, "send", job.name);
+    const { access } = this.tables;
+    const mayAsk = user === null ? null : access.refusal(user, "send", job.name);
+    const refusal = mayAsk ?? (row.onBehalf === null ? null : access.refusal(user, "delegate"));
     if (refusal !== null) return stop({ code: "UNAUTHORIZED", message: refusal });
     const reason = blocks.endOf(job);
     if (reason !== null) return stop(reason);
@@ -148,28 +155,40 @@ export class JournalRecovery {
     if (task instanceof ProtocolError) return null;
     const { directory, ids } = this.tables;
     const known = directory.find(row.task);
-    const options = task.options ?? noOptions;
+    const options = row.schedule === null ? (task.options ?? noOptions) : { detach: true };
     const { queue, policy } = known ?? { queue: "", policy: {} };
     const draft = { kind: "task", name: row.task, queue, body, bytes: sizeOf(body), options, policy } as const;
+    const schedule = row.schedule ?? undefined;
     const id = this.tables.nextJobId();
     ids.adopt(id, row.job);
     const acceptedAt = this.#at(row.accepted, now);
-    const origin: RequestSender = {
+    const origin: RequestSender | null = schedule === undefined ? this.#originOf(row) : null;
+    const job: Job = { ...createJob({ ...draft, schedule }, id, { request: null, part: 0 }, acceptedAt), origin };
+    job.place = { id: row.place, at: acceptedAt };
+    job.tries = row.tries;
+    job.startedAt = row.begun === null ? 0 : this.#at(row.begun, now);
+    if (options.unique !== undefined) this.tables.unique.add(job, hashOfArguments({ task }));
+    // A run of a schedule that was not durable has ended.
+    job.durable = { id: row.job, claims: row.claims, isCleared: false, isAccepted: true, end: null, waiters: [] };
+    return job;
+  }
+
+  #originOf(row: KeptJob): RequestSender {
+    return {
       requestor: { peer: "", envelope: [] },
       user: row.user,
       meta: {
         version: 0.3,
         ...(row.serial !== null && { serial: row.serial }),
         ...(row.requestor !== null && { id: row.requestor }),
+        ...(row.onBehalf !== null && { onBehalf: row.onBehalf }),
       },
     };
-    const job: Job = { ...createJob(draft, id, { request: null, part: 0 }, acceptedAt), origin };
-    job.place = { id: row.place, at: acceptedAt };
-    job.tries = row.tries;
-    job.startedAt = row.begun === null ? 0 : this.#at(row.begun, now);
-    if (options.unique !== undefined) this.tables.unique.add(job, hashOfArguments({ task }));
-    job.durable = { id: row.job, claims: row.claims, isCleared: false, isAccepted: true, end: null, waiters: [] };
-    return job;
+  }
+
+  /** The first answer has them. */
+  #takeSchedules(kept: readonly KeptSchedule[], now: number): void {
+    if (!this.#hasBegun) this.tables.schedules.takeKept(kept, { now, wall: this.tables.wallSeconds() * 1000 });
   }
 
   /** A time of the wall clock on the broker's; one that is yet to come is now, since it is past. */

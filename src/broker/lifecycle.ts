@@ -274,12 +274,12 @@ export class JobLifecycle {
 
   /** Tells everybody of the end of a job. */
   #tell(job: Job, outcome: JobOutcome, now: number, worker: Worker | null, ms: number): Effect[] {
-    const { events, history, requests, results, schedules, statistics, unique } = this.tables;
+    const { events, history, requests, results, statistics, unique } = this.tables;
     if (events.watchesJobs) events.ended(job, outcome, worker, ms);
     if (events.watchesResources) events.touch(job);
     if (job.kind === "task") history.add(job, outcome, worker?.ready.id ?? null, ms, now);
     if (job.options.unique !== undefined) unique.end(job, now);
-    if (job.schedule !== undefined) schedules.ended(job.schedule, outcome, events);
+    if (job.schedule !== undefined) this.durable.runEnded(job, job.schedule, outcome, ms, now);
     statistics.ended(outcome.code);
     if (outcome.code === null || job.publisher === undefined) {
       const effects = requests.settle(job, outcome, now);

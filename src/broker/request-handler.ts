@@ -123,7 +123,7 @@ export class RequestHandler {
       case "schedule":
         return this.#controlSchedule(sender, control, now);
       case "logs":
-        return this.#queries.logs(sender, control);
+        return this.#queries.logs(sender, control, now);
       case "retry":
         return this.#deadLetters.retry(sender, control.job, control.confirm, now);
       case "discard":

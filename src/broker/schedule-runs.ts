@@ -2,9 +2,10 @@
 import { sizeOf } from "../protocol/frame.ts";
 import { packText } from "../protocol/frames.ts";
 import type { ScheduleReport } from "../protocol/schedules.ts";
-import type { Moment } from "./due-times.ts";
+import type { Due, Moment } from "./due-times.ts";
 import type { Effect } from "./events.ts";
 import type { JobLifecycle } from "./lifecycle.ts";
+import { isKept, ruleOf } from "./schedules.ts";
 import type { Draft, EndReason, Schedule } from "./state.ts";
 import type { Tables } from "./tables.ts";
 import { refusalOfOptions } from "./unattended.ts";
@@ -23,14 +24,16 @@ export class ScheduleRuns {
    * jumped, and after each change of the schedules.
    */
   look(now: number): Effect[] {
-    const { schedules } = this.tables;
+    const { blocks, schedules } = this.tables;
     if (schedules.isEmpty) return [];
     const moment = this.momentAt(now);
     const effects: Effect[] = [];
+    if (blocks.stopReason !== null) schedules.noteStop();
+    schedules.goOnWithoutKept(moment);
     for (const schedule of schedules) {
       const due = schedule.due?.take(moment) ?? null;
-      if (due === "missed") this.#skip(schedule, missed);
-      else if (due === "run") effects.push(...this.#runIfPossible(schedule, moment));
+      if (isKept(schedule) && schedule.due !== null) effects.push(...this.#takeKept(schedule, due, moment));
+      else if (due !== null) effects.push(...this.#take(schedule, due, moment));
     }
     this.#setTimer(moment);
     return effects;
@@ -62,6 +65,28 @@ export class ScheduleRuns {
 
   momentAt(now: number): Moment {
     return { now, wall: this.tables.wallSeconds() * 1000 };
+  }
+
+  #take(schedule: Schedule, due: Due, moment: Moment): Effect[] {
+    if (due === "run") return this.#runIfPossible(schedule, moment);
+    if (due === "missed") this.#skip(schedule, missed);
+    return [];
+  }
+
+  /**
+   * The journal notes that the due times are done before the run begins, so that the next engine
+   * does not make up for it. Where the journal cannot, the run begins all the same.
+   */
+  #takeKept(schedule: Schedule, due: Due, moment: Moment): Effect[] {
+    const { journal } = this.tables;
+    const isFirst = schedule.written === null;
+    if (due === null && !isFirst) return [];
+    if (journal.key === null || journal.whyClosed(0, moment.now) !== null) return this.#take(schedule, due, moment);
+    const at = moment.wall / 1000;
+    schedule.written = at;
+    const entry = { entry: "due", schedule: schedule.definition.name, rule: ruleOf(schedule), at } as const;
+    journal.append(entry, "", (_, now) => this.#take(schedule, due, this.momentAt(now)));
+    return [];
   }
 
   #runIfPossible(schedule: Schedule, moment: Moment): Effect[] {

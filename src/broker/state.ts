@@ -75,7 +75,7 @@ export interface Job extends Draft {
   isReplaced: boolean; // superseded while a worker had it: it must not begin (again)
   stop: EndReason | null; // it was told to end, which overrides the answer of its worker
   progress: Frame | null; // its last report, if it is short
-  logBytes: number; // of its log so far
+  log: { bytes: number; readonly first: number } | null; // its log so far, from the line of this number on
   durable: DurableMark | null; // null for one that does not outlive the engine
 }
 
@@ -141,6 +141,7 @@ export interface EndedJob {
   outcome: JobOutcome | null; // null for a result that only its requestor has got, or that had to go
   code: ErrorCode | null; // null for done
   body: Frame | null; // the TASK frame, of a detached job
+  isJournaled: boolean; // the journal may have its log
   bytes: number; // of what is kept
 }
 
@@ -153,6 +154,9 @@ export interface JobLogLine {
   readonly level: LogLine["level"];
   readonly text: string;
 }
+
+/** A line in the journal has no number. */
+export type KeptLine = Pick<JobLogLine, "at" | "level" | "text">;
 
 /** An entry that the journal has not confirmed. */
 interface UnconfirmedEntry {
@@ -237,6 +241,7 @@ export interface Schedule {
   last: number | null; // the begin of that, in seconds since 1970
   code: string | null; // its end: `done` or the code of an error
   skipped: number; // runs that were due and left out
+  written: number | null; // the time up to which its due times are done in the journal, in s since 1970
   why: string | null; // the reason of the last of these
 }
 
@@ -256,6 +261,8 @@ export interface BrokerState {
   readonly unique: Map<string, UniqueJob>; // by task and key
   // JournalWriter, DurableJobs, DeadLetters
   readonly unconfirmed: Map<number, UnconfirmedEntry>; // by number
+  // JournalLogs: requests that wait for it, by the number that it was told
+  readonly askedLogs: Map<number, (lines: readonly KeptLine[]) => Effect[]>;
   readonly ending: Map<number, Job>; // ended, and their end is not on the disk yet
   readonly dead: Map<number, DeadLetter>; // the oldest first
   // Workers

@@ -9,6 +9,7 @@ import { JobIds } from "./job-ids.ts";
 import { JobLogs } from "./job-logs.ts";
 import { JobResults } from "./job-results.ts";
 import { stateOf } from "./job-states.ts";
+import { JournalLogs } from "./journal-logs.ts";
 import { JournalWriter } from "./journal-writer.ts";
 import { JobQueues } from "./queue.ts";
 import { Requests } from "./requests.ts";
@@ -35,6 +36,7 @@ export class Tables {
   readonly results: JobResults;
   readonly unique = new UniqueJobs();
   readonly journal = new JournalWriter();
+  readonly journalLogs = new JournalLogs(this.journal, this.timers);
   readonly ending: BrokerState["ending"] = new Map();
   readonly dead = new DeadLetters();
   readonly queues = new JobQueues();

@@ -34,6 +34,7 @@ export class WorkerMessages {
         return [];
       case "COMMITTED":
       case "RECOVERED":
+      case "LOGGED":
       case "JOURNAL":
         return this.recovery.hear(worker, header, bodies, now);
       case "OWNERS":

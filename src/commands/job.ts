@@ -1,7 +1,8 @@
 /**
  * `job ID` shows what the engine knows of a job: state, times, worker, arguments, progress, error.
  *
- * Sends CONTROL `job`. Prints a line for each thing that is known; with `--json` the whole answer.
+ * Sends CONTROL `job` and, for a person, `logs`. Prints a line for each thing that is known, and
+ * the last lines of its log; with `--json` the answer to the former.
  *
  * Exits with 0; 1 if nothing is known of it (any more) or the engine refused; 2 for wrong usage; 3
  * if there is no engine or no answer in time.
@@ -22,11 +23,20 @@ export const jobCommand = defineCommand({
   },
   run: async ({ args }) => {
     const id = nameFrom(args.id, "ID");
-    const job = await withEngine(args, (engine) => engine.job(id));
-    if (args.json) return printResult(JSON.stringify(job));
-    for (const line of linesOf(job)) await printResult(printable(line));
+    await withEngine(args, async (engine) => {
+      const job = await engine.job(id);
+      if (args.json) return printResult(JSON.stringify(job));
+      for (const line of linesOf(job)) await printResult(printable(line));
+      for (const { at, level, text } of (await engine.logs({ job: id })).slice(-shownLinesMax)) {
+        const line = `${dateOf(at)}  ${level === "info" ? "" : `${level}: `}${text}`;
+        await printResult(printable(`${"log:".padEnd(10)} ${line}`));
+      }
+    });
   },
 });
+
+/** `logs --job` has them all. */
+const shownLinesMax = 20;
 
 const linesOf = (job: JobReport): string[] =>
   Object.entries({

@@ -70,7 +70,8 @@ export const isDiskFailure = (failure: unknown): failure is Error =>
 
 const checkTables = (database: Database): void => {
   try {
-    database.run("SELECT place, job, reply, log FROM jobs LIMIT 0");
+    database.run("SELECT place, job, reply, log, person, schedule FROM jobs LIMIT 0");
+    database.run("SELECT schedule, rule, at FROM schedules LIMIT 0");
     database.run("SELECT day, bytes FROM history_days LIMIT 0");
   } catch (failure) {
     if (failure instanceof SQLiteError && failure.code === "SQLITE_ERROR") throw new DamagedError(failure.message);

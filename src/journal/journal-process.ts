@@ -96,7 +96,12 @@ export const runJournal = async ({ folder, backend }: JournalProcessOptions): Pr
     if (header.type === "RECOVER") {
       const found = journal.read(header.from);
       if (found === null) return void report();
-      link.journal({ type: "RECOVERED", kept: [...found.kept], next: found.next }, found.bodies);
+      const { kept, bodies: frames, next, schedules } = found;
+      link.journal({ type: "RECOVERED", kept: [...kept], next, schedules: [...schedules] }, frames);
+      return;
+    }
+    if (header.type === "LOGS") {
+      link.journal({ type: "LOGGED", request: header.request }, [journal.logOf(header.job)]);
       return;
     }
     journal.append(header.from, header.entries, bodies);

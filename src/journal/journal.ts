@@ -3,12 +3,12 @@
  * what is on the disk. Where the disk refuses, it says so and tries again with the next entries. A
  * damaged file is set aside, and an empty one takes its place.
  */
-import { historyDayBytesMax, historyWaitingBytesMax, recoveredJobsMax } from "../limits.ts";
+import { historyDayBytesMax, historyRunBytes, historyWaitingBytesMax, recoveredJobsMax } from "../limits.ts";
 import { type Frame, sizeOf, textOf } from "../protocol/frame.ts";
-import type { JournalEntry, JournalReport } from "../protocol/journal.ts";
+import type { JournalEntry, JournalReport, KeptSchedule } from "../protocol/journal.ts";
 import { StartError } from "../transport/start-error.ts";
 import { isDamage, isDiskFailure, setAside } from "./file.ts";
-import { type JobLog, type JournalItem, JournalStore, type KeptJobs } from "./store.ts";
+import { type HistoryItem, type JournalItem, JournalStore, type KeptJobs } from "./store.ts";
 
 /** What became of the entries up to the one with this number. */
 interface Commit {
@@ -39,8 +39,8 @@ export class Journal implements Disposable {
   #isSuspect = false;
   #items: JournalItem[] = [];
   #through = 0;
-  #logs: JobLog[] = [];
-  #logBytes = 0;
+  #history: HistoryItem[] = [];
+  #historyWaitingBytes = 0;
   #historyDropped = 0;
   /** Set when a router begins to read: ended jobs up to this place are too old for it. */
   #endedAfter = 0;
@@ -57,7 +57,7 @@ export class Journal implements Disposable {
   append(from: number, entries: readonly JournalEntry[], bodies: readonly Frame[]): void {
     for (const [index, entry] of entries.entries()) {
       const body = bodies[index] ?? "";
-      if (entry.entry === "log") this.#remember(entry.job, body);
+      if (entry.entry === "log" || entry.entry === "ran") this.#remember({ entry, body });
       else this.#items.push({ entry, body });
     }
     this.#through = from + entries.length - 1;
@@ -76,14 +76,22 @@ export class Journal implements Disposable {
   }
 
   /**
-   * The jobs from this place on, of ended ones that are no dead letters only the newest. Returns
-   * null while they cannot be read.
+   * The jobs from this place on, of ended ones that are no dead letters only the newest, and from
+   * the first place also the schedules. Returns null while they cannot be read.
    */
-  read(from: number): KeptJobs | null {
+  read(from: number): (KeptJobs & { readonly schedules: readonly KeptSchedule[] }) | null {
+    if (from === 0) this.flushHistory();
     return this.#attempt((store) => {
       if (from === 0) this.#endedAfter = store.placeBefore(recoveredJobsMax);
-      return store.read(from, this.#endedAfter);
+      return { ...store.read(from, this.#endedAfter), schedules: from === 0 ? store.readSchedules() : [] };
     });
+  }
+
+  /** The log of a job, written already or not; empty for none, and where it cannot be read. */
+  logOf(job: string): string {
+    const waiting = this.#history.findLast(({ entry }) => entry.entry === "log" && entry.job === job);
+    if (waiting !== undefined) return textOf(waiting.body);
+    return this.#attempt((store) => store.logOf(job)) ?? "";
   }
 
   /** Removes ended jobs that are beyond the retention. */
@@ -98,23 +106,23 @@ export class Journal implements Disposable {
 
   /** Writes the history that waits, as far as the day's budget allows. */
   flushHistory(): void {
-    const logs = this.#logs;
-    if (logs.length === 0) return;
-    this.#logs = [];
-    this.#logBytes = 0;
+    const items = this.#history;
+    if (items.length === 0) return;
+    this.#history = [];
+    this.#historyWaitingBytes = 0;
     const day = this.#day;
     this.#attempt((store) => {
       let bytes = store.historyBytes(day);
-      const within = logs.filter(({ text }) => {
-        const size = Buffer.byteLength(text);
+      const within = items.filter((item) => {
+        const size = bytesOf(item);
         if (bytes + size > this.#historyDayBytes) return false;
         bytes += size;
         return true;
       });
-      this.#historyDropped += logs.length - within.length;
+      this.#historyDropped += items.length - within.length;
       store.writeHistory(within, day, bytes);
     });
-    if (this.#failure !== null) this.#historyDropped += logs.length;
+    if (this.#failure !== null) this.#historyDropped += items.length;
   }
 
   /** Why nothing can be written at present; null if it can. */
@@ -123,7 +131,7 @@ export class Journal implements Disposable {
   }
 
   get hasHistory(): boolean {
-    return this.#logs.length > 0;
+    return this.#history.length > 0;
   }
 
   report(): JournalReport {
@@ -150,14 +158,14 @@ export class Journal implements Disposable {
     return new Date(this.#now()).toISOString().slice(0, 10);
   }
 
-  #remember(job: string, body: Frame): void {
-    const bytes = sizeOf(body);
-    if (this.#logBytes + bytes > historyWaitingBytesMax) {
+  #remember(item: HistoryItem): void {
+    const bytes = bytesOf(item);
+    if (this.#historyWaitingBytes + bytes > historyWaitingBytesMax) {
       this.#historyDropped++;
       return;
     }
-    this.#logBytes += bytes;
-    this.#logs.push({ job, text: textOf(body) });
+    this.#historyWaitingBytes += bytes;
+    this.#history.push(item);
   }
 
   /** Works with the file. Returns null if that failed, and `#failure` is the reason. */
@@ -203,3 +211,6 @@ export class Journal implements Disposable {
     }
   }
 }
+
+const bytesOf = ({ entry, body }: HistoryItem): number =>
+  sizeOf(body) + (entry.entry === "ran" ? sizeOf(entry.request) + historyRunBytes : 0);

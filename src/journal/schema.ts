@@ -6,7 +6,7 @@ import type { Database } from "bun:sqlite";
 import { StartError } from "../transport/start-error.ts";
 
 /** Each brings a file to the next version. One that was released never changes. */
-const migrations: readonly string[] = [
+export const migrations: readonly string[] = [
   `CREATE TABLE jobs (
      place INTEGER PRIMARY KEY AUTOINCREMENT,
      job TEXT NOT NULL UNIQUE,
@@ -31,6 +31,9 @@ const migrations: readonly string[] = [
    CREATE INDEX unfinished ON jobs (place) WHERE ended IS NULL OR dead = 1;
    CREATE INDEX ended ON jobs (ended) WHERE ended IS NOT NULL;
    CREATE TABLE history_days (day TEXT PRIMARY KEY, bytes INTEGER NOT NULL) STRICT;`,
+  `ALTER TABLE jobs ADD COLUMN person TEXT;
+   ALTER TABLE jobs ADD COLUMN schedule TEXT;
+   CREATE TABLE schedules (schedule TEXT PRIMARY KEY, rule TEXT NOT NULL, at REAL NOT NULL) STRICT;`,
 ];
 
 /**

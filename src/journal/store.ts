@@ -7,13 +7,14 @@ import { statSync } from "node:fs";
 import {
   journalEntriesMax,
   journalMessageBytesMax,
-  journalReplyBytesMax,
   retentionBytesMax,
   retentionJobsMax,
   retentionMs,
+  schedulesMax,
 } from "../limits.ts";
-import { type Frame, sizeOf } from "../protocol/frame.ts";
-import type { JournalEntry, KeptJob } from "../protocol/journal.ts";
+import { type Frame, textOf } from "../protocol/frame.ts";
+import type { JournalEntry, KeptJob, KeptSchedule } from "../protocol/journal.ts";
+import { addRun, apply, type Run, type Value } from "./entries.ts";
 import { openFile } from "./file.ts";
 
 /** An entry and the frame that belongs to it. */
@@ -22,10 +23,10 @@ export interface JournalItem {
   readonly body: Frame;
 }
 
-/** The log of an ended job. */
-export interface JobLog {
-  readonly job: string;
-  readonly text: string;
+/** The log of an ended job, or a run of a schedule that was not durable. */
+export interface HistoryItem {
+  readonly entry: Extract<JournalEntry, { entry: "log" | "ran" }>;
+  readonly body: Frame;
 }
 
 export interface KeptJobs {
@@ -52,6 +53,8 @@ interface Row {
   readonly requestor: string | null;
   readonly serial: string | null;
   readonly by: string | null;
+  readonly person: string | null;
+  readonly schedule: string | null;
   readonly request: Uint8Array;
   readonly reply: Uint8Array | null;
 }
@@ -59,10 +62,6 @@ interface Row {
 interface Count {
   readonly count: number;
 }
-
-type Value = string | number | null | Uint8Array;
-
-const bytesOf = (frame: Frame): Uint8Array => (typeof frame === "string" ? Buffer.from(frame) : frame);
 
 const nothing = new Uint8Array(0);
 
@@ -80,7 +79,7 @@ export class JournalStore implements Disposable {
   /** Puts all on the disk. Throws SQLiteError, and nothing is committed. */
   commit(items: readonly JournalItem[]): void {
     this.#together(() => {
-      for (const { entry, body } of items) this.#apply(entry, body);
+      for (const { entry, body } of items) apply(entry, body, this.#run);
     });
   }
 
@@ -91,7 +90,7 @@ export class JournalStore implements Disposable {
   read(from: number, endedAfter: number): KeptJobs {
     const rows = this.#all<Row>(
       `SELECT place, job, task, state, code, dead, accepted, begun, ended, ms, tries, claims, user,
-         requestor, serial, by, request, reply
+         requestor, serial, by, person, schedule, request, reply
        FROM jobs WHERE place >= ?1 AND (ended IS NULL OR dead = 1 OR place > ?2)
        ORDER BY place LIMIT ${journalEntriesMax + 1}`,
       from,
@@ -100,12 +99,12 @@ export class JournalStore implements Disposable {
     const kept: KeptJob[] = [];
     const bodies: Frame[] = [];
     let bytes = 0;
-    for (const { request, reply, dead, ...job } of rows) {
+    for (const { request, reply, dead, person, ...job } of rows) {
       const size = request.length + (reply?.length ?? 0);
       if (kept.length === journalEntriesMax || (kept.length > 0 && bytes + size > journalMessageBytesMax)) {
         return { kept, bodies, next: job.place };
       }
-      kept.push({ ...job, isDead: dead === 1 });
+      kept.push({ ...job, isDead: dead === 1, onBehalf: person === null ? null : JSON.parse(person) });
       bodies.push(request, reply ?? nothing);
       bytes += size;
     }
@@ -121,6 +120,17 @@ export class JournalStore implements Disposable {
     return row?.place ?? 0;
   }
 
+  /** The schedules of which something is known. */
+  readSchedules(): KeptSchedule[] {
+    return this.#all<KeptSchedule>(`SELECT schedule, rule, at FROM schedules ORDER BY at DESC LIMIT ${schedulesMax}`);
+  }
+
+  /** The log of a job; empty for none. */
+  logOf(job: string): string {
+    const [row] = this.#all<{ readonly log: string | null }>("SELECT log FROM jobs WHERE job = ?1", job);
+    return row?.log ?? "";
+  }
+
   /** Removes the oldest ended jobs that are beyond the retention. @param now seconds since 1970 */
   retain(now: number, bytesMax = retentionBytesMax): void {
     const remove = (where: string, ...values: Value[]): number =>
@@ -131,6 +141,10 @@ export class JournalStore implements Disposable {
       );
     while (remove("AND ended < ?1", now - retentionMs / 1000) === retentionJobsMax);
     while (this.bytes > bytesMax && remove("") > 0);
+    this.#run(
+      `DELETE FROM schedules WHERE schedule NOT IN
+         (SELECT schedule FROM schedules ORDER BY at DESC LIMIT ${schedulesMax})`,
+    );
   }
 
   /* ── History ── */
@@ -141,10 +155,13 @@ export class JournalStore implements Disposable {
     return row?.bytes ?? 0;
   }
 
-  /** Writes logs, and how much there has been on this day with them. Throws SQLiteError. */
-  writeHistory(logs: readonly JobLog[], day: string, bytes: number): void {
+  /** Writes history, and how much there has been on this day with it. Throws SQLiteError. */
+  writeHistory(items: readonly HistoryItem[], day: string, bytes: number): void {
     this.#together(() => {
-      for (const { job, text } of logs) this.#run("UPDATE jobs SET log = ?2 WHERE job = ?1", job, text);
+      for (const { entry, body } of items) {
+        if (entry.entry === "ran") addRun(entry, body, this.#run);
+        else this.#run("UPDATE jobs SET log = ?2 WHERE job = ?1", entry.job, textOf(body));
+      }
       this.#run("DELETE FROM history_days WHERE day <> ?1", day);
       this.#run("INSERT OR REPLACE INTO history_days (day, bytes) VALUES (?1, ?2)", day, bytes);
     });
@@ -184,51 +201,6 @@ export class JournalStore implements Disposable {
     this.#database.close();
   }
 
-  #apply(entry: JournalEntry, body: Frame): void {
-    switch (entry.entry) {
-      case "accepted": {
-        const { job, task, at, user, requestor, serial } = entry;
-        this.#run(
-          `INSERT OR IGNORE INTO jobs (job, task, state, accepted, user, requestor, serial, request)
-           VALUES (?1, ?2, 'queued', ?3, ?4, ?5, ?6, ?7)`,
-          ...[job, task, at, user, requestor, serial, bytesOf(body)],
-        );
-        return;
-      }
-      case "begun":
-        this.#run(
-          `UPDATE jobs SET state = 'running', begun = ?2, tries = ?3, claims = ?4
-           WHERE job = ?1 AND ended IS NULL AND claims < ?4`,
-          ...[entry.job, entry.at, entry.tries, entry.claim],
-        );
-        return;
-      case "returned":
-        this.#run(
-          `UPDATE jobs SET state = 'queued', begun = NULL, tries = ?2
-           WHERE job = ?1 AND ended IS NULL AND claims = ?3`,
-          ...[entry.job, entry.tries, entry.claim],
-        );
-        return;
-      case "ended": {
-        const { job, at, state, code, by, ms, isDead } = entry;
-        const size = sizeOf(body);
-        const reply = size === 0 || size > journalReplyBytesMax ? null : bytesOf(body);
-        this.#run(
-          `UPDATE jobs SET ended = ?2, state = ?3, code = ?4, by = ?5, ms = ?6, dead = ?7, reply = ?8
-           WHERE job = ?1 AND ended IS NULL`,
-          ...[job, at, state, code, by, ms, isDead ? 1 : 0, reply],
-        );
-        return;
-      }
-      case "discarded":
-        this.#run("UPDATE jobs SET dead = 0 WHERE job = ?1", entry.job);
-        return;
-      case "log":
-        // Not here: history waits for `writeHistory`.
-        return;
-    }
-  }
-
   #together(work: () => void): void {
     this.#run("BEGIN IMMEDIATE");
     try {
@@ -241,9 +213,7 @@ export class JournalStore implements Disposable {
   }
 
   /** Returns the number of rows that it has changed. */
-  #run(sql: string, ...values: Value[]): number {
-    return this.#statement(sql).run(...values).changes;
-  }
+  readonly #run: Run = (sql, ...values) => this.#statement(sql).run(...values).changes;
 
   #all<Result>(sql: string, ...values: Value[]): Result[] {
     return this.#statement(sql).all(...values) as Result[];

@@ -38,7 +38,7 @@ export type SafeHeader = Extract<RouterHeader, { type: "SAFE" }>;
 type OwnersHeader = Extract<RouterHeader, { type: "OWNERS" }>;
 export type StalenessHeader = Extract<RouterHeader, { type: "STALENESS" }>;
 type EventsHeader = Extract<RouterHeader, { type: "EVENTS" }>;
-export type JournalHeader = Extract<RouterHeader, { type: "APPEND" | "RECOVER" }>;
+export type JournalHeader = Extract<RouterHeader, { type: "APPEND" | "RECOVER" | "LOGS" }>;
 type StoppedHeader = Extract<RouterHeader, { type: "STOPPED" }>;
 
 interface BackendLinkOptions {
@@ -175,7 +175,7 @@ export class BackendLink {
 
   /** Sends a message of the journal. */
   journal(
-    header: Extract<WorkerHeader, { type: "COMMITTED" | "RECOVERED" | "JOURNAL" }>,
+    header: Extract<WorkerHeader, { type: "COMMITTED" | "RECOVERED" | "LOGGED" | "JOURNAL" }>,
     bodies?: readonly Frame[],
   ): void {
     this.#send(header, bodies);
@@ -233,8 +233,9 @@ export class BackendLink {
     else if (header.type === "STALENESS") this.#options.onStaleness?.(header);
     else if (header.type === "OWNERS") this.#options.onOwners?.(header);
     else if (header.type === "EVENTS") this.#takeEvents(header, bodies);
-    else if (header.type === "APPEND" || header.type === "RECOVER") this.#options.onJournal?.(header, bodies);
-    else if (header.type !== "BEAT") this.#options.onWork(header, bodies, lateMs);
+    else if (header.type === "APPEND" || header.type === "RECOVER" || header.type === "LOGS") {
+      this.#options.onJournal?.(header, bodies);
+    } else if (header.type !== "BEAT") this.#options.onWork(header, bodies, lateMs);
   }
 
   #takeEvents(header: EventsHeader, bodies: readonly Frame[]): void {

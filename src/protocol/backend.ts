@@ -6,7 +6,7 @@ import * as v from "valibot";
 import { dataEndpointsMax, messageEventsMax, messageJobsMax, sourcesMax, watchedTopicsMax } from "../limits.ts";
 import { ProtocolError } from "./errors.ts";
 import type { Frame } from "./frame.ts";
-import { appendSchema, committedSchema, journalSchema, recoveredSchema, recoverSchema } from "./journal.ts";
+import { journalSchemas, toJournalSchemas } from "./journal.ts";
 import type { Json, JsonObject } from "./json.ts";
 import { dataPortsSchema, readySchema } from "./ready.ts";
 import { sourcesSchema, storeSchema } from "./reports.ts";
@@ -90,9 +90,7 @@ const fromWorker = byType([
   heardSchema,
   wantsOwnersSchema,
   storeSchema,
-  committedSchema,
-  recoveredSchema,
-  journalSchema,
+  ...journalSchemas,
 ]);
 
 export type WorkerHeader = HeaderOf<typeof fromWorker>;
@@ -170,8 +168,7 @@ const fromRouter = byType([
   eventsSchema,
   ownersSchema,
   stalenessSchema,
-  appendSchema,
-  recoverSchema,
+  ...toJournalSchemas,
   goodbyeSchema,
 ]);
 
@@ -236,9 +233,11 @@ export const decodeFromWorker = (frames: readonly Frame[]): BackendMessage<Worke
       case "RECOVERED":
         return { bodies: 2 * header.kept.length };
       default:
-        return { bodies: header.type === "PUBLISH" || header.type === "PROGRESS" || header.type === "LOG" ? 1 : 0 };
+        return { bodies: withBody.has(header.type) ? 1 : 0 };
     }
   });
+
+const withBody: ReadonlySet<string> = new Set(["PUBLISH", "PROGRESS", "LOG", "LOGGED"]);
 
 const parallelOf = (header: Extract<WorkerHeader, { type: "DONE" | "FAIL" }>): number[] =>
   header.type === "DONE" && header.contentTypes !== undefined

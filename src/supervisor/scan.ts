@@ -153,8 +153,10 @@ const withoutFiles = (found: Definitions): Definitions | string => {
   return { ...found, tasks };
 };
 
-/** A task whose jobs outlive the engine needs the journal. */
-export const needsJournal = ({ tasks }: Scan): boolean => tasks.some(({ durable }) => durable === true);
+/** Jobs that outlive the engine need the journal, and so does the history of what runs by itself. */
+export const needsJournal = ({ tasks, schedules = [] }: EngineTasks): boolean =>
+  schedules.length > 0 ||
+  tasks.some(({ durable, schedule, everyMs }) => durable === true || schedule !== undefined || everyMs !== undefined);
 
 /** The part of a scan that the router needs. */
 export const tasksOf = (

@@ -161,7 +161,7 @@ export class Supervisor {
       return this.#fail(`there is no room for the record of begun jobs: ${(failure as Error).message}`);
     }
     // First: a stop for a damaged journal holds before anything else runs.
-    if (needsJournal(scan)) await this.#slots.openJournal();
+    if (needsJournal(this.#tasks)) await this.#slots.openJournal();
     if (this.#isStopping) return;
     this.#slots.fill(scan.wanted);
     await Promise.all([...this.#children].map((child) => child.online));
@@ -273,7 +273,7 @@ export class Supervisor {
     await this.#released;
     this.#deaths.release();
     this.#children.router?.send({ type: "tasks", ...this.#tasks });
-    if (needsJournal(scan)) await this.#slots?.openJournal();
+    if (needsJournal(this.#tasks)) await this.#slots?.openJournal();
     await this.#slots?.renew(wanted);
     if (this.#isStopping) return null;
     say(`[ENGINE] Task workers are replaced${gone.length === 0 ? "" : `; no task any more: ${gone.join(", ")}`}`);

@@ -2,7 +2,7 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { chmodSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
-import { migrate } from "../../src/journal/schema.ts";
+import { migrate, migrations } from "../../src/journal/schema.ts";
 import { JournalStore } from "../../src/journal/store.ts";
 import { retentionMs } from "../../src/limits.ts";
 import type { Frame } from "../../src/protocol/frame.ts";
@@ -36,6 +36,8 @@ test("jobs are there again in the order of their acceptance, with their requests
         requestor: "CLIENT-1",
         serial: "s-b",
         by: "TASK-1",
+        onBehalf: null,
+        schedule: null,
       },
     },
     {
@@ -50,6 +52,8 @@ test("jobs are there again in the order of their acceptance, with their requests
         requestor: "CLIENT-1",
         serial: "s-a",
         by: null,
+        onBehalf: null,
+        schedule: null,
       },
     },
   ]);
@@ -163,6 +167,18 @@ test("an older file is brought to this version, and a newer one refused", () => 
   expect(() => migrate(database, path, [...steps, "NONSENSE"])).toThrow();
   expect(() => migrate(database, path, steps)).not.toThrow();
   database.close();
+});
+
+test("a file of the first version has its jobs after it was brought to this one", () => {
+  using folder = tempFolder();
+  const path = folder.at("journal.db");
+  const database = new Database(path);
+  migrate(database, path, migrations.slice(0, 1));
+  database.run(`INSERT INTO jobs (job, task, state, accepted, request) VALUES ('a', 'upload', 'queued', 1, x'7b7d')`);
+  database.close();
+  using store = new JournalStore(path);
+  expect(store.read(0, 0).kept).toMatchObject([{ job: "a", state: "queued", onBehalf: null, schedule: null }]);
+  expect(store.readSchedules()).toEqual([]);
 });
 
 test("a file that is none of the journal's is no place for jobs", () => {

@@ -43,13 +43,15 @@ test.each<[WorkerHeader, Uint8Array[]]>([
         {
           ...{ job: "k3fxbaqm5t7wq2cd", place: 3, task: "upload", user: null, requestor: "CLIENT-1", serial: "a-1" },
           ...{ state: "queued", accepted: 1700000000.5, begun: null, ended: null, tries: 0, claims: 0, ms: null },
-          ...{ code: null, by: null, isDead: false },
+          ...{ code: null, by: null, isDead: false, onBehalf: { name: "anna", rights: ["send"] }, schedule: "nightly" },
         },
       ],
       next: 4,
+      schedules: [{ schedule: "nightly", rule: "0 3 * * *", at: 1700000000.5 }],
     },
     [body, Buffer.alloc(0)],
   ],
+  [{ type: "LOGGED", request: 3 }, [body]],
 ])("what a worker sends comes out as it went in: %o", (header, bodies) => {
   expect(decodeFromWorker(bytes(encodeBackend(header, bodies)))).toEqual({ header, bodies });
 });
@@ -64,6 +66,7 @@ test.each<[RouterHeader, Uint8Array[]]>([
   [{ type: "EVENTS", topics: ["$engine/jobs", "$engine/stop"], lost: [0, 7] }, [body, body]],
   [{ type: "APPEND", from: 1, entries: [{ entry: "returned", job: "k3fxbaqm5t7wq2cd", tries: 0, claim: 1 }] }, [body]],
   [{ type: "RECOVER", from: 0 }, []],
+  [{ type: "LOGS", request: 3, job: "k3fxbaqm5t7wq2cd" }, []],
 ])("what the router sends comes out as it went in: %o", (header, bodies) => {
   expect(decodeFromRouter(bytes(encodeBackend(header, bodies)))).toEqual({ header, bodies });
 });
@@ -78,7 +81,7 @@ test("a message whose lists or frames do not match in number is refused", () => 
     decodeFromRouter(bytes(encodeBackend({ type: "JOBS", jobs: [1], serials: [] }, [body]))),
     decodeFromRouter(bytes(encodeBackend({ type: "WHO" }, [body]))),
     decodeFromRouter(bytes(encodeBackend({ type: "APPEND", from: 1, entries: [{ entry: "log", job: "a" }] }))),
-    decodeFromWorker(bytes(encodeBackend({ type: "RECOVERED", kept: [], next: null }, [body]))),
+    decodeFromWorker(bytes(encodeBackend({ type: "RECOVERED", kept: [], next: null, schedules: [] }, [body]))),
     decodeFromRouter(bytes(encodeBackend({ type: "EVENTS", topics: ["$engine/jobs"] }))),
     decodeFromRouter(bytes(encodeBackend({ type: "EVENTS", topics: ["$engine/jobs"], lost: [1, 2] }, [body]))),
     decodeFromRouter(bytes(encodeBackend({ type: "EVENTS", topics: [] }))),

@@ -43,7 +43,7 @@ const backendTypes: Readonly<Record<WorkerHeader["type"] | RouterHeader["type"],
   ...{ WELCOME: true, WHO: true, REFUSED: true, JOBS: true, ABORT: true, PUT: true, GET: true, GOODBYE: true },
   ...{ WATCHED: true, HEARD: true, EVENTS: true, OWNERS: true, STALENESS: true },
   ...{ APPEND: true, COMMITTED: true, RECOVER: true, RECOVERED: true, JOURNAL: true },
-  ...{ SAFING: true, SAFE: true, STOPPED: true, SOURCES: true, STORE: true, LOG: true },
+  ...{ SAFING: true, SAFE: true, STOPPED: true, SOURCES: true, STORE: true, LOG: true, LOGS: true, LOGGED: true },
 };
 
 describe("the examples of", () => {

@@ -1,6 +1,7 @@
 /** The journal under its supervisor: it runs where a task is durable, before all others. */
 import { expect, setDefaultTimeout } from "bun:test";
 import { writeFileSync } from "node:fs";
+import { needsJournal } from "../../src/supervisor/scan.ts";
 import { test } from "../support/concurrent.ts";
 import { supervise } from "../support/supervise.ts";
 import { tempFolder } from "../support/temp-folder.ts";
@@ -24,6 +25,15 @@ test("an engine without a durable task has no journal, and a reload that brings 
   expect(host.pidsOf("journal")).toEqual([journal]);
   host.signal("SIGTERM");
   expect(await host.outcome()).toEqual({ type: "stopped" });
+});
+
+test("schedules need it, too, for the history of what runs by itself", () => {
+  const tasks = [{ name: "count" }];
+  const definition = { name: "nightly", task: "count", args: [], kwargs: {}, when: { everyMs: 1000 } };
+  expect(needsJournal({ tasks })).toBe(false);
+  expect(needsJournal({ tasks, schedules: [definition] })).toBe(true);
+  expect(needsJournal({ tasks: [{ name: "count", everyMs: 1000 }] })).toBe(true);
+  expect(needsJournal({ tasks: [{ name: "count", schedule: { cron: "@daily" } }] })).toBe(true);
 });
 
 test("it is started first, and ends with the router", async () => {

@@ -50,6 +50,11 @@ export class BenchJournal implements Disposable {
     }
   }
 
+  /** History that waits is on the disk. */
+  flush(): void {
+    this.#journal.flushHistory();
+  }
+
   /** `id: state`, in their order. */
   get states(): string[] {
     return (this.#journal.read(0)?.kept ?? []).map(({ state, code, isDead }) =>
@@ -74,11 +79,14 @@ export class BenchJournal implements Disposable {
       if (message?.key !== this.key) continue;
       const { header, bodies } = message;
       if (header.type === "APPEND") this.#waiting.push({ header, bodies });
+      if (header.type === "LOGS") {
+        this.bench.say(this.key, { type: "LOGGED", request: header.request }, [this.#journal.logOf(header.job)]);
+      }
       if (header.type !== "RECOVER") continue;
       const found = this.#journal.read(header.from);
-      if (found !== null) {
-        this.bench.say(this.key, { type: "RECOVERED", kept: [...found.kept], next: found.next }, found.bodies);
-      }
+      if (found === null) continue;
+      const { kept, next, schedules } = found;
+      this.bench.say(this.key, { type: "RECOVERED", kept: [...kept], next, schedules: [...schedules] }, found.bodies);
     }
   }
 }

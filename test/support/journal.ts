@@ -5,6 +5,7 @@ export const requestOf = (job: string): string => `{"task":"upload","args":["${j
 
 export const accepted = (job: string, at = 1000): JournalEntry => ({
   ...{ entry: "accepted", job, task: "upload", at, user: "laptop", requestor: "CLIENT-1", serial: `s-${job}` },
+  ...{ onBehalf: null, schedule: null },
 });
 
 export const begun = (job: string, claim = 1, tries = claim, at = 1001): JournalEntry => ({

@@ -165,7 +165,9 @@ export class SimulatedJournal implements Disposable {
 
   #read({ header }: Message): void {
     const found = header.type === "RECOVER" ? (this.#journal?.read(header.from) ?? null) : null;
-    if (found !== null) this.#link?.send({ type: "RECOVERED", kept: [...found.kept], next: found.next }, found.bodies);
+    if (found === null) return;
+    const { kept, bodies, next, schedules } = found;
+    this.#link?.send({ type: "RECOVERED", kept: [...kept], next, schedules: [...schedules] }, bodies);
   }
 
   #commit(messages: readonly Message[]): void {
