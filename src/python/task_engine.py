@@ -269,7 +269,8 @@ class NotZmtp(ConnectionError):
 
 _MORE, _LONG, _COMMAND = 1, 2, 4
 _GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
-_READ_BYTES = 256 * 1024
+# The largest that malloc(3) gives without system calls of its own.
+_READ_BYTES = 64 * 1024
 _UNSENT_MESSAGES_MAX = 32
 _pack_long = struct.Struct(">BQ").pack
 _unpack_length = struct.Struct(">Q").unpack_from
@@ -3942,6 +3943,7 @@ def _thrown_lines(error: BaseException) -> list[str]:
 # ── Worker ────────────────────────────────────────────────────────────────────────────────────────
 
 _BEAT_SECONDS = 3.0
+_TAKE_OVER_SECONDS = 0.002
 _UNANSWERED_BEATS_MAX = 2
 _GOODBYE_SECONDS = 0.5
 _REJOIN_SECONDS = 0.01
@@ -4362,8 +4364,10 @@ class _Lateness:
 
 class _RouterLink:
     """
-    The connection to the router, and the thread that reads it and the supervisor's channel, beats,
-    and sends what could not be sent at once. The main thread runs jobs meanwhile.
+    The connection to the router. One thread at a time turns it: reads it and the supervisor's
+    channel, beats, and sends what could not be sent at once. Between two jobs that is the main
+    thread, so that no job waits until another thread has handed it over; while a job runs that is
+    the thread of the link, once the job has run for `_TAKE_OVER_SECONDS`.
     """
 
     def __init__(
@@ -4401,6 +4405,16 @@ class _RouterLink:
         self._beat_at = 0.0
         self._timers: list[tuple[float, Callable[[], None]]] = []
         self._requests: list[Callable[[], None]] = []
+        # Held by the thread that turns.
+        self._turning = threading.Lock()
+        # The thread of the link sleeps until it is released: the main thread turns.
+        self._follower = threading.Lock()
+        self._follower.acquire()
+        self._is_follower_asleep = False
+        # How often the main thread has begun to turn.
+        self._leads = self._seen_leads = 0
+        self._has_handed_over = False
+        self._is_main_done = False
         self.gone: queue.SimpleQueue[None] = queue.SimpleQueue()
         # Set before `start`.
         self.on_welcome: Callable[[], None] = lambda: None
@@ -4411,9 +4425,11 @@ class _RouterLink:
         self.on_beat: Callable[[], None] = lambda: None
         self.on_owners: Callable[[list[dict[str, Any]]], None] = lambda workers: None
 
-    def start(self) -> None:
+    def start(self, main_leads: bool = False) -> None:
+        """@param main_leads: the main thread calls `lead` between two jobs, and at last `main_is_done`"""
         # A process that a task forks must say nothing here, and stop nothing.
         os.register_at_fork(after_in_child=self._forget)
+        self._is_main_done = not main_leads
         threading.Thread(target=self._run, name="task-engine", daemon=True).start()
 
     def _forget(self) -> None:
@@ -4471,16 +4487,77 @@ class _RouterLink:
     def say(self, kind: str, **more: Any) -> None:
         self.send(json.dumps({"type": kind, **more}).encode(), [])
 
+    # The main thread
+
+    def lead(self, has_work: Callable[[], object]) -> bool:
+        """Turns until there is work. False if the thread of the link turns, and hands work over."""
+        if not self._turning.acquire(False):
+            if not self._has_handed_over:
+                return False
+            self._turning.acquire()
+        self._leads += 1
+        try:
+            while not has_work():
+                self._turn()
+        except BaseException as error:
+            self._fail(error)
+        finally:
+            self._turning.release()
+        if self._is_follower_asleep:
+            self._wake_follower()
+        return True
+
+    def main_is_done(self) -> None:
+        """From now on the thread of the link turns."""
+        self._is_main_done = True
+        self._wake_follower()
+
+    def _wake_follower(self) -> None:
+        self._is_follower_asleep = False
+        _release(self._follower)
+
     # The thread
 
     def _run(self) -> None:
         try:
             while True:
-                self._turn()
+                if not self._is_main_done:
+                    self._follow()
+                    continue
+                with self._turning:
+                    while True:
+                        self._turn()
         except BaseException as error:
-            for line in _thrown_lines(error):
-                self._log.error(f"{self._tag} The thread of the connection has failed: {line}")
-            os._exit(_STRAY_ERROR_EXIT_CODE)
+            self._fail(error)
+
+    def _follow(self) -> None:
+        """Turns once the main thread has run one job for a while, until it has handed over another."""
+        self._is_follower_asleep = True
+        # While job follows job, looking now and then costs less than being woken for each.
+        is_quiet = self._leads == self._seen_leads
+        # The main thread looks at both the other way round, so one of the two sees the other.
+        if is_quiet and self._turning.locked() and not self._is_main_done:
+            self._follower.acquire()
+        self._is_follower_asleep = False
+        leads = self._seen_leads = self._leads
+        time.sleep(_TAKE_OVER_SECONDS)
+        if self._leads != leads or not self._turning.acquire(False):
+            return
+        try:
+            self._has_handed_over = False
+            while not self._has_handed_over and not self._is_main_done:
+                self._turn()
+        finally:
+            self._turning.release()
+
+    def hand_over(self) -> None:
+        """The main thread has got work, and turns by itself once that is done."""
+        self._has_handed_over = True
+
+    def _fail(self, error: BaseException) -> NoReturn:
+        for line in _thrown_lines(error):
+            self._log.error(f"{self._tag} The thread of the connection has failed: {line}")
+        os._exit(_STRAY_ERROR_EXIT_CODE)
 
     def _turn(self) -> None:
         now = time.monotonic()
@@ -4840,6 +4917,7 @@ class _Executor(_Surroundings):
     def _wake(self) -> None:
         if self._is_idle:
             self._is_idle = False
+            self._link.hand_over()
             self._tokens.put(None)
 
     def _is_allowed(self, job: _Job) -> bool:
@@ -4924,6 +5002,7 @@ class _Executor(_Surroundings):
             job = self._next()
             if job is None:
                 self._answers.flush()
+                self._link.main_is_done()
                 return
             self._start(job)
 
@@ -4934,6 +5013,10 @@ class _Executor(_Surroundings):
             except IndexError:
                 pass
             self._answers.flush()
+            if self._link.lead(self._has_work):
+                if self._is_leaving and not self._safes and not self._waiting:
+                    return None
+                continue
             self._is_idle = True
             if self._safes or self._waiting:
                 self._is_idle = False
@@ -4942,6 +5025,9 @@ class _Executor(_Surroundings):
                 return None
             self._tokens.get()
             self._is_idle = False
+
+    def _has_work(self) -> bool:
+        return bool(self._safes or self._waiting or self._is_leaving)
 
     def _start(self, job: _Job) -> None:
         began = time.monotonic()
@@ -5126,6 +5212,10 @@ class _Executor(_Surroundings):
         if _shield.depth > 0:
             _shield.late = self._abort_late
             return
+        if self._is_reporting(frame):
+            # Python would ignore it there, and not report that again.
+            self._abort_soon(job)
+            return
         self._can_abort = False
         self._raised = Aborted(*job.why)
         raise self._raised
@@ -5137,16 +5227,24 @@ class _Executor(_Surroundings):
             self._report_ignored(ignored)
             return
         # The job has not seen its abort. It comes again once this has ended, where it can be seen.
-        running = job
         self._can_abort = True
-        self._link.after(_AGAIN_SECONDS, lambda: self._abort_again(running))
+        self._abort_soon(job)
 
-    def _abort_again(self, job: _Job) -> None:
-        if self._running is job:
-            signal.pthread_kill(self._main, self._signal)
+    def _is_reporting(self, frame: Any) -> bool:
+        """True within `_on_ignored`."""
+        while frame is not None and frame.f_code is not _Executor._on_ignored.__code__:
+            frame = frame.f_back
+        return frame is not None
+
+    def _abort_soon(self, job: _Job) -> None:
+        def abort() -> None:
+            if self._running is job:
+                signal.pthread_kill(self._main, self._signal)
+
+        self._link.after(_AGAIN_SECONDS, abort)
 
     def _abort_late(self) -> None:
-        self._on_signal(0, None)
+        self._on_signal(0, sys._getframe())
 
     # For code of tasks
 
@@ -5428,7 +5526,7 @@ def _run_task_worker(flags: _Flags, channel: _Channel | None, keys: Keys | None 
     _leave_by_signals(link, executor, log, leave, channel is not None)
     if channel is None:
         link.after(_ROUTER_ABSENT_SECONDS, lambda: _warn_of_absence(link, log, tag))
-    link.start()
+    link.start(main_leads=True)
     executor.run()
     if link.is_connected:
         try:

@@ -6,7 +6,7 @@
 import { join } from "node:path";
 import { connect } from "../../src/client/client.ts";
 import { say } from "../../src/process/log.ts";
-import { runCommand, startEngine } from "../support/engine.ts";
+import { startEngine } from "../support/engine.ts";
 import { freePorts } from "../support/ports.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 import { median } from "./measure.ts";
@@ -58,8 +58,7 @@ for (let round = 0; round <= rounds; round++) {
 }
 
 const args = [join(import.meta.dir, "python_client.py"), engine.endpoint, `${rounds}`, `tcp://127.0.0.1:${plain}`];
-const { stdout, stderr } = await runCommand([python], args, { env });
-if (stdout === "") throw new Error(stderr);
+const stdout = await Bun.spawn([python, ...args], { env, stdout: "pipe", stderr: "inherit" }).stdout.text();
 const rates: Readonly<Record<string, readonly number[]>> = { ...workers, ...JSON.parse(stdout) };
 
 const show = (name: string, ours: string, theirs: string, whose = "pyzmq"): void => {

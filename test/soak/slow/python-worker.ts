@@ -8,7 +8,7 @@ setDefaultTimeout(300_000); // they wait for one another
 /** Each notes what it does; `drive` goes on until it is told to end. */
 const tasks = {
   "drive.py": `
-import os, time, asyncio, subprocess, socket, weakref
+import os, sys, time, asyncio, subprocess, socket, weakref
 from task_engine import Aborted, log, progress, publish, sleep, task
 
 def note(line):
@@ -66,6 +66,17 @@ def slowly(_):
     note("finalizes")
     time.sleep(60)
 
+class Broken:
+    def __del__(self):
+        raise OSError("no bus")
+
+class SlowErrors:
+    def write(self, text):
+        note("finalizes")
+        time.sleep(0.05)
+    def flush(self):
+        pass
+
 @task(on_stop=off)
 def finalize(how: str):
     try:
@@ -78,6 +89,10 @@ def finalize(how: str):
         if how == "two of them":
             pair = [Slow(), Slow()]
             del pair
+        if how == "the report of another":
+            sys.stderr, errors = SlowErrors(), sys.stderr
+            Broken()
+            sys.stderr = errors
         time.sleep(60)
     except Aborted as aborted:
         note("lets go " + aborted.code)
@@ -254,7 +269,7 @@ for (const how of ["loop", "sleep", "thread", "process", "socket", "output"]) {
   });
 }
 
-for (const how of ["a finalizer", "a weakref's callback", "two of them"]) {
+for (const how of ["a finalizer", "a weakref's callback", "two of them", "the report of another"]) {
   test(`an abort in code whose exceptions Python ignores comes again: ${how}`, async () => {
     await using worker = await startPythonWorker(tasks);
     worker.run(7, "finalize", [how]);
@@ -267,6 +282,22 @@ for (const how of ["a finalizer", "a weakref's callback", "two of them"]) {
     expect(await worker.heard("DONE", 8)).toMatchObject({ data: [5] });
   });
 }
+
+test("short jobs that follow one another, and a long one after them, are run and aborted", async () => {
+  await using worker = await startPythonWorker(tasks);
+  for (let job = 100; job < 400; job++) {
+    worker.run(job, "add", [job, 1]);
+    expect(await worker.heard("DONE", job)).toMatchObject({ data: [job + 1] });
+  }
+  for (const job of [1, 2]) {
+    worker.run(job, "wait", [60]);
+    await worker.noted("waits");
+    worker.run(job + 10, "add", [job, 1]);
+    worker.hand({ ...abort, job });
+    expect(await worker.heard("FAIL", job)).toMatchObject({ data: [{ code: "CANCELLED" }] });
+    expect(await worker.heard("DONE", job + 10)).toMatchObject({ data: [job + 1] });
+  }
+});
 
 test("a job that is aborted is so, even if it returns its result; a coroutine ends, too", async () => {
   await using worker = await startPythonWorker(tasks);
