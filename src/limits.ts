@@ -733,6 +733,17 @@ export const linkCommandsMax = 64;
 export const linkLookMs = 1_000;
 /** ms after which the roster is told again how a robot is whose state has not changed. */
 export const linkRosterMs = 30_000;
+/** lines of `mirror`, and values a second of a topic that one may have. */
+export const linkMirrorsMax = 32;
+export const linkMirrorHzMax = 100;
+/** topics that a link mirrors, and bytes of their newest values, which it keeps for a hub that is lost. */
+export const linkMirrorTopicsMax = 256;
+export const linkMirrorBytesMax = 8 * 1024 * 1024;
+/** bytes of the headers of a mirrored value at most: META and a content type, each with its name. */
+export const linkMirrorHeaderBytesMax = 1_024;
+/** ms between two values of a topic in the bucket of the fleet, and for which it keeps the last one. */
+export const linkMirrorStoreMs = 1_000;
+export const linkMirrorKeptMs = 7 * 24 * 3600 * 1000;
 /** bytes that a link's JavaScriptCore takes for the memory of the machine: its heap stays small under load. */
 export const linkRamBytes = 48 * 1024 * 1024;
 /** ms for another link of the same name to answer, at the start of one. */

@@ -81,7 +81,7 @@ test("without any settings, the defaults of the design hold", async () => {
     verbose: false,
     env: {},
     schedules: [],
-    link: { allow: [] },
+    link: { allow: [], mirror: [] },
   });
 });
 
@@ -160,8 +160,14 @@ test("what the fleet may is a list of rights, and the settings of the link go to
     "send:count,photo",
     "read:pose",
   ]);
+  expect((await load('[link]\nmirror = ["pose@5", "battery/@0.2"]')).link.mirror).toEqual(["pose@5", "battery/@0.2"]);
+  const wrong = '[link]\nmirror = ["pose", "pose@0", "pose@101", "@1", "$engine/jobs@1", "a b@1", "a*@1", "a..b@1"]';
+  expect(await mistakesOf(load(wrong))).toEqual(
+    Array(8).fill(expect.stringMatching(/link\.mirror: ".*" is not PREFIX@HZ/)),
+  );
+  expect(await mistakesOf(load("[link]\nmirror = 5"))).toEqual([expect.stringMatching(/link\.mirror: must be a list/)]);
   expect(await mistakesOf(load('robot = "r7"\n[link]\nallow = ["fly"]\nmirrors = 1'))).toEqual([
-    expect.stringMatching(/link\.mirrors: there is no such setting; it has allow$/),
+    expect.stringMatching(/link\.mirrors: there is no such setting; it has allow and mirror$/),
     expect.stringMatching(/link\.allow: has the right "fly", which is not one of/),
     expect.stringMatching(/robot: is for a fleet, which takes --nats nats:\/\/HOST:PORT$/),
   ]);

@@ -5,6 +5,7 @@ import { fleetAnswerMs, fleetRetryMs } from "../limits.ts";
 import type { StopResult } from "../protocol/blocked.ts";
 import { ProtocolError, TaskEngineError } from "../protocol/errors.ts";
 import {
+  dataBucket,
   type FleetTarget,
   fleetHeaders,
   type RobotReport,
@@ -64,10 +65,20 @@ export const forgetRobot = async (nats: NatsConnection, robot: string): Promise<
     const entry = await bucket.get(robot);
     if (entry === null || entry.operation !== "PUT") return false;
     await bucket.purge(robot);
+    await forgetValues(nats, robot);
     return true;
   } catch (error) {
     throw new TaskEngineError("UNAVAILABLE", `the roster of the fleet cannot be changed: ${(error as Error).message}`);
   }
+};
+
+/** Those that it has mirrored. */
+const forgetValues = async (nats: NatsConnection, robot: string): Promise<void> => {
+  const { Kvm } = await import("@nats-io/kv");
+  // There is no bucket where no robot has mirrored anything.
+  const bucket = await new Kvm(nats).open(dataBucket).catch(() => null);
+  if (bucket === null) return;
+  for (const key of await Array.fromAsync(await bucket.keys(`${robot}.>`))) await bucket.purge(key);
 };
 
 /** All robots: those that answer within a second as they are, the others of the roster as they were. */

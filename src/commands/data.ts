@@ -12,15 +12,21 @@
  * else as JSON; `watch` prints the topic, a space and the value as JSON, and of bytes their type and
  * number; with `--json` both print `{"topic": …, "data": …, "pack": …}`.
  *
+ * With `--nats` both ask a fleet for what a robot mirrors to it (link/LINK.md); a TOPIC of `watch` is
+ * a whole name then, or with a `/` or `.` at its end the beginning of names.
+ *
  * Exits with 0, `watch` on Ctrl-C or SIGTERM or when its reader has gone; 1 if the engine refused
  * (an unknown topic); 2 for wrong usage; 3 if there is no engine or no answer in time.
  */
 import type { SubscribeOptions, TopicListing, TopicValue } from "../client/client.ts";
-import { dataBytesMax, historyMsMax, maxHzMax } from "../limits.ts";
+import { dataBytesMax, historyMsMax, linkMirrorTopicsMax, maxHzMax } from "../limits.ts";
+import { warn } from "../process/log.ts";
 import { printable } from "../process/streams.ts";
+import { TaskEngineError } from "../protocol/errors.ts";
 import { isContentType } from "../protocol/values.ts";
 import { defineCommand, UsageError } from "./command.ts";
 import { endRequested, engineArgs, withEngine } from "./engine.ts";
+import { type FleetFlags, fleetArgs, isForFleet, robotFrom, withNats } from "./fleet.ts";
 import { printBytes, printResult, stdoutClosed } from "./output.ts";
 import { durationFrom, fileFrom, nameFrom, plainText, valueFrom } from "./values.ts";
 
@@ -64,16 +70,28 @@ const lastFlag = {
 
 const getCommand = defineCommand({
   meta: { name: "get", description: "Print the last value of a topic" },
-  args: { topic: topicArg, last: lastFlag, ...engineArgs, json: jsonFlag },
+  args: { topic: topicArg, last: lastFlag, ...engineArgs, ...fleetArgs, json: jsonFlag },
   run: async ({ args }) => {
     const topic = nameFrom(args.topic, "TOPIC");
     const show = args.json ? (value: TopicValue) => printResult(JSON.stringify(value)) : printValue;
+    if (isForFleet(args)) {
+      refuseWithNats(args, "last");
+      const robot = await robotFrom(args);
+      const { getMirrored } = await import("../client/fleet-data.ts");
+      return show(await withNats(args, (nats) => getMirrored(nats, robot, topic)));
+    }
     if (args.last === undefined) return show(await withEngine(args, (engine) => engine.get(topic)));
     const lastMs = durationFrom(args.last, "--last", historyMsMax);
     const values = await withEngine(args, (engine) => engine.history(topic, { lastMs }));
     for (const value of values) await (args.json ? show(value) : printResult(lineOf(value)));
   },
 });
+
+/** Throws UsageError for a flag that the bucket of a fleet has nothing for. */
+const refuseWithNats = (flags: Readonly<Record<string, unknown>>, ...names: readonly string[]): void => {
+  const given = names.find((name) => flags[name] !== undefined);
+  if (given !== undefined) throw new UsageError(`--${given} does not go with --nats`);
+};
 
 /** A value by itself: bytes as they are, which a terminal must not get. */
 const printValue = async ({ data, topic, contentType }: TopicValue): Promise<void> => {
@@ -93,6 +111,7 @@ const watchCommand = defineCommand({
     "max-hz": { type: "string", valueHint: "number", description: "Of each topic at most so many values a second" },
     last: { ...lastFlag, description: "Begin with the values of the last so many ms, or 10s, 2m" },
     ...engineArgs,
+    ...fleetArgs,
     json: jsonFlag,
   },
   run: async ({ args }) => {
@@ -100,6 +119,10 @@ const watchCommand = defineCommand({
       ? (value: TopicValue): string => JSON.stringify(value)
       : (value: TopicValue): string => `${printable(value.topic)} ${lineOf(value)}`;
     const topics = args._.map((topic) => nameFrom(topic, "TOPIC"));
+    if (isForFleet(args)) {
+      refuseWithNats(args, "latest", "max-hz", "last");
+      return watchRobot(args, topics, show);
+    }
     const options: SubscribeOptions = {
       mode: args.latest ? "latest" : "all",
       maxHz: args["max-hz"] === undefined ? undefined : hzFrom(args["max-hz"]),
@@ -115,6 +138,42 @@ const watchCommand = defineCommand({
     });
   },
 });
+
+const watchRobot = async (
+  flags: FleetFlags,
+  topics: readonly string[],
+  show: (value: TopicValue) => string,
+): Promise<void> => {
+  const robot = await robotFrom(flags);
+  const { watchMirrored } = await import("../client/fleet-data.ts");
+  await withNats(flags, async (nats) => {
+    // A slow reader gets what is newest of each topic when it reads on.
+    const waiting = new Map<string, TopicValue>();
+    let { promise: some, resolve: wake } = Promise.withResolvers<void>();
+    const isAny = await watchMirrored(nats, robot, topics, (value) => {
+      const [oldest = ""] = waiting.keys();
+      waiting.delete(waiting.size < linkMirrorTopicsMax ? value.topic : oldest);
+      waiting.set(value.topic, value);
+      wake();
+    });
+    if (!isAny)
+      warn(`task-engine: nothing of that has come from ${robot} yet; \`mirror\` of its [link] names what it sends`);
+    const printAll = async (): Promise<void> => {
+      for (;;) {
+        await some;
+        ({ promise: some, resolve: wake } = Promise.withResolvers<void>());
+        for (const [topic, value] of waiting) {
+          waiting.delete(topic);
+          await printResult(show(value));
+        }
+      }
+    };
+    const lost = nats.closed().then((error) => {
+      throw new TaskEngineError("NO_ANSWER", `the connection to NATS has ended: ${error?.message ?? "closed"}`);
+    });
+    await Promise.race([printAll(), endRequested(), stdoutClosed, lost]);
+  });
+};
 
 const hzFrom = (text: string): number => {
   const hz = Number(text);

@@ -5,7 +5,7 @@ import type { Robot } from "../client/robot.ts";
 import { requestTimeoutMs } from "../limits.ts";
 import { TaskEngineError } from "../protocol/errors.ts";
 import { ExitError, UsageError } from "./command.ts";
-import { waitFrom } from "./engine.ts";
+import { usageErrorFrom, waitFrom } from "./engine.ts";
 
 const file = { type: "string", valueHint: "file" } as const;
 
@@ -71,6 +71,13 @@ export const withRobot = async <Result>(
   const connecting = connectRobot(nats, { ...natsFilesFrom(flags), robot, group, waitMs });
   await using connected = await connecting.catch(throwUsageError);
   return await work(connected).catch(throwExitError);
+};
+
+/** The robot that is named, for a command that asks one alone. Throws UsageError. */
+export const robotFrom = async ({ robot }: FleetFlags): Promise<string> => {
+  if (robot === undefined) throw new UsageError("name the robot: --robot NAME");
+  const { checkedRobot } = await import("../client/robot.ts");
+  return usageErrorFrom(() => checkedRobot(robot));
 };
 
 /** Does `work` with a connection to NATS. Throws as `withEngine`. */

@@ -8,10 +8,11 @@
  */
 import { connect } from "../client/client.ts";
 import { ownerKey } from "../client/keys.ts";
-import { linkGroupsMax, linkRightsMax, requestTimeoutMs } from "../limits.ts";
+import { linkGroupsMax, linkMirrorsMax, linkRightsMax, requestTimeoutMs } from "../limits.ts";
 import { say, warn } from "../process/log.ts";
 import { hasSupervisor, onLeaveRequest, tellSupervisor } from "../process/supervised.ts";
 import { TaskEngineError } from "../protocol/errors.ts";
+import { type MirrorRule, mirrorForm, mirrorRule } from "../protocol/fleet.ts";
 import { StartError } from "../transport/start-error.ts";
 import { listOf } from "./args.ts";
 import { defineCommand, UsageError } from "./command.ts";
@@ -34,6 +35,11 @@ export const linkCommandOf = (version: string) =>
         valueHint: "right...",
         description: "What the fleet may do, such as send:count,photo (default: stops alone); may be given again",
       },
+      mirror: {
+        type: "string",
+        valueHint: "prefix@hz...",
+        description: "Topics that the fleet gets, such as pose@5 (default: none); may be given again",
+      },
       ...natsFileArgs,
       state: stateFlag,
       ...locationArgs,
@@ -49,6 +55,8 @@ export const linkCommandOf = (version: string) =>
         const { fleetAccess, Link } = await import("../link/link.ts");
         const { MsgHdrsImpl: Headers } = await import("@nats-io/transport-node");
         const allow = listOf(args, "allow");
+        const rules = listOf(args, "mirror").map(ruleFrom);
+        if (rules.length > linkMirrorsMax) throw new UsageError(`--mirror is given more than ${linkMirrorsMax} times`);
         const groups = usageErrorFrom(() => {
           checkedRobot(robot);
           natsServers(address);
@@ -79,7 +87,7 @@ export const linkCommandOf = (version: string) =>
           if (nats === undefined) process.exit(0);
           const line = (text: string): void => warn(`[LINK] ${text}`);
           const link = new Link({
-            ...{ nats, Headers, client, robot, groups, allow, version, stopBySocket },
+            ...{ nats, Headers, client, robot, groups, allow, rules, version, stopBySocket },
             warn: line,
           });
           await link.start();
@@ -96,6 +104,13 @@ export const linkCommandOf = (version: string) =>
       });
     },
   });
+
+/** Throws UsageError. */
+const ruleFrom = (text: string): MirrorRule => {
+  const rule = mirrorRule(text);
+  if (rule !== null) return rule;
+  throw new UsageError(`--mirror ${JSON.stringify(text)} is not ${mirrorForm}`);
+};
 
 /** A fleet that is lost, and one that is there again, are worth a line. */
 const tellChanges = async (

@@ -7,12 +7,13 @@ import type { Msg, MsgHdrsImpl, NatsConnection } from "@nats-io/transport-node";
 import type { Client, StopResult } from "../client/client.ts";
 import { linkCommandsMax, linkNamesakeMs, stopReasonLengthMax } from "../limits.ts";
 import { ProtocolError, TaskEngineError } from "../protocol/errors.ts";
-import { type RobotReport, robotsSubject, subjectOf } from "../protocol/fleet.ts";
+import { type MirrorRule, type RobotReport, robotsSubject, subjectOf } from "../protocol/fleet.ts";
 import type { OnBehalf } from "../protocol/frames.ts";
 import { decodeObject } from "../protocol/schema.ts";
 import { Access } from "../security/access.ts";
 import { EngineView, fleetUser } from "./engine-view.ts";
 import { GroupPort } from "./group-port.ts";
+import { Mirror } from "./mirror.ts";
 import { failureOf, Replies } from "./replies.ts";
 import { Roster } from "./roster.ts";
 import { Service, ServiceCounts } from "./service.ts";
@@ -27,6 +28,8 @@ interface LinkOptions {
   readonly groups: readonly string[];
   /** Rights of the fleet, as in the file of authorized clients. */
   readonly allow: readonly string[];
+  /** Topics that the fleet gets. */
+  readonly rules: readonly MirrorRule[];
   readonly version: string;
   /** Past a router that hangs; null for an engine on another machine. */
   readonly stopBySocket: ((reason: string) => Promise<StopResult>) | null;
@@ -41,6 +44,7 @@ export class Link {
   readonly #port: TaskPort;
   readonly #groups: GroupPort;
   readonly #roster: Roster;
+  readonly #mirror: Mirror;
   readonly #onBehalf: OnBehalf | null;
   #commands = 0;
   /** Requests of tasks when the engine was last looked at, and whether there have been some since the last collection. */
@@ -60,6 +64,7 @@ export class Link {
     this.#port = new TaskPort({ ...shared, onBehalf: this.#onBehalf, onChange: () => this.#groups.update() });
     this.#groups = new GroupPort(nats, groups, this.#view, this.#port);
     this.#roster = new Roster(nats, warn);
+    this.#mirror = new Mirror(options);
     new Service({ nats, robot, groups, version, view: this.#view, replies: this.#replies, counts });
   }
 
@@ -80,6 +85,7 @@ export class Link {
     }
     this.#listen(`${own}.control`, (message) => void this.#command(message));
     this.#listen(robotsSubject, ({ reply = "" }) => this.#replies.json(reply, this.#report()));
+    this.#mirror.start();
   }
 
   /** Two robots of one name would both answer, and both would run what was meant for one. */
@@ -97,6 +103,7 @@ export class Link {
   /** Takes nothing new. The jobs that still run are answered once the client is closed. */
   close(): void {
     this.#view.close();
+    this.#mirror.close();
     this.#groups.leaveAll();
   }
 

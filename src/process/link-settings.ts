@@ -1,5 +1,6 @@
 /** The settings of the link to a fleet: the table `[link]` of the file, and what goes together. */
-import { linkRightsMax } from "../limits.ts";
+import { linkMirrorsMax, linkRightsMax } from "../limits.ts";
+import { mirrorForm, mirrorRule } from "../protocol/fleet.ts";
 import { Access } from "../security/access.ts";
 import type { ConfigFile } from "./config-file.ts";
 import { shown } from "./environment.ts";
@@ -7,26 +8,41 @@ import { shown } from "./environment.ts";
 interface LinkSettings {
   /** Rights of the fleet, in the words of the file of authorized clients. */
   readonly allow: readonly string[];
+  /** Topics that go to the fleet, `PREFIX@HZ`. */
+  readonly mirror: readonly string[];
 }
+
+const nothing: LinkSettings = { allow: [], mirror: [] };
 
 /** Adds a line to `mistakes` for each mistake, with its place. */
 export const linkIn = ({ table, path }: ConfigFile, mistakes: string[]): LinkSettings => {
   const given: unknown = Object.hasOwn(table, "link") ? table.link : {};
   if (typeof given !== "object" || given === null || Array.isArray(given)) {
     mistakes.push(`${path}: link: must be a table, under [link]`);
-    return { allow: [] };
+    return nothing;
   }
-  const { allow = [], ...others } = given as Readonly<Record<string, unknown>>;
-  for (const key of Object.keys(others)) mistakes.push(`${path}: link.${key}: there is no such setting; it has allow`);
-  const isList = Array.isArray(allow) && allow.every((right) => typeof right === "string");
-  if (!isList || allow.length > linkRightsMax) {
+  const { allow = [], mirror = [], ...others } = given as Readonly<Record<string, unknown>>;
+  for (const key of Object.keys(others)) {
+    mistakes.push(`${path}: link.${key}: there is no such setting; it has allow and mirror`);
+  }
+  if (!isListOf(allow, linkRightsMax)) {
     mistakes.push(`${path}: link.allow: must be a list of at most ${linkRightsMax} rights, not ${shown(allow)}`);
-    return { allow: [] };
+    return nothing;
+  }
+  if (!isListOf(mirror, linkMirrorsMax)) {
+    mistakes.push(`${path}: link.mirror: must be a list of at most ${linkMirrorsMax} texts, not ${shown(mirror)}`);
+    return nothing;
   }
   const access = Access.ofPerson("fleet", allow);
   if (typeof access === "string") mistakes.push(`${path}: link.allow: ${access}`);
-  return { allow };
+  for (const text of mirror) {
+    if (mirrorRule(text) === null) mistakes.push(`${path}: link.mirror: ${shown(text)} is not ${mirrorForm}`);
+  }
+  return { allow, mirror };
 };
+
+const isListOf = (value: unknown, max: number): value is string[] =>
+  Array.isArray(value) && value.length <= max && value.every((item) => typeof item === "string");
 
 interface LinkConfig {
   readonly nats: string | null;

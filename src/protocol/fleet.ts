@@ -1,6 +1,6 @@
 /** The names of a fleet on NATS: subjects, headers and the bucket of the roster, see link/LINK.md. Pure. */
 import * as v from "valibot";
-import { linkTaskSubjectLengthMax } from "../limits.ts";
+import { linkMirrorHzMax, linkTaskSubjectLengthMax } from "../limits.ts";
 import { lazily } from "./schema.ts";
 
 /** Names of robots and groups are one token of a subject, and a robot has none of the words that stand in its place. */
@@ -35,6 +35,28 @@ export const robotsSubject = "te.robots";
 export const isSubjectEnd = (task: string): boolean =>
   task.length <= linkTaskSubjectLengthMax && /^[^\s.*>\p{Cc}]+(?:\.[^\s.*>\p{Cc}]+)*$/u.test(task);
 
+/** Whether a topic can be the end of a subject and of a key: others are not mirrored. */
+export const isMirrored = (topic: string): boolean =>
+  topic.length <= linkTaskSubjectLengthMax && /^[\w/=-]+(?:\.[\w/=-]+)*$/.test(topic);
+
+/** The newest values of robots, by `ROBOT.TOPIC`. */
+export const dataBucket = "te-data";
+
+/** Topics of a robot that its fleet gets: those that begin so, and of each at most so many values a second. */
+export interface MirrorRule {
+  readonly prefix: string;
+  readonly maxHz: number;
+}
+
+/** `pose@5` as a rule; null for what is none. The engine's own topics are not for the fleet. */
+export const mirrorRule = (text: string): MirrorRule | null => {
+  const [, prefix = "", hz = ""] = /^([^@$\s][^@\s]*)@(\d{1,3}(?:\.\d{1,3})?)$/.exec(text) ?? [];
+  const maxHz = Number(hz);
+  return isMirrored(prefix.replace(/\.$/, "")) && maxHz > 0 && maxHz <= linkMirrorHzMax ? { prefix, maxHz } : null;
+};
+
+export const mirrorForm = `PREFIX@HZ, the beginning of topics and a rate above 0 and up to ${linkMirrorHzMax}, such as pose@5`;
+
 /** The last report of each robot, by its name, without a time to live: who belongs to the fleet. */
 export const rosterBucket = "te-roster";
 
@@ -43,11 +65,11 @@ export const fleetHeaders = {
   request: "Task-Engine-Request",
   /** `1` in a request allows replies of type PROGRESS before the last one. */
   progress: "Task-Engine-Progress",
-  /** META of a reply, as an engine sends it. */
+  /** META of a reply and of a mirrored value, as an engine sends it. */
   meta: "Task-Engine-Meta",
   /** The robot that sends a reply. */
   robot: "Task-Engine-Robot",
-  /** Type of a reply that is not JSON. */
+  /** Type of a reply that is not JSON, and of each mirrored value. */
   contentType: "Content-Type",
   errorCode: "Nats-Service-Error-Code",
   errorText: "Nats-Service-Error",

@@ -181,8 +181,9 @@ export const epochLength = 8;
 /** bytes of the prefix, which takes the place of META's first brace. */
 export const prefixLength = epochAt + epochLength + '",'.length;
 
-/** Without `seq`, which `writeNextSeq` counts. */
-export const seqPrefix = (epoch: string): string => `{"seq":${"0".padStart(seqLength)},"epoch":"${epoch}",`;
+/** @param seq 0, where `writeNextSeq` counts it */
+export const seqPrefix = (epoch: string, seq = 0): string =>
+  `{"seq":${`${seq}`.padStart(seqLength)},"epoch":"${epoch}",`;
 
 const zero = 0x30;
 const nine = 0x39;

@@ -164,7 +164,8 @@ const linkOf = (config: Config): Role | null => {
   const flags = Object.entries({ nats, robot, groups, state, ...files, ...certificate });
   const given = flags.flatMap(([name, value]) => (value === null ? [] : [`--${name}`, value]));
   const allowed = config.link.allow.flatMap((right) => ["--allow", right]);
-  const argv = ["link", "--router", `tcp://${reachable(host)}:${port}`, ...given, ...allowed];
+  const mirrored = config.link.mirror.flatMap((rule) => ["--mirror", rule]);
+  const argv = ["link", "--router", `tcp://${reachable(host)}:${port}`, ...given, ...allowed, ...mirrored];
   return { kind: "link", name: "link", argv, takesEnv: false };
 };
 
