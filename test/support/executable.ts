@@ -57,7 +57,8 @@ export const supportProgram = async (name: string): Promise<readonly string[]> =
   if (isFromSource) return [process.execPath, entry];
   const outfile = join(folderFor("test-support", ["src", "test/support"]), name);
   if (!existsSync(outfile)) {
-    const compile = { outfile: `${outfile}.new`, autoloadDotenv: false, autoloadBunfig: false } as const;
+    // Two runs of the tests may build it at the same time.
+    const compile = { outfile: `${outfile}.${process.pid}`, autoloadDotenv: false, autoloadBunfig: false } as const;
     await Bun.build({ entrypoints: [entry], compile, bytecode: true, splitting: true, format: "esm" });
     renameSync(compile.outfile, outfile);
   }
