@@ -240,6 +240,8 @@ export const clockJumpMs = 100;
 export const uniqueKeysMax = 4096;
 /** requestors that wait for the end of an emergency stop. */
 export const resetsMax = 64;
+/** requestors that wait for the end of a reload. */
+export const reloadsMax = 64;
 /** paused tasks, and as many paused schedules. */
 export const pausedMax = 256;
 /** requestors that wait until a pause or its end is on the disk. */

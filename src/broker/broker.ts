@@ -16,6 +16,7 @@ import { jobsOf } from "./job.ts";
 import { JournalRecovery } from "./journal-recovery.ts";
 import { JobLifecycle } from "./lifecycle.ts";
 import { PauseHandler } from "./pauses.ts";
+import { ReloadRequests } from "./reload-requests.ts";
 import { RequestHandler } from "./request-handler.ts";
 import { ScheduleRuns } from "./schedule-runs.ts";
 import type { EndReason } from "./state.ts";
@@ -56,6 +57,7 @@ export class Broker {
   readonly #recovery: JournalRecovery;
   readonly #scheduleRuns: ScheduleRuns;
   readonly #pauses: PauseHandler;
+  readonly #reloads: ReloadRequests;
   #drainedSaid = false;
   readonly #dataWorkerNews: DataWorkerNews;
 
@@ -70,12 +72,14 @@ export class Broker {
     this.#emergency = new EmergencyHandler(this.#tables, this.#lifecycle);
     this.#scheduleRuns = new ScheduleRuns(this.#tables, this.#lifecycle);
     this.#pauses = new PauseHandler(this.#tables, this.#lifecycle);
+    this.#reloads = new ReloadRequests(this.#tables);
     this.#requestHandler = new RequestHandler(
       this.#tables,
       this.#lifecycle,
       this.#emergency,
       this.#scheduleRuns,
       this.#pauses,
+      this.#reloads,
       security,
     );
     this.#eventReport = new EventReport(this.#tables, () => this.#emergency.report());
@@ -161,6 +165,8 @@ export class Broker {
         return [];
       case "pauseKept":
         return this.#pauses.kept(event.request, event.failure);
+      case "reloaded":
+        return this.#reloads.done(event.request, event.tasks, event.failure);
       case "resetRefused":
         return this.#emergency.resetRefused(event.request, event.why);
       case "requestorGone":
@@ -176,6 +182,7 @@ export class Broker {
       case "drain":
         return [
           ...this.#close({ code: "SHUTTING_DOWN", message: "the engine stopped before the job began" }, now),
+          ...this.#reloads.refuseAll(),
           ...this.#emergency.refuseResets("SHUTTING_DOWN", "the engine is stopping; the emergency stop stays"),
         ];
       case "abort":

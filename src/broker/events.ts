@@ -64,6 +64,13 @@ export type BrokerEvent =
   /** The supervisor, to a router that begins: what is paused. */
   | ({ readonly type: "paused" } & Pauses)
   /** The supervisor: the pause of this request, or its end, is on the disk (null), or why not. */
+  /** The supervisor has read the files again: the number of tasks, or why nothing was taken. */
+  | {
+      readonly type: "reloaded";
+      readonly request: number;
+      readonly tasks: number | null;
+      readonly failure: string | null;
+    }
   | { readonly type: "pauseKept"; readonly request: number; readonly failure: string | null }
   /** The supervisor: the stop of this request is on the disk (null), or the reason why not. */
   | { readonly type: "latched"; readonly request: number; readonly failure: string | null }
@@ -122,6 +129,8 @@ export type Effect =
   | { readonly to: "supervisor"; readonly type: "withdrawReset"; readonly stopped: Stopped | null }
   /** Keep a pause, which begins here already, or its end: `pauseKept` answers. */
   | ({ readonly to: "supervisor"; readonly type: "pause" } & PauseChange)
+  /** Read the task files and authorized keys again: `reloaded` answers. */
+  | { readonly to: "supervisor"; readonly type: "reload"; readonly request: number }
   | { readonly to: "log"; readonly line: string };
 
 export const toWorker = (key: string, header: RouterHeader, bodies: readonly Frame[] = []): Effect => ({

@@ -15,6 +15,7 @@ import { dataDraft, deadmanOf, isDetached, isDurable, isStoppable, jobsOf, noOpt
 import { JobQueries } from "./job-queries.ts";
 import type { JobLifecycle } from "./lifecycle.ts";
 import type { PauseHandler } from "./pauses.ts";
+import type { ReloadRequests } from "./reload-requests.ts";
 import type { ScheduleRuns } from "./schedule-runs.ts";
 import type { Draft, EndReason, OpenRequest, RequestSender, UniqueJob } from "./state.ts";
 import { reportStatus, reportTasks, type SecurityKind } from "./status.ts";
@@ -32,6 +33,7 @@ export class RequestHandler {
     private readonly emergency: EmergencyHandler,
     private readonly scheduleRuns: ScheduleRuns,
     private readonly pauses: PauseHandler,
+    private readonly reloads: ReloadRequests,
     private readonly security: SecurityKind,
   ) {
     this.#queries = new JobQueries(tables, lifecycle);
@@ -132,6 +134,8 @@ export class RequestHandler {
         return this.pauses.pauseTask(sender, taskName(control.task), now);
       case "resume":
         return this.pauses.resumeTask(sender, taskName(control.task), now);
+      case "reload":
+        return this.reloads.ask(sender);
       case "reset":
         return blocks.closed === null ? this.emergency.reset(sender) : this.#refuse(sender, closed);
     }

@@ -261,8 +261,7 @@ export interface BrokerState {
   readonly unique: Map<string, UniqueJob>; // by task and key
   // JournalWriter, DurableJobs, DeadLetters
   readonly unconfirmed: Map<number, UnconfirmedEntry>; // by number
-  // JournalLogs: requests that wait for it, by the number that it was told
-  readonly askedLogs: Map<number, (lines: readonly KeptLine[]) => Effect[]>;
+  readonly askedLogs: Map<number, (lines: readonly KeptLine[]) => Effect[]>; // JournalLogs: by number
   readonly ending: Map<number, Job>; // ended, and their end is not on the disk yet
   readonly dead: Map<number, DeadLetter>; // the oldest first
   // Workers
@@ -294,6 +293,7 @@ export interface BrokerState {
   readonly pausedSchedules: Map<string, Paused>; // by name
   // PauseHandler: requests that wait for the disk, by the number that the supervisor was told
   readonly pausing: Map<number, (failure: string | null) => Effect>;
+  readonly reloads: Map<number, RequestSender>; // ReloadRequests, by the same
   // EmergencyHandler
   readonly estops: Map<RequestSender, { readonly stopped: Stopped; readonly request: number }>;
   readonly resets: Map<RequestSender, number>; // the number that the supervisor was told

@@ -1,6 +1,6 @@
 /** The methods of a client for operators: the engine's state, its emergency stop, cancellations. */
 import type * as v from "valibot";
-import { resetTimeoutMs, stopReasonLengthMax } from "../limits.ts";
+import { callTimeoutMs, resetTimeoutMs, stopReasonLengthMax } from "../limits.ts";
 import type { StopResult } from "../protocol/blocked.ts";
 import type { ControlInput } from "../protocol/control.ts";
 import { TaskEngineError } from "../protocol/errors.ts";
@@ -11,6 +11,8 @@ import {
   estopSchema,
   type PauseResult,
   pauseSchema,
+  type ReloadOutcome,
+  reloadSchema,
   resetSchema,
   statusSchema,
 } from "./control.ts";
@@ -83,6 +85,14 @@ export abstract class ControlClient extends DataClient {
   /** Ends the pause and the quarantine of a task. Does nothing else if there is none. */
   async resume(task: string): Promise<PauseResult> {
     return this.control({ command: "resume", task }, pauseSchema);
+  }
+
+  /**
+   * Makes the engine read its task files and authorized keys again, and waits until their workers
+   * are replaced. Says how many tasks there are, or why nothing was taken.
+   */
+  async reload({ waitMs = callTimeoutMs, signal }: ResetOptions = {}): Promise<ReloadOutcome> {
+    return this.control({ command: "reload" }, reloadSchema, { waitMs, signal });
   }
 
   /** The engine's state: counts, queues, tasks, workers, limits. */

@@ -62,6 +62,16 @@ export const pauseSchema = lazily(() =>
 );
 export type PauseResult = v.InferOutput<ReturnType<typeof pauseSchema>>;
 
+export const reloadSchema = lazily(() =>
+  v.object({
+    /** Their number; null if nothing was taken. */
+    tasks: v.nullable(v.number()),
+    /** Why something is not as the files say, in one line; null if all is. */
+    failure: v.nullable(v.string()),
+  }),
+);
+export type ReloadOutcome = v.InferOutput<ReturnType<typeof reloadSchema>>;
+
 export const resetSchema = lazily(() => v.object({ stopped: v.null() }));
 export const cancelledSchema = lazily(() => v.object({ cancelled: v.number() }));
 export const lastValueSchema = lazily(() =>

@@ -1,12 +1,13 @@
 /**
- * `reload` makes the engine on this machine read its task files and authorized keys again, and
- * waits until that is done.
+ * `reload` makes the engine read its task files and authorized keys again, and waits until that is
+ * done.
  *
- * Sends SIGHUP to the engine and waits for the result at the socket in its state folder. Only the
- * engine's own user and root can do so. Prints the number of tasks.
+ * On the engine's machine, without `--key`, it sends SIGHUP, which only the engine's own user and
+ * root can do, and waits for the result at the socket in its state folder. Otherwise it sends
+ * CONTROL `reload`, which takes a key with the right `manage`. Prints the number of tasks.
  *
  * Exits with 0; 1 if a task file is wrong (nothing changes), the file of authorized clients is
- * wrong (no client is let in), or the system refuses; 2 for wrong usage; 3 if there is no such
+ * wrong (no client is let in), or the engine refuses; 2 for wrong usage; 3 if there is no such
  * engine or no answer in time.
  */
 import { dirname } from "node:path";
@@ -14,24 +15,32 @@ import { callTimeoutMs } from "../limits.ts";
 import { printable } from "../process/streams.ts";
 import { engineOf } from "../supervisor/state-folder.ts";
 import { type ReloadResult, reloadBySocket } from "../supervisor/stop-socket.ts";
-import { defineCommand, ExitError, UsageError } from "./command.ts";
-import { waitFlag, waitFrom } from "./engine.ts";
-import { locateEngine, locationArgs, stateFlag, stopSocketPaths } from "./locate.ts";
+import { defineCommand, ExitError } from "./command.ts";
+import { type EngineFlags, engineArgs, waitFlag, waitFrom, withEngine } from "./engine.ts";
+import { type EngineLocation, locateEngine, stateFlag, stopSocketPaths } from "./locate.ts";
 import { printDone } from "./output.ts";
 
 export const reloadCommand = defineCommand({
   meta: { name: "reload", description: "Make the engine read its task files and authorized keys again" },
-  args: { state: stateFlag, ...locationArgs, wait: waitFlag(callTimeoutMs) },
+  args: { state: stateFlag, ...engineArgs, wait: waitFlag(callTimeoutMs) },
   run: async ({ args: { state, ...flags } }) => {
     const location = await locateEngine(flags);
     const paths = stopSocketPaths(location, state);
-    if (paths.length === 0) throw new UsageError(`${location.endpoint} is on another machine; run reload there`);
-    const timeout = AbortSignal.timeout(waitFrom(flags, callTimeoutMs));
-    const result = await firstReload(paths.map((path) => reloadBySocket(path, () => sendHangUp(path), timeout)));
+    const waitMs = waitFrom(flags, callTimeoutMs);
+    const timeout = AbortSignal.timeout(waitMs);
+    const result =
+      paths.length === 0 || flags.key !== undefined
+        ? await reloadByRequest(flags, location, waitMs)
+        : await firstReload(paths.map((path) => reloadBySocket(path, () => sendHangUp(path), timeout)));
     if ("failure" in result) throw new ExitError(printable(result.failure), 1);
     await printDone(`reloaded: ${result.tasks} ${result.tasks === 1 ? "task" : "tasks"}`);
   },
 });
+
+const reloadByRequest = async (flags: EngineFlags, known: EngineLocation, waitMs: number): Promise<ReloadResult> => {
+  const { tasks, failure } = await withEngine(flags, (engine) => engine.reload({ waitMs }), { known });
+  return failure === null ? { tasks: tasks ?? 0 } : { failure };
+};
 
 /**
  * Returns the result of the one socket that an engine has. Throws what the system refused, or else
@@ -55,6 +64,7 @@ const sendHangUp = (path: string): void => {
     process.kill(pid, "SIGHUP");
   } catch (failure) {
     const why = (failure as Error).message;
-    throw new ExitError(`the engine at ${path} cannot be told: ${why}; run reload as its user or as root (sudo)`, 1);
+    const how = "run reload as its user or as root (sudo), or with a --key that may";
+    throw new ExitError(`the engine at ${path} cannot be told: ${why}; ${how}`, 1);
   }
 };

@@ -45,6 +45,11 @@ export type ChildMessage =
    * same number, once that is on the disk or has failed to get there.
    */
   | ({ readonly type: "pause" } & PauseWish)
+  /**
+   * From the router: the task files and authorized keys are to be read again. The answer is
+   * `reloaded` with the same number, when that has ended.
+   */
+  | { readonly type: "reload"; readonly request: number }
   /** From the router: it wants the lines of the log of all processes, or does not any more. */
   | { readonly type: "watchLog"; readonly isWatched: boolean }
   /** Lines of its log, while they are wanted, and the number of lines that were lost before. */
@@ -75,6 +80,13 @@ export type SupervisorMessage =
    * `request` is that of the `estop`, or 0 for a message that answers none.
    */
   | { readonly type: "latched"; readonly request: number; readonly failure: string | null }
+  /** To the router: the number of tasks after a reload, or why nothing was taken. */
+  | {
+      readonly type: "reloaded";
+      readonly request: number;
+      readonly tasks: number | null;
+      readonly failure: string | null;
+    }
   /** To the router: the emergency stop stays. */
   | { readonly type: "resetRefused"; readonly request: number; readonly why: string }
   /**

@@ -229,6 +229,8 @@ export class Shell {
     else if (message.type === "reset") this.#tell({ type: "stopped", stopped: null });
     else if (message.type === "pause") {
       this.#tell({ type: "pauseKept", request: message.request, failure: "it has no supervisor" });
+    } else if (message.type === "reload") {
+      this.#tell({ type: "reloaded", request: message.request, tasks: null, failure: "it has no supervisor" });
     } else if (message.type === "estop") {
       this.#tell({ type: "latched", request: message.request, failure: "it has no supervisor" });
     }

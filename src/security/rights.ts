@@ -66,6 +66,7 @@ const refusalOf = (access: Access, user: string | null, request: RequestMessage 
           return access.refusal(user, "observe");
         case "retry":
         case "discard":
+        case "reload":
         case "pause":
         case "resume":
         case "schedule":

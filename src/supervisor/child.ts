@@ -32,7 +32,7 @@ interface ChildOptions {
 /** A message by which the router asks its supervisor to act. */
 export type RouterRequest = Extract<
   ChildMessage,
-  { readonly type: "kill" | "estop" | "reset" | "withdrawReset" | "pause" | "watchLog" }
+  { readonly type: "kill" | "estop" | "reset" | "withdrawReset" | "pause" | "reload" | "watchLog" }
 >;
 
 type LogMessage = Extract<ChildMessage, { readonly type: "log" }>;

@@ -73,7 +73,10 @@ export class EmergencyControl {
   }
 
   /** The first way to a stop or reset: the router asks. */
-  handle(request: Exclude<RouterRequest, { readonly type: "kill" | "watchLog" | "pause" }>, router: Child): void {
+  handle(
+    request: Exclude<RouterRequest, { readonly type: "kill" | "watchLog" | "pause" | "reload" }>,
+    router: Child,
+  ): void {
     if (request.type === "estop") {
       const { latched } = this.#stop(request.stopped);
       void latched.then((failure) => router.send({ type: "latched", request: request.request, failure }));

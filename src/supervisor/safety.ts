@@ -107,7 +107,7 @@ export class Safety {
   }
 
   /** The router asks for a stop or a pause, or their ends. */
-  handle(request: Exclude<RouterRequest, { readonly type: "kill" | "watchLog" }>, router: Child): void {
+  handle(request: Exclude<RouterRequest, { readonly type: "kill" | "watchLog" | "reload" }>, router: Child): void {
     if (request.type !== "pause") return this.emergency.handle(request, router);
     void this.#pauses
       .keep(request)

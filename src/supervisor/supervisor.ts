@@ -225,6 +225,7 @@ export class Supervisor {
 
   #handle(request: RouterRequest, router: Child): void {
     if (request.type === "watchLog") return this.#children.logs.watch(request.isWatched);
+    if (request.type === "reload") return this.#reloadFor(request.request, router);
     if (request.type === "pause" && request.of === "task" && request.since === null) {
       this.#deaths.release(request.name);
     }
@@ -254,6 +255,11 @@ export class Supervisor {
     const text = this.#options.keyring?.readAgain();
     if (text === undefined) return;
     for (const child of this.#children) if (hasPort(child.role)) child.send({ type: "authorized", text });
+  }
+
+  #reloadFor(request: number, router: Child): void {
+    void this.#reloads.next().then((result) => router.send({ type: "reloaded", request, ...none, ...result }));
+    this.reload();
   }
 
   /** Resolves with null if the engine stops meanwhile. */
@@ -290,3 +296,5 @@ export class Supervisor {
     await safety.leave(router?.hasEnded === true ? (await router.ended).unsafe : null, this.#tasks.tasks);
   }
 }
+
+const none = { tasks: null, failure: null };

@@ -1,6 +1,6 @@
 /** Pauses of tasks and schedules: what waits, what passes, and who is answered when. */
 import { beforeEach, describe, expect, test } from "bun:test";
-import { pauseAnswersMax, pausedMax, stopAnswerMs } from "../../src/limits.ts";
+import { pauseAnswersMax, pausedMax, reloadsMax, stopAnswerMs } from "../../src/limits.ts";
 import { BrokerBench, nothing } from "../support/broker-bench.ts";
 
 let bench: BrokerBench;
@@ -144,4 +144,23 @@ test("a router that begins is told what is paused, tasks and schedules", () => {
   expect(last()).toMatchObject({ data: { name: "photo", paused: false, failure: null } });
   bench.passWith(["w1"], 10_000);
   expect(bench.jobsOf("w1")).toHaveLength(1);
+});
+
+test("a reload goes to the supervisor, and its result to who has asked; an engine that ends refuses it", () => {
+  bench.control({ command: "reload" }, "a");
+  bench.control({ command: "reload" }, "b");
+  const [first = 0, second = 0] = bench.reloadsAsked;
+  expect(bench.answers).toEqual([]);
+  bench.handle({ type: "reloaded", request: first, tasks: 3, failure: null });
+  bench.handle({ type: "reloaded", request: second, tasks: null, failure: "a.ts:1: no" });
+  expect(bench.answers.map(({ to, reply }) => [to, reply.kind === "ack" && reply.data])).toEqual([
+    ["a", { tasks: 3, failure: null }],
+    ["b", { tasks: null, failure: "a.ts:1: no" }],
+  ]);
+  for (let count = 0; count <= reloadsMax; count++) bench.control({ command: "reload" }, `${count}`);
+  expect(bench.ends.at(-1)).toBe("reload: QUEUE_FULL");
+  bench.handle({ type: "drain" });
+  expect(bench.ends.filter((end) => end === "reload: SHUTTING_DOWN")).toHaveLength(reloadsMax);
+  bench.control({ command: "reload" });
+  expect(bench.ends.at(-1)).toBe("reload: SHUTTING_DOWN");
 });

@@ -62,7 +62,7 @@ export class BrokerBench {
   readonly kills: number[] = [];
   readonly logs: string[] = [];
   /** What the supervisor was told besides, in that order. */
-  readonly wishes: ("drained" | "estop" | "reset" | "withdrawReset" | "pause" | "watchLog")[] = [];
+  readonly wishes: ("drained" | "estop" | "reset" | "withdrawReset" | "pause" | "reload" | "watchLog")[] = [];
   /** The events of the engine's own topics, with the number of those that were lost before. */
   readonly events: {
     readonly key: string;
@@ -79,6 +79,8 @@ export class BrokerBench {
   readonly #stopsAsked: number[] = [];
   /** Numbers of the pauses that the supervisor was told and has not answered. */
   readonly pausesAsked: number[] = [];
+  /** The same, of reloads. */
+  readonly reloadsAsked: number[] = [];
 
   /** A worker says READY. `supervised` unless it says otherwise. */
   ready(key: string, tasks: ReadyHeader["tasks"], more: Partial<ReadyHeader> = {}): void {
@@ -353,6 +355,7 @@ export class BrokerBench {
     if (effect.type === "kill") return void this.kills.push(effect.pid);
     this.wishes.push(effect.type);
     if (effect.type === "pause") this.pausesAsked.push(effect.request);
+    if (effect.type === "reload") this.reloadsAsked.push(effect.request);
     if (effect.type === "watchLog") this.logWishes.push(effect.isWatched);
     if (effect.type !== "estop" && effect.type !== "reset") return;
     this.lastRequest = effect.request;

@@ -1,6 +1,7 @@
 /** `task-engine reload`: the engine reads anew, and who asked for it is told how that went. */
 import { expect, setDefaultTimeout } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
+import { connect } from "../../src/client/client.ts";
 import { test } from "../support/concurrent.ts";
 import { oneWorker, runCommand, startEngine } from "../support/engine.ts";
 import { taskEngine } from "../support/executable.ts";
@@ -48,9 +49,45 @@ test("`reload` names what is wrong with the file of authorized clients, by which
   });
 });
 
-test("`reload` where no engine is ends with 3, and is refused for another machine", async () => {
+test("a key with the right `manage` reloads over the network, also from the client, and hears what is wrong", async () => {
+  using home = tempFolder({ "tasks/a.ts": "export const task_a = () => 1;" });
+  const env = { PATH: process.env.PATH ?? "", HOME: home.path };
+  const dir = ["--dir", home.path];
+  await runCommand(taskEngine, ["keygen", "engine", ...dir], { env });
+  const lines: string[] = [];
+  for (const [name, right] of [
+    ["boss", "manage"],
+    ["guest", "control"],
+  ] as const) {
+    const { stdout } = await runCommand(taskEngine, ["keygen", name, ...dir, "--rights", right], { env });
+    lines.push(stdout.split("\n").find((line) => line.endsWith(`${name} ${right}`)) ?? "");
+  }
+  writeFileSync(home.at("authorized"), `${lines.join("\n")}\n`, { mode: 0o600 });
+  await using engine = await startEngine({
+    env,
+    cwd: home.path,
+    flags: ["--key", home.at("engine.key_secret"), ...oneWorker],
+  });
+  const keys = (name: string) => ({ key: home.at(`${name}.key_secret`), serverKey: home.at("engine.key") });
+  await using boss = connect(engine.endpoint, keys("boss"));
+  writeFileSync(home.at("tasks/b.ts"), "export const task_b = () => 3;");
+  const { tasks } = await boss.reload();
+  expect(await boss.reload()).toEqual({ tasks, failure: null });
+  expect(await boss.tasks()).toContainEqual(expect.objectContaining({ name: "b" }));
+  await using guest = connect(engine.endpoint, keys("guest"));
+  await expect(guest.reload()).rejects.toThrow("client guest lacks the right manage");
+
+  writeFileSync(home.at("tasks/b.ts"), "export const task_c = (");
+  const flags = ["--router", engine.endpoint, "--key", keys("boss").key, "--server-key", keys("boss").serverKey];
+  const { failure } = await boss.reload();
+  expect(failure).toStartWith(`Task workers stay as they are: ${home.at("tasks/b.ts")}:1:`);
+  const { exitCode, stderr } = await reload({ HOME: home.path }, ...flags);
+  expect({ exitCode, stderr }).toEqual({ exitCode: 1, stderr: `task-engine: ${failure}\n` });
+});
+
+test("`reload` where no engine is ends with 3, here and on another machine", async () => {
   const nobody = await reload({}, "--router", `tcp://127.0.0.1:${freePorts(1)}`);
   expect(nobody).toMatchObject({ exitCode: 3, stderr: expect.stringContaining("no engine listens at ") });
-  const elsewhere = await reload({}, "--router", "tcp://192.0.2.1:9000");
-  expect(elsewhere).toMatchObject({ exitCode: 2, stderr: expect.stringContaining("run reload there") });
+  const elsewhere = await reload({}, "--router", "tcp://192.0.2.1:9000", "--wait", "200");
+  expect(elsewhere).toMatchObject({ exitCode: 3, stderr: expect.stringContaining("no answer") });
 });
