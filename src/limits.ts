@@ -265,6 +265,8 @@ export const verdictMs = 1_000;
 
 /* ── How long ── */
 
+/** ms. setTimeout takes no more. */
+export const timerMsMax = 2 ** 31 - 1;
 /** ms between two heartbeats of a worker, and of silence until it is given up: one may be late. */
 export const beatIntervalMs = 3_000;
 export const beatSilenceMs = 6_500;

@@ -11,8 +11,8 @@ import type { Tables } from "./tables.ts";
 export class DataWorkerNews {
   /** There has been more than one data worker. */
   #areTopicsShared = false;
-  /** Limits of the sources that there are, or were. */
-  #staleness: { topic: string; staleMs: number }[] = [];
+  /** A topic has had a `staleMs`. */
+  #hasStaleness = false;
 
   constructor(private readonly tables: Tables) {}
 
@@ -22,15 +22,12 @@ export class DataWorkerNews {
     events.haveDataWorkersNews = false;
     queues.reroute((topic) => directory.topicQueue(topic));
     this.#areTopicsShared ||= directory.dataWorkers.length > 1;
-    const topics = [...workers].flatMap(({ ready: { sources = [] } }) =>
-      sources.flatMap(({ topic, staleMs }) => (staleMs === undefined ? [] : [{ topic, staleMs }])),
-    );
-    // The topics of a source worker that has died go stale.
-    if (topics.length > 0) this.#staleness = topics.slice(0, sourcesMax);
+    const topics = workers.staleness.slice(0, sourcesMax);
+    this.#hasStaleness ||= topics.length > 0;
     const headers: RouterHeader[] = [];
     const owners: RouterHeader = { type: "OWNERS", workers: [...directory.owners] };
     if (this.#areTopicsShared) headers.push(owners);
-    if (this.#staleness.length > 0) headers.push({ type: "STALENESS", topics: this.#staleness });
+    if (this.#hasStaleness) headers.push({ type: "STALENESS", topics });
     return [...workers]
       .filter(({ retired }) => retired === null || retired === "leaving")
       .flatMap(({ key, ready, wantsOwners }) => {

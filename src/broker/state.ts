@@ -119,10 +119,9 @@ export interface OpenRequest extends RequestSender {
   deadmanMs: number; // of silence end the job; Infinity for no limit
 }
 
-/** The open requests of one requestor, by serial. */
 export interface RequestorEntry {
-  readonly key: string;
-  readonly requests: Map<string, OpenRequest>;
+  readonly key: string; // of one requestor
+  readonly requests: Map<string, OpenRequest>; // its open ones, by serial
 }
 
 /** A job of the history. The objects are used again once there are enough of them. */
@@ -269,6 +268,7 @@ export interface BrokerState {
   readonly serving: Map<string, Worker[]>; // by queue
   readonly expectedMs: Map<string, number>; // of one run, by queue
   readonly gone: Map<string, GoneWorker>; // by task
+  readonly sources: Map<string, ReadyHeader>; // by language, of source workers that are there or have died
   // TaskDirectory
   readonly tasks: Map<string, TaskEntry>; // of the engine, by the supervisor's word
   readonly schemas: Map<string, ArgumentSchema>; // of those of them that have one

@@ -93,6 +93,7 @@ export class WorkerRegistration {
   leave(worker: Worker, why: string | null = null): void {
     if (worker.retired === null) this.tables.events.worker("leaving", worker, why);
     worker.retired ??= "leaving";
+    this.tables.workers.forgetSources(worker.ready);
   }
 
   /** Lets a leaving worker go once it holds nothing. */

@@ -14,6 +14,8 @@ import type { NamedPolicy } from "./events.ts";
 import { dataQueue, runsAlone, safeQueue, taskQueue } from "./job.ts";
 import type { BrokerState, GoneWorker, Job, Worker } from "./state.ts";
 
+const languageOf = ({ language = "typescript" }: ReadyHeader): string => language;
+
 /** Weight of the newest run in the expected run time of a queue. */
 const newestShare = 0.2;
 /** A job of a task that has never run is dispatched alone. */
@@ -25,6 +27,8 @@ export class Workers {
   readonly #expectedMs: BrokerState["expectedMs"] = new Map();
   /** The tasks that were lost first come first. */
   readonly #gone: BrokerState["gone"] = new Map();
+
+  readonly #sources: BrokerState["sources"] = new Map();
 
   /** The engine has started a task worker, and starts it again if it dies. */
   hasOwn = false;
@@ -75,6 +79,7 @@ export class Workers {
       lastBegunJobId: null,
     };
     this.#byKey.set(key, worker);
+    if (ready.role === "source") this.#sources.set(languageOf(ready), ready);
     this.hasOwn ||= ready.supervised === true && ready.role === "task";
     for (const task of policies.keys()) this.#gone.delete(task);
     for (const queue of worker.queues) {
@@ -102,6 +107,19 @@ export class Workers {
       this.#gone.set(task, { worker: worker.ready.id, why, at: now });
     }
     for (const task of this.#gone.keys()) if (this.#gone.size > workerTasksMax) this.#gone.delete(task);
+  }
+
+  /** A source worker that leaves has no sources any more, unless another one has taken its place. */
+  forgetSources(ready: ReadyHeader): void {
+    const language = languageOf(ready);
+    if (this.#sources.get(language) === ready) this.#sources.delete(language);
+  }
+
+  /** The topics of sources that must have a value each `staleMs`. Those of a worker that has died go stale. */
+  get staleness(): { readonly topic: string; readonly staleMs: number }[] {
+    return [...this.#sources.values()].flatMap(({ sources = [] }) =>
+      sources.flatMap(({ topic, staleMs }) => (staleMs === undefined ? [] : [{ topic, staleMs }])),
+    );
   }
 
   goneOf(task: string): GoneWorker | undefined {

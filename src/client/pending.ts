@@ -1,7 +1,7 @@
 /**
  * The requests of a client that wait for their replies, and the results that they take from them.
  */
-import { clientBytesMax, clientRequestsMax, keepAlivesPerDeadman } from "../limits.ts";
+import { clientBytesMax, clientRequestsMax, keepAlivesPerDeadman, timerMsMax } from "../limits.ts";
 import { arrayOf, type BinaryData } from "../protocol/arrays.ts";
 import { TaskEngineError } from "../protocol/errors.ts";
 import type { Meta } from "../protocol/frames.ts";
@@ -217,8 +217,6 @@ export class PendingRequests {
 
 /** ms between two sweeps at least: deadlines that fall together cost one. */
 const stepMs = 5;
-/** ms. setTimeout(3) takes no more. */
-const delayMsMax = 2 ** 31 - 1;
 
 /**
  * One timer for all requests. Nearly every request is answered long before its deadline, so nothing
@@ -239,7 +237,7 @@ export class SweepTimer {
     if (deadlineMs >= this.#nextMs) return;
     this.stop();
     this.#nextMs = deadlineMs;
-    const delayMs = Math.min(Math.max(deadlineMs - performance.now(), stepMs), delayMsMax);
+    const delayMs = Math.min(Math.max(deadlineMs - performance.now(), stepMs), timerMsMax);
     this.#timer = setTimeout(() => {
       this.stop();
       this.watch(this.sweep(performance.now()));

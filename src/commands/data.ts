@@ -19,7 +19,7 @@
  * (an unknown topic); 2 for wrong usage; 3 if there is no engine or no answer in time.
  */
 import type { SubscribeOptions, TopicListing, TopicValue } from "../client/client.ts";
-import { dataBytesMax, historyMsMax, linkMirrorTopicsMax, maxHzMax } from "../limits.ts";
+import { dataBytesMaxMax, historyMsMax, linkMirrorTopicsMax, maxHzMax } from "../limits.ts";
 import { warn } from "../process/log.ts";
 import { printable } from "../process/streams.ts";
 import { TaskEngineError } from "../protocol/errors.ts";
@@ -52,7 +52,7 @@ const putCommand = defineCommand({
       return void (await withEngine(args, (engine) => engine.publish(topic, value, { confirm: true })));
     }
     if (!isContentType(contentType)) throw new UsageError(`--type ${contentType} is not of the form image/jpeg`);
-    const bytes = await fileFrom(args.value, dataBytesMax);
+    const bytes = await fileFrom(args.value, dataBytesMaxMax);
     await withEngine(args, (engine) => engine.publish(topic, bytes, { contentType, confirm: true }));
   },
 });

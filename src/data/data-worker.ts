@@ -61,7 +61,7 @@ export const runDataWorker = async (options: DataWorkerOptions): Promise<void> =
   });
   if (options.verbose) store.listeners.add((topic) => sayValue(tag, topic));
   const publisher = new Publisher(gate, store);
-  const stream = new StreamPort(store, gate, options.dataBytesMax);
+  const stream = new StreamPort(store, gate);
   const plain =
     options.plainPort === null ? null : new PlainPort(store, gate, options.dataBytesMax, () => stream.flush());
 

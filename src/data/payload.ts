@@ -1,5 +1,5 @@
 /** The payload of a value that a program publishes. */
-import { dataBytesMax, nameLengthMax } from "../limits.ts";
+import { dataBytesMaxMax, nameLengthMax } from "../limits.ts";
 import { TaskEngineError } from "../protocol/errors.ts";
 import { type Frame, isLonger, sizeOf } from "../protocol/frame.ts";
 import { jsonText } from "../protocol/json-encode.ts";
@@ -11,9 +11,8 @@ import { type ItemType, isContentType, mistakeInType, type PayloadType } from ".
  */
 export const encodePayload = (value: unknown, type: PayloadType | null): Frame => {
   const payload = type === null ? jsonText(value, "data") : bytesFrom(value, type);
-  if (isLonger(payload, dataBytesMax)) {
-    throw new TaskEngineError("TOO_LARGE", `the value has ${sizeOf(payload)} bytes, the limit is ${dataBytesMax}`);
-  }
+  const tooLong = sizeMistake(payload, dataBytesMaxMax);
+  if (tooLong !== null) throw tooLong;
   if (type?.contentType !== undefined && !isContentType(type.contentType)) {
     throw new TaskEngineError(
       "BAD_ARGS",
@@ -24,6 +23,12 @@ export const encodePayload = (value: unknown, type: PayloadType | null): Frame =
   if (mistake !== null) throw new TaskEngineError("BAD_ARGS", mistake.message);
   return payload;
 };
+
+/** @param bytesMax of a value, where it goes to */
+export const sizeMistake = (payload: Frame, bytesMax: number): TaskEngineError | null =>
+  isLonger(payload, bytesMax)
+    ? new TaskEngineError("TOO_LARGE", `the value has ${sizeOf(payload)} bytes, the limit is ${bytesMax}`)
+    : null;
 
 const bytesFrom = (value: unknown, { contentType }: PayloadType): Frame => {
   if (typeof value === "string") return value;

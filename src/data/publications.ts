@@ -12,11 +12,11 @@ import { ownerOf } from "../protocol/owner.ts";
 import { encodeStreamRequest, type StreamCommand } from "../protocol/stream.ts";
 import { encodePublicationMeta, type PayloadType } from "../protocol/values.ts";
 import { checkTopic, copyOf, encodePayload } from "./payload.ts";
-import { PublishingLink, type PublishResult, type StreamAnswer, type UnsentMessage } from "./publishing-link.ts";
+import { PublishingLink, type PublishResult, type StreamAnswer } from "./publishing-link.ts";
 import { MovedError } from "./refusal.ts";
 import type { StreamDialer } from "./stream-link.ts";
 import { TopicCounts } from "./topic-counts.ts";
-import { UnsentValues } from "./unsent-values.ts";
+import { type UnsentMessage, UnsentValues } from "./unsent-values.ts";
 
 /** The ports of a data worker. */
 export interface DataWorker {

@@ -2,18 +2,18 @@
  * A program's values and requests to one data worker. A value goes into the connection at once, and
  * several of a turn wake the data worker once. Where it is behind or not there, they wait here.
  */
-import { gatheredValuesMax, streamRequestsMax } from "../limits.ts";
+import { dataBytesMaxMax, gatheredValuesMax, streamRequestsMax, timerMsMax } from "../limits.ts";
 import { TaskEngineError } from "../protocol/errors.ts";
 import { bytesOf, type Frame } from "../protocol/frame.ts";
 import type { Json } from "../protocol/json.ts";
 import type { StreamReply } from "../protocol/stream.ts";
 import { readSeq } from "../protocol/values.ts";
 import { placesIn } from "./framed.ts";
-import { copyOf } from "./payload.ts";
+import { copyOf, sizeMistake } from "./payload.ts";
 import { MovedError, refusalIn } from "./refusal.ts";
 import { type StreamConnection, type StreamDialer, StreamLink } from "./stream-link.ts";
 import { copyValue, type TopicValue } from "./topic-value.ts";
-import { UnsentValues } from "./unsent-values.ts";
+import { type UnsentMessage, UnsentValues } from "./unsent-values.ts";
 
 /** `kept`: it waits here, since the data worker is behind or not there. */
 export type PublishResult = "sent" | "kept" | "lost";
@@ -35,14 +35,6 @@ interface LinkHooks {
   readonly onChanged: () => void;
 }
 
-/** A message that waits for the data worker. */
-export interface UnsentMessage {
-  readonly topic: string;
-  readonly frames: readonly Frame[];
-  readonly bytes: number;
-  readonly isAwaited: boolean;
-}
-
 /** A request whose answer is awaited. */
 interface Awaited extends UnsentMessage {
   isSent: boolean;
@@ -53,14 +45,13 @@ interface Awaited extends UnsentMessage {
   readonly reject: (error: TaskEngineError) => void;
 }
 
-/** ms. setTimeout(3) takes no more. */
-const timerMsMax = 2 ** 31 - 1;
-
 export class PublishingLink {
   readonly #link: StreamLink;
   readonly #hooks: LinkHooks;
   /** null while there is none. */
   #connection: StreamConnection | null = null;
+  /** bytes of one value: as the data worker has said at the last connection. */
+  #valueBytesMax = dataBytesMaxMax;
   readonly #unsent = new UnsentValues<UnsentMessage | Awaited>();
   readonly #awaited = new Map<string, Awaited>();
   /** Values that belong to the next answer. */
@@ -77,7 +68,7 @@ export class PublishingLink {
   constructor(endpoint: string, dialer: StreamDialer, hooks: LinkHooks) {
     this.#hooks = hooks;
     this.#link = new StreamLink(endpoint, dialer, {
-      onUp: (connection) => this.#up(connection),
+      onUp: (connection, valueBytesMax) => this.#up(connection, valueBytesMax),
       onLost: () => this.#lost(),
       onValue: (raw, start, end) => this.#takeValue(raw, start, end),
       onReply: (reply) => this.#takeReply(reply),
@@ -104,8 +95,10 @@ export class PublishingLink {
     return this.#awaited.size;
   }
 
-  /** A value that nobody wants to be confirmed. @param nowMs of Date.now() */
+  /** A value that nobody wants to be confirmed. Throws TaskEngineError for too long a one. */
   publish(topic: string, meta: string, payload: Frame, nowMs: number): PublishResult {
+    const mistake = sizeMistake(payload, this.#valueBytesMax);
+    if (mistake !== null) throw mistake;
     const frames = [topic, meta, payload];
     // A program that blocks takes no answers otherwise, and the connection may have room again.
     if (this.#hooks.flushesEach && this.#connection?.hasRoom === false) {
@@ -184,8 +177,9 @@ export class PublishingLink {
 
   /* ── Sending ── */
 
-  #up(connection: StreamConnection): void {
+  #up(connection: StreamConnection, valueBytesMax: number): void {
     this.#connection = connection;
+    this.#valueBytesMax = valueBytesMax;
     this.hasStood = true;
     connection.onRoom = () => this.#sendUnsent();
     this.#sendUnsent();
@@ -193,12 +187,8 @@ export class PublishingLink {
 
   /** The first value of a millisecond leaves at once: the program may block next. */
   #flushSoon(connection: StreamConnection, nowMs: number): void {
-    if (
-      this.#hooks.flushesEach ||
-      nowMs !== this.#flushedMs ||
-      ++this.#gathered >= gatheredValuesMax ||
-      !connection.hasRoom
-    ) {
+    const isNew = this.#hooks.flushesEach || nowMs !== this.#flushedMs;
+    if (isNew || ++this.#gathered >= gatheredValuesMax || !connection.hasRoom) {
       this.#flushedMs = nowMs;
       this.#gathered = 0;
       connection.flush();
@@ -218,6 +208,7 @@ export class PublishingLink {
     const connection = this.#connection;
     if (connection === null) return;
     for (const message of this.#unsent) {
+      if (this.#refuseLong(message)) continue;
       // `onRoom` follows only where the peer has none.
       if (!connection.hasRoom) connection.flush();
       if (!connection.hasRoom || connection.gather(message.frames) !== "sent") break;
@@ -226,6 +217,17 @@ export class PublishingLink {
     }
     connection.flush();
     if (this.isDrained) this.#tellDrained();
+  }
+
+  /** Ends a message that waited with a longer value than the data worker takes. */
+  #refuseLong(message: UnsentMessage | Awaited): boolean {
+    const mistake = sizeMistake(message.frames[2] ?? "", this.#valueBytesMax);
+    if (mistake === null) return false;
+    this.#unsent.delete(message);
+    if ("reject" in message) message.reject(mistake);
+    else this.#hooks.onRefused(message.topic, mistake, 1);
+    for (const [serial, request] of this.#awaited) if (request === message) this.#awaited.delete(serial);
+    return true;
   }
 
   #tellDrained(): void {

@@ -3,10 +3,11 @@
  * one each time that it is lost. A connection stands once the data worker has answered a first
  * request.
  */
-import { drainMessagesMax } from "../limits.ts";
+import { dataBytesMax, drainMessagesMax } from "../limits.ts";
 import { addressIn } from "../protocol/address.ts";
 import { ProtocolError } from "../protocol/errors.ts";
 import type { Frame } from "../protocol/frame.ts";
+import type { Json } from "../protocol/json.ts";
 import { decodeStreamReply, encodeStreamRequest, type StreamReply } from "../protocol/stream.ts";
 import { dataSocketPath } from "../security/state-folders.ts";
 import { Redial } from "../transport/redial.ts";
@@ -52,7 +53,7 @@ export interface StreamDialer {
 
 interface StreamLinkOwner {
   /** The connection stands, for the first time or again. */
-  onUp(connection: StreamConnection): void;
+  onUp(connection: StreamConnection, valueBytesMax: number): void;
   /** Nothing comes any more of what was requested. Everything that came was handed over before. */
   onLost(): void;
   /** A value: a framed message without its length, good until the call ends. */
@@ -122,9 +123,15 @@ export class StreamLink {
     const reply = replyIn(raw, start, end);
     if (reply === null) this.owner.onMalformed();
     else if (reply.serial !== pingSerial) this.owner.onReply(reply);
-    else if (!this.#redial.stands && this.#redial.stand()) this.owner.onUp(connection);
+    else if (!this.#redial.stands && this.#redial.stand()) this.owner.onUp(connection, valueBytesMaxIn(reply.data));
   }
 }
+
+/** bytes of a value that a data worker takes, by its first answer. An earlier version does not say it. */
+const valueBytesMaxIn = (data: Json): number => {
+  const { valueBytesMax } = (typeof data === "object" && data !== null ? data : {}) as { valueBytesMax?: Json };
+  return typeof valueBytesMax === "number" ? valueBytesMax : dataBytesMax;
+};
 
 /** The reply whose frames after the empty one are there; null if it is none. */
 const replyIn = (raw: Buffer, start: number, end: number): StreamReply | null => {

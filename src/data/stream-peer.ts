@@ -185,7 +185,10 @@ export class StreamPeer implements StreamSink, StorePeer, IncomingSource {
 
   #credit({ serial, data }: Extract<StreamRequest, { type: "CREDIT" }>): void {
     this.#subscriptions.get(serial)?.addCredit(data.credit);
-    if (data.sync === true) this.#answer(() => encodeStreamReply("ACK", serial, null));
+    if (data.sync === true) {
+      const { valueBytesMax } = this.#store;
+      this.#answer(() => encodeStreamReply("ACK", serial, { valueBytesMax }));
+    }
   }
 
   #command(serial: string, command: StreamCommand): void {

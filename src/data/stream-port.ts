@@ -1,6 +1,5 @@
 /** The port of publishers and subscribers of 0.3: shared memory on this machine, ZeroMQ else. */
 import {
-  dataBytesMax,
   drainMessagesMax,
   localLongBytes,
   localPeersMax,
@@ -39,14 +38,12 @@ export class StreamPort {
   readonly #zmqPeers = new Map<string, ZmqPeer>();
   #roomTimer: Timer | undefined;
 
-  /** @param valueBytesMax bytes of one value */
   constructor(
     readonly store: TopicStore,
     gate: Gate,
-    valueBytesMax = dataBytesMax,
   ) {
     this.#gate = gate;
-    this.#messageBytesMax = valueBytesMax + valueOverheadBytes;
+    this.#messageBytesMax = store.valueBytesMax + valueOverheadBytes;
     this.#bounds = {
       maxMessageSize: this.#messageBytesMax,
       sendHighWaterMark: streamQueueMessagesMax,

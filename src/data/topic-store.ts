@@ -64,12 +64,15 @@ export class TopicStore {
   readonly #drops = new Map<string, number>();
   readonly owners = new Owners();
   readonly staleness: Staleness;
+  /** bytes of one value */
+  readonly valueBytesMax: number;
   /** Wrapped ms of the turn: the clock is read once for all values of it. */
   #now = wrappedMs(performance.now());
 
   constructor(options: TopicStoreOptions) {
     const defaults = { bytesMax: historyBytesMax, historyMs, valueBytesMax: dataBytesMax, onTimer: () => undefined };
     this.#options = { ...defaults, ...options };
+    this.valueBytesMax = this.#options.valueBytesMax;
     this.topics = new Topics(this.#options);
     this.engineTopics = new EngineTopics((watched) => {
       // Nobody tells of the stops of a time in which nobody follows them.
@@ -167,7 +170,7 @@ export class TopicStore {
       const rule = `a topic has 1 to ${nameLengthMax} characters, no NUL, and does not begin with $`;
       return { code: "BAD_FRAME", message: `topic ${JSON.stringify(topic.slice(0, nameLengthMax))}: ${rule}` };
     }
-    const { valueBytesMax } = this.#options;
+    const { valueBytesMax } = this;
     if (payloadBytes > valueBytesMax) {
       return { code: "TOO_LARGE", message: `topic ${topic}: ${payloadBytes} bytes, the limit is ${valueBytesMax}` };
     }

@@ -4,12 +4,18 @@
  * ones of their topics.
  */
 import { unsentValuesBytesMax } from "../limits.ts";
+import type { Frame } from "../protocol/frame.ts";
 
 interface Unsent {
   readonly topic: string;
   readonly bytes: number;
   /** Somebody waits for its answer, so that it is not dropped. */
   readonly isAwaited: boolean;
+}
+
+/** A message that waits for a data worker. */
+export interface UnsentMessage extends Unsent {
+  readonly frames: readonly Frame[];
 }
 
 export class UnsentValues<Message extends Unsent> {

@@ -5,7 +5,14 @@
 import type { Broker } from "../broker/broker.ts";
 import type { BrokerEvent, Effect } from "../broker/events.ts";
 import type { DropReason } from "../broker/statistics.ts";
-import { catchUpAfterMs, drainMessagesMax, envelopeFramesMax, messageFramesMax, stallReadMsMax } from "../limits.ts";
+import {
+  catchUpAfterMs,
+  drainMessagesMax,
+  envelopeFramesMax,
+  messageFramesMax,
+  stallReadMsMax,
+  timerMsMax,
+} from "../limits.ts";
 import { say, warn } from "../process/log.ts";
 import { hasSupervisor, tellSupervisor } from "../process/supervised.ts";
 import { decodeFromWorker, encodeBackend } from "../protocol/backend.ts";
@@ -16,9 +23,6 @@ import type { Gate } from "../security/gate.ts";
 import { reactor } from "../transport/reactor.ts";
 import { type Inbox, type Listeners, saysLost } from "../transport/transport.ts";
 import { EventFeed } from "./event-feed.ts";
-
-/** ms, the most that setTimeout takes. */
-const delayMsMax = 2 ** 31 - 1;
 
 /** The one timer of the broker's next time. It is set again only if it would ring too late. */
 class Alarm {
@@ -35,7 +39,7 @@ class Alarm {
     } else if (at < this.#at) {
       this.#clear();
       this.#at = at;
-      this.#timer = setTimeout(() => this.#ring(), Math.min(Math.max(at - performance.now(), 0), delayMsMax));
+      this.#timer = setTimeout(() => this.#ring(), Math.min(Math.max(at - performance.now(), 0), timerMsMax));
     }
   }
 

@@ -78,4 +78,21 @@ describe("data workers", () => {
     join("d2");
     expect(last("d2", "STALENESS")?.topics).toEqual(topics);
   });
+
+  test("forget the topics of a source worker that leaves, as at a reload, and of no other one", () => {
+    const sources = (topic: string) => [{ name: topic, topic, everyMs: 10, staleMs: 50 }];
+    const staleness = () => last("d1", "STALENESS")?.topics.map(({ topic }) => topic);
+    join("d1");
+    bench.ready("s", [], { role: "source", id: "SOURCE-1", sources: sources("gyro") });
+    bench.ready("py", [], { role: "source", id: "SOURCE-2", language: "python", sources: sources("lidar") });
+    expect(staleness()).toEqual(["gyro", "lidar"]);
+    // The next one is there before the last one goes.
+    bench.ready("s2", [], { role: "source", id: "SOURCE-3", sources: sources("sonar") });
+    bench.say("s", { type: "LEAVE" });
+    expect(staleness()).toEqual(["sonar", "lidar"]);
+    bench.handle({ type: "disconnected", key: "py" });
+    bench.now += beatSilenceMs;
+    bench.say("s2", { type: "LEAVE" });
+    expect(staleness()).toEqual(["lidar"]);
+  });
 });

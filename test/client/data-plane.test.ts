@@ -63,6 +63,8 @@ test("what cannot be published is an error at once, and nothing else is lost", a
       return (error as { code?: unknown }).code;
     }
   };
+  // The first answer says how long a value may be.
+  await client.publish("first", 1, { confirm: true });
   expect(codeOf("$engine/jobs", 1)).toBe("BAD_FRAME");
   expect(codeOf("", 1)).toBe("BAD_FRAME");
   expect(codeOf("a", () => 1)).toBe("BAD_ARGS");
@@ -70,6 +72,25 @@ test("what cannot be published is an error at once, and nothing else is lost", a
   expect(codeOf("a", new Float64Array(3), { shape: [2] })).toBe("BAD_ARGS");
   expect(codeOf("a", new Uint8Array(3), { contentType: "jpeg" })).toBe("BAD_ARGS");
   expect((await client.publish("a", 1, { confirm: true })).seq).toBe(1);
+});
+
+test("a value may be as long as the engine's setting says, before the first connection, too", async () => {
+  const mib = 2 ** 20;
+  using large = startDataPlane(undefined, 10 * mib);
+  const codes: string[] = [];
+  await using client = connect(large.router, { onPublishError: ({ error }) => codes.push(error.code) });
+  // Nobody knows the bound yet.
+  expect(client.publish("b", Buffer.alloc(11 * mib))).toBe(false);
+  await until("the long one is refused", () => codes.length === 1);
+  expect(codes).toEqual(["TOO_LARGE"]);
+  expect((await client.publish("a", Buffer.alloc(9 * mib, 1), { confirm: true })).seq).toBe(1);
+  expect(Buffer.alloc(9 * mib, 1).equals((await client.get("a")).bytes)).toBe(true);
+  expect(() => client.publish("a", Buffer.alloc(11 * mib))).toThrow(`the limit is ${10 * mib}`);
+  using small = startDataPlane(undefined, mib);
+  await using other = connect(small.router);
+  const refused = await rejection(other.publish("a", Buffer.alloc(2 * mib), { confirm: true }));
+  expect([refused.code, refused.message]).toEqual(["TOO_LARGE", expect.stringContaining(`${mib}`)]);
+  expect((await other.publish("a", 1, { confirm: true })).seq).toBe(1);
 });
 
 test("topics are listed and removed, and one that is not there is UNKNOWN_TOPIC", async () => {

@@ -6,12 +6,12 @@ import { handRouter, untilFree } from "./hand-router.ts";
 import { freePorts } from "./ports.ts";
 import { storeOf } from "./store.ts";
 
-export const startDataPlane = (historyBytesMax?: number) => {
+export const startDataPlane = (historyBytesMax?: number, valueBytesMax?: number) => {
   const publications = `tcp://127.0.0.1:${freePorts(1)}`;
   const port = freePorts(1);
   const make = () => {
     const gate = new Gate(null, warn);
-    const store = storeOf(gate, historyBytesMax);
+    const store = storeOf(gate, historyBytesMax, valueBytesMax);
     return { gate, store, stream: new StreamPort(store, gate) };
   };
   const bind = (): void => worker.stream.bind({ host: "127.0.0.1", port, socket: null });
