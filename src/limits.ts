@@ -217,6 +217,8 @@ export const stopLineBytesMax = 1024;
 /** ms of the shortest deadman time; keep-alives within a deadman time. */
 export const deadmanMsMin = 50;
 export const keepAlivesPerDeadman = 4;
+/** ticks within a dead man's time, where the far end of a connection proves by their echo that it is there. */
+export const ticksPerDeadman = 6;
 /** ms for which a router reads after a stall, before it looks at its timers. */
 export const stallReadMsMax = 250;
 /**
@@ -713,8 +715,7 @@ export const gatewayDirectoryMs = 1_000;
 export const gatewayDeadmanMsMin = 100;
 export const gatewayDeadmanMsMax = 10_000;
 export const gatewayDeadmanMs = 300;
-/** ticks within a dead man's time, and bytes of a message of a drive socket. */
-export const gatewayTicksPerDeadman = 6;
+/** bytes of a message of a drive socket. */
 export const gatewayDriveBytesMax = 16 * 1024;
 /** calls of one drive socket that have not ended; the newest position waits for the next. */
 export const gatewayDriveCallsMax = 4;

@@ -6,9 +6,11 @@ import type { Msg, NatsConnection } from "@nats-io/transport-node";
 import { clientRequestsMax } from "../limits.ts";
 import { arrayOf } from "../protocol/arrays.ts";
 import { type ClientErrorCode, ProtocolError, TaskEngineError } from "../protocol/errors.ts";
-import { fleetHeaders } from "../protocol/fleet.ts";
+import { fleetHeaders, robotNamePattern } from "../protocol/fleet.ts";
 import { decodeMeta } from "../protocol/frames.ts";
 import { type Json, JsonError, parseJson } from "../protocol/json.ts";
+import type { AcceptedJob } from "../protocol/replies.ts";
+import { decodeObject } from "../protocol/schema.ts";
 import { decodeResultType } from "../protocol/values.ts";
 import type { BinaryReply, TaskReply } from "./pending.ts";
 
@@ -21,7 +23,14 @@ interface Waiting {
   readonly onProgress: ((data: Json) => void) | undefined;
   /** For a subject at which nobody listens. */
   readonly absent: TaskEngineError;
+  readonly keepAlive: KeepAlive | undefined;
+  /** Sends the last tick back; null before the first one. */
+  echo: (() => void) | null;
+  tick: number;
 }
+
+/** As of a client's call: gets what says that the program is alive, in place of the asker's own word. */
+type KeepAlive = (say: () => void, deadmanMs: number) => void;
 
 interface Question {
   readonly subject: string;
@@ -32,6 +41,8 @@ interface Question {
   /** Also the id by which it can be cancelled. */
   readonly id: string;
   readonly onProgress?: ((data: Json) => void) | undefined;
+  /** Of a task: it may have a dead man. */
+  readonly keepAlive?: KeepAlive | "itself" | undefined;
 }
 
 export class FleetAsker {
@@ -57,7 +68,7 @@ export class FleetAsker {
   }
 
   /** Rejects with TaskEngineError. */
-  async ask({ subject, body, absent, waitMs, id, onProgress }: Question): Promise<TaskReply | BinaryReply> {
+  async ask({ subject, body, absent, waitMs, id, onProgress, keepAlive }: Question): Promise<TaskReply | BinaryReply> {
     if (this.nats.isClosed()) throw new TaskEngineError("CLOSED", "the client is closed");
     if (!this.#isConnected) throw new TaskEngineError("NO_ANSWER", "NATS is not reached at present; nothing was sent");
     if (this.#waiting.size >= clientRequestsMax) {
@@ -72,13 +83,15 @@ export class FleetAsker {
       );
     }
     const { promise, resolve, reject } = Promise.withResolvers<TaskReply | BinaryReply>();
-    this.#waiting.set(id, { resolve, reject, onProgress, absent });
+    const ownWord = keepAlive === "itself" ? undefined : keepAlive;
+    this.#waiting.set(id, { resolve, reject, onProgress, absent, keepAlive: ownWord, echo: null, tick: 0 });
     const giveUp = (): void =>
       reject(new TaskEngineError("NO_ANSWER", `no answer within ${waitMs} ms; the request may have arrived`));
     const timer = Number.isFinite(waitMs) ? setTimeout(giveUp, waitMs) : undefined;
     const headers = this.newHeaders();
     headers.set(fleetHeaders.request, id);
     if (onProgress !== undefined) headers.set(fleetHeaders.progress, "1");
+    if (keepAlive !== undefined) headers.set(fleetHeaders.alive, "1");
     this.nats.publish(subject, body, { reply: `${this.inbox}.${id}`, headers });
     try {
       return await promise;
@@ -97,8 +110,11 @@ export class FleetAsker {
   #take(error: Error | null, message: Msg): void {
     if (error !== null)
       return this.failAll(new TaskEngineError("UNAUTHORIZED", `NATS refuses this program: ${error.message}`));
-    const waiting = this.#waiting.get(message.subject.slice(this.inbox.length + 1));
+    const id = message.subject.slice(this.inbox.length + 1);
+    const waiting = this.#waiting.get(id);
     if (waiting === undefined) return;
+    const tick = Number(message.headers?.get(fleetHeaders.tick) ?? "");
+    if (tick > 0) return this.#takeTick(id, waiting, tick, message);
     try {
       const reply = replyOf(message, waiting.absent);
       if (reply.meta.type !== "PROGRESS") waiting.resolve(reply);
@@ -106,6 +122,24 @@ export class FleetAsker {
     } catch (failure) {
       waiting.reject(failure);
     }
+  }
+
+  /**
+   * The robot asks whether this program is still there. The first answer begins the job; later ones
+   * are up to the program, where it wants to say so by itself.
+   */
+  #takeTick(id: string, waiting: Waiting, tick: number, { headers, data }: Msg): void {
+    const robot = headers?.get(fleetHeaders.robot) ?? "";
+    const body = decodeObject(data, "tick");
+    if (!robotNamePattern.test(robot) || body instanceof ProtocolError || typeof body.deadmanMs !== "number") return;
+    const isFirst = waiting.echo === null;
+    waiting.tick = tick;
+    waiting.echo ??= () => {
+      if (!this.isConnected || this.#waiting.get(id) !== waiting) return;
+      this.nats.publish(`te.${robot}.alive`, JSON.stringify({ request: id, tick: waiting.tick }));
+    };
+    if (isFirst || waiting.keepAlive === undefined) waiting.echo();
+    if (isFirst) waiting.keepAlive?.(waiting.echo, body.deadmanMs);
   }
 
   async #watch(): Promise<void> {
@@ -144,3 +178,16 @@ const replyOf = ({ headers, data }: Msg, absent: TaskEngineError): TaskReply | B
 
 const notUnderstood = (why: string): TaskEngineError =>
   new TaskEngineError("BAD_FRAME", `the reply could not be understood: ${why}`);
+
+/** Throws TaskEngineError. */
+export const pickJson = (reply: TaskReply | BinaryReply): TaskReply => {
+  if (!("type" in reply)) return reply;
+  throw new TaskEngineError("TASK_ERROR", `the result is ${reply.type.contentType}; ask for it with binary: true`);
+};
+
+/** The link has checked it. */
+export const acceptedIn = (reply: TaskReply | BinaryReply): AcceptedJob => {
+  const { data } = pickJson(reply);
+  if (typeof data === "object" && data !== null && "job" in data) return data as unknown as AcceptedJob;
+  throw new TaskEngineError("BAD_FRAME", "the answer names no job");
+};

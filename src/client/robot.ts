@@ -25,12 +25,11 @@ import {
 import { taskName } from "../protocol/frames.ts";
 import type { Json, JsonObject } from "../protocol/json.ts";
 import { jsonText } from "../protocol/json-encode.ts";
-import type { AcceptedJob } from "../protocol/replies.ts";
 import { checkFrame } from "../protocol/schema.ts";
 import type { PartResult } from "./batch.ts";
 import { directorySchema, type TaskListing } from "./control.ts";
 import { encodingError } from "./errors.ts";
-import { FleetAsker } from "./fleet-asker.ts";
+import { acceptedIn, FleetAsker, pickJson } from "./fleet-asker.ts";
 import { DetachedJob, JobClient } from "./job-client.ts";
 import { connectNats, type NatsFiles } from "./nats.ts";
 import type { BatchOptions, BinaryCallOptions, CallOptions, DetachOptions, JobOptions } from "./options.ts";
@@ -77,6 +76,7 @@ interface Waiting {
   readonly waitMs: number;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((data: Json) => void) | undefined;
+  readonly keepAlive?: CallOptions["keepAlive"] | "itself";
 }
 
 const noData = "data of a robot does not come over NATS; connect to its engine for it";
@@ -97,7 +97,7 @@ export class Robot extends JobClient implements AsyncDisposable {
     throw new TaskEngineError("UNAVAILABLE", noData);
   }
 
-  /** As of a client. A task with a dead man is refused: NATS keeps nothing alive. */
+  /** As of a client, also with a dead man: the job goes on while this program sends the robot's ticks back. */
   call(task: string, args: unknown[], kwargs: object, options: DetachOptions): Promise<DetachedJob>;
   call(task: string, args: unknown[], kwargs: object, options: BinaryCallOptions): Promise<Json | BinaryData>;
   call(task: string, args?: unknown[], kwargs?: object, options?: CallOptions): Promise<Json>;
@@ -231,20 +231,21 @@ export class Robot extends JobClient implements AsyncDisposable {
         new TaskEngineError("BAD_ARGS", `the task ${JSON.stringify(name)} cannot be a subject of NATS`),
       );
     }
-    if (keepAlive !== undefined || onBehalf !== undefined) {
-      return Promise.reject(new TaskEngineError("BAD_ARGS", "keepAlive and onBehalf do not go over NATS"));
+    if (onBehalf !== undefined) {
+      return Promise.reject(new TaskEngineError("BAD_ARGS", "onBehalf does not go over NATS"));
     }
     try {
       const given = Object.entries(limits).filter(([, value]) => value !== undefined);
       const options = { ...Object.fromEntries(given), ...(Number.isFinite(waitMs) && { waitMs }) };
-      return this.#ask(`tasks.${name}`, textOf({ args, kwargs, options }), { waitMs, signal, onProgress });
+      const body = textOf({ args, kwargs, options });
+      return this.#ask(`tasks.${name}`, body, { waitMs, signal, onProgress, keepAlive: keepAlive ?? "itself" });
     } catch (error) {
       return Promise.reject(encodingError(error));
     }
   }
 
   /** Cancels on abort and when its own time is over. */
-  async #ask(end: string, body: string, { waitMs, signal, onProgress }: Waiting): Promise<TaskReply | BinaryReply> {
+  async #ask(end: string, body: string, { waitMs, signal, ...heard }: Waiting): Promise<TaskReply | BinaryReply> {
     if (signal?.aborted) throw new TaskEngineError("CANCELLED", "it was cancelled before it was sent");
     if (!("robot" in this.target) && !end.startsWith("tasks.")) {
       throw new TaskEngineError("BAD_ARGS", `this goes to one robot at a time, not to the ${targetText(this.target)}`);
@@ -265,7 +266,7 @@ export class Robot extends JobClient implements AsyncDisposable {
     signal?.addEventListener("abort", cancel, { once: true });
     try {
       const waitsMs = waitMs + fleetGraceMs;
-      return await this.asker.ask({ subject: `${start}.${end}`, body, absent, waitMs: waitsMs, id, onProgress });
+      return await this.asker.ask({ subject: `${start}.${end}`, body, absent, waitMs: waitsMs, id, ...heard });
     } catch (error) {
       const isLeft = error instanceof TaskEngineError && ["NO_ANSWER", "CLOSED"].includes(error.code);
       if (isLeft && this.isConnected) cancel();
@@ -282,16 +283,4 @@ const textOf = (value: object): string => {
   } catch (error) {
     throw encodingError(error);
   }
-};
-
-const pickJson = (reply: TaskReply | BinaryReply): TaskReply => {
-  if (!("type" in reply)) return reply;
-  throw new TaskEngineError("TASK_ERROR", `the result is ${reply.type.contentType}; ask for it with binary: true`);
-};
-
-/** The link has checked it. */
-const acceptedIn = (reply: TaskReply | BinaryReply): AcceptedJob => {
-  const { data } = pickJson(reply);
-  if (typeof data === "object" && data !== null && "job" in data) return data as unknown as AcceptedJob;
-  throw new TaskEngineError("BAD_FRAME", "the answer names no job");
 };

@@ -7,12 +7,13 @@
  * tick was sent. So the page may die, hang or be cut off at any moment, and the robot goes on for no
  * longer than that. If the gateway itself dies or hangs, the engine's own dead man ends the call.
  */
+import { Presence } from "../client/presence.ts";
 import {
   gatewayDeadmanMs,
   gatewayDeadmanMsMax,
   gatewayDeadmanMsMin,
   gatewayDriveCallsMax,
-  gatewayTicksPerDeadman,
+  ticksPerDeadman,
 } from "../limits.ts";
 import type { Json, JsonObject } from "../protocol/json.ts";
 import type { Failure } from "./errors.ts";
@@ -44,12 +45,7 @@ export type Outcome = { readonly data: Json } | Failure;
 
 interface Driving {
   readonly task: string;
-  readonly deadmanMs: number;
-  /** When it began, a time of `DriveWorld.now`. */
-  readonly beganMs: number;
-  readonly ticker: Timer;
-  /** When each of the last ticks was sent: of tick n at n modulo their number. */
-  readonly sentMs: number[];
+  readonly presence: Presence;
 }
 
 interface Position {
@@ -58,15 +54,9 @@ interface Position {
   readonly kwargs: JsonObject;
 }
 
-/** Ticks whose times are remembered: those of more than one dead man's time. */
-const ticksKept = 2 * gatewayTicksPerDeadman;
-
 export class Drive {
   readonly #world: DriveWorld;
   #driving: Driving | null = null;
-  #tick = 0;
-  /** When the newest tick that has come back was sent. */
-  #provenMs = Number.NEGATIVE_INFINITY;
   #calls = 0;
   /** Of calls that have not ended. */
   readonly #running = new Set<AbortController>();
@@ -74,7 +64,6 @@ export class Drive {
   #sayAlive: (() => void) | null = null;
   /** The newest position, while it waits for room. */
   #waiting: Position | null = null;
-  #deadline: Timer | undefined;
 
   constructor(world: DriveWorld) {
     this.#world = world;
@@ -82,9 +71,7 @@ export class Drive {
 
   /** Whether the page has not proven for `deadmanMs` that it is there: then another may take its task. */
   get isSilent(): boolean {
-    if (this.#driving === null) return true;
-    const { beganMs, deadmanMs } = this.#driving;
-    return this.#world.now() - Math.max(beganMs, this.#provenMs) >= deadmanMs;
+    return this.#driving?.presence.isSilent ?? true;
   }
 
   /** A message of the page. */
@@ -110,10 +97,9 @@ export class Drive {
     this.#driving = null;
     this.#waiting = null;
     this.#sayAlive = null;
-    clearTimeout(this.#deadline);
     for (const running of this.#running) running.abort();
     if (driving === null) return;
-    clearInterval(driving.ticker);
+    driving.presence[Symbol.dispose]();
     this.#world.release(driving.task);
   }
 
@@ -131,25 +117,14 @@ export class Drive {
     this.end();
     const refusal = this.#world.take(task);
     if (refusal !== null) return this.#refuse(refusal.code, refusal.message);
-    const tickMs = deadmanMs / gatewayTicksPerDeadman;
-    const sentMs = new Array<number>(ticksKept).fill(Number.NEGATIVE_INFINITY);
-    this.#provenMs = Number.NEGATIVE_INFINITY;
-    this.#world.send({ type: "ready", task, deadmanMs, tickMs });
-    this.#driving = {
-      task,
+    this.#world.send({ type: "ready", task, deadmanMs, tickMs: deadmanMs / ticksPerDeadman });
+    const presence = new Presence({
       deadmanMs,
-      beganMs: this.#world.now(),
-      sentMs,
-      ticker: setInterval(() => this.#sendTick(), tickMs),
-    };
-    this.#sendTick();
-  }
-
-  #sendTick(): void {
-    if (this.#driving === null) return;
-    const tick = ++this.#tick;
-    this.#driving.sentMs[tick % ticksKept] = this.#world.now();
-    this.#world.send({ type: "tick", tick });
+      sendTick: (tick) => this.#world.send({ type: "tick", tick }),
+      onSilent: () => this.#fallSilent(),
+      now: this.#world.now,
+    });
+    this.#driving = { task, presence };
   }
 
   /** Whether the page has proven with this message that it is there. */
@@ -159,32 +134,17 @@ export class Drive {
       this.#refuse("BAD_ARGS", "`start` comes first");
       return false;
     }
-    const isKnown =
-      typeof tick === "number" && Number.isInteger(tick) && tick <= this.#tick && tick > this.#tick - ticksKept;
-    const sentMs = isKnown ? (driving.sentMs[tick % ticksKept] ?? 0) : Number.NEGATIVE_INFINITY;
-    if (this.#world.now() - sentMs >= driving.deadmanMs) {
-      this.#refuse("DEADMAN", `the last tick that this message has seen is older than ${driving.deadmanMs} ms`);
-      return false;
-    }
-    if (sentMs > this.#provenMs) {
-      this.#provenMs = sentMs;
-      clearTimeout(this.#deadline);
-      if (this.#running.size > 0) this.#watch(driving);
-    }
-    return true;
+    if (driving.presence.hear(tick)) return true;
+    const { deadmanMs } = driving.presence;
+    this.#refuse("DEADMAN", `the last tick that this message has seen is older than ${deadmanMs} ms`);
+    return false;
   }
 
-  /** Ends the calls `deadmanMs` after the newest tick that has come back was sent. */
-  #watch({ deadmanMs }: Driving): void {
-    clearTimeout(this.#deadline);
-    this.#deadline = setTimeout(
-      () => {
-        this.#waiting = null;
-        this.#sayAlive = null;
-        for (const running of this.#running) running.abort();
-      },
-      Math.max(0, this.#provenMs + deadmanMs - this.#world.now()),
-    );
+  /** The calls end `deadmanMs` after the newest tick that has come back was sent. */
+  #fallSilent(): void {
+    this.#waiting = null;
+    this.#sayAlive = null;
+    for (const running of this.#running) running.abort();
   }
 
   #drive(message: JsonObject): void {
@@ -202,11 +162,11 @@ export class Drive {
     if (driving === null) return;
     const running = new AbortController();
     this.#running.add(running);
-    this.#watch(driving);
     const keepAlive = (say: () => void): void => {
       this.#sayAlive = say;
     };
-    const { task, deadmanMs } = driving;
+    const { task, presence } = driving;
+    const { deadmanMs } = presence;
     void this.#world.call(task, args, kwargs, { deadmanMs, signal: running.signal, keepAlive }).then((outcome) => {
       this.#running.delete(running);
       const isFailure = "code" in outcome;
@@ -217,7 +177,7 @@ export class Drive {
       const next = this.#waiting;
       this.#waiting = null;
       // It has waited here: only a page that is still there may move the robot by it.
-      if (next !== null && this.#world.now() - this.#provenMs < deadmanMs) this.#call(next);
+      if (next !== null && !presence.isSilent) this.#call(next);
     });
   }
 }

@@ -83,6 +83,7 @@ export class Link {
     for (const target of [own, ...groups.map((group) => subjectOf({ group }))]) {
       this.#listen(`${target}.cancel`, (message) => this.#port.cancel(message));
     }
+    this.#listen(`${own}.alive`, (message) => this.#port.hearAlive(message));
     this.#listen(`${own}.control`, (message) => void this.#command(message));
     this.#listen(robotsSubject, ({ reply = "" }) => this.#replies.json(reply, this.#report()));
     this.#mirror.start();

@@ -49,6 +49,11 @@ export class Replies {
     this.json(subject, { data }, { [fleetHeaders.meta]: JSON.stringify(meta) });
   }
 
+  /** @param deadmanMs within which it must come back */
+  tick(subject: string, tick: number, deadmanMs: number): void {
+    this.json(subject, { deadmanMs }, { [fleetHeaders.tick]: `${tick}` });
+  }
+
   failure(subject: string, { code, message }: Failure): void {
     const text = headerText(message);
     this.json(subject, { code, message }, { [fleetHeaders.errorCode]: code, [fleetHeaders.errorText]: text });

@@ -4,7 +4,8 @@
  */
 import type { Msg } from "@nats-io/transport-node";
 import type { Client } from "../client/client.ts";
-import { callTimeoutMs, linkJobsMax, serialLengthMax } from "../limits.ts";
+import { Presence } from "../client/presence.ts";
+import { callTimeoutMs, deadmanMsMin, durationMsMax, linkJobsMax, serialLengthMax } from "../limits.ts";
 import { ProtocolError, TaskEngineError } from "../protocol/errors.ts";
 import { fleetHeaders } from "../protocol/fleet.ts";
 import type { OnBehalf } from "../protocol/frames.ts";
@@ -27,10 +28,17 @@ interface TaskPortOptions {
   readonly onChange: () => void;
 }
 
+/** A job of the fleet that has not been answered. */
+interface FleetJob {
+  readonly leaving: AbortController;
+  /** Of a job with a dead man: takes a tick that has come back. */
+  hear: ((tick: unknown) => void) | null;
+}
+
 export class TaskPort {
   readonly #options: TaskPortOptions;
   /** By the ids of their requests; those without one have an id of the link's own. */
-  readonly #jobs = new Map<string, AbortController>();
+  readonly #jobs = new Map<string, FleetJob>();
   #serial = 0;
   #taken = 0;
   #idle = Promise.withResolvers<void>();
@@ -60,15 +68,15 @@ export class TaskPort {
       counts.add(name, performance.now() - startMs, failure);
       replies.failure(reply, failure);
     };
-    const leaving = new AbortController();
+    const job: FleetJob = { leaving: new AbortController(), hear: null };
     let id: string;
     try {
-      id = this.#admit(name, message, leaving);
+      id = this.#admit(name, message, job);
     } catch (error) {
       return failed(error);
     }
     onChange();
-    void this.#run(name, message, leaving)
+    void this.#run(name, message, job)
       .then((answer) => {
         counts.add(name, performance.now() - startMs, null);
         replies.result(reply, answer);
@@ -85,9 +93,16 @@ export class TaskPort {
   cancel(message: Msg): void {
     const body = decodeObject(message.data, "request");
     const id = body instanceof ProtocolError ? undefined : body.request;
-    const leaving = typeof id === "string" ? this.#jobs.get(id) : undefined;
-    leaving?.abort();
-    this.#options.replies.json(message.reply ?? "", { cancelled: leaving !== undefined });
+    const job = typeof id === "string" ? this.#jobs.get(id) : undefined;
+    job?.leaving.abort();
+    this.#options.replies.json(message.reply ?? "", { cancelled: job !== undefined });
+  }
+
+  /** A tick has come back, for a job with a dead man. What names no such job is for nobody. */
+  hearAlive(message: Msg): void {
+    const body = decodeObject(message.data, "request");
+    if (body instanceof ProtocolError || typeof body.request !== "string") return;
+    this.#jobs.get(body.request)?.hear?.(body.tick);
   }
 
   /** Resolves once all jobs have been answered. */
@@ -97,7 +112,7 @@ export class TaskPort {
     await this.#idle.promise;
   }
 
-  #admit(name: string, { headers }: Msg, leaving: AbortController): string {
+  #admit(name: string, { headers }: Msg, job: FleetJob): string {
     const { view, access } = this.#options;
     if (!view.tasks.has(name)) {
       const refusal = access.refusal(fleetUser, "send", name);
@@ -116,42 +131,103 @@ export class TaskPort {
     }
     if (this.#jobs.has(given)) throw new TaskEngineError("BAD_ARGS", `${fleetHeaders.request} is in use already`);
     const id = given === "" ? ` ${++this.#serial}` : given;
-    this.#jobs.set(id, leaving);
+    this.#jobs.set(id, job);
     return id;
   }
 
-  async #run(name: string, { data, headers, reply = "" }: Msg, leaving: AbortController) {
+  async #run(name: string, message: Msg, job: FleetJob) {
+    const { data, headers, reply = "" } = message;
     const { client, replies, onBehalf, view } = this.#options;
     const body = data.length === 0 ? {} : decodeObject(data, "request");
     if (body instanceof ProtocolError) throw body;
     const { args = [], kwargs = {}, options = {} } = body;
     if (!Array.isArray(args)) throw new TaskEngineError("BAD_ARGS", "args is not a list");
+    const named = objectIn("kwargs", kwargs);
     const { waitMs = callTimeoutMs, ...limits } = objectIn("options", options);
     if (typeof waitMs !== "number") throw new TaskEngineError("BAD_ARGS", "options.waitMs is not a number");
-    const guarded = (): TaskEngineError =>
-      new TaskEngineError("BAD_ARGS", `${name} has a dead man, which does not go over NATS; ask its engine`);
-    if (limits.deadmanMs !== undefined || view.tasks.get(name)?.deadmanMs !== undefined) throw guarded();
     const wantsProgress = (headers?.get(fleetHeaders.progress) ?? "") !== "";
+    const call = {
+      ...limits,
+      waitMs,
+      binary: true,
+      signal: job.leaving.signal,
+      ...(wantsProgress && { onProgress: (progress: Json) => replies.progress(reply, progress) }),
+      onBehalf: onBehalf ?? undefined,
+    } as const;
+    const deadmanMs = shortest(limits.deadmanMs, view.tasks.get(name)?.deadmanMs);
+    if (deadmanMs !== null)
+      return this.#runGuarded(name, message, job, deadmanMs, (keepAlive) =>
+        client.request(name, args, named, { ...call, deadmanMs, keepAlive }),
+      );
     let isGuarded = false;
+    // Its definition has got a dead man since the engine was looked at.
+    const keepAlive = (): void => {
+      isGuarded = true;
+      job.leaving.abort();
+    };
     try {
-      return await client.request(name, args, objectIn("kwargs", kwargs), {
-        ...limits,
-        waitMs,
-        binary: true,
-        signal: leaving.signal,
-        ...(wantsProgress && { onProgress: (progress: Json) => replies.progress(reply, progress) }),
-        // Its definition has got a dead man since the engine was looked at.
-        keepAlive: () => {
-          isGuarded = true;
-          leaving.abort();
-        },
-        onBehalf: onBehalf ?? undefined,
+      return await client.request(name, args, named, { ...call, keepAlive });
+    } catch (error) {
+      throw isGuarded ? new TaskEngineError("UNAVAILABLE", `${name} has a dead man since just now; ask again`) : error;
+    }
+  }
+
+  /**
+   * Begins once the requestor has sent back a fresh tick: a request that lay in a buffer moves
+   * nothing. Goes on while such ticks come; each of them is a KEEPALIVE to the engine.
+   */
+  async #runGuarded<Reply>(
+    name: string,
+    { headers, reply = "" }: Msg,
+    job: FleetJob,
+    deadmanMs: number,
+    run: (keepAlive: (say: () => void) => void) => Promise<Reply>,
+  ): Promise<Reply> {
+    const isAble = [fleetHeaders.request, fleetHeaders.alive].every((header) => (headers?.get(header) ?? "") !== "");
+    if (!isAble || reply === "") {
+      const needs = `its request needs a reply subject, ${fleetHeaders.request} and ${fleetHeaders.alive}`;
+      throw new TaskEngineError("BAD_ARGS", `${name} has a dead man: ${needs}, and its sender must send ticks back`);
+    }
+    const { promise: proven, resolve: begin } = Promise.withResolvers<void>();
+    const { leaving } = job;
+    const { replies } = this.#options;
+    let isLost = false;
+    let sayAlive = begin;
+    using presence = new Presence({
+      deadmanMs,
+      sendTick: (tick) => replies.tick(reply, tick, deadmanMs),
+      onSilent: () => {
+        isLost = true;
+        leaving.abort();
+      },
+    });
+    job.hear = (tick) => {
+      if (!isLost && presence.hear(tick)) sayAlive();
+    };
+    leaving.signal.addEventListener("abort", () => begin());
+    await proven;
+    try {
+      if (leaving.signal.aborted) throw new TaskEngineError("CANCELLED", "it was cancelled before it began");
+      return await run((say) => {
+        sayAlive = say;
       });
     } catch (error) {
-      throw isGuarded ? guarded() : error;
+      if (!isLost) throw error;
+      throw new TaskEngineError("DEADMAN", `no tick of the last ${deadmanMs} ms has come back from its requestor`);
+    } finally {
+      job.hear = null;
     }
   }
 }
+
+/** Of two times for one job the shorter one holds; null without any. Throws TaskEngineError. */
+const shortest = (given: Json | undefined, defined: number | undefined): number | null => {
+  if (given === undefined) return defined ?? null;
+  if (typeof given !== "number" || !(given >= deadmanMsMin && given <= durationMsMax)) {
+    throw new TaskEngineError("BAD_ARGS", `options.deadmanMs is not ${deadmanMsMin} to ${durationMsMax}`);
+  }
+  return Math.min(given, defined ?? given);
+};
 
 const objectIn = (name: string, value: Json): JsonObject => {
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;

@@ -65,6 +65,10 @@ export const fleetHeaders = {
   request: "Task-Engine-Request",
   /** `1` in a request allows replies of type PROGRESS before the last one. */
   progress: "Task-Engine-Progress",
+  /** `1` in a request of a task with a dead man: the requestor sends ticks back. */
+  alive: "Task-Engine-Alive",
+  /** Number of a tick, which the requestor sends back to `te.ROBOT.alive`. */
+  tick: "Task-Engine-Tick",
   /** META of a reply and of a mirrored value, as an engine sends it. */
   meta: "Task-Engine-Meta",
   /** The robot that sends a reply. */

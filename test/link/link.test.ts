@@ -74,7 +74,6 @@ test("send --nats asks a robot, and says in one line what it may not, does not k
       ["echo", "--robot", "r8"],
       ["echo", "--robot", "r9"],
       ["echo", "--group", "none"],
-      ["drive", "--robot", "r7"],
       ["echo"],
     ].map((words) => run("send", ...words)),
   );
@@ -83,7 +82,6 @@ test("send --nats asks a robot, and says in one line what it may not, does not k
     [1, "task-engine: UNAUTHORIZED: client fleet lacks the right send:echo, which `allow` of its [link] gives"],
     [3, "task-engine: robot r9 is not there: nothing listens at te.r9.tasks.echo"],
     [1, "task-engine: UNAVAILABLE: no robot of the group none is free and serves echo"],
-    [1, "task-engine: BAD_ARGS: drive has a dead man, which does not go over NATS; ask its engine"],
     [2, "task-engine: name a robot or a group of robots; see task-engine send --help"],
   ]);
 });
@@ -93,6 +91,7 @@ test("a program connects to a robot and calls tasks, many at once, with progress
   const steps: unknown[] = [];
   expect(await robot.call("walk", [], {}, { onProgress: (step) => steps.push(step) })).toBe("there");
   expect(steps).toEqual([{ step: 1 }, { step: 2 }, { step: 3 }]);
+  expect(await robot.call("drive")).toBe("drives");
   expect(await robot.call("photo", [], {}, { binary: true })).toEqual(new Uint16Array([1, 2, 515]));
   const numbers = Array.from({ length: 100 }, (_, index) => index);
   const results = await robot.map(
@@ -175,7 +174,10 @@ test("what is no request of the protocol gets a code and one line, and nothing e
   expect(await codeOf("[]")).toBe("BAD_FRAME request: a list, not an object");
   expect(await codeOf('{"args":1}')).toBe("BAD_ARGS args is not a list");
   expect(await codeOf('{"kwargs":[]}')).toBe("BAD_ARGS kwargs is not an object");
-  expect(await codeOf('{"options":{"deadmanMs":300}}')).toMatch(/^BAD_ARGS echo has a dead man/);
+  expect(await codeOf('{"options":{"deadmanMs":300}}')).toMatch(/^BAD_ARGS echo has a dead man: its request needs/);
+  expect(await codeOf('{"options":{"deadmanMs":1}}')).toMatch(/^BAD_ARGS options\.deadmanMs is not 50 to/);
+  // Nothing of these is a tick of a job.
+  for (const body of ["", "{", '{"request":5}', '{"request":"none","tick":1}']) nats.publish("te.r7.alive", body);
   expect(await codeOf('{"options":{"waitMs":"long"}}')).toBe("BAD_ARGS options.waitMs is not a number");
   expect(await codeOf("{}", { "Task-Engine-Request": "x".repeat(300) })).toMatch(/^BAD_ARGS Task-Engine-Request has/);
   expect((await nats.request("te.r7.tasks.echo", '{"args":["still"]}')).json<unknown>()).toEqual({ data: "still" });
