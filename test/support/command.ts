@@ -70,6 +70,10 @@ export class RunningCommand implements AsyncDisposable {
     this.#process.kill(signal);
   }
 
+  get hasEnded(): boolean {
+    return this.#process.exitCode !== null || this.#process.signalCode !== null;
+  }
+
   /** Its exit code, once all it has printed is here. */
   async ended(): Promise<number> {
     const timer = setTimeout(() => this.signal("SIGKILL"), patienceMs);

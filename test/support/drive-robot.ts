@@ -82,8 +82,10 @@ export class DriveRobot implements AsyncDisposable {
 
   /** Gives it work for a minute; the motor turns when this resolves. */
   async setOff(task: DriveTask): Promise<void> {
-    this.#requestor = this.#send(task, "60");
-    await this.motor.turns();
+    const send = this.#send(task, "60");
+    this.#requestor = send;
+    await this.motor.turns(() => send.hasEnded);
+    if (send.hasEnded) await this.answers(0, "nothing: it should still drive");
   }
 
   /** Waits until whoever has set it off is answered so. */

@@ -30,9 +30,9 @@ export class Motor {
     return (this.speed ?? 0) > 0;
   }
 
-  /** Waits until it turns. */
-  async turns(): Promise<void> {
-    await this.#until((speed) => speed !== null && speed > 0, "does not turn");
+  /** Waits until it turns, or `isHopeless`. */
+  async turns(isHopeless = (): boolean => false): Promise<void> {
+    await this.#until((speed) => (speed !== null && speed > 0) || isHopeless(), "does not turn");
   }
 
   /** Waits until it has stopped, and has stood still long enough; gives when it stopped, a time of performance.now(). Once it has, it must not turn again. */
