@@ -48,16 +48,22 @@ const checkLength = (request: Request, bytesMax: number): void => {
 const tooLarge = (bytes: number, bytesMax: number): HttpError =>
   new HttpError("TOO_LARGE", `the body has ${bytes} bytes, the limit is ${bytesMax}`, { Connection: "close" });
 
-const within = async <Body>(reading: Promise<Body>): Promise<Body> => {
-  const { promise, reject } = Promise.withResolvers<never>();
-  const late = new HttpError("TIMEOUT", `the body was not there after ${gatewayBodyMs} ms`, { Connection: "close" });
-  const timer = setTimeout(() => reject(late), gatewayBodyMs);
-  try {
-    return await Promise.race([reading, promise]);
-  } catch (error) {
-    // Bun's own error for a connection that has ended meanwhile: nobody reads the answer.
-    throw error instanceof HttpError ? error : new HttpError("BAD_FRAME", "the body could not be read");
-  } finally {
-    clearTimeout(timer);
-  }
+const within = <Body>(reading: Promise<Body>): Promise<Body> => {
+  const { promise, resolve, reject } = Promise.withResolvers<Body>();
+  const timer = setTimeout(() => {
+    const message = `the body was not there after ${gatewayBodyMs} ms`;
+    reject(new HttpError("TIMEOUT", message, { Connection: "close" }));
+  }, gatewayBodyMs);
+  reading.then(
+    (body) => {
+      clearTimeout(timer);
+      resolve(body);
+    },
+    () => {
+      clearTimeout(timer);
+      // Bun's own error for a connection that has ended meanwhile: nobody reads the answer.
+      reject(new HttpError("BAD_FRAME", "the body could not be read"));
+    },
+  );
+  return promise;
 };

@@ -10,6 +10,8 @@ import { HttpError } from "./errors.ts";
 
 export class Guard {
   readonly #names: ReadonlySet<string>;
+  /** The last name that was ours: most requests have the same. */
+  #last = "";
 
   /** @param names by which this machine may be called, beside its addresses and `localhost` */
   constructor(
@@ -22,11 +24,12 @@ export class Guard {
   /** Throws HttpError, WRONG_ORIGIN. */
   check(request: Request): void {
     const host = request.headers.get("host");
-    if (host === null || !this.#isOurs(host)) {
+    if (host === null || (host !== this.#last && !this.#isOurs(host))) {
       const name = JSON.stringify((host ?? "").slice(0, 128));
       const remedy = "call this machine by its address, or name it by --host-name";
       throw new HttpError("WRONG_ORIGIN", `Host is ${name}, which is no name of this machine; ${remedy}`);
     }
+    this.#last = host;
     const origin = request.headers.get("origin");
     const site = request.headers.get("sec-fetch-site");
     const isForeign = origin === null ? site === "cross-site" || site === "same-site" : !this.#isSame(origin, host);

@@ -43,10 +43,24 @@ export const taskRoutes = (engine: Engine): readonly Route[] => {
   ];
 };
 
+let nextTurn: Promise<void> | null = null;
+
+/** Resolves when all that has come so far is read: jobs that came together wake the router once. */
+const turn = (): Promise<void> => {
+  nextTurn ??= new Promise((resolve) => {
+    setImmediate(() => {
+      nextTurn = null;
+      resolve();
+    });
+  });
+  return nextTurn;
+};
+
 const useDrive = "an HTTP request cannot show that somebody is still there; drive it by the WebSocket /api/drive";
 
 const runTask = async (engine: Engine, { person, params, body, request }: Call): Promise<Response> => {
   const { name: task = "" } = params;
+  const { signal } = request;
   const { args = [], kwargs = {}, options = {} } = body;
   if (!Array.isArray(args)) throw new HttpError("BAD_ARGS", "args is not a list");
   const { waitMs = callTimeoutMs, ...limits } = objectIn("options", options);
@@ -55,8 +69,10 @@ const runTask = async (engine: Engine, { person, params, body, request }: Call):
   demand(person, "send", task.replace(/^task_/i, ""));
   const info = await engine.taskOf(task.replace(/^task_/i, ""));
   if (info?.deadmanMs !== undefined) throw new HttpError("BAD_ARGS", `${task} has a dead man: ${useDrive}`);
+  await turn();
   const leaving = new AbortController();
-  request.signal.addEventListener("abort", () => leaving.abort(), { once: true });
+  if (signal.aborted) leaving.abort();
+  else signal.addEventListener("abort", () => leaving.abort(), { once: true });
   let isGuarded = false;
   const reply = await engine.client
     .request(task, args, objectIn("kwargs", kwargs), {

@@ -72,8 +72,13 @@ export const decodeReply = (frames: readonly Frame[]): Reply | ProtocolError => 
   return replyOf(meta, parts);
 };
 
+/** A field of a binary value's type in META, or an escape, which may spell one. */
+const saysType = /"(?:contentType|dtype|shape)"|\\/;
+
 /** null for a reply of JSON. */
 const binaryReply = (meta: Meta, metaBytes: Frame, body: Frame): Reply | ProtocolError | null => {
+  // Most results are JSON, and META is parsed a second time for its type.
+  if (!saysType.test(textOf(metaBytes))) return null;
   const type = decodeResultType(metaBytes);
   if (type instanceof ProtocolError) return type;
   const { contentType } = type;
