@@ -51,11 +51,14 @@ export class Browser implements AsyncDisposable {
     return this.#browser.isConnected();
   }
 
-  /** Its end by SIGKILL, all of its processes at once. */
-  kill(): void {
+  /** Its end by SIGKILL, all of its processes at once. Resolves once that is known here: `isThere` is false. */
+  async kill(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#browser.once("disconnected", () => resolve());
     const { pid } = this.#server.process();
     // It leads a process group of its own.
     if (pid !== undefined) process.kill(-pid, "SIGKILL");
+    await promise;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
