@@ -173,8 +173,12 @@ const find = (name: Name, { flags, environment, folder }: Sources, file: ConfigF
   if (set !== undefined && set !== "") return { place: variable(name), value: fromText(name, set), folder };
   const key = kebab(name);
   if (!Object.hasOwn(file.table, key)) return undefined;
-  return { place: `${file.path}: ${key}`, value: file.table[key], folder: file.folder };
+  return { place: `${file.path}: ${key}`, value: fromFile(name, file.table[key]), folder: file.folder };
 };
+
+/** TOML has numbers of its own, and `http = 8080` or `robot = 7` is no mistake. */
+const fromFile = (name: Name, value: unknown): unknown =>
+  rows[name].kind === "text" && Number.isSafeInteger(value) ? String(value) : value;
 
 /** Converts text to the setting's kind; keeps any other text, which the schema then refuses. */
 const fromText = (name: Name, value: unknown): unknown => {

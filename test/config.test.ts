@@ -196,6 +196,15 @@ test("a mistake is named with the place it stands in, and all of them are told a
   ]);
 });
 
+test("a number of the file stands for its text where a setting is text", async () => {
+  expect(await load('http = 8080\nnats = "nats://hub"\nrobot = 7')).toMatchObject({ http: "8080", robot: "7" });
+  expect(await mistakesOf(load("http = 80800"))).toEqual([
+    'task-engine.toml: http: a port is a number from 1 to 65535, not "80800"',
+  ]);
+  expect(await mistakesOf(load("http = true"))).toEqual(["task-engine.toml: http: must be [ADDRESS:]PORT, not true"]);
+  expect(await mistakesOf(load("http = 80.5"))).toEqual(["task-engine.toml: http: must be [ADDRESS:]PORT, not 80.5"]);
+});
+
 test("no variable that decides what code a worker is can be handed to one", async () => {
   for (const name of ["BUN_OPTIONS", "BUN_BE_BUN", "NODE_OPTIONS", "LD_PRELOAD", "LD_AUDIT", "NODE_CHANNEL_FD"]) {
     expect(await mistakesOf(load(`[env]\n${name} = "x"`))).toHaveLength(1);

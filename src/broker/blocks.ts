@@ -16,6 +16,8 @@ export const stopReasonOf = (stopped: Stopped): EndReason => ({ code: "STOPPED",
 export class Blocks {
   closed: BrokerState["closed"] = null;
   stopped: BrokerState["stopped"] = null;
+  /** They block nothing, and are reported with what does. */
+  troubles: BrokerState["troubles"] = [];
   readonly #quarantined: BrokerState["quarantined"] = new Map();
   readonly #paused: BrokerState["paused"] = new Map();
 

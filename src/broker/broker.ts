@@ -160,6 +160,9 @@ export class Broker {
           const reason = blocks.quarantineOf(job);
           return reason === null ? [] : this.#lifecycle.stop(job, reason, now);
         });
+      case "troubles":
+        blocks.troubles = event.troubles;
+        return [];
       case "paused":
         this.#pauses.hear(event);
         return [];

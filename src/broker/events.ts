@@ -3,7 +3,7 @@
  */
 
 import type { BackendMessage, RouterHeader, WorkerHeader } from "../protocol/backend.ts";
-import type { Pauses, Quarantined, Stopped } from "../protocol/blocked.ts";
+import type { Pauses, Quarantined, Stopped, Trouble } from "../protocol/blocked.ts";
 import type { LogLine, RouterTopic } from "../protocol/engine-topics.ts";
 import type { Arrival, Requestor } from "../protocol/envelope.ts";
 import type { Frame } from "../protocol/frame.ts";
@@ -61,6 +61,8 @@ export type BrokerEvent =
   | { readonly type: "stopped"; readonly stopped: Stopped | null }
   /** The supervisor: the tasks in quarantine. */
   | { readonly type: "quarantined"; readonly tasks: readonly Quarantined[] }
+  /** The supervisor: processes that the engine works without, and that cannot start. */
+  | { readonly type: "troubles"; readonly troubles: readonly Trouble[] }
   /** The supervisor, to a router that begins: what is paused. */
   | ({ readonly type: "paused" } & Pauses)
   /** The supervisor: the pause of this request, or its end, is on the disk (null), or why not. */

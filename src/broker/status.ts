@@ -69,6 +69,7 @@ export const reportStatus = (tables: Tables, security: SecurityKind, stopped: St
     })),
     locks: [...runaways].map(({ mayPass: _, resources, ...lock }) => ({ resources: [...resources], ...lock })),
     quarantined: [...blocks.quarantined].map((it) => ({ ...it })),
+    troubles: blocks.troubles.map((it) => ({ ...it })),
     paused: [...blocks.paused].map(({ name, since }) => ({ task: name, since })),
     resources: resourcesReport(tables),
     safings: [...safeStops].map(safeStopReport),

@@ -182,6 +182,8 @@ export const statusSchema = lazily(() => {
       ),
       [],
     ),
+    /** Processes that the engine works without, and that cannot start. An older engine has no such list. */
+    troubles: v.optional(v.array(v.object({ process: v.string(), since: v.number(), why: v.string() })), []),
     /** Tasks whose waiting jobs do not begin until somebody resumes them. An older engine has no such list. */
     paused: v.optional(v.array(v.object({ task: v.string(), since: v.number() })), []),
     /** The journal, in which durable jobs are; null in an engine without one. */

@@ -10,6 +10,7 @@ import { writeFileSync } from "node:fs";
 import { connect } from "../client/client.ts";
 import { noKeys, ownerKey } from "../client/keys.ts";
 import type { GatewayOptions } from "../gateway/gateway.ts";
+import type { Tokens } from "../gateway/tokens.ts";
 import { requestTimeoutMs } from "../limits.ts";
 import { say, warn } from "../process/log.ts";
 import { hasSupervisor, onLeaveRequest, tellSupervisor } from "../process/supervised.ts";
@@ -67,7 +68,7 @@ export const gatewayCommand = defineCommand({
     if (hasSupervisor()) giveWay();
     await runRole(async () => {
       const { Gateway } = await import("../gateway/gateway.ts");
-      const { Tokens } = await import("../gateway/tokens.ts");
+      const readFiles = await fileReader();
       const open = () => {
         const client = usageErrorFrom(() =>
           connect(location.endpoint, {
@@ -80,11 +81,7 @@ export const gatewayCommand = defineCommand({
         const options: GatewayOptions = {
           client,
           ...address,
-          tokens: tokensPath === null ? null : new Tokens(tokensPath, (line) => warn(`[GATEWAY] ${line}`)),
-          tls:
-            cert === null || key === null
-              ? null
-              : { cert: readOwn(cert, "public", pemBytesMax), key: readOwn(key, "secret", pemBytesMax) },
+          ...readFiles({ tokens: tokensPath, cert, key }),
           hostNames: [hostName(), `${hostName()}.local`, ...listOf(args, "host-name")],
           stopBySocket: stopWayOf(location, state),
           warn: (line) => warn(`[GATEWAY] ${line}`),
@@ -127,16 +124,61 @@ const pemBytesMax = 64 * 1024;
 
 const hostName = (): string => process.getBuiltinModule("node:os").hostname().toLowerCase();
 
+interface GatewayFiles {
+  readonly tokens: string | null;
+  readonly cert: string | null;
+  readonly key: string | null;
+}
+
+/** Gives what reads the files, and throws CertificateError or StartError. */
+const fileReader = async () => {
+  const { Tokens } = await import("../gateway/tokens.ts");
+  return ({ tokens, cert, key }: GatewayFiles): { tokens: Tokens | null; tls: GatewayOptions["tls"] } => ({
+    tokens: tokens === null ? null : new Tokens(tokens, (line) => warn(`[GATEWAY] ${line}`)),
+    tls:
+      cert === null || key === null
+        ? null
+        : {
+            cert: readOwn(cert, "public", pemBytesMax),
+            key: readOwn(key, "secret", pemBytesMax),
+          },
+  });
+};
+
+/**
+ * For whoever starts the gateway as a further process, and wants to know before that it can.
+ * Rejects with StartError for a port that is in use, and for files that cannot be used.
+ */
+export const tryGateway = async (http: string, files: GatewayFiles): Promise<void> => {
+  const at = httpAddress(http);
+  if (at === null) return;
+  const readFiles = await fileReader();
+  const open = () => {
+    const { tls } = readFiles(files);
+    return Bun.serve({
+      hostname: at.address,
+      port: at.port,
+      ...(tls !== null && { tls }),
+      fetch: () => new Response(),
+    });
+  };
+  await started(open, http).stop(true);
+};
+
 /** Throws StartError for what cannot be read or had. */
 const started = <Result>(open: () => Result, http: string): Result => {
   try {
     return open();
   } catch (failure) {
     if (failure instanceof CertificateError) throw new StartError(failure.message);
-    const { code, message } = failure as NodeJS.ErrnoException;
+    const { code = "", message } = failure as NodeJS.ErrnoException;
     if (code === "EADDRINUSE")
       throw new StartError(`${http} is in use by another program; name another port by --http`);
     if (code === "EACCES" || code === "EADDRNOTAVAIL") throw new StartError(`it cannot listen at ${http}: ${message}`);
+    // Of the TLS library: they are no PEM, or do not belong together.
+    if (/^ERR_(OSSL|BORINGSSL|SSL)/.test(code)) {
+      throw new StartError(`the files of --tls-cert and --tls-key are no certificate and its key: ${message}`);
+    }
     throw failure;
   }
 };

@@ -21,6 +21,7 @@ import { reachable, rolesOf } from "../supervisor/roles.ts";
 import { onSignals } from "../supervisor/signals.ts";
 import { Supervisor } from "../supervisor/supervisor.ts";
 import { Notifier } from "../systemd/notify.ts";
+import { StartError } from "../transport/start-error.ts";
 import { defineCommand, ExitError } from "./command.ts";
 
 export const serveCommand = defineCommand({
@@ -29,6 +30,7 @@ export const serveCommand = defineCommand({
   run: async ({ args }) => {
     const sources = { flags: args, environment: { ...process.env }, folder: process.cwd() };
     const config = await loadConfig(sources).catch(throwExitError);
+    await tryHttp(config);
     const settings = configText(sources);
     const address = `tcp://${reachable(config.host)}:${config.port}`;
     const systemd = Notifier.take(process.env, {
@@ -66,6 +68,15 @@ export const serveCommand = defineCommand({
     }
   },
 });
+
+/** The gateway starts last, and is started again when it dies: whoever types a port that is taken has to hear of it now. */
+const tryHttp = async ({ http, tokens, tlsCert, tlsKey }: Config): Promise<void> => {
+  if (http === null) return;
+  const { tryGateway } = await import("./gateway.ts");
+  await tryGateway(http, { tokens, cert: tlsCert, key: tlsKey }).catch((failure: unknown) => {
+    throw failure instanceof StartError ? new ExitError(`http: ${failure.message}`, 1) : failure;
+  });
+};
 
 const keyringOf = ({ key, authorized }: Config): Keyring | null => {
   if (key === null || authorized === null) return null;

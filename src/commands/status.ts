@@ -157,7 +157,7 @@ const securityWords = {
 const holderWords = { held: "held", safing: "being made safe", unsafe: "NOT SAFE" } as const;
 
 /** Returns the conditions that need a person, each with its remedy. */
-const warningsIn = ({ stopped, locks, quarantined, paused, journal }: EngineStatus): string[] => {
+const warningsIn = ({ stopped, locks, quarantined, troubles, paused, journal }: EngineStatus): string[] => {
   const lines: string[] = [];
   if (stopped !== null) {
     const { since, reason, durable, why = "the engine does not say why" } = stopped;
@@ -173,6 +173,9 @@ const warningsIn = ({ stopped, locks, quarantined, paused, journal }: EngineStat
       `QUARANTINED: ${task} since ${utc(since)}: ${deaths} workers died of its jobs, ` +
         `the last of which ${how}; fix it, then \`task-engine reload\``,
     );
+  }
+  for (const { process, since, why } of troubles) {
+    lines.push(`NOT RUNNING: ${process} since ${utc(since)}: ${why}; it is tried again and again`);
   }
   for (const { task, since } of paused) {
     lines.push(`PAUSED: ${task} since ${utc(since)}; \`task-engine resume ${task}\` ends it`);

@@ -1,11 +1,11 @@
 /** The messages between supervisor and children: about processes, never about jobs or data. */
-import type { Pauses, Quarantined, Stopped, StopResult } from "../protocol/blocked.ts";
+import type { Pauses, Quarantined, Stopped, StopResult, Trouble } from "../protocol/blocked.ts";
 import type { LogLine } from "../protocol/engine-topics.ts";
 import type { ScheduleDefinition } from "../protocol/schedules.ts";
 import type { Security } from "../security/gate.ts";
 
 // The supervisor knows these, and no message of the public protocol.
-export type { Pauses, Quarantined, Stopped, StopResult };
+export type { Pauses, Quarantined, Stopped, StopResult, Trouble };
 
 /** From a child to its supervisor. */
 export type ChildMessage =
@@ -71,6 +71,8 @@ export type SupervisorMessage =
   | { readonly type: "stopped"; readonly stopped: Stopped | null }
   /** To router and task workers, before `tasks` and at each change: the tasks in quarantine. */
   | { readonly type: "quarantined"; readonly tasks: readonly Quarantined[] }
+  /** To the router, at each change: processes that the engine works without, and that cannot start. */
+  | { readonly type: "troubles"; readonly troubles: readonly Trouble[] }
   /** To a router before `tasks`, and to task workers at each change, too: what is paused. */
   | ({ readonly type: "paused" } & Pauses)
   /** To the router: why the change of a pause will not outlive the engine; null if it is on the disk. */

@@ -61,6 +61,16 @@ export const pausedMessage = ({ name, since }: Paused): string =>
   `${name} is paused since ${new Date(since * 1000).toISOString()}; task-engine resume ${name} ends it`;
 
 /** The refusal of a job of a task in quarantine. */
+/** A process that the engine works without, and that cannot start. */
+export interface Trouble {
+  /** `gateway` or `link` */
+  readonly process: string;
+  /** seconds since 1970 */
+  readonly since: number;
+  /** One line, with its remedy. */
+  readonly why: string;
+}
+
 export const quarantinedMessage = ({ task, since, deaths, how }: Quarantined): string =>
   `${task} is quarantined since ${new Date(since * 1000).toISOString()}: ` +
   `${deaths} workers died of its jobs within ${quarantineWindowMs / 1000} s, ` +

@@ -87,6 +87,15 @@ test("its safe stop runs all the same", () => {
   expect(bench.leftovers).toEqual(nothing);
 });
 
+test("what the supervisor says of processes that cannot start is shown in status, and stops nothing", () => {
+  bench.ready("w1", tasks);
+  const troubles = [{ process: "gateway", since: 1_700_000_000, why: "cannot start: 8080 is in use" }];
+  bench.handle({ type: "troubles", troubles });
+  bench.ask("a", "count");
+  expect(bench.jobsOf("w1")).toEqual([1]);
+  expect<unknown>(bench.status.troubles).toEqual(troubles);
+});
+
 test("it is shown in status, and open again once the supervisor says so, after an emergency stop that is reset not before", () => {
   bench.ready("w1", tasks);
   close("drive");

@@ -22,6 +22,7 @@ const someStatus: EngineStatus = {
   paused: [],
   journal: null,
   quarantined: [],
+  troubles: [],
   resources: [{ name: "arm", holder: { task: "grip", serial: "ab-1", state: "held" }, waiting: 2 }],
   safings: [],
   sources: [],

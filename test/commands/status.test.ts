@@ -13,6 +13,7 @@ const quiet: EngineStatus = {
   workers: [],
   locks: [],
   quarantined: [],
+  troubles: [],
   paused: [],
   journal: null,
   resources: [],
@@ -68,6 +69,13 @@ test("what is not safe is said above everything else, and what is being made saf
   ]);
 });
 
+test("a process that the engine works without, and that cannot start, is named with the reason", () => {
+  const why = "cannot start: 8080 is in use by another program; name another port by --http";
+  expect(shown({ troubles: [{ process: "gateway", since: 1_700_000_000, why }] })[1]).toBe(
+    `NOT RUNNING: gateway since 2023-11-14 22:13:20 UTC: ${why}; it is tried again and again`,
+  );
+});
+
 test("resources show who holds them and how many wait", () => {
   const lines = shown({
     resources: [
@@ -109,7 +117,7 @@ test("data workers show what they keep, and what was lost", () => {
 });
 
 test("an engine at peace has none of it", () => {
-  expect(shown({}).join("\n")).not.toMatch(/EMERGENCY|SAFE|SAFING|RESOURCE|SOURCE|LOCKED|QUARANTINED/);
+  expect(shown({}).join("\n")).not.toMatch(/EMERGENCY|SAFE|SAFING|RESOURCE|SOURCE|LOCKED|QUARANTINED|RUNNING/);
 });
 
 test("a reason from anywhere moves no cursor and forges no line", () => {

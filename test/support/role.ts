@@ -72,6 +72,7 @@ const behaviours: Readonly<Record<string, () => void>> = {
     serve();
   },
   fatal: () => {
+    print("fatal tries");
     tellSupervisor({ type: "fatal", message: "port 1 is taken" });
     process.exit(1);
   },

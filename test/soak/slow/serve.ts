@@ -1,5 +1,6 @@
 /** `serve` as a person runs it: every process real. */
 import { expect, setDefaultTimeout } from "bun:test";
+import { chmodSync } from "node:fs";
 import { connect } from "../../../src/client/client.ts";
 import { test } from "../../support/concurrent.ts";
 import { Engine, type EngineOptions, oneWorker, runCommand, startEngine } from "../../support/engine.ts";
@@ -231,4 +232,24 @@ test("a second Ctrl-C stops at once, with exit code 130", async () => {
   expect(await engine.ended()).toBe(130);
   expect(engine.errorLines.at(-1)).toBe("task-engine: stopped at once, on a second signal; running jobs were cut off");
   expect((await cut).exitCode).toBe(1);
+});
+
+test("an HTTP port that is taken, and files that cannot be used, are told before anything starts", async () => {
+  using folder = tempFolder({ "cert.pem": "no certificate", "key.pem": "no key" });
+  chmodSync(folder.at("key.pem"), 0o600);
+  using other = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data: () => undefined } });
+  const free = `${freePorts(1)}`;
+  for (const [flags, said] of [
+    [["--http", `${other.port}`], `http: ${other.port} is in use by another program; name another port by --http`],
+    [["--http", free, "--tokens", "none"], "none cannot be read: there is no such file"],
+    [
+      ["--http", free, "--tls-cert", "cert.pem", "--tls-key", "key.pem"],
+      "http: the files of --tls-cert and --tls-key are no certificate and its key",
+    ],
+  ] as const) {
+    await using engine = serve([...oneWorker, ...flags], { cwd: folder.path });
+    expect(await engine.ended()).toBe(1);
+    expect(engine.errorLines).toEqual([expect.stringContaining(said)]);
+    expect(engine.childPids).toEqual([]);
+  }
 });
