@@ -141,7 +141,10 @@ test.each([
   [["cancel"], "SERIAL is missing"],
   [["gateway"], "--http is required"],
   [["gateway", "--http", "localhost"], '--http is "localhost", which is not of the form [ADDRESS:]PORT'],
-  [["gateway", "--http", "0.0.0.0:8080"], "0.0.0.0 can be reached from other machines, and without tokens by everybody there"],
+  [
+    ["gateway", "--http", "0.0.0.0:8080"],
+    "0.0.0.0 can be reached from other machines, and without tokens by everybody there",
+  ],
   [["gateway", "--http", "8080", "--tls-cert", "cert.pem"], "tls-cert and tls-key need each other"],
   [["token", "anna"], "RIGHT... is missing"],
   [["token", "anna", "fly"], 'the line for the file has the right "fly", which is not one of'],
