@@ -5,6 +5,7 @@ import {
   quarantinedMessage,
   type Stopped,
   stoppedMessage,
+  type Trouble,
 } from "../protocol/blocked.ts";
 import { isStoppable } from "./job.ts";
 import type { BrokerState, EndReason, Job } from "./state.ts";
@@ -17,7 +18,7 @@ export class Blocks {
   closed: BrokerState["closed"] = null;
   stopped: BrokerState["stopped"] = null;
   /** They block nothing, and are reported with what does. */
-  troubles: BrokerState["troubles"] = [];
+  troubles: readonly Trouble[] = [];
   readonly #quarantined: BrokerState["quarantined"] = new Map();
   readonly #paused: BrokerState["paused"] = new Map();
 

@@ -13,7 +13,7 @@
  * Times are ms on the clock of the broker's `now`; a `since` is in seconds since 1970.
  */
 import type { ReadyHeader } from "../protocol/backend.ts";
-import type { Paused, Quarantined, Stopped, Trouble } from "../protocol/blocked.ts";
+import type { Paused, Quarantined, Stopped } from "../protocol/blocked.ts";
 import type { LogLine, RouterTopic } from "../protocol/engine-topics.ts";
 import type { Requestor } from "../protocol/envelope.ts";
 import type { ErrorBody, ErrorCode } from "../protocol/errors.ts";
@@ -285,7 +285,6 @@ export interface BrokerState {
   stopped: Stopped | null; // the emergency stop that holds
   readonly quarantined: Map<string, Quarantined>; // by task
   readonly paused: Map<string, Paused>; // by task
-  troubles: readonly Trouble[]; // of gateway and link
   // EngineEvents
   readonly watched: Map<Worker, ReadonlySet<RouterTopic>>; // by data worker
   readonly publishers: Map<RouterTopic, string>; // key of the data worker of a watched topic

@@ -11,17 +11,20 @@ import type { Quarantined } from "../process/messages.ts";
 import type { Child, Ending } from "./child.ts";
 import type { Children } from "./children.ts";
 import { afterDeath, noDeaths, type RestartDecision, type RestartRules } from "./restart-policy.ts";
+import { Troubles } from "./troubles.ts";
 
 export class Deaths {
   readonly #rules: RestartRules;
   readonly #children: Children;
   readonly #jobDeaths = new JobDeaths();
+  readonly troubles: Troubles;
   #history = noDeaths;
   #outOfMemoryKills = outOfMemoryKills();
 
   constructor(rules: RestartRules, children: Children) {
     this.#rules = rules;
     this.#children = children;
+    this.troubles = new Troubles(children);
   }
 
   /** Tells a new child which tasks are in quarantine, before it can begin any. */

@@ -18,7 +18,6 @@ import { type Slot, Slots } from "./slots.ts";
 import { StateFolderError } from "./state-folder.ts";
 import { endAfterJobs } from "./stop.ts";
 import { type ReloadResult, StopSocketError } from "./stop-socket.ts";
-import { Troubles } from "./troubles.ts";
 import { within } from "./within.ts";
 
 interface SupervisorOptions extends ChildrenOptions {
@@ -55,7 +54,6 @@ export class Supervisor {
   /** Resolves when the present router has got its tasks. */
   #released = Promise.resolve();
   readonly #deaths: Deaths;
-  readonly #troubles: Troubles;
   #isReady = false;
   /** The outcome is known, and nothing is started any more. */
   #isStopping = false;
@@ -71,7 +69,6 @@ export class Supervisor {
       (why) => this.#safety?.emergency.halt(why),
     );
     this.#deaths = new Deaths(options.restartRules, this.#children);
-    this.#troubles = new Troubles(this.#children);
     this.#reloads = new Reloads({
       reload: () => this.#reloadOnce(),
       onFailure: ({ stack }) => this.#fail(`reload: ${stack}`),
@@ -182,13 +179,13 @@ export class Supervisor {
   async #keepFilled(slot: Slot, safety: Safety): Promise<void> {
     try {
       while (!this.#isStopping && !slot.isClosed) {
-        const { words, plannedReason, cause, isTold } = await this.#runOnce(slot, safety);
+        const { words, plannedReason, cause } = await this.#runOnce(slot, safety);
         if (this.#isStopping) return;
         if (slot.isClosed) return say(plannedReason === null ? words : `${words}, for ${plannedReason}`);
         // Jobs must not bring the engine down: planned ends and deaths by a job do not count.
         if (plannedReason !== null) say(`${words}, for ${plannedReason}; starting another`);
         else if (!this.#isReady && !cause.isJob) return this.#fail(words);
-        else await this.#backOff(slot.role, words, cause, isTold);
+        else await this.#backOff(slot.role, words, cause);
       }
     } finally {
       slot.record?.close();
@@ -199,19 +196,18 @@ export class Supervisor {
   async #runOnce(
     slot: Slot,
     safety: Safety,
-  ): Promise<Pick<Ending, "words" | "plannedReason"> & { readonly cause: DeathCause; readonly isTold: boolean }> {
+  ): Promise<Pick<Ending, "words" | "plannedReason"> & { readonly cause: DeathCause }> {
     const { role, record } = slot;
     record?.clear();
     const child = this.#children.spawn(role, role.kind === "router" ? safety.lock : record?.descriptor);
     if (typeof child === "string")
-      return { words: child, plannedReason: null, cause: isApart(role) ? notCounted : noJob, isTold: true };
+      return { words: child, plannedReason: null, cause: isApart(role) ? notCounted : noJob };
     slot.fill(child);
-    this.#troubles.tellStart(child);
+    this.#deaths.troubles.follow(child);
     if (hasPort(role)) child.send({ type: "security", security: this.#options.keyring?.security ?? null });
     if (isWatched(role)) void child.online.then(() => child.endIfStuck());
     safety.brief(child);
     this.#deaths.brief(child);
-    this.#troubles.brief(child);
     if (role.kind === "router") this.#released = safety.release(child, () => this.#tasks);
     const ending = await this.#children.endOf(child);
     if (role.kind === "router" && !this.#isStopping) safety.routerDied();
@@ -222,10 +218,9 @@ export class Supervisor {
     const cause = isPlanned ? noJob : isSpared ? notCounted : this.#deaths.causeOf(begun, ending);
     if (role.kind !== "router") this.#children.router?.send({ type: "gone", pid: child.pid, begun: begun?.job ?? 0 });
     if (this.#isStopping) say(exitLine(child, ending));
-    const isTold = this.#troubles.isNew(role, ending);
     const who =
       this.#isReady || ending.plannedReason !== null ? `Process [${child.pid}]: ${labelOf(role)}` : labelOf(role);
-    return { words: `${who} ${ending.words}`, plannedReason: ending.plannedReason, cause, isTold };
+    return { words: `${who} ${ending.words}`, plannedReason: ending.plannedReason, cause };
   }
 
   #handle(request: RouterRequest, router: Child): void {
@@ -240,8 +235,7 @@ export class Supervisor {
     if (worker !== undefined) void worker.killFor(request.why);
   }
 
-  /** @param isTold false for what the log has said already */
-  async #backOff(role: Role, death: string, cause: DeathCause, isTold = true): Promise<void> {
+  async #backOff(role: Role, death: string, cause: DeathCause): Promise<void> {
     const { restartRules } = this.#options;
     const decision = this.#deaths.decide(role.name, cause);
     if (decision.type === "give up") {
@@ -251,7 +245,7 @@ export class Supervisor {
       );
     }
     const by = cause.task === null ? "" : `, by a job of ${cause.task}`;
-    if (isTold) warn(`${death}${by}; starting another in ${decision.delayMs} ms`);
+    this.#deaths.troubles.warn(role, `${death}${by}; starting another in ${decision.delayMs} ms`);
     await within(this.#outcome.promise, decision.delayMs);
   }
 
