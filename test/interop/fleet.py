@@ -1,6 +1,6 @@
 """A client of a fleet without a library: NATS' text protocol (docs.nats.io, "Client Protocol") on a plain socket.
 
-Asks a robot for a task, follows a task's progress, cancels one, meets a refusal, lists the robots, and stops one.
+Asks a robot for a task, follows a task's progress, cancels one, meets a refusal, watches a topic, lists the robots, and stops one.
 Prints a line for each of them. Arguments: the hub's port, the robot's name.
 """
 import json
@@ -83,6 +83,11 @@ def main(port, robot):
     print("refused", headers["Nats-Service-Error-Code"], json.loads(data)["code"])
     headers, _ = nats.ask("te.nobody.tasks.echo", {})
     print("absent", headers["status"])
+
+    nats.write(f"SUB te.{robot}.data.pose 2\r\n".encode())
+    nats.publish(f"te.{robot}.tasks.tell", {"args": [4]}, "tell")
+    for subject, headers, data in sorted(nats.next() for _ in range(2)):
+        print("watched", headers["Content-Type"], data.decode()) if subject.startswith("te.") else print("told")
 
     _, data = nats.ask("te.robots", None)
     print("robots", json.loads(data)["robot"], json.loads(data)["stopped"])
