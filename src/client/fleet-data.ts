@@ -1,4 +1,5 @@
 /** Values of a robot's topics that its link mirrors to its fleet: the newest ones, and those that come. */
+import type { KV } from "@nats-io/kv";
 import type { Msg, NatsConnection } from "@nats-io/transport-node";
 import { TopicValue } from "../data/topic-value.ts";
 import { linkMirrorTopicsMax, requestTimeoutMs } from "../limits.ts";
@@ -7,9 +8,8 @@ import { dataBucket, fleetHeaders, isMirrored, subjectOf } from "../protocol/fle
 import { decodeValueMeta } from "../protocol/values.ts";
 import { sizeBytes } from "../transport/shm/framing.ts";
 
-/** The server's statuses for a key without a value, and for a stream that is not there. */
+/** The server's status for a key without a value. */
 const noValue = 404;
-const noStream = 503;
 
 /** Null for what no link sends. */
 const mirroredValue = (topic: string, { headers, data }: Msg): TopicValue | null => {
@@ -23,7 +23,8 @@ const mirroredValue = (topic: string, { headers, data }: Msg): TopicValue | null
 
 /** The last value of a topic that a robot has mirrored. Rejects with TaskEngineError. */
 export const getMirrored = async (nats: NatsConnection, robot: string, topic: string): Promise<TopicValue> => {
-  const value = isMirrored(topic) ? await lastOf(nats, robot, topic) : null;
+  const isKnown = isMirrored(topic) && (await openData(nats)) !== null;
+  const value = isKnown ? await lastOf(nats, robot, topic) : null;
   if (value !== null) return value;
   throw new TaskEngineError(
     "UNKNOWN_TOPIC",
@@ -37,26 +38,29 @@ const lastOf = async (nats: NatsConnection, robot: string, topic: string): Promi
   try {
     message = await nats.request(subject, "", { timeout: requestTimeoutMs });
   } catch (error) {
-    const { RequestError } = await import("@nats-io/transport-node");
-    if (error instanceof RequestError && error.isNoResponders()) return null;
     throw new TaskEngineError("NO_ANSWER", `the values of the fleet cannot be read: ${(error as Error).message}`);
   }
-  const code = message.headers?.code ?? 0;
-  if (code === noValue || code === noStream) return null;
-  return mirroredValue(topic, message);
+  return message.headers?.code === noValue ? null : mirroredValue(topic, message);
 };
 
-/** Topics of a robot that have a value in the bucket. */
-const keptTopics = async (nats: NatsConnection, robot: string): Promise<string[]> => {
+/** The bucket of the newest values; null where no robot has mirrored anything yet. Rejects with TaskEngineError. */
+export const openData = async (nats: NatsConnection): Promise<KV | null> => {
   const { Kvm } = await import("@nats-io/kv");
   try {
     const bucket = await new Kvm(nats).open(dataBucket);
-    const keys = await Array.fromAsync(await bucket.keys(`${robot}.>`));
-    return keys.map((key) => key.slice(robot.length + 1));
-  } catch {
-    // There is no bucket, or no JetStream: nothing was mirrored yet.
-    return [];
+    await bucket.status();
+    return bucket;
+  } catch (error) {
+    const { message } = error as Error;
+    if (/not found/.test(message)) return null;
+    throw new TaskEngineError("UNAVAILABLE", `the values of the fleet cannot be read: ${message}`);
   }
+};
+
+/** Topics of a robot that have a value there. */
+export const keptTopics = async (bucket: KV, robot: string): Promise<string[]> => {
+  const keys = await Array.fromAsync(await bucket.keys(`${robot}.>`));
+  return keys.map((key) => key.slice(robot.length + 1));
 };
 
 /**
@@ -98,7 +102,9 @@ export const watchMirrored = async (
     });
   }
   const readKept = async (): Promise<void> => {
-    const kept = isExact ? topics : (await keptTopics(nats, robot)).filter(isWanted);
+    const bucket = await openData(nats);
+    if (bucket === null) return;
+    const kept = isExact ? topics : (await keptTopics(bucket, robot)).filter(isWanted);
     for (const topic of kept) take(await lastOf(nats, robot, topic));
   };
   await readKept();

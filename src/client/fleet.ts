@@ -5,7 +5,6 @@ import { fleetAnswerMs, fleetRetryMs } from "../limits.ts";
 import type { StopResult } from "../protocol/blocked.ts";
 import { ProtocolError, TaskEngineError } from "../protocol/errors.ts";
 import {
-  dataBucket,
   type FleetTarget,
   fleetHeaders,
   type RobotReport,
@@ -16,6 +15,7 @@ import {
   subjectOf,
 } from "../protocol/fleet.ts";
 import { checkFrame, decodeObject } from "../protocol/schema.ts";
+import { keptTopics, openData } from "./fleet-data.ts";
 
 /** A robot of the roster, or one that has answered and is not in it yet. */
 export interface FleetMember {
@@ -74,11 +74,9 @@ export const forgetRobot = async (nats: NatsConnection, robot: string): Promise<
 
 /** Those that it has mirrored. */
 const forgetValues = async (nats: NatsConnection, robot: string): Promise<void> => {
-  const { Kvm } = await import("@nats-io/kv");
-  // There is no bucket where no robot has mirrored anything.
-  const bucket = await new Kvm(nats).open(dataBucket).catch(() => null);
+  const bucket = await openData(nats);
   if (bucket === null) return;
-  for (const key of await Array.fromAsync(await bucket.keys(`${robot}.>`))) await bucket.purge(key);
+  for (const topic of await keptTopics(bucket, robot)) await bucket.purge(`${robot}.${topic}`);
 };
 
 /** All robots: those that answer within a second as they are, the others of the roster as they were. */

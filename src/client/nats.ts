@@ -1,5 +1,5 @@
 /** Connects to NATS, for a link and for a fleet's requestors. Its module is loaded here alone, and when it is needed. */
-import type { NatsConnection, NodeConnectionOptions } from "@nats-io/transport-node";
+import type { Authenticator, NatsConnection, NodeConnectionOptions } from "@nats-io/transport-node";
 import { natsConnectMs, natsFileBytesMax, natsPingMs, natsRetryMs } from "../limits.ts";
 import { TaskEngineError } from "../protocol/errors.ts";
 import { CertificateError, readOwn } from "../security/certificate.ts";
@@ -36,9 +36,11 @@ const fileOptions = async (servers: readonly string[], files: NatsFiles): Promis
   try {
     const secret = creds === undefined ? "" : readOwn(creds, "secret", natsFileBytesMax).trim();
     const authenticatorOf = /^SU[A-Z2-7]+$/.test(secret) ? nkeyAuthenticator : credsAuthenticator;
+    const authenticator = authenticatorOf(new TextEncoder().encode(secret));
+    if (creds !== undefined) checkCredentials(creds, authenticator);
     const isTls = [ca, cert].some((path) => path !== undefined) || servers.some((server) => /^tls:/i.test(server));
     return {
-      ...(creds !== undefined && { authenticator: authenticatorOf(new TextEncoder().encode(secret)) }),
+      ...(creds !== undefined && { authenticator }),
       ...(isTls && {
         tls: {
           ...(ca !== undefined && { ca: readOwn(ca, "public", natsFileBytesMax) }),
@@ -50,6 +52,18 @@ const fileOptions = async (servers: readonly string[], files: NatsFiles): Promis
   } catch (error) {
     if (error instanceof CertificateError) throw new TaskEngineError("BAD_ARGS", error.message);
     throw error;
+  }
+};
+
+/** Throws TaskEngineError, BAD_ARGS. NATS' client would see it only when the server asks. */
+const checkCredentials = (path: string, authenticator: Authenticator): void => {
+  try {
+    authenticator("nonce");
+  } catch {
+    throw new TaskEngineError(
+      "BAD_ARGS",
+      `${path} has no credentials of NATS (a JWT and its seed), and no seed of an nkey`,
+    );
   }
 };
 

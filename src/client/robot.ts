@@ -17,6 +17,7 @@ import {
   groupNamePattern,
   isSubjectEnd,
   nameForm,
+  reservedNames,
   robotNamePattern,
   stopReportSchema,
   subjectOf,
@@ -63,7 +64,10 @@ const targetOf = (robot: string | undefined, group: string | undefined): FleetTa
 /** Throws TaskEngineError, BAD_ARGS. */
 export const checkedRobot = (robot: string): string => {
   if (robotNamePattern.test(robot)) return robot;
-  throw new TaskEngineError("BAD_ARGS", `${JSON.stringify(robot)} is no name of a robot, which has ${nameForm}`);
+  throw new TaskEngineError(
+    "BAD_ARGS",
+    `${JSON.stringify(robot)} is no name of a robot, which has ${nameForm}, and is not ${reservedNames}`,
+  );
 };
 
 /** Throws TaskEngineError, BAD_ARGS. */

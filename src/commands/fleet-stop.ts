@@ -30,6 +30,9 @@ export const stopRobots = async (
     if (outcomes.length === 0) throw new ExitError(`the roster has no robot of the ${targetText(target)}`, 1);
     const left = outcomes.filter((outcome) => !isStopped(outcome)).map(({ robot }) => robot);
     if (left.length > 0) throw new ExitError(`not stopped for sure: ${left.join(", ")}`, 1);
+  }).catch((error: unknown) => {
+    if (!(error instanceof ExitError) || error.exitCode !== 3) throw error;
+    throw new ExitError(`NOT known to be stopped: ${error.message}`, 3);
   });
 };
 

@@ -1,7 +1,7 @@
 /** The settings of `serve`, one row each, with the forms of their values. `config.ts` reads them. */
 import * as v from "valibot";
 import * as limits from "../limits.ts";
-import { nameForm, robotNamePattern } from "../protocol/fleet.ts";
+import { nameForm, reservedNames, robotNamePattern } from "../protocol/fleet.ts";
 import { httpPattern } from "../security/exposure.ts";
 
 type Kind = "number" | "switch" | "text";
@@ -27,7 +27,7 @@ const folder = text(/^[^\0]+$/, "must be the path of a folder");
 const file = text(/^[^\0]+$/, "must be the path of a file");
 const http = text(httpPattern, "must be [ADDRESS:]PORT");
 const nats = text(/^(nats|tls):\/\/[\w.,:/[\]-]+$/, "must be nats://HOST:PORT");
-const robot = text(robotNamePattern, `must have ${nameForm}`);
+const robot = text(robotNamePattern, `must have ${nameForm}, and not be ${reservedNames}`);
 const groups = text(/^[A-Za-z0-9][\w-]*(,[A-Za-z0-9][\w-]*)*$/, "must be names with commas");
 const grace = whole(0, limits.graceMsMax);
 const task = text(/^[\w.-]{1,128}$/, "must be the name of a task");

@@ -7,6 +7,7 @@ import { lazily } from "./schema.ts";
 export const robotNamePattern = /^(?!(?:all|group|robots)$)[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;
 export const groupNamePattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;
 
+export const reservedNames = "all, group or robots";
 export const nameForm = "1 to 64 characters of A-Z a-z 0-9 _ -, beginning with a letter or digit";
 
 /** Whom a request goes to. Of a group it is one robot that is free, but for stops: these go to all of it. */
