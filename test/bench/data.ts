@@ -215,12 +215,50 @@ const showLatencies = (title: string, results: ReadonlyMap<SystemName, readonly 
   }
 };
 
+/** At 1 kHz a subscriber with `latest` stands still for 3 s, beside one that reads. The engine alone. */
+const stopped = async (): Promise<void> => {
+  await using server = await servers.engine.start();
+  await using quick = await peerOf("engine", server.url, "time", "1");
+  await using still = await peerOf("engine", server.url, "time", "1", "latest");
+  await using publisher = await peerOf("engine", server.url, "publish");
+  const run = async (seconds: number, stillMs: number): Promise<[Report, Report]> => {
+    publisher.order({ pace: seconds * 1000, hz: 1000, bytes: 100 });
+    const published = publisher.answer("published");
+    if (stillMs > 0) {
+      await Bun.sleep(1000);
+      process.kill(still.pid, "SIGSTOP");
+      await Bun.sleep(stillMs);
+      process.kill(still.pid, "SIGCONT");
+    }
+    await published;
+    await Bun.sleep(500);
+    const reports = [quick, still].map((peer) => {
+      const reporting = peer.answer<Report>("latencies");
+      peer.order({ report: true });
+      return reporting;
+    });
+    return (await Promise.all(reports)) as [Report, Report];
+  };
+  await run(2, 0);
+  const [quiet] = await run(5, 0);
+  const [beside, resumed] = await run(6, 3000);
+  // What had arrived before it stood still comes first.
+  const oldest = resumed.latencies.lastIndexOf(Math.max(...resumed.latencies));
+  const fresh = resumed.latencies.slice(oldest + 1).find((ms) => ms < 1000) ?? Number.NaN;
+  const ratio = quantile(beside.latencies, 0.99) / quantile(quiet.latencies, 0.99);
+  say(
+    `| a subscriber stopped for 3 s at 1 kHz | the quick one: ${beside.latencies.length} of 6000, p99 × ${ratio.toFixed(2)} of quiet | ` +
+      `\`latest\` resumes with a value of ${fresh.toFixed(1)} ms |`,
+  );
+};
+
 const sections: Record<string, () => Promise<void>> = {
   one: async () => show("100 bytes, one subscriber", "values/s", await byTurns((name) => rateOf(name, 1))),
   ten: async () => show("100 bytes, ten subscribers", "values/s", await byTurns((name) => rateOf(name, 10))),
   latency: async () => showLatencies("100 Hz", await byTurns((name) => latencyOf(name, 100, 100, 1))),
   picture: async () =>
     showLatencies("100 KB at 30 Hz, three subscribers", await byTurns((name) => latencyOf(name, 30, 100_000, 3))),
+  stopped,
 };
 
 for (const [name, section] of Object.entries(sections)) {
