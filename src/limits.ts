@@ -753,6 +753,46 @@ export const linkMirrorKeptMs = 7 * 24 * 3600 * 1000;
 export const linkRamBytes = 48 * 1024 * 1024;
 /** ms for another link of the same name to answer, at the start of one. */
 export const linkNamesakeMs = 500;
+/** jobs that a fleet keeps for later: all of them, those of one robot or group and one task, and bytes of them. */
+export const fleetJobsMax = 100_000;
+export const fleetJobsPerQueueMax = 1_000;
+export const fleetJobsBytesMax = 256 * 1024 * 1024;
+/** bytes of the states and results of such jobs; further jobs are refused, and robots keep results until there is room. */
+export const fleetStatesBytesMax = 512 * 1024 * 1024;
+/** ms for which a job waits for a robot at most, and for which its state and its result are kept. */
+export const fleetJobMs = durationMsMax;
+/** characters of the id of such a job, and of the name of a consumer of JetStream. */
+export const fleetJobIdLengthMax = 64;
+export const linkConsumerNameLengthMax = 255;
+/** bytes of a result that is kept; a longer one is `TOO_LARGE`, and its job has run. */
+export const fleetResultBytesMax = 512 * 1024;
+/** revisions of states, the newest, among which `jobs` looks for jobs. */
+export const fleetJobsLookMax = 10_000;
+/** ms for an answer of JetStream, and between two looks at a job whose result is waited for: growing. */
+export const jetStreamMs = 5_000;
+export const fleetPollMs = 100;
+export const fleetPollMsMax = 1_000;
+/** queues of groups, one a group and task, from which one robot takes jobs. */
+export const linkQueuesMax = 64;
+/** jobs of one robot's or group's queue that robots have and have not acknowledged, and robots that wait at one. */
+export const linkUnacknowledgedMax = 10_000;
+export const linkWaitingMax = 2_048;
+/** ms after which JetStream gives a job to another robot, and after which one that works on it says so. */
+export const linkAckMs = 20_000;
+export const linkWorkingMs = 6_000;
+/** ms for which a robot asks for one more job, between signs that it is still asked, and until these are missed. */
+export const linkPullMs = 30_000;
+export const linkPullSignMs = 5_000;
+export const linkPullSilenceMs = 12_000;
+/** ms between two tries of what JetStream or the engine does not take at present. */
+export const linkRetryMs = 1_000;
+/** ms after which a job that this robot cannot take now is offered to it again. */
+export const linkReturnMs = 5_000;
+/** ms after which JetStream forgets that a robot or a group took jobs; those that wait stay. */
+export const linkAbsentMs = 30 * 24 * 3600 * 1000;
+/** jobs in the link's file, those that have ended last included, and bytes of the file that are read. */
+export const linkTakenMax = 4_096;
+export const linkTakenBytesMax = 2 * 1024 * 1024;
 /** bytes of a file of NATS credentials, and of a certificate. */
 export const natsFileBytesMax = 64 * 1024;
 /** ms until a connection to NATS stands, for a command. */

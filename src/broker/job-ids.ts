@@ -1,3 +1,5 @@
+import { idDigits, idLength } from "../protocol/control.ts";
+
 /**
  * The name of a job for everybody: 16 characters of `a` to `z` and `2` to `7`. The first ones are
  * its router's, by chance, so that no id of an earlier router comes again; the others are the job's
@@ -44,7 +46,5 @@ export class JobIds {
   }
 }
 
-/** Base 32 of RFC 4648, in lower case. A job's number has up to 53 bits. */
-const idDigits = "abcdefghijklmnopqrstuvwxyz234567";
-const idLength = 16;
+/** digits of a job's number, which has up to 53 bits. */
 const numberLength = 11;

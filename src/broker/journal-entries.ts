@@ -1,8 +1,9 @@
 /** The entries of the journal for a job, as the broker knows it. */
+import { endStateOf } from "../protocol/control.ts";
 import type { ErrorCode } from "../protocol/errors.ts";
 import { type Frame, sizeOf, textOf } from "../protocol/frame.ts";
 import type { JournalEntry } from "../protocol/journal.ts";
-import { endStateOf } from "./job-states.ts";
+
 import type { JobOutcome } from "./outcome.ts";
 import type { Job } from "./state.ts";
 

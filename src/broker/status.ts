@@ -12,12 +12,13 @@ import {
   workersMax,
 } from "../limits.ts";
 import type { StopResult } from "../protocol/blocked.ts";
-import type { Json } from "../protocol/json.ts";
+import type { Json, JsonObject } from "../protocol/json.ts";
 import type { Policy } from "../protocol/policy.ts";
-import { jobsOf, resourcesOf, taskQueue } from "./job.ts";
+import { jobsOf, resourcesOf, retryPolicyOf, taskQueue } from "./job.ts";
 import { isPending } from "./safe-stops.ts";
 import type { Job, Worker } from "./state.ts";
 import type { Tables } from "./tables.ts";
+import { mayBeginUnattended } from "./unattended.ts";
 
 /** `insecure`: without keys at an address that others reach. */
 export type SecurityKind = "curve" | "none" | "insecure";
@@ -35,7 +36,7 @@ export const reportTasks = ({ directory, workers }: Tables): Json => {
     tasks: directory.taskNames.map((name) => ({
       name,
       workers: workers.serving(taskQueue(name)).length,
-      ...deadmanIn(directory.find(name)?.policy),
+      ...limitsIn(directory.find(name)?.policy),
       ...schemaOf(name),
     })),
     data: directory.dataWorkers.map(({ publications }) => publications),
@@ -43,9 +44,12 @@ export const reportTasks = ({ directory, workers }: Tables): Json => {
   };
 };
 
-/** A requestor that cannot keep a job alive has to know it before. */
-const deadmanIn = ({ deadmanMs }: Policy = {}): { readonly deadmanMs?: number } =>
-  deadmanMs === undefined ? {} : { deadmanMs };
+/** A requestor has to know before whether it must keep a job alive, and how a job may be kept for later. */
+const limitsIn = (policy: Policy = {}): JsonObject => ({
+  ...(policy.deadmanMs !== undefined && { deadmanMs: policy.deadmanMs }),
+  ...(mayBeginUnattended(policy) && policy.deadmanMs === undefined && { unattended: true }),
+  ...(retryPolicyOf(policy) !== null && { idempotent: true }),
+});
 
 export const reportStatus = (tables: Tables, security: SecurityKind, stopped: StopResult | null): Json => {
   const { blocks, directory, ending, journal, queues, runaways, safeStops, statistics, workers } = tables;

@@ -20,6 +20,10 @@ export interface TaskListing {
   readonly workers: number;
   /** ms: the dead man of its definition. */
   readonly deadmanMs?: number;
+  /** A job of it may begin when nobody waits for it; absent where it may not, or in an engine of an earlier version. */
+  readonly unattended?: boolean;
+  /** It may be run twice. */
+  readonly idempotent?: boolean;
   /** JSON Schemas of its arguments, where its definition says them. */
   readonly schema?: ArgumentSchema;
 }
@@ -33,6 +37,8 @@ export const directorySchema = lazily(() =>
         name: v.string(),
         workers: v.number(),
         deadmanMs: v.exactOptional(v.number()),
+        unattended: v.exactOptional(v.boolean()),
+        idempotent: v.exactOptional(v.boolean()),
         schema: v.exactOptional(v.custom<ArgumentSchema>(isObject)),
       }),
     ),

@@ -159,7 +159,11 @@ const replyOf = ({ headers, data }: Msg, absent: TaskEngineError): TaskReply | B
   if (headers?.code === noResponders) throw absent;
   const code = headers?.get(fleetHeaders.errorCode) ?? "";
   if (code !== "") throw new TaskEngineError(code as ClientErrorCode, headers?.get(fleetHeaders.errorText) ?? "");
-  const text = headers?.get(fleetHeaders.meta) ?? "";
+  return taskReplyIn(headers?.get(fleetHeaders.meta) ?? "", data);
+};
+
+/** A reply by its META and what follows it. Throws TaskEngineError. */
+export const taskReplyIn = (text: string, data: Uint8Array): TaskReply | BinaryReply => {
   const meta = decodeMeta(text);
   const type = decodeResultType(text);
   if (meta instanceof ProtocolError) throw notUnderstood(meta.message);

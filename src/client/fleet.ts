@@ -43,7 +43,7 @@ const openRoster = async (nats: NatsConnection): Promise<KV> => {
 };
 
 /** The robots of the roster, with their last reports. Rejects with TaskEngineError, UNAVAILABLE. */
-const readRoster = async (nats: NatsConnection): Promise<Map<string, FleetMember>> => {
+export const readRoster = async (nats: NatsConnection): Promise<Map<string, FleetMember>> => {
   const bucket = await openRoster(nats);
   const members = new Map<string, FleetMember>();
   try {
@@ -56,6 +56,17 @@ const readRoster = async (nats: NatsConnection): Promise<Map<string, FleetMember
     throw new TaskEngineError("UNAVAILABLE", `the roster of the fleet cannot be read: ${(error as Error).message}`);
   }
   return members;
+};
+
+/** The last report of a robot; null if the roster does not have it. Rejects with TaskEngineError, UNAVAILABLE. */
+export const readRobot = async (nats: NatsConnection, robot: string): Promise<RobotReport | null> => {
+  const bucket = await openRoster(nats);
+  try {
+    const entry = await bucket.get(robot);
+    return entry === null || entry.operation !== "PUT" ? null : reportIn(entry.value);
+  } catch (error) {
+    throw new TaskEngineError("UNAVAILABLE", `the roster of the fleet cannot be read: ${(error as Error).message}`);
+  }
 };
 
 /** Removes a robot from the roster; false if it is not there. A robot that is still there comes back. */

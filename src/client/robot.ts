@@ -31,7 +31,8 @@ import type { PartResult } from "./batch.ts";
 import { directorySchema, type TaskListing } from "./control.ts";
 import { encodingError } from "./errors.ts";
 import { acceptedIn, FleetAsker, pickJson } from "./fleet-asker.ts";
-import { DetachedJob, JobClient } from "./job-client.ts";
+import { FleetJobClient } from "./fleet-job-client.ts";
+import type { DetachedJob } from "./job-client.ts";
 import { connectNats, type NatsFiles } from "./nats.ts";
 import type { BatchOptions, BinaryCallOptions, CallOptions, DetachOptions, JobOptions } from "./options.ts";
 import type { BinaryReply, ResultReply, TaskReply, WaitOptions } from "./pending.ts";
@@ -85,10 +86,10 @@ interface Waiting {
 
 const noData = "data of a robot does not come over NATS; connect to its engine for it";
 
-export class Robot extends JobClient implements AsyncDisposable {
+export class Robot extends FleetJobClient implements AsyncDisposable {
   /** @param waitMs for answers without work */
   constructor(
-    private readonly nats: NatsConnection,
+    protected readonly nats: NatsConnection,
     private readonly asker: FleetAsker,
     readonly target: FleetTarget,
     protected readonly waitMs: number,
@@ -101,7 +102,10 @@ export class Robot extends JobClient implements AsyncDisposable {
     throw new TaskEngineError("UNAVAILABLE", noData);
   }
 
-  /** As of a client, also with a dead man: the job goes on while this program sends the robot's ticks back. */
+  /**
+   * As of a client, also with a dead man: the job goes on while this program sends the robot's ticks
+   * back. With `detach` the fleet keeps the job until a robot takes it.
+   */
   call(task: string, args: unknown[], kwargs: object, options: DetachOptions): Promise<DetachedJob>;
   call(task: string, args: unknown[], kwargs: object, options: BinaryCallOptions): Promise<Json | BinaryData>;
   call(task: string, args?: unknown[], kwargs?: object, options?: CallOptions): Promise<Json>;
@@ -111,8 +115,8 @@ export class Robot extends JobClient implements AsyncDisposable {
     kwargs = {},
     options: CallOptions | DetachOptions = {},
   ): Promise<Json | BinaryData | DetachedJob> {
+    if ("detach" in options && options.detach) return this.detach(task, args, kwargs, options);
     const reply = await this.#run(task, args, kwargs, options);
-    if ("detach" in options && options.detach) return new DetachedJob(this, acceptedIn(reply));
     return "binary" in options && options.binary ? reply.data : pickJson(reply).data;
   }
 

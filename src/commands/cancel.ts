@@ -13,6 +13,7 @@ import { serialLengthMax } from "../limits.ts";
 import { TaskEngineError } from "../protocol/errors.ts";
 import { defineCommand, ExitError, UsageError } from "./command.ts";
 import { engineArgs, withEngine } from "./engine.ts";
+import { fleetArgs, isForFleet, withJobs } from "./fleet.ts";
 import { printDone } from "./output.ts";
 
 export const cancelCommand = defineCommand({
@@ -24,14 +25,21 @@ export const cancelCommand = defineCommand({
       description: "The request's serial, which send --verbose prints, or the job's id, which jobs prints",
     },
     ...engineArgs,
+    ...fleetArgs,
   },
   run: async ({ args: { serial, ...flags } }) => {
     if (serial === "" || serial.length > serialLengthMax) {
       throw new UsageError(`SERIAL must have 1 to ${serialLengthMax} characters`);
     }
+    const ended = new ExitError(`job ${serial} has ended already`, 1);
+    if (isForFleet(flags)) {
+      const isCancelled = await withJobs(flags, (jobs) => jobs.cancelJob(serial));
+      if (!isCancelled) throw ended;
+      return printDone("cancelled 1");
+    }
     const cancelled = await withEngine(flags, async (engine) => {
       const isCancelled = jobId.test(serial) ? await engine.cancelJob(serial).catch(unlessUnknown) : null;
-      if (isCancelled === false) throw new ExitError(`job ${serial} has ended already`, 1);
+      if (isCancelled === false) throw ended;
       return isCancelled === null ? engine.cancel(serial) : 1;
     });
     await printDone(`cancelled ${cancelled}`);

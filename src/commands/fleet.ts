@@ -1,11 +1,12 @@
 /** Connects a command to a fleet on NATS: flags, files of credentials and exit codes. */
 import type { NatsConnection } from "@nats-io/transport-node";
+import type { Client } from "../client/client.ts";
 import type { NatsFiles } from "../client/nats.ts";
 import type { Robot } from "../client/robot.ts";
 import { requestTimeoutMs } from "../limits.ts";
 import { TaskEngineError } from "../protocol/errors.ts";
 import { ExitError, UsageError } from "./command.ts";
-import { usageErrorFrom, waitFrom } from "./engine.ts";
+import { type EngineFlags, usageErrorFrom, waitFrom, withEngine } from "./engine.ts";
 
 const file = { type: "string", valueHint: "file" } as const;
 
@@ -78,6 +79,22 @@ export const robotFrom = async ({ robot }: FleetFlags): Promise<string> => {
   if (robot === undefined) throw new UsageError("name the robot: --robot NAME");
   const { checkedRobot } = await import("../client/robot.ts");
   return usageErrorFrom(() => checkedRobot(robot));
+};
+
+/** What the verbs for jobs by their ids need. */
+type Jobs = Pick<Client, "job" | "jobs" | "resultReply" | "cancelJob"> & Partial<Pick<Client, "logs">>;
+
+/** Does `work` with the jobs of a robot, of a group, of the whole fleet or of the local engine. */
+export const withJobs = <Result>(
+  flags: FleetFlags & EngineFlags & Readonly<Record<string, unknown>>,
+  work: (jobs: Jobs) => Promise<Result>,
+): Promise<Result> => {
+  if (!isForFleet(flags)) return withEngine(flags, work);
+  if (flags.robot !== undefined || flags.group !== undefined) return withRobot(flags, work);
+  return withNats(flags, async (nats) => {
+    const { FleetJobs } = await import("../client/fleet-jobs.ts");
+    return work(await FleetJobs.over(nats));
+  });
 };
 
 /** Does `work` with a connection to NATS. Throws as `withEngine`. */

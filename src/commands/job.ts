@@ -10,7 +10,8 @@
 import type { JobReport } from "../client/control-jobs.ts";
 import { printable } from "../process/streams.ts";
 import { defineCommand } from "./command.ts";
-import { engineArgs, withEngine } from "./engine.ts";
+import { engineArgs } from "./engine.ts";
+import { fleetArgs, groupFlag, withJobs } from "./fleet.ts";
 import { printResult } from "./output.ts";
 import { nameFrom } from "./values.ts";
 
@@ -19,15 +20,18 @@ export const jobCommand = defineCommand({
   args: {
     id: { type: "positional", required: true, description: "Its id, which send --detach and jobs print" },
     ...engineArgs,
+    ...fleetArgs,
+    group: groupFlag,
     json: { type: "boolean", description: "Print it as JSON" },
   },
   run: async ({ args }) => {
     const id = nameFrom(args.id, "ID");
-    await withEngine(args, async (engine) => {
-      const job = await engine.job(id);
+    await withJobs(args, async (jobs) => {
+      const job = await jobs.job(id);
       if (args.json) return printResult(JSON.stringify(job));
       for (const line of linesOf(job)) await printResult(printable(line));
-      for (const { at, level, text } of (await engine.logs({ job: id })).slice(-shownLinesMax)) {
+      if (jobs.logs === undefined) return;
+      for (const { at, level, text } of (await jobs.logs({ job: id })).slice(-shownLinesMax)) {
         const line = `${dateOf(at)}  ${level === "info" ? "" : `${level}: `}${text}`;
         await printResult(printable(`${"log:".padEnd(10)} ${line}`));
       }

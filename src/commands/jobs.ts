@@ -12,7 +12,8 @@ import { delayMsMax, jobsPageMax } from "../limits.ts";
 import { printable } from "../process/streams.ts";
 import type { JobStateName } from "../protocol/control.ts";
 import { defineCommand, UsageError } from "./command.ts";
-import { engineArgs, withEngine } from "./engine.ts";
+import { engineArgs } from "./engine.ts";
+import { fleetArgs, groupFlag, withJobs } from "./fleet.ts";
 import { printResult } from "./output.ts";
 import { durationFrom, nameFrom } from "./values.ts";
 
@@ -33,13 +34,15 @@ export const jobsCommand = defineCommand({
     dead: { type: "boolean", description: "Only durable ones that have failed for good: retry or discard them" },
     since: { type: "string", valueHint: "time", description: "Only those of the last so long, such as 10m or 1h" },
     ...engineArgs,
+    ...fleetArgs,
+    group: groupFlag,
     json: { type: "boolean", description: "Print a line of JSON for each job" },
   },
   run: async ({ args }) => {
     const chosen = kinds.filter((kind) => args[kind]);
     if (chosen.length > 1) throw new UsageError(`--${chosen[0]} and --${chosen[1]} exclude each other`);
     const [kind] = chosen;
-    const jobs = await withEngine(args, (engine) =>
+    const jobs = await withJobs(args, (engine) =>
       engine.jobs({
         task: args.task === undefined ? undefined : nameFrom(args.task, "--task"),
         states: kind === undefined || kind === "dead" ? undefined : statesOf[kind],

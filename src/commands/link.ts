@@ -6,20 +6,23 @@
  * Prints one line when it listens. Ends by Ctrl-C or SIGTERM. Exits with 0 then; 1 if it cannot
  * start; 2 for wrong usage.
  */
+import { join } from "node:path";
 import { connect } from "../client/client.ts";
 import { ownerKey } from "../client/keys.ts";
 import { linkGroupsMax, linkMirrorsMax, linkRightsMax, requestTimeoutMs } from "../limits.ts";
 import { say, warn } from "../process/log.ts";
 import { hasSupervisor, onLeaveRequest, tellSupervisor } from "../process/supervised.ts";
+import { addressIn } from "../protocol/address.ts";
 import { TaskEngineError } from "../protocol/errors.ts";
 import { type MirrorRule, mirrorForm, mirrorRule } from "../protocol/fleet.ts";
+import { engineFolders } from "../security/state-folders.ts";
 import { StartError } from "../transport/start-error.ts";
 import { listOf } from "./args.ts";
 import { defineCommand, UsageError } from "./command.ts";
 import { keyArgs, keysFrom, usageErrorFrom } from "./engine.ts";
 import { natsFileArgs, natsFilesFrom } from "./fleet.ts";
 import { stopWayOf } from "./gateway.ts";
-import { locateEngine, locationArgs, stateFlag } from "./locate.ts";
+import { type EngineLocation, locateEngine, locationArgs, stateFlag } from "./locate.ts";
 import { runRole } from "./roles.ts";
 
 /** @param version of this program, which the fleet is told */
@@ -88,11 +91,12 @@ export const linkCommandOf = (version: string) =>
           const line = (text: string): void => warn(`[LINK] ${text}`);
           const link = new Link({
             ...{ nats, Headers, client, robot, groups, allow, rules, version, stopBySocket },
+            takenPath: takenPathOf(location, state, robot),
             warn: line,
           });
           await link.start();
           say(`[LINK] ${robot} listens at ${address} for the engine at ${location.endpoint}`);
-          void tellChanges(nats.status(), address, line);
+          void tellChanges(nats.status(), address, line, () => link.reconnected());
           await Promise.race([left, nats.closed()]);
           link.close();
           await client.close();
@@ -117,9 +121,20 @@ const tellChanges = async (
   changes: AsyncIterable<{ readonly type: string }>,
   address: string,
   line: (text: string) => void,
+  onReconnect: () => void,
 ): Promise<void> => {
   for await (const { type } of changes) {
     if (type === "disconnect") line(`the connection to NATS at ${address} is lost; the robot goes on by itself`);
-    if (type === "reconnect") line(`connected to NATS at ${address} again`);
+    if (type !== "reconnect") continue;
+    line(`connected to NATS at ${address} again`);
+    onReconnect();
   }
+};
+
+/** In the state folder of the engine; of one on another machine only where a folder is given. */
+const takenPathOf = (location: EngineLocation, state: string | undefined, robot: string): string | null => {
+  if (state === undefined && !location.isOnThisMachine) return null;
+  const { port } = addressIn(location.endpoint);
+  const [folder] = engineFolders(port, state ?? location.state, process.env);
+  return folder === undefined ? null : join(folder, `fleet-${robot}.taken`);
 };

@@ -9,7 +9,8 @@
 import { callTimeoutMs } from "../limits.ts";
 import { bytesIn } from "../protocol/arrays.ts";
 import { defineCommand } from "./command.ts";
-import { engineArgs, interruptible, waitFlag, waitFrom, withEngine } from "./engine.ts";
+import { engineArgs, interruptible, waitFlag, waitFrom } from "./engine.ts";
+import { fleetArgs, groupFlag, withJobs } from "./fleet.ts";
 import { printBytes, printResult } from "./output.ts";
 import { nameFrom, plainText } from "./values.ts";
 
@@ -18,13 +19,15 @@ export const resultCommand = defineCommand({
   args: {
     id: { type: "positional", required: true, description: "Its id, which send --detach and jobs print" },
     ...engineArgs,
+    ...fleetArgs,
+    group: groupFlag,
     wait: waitFlag(callTimeoutMs),
     json: { type: "boolean", description: "Print the whole answer as JSON" },
   },
   run: async ({ args }) => {
     const id = nameFrom(args.id, "ID");
     const waitMs = waitFrom(args, callTimeoutMs);
-    await withEngine(args, (engine) =>
+    await withJobs(args, (engine) =>
       interruptible(async (signal) => {
         const reply = await engine.resultReply(id, { waitMs, signal });
         if ("type" in reply) await printBytes(bytesIn(reply.data), `the result is ${reply.type.contentType}`);

@@ -9,7 +9,7 @@
  * does not answer.
  */
 import type { FleetMember } from "../client/fleet.ts";
-import { printable } from "../process/streams.ts";
+import { printable, stderr } from "../process/streams.ts";
 import { defineCommand, ExitError, UsageError } from "./command.ts";
 import { usageErrorFrom } from "./engine.ts";
 import { natsFileArgs, withNats } from "./fleet.ts";
@@ -35,12 +35,15 @@ export const robotsCommand = defineCommand({
       usageErrorFrom(() => checkedRobot(name));
     }
     const { forgetRobot, listRobots } = await import("../client/fleet.ts");
+    const { powerCutNote } = await import("../client/jetstream.ts");
     await withNats(args, async (nats) => {
       if (name !== undefined) {
         if (!(await forgetRobot(nats, name))) throw new ExitError(`the fleet knows no robot ${name}`, 1);
         return printDone(`${name} is forgotten; if it is still there, it comes back`);
       }
       const members = await listRobots(nats);
+      const { isCertain, text } = powerCutNote(nats.info);
+      if (isCertain) stderr.log(`task-engine: ${text}`);
       if (args.json) {
         const list = members.map(({ report, isThere, seenAt }) => ({ ...report, there: isThere, seen: seenAt }));
         return printResult(JSON.stringify(list));

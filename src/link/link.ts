@@ -13,10 +13,12 @@ import { decodeObject } from "../protocol/schema.ts";
 import { Access } from "../security/access.ts";
 import { EngineView, fleetUser } from "./engine-view.ts";
 import { GroupPort } from "./group-port.ts";
+import { JobQueue } from "./job-queue.ts";
 import { Mirror } from "./mirror.ts";
 import { failureOf, Replies } from "./replies.ts";
 import { Roster } from "./roster.ts";
 import { Service, ServiceCounts } from "./service.ts";
+import { TakenFile } from "./taken-file.ts";
 import { TaskPort } from "./tasks.ts";
 
 interface LinkOptions {
@@ -33,6 +35,8 @@ interface LinkOptions {
   readonly version: string;
   /** Past a router that hangs; null for an engine on another machine. */
   readonly stopBySocket: ((reason: string) => Promise<StopResult>) | null;
+  /** Where it writes down the jobs that it has taken from the fleet; null for nowhere. */
+  readonly takenPath: string | null;
   /** Writes a line to the log. */
   readonly warn: (line: string) => void;
 }
@@ -43,6 +47,7 @@ export class Link {
   readonly #view: EngineView;
   readonly #port: TaskPort;
   readonly #groups: GroupPort;
+  readonly #queue: JobQueue;
   readonly #roster: Roster;
   readonly #mirror: Mirror;
   readonly #onBehalf: OnBehalf | null;
@@ -63,6 +68,9 @@ export class Link {
     const shared = { client, view: this.#view, access, replies: this.#replies, counts };
     this.#port = new TaskPort({ ...shared, onBehalf: this.#onBehalf, onChange: () => this.#groups.update() });
     this.#groups = new GroupPort(nats, groups, this.#view, this.#port);
+    const taken = new TakenFile(options.takenPath);
+    const onBehalf = this.#onBehalf;
+    this.#queue = new JobQueue({ nats, client, view: this.#view, robot, groups, onBehalf, taken, warn });
     this.#roster = new Roster(nats, warn);
     this.#mirror = new Mirror(options);
     new Service({ nats, robot, groups, version, view: this.#view, replies: this.#replies, counts });
@@ -81,7 +89,7 @@ export class Link {
     const tasks = `${own}.tasks.`;
     this.#listen(`${tasks}>`, (message) => this.#port.take(message.subject.slice(tasks.length), message));
     for (const target of [own, ...groups.map((group) => subjectOf({ group }))]) {
-      this.#listen(`${target}.cancel`, (message) => this.#port.cancel(message));
+      this.#listen(`${target}.cancel`, (message) => this.#cancel(message));
     }
     this.#listen(`${own}.alive`, (message) => this.#port.hearAlive(message));
     this.#listen(`${own}.control`, (message) => void this.#command(message));
@@ -106,11 +114,25 @@ export class Link {
     this.#view.close();
     this.#mirror.close();
     this.#groups.leaveAll();
+    this.#queue.close();
+  }
+
+  /** The connection to NATS was lost and is there again. */
+  reconnected(): void {
+    this.#queue.reconnected();
   }
 
   /** Resolves once all jobs have been answered. */
-  settled(): Promise<void> {
-    return this.#port.settled();
+  async settled(): Promise<void> {
+    await Promise.all([this.#port.settled(), this.#queue.settled()]);
+  }
+
+  /** A request of this robot, or a job that it has taken from the fleet. */
+  #cancel(message: Msg): void {
+    const body = decodeObject(message.data, "request");
+    const job = body instanceof ProtocolError ? undefined : body.job;
+    if (typeof job !== "string") return this.#port.cancel(message);
+    this.#replies.json(message.reply ?? "", { cancelled: this.#queue.cancel(job) });
   }
 
   #listen(subject: string, take: (message: Msg) => void): void {
@@ -125,6 +147,7 @@ export class Link {
   #looked(): void {
     this.#groups.looked();
     this.#collectGarbage();
+    this.#queue.looked();
     void this.#roster.tell(this.#report());
   }
 
@@ -144,7 +167,8 @@ export class Link {
     const { isConnected, stopped, jobs } = this.#view.seen;
     const tasks = [...this.#view.tasks.keys()];
     const engine = isConnected ? "connected" : "lost";
-    return { robot, groups: [...groups], version, engine, tasks, stopped, jobs, at: Date.now() / 1000 };
+    const detachable = [...this.#queue.tasks];
+    return { robot, groups: [...groups], version, engine, tasks, detachable, stopped, jobs, at: Date.now() / 1000 };
   }
 
   /** In the link's own name: every fleet may stop its robots. */

@@ -24,6 +24,25 @@ const jobStates = [
 
 export type JobStateName = (typeof jobStates)[number];
 
+/** The word for an end by this code, null for none. */
+export const endStateOf = (code: string | null): JobStateName =>
+  code === null ? "done" : (endStates.get(code) ?? "failed");
+
+const endStates: ReadonlyMap<string, JobStateName> = new Map([
+  ["TIMEOUT", "timed_out"],
+  ["CANCELLED", "cancelled"],
+  ["DEADMAN", "deadman"],
+  ["STOPPED", "stopped"],
+  ["PREEMPTED", "preempted"],
+  ["SUPERSEDED", "superseded"],
+  ["INTERRUPTED", "interrupted"],
+  ["EXPIRED", "expired"],
+]);
+
+/** Ids of jobs: base 32 of RFC 4648, in lower case. */
+export const idDigits = "abcdefghijklmnopqrstuvwxyz234567";
+export const idLength = 16;
+
 const controlSchema = lazily(() =>
   v.variant("command", [
     v.object({ command: v.literal("status") }),

@@ -4,7 +4,7 @@ import { linkMirrorHzMax, linkTaskSubjectLengthMax } from "../limits.ts";
 import { lazily } from "./schema.ts";
 
 /** Names of robots and groups are one token of a subject, and a robot has none of the words that stand in its place. */
-export const robotNamePattern = /^(?!(?:all|group|robots)$)[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;
+export const robotNamePattern = /^(?!(?:all|group|robots|jobs)$)[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;
 export const groupNamePattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;
 
 export const reservedNames = "all, group or robots";
@@ -90,6 +90,8 @@ export const robotReportSchema = lazily(() =>
     engine: v.picklist(["connected", "lost"]),
     /** The tasks that the fleet may run. */
     tasks: v.array(v.string()),
+    /** Those of them of which the fleet may keep jobs for later; absent in a link of an earlier version. */
+    detachable: v.optional(v.array(v.string()), []),
     /** The emergency stop in force. */
     stopped: v.nullable(v.object({ reason: v.string(), since: v.number() })),
     jobs: v.object({ waiting: v.number(), held: v.number() }),
