@@ -1308,6 +1308,14 @@ class Engine:
         """Ends the emergency stop, once all that it has begun is over, 30 s at most."""
         self._control("reset", _seconds=_RESET_SECONDS)
 
+    def reload(self) -> dict[str, Any]:
+        """
+        Makes the engine read its task files and authorized keys again, and replace its workers,
+        60 s at most. Returns `tasks`, their number, or None, and `failure`: one line on what is not
+        as the files say, or None.
+        """
+        return self._control("reload", _seconds=_CALL_SECONDS)
+
     # Jobs
 
     def result(self, id: str, *, wait_ms: float = 60_000) -> Any:
@@ -2697,6 +2705,9 @@ class AsyncEngine:
 
     async def reset(self) -> None:
         await _in_thread(self.engine.reset)
+
+    async def reload(self) -> dict[str, Any]:
+        return dict(await _in_thread(self.engine.reload))
 
     async def result(self, id: str, *, wait_ms: float = 60_000) -> Any:
         return await _in_thread(self.engine.result, id, wait_ms=wait_ms)

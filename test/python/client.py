@@ -461,6 +461,12 @@ def _(engine, events):
     assert engine.call("count", 1) == 1
 
 
+@check("a reload says how many tasks there are", "stop")
+def _(engine, events):
+    reloaded = engine.reload()
+    assert reloaded["failure"] is None and reloaded["tasks"] == len(engine.tasks())
+
+
 @check("coroutines call tasks side by side, and one that is cancelled cancels its job", "waiting")
 def _(engine, events):
     async def main():
