@@ -25,9 +25,16 @@ await using engine = await startEngine({
   flags: ["--nats", hub.url, "--robot", "r7", "--groups", "arms"],
 });
 await engine.line(/\[LINK\] r7 listens/);
+/** The same without a link. */
+await using alone = await startEngine({ command });
 const [link = 0] = engine.pidsOf("link");
 await Bun.sleep(flags.quick === true ? 1_000 : 20_000);
 say(`memory of an idle link: ${memoryMib([link]).toFixed(1)} MiB`);
+
+const memoryOf = (running: typeof engine): number =>
+  memoryMib([running.pid, ...["router", "task worker", "data worker"].flatMap((role) => running.pidsOf(role))]);
+const [besides, without] = [memoryOf(engine), memoryOf(alone)];
+say(`memory of the rest of its idle engine by that of an engine without a link: ${(besides / without).toFixed(2)}`);
 
 const module = Bun.resolveSync("@nats-io/transport-node", import.meta.dir);
 const worker = Bun.spawn([process.execPath, join(import.meta.dir, "nats-worker.ts"), module, `127.0.0.1:${hub.port}`], {
@@ -38,6 +45,7 @@ const worker = Bun.spawn([process.execPath, join(import.meta.dir, "nats-worker.t
 await using nats = await connectNats({ servers: `127.0.0.1:${hub.port}` });
 await using robot = await connect(hub.url as `nats://${string}`, { robot: "r7" });
 await using local = connect(engine.endpoint);
+await using lone = connect(alone.endpoint);
 
 const body = JSON.stringify({ args: [2, 3] });
 const timeout = 10_000;
@@ -68,6 +76,16 @@ for (let round = 0; round < rounds; round++) {
   }
 }
 worker.kill();
+
+/** p99 of an engine's own jobs with a link by that of the same jobs without, each round by turns. */
+const shares: number[] = [];
+const askLocal: Ask = (answered) => void local.call("count", [2, 3]).then(answered);
+const askLone: Ask = (answered) => void lone.call("count", [2, 3]).then(answered);
+for (let round = 0; round < 2 * rounds; round++) {
+  const p99Of = async (ask: Ask): Promise<number> => quantile((await measure(ask, 16, 4_000)).latencies, 0.99);
+  const base = await p99Of(askLone);
+  shares.push((await p99Of(askLocal)) / base);
+}
 const ratio = (of: Record<Way, number[]>, name: Way): string =>
   median(of[name].map((value, index) => value / (of.bare[index] ?? 1))).toFixed(2);
 say("| way | p50 | × bare | p99 | 64 in flight | × bare |");
@@ -78,6 +96,7 @@ for (const name of names) {
 }
 const floor = p50.bare.map((bare, index) => (bare + (p50.engine[index] ?? 0)) / bare);
 say(`the sum of bare and engine, p50: ${median(floor).toFixed(2)} × bare`);
+say(`p99 of the engine's own jobs, 16 in flight, with a link by without: ${median(shares).toFixed(2)}`);
 say(`processor time of the link for a call, 64 in flight: ${median(cost).toFixed(0)} µs`);
 say(`memory of the link: ${warm.toFixed(1)} MiB warm, ${memoryMib([link]).toFixed(1)} MiB at the end`);
 await Bun.sleep(flags.quick === true ? 1_000 : 30_000);
