@@ -13,7 +13,7 @@ import {
 } from "../limits.ts";
 import { ProtocolError, TaskEngineError } from "../protocol/errors.ts";
 import { jobsStream, jobsSubject, statesStream, statesSubject } from "../protocol/fleet-jobs.ts";
-import type { JsonObject } from "../protocol/json.ts";
+import type { Json, JsonObject } from "../protocol/json.ts";
 import { decodeObject } from "../protocol/schema.ts";
 
 /** ns, the unit of JetStream. */
@@ -135,16 +135,21 @@ export class JetStream {
   /** Reads the values of subjects that are among the newest `count` revisions of a stream, in their order. */
   async readNewest(stream: string, subjects: string, count: number, take: (bytes: Uint8Array) => void): Promise<void> {
     const { state } = await this.api(`STREAM.INFO.${stream}`, "");
-    const last = typeof state === "object" && state !== null && "last_seq" in state ? Number(state.last_seq) : 0;
+    const last = isObject(state) ? Number(state.last_seq) : 0;
     const { createInbox } = await import("@nats-io/transport-node");
     const inbox = createInbox();
     const { promise: read, resolve } = Promise.withResolvers<boolean>();
+    let expected = Number.POSITIVE_INFINITY;
+    let received = 0;
+    const look = (): void => {
+      if (received >= expected) resolve(true);
+    };
     const subscription = this.nats.subscribe(inbox, {
-      callback: (error, { data, headers, reply = "" }) => {
+      callback: (error, { data, headers }) => {
         if (error !== null) return resolve(false);
         if ((headers?.get("KV-Operation") ?? "") === "") take(data);
-        // The last word of such a reply's subject is the number of messages that follow.
-        if (reply.endsWith(".0")) resolve(true);
+        received++;
+        look();
       },
     });
     try {
@@ -156,9 +161,10 @@ export class JetStream {
           ...{ inactive_threshold: nanoseconds(jetStreamMs), mem_storage: true, max_deliver: 1 },
         },
       });
-      // Some may be on their way already.
-      const sent = typeof delivered === "object" && delivered !== null && "consumer_seq" in delivered;
-      if (num_pending === 0 && (!sent || delivered.consumer_seq === 0)) resolve(true);
+      // Some may be on their way already; in place of one that changes meanwhile its new value comes.
+      const sent = isObject(delivered) ? Number(delivered.consumer_seq) : 0;
+      expected = Number(num_pending) + sent;
+      look();
       if ((await Promise.race([read, Bun.sleep(jetStreamMs)])) === true) return;
       throw new TaskEngineError("UNAVAILABLE", `${stream} could not be read within ${jetStreamMs} ms`);
     } finally {
@@ -199,11 +205,14 @@ export class JetStream {
   }
 }
 
+const isObject = (value: Json | undefined): value is JsonObject =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
 const answerIn = (what: string, { data }: Msg): JsonObject => {
   const answer = decodeObject(data, "answer");
   if (answer instanceof ProtocolError) throw new TaskEngineError("BAD_FRAME", `${what}: ${answer.message}`);
   const { error } = answer;
-  if (typeof error !== "object" || error === null || Array.isArray(error)) return answer;
+  if (!isObject(error)) return answer;
   const { err_code, description = "an error without words" } = error;
   if (err_code === codes.notEnabled) {
     throw new TaskEngineError("UNAVAILABLE", `${what}: JetStream is not enabled for this account`);
