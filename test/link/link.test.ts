@@ -84,6 +84,22 @@ test("send --nats asks a robot, and says in one line what it may not, does not k
     [1, "task-engine: UNAVAILABLE: no robot of the group none is free and serves echo"],
     [2, "task-engine: name a robot or a group of robots; see task-engine send --help"],
   ]);
+  const [kept, credentials, nowhere] = await Promise.all([
+    run("data", "get", "pose", "--robot", "r7"),
+    run("send", "echo", "--robot", "r7", "--nats-creds", import.meta.path),
+    runCommand(taskEngine, ["estop", "--all", "--nats", "nats://127.0.0.1:1"], {
+      env: { PATH: process.env.PATH ?? "" },
+    }),
+  ]);
+  expect(kept).toMatchObject({
+    exitCode: 1,
+    stderr: expect.stringMatching(/^task-engine: UNKNOWN_TOPIC: the fleet has no/),
+  });
+  expect(credentials).toMatchObject({ exitCode: 2, stderr: expect.stringMatching(/link\.test\.ts/) });
+  expect(nowhere).toMatchObject({
+    exitCode: 3,
+    stderr: expect.stringMatching(/^task-engine: NOT known to be stopped: /),
+  });
 });
 
 test("a program connects to a robot and calls tasks, many at once, with progress, binary results and cancellation", async () => {
