@@ -47,7 +47,7 @@ export const dispatch = (tables: Tables, lifecycle: JobLifecycle, now: number): 
     const mustWait = job.kind === "task" && isHeldUp(tables, job, claimed);
     const worker = mustWait ? undefined : workers.freeFor(job, reserved);
     if (worker !== undefined && job.durable !== null && !lifecycle.durable.mayBegin(job, worker)) {
-      // Where it is still first, this worker has enough that waits for the disk.
+      // The worker has enough that waits for the disk, if the job is still first.
       if (queues.first(name) === job) names.delete(name);
       continue;
     }

@@ -41,7 +41,7 @@ interface Question {
   /** Also the id by which it can be cancelled. */
   readonly id: string;
   readonly onProgress?: ((data: Json) => void) | undefined;
-  /** Of a task: it may have a dead man. */
+  /** Keeps a task's job alive, which may have a dead man. */
   readonly keepAlive?: KeepAlive | "itself" | undefined;
 }
 

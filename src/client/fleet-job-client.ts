@@ -13,7 +13,7 @@ export abstract class FleetJobClient extends JobClient {
   abstract readonly target: FleetTarget;
   #jobs: Promise<FleetJobs> | null = null;
 
-  /** What is known of a job that the fleet keeps or has kept, or of one of the robot's engine. */
+  /** Reports on a job that the fleet keeps or has kept, or on one of the robot's engine. */
   override job(id: string): Promise<JobReport> {
     return this.#first(
       (jobs) => jobs.job(id),
@@ -21,7 +21,7 @@ export abstract class FleetJobClient extends JobClient {
     );
   }
 
-  /** Of a group those that the fleet keeps or has kept for it; of a robot those of its engine. */
+  /** Lists the jobs that the fleet keeps or has kept for a group, or those of a robot's engine. */
   override async jobs(filter: JobFilter = {}): Promise<JobReport[]> {
     const { target } = this;
     return "group" in target ? (await this.#fleetJobs()).jobs(filter, target) : super.jobs(filter);

@@ -215,7 +215,7 @@ export class FleetJobs {
     return taskReplyIn(meta, value.bytes.subarray(end + 1));
   }
 
-  /** Who keeps a job must know that a robot may begin it by itself. */
+  /** Refuses a task that no robot may begin by itself. */
   async #checkTask(target: QueueTarget, task: string): Promise<void> {
     const consumer = "group" in target ? groupConsumer(target.group, task) : null;
     // A robot of the group makes the consumer for what may begin by itself, and for nothing else.

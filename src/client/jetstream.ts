@@ -1,6 +1,6 @@
 /**
- * What a fleet's jobs need of JetStream: its API by plain requests, and values that change only
- * from a known revision. Everything rejects with TaskEngineError, in one line for a person.
+ * The part of JetStream that a fleet's jobs need: its API by plain requests, and values that change
+ * only from a known revision. Everything rejects with TaskEngineError, in one line for a person.
  */
 import type { Msg, NatsConnection } from "@nats-io/transport-node";
 import {

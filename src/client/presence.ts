@@ -20,7 +20,7 @@ interface PresenceOptions {
 /** Ticks whose times are remembered: those of more than one dead man's time. */
 const ticksKept = 2 * ticksPerDeadman;
 
-/** Of all of this process: no tick of one proof is one of another. */
+/** All proofs of this process share it: no tick of one is one of another. */
 let lastTick = 0;
 
 export class Presence implements Disposable {

@@ -81,7 +81,7 @@ export const robotFrom = async ({ robot }: FleetFlags): Promise<string> => {
   return usageErrorFrom(() => checkedRobot(robot));
 };
 
-/** What the verbs for jobs by their ids need. */
+/** The methods that the verbs for jobs by their ids need. */
 type Jobs = Pick<Client, "job" | "jobs" | "resultReply" | "cancelJob"> & Partial<Pick<Client, "logs">>;
 
 /** Does `work` with the jobs of a robot, of a group, of the whole fleet or of the local engine. */

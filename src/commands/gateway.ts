@@ -175,7 +175,7 @@ const started = <Result>(open: () => Result, http: string): Result => {
     if (code === "EADDRINUSE")
       throw new StartError(`${http} is in use by another program; name another port by --http`);
     if (code === "EACCES" || code === "EADDRNOTAVAIL") throw new StartError(`it cannot listen at ${http}: ${message}`);
-    // Of the TLS library: they are no PEM, or do not belong together.
+    // These are of the TLS library: the files are no PEM, or do not belong together.
     if (/^ERR_(OSSL|BORINGSSL|SSL)/.test(code)) {
       throw new StartError(`the files of --tls-cert and --tls-key are no certificate and its key: ${message}`);
     }

@@ -26,7 +26,7 @@ interface ApiContext {
   readonly cookieOf: (token: string | null) => string;
 }
 
-/** Of two that fit a path the first is taken. */
+/** The first route that fits a path is taken. */
 export const routesOf = (context: ApiContext): readonly Route[] => {
   const { engine, stopBySocket } = context;
   const routes = [

@@ -7,7 +7,7 @@ import { type Failure, failureOf, HttpError } from "./errors.ts";
 import type { Route } from "./routes.ts";
 import type { Person } from "./tokens.ts";
 
-/** What belongs to a WebSocket. */
+/** The state of a WebSocket. */
 export interface DriveSocket {
   readonly open: (send: (message: JsonObject) => void) => Drive;
   readonly close: () => void;
@@ -24,7 +24,7 @@ interface DriveContext {
 }
 
 export const driveRoutes = ({ engine, upgrade, isStill }: DriveContext): readonly Route[] => {
-  /** Who drives each task. */
+  /** The drivers by task. */
   const drivers = new Map<string, { readonly name: string; readonly drive: Drive }>();
   let sockets = 0;
   const worldOf = (person: Person, send: DriveWorld["send"], drive: () => Drive): DriveWorld => ({

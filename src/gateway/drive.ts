@@ -58,7 +58,7 @@ export class Drive {
   readonly #world: DriveWorld;
   #driving: Driving | null = null;
   #calls = 0;
-  /** Of calls that have not ended. */
+  /** Controllers of the calls that have not ended. */
   readonly #running = new Set<AbortController>();
   /** Says KEEPALIVE for the newest call. */
   #sayAlive: (() => void) | null = null;

@@ -29,7 +29,7 @@ export class Engine {
     return this.client.command(command, { ...options, onBehalf: person.onBehalf ?? undefined });
   }
 
-  /** What is known of a task: as of the last second at the latest. */
+  /** Describes a task, as of the last second at the latest. */
   async taskOf(name: string): Promise<TaskInfo | undefined> {
     const now = performance.now();
     if (this.#tasks === null || now - this.#tasksAtMs > gatewayDirectoryMs) {

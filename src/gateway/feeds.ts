@@ -78,7 +78,7 @@ class Feed {
     for (const viewer of this.viewers) viewer.onValue(taken, this);
   }
 
-  /** Of the engine's own topics only the stop has a value that holds on. */
+  /** Keeps the newest value. `$engine/stop` alone of the engine's topics has one that holds on. */
   #keep(topic: string, value: FeedValue): void {
     if (this.#isEvent && topic !== "$engine/stop") return;
     this.#newestLength += value.text.length - (this.#newest.get(topic)?.text.length ?? 0);

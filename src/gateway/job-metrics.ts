@@ -11,13 +11,13 @@ import { gatewayMetricSeriesMax, gatewayScrapeMsMax } from "../limits.ts";
 export const secondsBounds = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60] as const;
 
 interface RunTimes {
-  /** By bound, those at most so long; then all. */
+  /** Counts of runs at most as long as each bound; then of all. */
   readonly counts: number[];
   seconds: number;
 }
 
 export class JobMetrics {
-  /** By task, by code, `OK` for success. */
+  /** Counts by task and code, `OK` for success. */
   readonly ended = new Map<string, Map<string, number>>();
   readonly runs = new Map<string, RunTimes>();
   /** Events that were lost on the way. */

@@ -19,7 +19,7 @@ interface Output {
   readonly blob: Blob;
 }
 
-/** By path, `/` for the page itself. From source it bundles them, and throws Error with what the bundler says. */
+/** Returns the files by path, `/` for the page. From source it bundles them, and throws the bundler's Error. */
 export const pageFiles = async (): Promise<ReadonlyMap<string, PageFile>> => {
   const files = new Map<string, PageFile>();
   for (const { path, blob } of await outputs()) {

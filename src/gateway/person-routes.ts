@@ -1,4 +1,4 @@
-/** Who asks: the token of a browser becomes a cookie. */
+/** Login and logout: the token of a browser becomes a cookie. */
 import type { Json } from "../protocol/json.ts";
 import { HttpError } from "./errors.ts";
 import type { Call, Route } from "./routes.ts";

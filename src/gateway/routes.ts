@@ -6,7 +6,7 @@ import type { Person } from "./tokens.ts";
 export interface Call {
   readonly request: Request;
   readonly person: Person;
-  /** By the names in the path, decoded. */
+  /** Decoded parameters by their names in the path. */
   readonly params: Readonly<Record<string, string>>;
   readonly query: URLSearchParams;
   /** The body of a route with `body`; `{}` where there was none. */
@@ -32,7 +32,7 @@ export interface Route {
   readonly body?: JsonObject;
   /** The body is bytes of any type. */
   readonly takesBytes?: boolean;
-  /** By status: what the answer is, and its type, `application/json` where none is given. */
+  /** Answers by status, with their types; `application/json` where none is given. */
   readonly answers: Readonly<Record<number, { readonly description: string; readonly type?: string }>>;
   /** Undefined where the connection has become a WebSocket. */
   readonly handle: (call: Call) => Response | undefined | Promise<Response>;

@@ -83,7 +83,7 @@ const eventsAnswer = (context: StreamContext, { person, query, request }: Call):
   return new Response(viewer.stream, { headers: { "Content-Type": "text/event-stream; charset=utf-8" } });
 };
 
-/** Of several names that fit a topic its value comes by its whole name, else by the longest prefix. */
+/** A value comes by the whole name of its topic, else by the longest prefix that fits it. */
 const isNearest = ({ name: { name, isPrefix } }: Feed, topic: string, names: readonly FeedName[]): boolean =>
   !isPrefix ||
   !names.some(

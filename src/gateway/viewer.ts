@@ -1,6 +1,6 @@
 /**
- * One who reads a stream: a browser's list of events, or of pictures. What it is too slow for does
- * not wait here: of values the newest is kept, of events a bounded number.
+ * The reader of a stream: a browser's list of events, or of pictures. For a slow one the newest value
+ * of each topic waits here, and a bounded number of events.
  */
 import { gatewayViewerEventsMax } from "../limits.ts";
 
@@ -10,7 +10,7 @@ export class Viewer {
   readonly stream: ReadableStream<Chunk>;
   #controller: ReadableStreamDefaultController<Chunk> | null = null;
   readonly #events: Chunk[] = [];
-  /** By topic: in the place of an older value that is not sent yet. */
+  /** Values by topic; a newer one takes the place of one that is not sent yet. */
   readonly #newest = new Map<string, Chunk>();
   #dropped = 0;
   #hasEnded = false;

@@ -1,4 +1,4 @@
-/** What each entry changes in the table of jobs. An entry that comes again changes nothing. */
+/** Writes entries into the table of jobs. An entry that comes again changes nothing. */
 import { journalReplyBytesMax } from "../limits.ts";
 import { type Frame, sizeOf } from "../protocol/frame.ts";
 import type { JournalEntry } from "../protocol/journal.ts";
@@ -53,7 +53,7 @@ export const apply = (entry: JournalEntry, body: Frame, run: Run): void => {
       run("INSERT OR REPLACE INTO schedules (schedule, rule, at) VALUES (?1, ?2, ?3)", schedule, rule, at);
       return;
     }
-    // Not here: history waits for `writeHistory`.
+    // History waits for `writeHistory`.
     case "log":
     case "ran":
       return;

@@ -10,7 +10,7 @@ import { StartError } from "../transport/start-error.ts";
 import { isDamage, isDiskFailure, setAside } from "./file.ts";
 import { type HistoryItem, type JournalItem, JournalStore, type KeptJobs } from "./store.ts";
 
-/** What became of the entries up to the one with this number. */
+/** The outcome of the entries up to the one with this number. */
 interface Commit {
   readonly through: number;
   /** Why they are not on the disk; null if they are. */

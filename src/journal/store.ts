@@ -31,7 +31,7 @@ export interface HistoryItem {
 
 export interface KeptJobs {
   readonly kept: readonly KeptJob[];
-  /** Of each job the TASK frame, and the DATA frame of its reply. */
+  /** Two bodies for each job: its TASK frame, and the DATA frame of its reply. */
   readonly bodies: readonly Frame[];
   readonly next: number | null;
 }

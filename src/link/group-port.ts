@@ -8,7 +8,7 @@ import type { EngineView } from "./engine-view.ts";
 import type { TaskPort } from "./tasks.ts";
 
 export class GroupPort {
-  /** By subject. */
+  /** Subscriptions by subject. */
   readonly #members = new Map<string, Subscription>();
   /** Jobs of the fleet when the engine was looked at: these are in what it said. */
   #jobsAtLook = 0;
@@ -74,7 +74,7 @@ export class GroupPort {
   }
 }
 
-/** What NATS has sent already is still taken: its requestor would wait in vain. */
+/** Takes what NATS has sent already: its requestor would wait in vain. */
 const leave = (member: Subscription): void => {
   if (!member.isClosed() && !member.isDraining()) void member.drain().catch(() => member.unsubscribe());
 };

@@ -43,7 +43,7 @@ interface Queue {
   /** The subject of a job is this and its task. */
   readonly prefix: string;
   readonly inbox: Subscription;
-  /** By `performance.now()`: until then it is asked, or need not be asked again. */
+  /** Until this time, by `performance.now()`, it is asked, or need not be asked again. */
   quietUntilMs: number;
   heardAtMs: number;
 }
@@ -58,7 +58,7 @@ interface Wanted {
 export class JobQueue {
   readonly #options: JobQueueOptions;
   readonly #queues = new Map<string, Queue>();
-  /** By the ids of jobs. */
+  /** Runs by the ids of jobs. */
   readonly #runs = new Map<string, JobRun>();
   readonly #leaving = new AbortController();
   #context: QueueContext | null = null;

@@ -28,7 +28,7 @@ interface MirrorOptions {
 
 export class Mirror {
   readonly #options: MirrorOptions;
-  /** By the places of their rules. */
+  /** Subscriptions by the places of their rules. */
   readonly #subscriptions = new Map<number, Subscription>();
   readonly #retries = new Set<Timer>();
   /** The newest value of each topic that was mirrored, and their bytes. */
@@ -109,7 +109,7 @@ export class Mirror {
     this.#storeSoon(topic);
   }
 
-  /** Of what is too much to keep the oldest goes: it was sent, unless NATS is lost. */
+  /** Keeps a value. The oldest values beyond the bound go: they were sent, unless NATS is lost. */
   #keep(value: TopicValue, bytes: number): void {
     this.#forget(value.topic);
     this.#newest.set(value.topic, value);

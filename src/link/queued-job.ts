@@ -100,7 +100,7 @@ export class JobRun {
         const why = "the robot's link ended before it had confirmed that it begins, or while it ran";
         await this.#tell(begun === null ? { code: "INTERRUPTED", message: why } : await this.#engine.follow(begun));
       }
-      // What it has not taken may come again.
+      // A job that it has not taken may come again.
       await this.#noted(taken.end(id, this.#kept === null || this.#kept.job.state !== "queued"));
     } catch (error) {
       if (error instanceof TaskEngineError) this.#refuse(error);
@@ -153,7 +153,7 @@ export class JobRun {
     };
   }
 
-  /** By `performance.now()`, when its `ttlMs` has passed. The time until now is the server's, whose clock wrote both ends. */
+  /** When its `ttlMs` has passed, by `performance.now()`. The server's clock has measured the time until now. */
   async #endMs(): Promise<number> {
     const { id, body, sentAtMs } = this.message;
     const request = decodeObject(body, "request");
@@ -218,7 +218,7 @@ export class JobRun {
     if (this.ack !== "" && !this.context.nats.isClosed()) this.context.nats.publish(this.ack, word);
   }
 
-  /** Of what is in the file for the next link alone. */
+  /** Awaits a note for the next link. A failure is a warning: this link does not need the note. */
   async #noted(writing: Promise<void>): Promise<void> {
     await writing.catch((error: Error) => this.context.warn(`the file of taken jobs: ${error.message}`));
   }

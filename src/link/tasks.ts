@@ -31,13 +31,13 @@ interface TaskPortOptions {
 /** A job of the fleet that has not been answered. */
 interface FleetJob {
   readonly leaving: AbortController;
-  /** Of a job with a dead man: takes a tick that has come back. */
+  /** Takes a tick that has come back, for a job with a dead man. */
   hear: ((tick: unknown) => void) | null;
 }
 
 export class TaskPort {
   readonly #options: TaskPortOptions;
-  /** By the ids of their requests; those without one have an id of the link's own. */
+  /** Jobs by the ids of their requests; those without one have an id of the link's own. */
   readonly #jobs = new Map<string, FleetJob>();
   #serial = 0;
   #taken = 0;
@@ -220,7 +220,7 @@ export class TaskPort {
   }
 }
 
-/** Of two times for one job the shorter one holds; null without any. Throws TaskEngineError. */
+/** Returns the shorter time of two for one job; null without any. Throws TaskEngineError. */
 const shortest = (given: Json | undefined, defined: number | undefined): number | null => {
   if (given === undefined) return defined ?? null;
   if (typeof given !== "number" || !(given >= deadmanMsMin && given <= durationMsMax)) {

@@ -45,7 +45,7 @@ export const queuedJobSchema = lazily(() =>
   v.object({
     job: v.string(),
     task: v.string(),
-    /** Of a group's queue. */
+    /** The group whose queue it is; null for a robot's queue. */
     group: v.nullable(v.string()),
     /** The robot whose queue it is, or the one that has taken it. */
     robot: v.nullable(v.string()),
@@ -57,7 +57,7 @@ export const queuedJobSchema = lazily(() =>
     accepted: v.number(),
     taken: v.nullable(v.number()),
     ended: v.nullable(v.number()),
-    /** What the robot that has taken it has made up for this; empty while it is queued. */
+    /** A random text of the robot that has taken it; empty while it is queued. */
     claim: v.string(),
     /** Its task is not idempotent: nobody else may take it any more. */
     once: v.boolean(),

@@ -61,8 +61,8 @@ export const optionsSchema = lazily(() =>
      */
     durable: v.optional(v.boolean()),
     /**
-     * Of one task and key there is one job at a time: while it has not ended, and `windowMs` from
-     * its acceptance, another request with the same arguments gets that job.
+     * A task has one job with a key at a time: while it has not ended, and `windowMs` from its
+     * acceptance, another request with the same arguments gets that job.
      */
     unique: v.optional(v.union([nameSchema(), v.strictObject({ key: nameSchema(), windowMs: v.optional(window()) })])),
     /** ms from the job's acceptance before which it is not dispatched; excludes `notBefore`. */

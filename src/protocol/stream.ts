@@ -1,5 +1,5 @@
 /**
- * What a data worker's stream port and its peers say to each other beside values, PROTOCOL.md 0.3:
+ * Messages between a data worker's stream port and its peers, other than values, PROTOCOL.md 0.3:
  * `["", META, DATA]`. The first frame, which is a topic's name in a value, is empty.
  */
 import * as v from "valibot";

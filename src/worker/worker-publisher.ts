@@ -1,5 +1,5 @@
 /**
- * What tasks and sources publish. It goes straight to the data workers once there is a connection
+ * Publishes the values of tasks and sources: straight to the data workers once there is a connection
  * to each; before that, and where they have no stream port, by PUBLISH to the router. A worker that
  * publishes nothing asks for nothing and connects to nothing.
  */

@@ -83,7 +83,7 @@ const Pulse = (): JSX.Element => {
 const readFailure = ({ linkFailure }: State): string | null => linkFailure;
 const readShownAt = ({ shownAtMs }: State): number => shownAtMs;
 
-/** What is shown may be old: says so, and how old. */
+/** Says that the page may be old, and how old. */
 const Connection = (): JSX.Element | null => {
   const link = useStore(readLink);
   const engine = useStore(readEngine);

@@ -15,7 +15,7 @@ const readTasks = ({ tasks }: State): Listing<Task> => tasks;
 const refresh = (): void => void refreshTasks();
 const everyMs = 10_000;
 
-/** What most robots take. */
+/** The arguments that most robots take. */
 const usual = ["forward turn", "left right", "forward=forward turn=turn", "forward 60"];
 
 interface Settings {

@@ -77,7 +77,7 @@ const follow = (me: Me): void => {
   });
   on("failed", ({ code, message }: { code: string; message: string }) => lost(`${code}: ${message}`));
   on("beat", () => {
-    // Who may not look at the engine sees nothing that could be older than this.
+    // A person who may not look at the engine sees nothing that could be older than this.
     if (current().engine === true && !mayObserve(current().me)) update({ shownAtMs: Date.now() });
   });
   source.addEventListener("error", () => {

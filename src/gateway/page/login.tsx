@@ -1,4 +1,4 @@
-/** Who is at the page, where the gateway wants to know. */
+/** The login of a person, where the gateway wants a token. */
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { ask, lineOf, pathOf } from "./api.ts";

@@ -13,7 +13,7 @@ export interface Field {
   readonly isInteger: boolean;
   readonly min: number | null;
   readonly max: number | null;
-  /** Of `choice`. */
+  /** The values of a field of kind `choice`. */
   readonly choices: readonly Json[];
   /** The text that the field begins with. */
   readonly initial: string;
@@ -96,7 +96,7 @@ const choicesOf = (schema: Schema): Json[] => {
 interface Filled {
   readonly args: Json[];
   readonly kwargs: { [key: string]: Json };
-  /** By field, what is wrong with it. Empty if the rest can be sent. */
+  /** Mistakes by field; empty if the rest can be sent. */
   readonly mistakes: ReadonlyMap<string, string>;
 }
 

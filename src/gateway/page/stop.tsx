@@ -15,7 +15,7 @@ const triesMax = 20;
 /** ms. A reset waits for all that the stop has begun. */
 const resetMs = 35_000;
 
-/** What wants to know of a STOP at once, before any answer. */
+/** Listeners that hear of a STOP at once, before any answer. */
 export const stopListeners = new Set<() => void>();
 
 type Sending = { readonly tries: number; readonly failure: string | null } | null;
@@ -63,7 +63,7 @@ const stop = async (): Promise<Stop> => {
 
 const readStopped = ({ stopped }: { readonly stopped: Stop | null }): Stop | null => stopped;
 
-/** Who stopped, when and why, and the way out of it. */
+/** Shows the person who stopped, the time and the reason, and offers the reset. */
 export const StopBanner = (): JSX.Element | null => {
   const stopped = useStore(readStopped);
   if (stopped === null) return null;

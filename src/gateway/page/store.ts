@@ -107,7 +107,7 @@ export const useInterval = (run: () => void, everyMs: number): void => {
   }, [run, everyMs]);
 };
 
-/** What the browser keeps for the next visit; where it keeps nothing, the page works without. */
+/** Reads a value that the browser has kept; where it keeps nothing, the page works without. */
 export const remembered = (key: string): string | null => {
   try {
     return localStorage.getItem(`task-engine.${key}`);

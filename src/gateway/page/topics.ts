@@ -4,7 +4,7 @@ import { ApiError, ask, lineOf, pathOf } from "./api.ts";
 import { type State, useStore } from "./store.ts";
 import type { Json, Value } from "./types.ts";
 
-/** Of the gateway's 20 a second: one minute. */
+/** One minute of the gateway's 20 values a second. */
 const valuesMax = 1_200;
 const historyMs = 60_000;
 const retryMs = 2_000;
@@ -51,7 +51,7 @@ export const useTopics = (topics: readonly string[]): { readonly values: Values;
   return { values, failure };
 };
 
-/** What a plot begins with. Throws ApiError. */
+/** Fetches the values that a plot begins with. Throws ApiError. */
 const historyOf = async (topic: string): Promise<Value[]> => {
   const path = `${pathOf(["data", topic])}/history?lastMs=${historyMs}&limit=${valuesMax}`;
   const { values } = await ask<{ values: { data?: Json; pack: number }[] }>("GET", path);
