@@ -22,6 +22,9 @@ const tasks = `
     log("begins " + name);
     await sleep(60_000, signal).catch((reason) => { log("ends " + name + ": " + reason.message); throw reason; });
   };
+  export const task_tick = async ([name], _, { signal, log }) => {
+    for (let count = 1; ; count++) { log("tick " + name + " " + count); await sleep(20, signal); }
+  };
   export const task_endless = (_, __, { log }) => { log("begins endless"); for (;;); };
   export const task_walk = async (_, __, { progress, signal }) => {
     for (let step = 1; step <= 4; step++) { progress({ step }); await sleep(150, signal); }
@@ -404,6 +407,28 @@ test("data watch shows the life of a job, and the lines of the log that it write
     process: expect.stringMatching(/^task worker \d+$/),
     text: expect.stringMatching(/^\[WORKER-\d+\(TASK\)\] slow: begins watched$/),
   });
+});
+
+test("logs -f goes on with the lines of its job as they come, without those of others, and ends with 0 on Ctrl-C", async () => {
+  await using client = connect(engine.endpoint);
+  const ticking = rejection(client.call("tick", ["followed"]));
+  await engine.line(/tick: tick followed 1$/);
+  const [job] = await client.jobs({ task: "tick", states: ["running"] });
+  await using following = start("logs", "-f", "--job", job?.job ?? "");
+  const [, before] = await following.shown(new RegExp(`^\\S+Z  ${job?.job}  tick  tick followed (\\d+)$`, "m"));
+  expect((await run("send", "tick", "other", "--timeout", "60")).stderr).toContain("TIMEOUT");
+  await engine.line(/tick: tick other 2$/);
+  const seen = engine.lines.filter((line) => line.includes("tick followed")).length;
+  await following.shown(new RegExp(`  tick  tick followed ${seen + 3}$`, "m"));
+  expect(Number(before)).toBeLessThanOrEqual(seen);
+  expect(following.stdout).not.toContain("other");
+  const counts = [...following.stdout.matchAll(/tick followed (\d+)$/gm)].map(([, count]) => Number(count));
+  expect(counts).toEqual([...new Set(counts)].sort((one, other) => one - other));
+  following.signal("SIGINT");
+  expect(await following.ended()).toBe(0);
+  expect(following.stderr).toBe("");
+  await client.close();
+  await ticking;
 });
 
 test("status --watch shows each event as it comes, above the tables", async () => {
