@@ -65,7 +65,6 @@ export type BrokerEvent =
   | { readonly type: "troubles"; readonly troubles: readonly Trouble[] }
   /** The supervisor, to a router that begins: what is paused. */
   | ({ readonly type: "paused" } & Pauses)
-  /** The supervisor: the pause of this request, or its end, is on the disk (null), or why not. */
   /** The supervisor has read the files again: the number of tasks, or why nothing was taken. */
   | {
       readonly type: "reloaded";
@@ -73,6 +72,7 @@ export type BrokerEvent =
       readonly tasks: number | null;
       readonly failure: string | null;
     }
+  /** The supervisor: the pause of this request, or its end, is on the disk (null), or why not. */
   | { readonly type: "pauseKept"; readonly request: number; readonly failure: string | null }
   /** The supervisor: the stop of this request is on the disk (null), or the reason why not. */
   | { readonly type: "latched"; readonly request: number; readonly failure: string | null }

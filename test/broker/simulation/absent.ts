@@ -2,10 +2,17 @@
  * Requestors that do not wait: they send detached, delayed and unique jobs, and are gone. What the router says of these jobs
  * in the end must be what has happened, once for each.
  */
-import { encodeControlRequest, encodeTaskRequest } from "../../../src/protocol/encode-request.ts";
+import {
+  encodeControlRequest,
+  encodeTaskRequest,
+  forPerson,
+  type RequestOrigin,
+} from "../../../src/protocol/encode-request.ts";
+import type { OnBehalf } from "../../../src/protocol/frames.ts";
 import type { TaskOptions } from "../../../src/protocol/policy.ts";
 import type { Reply } from "../../../src/protocol/replies.ts";
 import { check, type Part, Violation } from "./ledger.ts";
+import { persons } from "./rights.ts";
 import { simulatedTasks, taskNames } from "./tasks.ts";
 import type { World } from "./world.ts";
 
@@ -23,7 +30,12 @@ export class Absent {
   /** The parts of accepted jobs of this router, by the jobs' ids. */
   readonly #accepted = new Map<string, Part>();
 
-  constructor(private readonly world: World) {}
+  /** For whom it asks, in some worlds. */
+  readonly #person: OnBehalf | undefined;
+
+  constructor(private readonly world: World) {
+    this.#person = world.random.chance(0.3) ? world.random.pick(persons) : undefined;
+  }
 
   static isOne(requestor: string): boolean {
     return requestor === name;
@@ -52,9 +64,9 @@ export class Absent {
     const part = requestors.part(task, options);
     const serial = `absent-${this.#nextSerial++}`;
     const user = rights.userOf(name);
-    const isForbidden = !rights.may(user, { right: "send", of: task });
+    const isForbidden = !rights.may(user, { right: "send", of: task }, this.#person);
     ledger.adopt(part, name, serial, agenda.now + (options.delayMs ?? 0), isForbidden);
-    const frames = encodeTaskRequest({ id: name, serial }, task, [part.uid], {}, options, 0.3);
+    const frames = encodeTaskRequest(this.#origin(serial), task, [part.uid], {}, options, 0.3);
     const reply = this.#ask(frames);
     const policy = simulatedTasks[task]?.policy;
     const mayBegin = policy?.moves === false || policy?.resumesAfterRestart === true;
@@ -74,7 +86,7 @@ export class Absent {
   /** Each job has ended once, or still waits if `isOver` is false. */
   compare(isOver: boolean): void {
     for (const [id, part] of this.#accepted) {
-      const reply = this.#ask(encodeControlRequest({ id: name, serial: "job" }, { command: "job", job: id }));
+      const reply = this.#ask(encodeControlRequest(this.#origin("job"), { command: "job", job: id }));
       // It has lost its key, or another has its name.
       if (reply.kind === "error" && reply.error.code === "UNAUTHORIZED") continue;
       if (reply.kind !== "ack") throw new Violation(`job ${id}: ${reply.kind} for what must be known`);
@@ -89,7 +101,11 @@ export class Absent {
 
   #cancel(id: string): void {
     if (this.world.router.isDown) return;
-    this.#ask(encodeControlRequest({ id: name, serial: "cancel" }, { command: "cancel", job: id }));
+    this.#ask(encodeControlRequest(this.#origin("cancel"), { command: "cancel", job: id }));
+  }
+
+  #origin(serial: string): RequestOrigin {
+    return forPerson({ id: name, serial }, this.#person);
   }
 
   #ask(frames: readonly string[]): Reply {

@@ -2,10 +2,17 @@
  * Requestors of durable jobs. What was acknowledged is in the journal, whatever dies when, ends once, and begins no more often than
  * its task allows in all lives of the engine together.
  */
-import { encodeControlRequest, encodeTaskRequest } from "../../../src/protocol/encode-request.ts";
+import {
+  encodeControlRequest,
+  encodeTaskRequest,
+  forPerson,
+  type RequestOrigin,
+} from "../../../src/protocol/encode-request.ts";
+import type { OnBehalf } from "../../../src/protocol/frames.ts";
 import type { TaskOptions } from "../../../src/protocol/policy.ts";
 import type { Reply } from "../../../src/protocol/replies.ts";
 import { check, type Part, Violation } from "./ledger.ts";
+import { persons } from "./rights.ts";
 import { simulatedTasks } from "./tasks.ts";
 import type { World } from "./world.ts";
 
@@ -26,7 +33,12 @@ export class Durable {
   readonly #parts = new Map<number, Part>();
   #last: Reply | null = null;
 
-  constructor(private readonly world: World) {}
+  /** For whom it asks, in some worlds. */
+  readonly #person: OnBehalf | undefined;
+
+  constructor(private readonly world: World) {
+    this.#person = world.random.chance(0.3) ? world.random.pick(persons) : undefined;
+  }
 
   static isOne(requestor: string): boolean {
     return requestor === name;
@@ -50,11 +62,11 @@ export class Durable {
     };
     const part = requestors.part(task, options);
     const serial = `durable-${this.#nextSerial++}`;
-    const isForbidden = !rights.may(rights.userOf(name), { right: "send", of: task });
+    const isForbidden = !rights.may(rights.userOf(name), { right: "send", of: task }, this.#person);
     ledger.adopt(part, name, serial, agenda.now + (options.delayMs ?? 0), isForbidden);
     this.#parts.set(part.uid, part);
     this.#asked.set(serial, { part, isForbidden });
-    const frames = encodeTaskRequest({ id: name, serial }, task, [part.uid], {}, options, 0.3);
+    const frames = encodeTaskRequest(this.#origin(serial), task, [part.uid], {}, options, 0.3);
     router.fromRequestor(name, frames);
     if (options.unique !== undefined && random.chance(0.5)) router.fromRequestor(name, frames);
     if (random.chance(0.1)) agenda.after(random.between(0, 500), () => this.#cancelSome());
@@ -87,7 +99,7 @@ export class Durable {
     const part = this.#parts.get(uid);
     if (part === undefined || !isConnected) return;
     const user = this.world.rights.userOf(name);
-    const mayStill = this.world.rights.mightJustNow(user, { right: "send", of: part.name });
+    const mayStill = this.world.rights.mightJustNow(user, { right: "send", of: part.name }, this.#person);
     check(mayStill, `durable part ${uid} begins, and its requestor may not send it any more`);
   }
 
@@ -112,7 +124,7 @@ export class Durable {
   /** The router says what the file says. */
   #compareSaid(id: string, state: string): void {
     this.#last = null;
-    const frames = encodeControlRequest({ id: name, serial: "job" }, { command: "job", job: id });
+    const frames = encodeControlRequest(this.#origin("job"), { command: "job", job: id });
     this.world.router.fromRequestor(name, frames);
     const reply: Reply | null = this.#last;
     const said = reply as Reply | null;
@@ -121,11 +133,15 @@ export class Durable {
     check(told === state, `durable job ${id} is ${state} in the file, and the router says ${told}`);
   }
 
+  #origin(serial: string): RequestOrigin {
+    return forPerson({ id: name, serial }, this.#person);
+  }
+
   #cancelSome(): void {
     const { random, router } = this.world;
     const ids = [...this.#accepted.keys()];
     if (router.isDown || ids.length === 0) return;
     const job = random.pick(ids);
-    router.fromRequestor(name, encodeControlRequest({ id: name, serial: "cancel" }, { command: "cancel", job }));
+    router.fromRequestor(name, encodeControlRequest(this.#origin("cancel"), { command: "cancel", job }));
   }
 }

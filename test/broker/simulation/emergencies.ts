@@ -9,6 +9,9 @@ import { check, echoMs } from "./ledger.ts";
 import { simulatedTasks } from "./tasks.ts";
 import type { World } from "./world.ts";
 
+/** ms without power. */
+export const offMsMax = 90_000;
+
 export class Emergencies {
   /** Since when the router knows that it is stopped; null where it is not. */
   #stoppedSince: number | null = null;
@@ -26,7 +29,8 @@ export class Emergencies {
     this.#stops++;
     this.#stoppedSince ??= agenda.now;
     this.#stoppedLast = agenda.now;
-    if (random.chance(0.5)) router.handle({ type: "stopped", stopped: { reason: "a tree", since: agenda.now / 1000 } });
+    if (random.chance(0.5))
+      router.handle({ type: "stopped", stopped: { reason: "a tree", since: this.world.wallMs / 1000 } });
     else router.control({ command: "estop", reason: "a tree" });
     agenda.after(random.between(1, 3000), () => this.reset());
   }
@@ -114,7 +118,8 @@ export class Emergencies {
     for (const process of processes) process.vanish();
     journal.die();
     const since = this.#stoppedSince;
-    agenda.after(random.between(60, 200), () => {
+    const offMs = random.between(60, random.chance(0.7) ? 200 : offMsMax);
+    agenda.after(offMs, () => {
       router.start(since === null ? null : { reason: "a tree", since: since / 1000 });
     });
   }

@@ -26,6 +26,8 @@ export class SimulatedJournal implements Disposable {
   #failure: string | null = null;
   /** The committed ends, by the jobs' ids. */
   readonly ends = new Map<string, string>();
+  /** ms since 1970 by the name of a schedule: what was due until then is done. */
+  readonly due = new Map<string, number>();
   /** Times at which durable jobs may have been refused for its sake. */
   troubles = 0;
 
@@ -184,6 +186,7 @@ export class SimulatedJournal implements Disposable {
   }
 
   #note(entry: JournalEntry): void {
+    if (entry.entry === "due") this.due.set(entry.schedule, entry.at * 1000);
     if (entry.entry !== "ended") return;
     const end = `${entry.state} ${entry.code}`;
     const before = this.ends.get(entry.job) ?? end;

@@ -3,6 +3,7 @@
 import { deadmanOf } from "../../../src/broker/job.ts";
 import { abortGraceMs, killMs, taskSliceMs, verdictMs } from "../../../src/limits.ts";
 import type { ErrorCode } from "../../../src/protocol/errors.ts";
+import type { OnBehalf } from "../../../src/protocol/frames.ts";
 import type { TaskOptions } from "../../../src/protocol/policy.ts";
 import type { Reply, ReplyPart } from "../../../src/protocol/replies.ts";
 import type { Emergencies } from "./emergencies.ts";
@@ -34,10 +35,12 @@ export interface Part {
 export interface Ask {
   readonly requestor: string;
   readonly serial: string;
-  readonly version: 0.1 | 0.2;
+  readonly version: 0.1 | 0.2 | 0.3;
   readonly kind: "task" | "put" | "get";
   readonly parts: readonly Part[];
   readonly user: string | null;
+  /** For whom a gateway asks. */
+  readonly person: OnBehalf | undefined;
   readonly need: Need;
   acceptedAt: number;
   /** It was not allowed when it came: nothing of it may ever begin. */
@@ -69,6 +72,8 @@ export class Ledger {
   readonly #parts = new Map<number, { readonly part: Part; readonly ask: Ask }>();
   /** Parts that nobody waits for. */
   readonly #adopted = new Set<number>();
+  /** Those of schedules among them, which begin again and again. */
+  readonly repeated = new Set<number>();
   readonly #cancels = new Map<string, number>();
   #arriving: Ask | null = null;
   #answered = 0;
@@ -136,15 +141,15 @@ export class Ledger {
   adopt(part: Part, requestor: string, serial: string, acceptedAt: number, isForbidden: boolean): void {
     const never = { revokedAt: Number.POSITIVE_INFINITY, quietAt: Number.POSITIVE_INFINITY };
     const need: Need = { right: "send", of: part.name };
-    const ask = { requestor, serial, version: 0.2, kind: "task", parts: [part], user: null, need, ...never } as const;
+    const nobody = { user: null, person: undefined };
+    const ask = { requestor, serial, version: 0.2, kind: "task", parts: [part], ...nobody, need, ...never } as const;
     this.#parts.set(part.uid, { part, ask: { ...ask, acceptedAt, isForbidden, answeredAt: acceptedAt } });
     this.#adopted.add(part.uid);
   }
 
-  rightsChanged(mayStill: (user: string | null, need: Need) => boolean, now: number): void {
+  rightsChanged(mayStill: (ask: Ask) => boolean, now: number): void {
     this.faults++; // a worker may have lost its right
-    for (const ask of [...this.#open.values()].flat())
-      if (!mayStill(ask.user, ask.need)) ask.revokedAt = Math.min(ask.revokedAt, now);
+    for (const ask of [...this.#open.values()].flat()) if (!mayStill(ask)) ask.revokedAt = Math.min(ask.revokedAt, now);
   }
 
   /** One who asked cancels: every request of that name, until it is known which of two was meant. */
@@ -209,7 +214,7 @@ export class Ledger {
     const deadAt = ask.quietAt + deadmanOfPart(part) + echoMs;
     check(!canBeTold || now <= deadAt, `${name}: begun though its requestor was quiet for too long`);
     const tries = part.task === null ? 1 : triesOf(part.task);
-    check(part.begins <= tries, `${name}: begun ${part.begins} times, ${tries} allowed`);
+    check(part.begins <= tries || this.repeated.has(uid), `${name}: begun ${part.begins} times, ${tries} allowed`);
     const ttlMs = Math.min(...[part.options.ttlMs, part.task?.policy.ttlMs].filter((limit) => limit !== undefined));
     check(now <= ask.acceptedAt + ttlMs + delayMsMax, `${name}: begun after its ttlMs`);
     // One whose worker was given up may live on without a connection; its jobs were answered as interrupted. One whose right was taken

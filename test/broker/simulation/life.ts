@@ -5,6 +5,8 @@ import { ProtocolError } from "../../../src/protocol/errors.ts";
 import { decodeReply } from "../../../src/protocol/replies.ts";
 import { asReceived } from "../../support/frames.ts";
 import { check } from "./ledger.ts";
+import { gateway, persons } from "./rights.ts";
+import type { ListedJob } from "./router.ts";
 
 type EventEffect = Extract<Effect, { readonly to: "event" }>;
 
@@ -15,7 +17,9 @@ interface Seen {
   readonly codes: (string | null)[];
 }
 
-const requestKey = (requestor: unknown, serial: unknown): string => `${requestor} ${serial}`;
+/** By the connection: events name the person for whom a gateway asks. */
+const requestKey = (requestor: unknown, serial: unknown): string =>
+  `${persons.some(({ name }) => name === requestor) ? gateway : requestor} ${serial}`;
 
 export class Life {
   /** Somebody follows the engine's topics. */
@@ -23,7 +27,9 @@ export class Life {
   /** The jobs that were accepted since then and have not ended, by their id. */
   readonly #open = new Map<string, Seen>();
   readonly #requests = new Map<string, Seen>();
-  readonly #ended = new Set<string>();
+  /** The codes of jobs that have ended, by their ids; those of this router alone. */
+  readonly #ended = new Map<string, string | null>();
+  #endedHere = new Map<string, string | null>();
 
   /** Jobs that must still end. */
   get open(): number {
@@ -31,7 +37,25 @@ export class Life {
   }
 
   /** The router has died. */
-  forget(): void {
+  routerDied(): void {
+    this.#forget();
+    this.#endedHere = new Map();
+  }
+
+  /** What the router lists: each job once, and each that has ended by its one end. */
+  compareHistory(jobs: readonly ListedJob[]): void {
+    const listed = new Map(jobs.map((job) => [job.job, job]));
+    check(listed.size === jobs.length, `${jobs.length - listed.size} jobs are listed twice`);
+    for (const [id, code] of this.#endedHere) {
+      const job = listed.get(id);
+      check(job?.ended !== null && job?.code === code, `job ${id} has ended by ${code}, and is listed as ${job?.code}`);
+    }
+    for (const id of this.#open.keys()) {
+      check((listed.get(id)?.ended ?? null) === null, `job ${id} is listed as ended, and has not ended`);
+    }
+  }
+
+  #forget(): void {
     this.#isWatched = false;
     this.#open.clear();
     this.#requests.clear();
@@ -42,7 +66,7 @@ export class Life {
     const ends: Seen[] = [];
     for (const effect of effects) {
       if (effect.to === "supervisor" && effect.type === "watchLog") {
-        this.forget();
+        this.#forget();
         this.#isWatched = effect.isWatched;
       } else if (effect.to === "event") this.#hear(effect, ends);
     }
@@ -64,7 +88,8 @@ export class Life {
       this.#requests.set(key, seen);
       this.#open.set(job, seen);
     } else if (event === "ended") {
-      this.#ended.add(job);
+      this.#ended.set(job, code);
+      this.#endedHere.set(job, code);
       const seen = this.#open.get(job);
       this.#open.delete(job);
       // Without a serial it was answered before its end, or nobody could tell it from others.

@@ -8,12 +8,13 @@ import {
   encodeDataRequest,
   encodeKeepAlive,
   encodeTaskPart,
+  forPerson,
 } from "../../../src/protocol/encode-request.ts";
 import type { Frame } from "../../../src/protocol/frame.ts";
 import { encodeMeta } from "../../../src/protocol/frames.ts";
 import type { TaskOptions } from "../../../src/protocol/policy.ts";
 import { type Ask, deadmanOfPart, delayMsMax, type Part } from "./ledger.ts";
-import type { Need } from "./rights.ts";
+import { gateway, type Need, persons } from "./rights.ts";
 import { simulatedTasks, taskNames } from "./tasks.ts";
 import type { World } from "./world.ts";
 
@@ -59,7 +60,7 @@ export class Requestors {
   #askSomething(): void {
     const { random } = this.world;
     if (this.world.router.isDown) return;
-    const requestor = `requestor-${random.whole(1, 4)}`;
+    const requestor = random.chance(0.15) ? gateway : `requestor-${random.whole(1, 4)}`;
     if (random.chance(0.1)) {
       this.#askOld(`old-${random.whole(1, 3)}`);
       return;
@@ -109,7 +110,11 @@ export class Requestors {
     return { uid, task, name: name ?? "", options, isInHand: false, begins: 0, isCancelled: false, end: null };
   }
 
-  #send(said: Pick<Ask, "requestor" | "serial" | "version" | "kind" | "parts">, need: Need, frames: readonly Frame[]) {
+  #send(
+    said: Pick<Ask, "requestor" | "serial" | "version" | "kind" | "parts" | "person">,
+    need: Need,
+    frames: readonly Frame[],
+  ) {
     const { ledger, agenda, router, rights } = this.world;
     const user = rights.userOf(said.requestor);
     const ask: Ask = {
@@ -117,7 +122,7 @@ export class Requestors {
       user,
       need,
       acceptedAt: 0,
-      isForbidden: !rights.may(user, need),
+      isForbidden: !rights.may(user, need, said.person),
       revokedAt: Number.POSITIVE_INFINITY,
       quietAt: Number.POSITIVE_INFINITY,
       answeredAt: Number.POSITIVE_INFINITY,
@@ -125,7 +130,7 @@ export class Requestors {
     if (ask.parts.some(({ options: { preempt } }) => preempt === true)) ledger.preempts = true;
     ledger.ask(ask, agenda.now, () => router.fromRequestor(ask.requestor, frames));
     const deadmanMs = Math.min(...ask.parts.map(deadmanOfPart));
-    if (deadmanMs < Number.POSITIVE_INFINITY && ask.version === 0.2) this.#standBy(ask, deadmanMs);
+    if (deadmanMs < Number.POSITIVE_INFINITY && ask.version !== 0.1) this.#standBy(ask, deadmanMs);
   }
 
   /** Says that it is there, as often as it has to, until it is answered, or falls silent. */
@@ -148,17 +153,19 @@ export class Requestors {
 
   #askTask(requestor: string, serial: string, name: string, size: number, options: TaskOptions): void {
     const parts = Array.from({ length: size }, () => this.part(name, options));
+    const { person, version } = this.#personOf(requestor);
     const frames = encodeBatchRequest(
-      { id: requestor, serial },
+      forPerson({ id: requestor, serial }, person),
       parts.map(({ uid }) => encodeTaskPart(name, [uid], {}, options)),
     );
-    this.#send({ requestor, serial, version: 0.2, kind: "task", parts }, { right: "send", of: name }, frames);
+    this.#send({ requestor, serial, version, person, kind: "task", parts }, { right: "send", of: name }, frames);
   }
 
   #askData(requestor: string, serial: string): void {
     const { random } = this.world;
     const topic = random.pick(topics);
-    const asking = { id: requestor, serial };
+    const { person, version } = this.#personOf(requestor);
+    const asking = forPerson({ id: requestor, serial }, person);
     const kind = random.chance(0.5) ? "put" : "get";
     const part = this.part(null);
     const frames =
@@ -166,7 +173,13 @@ export class Requestors {
         ? encodeDataRequest(asking, topic, { uid: part.uid })
         : encodeControlRequest(asking, { command: "get", topic });
     const need: Need = { right: kind === "put" ? "write" : "read", of: topic };
-    this.#send({ requestor, serial, version: 0.2, kind, parts: [part] }, need, frames);
+    this.#send({ requestor, serial, version, person, kind, parts: [part] }, need, frames);
+  }
+
+  /** A gateway always asks for somebody. */
+  #personOf(requestor: string): Pick<Ask, "person" | "version"> {
+    if (requestor !== gateway) return { person: undefined, version: 0.2 };
+    return { person: this.world.random.pick(persons), version: 0.3 };
   }
 
   #askOld(requestor: string): void {
@@ -177,7 +190,10 @@ export class Requestors {
     const meta = encodeMeta({ id: requestor, role: "requestor", version: 0.1, type: "REQ", pack: 0 });
     const task = encodeTaskPart(`TASK_${name}`, [part.uid], {});
     const need: Need = { right: "send", of: name };
-    this.#send({ requestor, serial: "", version: 0.1, kind: "task", parts: [part] }, need, [meta, task]);
+    this.#send({ requestor, serial: "", version: 0.1, person: undefined, kind: "task", parts: [part] }, need, [
+      meta,
+      task,
+    ]);
   }
 
   #cancelSomething(requestor: string): void {

@@ -1,4 +1,5 @@
 /** Who may what in a simulated engine, and how that changes while it runs. In an open engine everybody may everything. */
+import type { OnBehalf } from "../../../src/protocol/frames.ts";
 import { Access, engineUser, type Right } from "../../../src/security/access.ts";
 import { echoMs } from "./ledger.ts";
 import { taskNames } from "./tasks.ts";
@@ -10,7 +11,15 @@ export interface Need {
   readonly of: string;
 }
 
+/** Requestors that ask for persons, some of whom may not do what the requestor may. */
+export const gateway = "gateway-1";
+export const persons: readonly OnBehalf[] = [
+  { name: "anna", rights: ["send", "read", "write"] },
+  { name: "bo", rights: [`send:${taskNames.filter((_, index) => index % 2 === 0).join(",")}`, "read:p", "observe"] },
+];
+
 const clients = [
+  gateway,
   "requestor-1",
   "requestor-2",
   "requestor-3",
@@ -46,21 +55,25 @@ export class Rights {
     return isSupervised ? engineUser : helper;
   }
 
-  may(user: string | null, { right, of }: Need): boolean {
-    return this.#access.missing(user, right, of) === null;
+  may(user: string | null, need: Need, person?: OnBehalf): boolean {
+    return mayBy(this.#access, user, need, person);
   }
 
   /** Whether it may, or might before what was changed can be known everywhere. */
-  mightJustNow(user: string | null, { right, of }: Need): boolean {
-    if (this.#access.missing(user, right, of) === null) return true;
-    return this.world.agenda.now <= this.#changedAt + echoMs && this.#before.missing(user, right, of) === null;
+  mightJustNow(user: string | null, need: Need, person?: OnBehalf): boolean {
+    if (this.may(user, need, person)) return true;
+    return this.world.agenda.now <= this.#changedAt + echoMs && mayBy(this.#before, user, need, person);
   }
 
   /** Another file of authorized clients. */
   change(): void {
     if (this.isOpen) return;
     const { world } = this;
-    const lines = [...clients.map((name) => this.#line(name)), this.#helpersLine(), this.#keyed("operator", "control")];
+    const lines = [
+      ...clients.map((name) => this.#line(name)),
+      this.#helpersLine(),
+      this.#keyed("operator", "control observe manage"),
+    ];
     const access = Access.parse(lines.filter((line) => line !== null).join("\n"));
     if (typeof access === "string") throw new Error(access);
     this.#before = this.#access;
@@ -68,7 +81,8 @@ export class Rights {
     this.#changedAt = world.agenda.now;
     const before = this.#before;
     world.ledger.rightsChanged(
-      (user, need) => (user === null || before.keyOf(user) === access.keyOf(user)) && this.may(user, need),
+      ({ user, need, person }) =>
+        (user === null || before.keyOf(user) === access.keyOf(user)) && this.may(user, need, person),
       world.agenda.now,
     );
     this.tell();
@@ -86,6 +100,7 @@ export class Rights {
       this.#word("send", taskNames),
       this.#word("read", ["p", "batt"]),
       this.#word("write", ["pose", "b"]),
+      random.chance(0.8) ? "delegate" : null,
     ];
     const rights = words.filter((word) => word !== null);
     return rights.length === 0 ? null : this.#keyed(name, rights.join(" "));
@@ -109,3 +124,12 @@ export class Rights {
     return some.length === 0 ? null : `${right}:${some.join(",")}`;
   }
 }
+
+/** A person may what both it and the requestor may. */
+const mayBy = (access: Access, user: string | null, { right, of }: Need, person: OnBehalf | undefined): boolean => {
+  if (access.missing(user, right, of) !== null) return false;
+  if (person === undefined) return true;
+  const own = Access.ofPerson(person.name, person.rights);
+  if (typeof own === "string") throw new Error(own);
+  return access.missing(user, "delegate") === null && own.missing(person.name, right, of) === null;
+};

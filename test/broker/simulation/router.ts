@@ -17,8 +17,10 @@ import { encodeControlRequest } from "../../../src/protocol/encode-request.ts";
 import type { Requestor } from "../../../src/protocol/envelope.ts";
 import { ProtocolError } from "../../../src/protocol/errors.ts";
 import type { Frame } from "../../../src/protocol/frame.ts";
+import type { Json } from "../../../src/protocol/json.ts";
 import { decodeReply, type Reply } from "../../../src/protocol/replies.ts";
 import { decodeRequest } from "../../../src/protocol/requests.ts";
+import type { ScheduleReport } from "../../../src/protocol/schedules.ts";
 import { asReceived } from "../../support/frames.ts";
 import { Absent } from "./absent.ts";
 import { Durable } from "./durable.ts";
@@ -40,8 +42,20 @@ export interface Status {
   readonly workers: readonly { readonly id: string; readonly held: number }[];
 }
 
+/** A job as CONTROL `jobs` shows it. */
+export interface ListedJob {
+  readonly job: string;
+  readonly requestor: string | null;
+  readonly state: string;
+  readonly code: string | null;
+  /** seconds since 1970; null before its end */
+  readonly ended: number | null;
+}
+
 const operator = "operator";
+const asked = "asked";
 const statusEvery = 100;
+const jobsEvery = 500;
 /** Ticks without time between them: more are a timer that does nothing but set itself again. */
 const ticksAtOnceMax = 1000;
 
@@ -54,7 +68,8 @@ export class SimulatedRouter {
   #tickAt = Number.POSITIVE_INFINITY;
   #ticksAtOnce = 0;
   #routers = 0;
-  #status: Status | null = null;
+  /** What the operator was answered last. */
+  #answer: Json | null = null;
   /** What workers have said to one that does not hear yet. */
   #unheard: BrokerEvent[] = [];
 
@@ -65,7 +80,7 @@ export class SimulatedRouter {
 
   die(): void {
     this.isDown = true;
-    this.world.life.forget();
+    this.world.life.routerDied();
     this.world.absent.forget();
     this.#tickAt = Number.POSITIVE_INFINITY;
     this.broker = this.#newBroker();
@@ -77,7 +92,9 @@ export class SimulatedRouter {
     this.world.rights.tell();
     this.handle({ type: "stopped", stopped });
     this.world.tellClosed();
-    this.handle({ type: "tasks", tasks: this.world.policies, isUnsafe: true });
+    this.world.pauses.tell();
+    this.world.timetable.begin();
+    this.world.tellTasks(true);
     for (const event of this.#unheard.splice(0)) this.handle(event);
   }
 
@@ -85,7 +102,7 @@ export class SimulatedRouter {
     return new Broker({
       id: "ROUTER-1",
       random: this.world.random.next,
-      wallSeconds: () => this.world.agenda.now / 1000,
+      wallSeconds: () => this.world.wallMs / 1000,
       security: "none",
       stopGraceMs,
       firstJob: 1 + 1_000_000 * this.#routers++,
@@ -102,6 +119,7 @@ export class SimulatedRouter {
     if (this.world.random.chance(0.8)) this.#dispatch();
     else this.world.agenda.after(this.world.random.between(0, 0.5), () => this.#dispatch());
     if (++this.events % statusEvery === 0) this.status();
+    if (this.events % jobsEvery === 0) this.compareJobs();
   }
 
   fromWorker(key: string, user: string | null, frames: readonly Frame[]): void {
@@ -123,13 +141,7 @@ export class SimulatedRouter {
 
   /** What the router says of itself, which must be sound at any time. */
   status(): Status {
-    const frames = encodeControlRequest({ id: operator, serial: "status" }, { command: "status" });
-    const requestor = { peer: operator, envelope: [] };
-    const request = decodeRequest(asReceived(frames));
-    const user = this.world.rights.userOf(operator);
-    this.#perform(this.broker.handle({ type: "request", requestor, user, request }, this.world.agenda.now));
-    const status = this.#status;
-    if (status === null) throw new Violation("CONTROL status was not answered");
+    const status = this.#ask({ command: "status" }) as unknown as Status;
     const { jobs, queue, workers } = status;
     const failed = Object.values(jobs.failed).reduce((sum, count) => sum + count, 0);
     check(
@@ -144,6 +156,39 @@ export class SimulatedRouter {
     check(workers.length <= workersMax, `${workers.length} workers`);
     for (const { id, held } of workers) check(held <= workerCreditMax, `worker ${id} holds ${held} jobs`);
     return status;
+  }
+
+  /** All jobs that it knows, the newest first. */
+  jobs(): ListedJob[] {
+    const all: ListedJob[] = [];
+    for (let next: string | null | undefined; next !== null; ) {
+      const before: { before?: string } = next === undefined ? {} : { before: next };
+      const page = this.#ask({ command: "jobs", ...before }) as unknown as { jobs: ListedJob[]; next: string | null };
+      all.push(...page.jobs);
+      next = page.next;
+    }
+    return all;
+  }
+
+  compareJobs(): void {
+    const jobs = this.jobs();
+    this.world.life.compareHistory(jobs);
+    this.world.timetable.compare(jobs);
+  }
+
+  schedules(): ScheduleReport[] {
+    return (this.#ask({ command: "schedules" }) as unknown as { schedules: ScheduleReport[] }).schedules;
+  }
+
+  /** What an operator is answered at once. */
+  #ask(control: ControlInput): Json {
+    this.#answer = null;
+    const request = decodeRequest(asReceived(encodeControlRequest({ id: operator, serial: asked }, control)));
+    const requestor = { peer: operator, envelope: [] };
+    const user = this.world.rights.userOf(operator);
+    this.#perform(this.broker.handle({ type: "request", requestor, user, request }, this.world.agenda.now));
+    if (this.#answer === null) throw new Violation(`CONTROL ${control.command} was not answered`);
+    return this.#answer;
   }
 
   #dispatch(): void {
@@ -186,8 +231,10 @@ export class SimulatedRouter {
           break;
         case "worker": {
           if (effect.header.type === "JOBS")
-            for (const { name } of effect.bodies.map(readTask)) {
+            for (const [index, { name, uid }] of effect.bodies.map(readTask).entries()) {
               this.world.emergencies.handOver(name);
+              this.world.pauses.handOver(name);
+              this.world.timetable.handOver(uid, effect.header.jobs[index] ?? 0);
               check(!this.world.isClosed(name), `${name} is handed over in quarantine`);
             }
           const link = this.world.links.get(effect.key);
@@ -200,7 +247,8 @@ export class SimulatedRouter {
           if (effect.type === "kill") this.world.kill(effect.pid);
           else if (effect.type === "drained") this.drainedSaid++;
           else if (effect.type === "reset") this.world.emergencies.resume();
-          else if (effect.type === "watchLog") break;
+          else if (effect.type === "watchLog" || effect.type === "reload") break;
+          else if (effect.type === "pause") this.world.pauses.keep(effect);
           else if (effect.type === "withdrawReset") this.world.emergencies.withdraw(effect.stopped);
           else this.world.emergencies.latch(effect.request);
           break;
@@ -224,8 +272,9 @@ export class SimulatedRouter {
   #told(reply: Reply): void {
     // A reset that a newer emergency stop has overtaken, or that comes when the engine ends.
     const voidCode = this.world.ledger.stopping ? "SHUTTING_DOWN" : "STOPPED";
-    const isVoid = reply.kind === "error" && (reply.error.code === "STOPPED" || reply.error.code === voidCode);
-    check(reply.kind === "ack" || isVoid, `the operator was answered by ${reply.kind}`);
-    if (reply.kind === "ack" && reply.meta.serial === "status") this.#status = reply.data as unknown as Status;
+    const code = reply.kind === "error" ? reply.error.code : null;
+    const isVoid = code === "STOPPED" || code === voidCode;
+    check(reply.kind === "ack" || isVoid, `the operator was answered by ${code ?? reply.kind}`);
+    if (reply.kind === "ack" && reply.meta.serial === asked) this.#answer = reply.data ?? null;
   }
 }

@@ -8,18 +8,20 @@ import { JobDeaths } from "../../../src/supervisor/deaths.ts";
 import { Absent } from "./absent.ts";
 import { Agenda } from "./agenda.ts";
 import { Durable } from "./durable.ts";
-import { Emergencies } from "./emergencies.ts";
+import { Emergencies, offMsMax } from "./emergencies.ts";
 import { Hardware } from "./hardware.ts";
 import { SimulatedJournal } from "./journal.ts";
 import { check, Ledger } from "./ledger.ts";
 import { Life } from "./life.ts";
 import type { Link } from "./link.ts";
+import { longPauseMs, Pauses } from "./pauses.ts";
 import { Process } from "./process.ts";
 import { Random } from "./random.ts";
 import { Requestors } from "./requestors.ts";
 import { Rights } from "./rights.ts";
 import { SimulatedRouter } from "./router.ts";
 import { simulatedTasks, taskNames } from "./tasks.ts";
+import { Timetable } from "./timetable.ts";
 
 /** How rough it is: shares of messages, and of faults a second. */
 interface Weather {
@@ -31,6 +33,7 @@ interface Weather {
   readonly leaves: number;
   readonly stops: number;
   readonly reloads: number;
+  readonly pauses: number;
   readonly routerDeaths: number;
   readonly powerCuts: number;
   /** Of the journal: its process, its connection, its disk. */
@@ -52,7 +55,7 @@ export interface Tally {
 const fair: Weather = {
   ...{ duplicates: 0, garbage: 0, deaths: 0, cuts: 0, hangs: 0, leaves: 0 },
   ...{ stops: 0, reloads: 0, routerDeaths: 0, requestorLosses: 0, onStopFailures: 0, onStopDeaths: 0 },
-  ...{ powerCuts: 0, journalDeaths: 0, journalCuts: 0, fullDisks: 0 },
+  ...{ pauses: 0, powerCuts: 0, journalDeaths: 0, journalCuts: 0, fullDisks: 0 },
 };
 
 /** ms: the longest that all that was asked for may take once nothing goes wrong any more. */
@@ -77,10 +80,14 @@ export class World implements Disposable {
   readonly links = new Map<string, Link>();
   readonly router: SimulatedRouter;
   readonly requestors: Requestors;
-  readonly absent = new Absent(this);
+  readonly absent: Absent;
   readonly journal = new SimulatedJournal(this);
-  readonly durable = new Durable(this);
+  readonly durable: Durable;
   readonly rights: Rights;
+  readonly pauses = new Pauses(this);
+  readonly timetable: Timetable;
+  /** ms since 1970, when the world began: a minute begins soon. */
+  readonly #wallBeganMs: number;
   /** The task that is asked for most in this world. */
   readonly favourite: string;
   weather: Weather;
@@ -107,6 +114,7 @@ export class World implements Disposable {
       leaves: rough(0.3),
       stops: random.chance(0.3) ? random.between(0, 0.7) : 0,
       reloads: rough(0.2),
+      pauses: rough(0.5),
       routerDeaths: random.chance(0.2) ? random.between(0, 0.3) : 0,
       powerCuts: random.chance(0.3) ? random.between(0, 0.4) : 0,
       journalDeaths: rough(0.5),
@@ -116,15 +124,20 @@ export class World implements Disposable {
       onStopFailures: rough(0.5),
       onStopDeaths: rough(0.3),
     };
+    this.#wallBeganMs = 1_000_020_000 - random.between(0, 12_000);
+    this.absent = new Absent(this);
+    this.durable = new Durable(this);
     this.rights = new Rights(this);
     this.router = new SimulatedRouter(this);
     this.requestors = new Requestors(this);
+    this.timetable = new Timetable(this);
+    this.timetable.begin();
   }
 
   run(): Tally {
     const { random, agenda, policies } = this;
     this.rights.change();
-    this.router.handle({ type: "tasks", tasks: policies, isUnsafe: random.chance(0.3) });
+    this.tellTasks(random.chance(0.3));
     for (let count = random.whole(1, 3); count > 0; count--) this.#startTaskWorker(true, policies);
     for (let count = random.whole(0, 2); count > 0; count--) this.#startTaskWorker(false, this.#someTasks());
     if (random.chance(0.8)) this.#startDataWorker();
@@ -150,6 +163,11 @@ export class World implements Disposable {
 
   [Symbol.dispose](): void {
     this.journal[Symbol.dispose]();
+  }
+
+  /** ms since 1970 */
+  get wallMs(): number {
+    return this.#wallBeganMs + this.agenda.now;
   }
 
   get processes(): readonly Process[] {
@@ -196,7 +214,7 @@ export class World implements Disposable {
     if (process.isSupervised) {
       const { pid } = process.ready;
       agenda.after(random.between(0, 60), () => {
-        if (culprit !== null && this.#jobDeaths.count(culprit, "died", agenda.now, agenda.now / 1000)) {
+        if (culprit !== null && this.#jobDeaths.count(culprit, "died", agenda.now, this.wallMs / 1000)) {
           this.ledger.closed.add(culprit);
           this.tellClosed();
         }
@@ -213,7 +231,19 @@ export class World implements Disposable {
   #reload(): void {
     this.#jobDeaths.clear();
     this.tellClosed();
-    this.router.handle({ type: "tasks", tasks: this.policies });
+    this.tellTasks();
+  }
+
+  /** @param isUnsafe each needs a safe stop first */
+  tellTasks(isUnsafe = false): void {
+    const { policies: tasks, timetable } = this;
+    this.router.handle({ type: "tasks", tasks, schedules: timetable.definitions, isUnsafe });
+  }
+
+  /** Somebody resumes a task, which ends its quarantine. */
+  release(task: string): void {
+    this.#jobDeaths.clear(task);
+    this.tellClosed();
   }
 
   tellClosed(): void {
@@ -270,13 +300,16 @@ export class World implements Disposable {
     if (strikes(weather.journalCuts)) this.journal.loseConnection();
     if (strikes(weather.fullDisks)) this.journal.fill(random.between(1, 3000));
     if (strikes(weather.reloads)) this.#reload();
+    if (strikes(weather.pauses)) this.pauses.pause();
     if (strikes(weather.requestorLosses)) this.emergencies.loseRequestor(`requestor-${random.whole(1, 4)}`);
   }
 
   /** Nothing goes wrong any more but by the tasks themselves: all that was asked for must be answered now. */
   #calmDown(): void {
     this.weather = fair;
+    this.#awaitRouter();
     for (const ms of [3000, resetMs]) this.agenda.after(ms, () => this.emergencies.reset());
+    this.agenda.after(3000, () => this.pauses.resumeAll());
     // What nobody can kill holds what it holds until somebody does.
     const killStuck = (): void => {
       for (const process of this.processes) if (process.isStuck) process.die();
@@ -288,7 +321,15 @@ export class World implements Disposable {
     check(this.ledger.open.length === 0, `not answered, with all workers sound: ${this.ledger.open}`);
     // Those of a lost requestor run on.
     this.agenda.runUntil(end, () => this.life.open === 0 && this.durable.areOver);
+    if (this.random.chance(0.3)) this.pauses.pauseLong();
+    const before = this.router.schedules();
+    this.agenda.runUntil(this.agenda.now + 70_000);
+    this.timetable.compareProgress(before, this.router.schedules());
+    this.agenda.runUntil(this.agenda.now + longPauseMs - 71_000);
+    this.router.compareJobs();
     this.agenda.runUntil(this.agenda.now + 60_000);
+    this.agenda.runUntil(this.agenda.now + 60_000, () => this.life.open === 0 && this.durable.areOver);
+    this.router.compareJobs();
     this.absent.compare(true);
     this.durable.compare(true);
     check(this.life.open === 0, `${this.life.open} jobs were accepted, and have not ended by their events`);
@@ -297,7 +338,7 @@ export class World implements Disposable {
   /** As the supervisor stops an engine: it drains, waits a while, and ends what is left. */
   #stop(): void {
     const { agenda, random, router, ledger } = this;
-    agenda.runUntil(agenda.now + 1000, () => !router.isDown);
+    this.#awaitRouter();
     ledger.stopping = true;
     router.handle({ type: "drain" });
     this.requestors.askFor(random.whole(0, 10), 3000);
@@ -313,11 +354,17 @@ export class World implements Disposable {
     const { jobs, queue, workers } = router.status();
     const others = workers.filter(({ id }) => !id.startsWith("JOURNAL"));
     const left = jobs.waiting + jobs.held + queue.jobs + queue.bytes + others.length;
+    router.compareJobs();
     check(left === 0, `something is left at the end: ${JSON.stringify({ jobs, queue, others })}`);
     this.#fireAll();
   }
 
+  #awaitRouter(): void {
+    this.agenda.runUntil(this.agenda.now + 2 * offMsMax, () => !this.router.isDown);
+  }
+
   #fireAll(): void {
+    this.router.handle({ type: "tasks", tasks: this.policies });
     const { broker } = this.router;
     for (let count = 0; broker.nextAt !== null; count++) {
       check(count < 10_000, "a timer sets itself again for ever");
