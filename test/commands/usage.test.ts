@@ -111,7 +111,7 @@ test.each([
   [["data", "put", " ", "1"], "TOPIC is blank"],
   [["data", "put", "camera", "x.jpg", "--type", "jpeg"], "--type jpeg is not of the form image/jpeg"],
   [["data", "put", "camera", "/nowhere/x.jpg", "--type", "image/jpeg"], "/nowhere/x.jpg cannot be read"],
-  [["data", "put", "camera", "/dev/zero", "--type", "image/jpeg"], "/dev/zero has more than 8388608 bytes"],
+  [["data", "put", "camera", "/dev/zero", "--type", "image/jpeg"], "/dev/zero has more than 33554432 bytes"],
   [["data", "watch", "pose", "--max-hz", "0"], '--max-hz "0" is not a number above 0 and up to 100000'],
   [["data", "get", "pose", "--last", "soon"], '--last is "soon", which is not a time such as 10s or 500ms'],
   [["send", "grip", "--kwargs", "{a:1}"], "--kwargs: not JSON"],

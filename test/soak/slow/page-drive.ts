@@ -44,9 +44,9 @@ test("a gamepad drives, and one that does not change by a bit for a second count
   await driver.page.getByText("the gamepad's stick has not changed for 1 s").waitFor();
   await robot.motor.stands();
   // Nor does it drive when it is still deflected at the next start.
+  await driver.page.evaluate("padAxes = () => [0, -0.9 - Math.random() / 100]");
   await driver.page.getByRole("button", { name: "Drive", exact: true }).click();
   await driver.page.getByText("Driving.").waitFor();
-  await driver.page.evaluate("padAxes = () => [0, -0.9 - Math.random() / 100]");
   await robot.motor.stands();
   await driver.page.evaluate("padAxes = null");
   await driver.page.getByRole("button", { name: "Let go" }).click();
