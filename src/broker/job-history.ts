@@ -5,7 +5,7 @@
  */
 import { endedBytesMax, endedJobsMax } from "../limits.ts";
 import { type Frame, sizeOf } from "../protocol/frame.ts";
-import { isDetached, personOf, requestorOf } from "./job.ts";
+import { isDetached, noOptions, personOf, requestorOf } from "./job.ts";
 import type { JobOutcome } from "./outcome.ts";
 import type { EndedJob, Job } from "./state.ts";
 
@@ -26,7 +26,8 @@ export class JobHistory {
 
   /** @param worker META's id of the one that has answered, `ms` its run time as that said it */
   add(job: Job, outcome: JobOutcome, worker: string | null, ms: number, now: number): void {
-    const isKept = isDetached(job) || job.options.unique !== undefined;
+    const { options } = job;
+    const isKept = options !== noOptions && (isDetached(job) || options.unique !== undefined);
     const ring = isKept ? this.#detached : this.#attached;
     const entry = ring.next();
     fill(entry, job, outcome.code, worker, ms, now);
@@ -53,7 +54,7 @@ const fill = (
   now: number,
 ): void => {
   const { origin } = job;
-  const person = origin === null ? null : personOf(origin);
+  const person = origin && personOf(origin);
   entry.id = job.id;
   entry.name = job.name;
   entry.serial = origin?.meta.serial ?? "";

@@ -218,12 +218,16 @@ export class RequestHandler {
     if (blocks.closed !== null) return this.#refuse(sender, closed);
     let bytes = 0;
     let deadmanMs = Number.POSITIVE_INFINITY;
+    let durable: Draft | null = null;
     for (const draft of drafts) {
       bytes += draft.bytes;
       deadmanMs = Math.min(deadmanMs, deadmanOf(draft));
+      if (draft.options !== noOptions && isDurable(draft)) durable ??= draft;
     }
+    const [first] = drafts;
     // A newer job has the room of the one that it supersedes.
-    const replaced = drafts.length === 1 && drafts[0] !== undefined ? this.lifecycle.replacedBy(drafts[0]) : undefined;
+    const supersedes = drafts.length === 1 && first?.options.latest !== undefined;
+    const replaced = supersedes ? this.lifecycle.replacedBy(first) : undefined;
     if (!queues.hasRoom(replaced === undefined ? drafts.length : 0, bytes - (replaced?.bytes ?? 0))) {
       const message = `${queues.jobs} jobs (${queues.bytes} bytes) are waiting already; ask again later`;
       return this.#refuse(sender, { code: "QUEUE_FULL", message });
@@ -235,10 +239,9 @@ export class RequestHandler {
       const code = sender.meta.version === 0.1 ? "UNSUPPORTED_VERSION" : "BAD_FRAME";
       return this.#refuse(sender, { code, message });
     }
-    const durable = drafts.find((draft) => draft.options !== noOptions && isDurable(draft));
-    const full = durable === undefined ? null : journal.whyClosed(durable.bytes, now);
+    const full = durable === null ? null : journal.whyClosed(durable.bytes, now);
     if (full !== null) return this.#refuse(sender, full);
-    const isAlone = drafts[0] !== undefined && isDetached(drafts[0]);
+    const isAlone = first !== undefined && isDetached(first);
     const request = requests.open(sender, drafts.length, bytes, deadmanMs, now, isAlone);
     if ("code" in request) return this.#refuse(sender, request);
     const effects = drafts.flatMap((draft, part) => this.lifecycle.accept(draft, request, part, now));
