@@ -1,8 +1,5 @@
 import { expect, setDefaultTimeout } from "bun:test";
 import { version } from "../../package.json";
-import { ExitError } from "../../src/commands/command.ts";
-import { run as runVerb } from "../../src/commands/run.ts";
-import { hiddenVerbs, rootCommand } from "../../src/commands/verbs.ts";
 import { test } from "../support/concurrent.ts";
 import { runCommand } from "../support/engine.ts";
 import { taskEngine } from "../support/executable.ts";
@@ -157,14 +154,57 @@ test.each([
   [["data", "get", ""], "TOPIC is empty"],
   [["bench", "--samples", "many"], '--samples is "many"'],
 ])("%p is wrong usage: %s", async (args, message) => {
-  const failure: unknown = await runVerb(rootCommand(version), hiddenVerbs, args).catch((error: unknown) => error);
-  if (!(failure instanceof ExitError)) throw failure ?? new Error("it is taken as right usage");
-  expect(failure.exitCode).toBe(2);
-  expect(failure.message).toStartWith(message);
-  expect(failure.message).not.toContain("\n");
+  const { exitCode, stdout, stderr } = await run(...args);
+  expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
+  expect(stderr).toStartWith(`task-engine: ${message}`);
+  expect(stderr.trimEnd().split("\n")).toHaveLength(1);
 });
 
-test("wrong usage is one line on stderr, with exit code 2", async () => {
-  const stderr = "task-engine: TASK is missing; see task-engine send --help\n";
-  expect(await run("send")).toEqual({ exitCode: 2, stdout: "", stderr });
+test.each([
+  [["help"], "USAGE task-engine [OPTIONS] serve|"],
+  [["-h"], "USAGE task-engine [OPTIONS] serve|"],
+  [["help", "send"], "USAGE task-engine send "],
+  [["help", "data", "put"], "USAGE task-engine data put "],
+  [["send", "count", "-h"], "USAGE task-engine send "],
+  [["data", "--help"], "USAGE task-engine data put|get|watch|list|rm"],
+])("%p is asked for, so it goes to stdout, with exit code 0", async (args, usage) => {
+  const { exitCode, stdout, stderr } = await run(...args);
+  expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+  expect(stdout).toContain(usage);
+});
+
+test.each([
+  [["sned", "count"], 'unknown command "sned" (did you mean send?); see task-engine --help'],
+  [["stat"], 'unknown command "stat" (did you mean status?)'],
+  [["Serve"], 'unknown command "Serve" (did you mean serve?)'],
+  [["version"], 'unknown command "version" (did you mean --version?)'],
+  [["help", "sned"], 'unknown command "sned" (did you mean send?)'],
+  [["data", "wach"], 'unknown command "wach" (did you mean watch?); see task-engine data --help'],
+  [["send", "count", "--priorty=3"], "unknown flag --priorty (did you mean --priority?)"],
+  [["serve", "--task-wrokers", "3"], "unknown flag --task-wrokers (did you mean --task-workers?)"],
+])("%p names what was probably meant: %s", async (args, message) => {
+  const { exitCode, stdout, stderr } = await run(...args);
+  expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
+  expect(stderr).toStartWith(`task-engine: ${message}`);
+});
+
+test("what is typed in Latin-1 is wrong usage, and not sent with other letters", async () => {
+  const line = 'exec "$@" "$(printf "caf\\351")"';
+  const { exitCode, stdout, stderr } = await runCommand(["sh", "-c", line, "sh", ...taskEngine], ["send", "say"], {
+    env: {},
+  });
+  expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
+  expect(stderr).toStartWith('task-engine: argument "caf\ufffd" is not UTF-8, and would not arrive as it was typed');
+});
+
+test("data without a verb prints its usage on stderr", async () => {
+  const { exitCode, stderr } = await run("data");
+  expect(exitCode).toBe(2);
+  expect(stderr).toContain("USAGE task-engine data put|get|watch|list|rm");
+});
+
+test("an endpoint from the environment that is none is wrong usage too", async () => {
+  const { exitCode, stderr } = await runCommand(taskEngine, ["tasks"], { env: { TASK_ENGINE_ROUTER: "nowhere" } });
+  expect(exitCode).toBe(2);
+  expect(stderr).toContain('TASK_ENGINE_ROUTER is "nowhere"');
 });
