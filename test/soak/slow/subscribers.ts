@@ -1,4 +1,4 @@
-/** Subscribers that flood a data worker, and one that is gone without a word: what `data/publisher.test.ts` has no time for. */
+/** Subscribers that flood a data worker, and one that is gone without a word: what `publisher.ts` has no time for. */
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { Publisher } from "../../../src/data/publisher.ts";

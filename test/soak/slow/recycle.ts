@@ -1,10 +1,10 @@
 import { expect, setDefaultTimeout, spyOn } from "bun:test";
-import { beatIntervalMs, recycleLookMs } from "../../src/limits.ts";
-import { RecycleRule } from "../../src/worker/recycle.ts";
-import { test } from "../support/concurrent.ts";
-import { until } from "../support/connections.ts";
-import { oneWorker, startEngine } from "../support/engine.ts";
-import { tempFolder } from "../support/temp-folder.ts";
+import { beatIntervalMs, recycleLookMs } from "../../../src/limits.ts";
+import { RecycleRule } from "../../../src/worker/recycle.ts";
+import { test } from "../../support/concurrent.ts";
+import { until } from "../../support/connections.ts";
+import { oneWorker, startEngine } from "../../support/engine.ts";
+import { tempFolder } from "../../support/temp-folder.ts";
 
 setDefaultTimeout(300_000); // they wait for one another
 

@@ -1,9 +1,9 @@
 /** Signals that more processes get than the one that was meant: the supervisor's word alone counts. */
 import { expect, setDefaultTimeout } from "bun:test";
 import { connect } from "task-engine";
-import { test } from "../support/concurrent.ts";
-import { type Engine, startEngine } from "../support/engine.ts";
-import { tempFolder } from "../support/temp-folder.ts";
+import { test } from "../../support/concurrent.ts";
+import { type Engine, startEngine } from "../../support/engine.ts";
+import { tempFolder } from "../../support/temp-folder.ts";
 
 setDefaultTimeout(300_000); // they wait for one another
 

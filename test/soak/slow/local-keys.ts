@@ -3,20 +3,20 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { connect } from "task-engine";
-import { LocalEngine } from "../../src/client/local.ts";
-import { decodeStreamReply, encodeStreamRequest } from "../../src/protocol/stream.ts";
-import { readKeyPair, readPublicKey, writeCertificate } from "../../src/security/certificate.ts";
-import { makeKeyPair } from "../../src/security/keys.ts";
-import type { MessageFrame } from "../../src/transport/transport.ts";
-import { type Engine, startEngine } from "../support/engine.ts";
-import { freePorts } from "../support/ports.ts";
-import { rejection } from "../support/rejection.ts";
-import { until } from "../support/stoppable.ts";
-import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
+import { LocalEngine } from "../../../src/client/local.ts";
+import { decodeStreamReply, encodeStreamRequest } from "../../../src/protocol/stream.ts";
+import { readKeyPair, readPublicKey, writeCertificate } from "../../../src/security/certificate.ts";
+import { makeKeyPair } from "../../../src/security/keys.ts";
+import type { MessageFrame } from "../../../src/transport/transport.ts";
+import { type Engine, startEngine } from "../../support/engine.ts";
+import { freePorts } from "../../support/ports.ts";
+import { rejection } from "../../support/rejection.ts";
+import { until } from "../../support/stoppable.ts";
+import { type TempFolder, tempFolder } from "../../support/temp-folder.ts";
 
 setDefaultTimeout(60_000); // on a busy machine
 
-const module = join(import.meta.dir, "../../src/client/client.ts");
+const module = join(import.meta.dir, "../../../src/client/client.ts");
 
 /** Asks in a process of its own; says also whether it may ask for the status, and whether libzmq is in it. */
 const script = `

@@ -2,12 +2,12 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Client, connect } from "../../src/client/client.ts";
-import { type Engine, oneWorker, startEngine } from "../support/engine.ts";
-import { python } from "../support/manager.ts";
-import { Motor } from "../support/motor.ts";
-import { freePorts } from "../support/ports.ts";
-import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
+import { type Client, connect } from "../../../src/client/client.ts";
+import { type Engine, oneWorker, startEngine } from "../../support/engine.ts";
+import { python } from "../../support/manager.ts";
+import { Motor } from "../../support/motor.ts";
+import { freePorts } from "../../support/ports.ts";
+import { type TempFolder, tempFolder } from "../../support/temp-folder.ts";
 
 setDefaultTimeout(120_000);
 

@@ -1,8 +1,8 @@
 /** The page in a real browser, before a real gateway and engine. */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import type { Page } from "playwright-core";
-import { type Browser, phone, startBrowser, views } from "../support/browser.ts";
-import { PageRobot } from "../support/page-robot.ts";
+import { type Browser, phone, startBrowser, views } from "../../support/browser.ts";
+import { PageRobot } from "../../support/page-robot.ts";
 
 setDefaultTimeout(120_000);
 

@@ -2,12 +2,12 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout } from "bun:test";
 import { connect as connectNats, headers } from "@nats-io/transport-node";
 import { connect } from "task-engine";
-import { test as anyTest } from "../support/concurrent.ts";
-import { type CommandResult, type Engine, oneWorker, runCommand, startEngine } from "../support/engine.ts";
-import { taskEngine } from "../support/executable.ts";
-import { type Hub, lacksNats, startHub } from "../support/nats.ts";
-import { rejection } from "../support/rejection.ts";
-import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
+import { test as anyTest } from "../../support/concurrent.ts";
+import { type CommandResult, type Engine, oneWorker, runCommand, startEngine } from "../../support/engine.ts";
+import { taskEngine } from "../../support/executable.ts";
+import { type Hub, lacksNats, startHub } from "../../support/nats.ts";
+import { rejection } from "../../support/rejection.ts";
+import { type TempFolder, tempFolder } from "../../support/temp-folder.ts";
 
 setDefaultTimeout(300_000); // they wait for one another
 

@@ -1,20 +1,20 @@
 /** Topics and who may read them, on real sockets. */
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync } from "node:fs";
-import { Publisher } from "../../src/data/publisher.ts";
-import { subscriptionPrefixBytesMax, subscriptionsMax } from "../../src/limits.ts";
-import { warn } from "../../src/process/log.ts";
-import type { KeyPair } from "../../src/security/certificate.ts";
-import { curveClient } from "../../src/security/curve.ts";
-import type { Security } from "../../src/security/gate.ts";
-import { Gate } from "../../src/security/gate.ts";
-import { makeKeyPair } from "../../src/security/keys.ts";
-import { Socket, Subscriber } from "../../src/transport/zmq/socket.ts";
-import { until } from "../support/connections.ts";
-import { memoryMib } from "../support/proc.ts";
-import { rawPeer, subscribing, unsubscribing } from "../support/raw-peer.ts";
-import { json } from "../support/raw-requestor.ts";
-import { storeOf } from "../support/store.ts";
+import { Publisher } from "../../../src/data/publisher.ts";
+import { subscriptionPrefixBytesMax, subscriptionsMax } from "../../../src/limits.ts";
+import { warn } from "../../../src/process/log.ts";
+import type { KeyPair } from "../../../src/security/certificate.ts";
+import { curveClient } from "../../../src/security/curve.ts";
+import type { Security } from "../../../src/security/gate.ts";
+import { Gate } from "../../../src/security/gate.ts";
+import { makeKeyPair } from "../../../src/security/keys.ts";
+import { Socket, Subscriber } from "../../../src/transport/zmq/socket.ts";
+import { until } from "../../support/connections.ts";
+import { memoryMib } from "../../support/proc.ts";
+import { rawPeer, subscribing, unsubscribing } from "../../support/raw-peer.ts";
+import { json } from "../../support/raw-requestor.ts";
+import { storeOf } from "../../support/store.ts";
 
 setDefaultTimeout(60_000); // on a busy machine
 

@@ -2,14 +2,14 @@
 import { expect, setDefaultTimeout } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
 import { connect, type Subscription, type TopicValue } from "task-engine";
-import { writeCertificate } from "../../src/security/certificate.ts";
-import { makeKeyPair } from "../../src/security/keys.ts";
-import { Subscriber } from "../../src/transport/zmq/socket.ts";
-import { test } from "../support/concurrent.ts";
-import { until } from "../support/connections.ts";
-import { type Engine, startEngine } from "../support/engine.ts";
-import { runProgram } from "../support/program.ts";
-import { tempFolder } from "../support/temp-folder.ts";
+import { writeCertificate } from "../../../src/security/certificate.ts";
+import { makeKeyPair } from "../../../src/security/keys.ts";
+import { Subscriber } from "../../../src/transport/zmq/socket.ts";
+import { test } from "../../support/concurrent.ts";
+import { until } from "../../support/connections.ts";
+import { type Engine, startEngine } from "../../support/engine.ts";
+import { runProgram } from "../../support/program.ts";
+import { tempFolder } from "../../support/temp-folder.ts";
 
 setDefaultTimeout(60_000); // many processes on a busy machine
 

@@ -1,8 +1,8 @@
 import { expect, setDefaultTimeout } from "bun:test";
-import { version } from "../../package.json";
-import { test } from "../support/concurrent.ts";
-import { runCommand } from "../support/engine.ts";
-import { taskEngine } from "../support/executable.ts";
+import { version } from "../../../package.json";
+import { test } from "../../support/concurrent.ts";
+import { runCommand } from "../../support/engine.ts";
+import { taskEngine } from "../../support/executable.ts";
 
 setDefaultTimeout(300_000); // they wait for one another
 

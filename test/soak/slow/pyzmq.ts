@@ -6,22 +6,28 @@ import { afterAll, beforeAll, expect } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type CallOptions, type Client, connect } from "task-engine";
-import { decodeFromWorker, encodeBackend, type RouterHeader, type WorkerHeader } from "../../src/protocol/backend.ts";
-import { ProtocolError } from "../../src/protocol/errors.ts";
-import { Router } from "../../src/transport/zmq/socket.ts";
-import { test } from "../support/concurrent.ts";
-import { type Engine, oneWorker, startEngine } from "../support/engine.ts";
-import { json } from "../support/raw-requestor.ts";
-import { rejection } from "../support/rejection.ts";
-import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
+import {
+  decodeFromWorker,
+  encodeBackend,
+  type RouterHeader,
+  type WorkerHeader,
+} from "../../../src/protocol/backend.ts";
+import { ProtocolError } from "../../../src/protocol/errors.ts";
+import { Router } from "../../../src/transport/zmq/socket.ts";
+import { test } from "../../support/concurrent.ts";
+import { type Engine, oneWorker, startEngine } from "../../support/engine.ts";
+import { json } from "../../support/raw-requestor.ts";
+import { rejection } from "../../support/rejection.ts";
+import { type TempFolder, tempFolder } from "../../support/temp-folder.ts";
 
-const root = join(import.meta.dir, "../..");
+const root = join(import.meta.dir, "../../..");
+const scripts = join(root, "test/interop");
 const python = "/usr/bin/python3";
 const hasPyzmq = existsSync(python) && Bun.spawnSync([python, "-c", "import zmq"]).success;
 
 /** What it prints. */
 const runScript = async (name: string, ...args: string[]): Promise<string> => {
-  const script = Bun.spawn([python, join(import.meta.dir, name), ...args], { stdout: "pipe", stderr: "pipe" });
+  const script = Bun.spawn([python, join(scripts, name), ...args], { stdout: "pipe", stderr: "pipe" });
   const [exitCode, stdout, stderr] = await Promise.all([script.exited, script.stdout.text(), script.stderr.text()]);
   if (exitCode !== 0) throw new Error(`${name} failed, after\n${stdout}with\n${stderr}`);
   expect(stdout).not.toBe("");
@@ -50,7 +56,7 @@ let napFolder: TempFolder;
 let engine: Engine;
 beforeAll(async () => {
   folder = tempFolder({ "tasks/rest.ts": napTasks });
-  napFolder = tempFolder({ "nap.py": readFileSync(join(import.meta.dir, "nap.py"), "utf8") });
+  napFolder = tempFolder({ "nap.py": readFileSync(join(scripts, "nap.py"), "utf8") });
   engine = await startEngine({ cwd: folder.path, workers: 4, flags: ["--task-workers", "3"] });
 });
 afterAll(async () => {

@@ -1,12 +1,12 @@
 /** `task-engine reload`: the engine reads anew, and who asked for it is told how that went. */
 import { expect, setDefaultTimeout } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
-import { connect } from "../../src/client/client.ts";
-import { test } from "../support/concurrent.ts";
-import { oneWorker, runCommand, startEngine } from "../support/engine.ts";
-import { taskEngine } from "../support/executable.ts";
-import { freePorts } from "../support/ports.ts";
-import { tempFolder } from "../support/temp-folder.ts";
+import { connect } from "../../../src/client/client.ts";
+import { test } from "../../support/concurrent.ts";
+import { oneWorker, runCommand, startEngine } from "../../support/engine.ts";
+import { taskEngine } from "../../support/executable.ts";
+import { freePorts } from "../../support/ports.ts";
+import { tempFolder } from "../../support/temp-folder.ts";
 
 setDefaultTimeout(300_000); // they wait for one another
 

@@ -1,10 +1,10 @@
 /** Stops of a fleet, and its roster: robots of one hub that are there, silent, and forgotten. */
 import { afterAll, test as anyTest, beforeAll, expect, setDefaultTimeout } from "bun:test";
-import { startCommand } from "../support/command.ts";
-import { type CommandResult, type Engine, oneWorker, runCommand, startEngine } from "../support/engine.ts";
-import { taskEngine } from "../support/executable.ts";
-import { type Hub, lacksNats, startHub } from "../support/nats.ts";
-import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
+import { startCommand } from "../../support/command.ts";
+import { type CommandResult, type Engine, oneWorker, runCommand, startEngine } from "../../support/engine.ts";
+import { taskEngine } from "../../support/executable.ts";
+import { type Hub, lacksNats, startHub } from "../../support/nats.ts";
+import { type TempFolder, tempFolder } from "../../support/temp-folder.ts";
 
 setDefaultTimeout(120_000);
 

@@ -3,12 +3,12 @@ import { afterAll, test as anyTest, beforeAll, expect, setDefaultTimeout } from 
 import { join } from "node:path";
 import { connect as connectNats, headers } from "@nats-io/transport-node";
 import { connect } from "task-engine";
-import { type CommandResult, type Engine, oneWorker, runCommand, startEngine } from "../support/engine.ts";
-import { taskEngine } from "../support/executable.ts";
-import { type Hub, lacksNats, startHub } from "../support/nats.ts";
-import { isAlive } from "../support/proc.ts";
-import { rejection } from "../support/rejection.ts";
-import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
+import { type CommandResult, type Engine, oneWorker, runCommand, startEngine } from "../../support/engine.ts";
+import { taskEngine } from "../../support/executable.ts";
+import { type Hub, lacksNats, startHub } from "../../support/nats.ts";
+import { isAlive } from "../../support/proc.ts";
+import { rejection } from "../../support/rejection.ts";
+import { type TempFolder, tempFolder } from "../../support/temp-folder.ts";
 
 setDefaultTimeout(120_000); // they wait for one another
 
