@@ -2,23 +2,23 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout } from "bun:test";
 import { join } from "node:path";
 import { connect } from "task-engine";
-import { localRequestorsMax } from "../../src/limits.ts";
-import { encodeReplyMeta } from "../../src/protocol/replies.ts";
-import { reactor } from "../../src/transport/reactor.ts";
-import { portOwner } from "../../src/transport/shm/port-owner.ts";
-import { closeLine, dial, localName } from "../../src/transport/shm/unix.ts";
-import { test } from "../support/concurrent.ts";
-import { type Engine, oneWorker, startEngine } from "../support/engine.ts";
-import { handRouter } from "../support/hand-router.ts";
-import { KeepingPort } from "../support/local-router.ts";
-import { socketsOf } from "../support/local-sockets.ts";
-import { freePorts } from "../support/ports.ts";
-import { until } from "../support/stoppable.ts";
-import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
+import { localRequestorsMax } from "../../../src/limits.ts";
+import { encodeReplyMeta } from "../../../src/protocol/replies.ts";
+import { reactor } from "../../../src/transport/reactor.ts";
+import { portOwner } from "../../../src/transport/shm/port-owner.ts";
+import { closeLine, dial, localName } from "../../../src/transport/shm/unix.ts";
+import { test } from "../../support/concurrent.ts";
+import { type Engine, oneWorker, startEngine } from "../../support/engine.ts";
+import { handRouter } from "../../support/hand-router.ts";
+import { KeepingPort } from "../../support/local-router.ts";
+import { socketsOf } from "../../support/local-sockets.ts";
+import { freePorts } from "../../support/ports.ts";
+import { until } from "../../support/stoppable.ts";
+import { type TempFolder, tempFolder } from "../../support/temp-folder.ts";
 
 setDefaultTimeout(60_000); // they wait for one another
 
-const client = join(import.meta.dir, "../../src/client/client.ts");
+const client = join(import.meta.dir, "../../../src/client/client.ts");
 
 /** Notes each run. */
 const note = `

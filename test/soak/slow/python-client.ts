@@ -2,9 +2,9 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Engine, oneWorker, runCommand, startEngine } from "../support/engine.ts";
-import { taskEngine } from "../support/executable.ts";
-import { type TempFolder, tempFolder } from "../support/temp-folder.ts";
+import { type Engine, oneWorker, runCommand, startEngine } from "../../support/engine.ts";
+import { taskEngine } from "../../support/executable.ts";
+import { type TempFolder, tempFolder } from "../../support/temp-folder.ts";
 
 setDefaultTimeout(120_000);
 
@@ -16,9 +16,9 @@ const isGate = process.env.CI !== undefined;
 const hasNumpy = has("numpy");
 const hasPyzmq = has("zmq");
 
-const root = join(import.meta.dir, "../..");
+const root = join(import.meta.dir, "../../..");
 const program = join(root, "src/python/task_engine.py");
-const script = join(import.meta.dir, "client.py");
+const script = join(root, "test/python/client.py");
 
 const tasks = `
   const rest = async ([seconds = 60], _, { signal }) => {

@@ -1,16 +1,16 @@
 /** Publishers and subscribers of 0.3, by shared memory and by ZeroMQ, with keys and without. */
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { Publisher } from "../../src/data/publisher.ts";
-import { StreamPort } from "../../src/data/stream-port.ts";
-import { dataBytesMax, localLongBytes, localRingBytes } from "../../src/limits.ts";
-import { warn } from "../../src/process/log.ts";
-import { Gate, type Security } from "../../src/security/gate.ts";
-import { makeKeyPair } from "../../src/security/keys.ts";
-import { Subscriber } from "../../src/transport/zmq/socket.ts";
-import { until } from "../support/connections.ts";
-import { freePorts } from "../support/ports.ts";
-import { storeOf } from "../support/store.ts";
-import { localPeer, localStream, zmqPeer } from "../support/stream-peer.ts";
+import { Publisher } from "../../../src/data/publisher.ts";
+import { StreamPort } from "../../../src/data/stream-port.ts";
+import { dataBytesMax, localLongBytes, localRingBytes } from "../../../src/limits.ts";
+import { warn } from "../../../src/process/log.ts";
+import { Gate, type Security } from "../../../src/security/gate.ts";
+import { makeKeyPair } from "../../../src/security/keys.ts";
+import { Subscriber } from "../../../src/transport/zmq/socket.ts";
+import { until } from "../../support/connections.ts";
+import { freePorts } from "../../support/ports.ts";
+import { storeOf } from "../../support/store.ts";
+import { localPeer, localStream, zmqPeer } from "../../support/stream-peer.ts";
 
 setDefaultTimeout(60_000); // on a busy machine
 
