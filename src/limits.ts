@@ -108,7 +108,10 @@ export const localBytesMax = (workerCreditMax + 1) * frameBytesMax;
 export const localRingBytes = 256 * 1024;
 /** bytes of a local message that goes through the ring in parts, and may be kept without a copy. */
 export const localLongBytes = localRingBytes / 4;
-/** buffers of long messages that a process keeps for the next ones, and bytes of each: 4 MiB at most. */
+/**
+ * buffers of long messages that a process keeps for the next ones, and bytes of each: 4 MiB at
+ * most.
+ */
 export const spareBuffersMax = 4;
 export const spareBufferBytesMax = 1024 * 1024;
 /** bytes of one UTF-16 unit in UTF-8. */
@@ -217,7 +220,10 @@ export const stopLineBytesMax = 1024;
 /** ms of the shortest deadman time; keep-alives within a deadman time. */
 export const deadmanMsMin = 50;
 export const keepAlivesPerDeadman = 4;
-/** ticks within a dead man's time, where the far end of a connection proves by their echo that it is there. */
+/**
+ * ticks within a dead man's time, where the far end of a connection proves by their echo that it is
+ * there.
+ */
 export const ticksPerDeadman = 6;
 /** ms for which a router reads after a stall, before it looks at its timers. */
 export const stallReadMsMax = 250;
@@ -433,7 +439,9 @@ export const watchedTopicsMax = 64;
 /** events that wait for a data worker, and their characters; further ones are lost and counted. */
 export const eventsMax = 1024;
 export const eventsLengthMax = 1024 * 1024;
-/** events of one message, and messages on their way to a data worker that has not confirmed them. */
+/**
+ * events of one message, and messages on their way to a data worker that has not confirmed them.
+ */
 export const messageEventsMax = 64;
 export const eventMessagesMax = 4;
 /** ms for which lines of a log wait for further ones, and lines of one message. */
@@ -603,7 +611,10 @@ export const dataMemoryBytesMax =
 export const dataMessageBytesMax = dataBytesMaxMax + valueOverheadBytes;
 /** bytes that a publisher sends by ZeroMQ before the data worker has said that it has them. */
 export const zmqWindowBytes = 1024 * 1024;
-/** bytes of values that wait for a data worker or for the router; beyond that the newest of each topic is kept. */
+/**
+ * bytes of values that wait for a data worker or for the router; beyond that the newest of each
+ * topic is kept.
+ */
 export const unsentValuesBytesMax = 1024 * 1024;
 /** values of a process between two looks of the data worker, if they are published in a row. */
 export const gatheredValuesMax = 32;
@@ -619,7 +630,9 @@ export const subscriberWindowBytes = 1024 * 1024;
 export const latestWindowBytes = 64 * 1024;
 /** ms without a look after which values that have come may be old. */
 export const latestPauseMs = 20;
-/** topics of which a subscriber remembers the newest value that came: more than a data worker has. */
+/**
+ * topics of which a subscriber remembers the newest value that came: more than a data worker has.
+ */
 export const subscriberTopicsMax = 65_536;
 /** ms of values that a subscriber asks for again after a loss, beside those since it last heard. */
 export const subscriberMissedMs = 1_000;
@@ -629,7 +642,9 @@ export const subscriberMissedMs = 1_000;
 /** ms from one run of a schedule to the next. A shorter interval is for a source. */
 export const everyMsMin = 1000;
 export const everyMsMax = 366 * 24 * 3600 * 1000;
-/** ms by which a run by wall time may be late, as after a restart; one later than that is missed. */
+/**
+ * ms by which a run by wall time may be late, as after a restart; one later than that is missed.
+ */
 export const scheduleLateMsMax = 30_000;
 /** ms of a jump back above which the wall clock was wrong before. */
 export const clockCorrectionMsMin = 3 * 3600 * 1000;
@@ -646,7 +661,9 @@ export const journalEntriesMax = 64;
 export const journalMessageBytesMax = 2 * frameBytesMax;
 /** bytes of the reply of a durable job that are kept; of a longer one only the code is. */
 export const journalReplyBytesMax = 64 * 1024;
-/** ms for which a journal may be absent; then requests for durable jobs do not wait for it any more. */
+/**
+ * ms for which a journal may be absent; then requests for durable jobs do not wait for it any more.
+ */
 export const journalAbsentMs = 10_000;
 /** ms after which the router sends again what the disk has refused. */
 export const journalRetryMs = 1_000;
@@ -682,7 +699,10 @@ export const gatewayJsonBytesMax = frameBytesMax;
 export const gatewayBodyMs = 20_000;
 /** ms between two looks at the file of tokens. */
 export const gatewayTokenLookMs = 1_000;
-/** requests in progress without those that stop the robot, and of these jobs: further ones get QUEUE_FULL. */
+/**
+ * requests in progress without those that stop the robot, and of these jobs: further ones get
+ * QUEUE_FULL.
+ */
 export const gatewayRequestsMax = 512;
 export const gatewayJobsMax = 128;
 /** s of silence of a connection that sends no request, in steps of 4: slow headers end after 12. */
@@ -695,7 +715,9 @@ export const gatewayViewerNamesMax = 64;
 export const gatewayFeedsMax = 256;
 /** values a second of a topic for viewers: a plot or a picture needs no more. */
 export const gatewayViewerHz = 20;
-/** events of the engine's own topics that wait for one viewer; older ones are dropped and counted. */
+/**
+ * events of the engine's own topics that wait for one viewer; older ones are dropped and counted.
+ */
 export const gatewayViewerEventsMax = 256;
 /** bytes of one event that a viewer gets; a longer value is told without its data. */
 export const gatewayEventBytesMax = 256 * 1024;
@@ -731,7 +753,9 @@ export const linkGroupsMax = 16;
 export const linkTasksMax = 512;
 /** rights that the fleet has on one robot. */
 export const linkRightsMax = 64;
-/** jobs, and other requests, of the fleet that have not been answered: further ones get QUEUE_FULL. */
+/**
+ * jobs, and other requests, of the fleet that have not been answered: further ones get QUEUE_FULL.
+ */
 export const linkJobsMax = 128;
 export const linkCommandsMax = 64;
 /** ms between two looks at the engine; what it says goes to those who ask in between. */
@@ -741,25 +765,43 @@ export const linkRosterMs = 30_000;
 /** lines of `mirror`, and values a second of a topic that one may have. */
 export const linkMirrorsMax = 32;
 export const linkMirrorHzMax = 100;
-/** topics that a link mirrors, and bytes of their newest values, which it keeps for a hub that is lost. */
+/**
+ * topics that a link mirrors, and bytes of their newest values, which it keeps for a hub that is
+ * lost.
+ */
 export const linkMirrorTopicsMax = 256;
 export const linkMirrorBytesMax = 8 * 1024 * 1024;
-/** bytes of the headers of a mirrored value at most: META and a content type, each with its name. */
+/**
+ * bytes of the headers of a mirrored value at most: META and a content type, each with its name.
+ */
 export const linkMirrorHeaderBytesMax = 1_024;
-/** ms between two values of a topic in the bucket of the fleet, and for which it keeps the last one. */
+/**
+ * ms between two values of a topic in the bucket of the fleet, and for which it keeps the last one.
+ */
 export const linkMirrorStoreMs = 1_000;
 export const linkMirrorKeptMs = 7 * 24 * 3600 * 1000;
-/** bytes that a link's JavaScriptCore takes for the memory of the machine: its heap stays small under load. */
+/**
+ * bytes that a link's JavaScriptCore takes for the memory of the machine: its heap stays small
+ * under load.
+ */
 export const linkRamBytes = 48 * 1024 * 1024;
 /** ms for another link of the same name to answer, at the start of one. */
 export const linkNamesakeMs = 500;
-/** jobs that a fleet keeps for later: all of them, those of one robot or group and one task, and bytes of them. */
+/**
+ * jobs that a fleet keeps for later: all of them, those of one robot or group and one task, and
+ * bytes of them.
+ */
 export const fleetJobsMax = 100_000;
 export const fleetJobsPerQueueMax = 1_000;
 export const fleetJobsBytesMax = 256 * 1024 * 1024;
-/** bytes of the states and results of such jobs; further jobs are refused, and robots keep results until there is room. */
+/**
+ * bytes of the states and results of such jobs; further jobs are refused, and robots keep results
+ * until there is room.
+ */
 export const fleetStatesBytesMax = 512 * 1024 * 1024;
-/** ms for which a job waits for a robot at most, and for which its state and its result are kept. */
+/**
+ * ms for which a job waits for a robot at most, and for which its state and its result are kept.
+ */
 export const fleetJobMs = durationMsMax;
 /** characters of the id of such a job, and of the name of a consumer of JetStream. */
 export const fleetJobIdLengthMax = 64;
@@ -768,19 +810,31 @@ export const linkConsumerNameLengthMax = 255;
 export const fleetResultBytesMax = 512 * 1024;
 /** revisions of states, the newest, among which `jobs` looks for jobs. */
 export const fleetJobsLookMax = 10_000;
-/** ms for an answer of JetStream, and between two looks at a job whose result is waited for: growing. */
+/**
+ * ms for an answer of JetStream, and between two looks at a job whose result is waited for:
+ * growing.
+ */
 export const jetStreamMs = 5_000;
 export const fleetPollMs = 100;
 export const fleetPollMsMax = 1_000;
 /** queues of groups, one a group and task, from which one robot takes jobs. */
 export const linkQueuesMax = 64;
-/** jobs of one robot's or group's queue that robots have and have not acknowledged, and robots that wait at one. */
+/**
+ * jobs of one robot's or group's queue that robots have and have not acknowledged, and robots that
+ * wait at one.
+ */
 export const linkUnacknowledgedMax = 10_000;
 export const linkWaitingMax = 2_048;
-/** ms after which JetStream gives a job to another robot, and after which one that works on it says so. */
+/**
+ * ms after which JetStream gives a job to another robot, and after which one that works on it says
+ * so.
+ */
 export const linkAckMs = 20_000;
 export const linkWorkingMs = 6_000;
-/** ms for which a robot asks for one more job, between signs that it is still asked, and until these are missed. */
+/**
+ * ms for which a robot asks for one more job, between signs that it is still asked, and until these
+ * are missed.
+ */
 export const linkPullMs = 30_000;
 export const linkPullSignMs = 5_000;
 export const linkPullSilenceMs = 12_000;
@@ -790,7 +844,10 @@ export const linkRetryMs = 1_000;
 export const linkReturnMs = 5_000;
 /** ms after which JetStream forgets that a robot or a group took jobs; those that wait stay. */
 export const linkAbsentMs = 30 * 24 * 3600 * 1000;
-/** jobs in the link's file, those that have ended last included, and bytes of the file that are read. */
+/**
+ * jobs in the link's file, those that have ended last included, and bytes of the file that are
+ * read.
+ */
 export const linkTakenMax = 4_096;
 export const linkTakenBytesMax = 2 * 1024 * 1024;
 /** bytes of a file of NATS credentials, and of a certificate. */
@@ -800,10 +857,15 @@ export const natsConnectMs = 2_000;
 /** ms between two tries to reach NATS again, and between the pings that find a dead connection. */
 export const natsRetryMs = 500;
 export const natsPingMs = 5_000;
-/** ms for the robots to answer all of them at once, and between two tries to reach those that have not. */
+/**
+ * ms for the robots to answer all of them at once, and between two tries to reach those that have
+ * not.
+ */
 export const fleetAnswerMs = 1_000;
 export const fleetRetryMs = 250;
 /** requests of one `map` that have not been answered. */
 export const fleetMapMax = 64;
-/** ms by which a requestor waits longer than the robot, so that the robot's own word comes first. */
+/**
+ * ms by which a requestor waits longer than the robot, so that the robot's own word comes first.
+ */
 export const fleetGraceMs = 1_000;

@@ -1,4 +1,7 @@
-/** Why no job may begin: the end of the engine, an emergency stop, the quarantine or pause of its task. */
+/**
+ * Why no job may begin: the end of the engine, an emergency stop, the quarantine or pause of its
+ * task.
+ */
 import {
   type Paused,
   type Quarantined,

@@ -21,7 +21,9 @@ export interface Moment {
 export type Due = "run" | "missed" | null;
 
 export interface DueTimes {
-  /** Takes the times up to this moment as done. To be called when a timer rings, and with each tick. */
+  /**
+   * Takes the times up to this moment as done. To be called when a timer rings, and with each tick.
+   */
   take(moment: Moment): Due;
   /** ms until the next due time, as of this moment; null for none. */
   waitMs(moment: Moment): number | null;

@@ -176,7 +176,9 @@ export class DurableJobs {
     return [];
   }
 
-  /** A run of a schedule has ended. History keeps one that was not durable, as far as it has room. */
+  /**
+   * A run of a schedule has ended. History keeps one that was not durable, as far as it has room.
+   */
   runEnded(job: Job, schedule: string, outcome: JobOutcome, ms: number, now: number): void {
     const { events, ids, journal, schedules, wallSeconds } = this.tables;
     schedules.ended(schedule, outcome, events);

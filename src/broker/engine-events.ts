@@ -63,7 +63,10 @@ export class EngineEvents {
 
   /* ── Subscribers ── */
 
-  /** WATCHED, of a worker that has subscribers: a data worker from elsewhere gets only what its own key may read. */
+  /**
+   * WATCHED, of a worker that has subscribers: a data worker from elsewhere gets only what its own
+   * key may read.
+   */
   watch(worker: Worker, topics: readonly string[], access: Access): void {
     const { user, ready } = worker;
     if (ready.role !== "data") return;

@@ -90,7 +90,9 @@ export type BrokerEvent =
 export interface PauseChange {
   readonly of: "task" | "schedule";
   readonly name: string;
-  /** seconds since 1970; null ends the pause. The end of a task's pause ends its quarantine, too. */
+  /**
+   * seconds since 1970; null ends the pause. The end of a task's pause ends its quarantine, too.
+   */
   readonly since: number | null;
   readonly request: number;
 }

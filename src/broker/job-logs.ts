@@ -1,4 +1,6 @@
-/** The lines that jobs have written to their logs, and their errors: the newest ones of all jobs. */
+/**
+ * The lines that jobs have written to their logs, and their errors: the newest ones of all jobs.
+ */
 import { jobLogBytesMax, jobLogsBytesMax } from "../limits.ts";
 import { ProtocolError, shorten } from "../protocol/errors.ts";
 import { type Frame, sizeOf } from "../protocol/frame.ts";
@@ -14,7 +16,10 @@ export class JobLogs {
 
   constructor(private readonly wallSeconds: () => number) {}
 
-  /** Takes a line of a worker. Returns false if it is none. @param body a DATA frame of `{level, text}` */
+  /**
+   * Takes a line of a worker. Returns false if it is none.
+   * @param body a DATA frame of `{level, text}`
+   */
   add(job: Job, body: Frame): boolean {
     const frame = decodeObject(body, "DATA");
     const data = frame instanceof ProtocolError ? null : frame.data;

@@ -73,7 +73,10 @@ export class JobQueries {
     return [...effects, this.tables.requests.acknowledge(sender, encodeData({ cancelled: isOver ? 0 : 1 }))];
   }
 
-  /** The log of an ended job that the journal has comes from there, whole; all other lines from memory. */
+  /**
+   * The log of an ended job that the journal has comes from there, whole; all other lines from
+   * memory.
+   */
   logs(sender: RequestSender, control: ControlOf<"logs">, now: number): Effect[] {
     const job = control.job === undefined ? null : this.#find(sender, control.job, "observe");
     if (job !== null && "message" in job) return this.#refuse(sender, job);

@@ -51,7 +51,9 @@ export const createJob = (
   durable: null,
 });
 
-/** The person who asked for a job: the user of its key, or META's `id` without one; null for nobody. */
+/**
+ * The person who asked for a job: the user of its key, or META's `id` without one; null for nobody.
+ */
 export const requestorOf = ({ origin, schedule }: Pick<Job, "origin" | "schedule">): string | null =>
   (origin && personOf(origin)) ?? origin?.meta.id ?? (schedule === undefined ? null : `schedule ${schedule}`);
 
@@ -159,6 +161,9 @@ export const retryPolicyOf = (policy: Policy | undefined): RetryPolicy | null =>
   return { tries, backoffMs, onError };
 };
 
-/** Whose request it is: the person for whom a gateway asks, else the name of the key; null without keys. */
+/**
+ * Whose request it is: the person for whom a gateway asks, else the name of the key; null without
+ * keys.
+ */
 export const personOf = ({ user, meta }: Pick<RequestSender, "user" | "meta">): string | null =>
   meta.onBehalf === undefined ? user : meta.onBehalf.name;

@@ -1,4 +1,6 @@
-/** Requestors that have asked for a reload: each is answered when the supervisor says how it went. */
+/**
+ * Requestors that have asked for a reload: each is answered when the supervisor says how it went.
+ */
 import { reloadsMax } from "../limits.ts";
 import { encodeData } from "../protocol/frames.ts";
 import type { Effect } from "./events.ts";

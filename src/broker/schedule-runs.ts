@@ -49,7 +49,9 @@ export class ScheduleRuns {
     return [...lines, ...this.look(now)];
   }
 
-  /** Runs it now, beside its times, and while it is paused, too. Returns why not, or the effects. */
+  /**
+   * Runs it now, beside its times, and while it is paused, too. Returns why not, or the effects.
+   */
   runNow(schedule: Schedule, now: number): Effect[] | EndReason {
     const draft = this.#draftOf(schedule);
     return "code" in draft ? draft : this.#run(schedule, draft, this.momentAt(now));

@@ -17,7 +17,9 @@ export class Schedules {
   readonly #paused: BrokerState["pausedSchedules"] = new Map();
   /** Cron waits for it. */
   #isClockKnown = false;
-  /** How an earlier router has left them, by name. Those that make up for a missed run wait for it. */
+  /**
+   * How an earlier router has left them, by name. Those that make up for a missed run wait for it.
+   */
   #kept: Map<string, KeptSchedule> | null = null;
   /** ms, when the first of these began to wait. */
   #keptWantedAt: number | null = null;

@@ -44,7 +44,10 @@ export const reportTasks = ({ directory, workers }: Tables): Json => {
   };
 };
 
-/** A requestor has to know before whether it must keep a job alive, and how a job may be kept for later. */
+/**
+ * A requestor has to know before whether it must keep a job alive, and how a job may be kept for
+ * later.
+ */
 const limitsIn = (policy: Policy = {}): JsonObject => ({
   ...(policy.deadmanMs !== undefined && { deadmanMs: policy.deadmanMs }),
   ...(mayBeginUnattended(policy) && policy.deadmanMs === undefined && { unattended: true }),

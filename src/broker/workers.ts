@@ -109,13 +109,18 @@ export class Workers {
     for (const task of this.#gone.keys()) if (this.#gone.size > workerTasksMax) this.#gone.delete(task);
   }
 
-  /** A source worker that leaves has no sources any more, unless another one has taken its place. */
+  /**
+   * A source worker that leaves has no sources any more, unless another one has taken its place.
+   */
   forgetSources(ready: ReadyHeader): void {
     const language = languageOf(ready);
     if (this.#sources.get(language) === ready) this.#sources.delete(language);
   }
 
-  /** The topics of sources that must have a value each `staleMs`. Those of a worker that has died go stale. */
+  /**
+   * The topics of sources that must have a value each `staleMs`. Those of a worker that has died go
+   * stale.
+   */
   get staleness(): { readonly topic: string; readonly staleMs: number }[] {
     return [...this.#sources.values()].flatMap(({ sources = [] }) =>
       sources.flatMap(({ topic, staleMs }) => (staleMs === undefined ? [] : [{ topic, staleMs }])),

@@ -1,4 +1,6 @@
-/** The client's part of the data plane: values go straight to the data workers, and come from them. */
+/**
+ * The client's part of the data plane: values go straight to the data workers, and come from them.
+ */
 import * as v from "valibot";
 import { payloadTypeOf } from "../data/payload.ts";
 import { type DataWorker, Publications } from "../data/publications.ts";
@@ -17,13 +19,18 @@ import { libzmq } from "./libzmq.ts";
 import type { LocalEngine } from "./local.ts";
 import { type SubscribeOptions, Subscription } from "./subscription.ts";
 
-/** How a value is published. Bytes and arrays without a `contentType` are `application/octet-stream`. */
+/**
+ * How a value is published. Bytes and arrays without a `contentType` are
+ * `application/octet-stream`.
+ */
 export interface PublishOptions extends PayloadType {
   /** Gives a promise that resolves once the data worker has the value. */
   readonly confirm?: boolean | undefined;
 }
 
-/** The place of a value among all of its topic; `seq` is 0 where an older engine does not say it. */
+/**
+ * The place of a value among all of its topic; `seq` is 0 where an older engine does not say it.
+ */
 export interface Published {
   readonly seq: number;
   readonly epoch: string;

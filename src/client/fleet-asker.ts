@@ -29,7 +29,10 @@ interface Waiting {
   tick: number;
 }
 
-/** As of a client's call: gets what says that the program is alive, in place of the asker's own word. */
+/**
+ * As of a client's call: gets what says that the program is alive, in place of the asker's own
+ * word.
+ */
 type KeepAlive = (say: () => void, deadmanMs: number) => void;
 
 interface Question {

@@ -1,4 +1,7 @@
-/** Values of a robot's topics that its link mirrors to its fleet: the newest ones, and those that come. */
+/**
+ * Values of a robot's topics that its link mirrors to its fleet: the newest ones, and those that
+ * come.
+ */
 import type { KV } from "@nats-io/kv";
 import type { Msg, NatsConnection } from "@nats-io/transport-node";
 import { TopicValue } from "../data/topic-value.ts";
@@ -43,7 +46,10 @@ const lastOf = async (nats: NatsConnection, robot: string, topic: string): Promi
   return message.headers?.code === noValue ? null : mirroredValue(topic, message);
 };
 
-/** The bucket of the newest values; null where no robot has mirrored anything yet. Rejects with TaskEngineError. */
+/**
+ * The bucket of the newest values; null where no robot has mirrored anything yet. Rejects with
+ * TaskEngineError.
+ */
 export const openData = async (nats: NatsConnection): Promise<KV | null> => {
   const { Kvm } = await import("@nats-io/kv");
   try {

@@ -1,4 +1,7 @@
-/** The methods of a robot or a group for jobs by their ids: those that the fleet keeps, then those of the robot's engine. */
+/**
+ * The methods of a robot or a group for jobs by their ids: those that the fleet keeps, then those
+ * of the robot's engine.
+ */
 import type { NatsConnection } from "@nats-io/transport-node";
 import { TaskEngineError } from "../protocol/errors.ts";
 import type { FleetTarget } from "../protocol/fleet.ts";

@@ -60,9 +60,9 @@ export class FleetJobs {
   }
 
   /**
-   * Gives a job to the fleet, and its id once it is kept. Rejects with TaskEngineError: BAD_ARGS for
-   * what may not begin by itself, UNKNOWN_TASK or UNAVAILABLE if no robot is known that would take
-   * it, STORE_FULL, or UNAVAILABLE without JetStream.
+   * Gives a job to the fleet, and its id once it is kept. Rejects with TaskEngineError: BAD_ARGS
+   * for what may not begin by itself, UNKNOWN_TASK or UNAVAILABLE if no robot is known that would
+   * take it, STORE_FULL, or UNAVAILABLE without JetStream.
    */
   async send(target: QueueTarget, task: string, args: unknown[], kwargs: object, options: DetachOptions) {
     const name = taskName(task);
@@ -120,7 +120,10 @@ export class FleetJobs {
     return { job, revision: value.revision, atMs: value.atMs };
   }
 
-  /** Writes a state in place of that of a revision, 0 for none; `isNew` is false if it has changed meanwhile. */
+  /**
+   * Writes a state in place of that of a revision, 0 for none; `isNew` is false if it has changed
+   * meanwhile.
+   */
   write(job: QueuedJob, revision: number): Promise<{ readonly isNew: boolean; readonly revision: number }> {
     return this.store.publish(stateSubject(job.job), JSON.stringify(job), { revision });
   }
@@ -175,7 +178,10 @@ export class FleetJobs {
     }
   }
 
-  /** As of a client. A job that a robot has taken is cancelled there; rejects with UNAVAILABLE if it is not there. */
+  /**
+   * As of a client. A job that a robot has taken is cancelled there; rejects with UNAVAILABLE if it
+   * is not there.
+   */
   async cancelJob(id: string): Promise<boolean> {
     for (;;) {
       const { job, revision } = await this.#known(id);

@@ -58,7 +58,10 @@ export const readRoster = async (nats: NatsConnection): Promise<Map<string, Flee
   return members;
 };
 
-/** The last report of a robot; null if the roster does not have it. Rejects with TaskEngineError, UNAVAILABLE. */
+/**
+ * The last report of a robot; null if the roster does not have it. Rejects with TaskEngineError,
+ * UNAVAILABLE.
+ */
 export const readRobot = async (nats: NatsConnection, robot: string): Promise<RobotReport | null> => {
   const bucket = await openRoster(nats);
   try {
@@ -69,7 +72,10 @@ export const readRobot = async (nats: NatsConnection, robot: string): Promise<Ro
   }
 };
 
-/** Removes a robot from the roster; false if it is not there. A robot that is still there comes back. */
+/**
+ * Removes a robot from the roster; false if it is not there. A robot that is still there comes
+ * back.
+ */
 export const forgetRobot = async (nats: NatsConnection, robot: string): Promise<boolean> => {
   const bucket = await openRoster(nats);
   try {
@@ -90,7 +96,9 @@ const forgetValues = async (nats: NatsConnection, robot: string): Promise<void> 
   for (const topic of await keptTopics(bucket, robot)) await bucket.purge(`${robot}.${topic}`);
 };
 
-/** All robots: those that answer within a second as they are, the others of the roster as they were. */
+/**
+ * All robots: those that answer within a second as they are, the others of the roster as they were.
+ */
 export const listRobots = async (nats: NatsConnection): Promise<FleetMember[]> => {
   const answers = new Map<string, FleetMember>();
   const known = readRoster(nats);

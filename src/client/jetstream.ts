@@ -74,7 +74,10 @@ export class JetStream {
     private readonly newHeaders: () => ReturnType<typeof import("@nats-io/transport-node").headers>,
   ) {}
 
-  /** Makes the streams that are not there yet. Those that somebody has made with other limits stay as they are. */
+  /**
+   * Makes the streams that are not there yet. Those that somebody has made with other limits stay
+   * as they are.
+   */
   async prepare(): Promise<void> {
     for (const config of streams) {
       const name = String(config.name);
@@ -132,7 +135,10 @@ export class JetStream {
     }
   }
 
-  /** Reads the values of subjects that are among the newest `count` revisions of a stream, in their order. */
+  /**
+   * Reads the values of subjects that are among the newest `count` revisions of a stream, in their
+   * order.
+   */
   async readNewest(stream: string, subjects: string, count: number, take: (bytes: Uint8Array) => void): Promise<void> {
     const { state } = await this.api(`STREAM.INFO.${stream}`, "");
     const last = isObject(state) ? Number(state.last_seq) : 0;
@@ -161,7 +167,8 @@ export class JetStream {
           ...{ inactive_threshold: nanoseconds(jetStreamMs), mem_storage: true, max_deliver: 1 },
         },
       });
-      // Some may be on their way already; in place of one that changes meanwhile its new value comes.
+      // Some may be on their way already; in place of one that changes meanwhile its new value
+      // comes.
       const sent = isObject(delivered) ? Number(delivered.consumer_seq) : 0;
       expected = Number(num_pending) + sent;
       look();

@@ -111,7 +111,8 @@ export abstract class JobClient extends ControlClient {
 
   /**
    * Runs a dead letter again, as a new job, whose id it gives. Rejects with UNCONFIRMED for a task
-   * that may move something without `confirm`, and with UNKNOWN_JOB if there is no such dead letter.
+   * that may move something without `confirm`, and with UNKNOWN_JOB if there is no such dead
+   * letter.
    */
   async retry(id: string, { confirm = false }: { readonly confirm?: boolean } = {}): Promise<string> {
     return (await this.control({ command: "retry", job: id, confirm }, retriedSchema)).job;

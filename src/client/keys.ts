@@ -26,7 +26,10 @@ export const noKeys = "none";
 /** In the place of a path: as the owner of an engine on this machine, whatever keys there are. */
 export const ownerKey = "owner";
 
-/** Paths of the engine's `NAME.key` and of the client's own `NAME.key_secret`, or `none`, or `owner`. */
+/**
+ * Paths of the engine's `NAME.key` and of the client's own `NAME.key_secret`, or `none`, or
+ * `owner`.
+ */
 export interface KeyFiles {
   readonly serverKey?: string | undefined;
   readonly key?: string | undefined;

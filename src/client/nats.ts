@@ -1,4 +1,7 @@
-/** Connects to NATS, for a link and for a fleet's requestors. Its module is loaded here alone, and when it is needed. */
+/**
+ * Connects to NATS, for a link and for a fleet's requestors. Its module is loaded here alone, and
+ * when it is needed.
+ */
 import type { Authenticator, NatsConnection, NodeConnectionOptions } from "@nats-io/transport-node";
 import { natsConnectMs, natsFileBytesMax, natsPingMs, natsRetryMs } from "../limits.ts";
 import { TaskEngineError } from "../protocol/errors.ts";

@@ -27,7 +27,8 @@ export interface ConnectOptions extends KeyFiles {
   readonly state?: string;
   /**
    * Gets values that nobody asked to confirm, and that the data worker has not taken: at most one
-   * call a second for a topic and a reason. Default: the first of a kind is a warning of the process.
+   * call a second for a topic and a reason. Default: the first of a kind is a warning of the
+   * process.
    */
   readonly onPublishError?: (refusal: PublishRefusal) => void;
   /** Gets every message. */
@@ -64,13 +65,14 @@ export interface JobOptions extends Readonly<Omit<TaskOptions, "detach" | "durab
    */
   readonly signal?: AbortSignal;
   /**
-   * Gets a function that says KEEPALIVE, and the `deadmanMs` that holds, once the job has a dead man
-   * by its options or its task. The client then keeps it alive no more by itself: only these calls do.
+   * Gets a function that says KEEPALIVE, and the `deadmanMs` that holds, once the job has a dead
+   * man by its options or its task. The client then keeps it alive no more by itself: only these
+   * calls do.
    */
   readonly keepAlive?: (say: () => void, deadmanMs: number) => void;
   /**
-   * The person for whom this program asks, by its right `delegate`: the engine applies the rights of
-   * both. An engine of an earlier release rejects it.
+   * The person for whom this program asks, by its right `delegate`: the engine applies the rights
+   * of both. An engine of an earlier release rejects it.
    */
   readonly onBehalf?: OnBehalf | undefined;
 }

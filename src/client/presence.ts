@@ -2,10 +2,10 @@
  * Proof that a far end is there, over whatever buffers lie between: ticks go to it, and it sends
  * them back.
  *
- * A tick counts only if it was sent less than `deadmanMs` ago: what waited in a buffer on the way is
- * older. Without a newer one `onSilent` is called `deadmanMs` after the newest tick that has come
- * back was sent. So the far end may die, hang or be cut off at any moment, and a connection that
- * delays its messages does not make it seem alive for any longer.
+ * A tick counts only if it was sent less than `deadmanMs` ago: what waited in a buffer on the way
+ * is older. Without a newer one `onSilent` is called `deadmanMs` after the newest tick that has
+ * come back was sent. So the far end may die, hang or be cut off at any moment, and a connection
+ * that delays its messages does not make it seem alive for any longer.
  */
 import { ticksPerDeadman } from "../limits.ts";
 

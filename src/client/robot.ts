@@ -103,8 +103,8 @@ export class Robot extends FleetJobClient implements AsyncDisposable {
   }
 
   /**
-   * As of a client, also with a dead man: the job goes on while this program sends the robot's ticks
-   * back. With `detach` the fleet keeps the job until a robot takes it.
+   * As of a client, also with a dead man: the job goes on while this program sends the robot's
+   * ticks back. With `detach` the fleet keeps the job until a robot takes it.
    */
   call(task: string, args: unknown[], kwargs: object, options: DetachOptions): Promise<DetachedJob>;
   call(task: string, args: unknown[], kwargs: object, options: BinaryCallOptions): Promise<Json | BinaryData>;

@@ -131,7 +131,9 @@ export class StreamFeed {
     connection.flush();
   }
 
-  /** After a loss, values of the time since then are wanted; those that came already are skipped. */
+  /**
+   * After a loss, values of the time since then are wanted; those that came already are skipped.
+   */
   get #lastMs(): number | undefined {
     if (this.#heardAt === null) return this.#options.lastMs;
     if (!this.#wantsAll) return 0;

@@ -14,20 +14,20 @@ export interface SubscribeOptions {
   /** The topics are whole names, and not beginnings of names. */
   readonly exact?: boolean | undefined;
   /**
-   * `all`, the default: every value in order; what a program does not read waits in the data worker.
-   * `latest`: of each topic only the newest value, also after a pause of the program.
+   * `all`, the default: every value in order; what a program does not read waits in the data
+   * worker. `latest`: of each topic only the newest value, also after a pause of the program.
    */
   readonly mode?: "all" | "latest" | undefined;
   /** Values a second of each topic at most, above 0 and up to 100000. */
   readonly maxHz?: number | undefined;
   /**
-   * Begins with the values of the last so many ms, 0 to 3600000. Default 0: with the newest value of
-   * each topic. null: with none.
+   * Begins with the values of the last so many ms, 0 to 3600000. Default 0: with the newest value
+   * of each topic. null: with none.
    */
   readonly lastMs?: number | null | undefined;
   /**
-   * Gets each value, in place of reading the subscription, which is quicker. Nothing catches what it
-   * throws. If the subscription fails, `onEvent` is told, or else the process is warned.
+   * Gets each value, in place of reading the subscription, which is quicker. Nothing catches what
+   * it throws. If the subscription fails, `onEvent` is told, or else the process is warned.
    */
   readonly onValue?: ((value: TopicValue) => void) | undefined;
   /** Gets what happens to the topics beside values. */
@@ -46,7 +46,9 @@ export type SubscriptionEvent =
   | { readonly type: "moved" }
   /** The connection to a data worker is lost; it comes back by itself. */
   | { readonly type: "lost" }
-  /** Nothing comes any more, for this reason. With `onValue`; else the next read rejects with it. */
+  /**
+   * Nothing comes any more, for this reason. With `onValue`; else the next read rejects with it.
+   */
   | { readonly type: "failed"; readonly error: Error };
 
 interface SubscriptionSources {
@@ -63,7 +65,8 @@ type Read = PromiseWithResolvers<IteratorResult<TopicValue, undefined>>;
 
 /**
  * `for await (const { topic, data, pack } of client.subscribe("pose"))`. Leaving the loop ends it.
- * A program that is too slow loses the oldest values, which are counted, and always gets the newest.
+ * A program that is too slow loses the oldest values, which are counted, and always gets the
+ * newest.
  */
 export class Subscription implements AsyncIterableIterator<TopicValue> {
   /** Feeds by the endpoint of the stream port; `old` for those that have none. */

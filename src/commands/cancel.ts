@@ -2,9 +2,9 @@
  * `cancel SERIAL` cancels a request of any requestor, whether its job waits or runs; `cancel ID`
  * does so with a job. `send --verbose` prints serials, `send --detach` and `jobs` print ids.
  *
- * Sends CONTROL `cancel`, for a text that may be both with the id first. The requestor gets the error CANCELLED, even if a result of the job
- * arrives later. Prints the number of cancelled requests, which is above one only if two requestors
- * use the same serial.
+ * Sends CONTROL `cancel`, for a text that may be both with the id first. The requestor gets the
+ * error CANCELLED, even if a result of the job arrives later. Prints the number of cancelled
+ * requests, which is above one only if two requestors use the same serial.
  *
  * Exits with 0; 1 if there is no such request or the engine refused; 2 for wrong usage; 3 if there
  * is no engine or no answer in time.

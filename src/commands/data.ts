@@ -9,11 +9,11 @@
  * `watch` is the beginning of topics' names.
  *
  * `put` and `rm` print nothing; `get` prints a string as it is, bytes as they are, and everything
- * else as JSON; `watch` prints the topic, a space and the value as JSON, and of bytes their type and
- * number; with `--json` both print `{"topic": …, "data": …, "pack": …}`.
+ * else as JSON; `watch` prints the topic, a space and the value as JSON, and of bytes their type
+ * and number; with `--json` both print `{"topic": …, "data": …, "pack": …}`.
  *
- * With `--nats` both ask a fleet for what a robot mirrors to it (link/LINK.md); a TOPIC of `watch` is
- * a whole name then, or with a `/` or `.` at its end the beginning of names.
+ * With `--nats` both ask a fleet for what a robot mirrors to it (link/LINK.md); a TOPIC of `watch`
+ * is a whole name then, or with a `/` or `.` at its end the beginning of names.
  *
  * Exits with 0, `watch` on Ctrl-C or SIGTERM or when its reader has gone; 1 if the engine refused
  * (an unknown topic); 2 for wrong usage; 3 if there is no engine or no answer in time.

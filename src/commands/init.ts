@@ -2,8 +2,8 @@
  * `init [FOLDER]` writes a starting point for a robot into a folder: a task in TypeScript, one in
  * Python, and a file of settings with every setting as a comment.
  *
- * Needs no engine. It overwrites nothing. Prints a line on stdout for each file: written, or left as
- * it is.
+ * Needs no engine. It overwrites nothing. Prints a line on stdout for each file: written, or left
+ * as it is.
  *
  * Exits with 0; 1 if a file cannot be written; 2 for wrong usage.
  */

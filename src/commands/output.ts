@@ -46,7 +46,10 @@ export const printKept = async (text: string, failure: string | null): Promise<v
   throw new ExitError(`${printable(`${text}; but that is not on the engine's disk: ${failure}`)}; try again`, 1);
 };
 
-/** Writes text or bytes unchanged. A reader that has gone is no error; any other failure is an ExitError. */
+/**
+ * Writes text or bytes unchanged. A reader that has gone is no error; any other failure is an
+ * ExitError.
+ */
 export const writeOut = async (text: string | Uint8Array): Promise<void> => {
   try {
     await stdout.write(text);

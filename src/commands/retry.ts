@@ -2,8 +2,8 @@
  * `retry ID` runs a dead letter again, a durable job that has failed for good; `discard ID` forgets
  * it. `jobs --dead` lists them.
  *
- * Sends CONTROL `retry` or `discard`. `retry` prints the id of the new job, which `result` and `job`
- * take. A task that may move something is retried with `--yes` alone.
+ * Sends CONTROL `retry` or `discard`. `retry` prints the id of the new job, which `result` and
+ * `job` take. A task that may move something is retried with `--yes` alone.
  *
  * Exits with 0; 1 if there is no such dead letter, it was not confirmed, or the engine refused; 2
  * for wrong usage; 3 if there is no engine or no answer in time.

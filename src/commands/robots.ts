@@ -2,8 +2,8 @@
  * `robots` lists the robots of a fleet, those that do not answer too; `robots forget NAME` removes
  * one that does not belong to it any more.
  *
- * Asks all robots over NATS, and reads the roster of the fleet. Prints a line a robot, with `--json`
- * a list.
+ * Asks all robots over NATS, and reads the roster of the fleet. Prints a line a robot, with
+ * `--json` a list.
  *
  * Exits with 0; 1 if the roster cannot be read or has no such robot; 2 for wrong usage; 3 if NATS
  * does not answer.

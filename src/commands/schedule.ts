@@ -26,7 +26,10 @@ const listCommand = defineCommand({
   },
 });
 
-/** `photo  @hourly  next 2026-11-28 16:00:00  last 2026-11-28 15:00:00 done  1 skipped  its last run has not ended` */
+/**
+ * `photo  @hourly  next 2026-11-28 16:00:00  last 2026-11-28 15:00:00 done  1 skipped  its last run
+ * has not ended`
+ */
 const lineOf = ({ name, task, when, zone, next, last, code, skipped, why, paused }: ScheduleListing): string =>
   [
     name === task ? name : `${name} (${task})`,

@@ -13,9 +13,9 @@
  *
  * With `--nats` it asks a robot of a fleet, or one of a group, by its link (link/LINK.md).
  *
- * Prints a string as it is, the bytes of a binary result without a line feed (but not on a terminal)
- * and everything else as JSON; with `--json` the whole answer,
- * `{"meta": …, "data": …}`, or `{"error": {"code": …, "message": …}}`.
+ * Prints a string as it is, the bytes of a binary result without a line feed (but not on a
+ * terminal) and everything else as JSON; with `--json` the whole answer, `{"meta": …, "data": …}`,
+ * or `{"error": {"code": …, "message": …}}`.
  *
  * Exits with 0; 1 if the engine refused, the task failed or the connection was lost (stderr has
  * `CODE: message`); 2 for wrong usage; 3 if there is no engine or no answer in time; 130 after

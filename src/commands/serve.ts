@@ -69,7 +69,10 @@ export const serveCommand = defineCommand({
   },
 });
 
-/** The gateway starts last, and is started again when it dies: whoever types a port that is taken has to hear of it now. */
+/**
+ * The gateway starts last, and is started again when it dies: whoever types a port that is taken
+ * has to hear of it now.
+ */
 const tryHttp = async ({ http, tokens, tlsCert, tlsKey }: Config): Promise<void> => {
   if (http === null) return;
   const { tryGateway } = await import("./gateway.ts");

@@ -1,9 +1,9 @@
 /**
  * `tasks` lists the tasks that a running engine can run, one name a line.
  *
- * Sends CONTROL `tasks`. With `--json` it prints a list of `{"name": …, "workers": …, "schema": …}`,
- * where `workers` is the number of workers that serve the task now, and `schema`, if there is one,
- * has the JSON Schemas of its `args` and `kwargs`.
+ * Sends CONTROL `tasks`. With `--json` it prints a list of `{"name": …, "workers": …, "schema":
+ * …}`, where `workers` is the number of workers that serve the task now, and `schema`, if there is
+ * one, has the JSON Schemas of its `args` and `kwargs`.
  *
  * Exits with 0; 1 if the engine refused; 2 for wrong usage; 3 if there is no engine or no answer
  * in time.

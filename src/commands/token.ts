@@ -3,8 +3,8 @@
  * what the rights say. Appends a line to the file of tokens, with the token's hash, and makes the
  * file if there is none. A running gateway reads it within a second.
  *
- * Needs no engine. Prints the token on stdout, the only time that it is ever shown; on stderr how to
- * use it. To take it back, delete its line.
+ * Needs no engine. Prints the token on stdout, the only time that it is ever shown; on stderr how
+ * to use it. To take it back, delete its line.
  *
  * Exits with 0; 1 if the file cannot be read or written, or the name has a token already; 2 for
  * wrong usage.

@@ -62,7 +62,10 @@ export const durationFrom = (text: string, flag: string, msMax: number): number 
   );
 };
 
-/** Returns a flag's date as seconds since 1970; without an offset it is local time. Throws UsageError. */
+/**
+ * Returns a flag's date as seconds since 1970; without an offset it is local time. Throws
+ * UsageError.
+ */
 export const dateFrom = (text: string, flag: string): number => {
   const ms = /^\d{4}-\d\d-\d\dT\d\d:\d\d/.test(text) ? Date.parse(text) : Number.NaN;
   if (ms >= 0) return ms / 1000;

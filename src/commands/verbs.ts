@@ -1,4 +1,7 @@
-/** The command tree. A verb is loaded when it is called, so that `send` does not load the supervisor. */
+/**
+ * The command tree. A verb is loaded when it is called, so that `send` does not load the
+ * supervisor.
+ */
 import type { CommandDef, SubCommandsDef } from "citty";
 
 /** The roles that `serve` starts as processes of their own. */

@@ -82,7 +82,9 @@ export class Cursor {
   }
 }
 
-/** One request for values that are in the log: `get` and `history`. It goes on as the peer reads. */
+/**
+ * One request for values that are in the log: `get` and `history`. It goes on as the peer reads.
+ */
 export class HistoryReading {
   /** Values that were sent. */
   count = 0;

@@ -32,7 +32,10 @@ interface DataWorkerOptions {
   readonly plainPort: number | null;
   /** The socket beside that port for local programs, in an engine with keys; null for none. */
   readonly streamSocket: string | null;
-  /** The same for the engine's own workers of Python, which it opens once there are some; null for none. */
+  /**
+   * The same for the engine's own workers of Python, which it opens once there are some; null for
+   * none.
+   */
   readonly pythonSocket: string | null;
   /** ms that values are kept, and bytes of all of them. */
   readonly historyMs: number;

@@ -94,7 +94,9 @@ class Taker {
   }
 }
 
-/** META and payload of the newest values that fit, the oldest first, as their publishers wrote them. */
+/**
+ * META and payload of the newest values that fit, the oldest first, as their publishers wrote them.
+ */
 const valuesOf = (topic: Topic, bytesMax: number): Frame[] => {
   const values: Buffer[][] = [];
   let bytes = 0;

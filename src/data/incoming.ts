@@ -1,6 +1,7 @@
 /**
- * The values that a connection publishes, on their way into the store. Which topics it may write was
- * checked, and META that differs from the last one of its topic by its time alone needs no decoding.
+ * The values that a connection publishes, on their way into the store. Which topics it may write
+ * was checked, and META that differs from the last one of its topic by its time alone needs no
+ * decoding.
  */
 import { nameLengthMax, peerTopicsMax } from "../limits.ts";
 import { type ErrorBody, ProtocolError } from "../protocol/errors.ts";
@@ -94,7 +95,9 @@ export class Incoming {
     else known.meta.learn(bytes, metaAt, metaEnd, dtype === undefined ? null : payload.length);
   }
 
-  /** The topic whose name is in `bytes` from `start` to `end`; null for one that must be checked. */
+  /**
+   * The topic whose name is in `bytes` from `start` to `end`; null for one that must be checked.
+   */
   #find(bytes: Buffer, start: number, end: number): KnownTopic | null {
     if (this.#isLast(bytes, start, end)) return this.#last;
     const known = this.#known.get(bytes.toString("latin1", start, end));

@@ -1,7 +1,8 @@
 /**
- * The port of subscribers of 0.2: an XPUB socket that sends `[topic, META, DATA]`. A subscription to the whole name of a topic gets its
- * newest value at once, and no other subscriber gets it again; a subscription to the beginning of
- * names gets the values from then on. `$topics` answers with the names.
+ * The port of subscribers of 0.2: an XPUB socket that sends `[topic, META, DATA]`. A subscription
+ * to the whole name of a topic gets its newest value at once, and no other subscriber gets it
+ * again; a subscription to the beginning of names gets the values from then on. `$topics` answers
+ * with the names.
  */
 import {
   connectionLookMs,
@@ -139,7 +140,10 @@ export class Publisher implements StorePeer {
 
   /* ── Values of the store ── */
 
-  /** There is a new value. Whether a topic is wanted is looked up once for each change of the subscriptions. */
+  /**
+   * There is a new value. Whether a topic is wanted is looked up once for each change of the
+   * subscriptions.
+   */
   readonly #offer = (topic: Topic): void => {
     const { version } = this.#subscribers;
     const wanted = this.#wanted.get(topic) ?? { version: -1, isWanted: false, refusedAt: Number.NEGATIVE_INFINITY };

@@ -144,7 +144,9 @@ export class PublishingLink {
     return promise;
   }
 
-  /** Resolves once all that was published is in the hands of the transport or of the data worker. */
+  /**
+   * Resolves once all that was published is in the hands of the transport or of the data worker.
+   */
   drained(): Promise<void> {
     if (this.isDrained) return Promise.resolve();
     const { promise, resolve } = Promise.withResolvers<void>();

@@ -127,7 +127,10 @@ export class StreamLink {
   }
 }
 
-/** bytes of a value that a data worker takes, by its first answer. An earlier version does not say it. */
+/**
+ * bytes of a value that a data worker takes, by its first answer. An earlier version does not say
+ * it.
+ */
 const valueBytesMaxIn = (data: Json): number => {
   const { valueBytesMax } = (typeof data === "object" && data !== null ? data : {}) as { valueBytesMax?: Json };
   return typeof valueBytesMax === "number" ? valueBytesMax : dataBytesMax;
@@ -143,9 +146,11 @@ const replyIn = (raw: Buffer, start: number, end: number): StreamReply | null =>
 };
 
 /**
- * Connects to the stream port of a data worker, from a process of the same engine; null if none of this machine listens there.
+ * Connects to the stream port of a data worker, from a process of the same engine; null if none of
+ * this machine listens there.
  * @param endpoint of its stream port, as it says it
- * @param folder of the engine's sockets, which has the one of an engine with keys; null without keys
+ * @param folder of the engine's sockets, which has the one of an engine with keys; null without
+ * keys
  */
 export const dialOwnStream = (endpoint: string, folder: string | null): ShmConnection | null => {
   const { host, port } = addressIn(endpoint);

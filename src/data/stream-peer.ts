@@ -1,6 +1,6 @@
 /**
- * One connection to the stream port: what it publishes, its subscriptions and its requests. Requests
- * are answered in their order, and the answers wait while the peer does not read.
+ * One connection to the stream port: what it publishes, its subscriptions and its requests.
+ * Requests are answered in their order, and the answers wait while the peer does not read.
  */
 import { errorRepeatMs, peerAnswersMax, peerErrorsMax, peerSubscriptionsMax } from "../limits.ts";
 import { type ErrorBody, ProtocolError } from "../protocol/errors.ts";
@@ -51,7 +51,10 @@ export class StreamPeer implements StreamSink, StorePeer, IncomingSource {
   /** For `EngineTopics`. */
   readonly #id = `stream ${++peers}`;
   #answers: WaitingAnswer[] = [];
-  /** Refusals that nobody waits for, by code and topic: when one was said last, and how many there were since. */
+  /**
+   * Refusals that nobody waits for, by code and topic: when one was said last, and how many there
+   * were since.
+   */
   readonly #refusals = new Map<string, { at: number; count: number }>();
 
   constructor(store: TopicStore, transport: PeerTransport) {
@@ -78,7 +81,9 @@ export class StreamPeer implements StreamSink, StorePeer, IncomingSource {
     this.#answer(() => encodeStreamReply("ACK", serial, { seq, epoch }));
   }
 
-  /** Says at once why a value was not taken that was to be confirmed, and of others once a second. */
+  /**
+   * Says at once why a value was not taken that was to be confirmed, and of others once a second.
+   */
   refuse(topic: string, serial: string | undefined, error: ErrorBody): void {
     if (serial !== undefined) return this.#refuseRequest(serial, error, { topic });
     const { code, message } = error;

@@ -149,7 +149,10 @@ export class StreamSubscription {
     topic.unfollow(cursor);
   }
 
-  /** Somebody has removed the topic, or it is another data worker's now: what has not been sent is lost. */
+  /**
+   * Somebody has removed the topic, or it is another data worker's now: what has not been sent is
+   * lost.
+   */
   ended(topic: Topic, isRemoved: boolean): void {
     const cursor = this.#cursors.get(topic);
     if (cursor?.isBehind === true && cursor.chunk !== null) this.#lose(cursor);

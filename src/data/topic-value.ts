@@ -14,8 +14,8 @@ export class TopicValue {
   /**
    * @param seq the value's place among all of its topic and epoch, from 1; 0 where the engine is of
    * an earlier version and does not say
-   * @param message META, the payload's length and the payload: as bytes, or as text with a character
-   * for each byte
+   * @param message META, the payload's length and the payload: as bytes, or as text with a
+   * character for each byte
    */
   constructor(
     readonly topic: string,

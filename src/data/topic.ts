@@ -71,7 +71,9 @@ export const framedEnd = (bytes: Buffer, record: number): number =>
   record + timeBytes + sizeBytes + bytes.readUInt32LE(record + timeBytes);
 
 const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789";
-/** As random as 32 bits a letter are; `node:crypto`, which has more, costs a third of a megabyte. */
+/**
+ * As random as 32 bits a letter are; `node:crypto`, which has more, costs a third of a megabyte.
+ */
 const newEpoch = (): string =>
   Array.from(crypto.getRandomValues(new Uint32Array(epochLength)), (word) => alphabet[word % alphabet.length]).join("");
 
@@ -188,7 +190,9 @@ export class Topic {
     if (index >= 0) this.followers.splice(index, 1);
   }
 
-  /** Gives up the oldest chunk, or all but the newest value of the only one. Returns bytes freed. */
+  /**
+   * Gives up the oldest chunk, or all but the newest value of the only one. Returns bytes freed.
+   */
   shrink(): number {
     const { first, last } = this;
     if (first === null || last === null) return 0;
@@ -211,7 +215,9 @@ export class Topic {
     return before - this.bytes;
   }
 
-  /** Gives up all values, the newest included, for one that takes its place. Returns bytes freed. */
+  /**
+   * Gives up all values, the newest included, for one that takes its place. Returns bytes freed.
+   */
   clear(): number {
     const freed = this.bytes;
     for (let chunk = this.first; chunk !== null; ) {
@@ -238,8 +244,8 @@ export class Topic {
   }
 
   /**
-   * Values a second that came within `windowMs`, as far as their chunks tell; 0 where fewer than two
-   * came.
+   * Values a second that came within `windowMs`, as far as their chunks tell; 0 where fewer than
+   * two came.
    */
   rate(windowMs: number, now: number): number {
     for (let chunk = this.first; chunk !== null; chunk = chunk.next) {

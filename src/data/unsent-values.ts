@@ -1,7 +1,7 @@
 /**
  * Values and requests that wait in a program while no way is open for them: the data worker or the
- * router is behind or not there. When there is no more room, the oldest values are dropped for newer
- * ones of their topics.
+ * router is behind or not there. When there is no more room, the oldest values are dropped for
+ * newer ones of their topics.
  */
 import { unsentValuesBytesMax } from "../limits.ts";
 import type { Frame } from "../protocol/frame.ts";

@@ -1,4 +1,7 @@
-/** The engine itself, its jobs and its schedules. The engine decides who may, and its answers are passed on. */
+/**
+ * The engine itself, its jobs and its schedules. The engine decides who may, and its answers are
+ * passed on.
+ */
 import { requestTimeoutMs, resetTimeoutMs, stopReasonLengthMax } from "../limits.ts";
 import type { StopResult } from "../protocol/blocked.ts";
 import type { Json, JsonObject } from "../protocol/json.ts";

@@ -1,4 +1,7 @@
-/** Values of topics. They come from the data workers, for the gateway itself: it looks at the person's rights. */
+/**
+ * Values of topics. They come from the data workers, for the gateway itself: it looks at the
+ * person's rights.
+ */
 import type { Client } from "../client/client.ts";
 import { dataBytesMaxMax } from "../limits.ts";
 import { bytesOf, isJson } from "./body.ts";

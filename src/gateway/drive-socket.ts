@@ -42,7 +42,8 @@ export const driveRoutes = ({ engine, upgrade, isStill }: DriveContext): readonl
         const message = `${task} is driven by ${other.name || "another page"}`;
         return { code: "UNAVAILABLE", message } satisfies Failure;
       }
-      // A phone that has lost its network comes back by another connection, long before TCP gives the first one up.
+      // A phone that has lost its network comes back by another connection, long before TCP gives
+      // the first one up.
       other?.drive.end();
       drivers.set(task, { name: person.name, drive: drive() });
       return null;

@@ -4,8 +4,9 @@
  * A message counts only if it says the number of a tick that was sent less than `deadmanMs` ago:
  * whatever waited in a buffer on the way is older, and is refused. The newest tick that has come
  * back bounds the life of the running call, too: without a newer one it ends `deadmanMs` after that
- * tick was sent. So the page may die, hang or be cut off at any moment, and the robot goes on for no
- * longer than that. If the gateway itself dies or hangs, the engine's own dead man ends the call.
+ * tick was sent. So the page may die, hang or be cut off at any moment, and the robot goes on for
+ * no longer than that. If the gateway itself dies or hangs, the engine's own dead man ends the
+ * call.
  */
 import { Presence } from "../client/presence.ts";
 import {
@@ -27,7 +28,9 @@ interface DriveCallOptions {
 
 export interface DriveWorld {
   readonly send: (message: JsonObject) => void;
-  /** Takes a task for this page alone; a failure where another one has it, or the right is missing. */
+  /**
+   * Takes a task for this page alone; a failure where another one has it, or the right is missing.
+   */
   readonly take: (task: string) => Failure | null;
   readonly release: (task: string) => void;
   /** Calls the task in the place of its last call. Resolves with the result; never rejects. */
@@ -69,7 +72,10 @@ export class Drive {
     this.#world = world;
   }
 
-  /** Whether the page has not proven for `deadmanMs` that it is there: then another may take its task. */
+  /**
+   * Whether the page has not proven for `deadmanMs` that it is there: then another may take its
+   * task.
+   */
   get isSilent(): boolean {
     return this.#driving?.presence.isSilent ?? true;
   }

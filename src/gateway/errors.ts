@@ -60,7 +60,10 @@ export interface Failure {
   readonly message: string;
 }
 
-/** The code and the message of whatever a request has failed by. Throws on what is a fault of this program. */
+/**
+ * The code and the message of whatever a request has failed by. Throws on what is a fault of this
+ * program.
+ */
 export const failureOf = (error: unknown): Failure => {
   if (error instanceof HttpError || error instanceof TaskEngineError || error instanceof ProtocolError) {
     return { code: error.code, message: error.message };

@@ -1,4 +1,6 @@
-/** The engine's status as metrics, by Prometheus' conventions: base units, `_total` for counters. */
+/**
+ * The engine's status as metrics, by Prometheus' conventions: base units, `_total` for counters.
+ */
 import type { EngineStatus } from "../client/control.ts";
 import type { TopicListing } from "../client/data-plane.ts";
 import { gatewayMetricSeriesMax } from "../limits.ts";
@@ -15,7 +17,10 @@ interface Sources {
 
 type Labels = Readonly<Record<string, string>>;
 
-/** @param isOpen OpenMetrics, in place of the older format, in which counters are declared with their suffix */
+/**
+ * @param isOpen OpenMetrics, in place of the older format, in which counters are declared with
+ * their suffix
+ */
 export const exposition = ({ status, topics, jobs }: Sources, isOpen: boolean): string => {
   const page = new Page(isOpen);
   const { jobs: counts, queue, tasks, workers, resources, stopped, data } = status;

@@ -19,7 +19,10 @@ interface Output {
   readonly blob: Blob;
 }
 
-/** Returns the files by path, `/` for the page. From source it bundles them, and throws the bundler's Error. */
+/**
+ * Returns the files by path, `/` for the page. From source it bundles them, and throws the
+ * bundler's Error.
+ */
 export const pageFiles = async (): Promise<ReadonlyMap<string, PageFile>> => {
   const files = new Map<string, PageFile>();
   for (const { path, blob } of await outputs()) {

@@ -1,4 +1,7 @@
-/** A route: what it takes, who may, and what answers. All of them are in api.ts; OpenAPI is made from these. */
+/**
+ * A route: what it takes, who may, and what answers. All of them are in api.ts; OpenAPI is made
+ * from these.
+ */
 import type { JsonObject } from "../protocol/json.ts";
 import type { Person } from "./tokens.ts";
 
@@ -20,7 +23,10 @@ export interface Route {
   /** `{name}` is one segment; `{topic}` may have slashes. */
   readonly path: string;
   readonly summary: string;
-  /** The rights that it takes, one of them; null for none but a token. For people: the engine decides. */
+  /**
+   * The rights that it takes, one of them; null for none but a token. For people: the engine
+   * decides.
+   */
   readonly rights: string | null;
   /** It needs no token. */
   readonly isOpen?: boolean;
@@ -59,7 +65,10 @@ export class RouteTable {
     });
   }
 
-  /** The route; the methods that the path has instead; or "malformed" for a path that is not URL-encoded UTF-8. */
+  /**
+   * The route; the methods that the path has instead; or "malformed" for a path that is not
+   * URL-encoded UTF-8.
+   */
   find(method: string, path: string): Found | readonly string[] | "malformed" {
     const others = new Set<string>();
     for (const { route, pattern, names } of this.#compiled) {

@@ -1,7 +1,7 @@
 /**
- * The file of tokens: the persons who may use the gateway, and their rights. It has the form of the file of
- * authorized clients, with the SHA-256 of a token in Z85 in the place of a key; so a thief of the
- * file has no token. It is read again when it has changed.
+ * The file of tokens: the persons who may use the gateway, and their rights. It has the form of the
+ * file of authorized clients, with the SHA-256 of a token in Z85 in the place of a key; so a thief
+ * of the file has no token. It is read again when it has changed.
  */
 import { statSync } from "node:fs";
 import { authorizedTextLengthMax, gatewayTokenLookMs, onBehalfLengthMax } from "../limits.ts";

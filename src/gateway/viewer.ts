@@ -1,6 +1,6 @@
 /**
- * The reader of a stream: a browser's list of events, or of pictures. For a slow one the newest value
- * of each topic waits here, and a bounded number of events.
+ * The reader of a stream: a browser's list of events, or of pictures. For a slow one the newest
+ * value of each topic waits here, and a bounded number of events.
  */
 import { gatewayViewerEventsMax } from "../limits.ts";
 

@@ -1,4 +1,6 @@
-/** The person of a request: by a bearer token or its cookie, or anybody where no token is needed. */
+/**
+ * The person of a request: by a bearer token or its cookie, or anybody where no token is needed.
+ */
 import { gatewayFailedTokenMs, gatewayFailedTokensMax } from "../limits.ts";
 import { HttpError } from "./errors.ts";
 import { anybody, type Person, type Tokens } from "./tokens.ts";
@@ -8,7 +10,10 @@ export class Visitors {
   /** Failed tokens whose answers wait. */
   #failed = 0;
 
-  /** @param port two gateways of one machine have cookies of different names, since cookies know no ports */
+  /**
+   * @param port two gateways of one machine have cookies of different names, since cookies know no
+   * ports
+   */
   constructor(
     private readonly tokens: Tokens | null,
     port: number,
@@ -62,7 +67,9 @@ export class Visitors {
     return null;
   }
 
-  /** Delays the answer to a wrong token, and no other. Too many at once are refused without a look. */
+  /**
+   * Delays the answer to a wrong token, and no other. Too many at once are refused without a look.
+   */
   async #slowDown(): Promise<void> {
     if (this.#failed >= gatewayFailedTokensMax) throw new HttpError("QUEUE_FULL", "too many tokens were not valid");
     this.#failed++;

@@ -29,7 +29,8 @@ export const runJournal = async ({ folder, backend }: JournalProcessOptions): Pr
     onDamaged: (name, why) => {
       error(`${tag} The journal was damaged (${why}): ${join(folder, name)} has what is left of it`);
       tellSupervisor({ type: "damaged", why: `the journal was damaged and is now ${name}; durable jobs may be lost` });
-      // At once: the router writes to the new file what it knows, before anything else is confirmed.
+      // At once: the router writes to the new file what it knows, before anything else is
+      // confirmed.
       if (hasJoined) queueMicrotask(report);
     },
   });
@@ -65,7 +66,9 @@ export const runJournal = async ({ folder, backend }: JournalProcessOptions): Pr
     }, historyFlushMs);
   };
 
-  /** The router sends nothing to a journal that cannot write: that finds out by itself when it can. */
+  /**
+   * The router sends nothing to a journal that cannot write: that finds out by itself when it can.
+   */
   const probe = (): void => {
     probeTimer = null;
     journal.probe();

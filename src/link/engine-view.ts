@@ -1,4 +1,6 @@
-/** The robot's engine as the link sees it: looked at once a second, and told to the fleet from here. */
+/**
+ * The robot's engine as the link sees it: looked at once a second, and told to the fleet from here.
+ */
 import type { Client, TaskListing } from "../client/client.ts";
 import { linkLookMs, linkTasksMax } from "../limits.ts";
 import { TaskEngineError } from "../protocol/errors.ts";

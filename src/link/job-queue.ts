@@ -209,7 +209,10 @@ export class JobQueue {
     return workers - others - this.#runs.size;
   }
 
-  /** Asks each queue that is not asked yet for one job. Of those that come at once, the engine takes what has room. */
+  /**
+   * Asks each queue that is not asked yet for one job. Of those that come at once, the engine takes
+   * what has room.
+   */
   #pull(): void {
     const { nats, robot } = this.#options;
     if (this.#room <= 0 || nats.isClosed()) return;
@@ -280,7 +283,10 @@ const heartbeat = 100;
 const expired = 408;
 const gone = 503;
 
-/** ms since 1970: the time of a message by the server's clock, of `$JS.ACK.…`, whose two forms differ in length. */
+/**
+ * ms since 1970: the time of a message by the server's clock, of `$JS.ACK.…`, whose two forms
+ * differ in length.
+ */
 const sentAtMs = (ack: string): number => {
   const words = ack.split(".");
   return Number(words[words.length > shortAckWords ? 9 : 7]) / 1e6;

@@ -52,7 +52,10 @@ export class Link {
   readonly #mirror: Mirror;
   readonly #onBehalf: OnBehalf | null;
   #commands = 0;
-  /** Requests of tasks when the engine was last looked at, and whether there have been some since the last collection. */
+  /**
+   * Requests of tasks when the engine was last looked at, and whether there have been some since
+   * the last collection.
+   */
   #seenTaken = 0;
   #hasGarbage = false;
 
@@ -151,7 +154,10 @@ export class Link {
     void this.#roster.tell(this.#report());
   }
 
-  /** After work: JavaScriptCore keeps three times what is in use until it has a reason to look again. */
+  /**
+   * After work: JavaScriptCore keeps three times what is in use until it has a reason to look
+   * again.
+   */
   #collectGarbage(): void {
     const { taken } = this.#port;
     if (taken !== this.#seenTaken) this.#hasGarbage = true;

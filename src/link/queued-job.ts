@@ -153,7 +153,10 @@ export class JobRun {
     };
   }
 
-  /** When its `ttlMs` has passed, by `performance.now()`. The server's clock has measured the time until now. */
+  /**
+   * When its `ttlMs` has passed, by `performance.now()`. The server's clock has measured the time
+   * until now.
+   */
   async #endMs(): Promise<number> {
     const { id, body, sentAtMs } = this.message;
     const request = decodeObject(body, "request");
@@ -223,7 +226,10 @@ export class JobRun {
     await writing.catch((error: Error) => this.context.warn(`the file of taken jobs: ${error.message}`));
   }
 
-  /** Again and again until it succeeds, since the fleet may be cut off for long. Rejects with Left, and for junk. */
+  /**
+   * Again and again until it succeeds, since the fleet may be cut off for long. Rejects with Left,
+   * and for junk.
+   */
   async #until<Result>(work: () => Promise<Result>): Promise<Result> {
     for (;;) {
       try {

@@ -26,7 +26,10 @@ interface Outgoing {
 }
 
 export class Replies {
-  /** They go together, at the end of the event loop's iteration: NATS' client writes once for them, not once for each. */
+  /**
+   * They go together, at the end of the event loop's iteration: NATS' client writes once for them,
+   * not once for each.
+   */
   readonly #outgoing: Outgoing[] = [];
 
   /** @param Headers of NATS' module, which is loaded late */

@@ -1,4 +1,7 @@
-/** Writes how the robot is into the roster of the fleet: a bucket of JetStream, without a time to live. */
+/**
+ * Writes how the robot is into the roster of the fleet: a bucket of JetStream, without a time to
+ * live.
+ */
 import type { KV } from "@nats-io/kv";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { linkRosterMs } from "../limits.ts";

@@ -1,7 +1,8 @@
 /**
  * The jobs that this robot has taken from the fleet and that must not begin twice, on the disk of
  * the robot: lines of `taken JOB CLAIM`, `begun JOB ENGINE-JOB` and `ended JOB`. A line is on the
- * disk before what it allows is done. The last lines of a file that a power cut has torn are ignored.
+ * disk before what it allows is done. The last lines of a file that a power cut has torn are
+ * ignored.
  */
 import { constants } from "node:fs";
 import { type FileHandle, mkdir, open, readFile, rename, stat } from "node:fs/promises";

@@ -23,7 +23,9 @@ export type ChildMessage =
   | { readonly type: "kill"; readonly pid: number; readonly why: string }
   /** From a worker that ends as planned, as soon as it has no job. */
   | { readonly type: "recycle"; readonly why: string }
-  /** From the journal: its file was damaged, so the engine has to stop until a person has looked. */
+  /**
+   * From the journal: its file was damaged, so the engine has to stop until a person has looked.
+   */
   | { readonly type: "damaged"; readonly why: string }
   /** From a task worker, in answer to `halt`: its jobs have ended. An `onStop` may still run. */
   | { readonly type: "still"; readonly halt: number }
@@ -71,11 +73,16 @@ export type SupervisorMessage =
   | { readonly type: "stopped"; readonly stopped: Stopped | null }
   /** To router and task workers, before `tasks` and at each change: the tasks in quarantine. */
   | { readonly type: "quarantined"; readonly tasks: readonly Quarantined[] }
-  /** To the router, at each change: processes that the engine works without, and that cannot start. */
+  /**
+   * To the router, at each change: processes that the engine works without, and that cannot start.
+   */
   | { readonly type: "troubles"; readonly troubles: readonly Trouble[] }
   /** To a router before `tasks`, and to task workers at each change, too: what is paused. */
   | ({ readonly type: "paused" } & Pauses)
-  /** To the router: why the change of a pause will not outlive the engine; null if it is on the disk. */
+  /**
+   * To the router: why the change of a pause will not outlive the engine; null if it is on the
+   * disk.
+   */
   | { readonly type: "pauseKept"; readonly request: number; readonly failure: string | null }
   /**
    * To the router: why the emergency stop will not outlive the engine; null if it is on the disk.
@@ -102,7 +109,10 @@ export type SupervisorMessage =
       readonly message: string;
       readonly spares: boolean;
     }
-  /** To data workers, at their start and at each reload: there are tasks or sources of Python, which may publish. */
+  /**
+   * To data workers, at their start and at each reload: there are tasks or sources of Python, which
+   * may publish.
+   */
   | { readonly type: "python" }
   /** To every role but the router: send the lines of the log, or do not any more. */
   | { readonly type: "watchLog"; readonly isWatched: boolean }

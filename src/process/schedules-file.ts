@@ -42,7 +42,10 @@ export const schedulesIn = ({ table, path }: ConfigFile, mistakes: string[]): re
   return schedules;
 };
 
-/** Returns what is wrong with the schedule of a task of another language, in one phrase; null if nothing is. */
+/**
+ * Returns what is wrong with the schedule of a task of another language, in one phrase; null if
+ * nothing is.
+ */
 export const scheduleMistake = (schedule: unknown): string | null => {
   const result = v.safeParse(cronSchema(), schedule);
   return result.success ? null : result.issues[0].message;

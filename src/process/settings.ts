@@ -1,4 +1,6 @@
-/** The settings of `serve`, one row each, with the forms of their values. `config.ts` reads them. */
+/**
+ * The settings of `serve`, one row each, with the forms of their values. `config.ts` reads them.
+ */
 import * as v from "valibot";
 import * as limits from "../limits.ts";
 import { nameForm, reservedNames, robotNamePattern } from "../protocol/fleet.ts";

@@ -48,7 +48,10 @@ const beatSchema = headerSchema("BEAT", () => ({ at }));
 const answer = () => ({ jobs: jobIds, ms: v.array(v.number()), unsafe: v.optional(v.array(jobId)) });
 export const doneSchema = headerSchema("DONE", () => ({
   ...answer(),
-  /** How to read each result, if any is binary: null for a DATA frame, else the body is the bytes themselves. */
+  /**
+   * How to read each result, if any is binary: null for a DATA frame, else the body is the bytes
+   * themselves.
+   */
   contentTypes: v.optional(v.array(v.nullable(binaryTypeSchema()))),
 }));
 const failSchema = headerSchema("FAIL", answer);
@@ -150,7 +153,9 @@ const eventsSchema = headerSchema("EVENTS", () => ({
 const ownersSchema = headerSchema("OWNERS", () => ({
   workers: v.pipe(v.array(dataPortsSchema()), v.maxLength(dataEndpointsMax)),
 }));
-/** To data workers: the topics of sources with a `staleMs`, which must have a value each so many ms. */
+/**
+ * To data workers: the topics of sources with a `staleMs`, which must have a value each so many ms.
+ */
 const stalenessSchema = headerSchema("STALENESS", () => ({
   topics: v.pipe(v.array(v.object({ topic: name, staleMs: v.number() })), v.maxLength(sourcesMax)),
 }));

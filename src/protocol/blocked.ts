@@ -32,7 +32,9 @@ export interface Quarantined {
   readonly how: string;
 }
 
-/** A task whose waiting jobs do not begin, or a schedule without runs, until somebody resumes it. */
+/**
+ * A task whose waiting jobs do not begin, or a schedule without runs, until somebody resumes it.
+ */
 export interface Paused {
   readonly name: string;
   /** seconds since 1970 */

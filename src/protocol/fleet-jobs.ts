@@ -1,4 +1,6 @@
-/** Jobs that a fleet keeps until a robot takes them: the names in JetStream, see link/LINK.md. Pure. */
+/**
+ * Jobs that a fleet keeps until a robot takes them: the names in JetStream, see link/LINK.md. Pure.
+ */
 import * as v from "valibot";
 import { fleetJobIdLengthMax, linkConsumerNameLengthMax } from "../limits.ts";
 import { idDigits, idLength } from "./control.ts";
@@ -26,7 +28,10 @@ export const queueSubject = (target: QueueTarget, task: string): string =>
 /** The durable consumer of a robot's own queue. */
 export const robotConsumer = (robot: string): string => `robot=${robot}`;
 
-/** The durable consumer of a group's queue for one task; null for a task's name that is too long for one. */
+/**
+ * The durable consumer of a group's queue for one task; null for a task's name that is too long for
+ * one.
+ */
 export const groupConsumer = (group: string, task: string): string | null => {
   const name = `group=${group}=${encodeURIComponent(task).replaceAll(".", "%2E")}`;
   return name.length <= linkConsumerNameLengthMax ? name : null;

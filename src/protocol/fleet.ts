@@ -1,16 +1,25 @@
-/** The names of a fleet on NATS: subjects, headers and the bucket of the roster, see link/LINK.md. Pure. */
+/**
+ * The names of a fleet on NATS: subjects, headers and the bucket of the roster, see link/LINK.md.
+ * Pure.
+ */
 import * as v from "valibot";
 import { linkMirrorHzMax, linkTaskSubjectLengthMax } from "../limits.ts";
 import { lazily } from "./schema.ts";
 
-/** Names of robots and groups are one token of a subject, and a robot has none of the words that stand in its place. */
+/**
+ * Names of robots and groups are one token of a subject, and a robot has none of the words that
+ * stand in its place.
+ */
 export const robotNamePattern = /^(?!(?:all|group|robots|jobs)$)[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;
 export const groupNamePattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;
 
 export const reservedNames = "all, group or robots";
 export const nameForm = "1 to 64 characters of A-Z a-z 0-9 _ -, beginning with a letter or digit";
 
-/** Whom a request goes to. Of a group it is one robot that is free, but for stops: these go to all of it. */
+/**
+ * Whom a request goes to. Of a group it is one robot that is free, but for stops: these go to all
+ * of it.
+ */
 export type FleetTarget =
   | { readonly robot: string }
   | { readonly group: string }
@@ -43,7 +52,10 @@ export const isMirrored = (topic: string): boolean =>
 /** The newest values of robots, by `ROBOT.TOPIC`. */
 export const dataBucket = "te-data";
 
-/** Topics of a robot that its fleet gets: those that begin so, and of each at most so many values a second. */
+/**
+ * Topics of a robot that its fleet gets: those that begin so, and of each at most so many values a
+ * second.
+ */
 export interface MirrorRule {
   readonly prefix: string;
   readonly maxHz: number;
@@ -86,11 +98,16 @@ export const robotReportSchema = lazily(() =>
     robot: v.string(),
     groups: v.array(v.string()),
     version: v.string(),
-    /** `lost`: the link runs, and its engine does not answer; then the rest is as it was last known. */
+    /**
+     * `lost`: the link runs, and its engine does not answer; then the rest is as it was last known.
+     */
     engine: v.picklist(["connected", "lost"]),
     /** The tasks that the fleet may run. */
     tasks: v.array(v.string()),
-    /** Those of them of which the fleet may keep jobs for later; absent in a link of an earlier version. */
+    /**
+     * Those of them of which the fleet may keep jobs for later; absent in a link of an earlier
+     * version.
+     */
     detachable: v.optional(v.array(v.string()), []),
     /** The emergency stop in force. */
     stopped: v.nullable(v.object({ reason: v.string(), since: v.number() })),

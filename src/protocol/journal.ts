@@ -65,7 +65,9 @@ const entrySchema = lazily(() =>
     v.object({ entry: v.literal("discarded"), job, at: time }),
     /** The log of an ended job, the body. It is history: it is written later, or not at all. */
     v.object({ entry: v.literal("log"), job }),
-    /** A run of a schedule that was not durable. Its body is as that of `ended`. It is history, too. */
+    /**
+     * A run of a schedule that was not durable. Its body is as that of `ended`. It is history, too.
+     */
     v.object({
       entry: v.literal("ran"),
       job,

@@ -24,8 +24,8 @@ const window = lazily(() => v.pipe(v.number(), v.finite(), v.minValue(0), v.maxV
 const deadman = lazily(() => v.pipe(v.number(), v.finite(), v.minValue(deadmanMsMin), v.maxValue(durationMsMax)));
 
 /**
- * `options` of a TASK frame, v0.2 and 0.3. They tighten the task's policy, and never loosen it. An unknown
- * key is an error: a limit that is requested and not kept would be worse than none.
+ * `options` of a TASK frame, v0.2 and 0.3. They tighten the task's policy, and never loosen it. An
+ * unknown key is an error: a limit that is requested and not kept would be worse than none.
  */
 export const optionsSchema = lazily(() =>
   v.strictObject({

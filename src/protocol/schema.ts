@@ -23,7 +23,9 @@ export interface HeaderSchema<Type extends string, Schema extends v.GenericSchem
   readonly schema: () => Schema;
 }
 
-/** Its schema is made when the first header of this type comes; `entries` are those beside `type`. */
+/**
+ * Its schema is made when the first header of this type comes; `entries` are those beside `type`.
+ */
 export const headerSchema = <const Type extends string, Entries extends v.ObjectEntries = Record<never, never>>(
   type: Type,
   entries?: () => Entries,

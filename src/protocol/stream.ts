@@ -126,8 +126,8 @@ export const decodeStreamRequest = (frames: readonly Frame[]): StreamRequest | S
 const schemas = { SUBSCRIBE: subscribeSchema, CREDIT: creditMessageSchema, CONTROL: streamCommandSchema };
 
 /**
- * From a data worker to the one that a topic belongs to now: `["", META, topic, (META, payload) × n]`,
- * the oldest value first, each as its publisher wrote it. ACK or ERR answers it.
+ * From a data worker to the one that a topic belongs to now: `["", META, topic, (META, payload) ×
+ * n]`, the oldest value first, each as its publisher wrote it. ACK or ERR answers it.
  */
 export const encodeHandover = (topic: string, values: readonly Frame[]): Frame[] => [
   "",

@@ -1,4 +1,6 @@
-/** task_engine.py as the processes of the engine run it: from memory, whatever becomes of the disk. */
+/**
+ * task_engine.py as the processes of the engine run it: from memory, whatever becomes of the disk.
+ */
 import { writeSync } from "node:fs";
 import { cString, libc } from "../transport/libc.ts";
 import source from "./task_engine.py" with { type: "text" };

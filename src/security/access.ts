@@ -97,7 +97,10 @@ export class Access {
     return access;
   }
 
-  /** A person of a program with the right `delegate`. Returns the mistake in one line, if there is one. */
+  /**
+   * A person of a program with the right `delegate`. Returns the mistake in one line, if there is
+   * one.
+   */
   static ofPerson(name: string, words: readonly string[]): Access | string {
     if (!namePattern.test(name)) return `${JSON.stringify(name)} is no name of a person`;
     const held = new Map<Right, Extent>();

@@ -108,7 +108,10 @@ interface GatewayExposure {
   readonly insecure: boolean;
 }
 
-/** One line on flags that would let somebody in who should not be, or that contradict each other; null for none. */
+/**
+ * One line on flags that would let somebody in who should not be, or that contradict each other;
+ * null for none.
+ */
 export const gatewayMistake = ({ address, tokens, cert, key, insecure }: GatewayExposure): string | null => {
   if ((cert === null) !== (key === null)) return "tls-cert and tls-key need each other";
   if (isLoopback(address) || address === "localhost" || address === "::1") return null;

@@ -53,7 +53,10 @@ export const workSocketPath = (folder: string): string => join(folder, "work.soc
 /** The same for those of Python, which come by ZeroMQ. */
 export const pythonSocketPath = (folder: string): string => join(folder, "python.sock");
 
-/** The same of a data worker, by its stream port: for what they publish. task_engine.py has the same rule. */
+/**
+ * The same of a data worker, by its stream port: for what they publish. task_engine.py has the same
+ * rule.
+ */
 export const pythonDataSocketPath = (folder: string, port: number): string => join(folder, `python-${port}.sock`);
 
 /** The socket beside the router's port, of an engine with keys: see `openLocalListener`. */

@@ -142,7 +142,10 @@ const scanPython = async (children: Children, { python: roles }: Roles): Promise
   return { ...found, names, interpreter: path, unavailable: null };
 };
 
-/** Checks what Python cannot: cron expressions, which come with their file. Returns what is wrong with one. */
+/**
+ * Checks what Python cannot: cron expressions, which come with their file. Returns what is wrong
+ * with one.
+ */
 const withoutFiles = (found: Definitions): Definitions | string => {
   const tasks: KnownTask[] = [];
   for (const { file, ...task } of found.tasks) {
@@ -153,7 +156,9 @@ const withoutFiles = (found: Definitions): Definitions | string => {
   return { ...found, tasks };
 };
 
-/** Jobs that outlive the engine need the journal, and so does the history of what runs by itself. */
+/**
+ * Jobs that outlive the engine need the journal, and so does the history of what runs by itself.
+ */
 export const needsJournal = ({ tasks, schedules = [] }: EngineTasks): boolean =>
   schedules.length > 0 ||
   tasks.some(({ durable, schedule, everyMs }) => durable === true || schedule !== undefined || everyMs !== undefined);

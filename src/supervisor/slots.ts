@@ -82,7 +82,10 @@ export class Slots {
     this.#apart = [gateway, link].filter((role) => role !== null);
   }
 
-  /** Starts all roles. @param wanted those that the task files have work for. Throws as `Slot` does */
+  /**
+   * Starts all roles.
+   * @param wanted those that the task files have work for. Throws as `Slot` does
+   */
   fill(wanted: readonly Role[]): void {
     for (const slot of this.#fixed) this.keeper.keepFilled(slot);
     for (const role of wanted) void this.#add(role);

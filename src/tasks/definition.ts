@@ -94,7 +94,9 @@ export const parseDefinition = (definition: object): Definition | string => {
   };
 };
 
-/** Returns what a schedule or `durable` excludes, in one phrase; null if it excludes nothing here. */
+/**
+ * Returns what a schedule or `durable` excludes, in one phrase; null if it excludes nothing here.
+ */
 const conflictIn = ({ schedule, everyMs, durable, deadmanMs, moves, resumesAfterRestart }: Policy): string | null => {
   const key = schedule !== undefined ? "schedule" : everyMs !== undefined ? "everyMs" : durable ? "durable" : null;
   if (key === null) return null;

@@ -1,6 +1,7 @@
 /**
  * The registry of trusted functions: the built-in tasks, and the tasks and sources of the tasks
- * folder, loaded once, at start. Nothing that arrives later, in any message, becomes an import, a path or code.
+ * folder, loaded once, at start. Nothing that arrives later, in any message, becomes an import, a
+ * path or code.
  */
 import { realpathSync } from "node:fs";
 import { sourcesMax, taskLoadMs, workerTasksMax } from "../limits.ts";
@@ -92,7 +93,9 @@ const refuseTwice = (module: object, file: string, pythonTasks: ReadonlySet<stri
   }
 };
 
-/** A task of the user takes the place of a built-in one. Returns the number of tasks in the file. */
+/**
+ * A task of the user takes the place of a built-in one. Returns the number of tasks in the file.
+ */
 const addTasks = (registry: Map<string, RegisteredTask>, module: object, file: string): number => {
   let count = 0;
   for (const [exportName, task] of tasksOf(module, file)) {

@@ -1,9 +1,9 @@
 /**
  * `task-engine scan`: lists the tasks in a process of its own, so that the supervisor never runs
- * user code. It prints a JSON list of `{name, schema, …policy}`, names without the prefix `task_`, and, if
- * there are sources, on a second line a list of `{name, topic, everyMs}`. It prints nothing else on
- * stdout, and on stderr a line for each thing in the folder that may be taken for a task and is
- * none.
+ * user code. It prints a JSON list of `{name, schema, …policy}`, names without the prefix `task_`,
+ * and, if there are sources, on a second line a list of `{name, topic, everyMs}`. It prints nothing
+ * else on stdout, and on stderr a line for each thing in the folder that may be taken for a task
+ * and is none.
  */
 import { closeSync, writeSync } from "node:fs";
 import { warn } from "../process/log.ts";

@@ -33,9 +33,9 @@ export type { Json, JsonObject, Schema, TaskPolicy };
 export type TaskFunction = (args: Json[], kwargs: JsonObject, context: TaskContext) => unknown;
 
 /**
- * A result that is not JSON, such as a photo: `{ contentType: "image/jpeg", bytes }`. A typed array,
- * a Buffer or an ArrayBuffer may also be returned by itself. Only a request that asks for binary
- * results can take it; others end as TASK_ERROR. At most 2 MiB.
+ * A result that is not JSON, such as a photo: `{ contentType: "image/jpeg", bytes }`. A typed
+ * array, a Buffer or an ArrayBuffer may also be returned by itself. Only a request that asks for
+ * binary results can take it; others end as TASK_ERROR. At most 2 MiB.
  */
 export interface BinaryResult {
   readonly bytes: ArrayBufferView | ArrayBufferLike;
@@ -110,10 +110,8 @@ export interface TaskContext {
 
 /**
  * A function that reads a sensor at a rate: an export whose name begins with `source_`. An unknown
- * key is an error at start.
- * ```ts
- * export const source_distance: SourceDefinition = { everyMs: 20, topic: "distance", run: () => … };
- * ```
+ * key is an error at start. ```ts export const source_distance: SourceDefinition = { everyMs: 20,
+ * topic: "distance", run: () => … }; ```
  */
 export interface SourceDefinition {
   /** ms from one call of `run` to the next: 1 to 86400000. */

@@ -4,5 +4,8 @@
  */
 export const fs = (): typeof import("node:fs") => process.getBuiltinModule("node:fs");
 
-/** The folder that `node:os` names, too; that module would cost each process an eighth of a megabyte. */
+/**
+ * The folder that `node:os` names, too; that module would cost each process an eighth of a
+ * megabyte.
+ */
 export const temporaryFolder = (): string => process.env.TMPDIR || process.env.TMP || process.env.TEMP || "/tmp";

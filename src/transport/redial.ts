@@ -45,7 +45,10 @@ export class Redial<Link extends { close(): void }> {
     return this.stands;
   }
 
-  /** Tries the local link in the place of another one that does not stand. Returns false if there is none. */
+  /**
+   * Tries the local link in the place of another one that does not stand. Returns false if there is
+   * none.
+   */
   tryLocal(): boolean {
     const { link } = this;
     if (link !== null && this.#isLocal) return true;

@@ -28,8 +28,8 @@ export interface Inbox {
 /**
  * An address that peers connect to. Each peer has a key, unique among all listeners of a process.
  * The first character of a key tells the transport: U+0000 to U+00FF belong to ZeroMQ, whose keys
- * are the bytes of a routing id; every other transport's keys, and those of a further ZeroMQ socket,
- * begin with a character of their own above U+00FF.
+ * are the bytes of a routing id; every other transport's keys, and those of a further ZeroMQ
+ * socket, begin with a character of their own above U+00FF.
  */
 export interface Listener<Source extends Inbox = Inbox> {
   /** Calls `handler` whenever there is something to receive; it must take at least one message. */

@@ -4,8 +4,8 @@
  *
  * A job that has begun and has failed or was aborted is followed by its task's `onStop`, before it
  * is answered and before anything else begins. An `onStop` alone, for a job of another process,
- * goes before all waiting jobs. Nothing in the worker ends an `onStop` early: the emergency stop and
- * the stop of the engine wait for it.
+ * goes before all waiting jobs. Nothing in the worker ends an `onStop` early: the emergency stop
+ * and the stop of the engine wait for it.
  */
 import { catchUpAfterMs, taskSliceMs, workerQueueJobsMax } from "../limits.ts";
 import { type ErrorCode, shorten } from "../protocol/errors.ts";

@@ -46,8 +46,8 @@ export type WorkerJob = TaskJob | OnStopJob;
 export const isOnStopJob = (job: WorkerJob): job is OnStopJob => "why" in job;
 
 /**
- * `data`: a DATA frame, or with `contentType` the bytes of a binary result. `ms`: how long the job ran, without its
- * `onStop`; 0 if it never began.
+ * `data`: a DATA frame, or with `contentType` the bytes of a binary result. `ms`: how long the job
+ * ran, without its `onStop`; 0 if it never began.
  */
 export type TaskOutcome =
   | { readonly ok: true; readonly data: string; readonly ms: number; readonly contentType?: undefined }

@@ -1,7 +1,7 @@
 /**
- * Calls a source at its rate. The calls are due at multiples of the rate since one start, so that no
- * delay adds up; what is late by a whole period or more, or due while a call has not ended, is left
- * out and counted. Between two calls the process sleeps.
+ * Calls a source at its rate. The calls are due at multiples of the rate since one start, so that
+ * no delay adds up; what is late by a whole period or more, or due while a call has not ended, is
+ * left out and counted. Between two calls the process sleeps.
  */
 import { sourceDelaysMax, sourceErrorsMax } from "../limits.ts";
 import type { SourceReport } from "../protocol/reports.ts";

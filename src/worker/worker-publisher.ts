@@ -1,7 +1,7 @@
 /**
- * Publishes the values of tasks and sources: straight to the data workers once there is a connection
- * to each; before that, and where they have no stream port, by PUBLISH to the router. A worker that
- * publishes nothing asks for nothing and connects to nothing.
+ * Publishes the values of tasks and sources: straight to the data workers once there is a
+ * connection to each; before that, and where they have no stream port, by PUBLISH to the router. A
+ * worker that publishes nothing asks for nothing and connects to nothing.
  */
 
 import { copyOf } from "../data/payload.ts";
@@ -53,7 +53,10 @@ export class WorkerPublisher {
   #owners: readonly DataWorkerPorts[] = [];
   /** Those who wait for OWNERS. */
   #askers: ((owners: readonly DataWorkerPorts[]) => void)[] = [];
-  /** Bytes from the time before the router has named data workers, and JSON that it does not take yet. */
+  /**
+   * Bytes from the time before the router has named data workers, and JSON that it does not take
+   * yet.
+   */
   readonly #unsent = new UnsentValues<WorkerValue & { readonly bytes: number; readonly isAwaited: boolean }>();
   /** Runs while JSON waits. */
   #retry: Timer | undefined;

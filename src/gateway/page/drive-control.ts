@@ -1,7 +1,7 @@
 /**
- * Driving: from `begin` until `letGo`, positions of the stick become calls of the task. It lets go by
- * itself when nobody may be there: at blur, in a hidden tab, when the pad or the connection is lost
- * or stuck. It never begins again by itself.
+ * Driving: from `begin` until `letGo`, positions of the stick become calls of the task. It lets go
+ * by itself when nobody may be there: at blur, in a hidden tab, when the pad or the connection is
+ * lost or stuck. It never begins again by itself.
  */
 import {
   FrozenPad,

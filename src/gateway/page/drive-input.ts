@@ -70,7 +70,10 @@ const rounded = (value: number): number => {
   return Math.abs(hundredths) < 0.05 ? 0 : hundredths;
 };
 
-/** The words that stand for a position in the arguments of a task. @param limit from 0 to 1: the largest number */
+/**
+ * The words that stand for a position in the arguments of a task.
+ * @param limit from 0 to 1: the largest number
+ */
 export const wordsOf = ({ forward, turn }: Stick, limit: number): Readonly<Record<string, number>> => {
   const scaled = (value: number): number => Math.round(within(value) * limit * 100) / 100 + 0;
   return {

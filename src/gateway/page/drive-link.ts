@@ -58,7 +58,10 @@ export class DriveLink {
     return this.#isRunning;
   }
 
-  /** Calls the task with a new position. False if it was not sent, because the network does not take more. */
+  /**
+   * Calls the task with a new position. False if it was not sent, because the network does not take
+   * more.
+   */
   drive({ args, kwargs }: Arguments): boolean {
     if (!this.isReady || this.#socket.bufferedAmount > 0) return false;
     this.#calls++;

@@ -1,4 +1,7 @@
-/** The jobs that this page knows of: those of `$engine/jobs`, and of the engine's own list where it has one. */
+/**
+ * The jobs that this page knows of: those of `$engine/jobs`, and of the engine's own list where it
+ * has one.
+ */
 import { ask, lineOf, pathOf } from "./api.ts";
 import { current, update } from "./store.ts";
 import type { Job, Json } from "./types.ts";
@@ -53,7 +56,10 @@ const put = (changed: readonly Job[]): void => {
   update({ jobs });
 };
 
-/** Asks for the newest jobs. An engine that has no list of them says so; then events alone tell of them. */
+/**
+ * Asks for the newest jobs. An engine that has no list of them says so; then events alone tell of
+ * them.
+ */
 export const refreshJobs = async (): Promise<void> => {
   // Whatever ended while nobody listened: it is not known to be running any more.
   const known = [...current().jobs].filter(([, job]) => isOver(job));

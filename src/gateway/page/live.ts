@@ -1,4 +1,7 @@
-/** Keeps the store up to date: the gateway's events as they come, and a look at `status` now and then. */
+/**
+ * Keeps the store up to date: the gateway's events as they come, and a look at `status` now and
+ * then.
+ */
 import { ApiError, ask, lineOf, pathOf } from "./api.ts";
 import { onJobEvent, refreshJobs } from "./jobs.ts";
 import { current, update } from "./store.ts";
@@ -168,7 +171,10 @@ const refreshAll = (): void => {
   void refreshJobs();
 };
 
-/** Looks after the connection itself: `EventSource` waits for ever for a peer that is gone without a word. */
+/**
+ * Looks after the connection itself: `EventSource` waits for ever for a peer that is gone without a
+ * word.
+ */
 export const watchOver = (): void => {
   setInterval(() => {
     const { link, heardAtMs } = current();

@@ -1,4 +1,6 @@
-/** A form's fields, of the JSON Schemas of a task's arguments, and what a person has put into them. */
+/**
+ * A form's fields, of the JSON Schemas of a task's arguments, and what a person has put into them.
+ */
 
 import { valueFrom } from "./typed.ts";
 import type { Json, Schema } from "./types.ts";

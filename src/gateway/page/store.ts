@@ -1,4 +1,7 @@
-/** All that the page knows, in one place: it changes only by `update`, and components read it by `useStore`. */
+/**
+ * All that the page knows, in one place: it changes only by `update`, and components read it by
+ * `useStore`.
+ */
 import { useEffect, useState } from "preact/hooks";
 import type { Job, LogLine, Me, Schedule, Status, Stop, Task, Topic } from "./types.ts";
 

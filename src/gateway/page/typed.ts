@@ -1,6 +1,7 @@
 /**
  * Arguments as a person types them at the command line: values with spaces between them, each JSON
- * or else text, and `key=value` for a keyword. `3 front speed=0.5` is `[3, "front"]` and `{speed: 0.5}`.
+ * or else text, and `key=value` for a keyword. `3 front speed=0.5` is `[3, "front"]` and `{speed:
+ * 0.5}`.
  */
 import type { Json } from "./types.ts";
 

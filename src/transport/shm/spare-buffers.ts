@@ -1,4 +1,6 @@
-/** Buffers of long messages: one allocated for each message would keep the garbage collector busy. */
+/**
+ * Buffers of long messages: one allocated for each message would keep the garbage collector busy.
+ */
 import { spareBufferBytesMax, spareBuffersMax } from "../../limits.ts";
 
 /** A multiple of so many bytes serves messages of different lengths. */

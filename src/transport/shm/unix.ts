@@ -153,7 +153,9 @@ export const isDead = (descriptor: number): boolean => {
 const credentialsOf = (descriptor: number): Int32Array | null =>
   socketOption(descriptor, credentialsOption, credentialsCount);
 
-/** The pid of the process that has connected, or that listens; null where the system does not say. */
+/**
+ * The pid of the process that has connected, or that listens; null where the system does not say.
+ */
 export const peerPid = (descriptor: number): number | null => credentialsOf(descriptor)?.[0] ?? null;
 
 /** The user that it had then; null where the system does not say. */

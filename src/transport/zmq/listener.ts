@@ -27,7 +27,9 @@ export class ZmqListener implements Listener, Inbox {
     this.socket.bind(`tcp://${host}:${port}`);
   }
 
-  /** The same for a Unix socket, which only this user can open. It replaces whatever has the path. */
+  /**
+   * The same for a Unix socket, which only this user can open. It replaces whatever has the path.
+   */
   bindLocal(path: string): void {
     // libzmq binds in this call, so no other file gets the mask.
     const mask = process.umask(0o177);
