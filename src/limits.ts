@@ -447,6 +447,8 @@ export const eventMessagesMax = 4;
 /** ms for which lines of a log wait for further ones, and lines of one message. */
 export const logFeedMs = 50;
 export const logFeedLinesMax = 256;
+/** ms between the times of one line of a job in the job's log and in `$engine/log`, at most. */
+export const logEventLateMs = 1_000;
 /** bytes of a job's report of its progress in an event; it is null for a longer one. */
 export const eventProgressLengthMax = 4096;
 /** ms between two events of one resource: a quick job that takes it and frees it is none. */

@@ -9,6 +9,7 @@
  * there is no engine or no answer in time.
  */
 import type { Client, JobLogLine } from "../client/client.ts";
+import { logEventLateMs } from "../limits.ts";
 import { printable } from "../process/streams.ts";
 import { defineCommand } from "./command.ts";
 import { endRequested, engineArgs, withEngine } from "./engine.ts";
@@ -30,10 +31,13 @@ export const logsCommand = defineCommand({
     const print = (line: JobLogLine): Promise<void> =>
       printResult(args.json ? JSON.stringify(line) : printable(textOf(line)));
     await withEngine(args, async (engine) => {
-      for (const line of await engine.logs({ job, task })) await print(line);
+      const printed = await engine.logs({ job, task });
+      for (const line of printed) await print(line);
       if (!args.follow) return;
       const isMeant = (line: JobLogLine): boolean =>
-        (job === undefined || line.job === job) && (task === undefined || line.task === task);
+        (job === undefined || line.job === job) &&
+        (task === undefined || line.task === task) &&
+        !takeSame(printed, line);
       await Promise.race([follow(engine, isMeant, print), endRequested(), stdoutClosed]);
     });
   },
@@ -41,6 +45,18 @@ export const logsCommand = defineCommand({
 
 const textOf = ({ at, job, task, level, text }: JobLogLine): string =>
   `${new Date(at * 1000).toISOString()}  ${job}  ${task}  ${level === "info" ? "" : `${level}: `}${text}`;
+
+/**
+ * An event may come later than the same line in the answer to `logs`, with the time of another
+ * process. Takes that line out, so that a text which is written again is printed again.
+ */
+const takeSame = (printed: JobLogLine[], { at, job, text }: JobLogLine): boolean => {
+  const index = printed.findIndex(
+    (line) => line.job === job && line.text === text && Math.abs(line.at - at) * 1000 < logEventLateMs,
+  );
+  if (index >= 0) printed.splice(index, 1);
+  return index >= 0;
+};
 
 const follow = async (
   engine: Client,

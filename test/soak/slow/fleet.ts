@@ -95,7 +95,7 @@ test("send --nats asks a robot, and says in one line what it may not, does not k
     exitCode: 1,
     stderr: expect.stringMatching(/^task-engine: UNKNOWN_TOPIC: the fleet has no/),
   });
-  expect(credentials).toMatchObject({ exitCode: 2, stderr: expect.stringMatching(/link\.test\.ts/) });
+  expect(credentials).toMatchObject({ exitCode: 2, stderr: expect.stringMatching(/fleet\.ts/) });
   expect(nowhere).toMatchObject({
     exitCode: 3,
     stderr: expect.stringMatching(/^task-engine: NOT known to be stopped: /),
