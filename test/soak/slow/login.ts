@@ -4,7 +4,7 @@ import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import type { Page } from "playwright-core";
 import { digestOf, newToken } from "../../../src/gateway/tokens.ts";
 import { type Browser, startBrowser } from "../../support/browser.ts";
-import { type Engine, oneWorker, runCommand, startEngine } from "../../support/engine.ts";
+import { type Engine, runCommand, startEngine } from "../../support/engine.ts";
 import { freePorts } from "../../support/ports.ts";
 import { type TempFolder, tempFolder } from "../../support/temp-folder.ts";
 
@@ -25,7 +25,8 @@ beforeAll(async () => {
   const made = await runCommand(["sh", "-c", command], [], { cwd: folder.path, env: { PATH: process.env.PATH ?? "" } });
   expect(made.exitCode).toBe(0);
   const http = ["--http", `${port}`, "--tokens", "tokens", "--tls-cert", "cert.pem", "--tls-key", "key.pem"];
-  engine = await startEngine({ cwd: folder.path, flags: [...oneWorker, ...http] });
+  // The page follows the engine by a data worker.
+  engine = await startEngine({ cwd: folder.path, flags: ["--task-workers", "1", ...http] });
   await engine.line(/\[GATEWAY\] https/);
   browser = await startBrowser();
   page = await browser.open(url, { ignoreHTTPSErrors: true });
