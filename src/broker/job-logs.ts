@@ -4,6 +4,7 @@
 import { jobLogBytesMax, jobLogsBytesMax } from "../limits.ts";
 import { ProtocolError, shorten } from "../protocol/errors.ts";
 import { type Frame, sizeOf } from "../protocol/frame.ts";
+import { isJsonObject } from "../protocol/json.ts";
 import { decodeObject } from "../protocol/schema.ts";
 import type { BrokerState, Job, JobLogLine } from "./state.ts";
 
@@ -23,7 +24,7 @@ export class JobLogs {
   add(job: Job, body: Frame): boolean {
     const frame = decodeObject(body, "DATA");
     const data = frame instanceof ProtocolError ? null : frame.data;
-    if (typeof data !== "object" || data === null || Array.isArray(data)) return false;
+    if (!isJsonObject(data)) return false;
     const { level, text } = data;
     if (typeof text !== "string" || (level !== "info" && level !== "warn" && level !== "error")) return false;
     job.log ??= { bytes: 0, first: this.#count + 1 };

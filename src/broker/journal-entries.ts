@@ -3,7 +3,6 @@ import { endStateOf } from "../protocol/control.ts";
 import type { ErrorCode } from "../protocol/errors.ts";
 import { type Frame, sizeOf, textOf } from "../protocol/frame.ts";
 import type { JournalEntry } from "../protocol/journal.ts";
-
 import type { JobOutcome } from "./outcome.ts";
 import type { Job } from "./state.ts";
 

@@ -3,6 +3,7 @@ import { frameBytesMax } from "../limits.ts";
 import { type ErrorCode, errorCodes, ProtocolError } from "../protocol/errors.ts";
 import { type Frame, isLonger, sizeOf } from "../protocol/frame.ts";
 import { dataSchema, encodeError } from "../protocol/frames.ts";
+import { isJsonObject } from "../protocol/json.ts";
 import { checkFrame, decodeObject } from "../protocol/schema.ts";
 import { type BinaryType, mistakeInType } from "../protocol/values.ts";
 
@@ -58,7 +59,7 @@ export const messageIn = (body: Frame): string => String(errorIn(body).message ?
 const errorIn = (body: Frame): { readonly code?: unknown; readonly message?: unknown } => {
   const frame = decodeObject(body, "DATA");
   const data = frame instanceof ProtocolError ? null : frame.data;
-  return typeof data === "object" && data !== null && !Array.isArray(data) ? data : {};
+  return isJsonObject(data) ? data : {};
 };
 
 /** Why a frame is no DATA frame, in one line; null if it is one. */

@@ -5,7 +5,7 @@
  */
 import { batchTasksMax, clientBatchBytesMax, clientBatchesMax, clientBatchGatherMs, frameBytesMax } from "../limits.ts";
 import { TaskEngineError } from "../protocol/errors.ts";
-import type { Json } from "../protocol/json.ts";
+import { isJsonObject, type Json } from "../protocol/json.ts";
 import { bytesOfFrame } from "./errors.ts";
 import type { ResultReply, WaitOptions } from "./pending.ts";
 
@@ -141,8 +141,7 @@ const missing = (): PartResult => ({
  * `done` of the router's progress of a batch. A single part's progress comes from its task, in a
  * form of its own.
  */
-const doneOf = (data: Json): number =>
-  typeof data === "object" && data !== null && !Array.isArray(data) && typeof data.done === "number" ? data.done : 0;
+const doneOf = (data: Json): number => (isJsonObject(data) && typeof data.done === "number" ? data.done : 0);
 
 /** The sum of the progress of all messages. */
 class Tally {

@@ -1,6 +1,6 @@
 /** The engine's answers to CONTROL. */
 import * as v from "valibot";
-import type { Json } from "../protocol/json.ts";
+import { isJsonObject, type Json } from "../protocol/json.ts";
 import type { ArgumentSchema } from "../protocol/policy.ts";
 import { lazily } from "../protocol/schema.ts";
 
@@ -28,8 +28,6 @@ export interface TaskListing {
   readonly schema?: ArgumentSchema;
 }
 
-const isObject = (value: unknown): boolean => typeof value === "object" && value !== null && !Array.isArray(value);
-
 export const directorySchema = lazily(() =>
   v.object({
     tasks: v.array(
@@ -39,7 +37,7 @@ export const directorySchema = lazily(() =>
         deadmanMs: v.exactOptional(v.number()),
         unattended: v.exactOptional(v.boolean()),
         idempotent: v.exactOptional(v.boolean()),
-        schema: v.exactOptional(v.custom<ArgumentSchema>(isObject)),
+        schema: v.exactOptional(v.custom<ArgumentSchema>(isJsonObject)),
       }),
     ),
     /** Addresses of the data workers. */

@@ -13,7 +13,7 @@ import {
 } from "../limits.ts";
 import { ProtocolError, TaskEngineError } from "../protocol/errors.ts";
 import { jobsStream, jobsSubject, statesStream, statesSubject } from "../protocol/fleet-jobs.ts";
-import type { Json, JsonObject } from "../protocol/json.ts";
+import { isJsonObject, type JsonObject } from "../protocol/json.ts";
 import { decodeObject } from "../protocol/schema.ts";
 
 /** ns, the unit of JetStream. */
@@ -141,7 +141,7 @@ export class JetStream {
    */
   async readNewest(stream: string, subjects: string, count: number, take: (bytes: Uint8Array) => void): Promise<void> {
     const { state } = await this.api(`STREAM.INFO.${stream}`, "");
-    const last = isObject(state) ? Number(state.last_seq) : 0;
+    const last = isJsonObject(state) ? Number(state.last_seq) : 0;
     const { createInbox } = await import("@nats-io/transport-node");
     const inbox = createInbox();
     const { promise: read, resolve } = Promise.withResolvers<boolean>();
@@ -169,7 +169,7 @@ export class JetStream {
       });
       // Some may be on their way already; in place of one that changes meanwhile its new value
       // comes.
-      const sent = isObject(delivered) ? Number(delivered.consumer_seq) : 0;
+      const sent = isJsonObject(delivered) ? Number(delivered.consumer_seq) : 0;
       expected = Number(num_pending) + sent;
       look();
       if ((await Promise.race([read, Bun.sleep(jetStreamMs)])) === true) return;
@@ -212,14 +212,11 @@ export class JetStream {
   }
 }
 
-const isObject = (value: Json | undefined): value is JsonObject =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
-
 const answerIn = (what: string, { data }: Msg): JsonObject => {
   const answer = decodeObject(data, "answer");
   if (answer instanceof ProtocolError) throw new TaskEngineError("BAD_FRAME", `${what}: ${answer.message}`);
   const { error } = answer;
-  if (!isObject(error)) return answer;
+  if (!isJsonObject(error)) return answer;
   const { err_code, description = "an error without words" } = error;
   if (err_code === codes.notEnabled) {
     throw new TaskEngineError("UNAVAILABLE", `${what}: JetStream is not enabled for this account`);

@@ -5,6 +5,7 @@
  */
 import type { Client, Json, JsonObject, TopicValue } from "../client/client.ts";
 import { statusEventsMax } from "../limits.ts";
+import { isJsonObject } from "../protocol/json.ts";
 
 /** All but the log, which `serve` prints. */
 const followed = ["$engine/jobs", "$engine/workers", "$engine/stop", "$engine/resources"] as const;
@@ -51,7 +52,7 @@ export class LastEvents implements AsyncDisposable {
 
 /** One line on an event: `12:05:31.250 count (5f1c-1) ended: TIMEOUT (it ran too long)`. */
 export const describeEvent = ({ topic, data }: Pick<TopicValue, "topic" | "data">): string | null => {
-  if (typeof data !== "object" || data === null || Array.isArray(data) || data instanceof Uint8Array) return null;
+  if (!isJsonObject(data) || data instanceof Uint8Array) return null;
   const { at } = data;
   const words = wordsOf(topic, data);
   if (words === null || typeof at !== "number") return null;
@@ -66,14 +67,13 @@ const wordsOf = (topic: string, data: JsonObject): string | null => {
       return `${text(data.worker)} ${text(data.event)}${ending(data.why)}`;
     case "$engine/stop": {
       const { stopped } = data;
-      if (typeof stopped !== "object" || stopped === null || Array.isArray(stopped)) return "no emergency stop";
+      if (!isJsonObject(stopped)) return "no emergency stop";
       const onDisk = data.durable === true ? "" : `, not on the disk${ending(data.why)}`;
       return `EMERGENCY STOP${ending(stopped.reason)}${onDisk}`;
     }
     case "$engine/resources": {
       const { holder } = data;
-      const task =
-        typeof holder === "object" && holder !== null && !Array.isArray(holder) ? ` by ${text(holder.task)}` : "";
+      const task = isJsonObject(holder) ? ` by ${text(holder.task)}` : "";
       return `${text(data.name)} ${text(data.state)}${task}, ${text(data.waiting)} waiting`;
     }
     default:

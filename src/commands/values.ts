@@ -1,7 +1,7 @@
 /** Converts typed arguments to JSON, numbers and names, and results back to text. */
 import { createReadStream } from "node:fs";
 import { nameLengthMax } from "../limits.ts";
-import { type Json, JsonError, type JsonObject, parseJson } from "../protocol/json.ts";
+import { isJsonObject, type Json, JsonError, type JsonObject, parseJson } from "../protocol/json.ts";
 import { UsageError } from "./command.ts";
 
 /** Parses JSON in UTF-8; throws UsageError that begins with `origin` and ends with `hint`. */
@@ -33,7 +33,7 @@ export const valueFrom = (text: string, origin: string): Json => {
 /** Returns a flag's JSON object; throws UsageError. */
 export const objectFrom = (text: string, origin: string): JsonObject => {
   const value = jsonFrom(Buffer.from(text), origin);
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
+  if (isJsonObject(value)) return value;
   throw new UsageError(`${origin} is ${text}, which is not a JSON object such as '{"speed": 2}'`);
 };
 

@@ -1,6 +1,6 @@
 /** Refusals of a data worker, as errors of the program. */
 import { type ErrorCode, errorCodes, TaskEngineError } from "../protocol/errors.ts";
-import type { Json } from "../protocol/json.ts";
+import { isJsonObject, type Json } from "../protocol/json.ts";
 
 /** The topic belongs to another data worker, of which the engine tells. */
 export class MovedError extends TaskEngineError {
@@ -11,9 +11,7 @@ export class MovedError extends TaskEngineError {
 
 /** An ERR of a data worker. */
 export const refusalIn = (data: Json): { topic: string; error: TaskEngineError; count: number } => {
-  const { code, message, topic, count } = (
-    typeof data === "object" && data !== null && !Array.isArray(data) ? data : {}
-  ) as Record<string, Json>;
+  const { code, message, topic, count } = (isJsonObject(data) ? data : {}) as Record<string, Json>;
   const known = typeof code === "string" && Object.hasOwn(errorCodes, code) ? (code as ErrorCode) : "BAD_FRAME";
   return {
     topic: typeof topic === "string" ? topic : "",

@@ -1,6 +1,6 @@
 /** The body of a request, within its bounds of size and time. */
 import { gatewayBodyMs, gatewayJsonBytesMax } from "../limits.ts";
-import type { JsonObject } from "../protocol/json.ts";
+import { isJsonObject, type JsonObject } from "../protocol/json.ts";
 import { HttpError } from "./errors.ts";
 
 /** Reads at most `bytesMax` bytes. A sender that takes longer than `gatewayBodyMs` is given up. */
@@ -26,7 +26,7 @@ export const objectOf = async (request: Request): Promise<JsonObject> => {
   const text = await within(request.text());
   if (text.length > gatewayJsonBytesMax) throw tooLarge(text.length, gatewayJsonBytesMax);
   const value = parsed(text === "" ? "{}" : text);
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as JsonObject;
+  if (isJsonObject(value)) return value;
   throw new HttpError("BAD_FRAME", "the body is not a JSON object");
 };
 

@@ -1,6 +1,6 @@
 /** The WebSocket of a page that drives: see drive.ts and GATEWAY.md. */
 import { gatewayDriversMax } from "../limits.ts";
-import type { Json, JsonObject } from "../protocol/json.ts";
+import { isJsonObject, type Json, type JsonObject } from "../protocol/json.ts";
 import { Drive, type DriveWorld } from "./drive.ts";
 import { demand, type Engine } from "./engine.ts";
 import { type Failure, failureOf, HttpError } from "./errors.ts";
@@ -112,7 +112,7 @@ export const driveHandlers = {
 const objectIn = (text: string): JsonObject | null => {
   try {
     const value: unknown = JSON.parse(text);
-    return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as JsonObject) : null;
+    return isJsonObject(value) ? value : null;
   } catch {
     return null;
   }

@@ -16,7 +16,7 @@ import {
   gatewayDriveCallsMax,
   ticksPerDeadman,
 } from "../limits.ts";
-import type { Json, JsonObject } from "../protocol/json.ts";
+import { isJsonObject, type Json, type JsonObject } from "../protocol/json.ts";
 import type { Failure } from "./errors.ts";
 
 interface DriveCallOptions {
@@ -155,10 +155,10 @@ export class Drive {
 
   #drive(message: JsonObject): void {
     const { args = [], kwargs = {} } = message;
-    const isObject = typeof kwargs === "object" && kwargs !== null && !Array.isArray(kwargs);
-    if (!Array.isArray(args) || !isObject) return this.#refuse("BAD_ARGS", "`args` is no list, or `kwargs` no object");
+    if (!Array.isArray(args) || !isJsonObject(kwargs))
+      return this.#refuse("BAD_ARGS", "`args` is no list, or `kwargs` no object");
     if (!this.#isFresh(message)) return;
-    const position = { call: ++this.#calls, args, kwargs: kwargs as JsonObject };
+    const position = { call: ++this.#calls, args, kwargs };
     if (this.#running.size >= gatewayDriveCallsMax) this.#waiting = position;
     else this.#call(position);
   }

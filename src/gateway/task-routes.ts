@@ -1,6 +1,6 @@
 /** Runs tasks. */
 import { callTimeoutMs, gatewayJobsMax } from "../limits.ts";
-import type { Json, JsonObject } from "../protocol/json.ts";
+import { isJsonObject, type Json, type JsonObject } from "../protocol/json.ts";
 import { demand, type Engine } from "./engine.ts";
 import { HttpError } from "./errors.ts";
 import type { Call, Route } from "./routes.ts";
@@ -94,6 +94,6 @@ const runTask = async (engine: Engine, { person, params, body, request }: Call):
 };
 
 const objectIn = (name: string, value: Json): JsonObject => {
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as JsonObject;
+  if (isJsonObject(value)) return value;
   throw new HttpError("BAD_ARGS", `${name} is not an object`);
 };

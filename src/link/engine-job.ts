@@ -4,7 +4,7 @@ import type { BinaryReply, TaskReply } from "../client/pending.ts";
 import { linkRetryMs, requestTimeoutMs, resultWaitMsMax } from "../limits.ts";
 import { ProtocolError } from "../protocol/errors.ts";
 import type { OnBehalf } from "../protocol/frames.ts";
-import type { JsonObject } from "../protocol/json.ts";
+import { isJsonObject } from "../protocol/json.ts";
 import { decodeObject } from "../protocol/schema.ts";
 import { type Failure, failureOf } from "./replies.ts";
 
@@ -72,7 +72,7 @@ export class EngineJob {
     const request = body.length === 0 ? {} : decodeObject(body, "request");
     if (request instanceof ProtocolError) return request;
     const { args = [], kwargs = {}, options = {} } = request;
-    if (!Array.isArray(args) || !isObject(kwargs) || !isObject(options)) {
+    if (!Array.isArray(args) || !isJsonObject(kwargs) || !isJsonObject(options)) {
       return { code: "BAD_ARGS", message: "args is no list, or kwargs or options no object" };
     }
     // A message from outside has no say in what is the client's own.
@@ -130,6 +130,3 @@ export class EngineJob {
     return { code: "INTERRUPTED", message };
   }
 }
-
-const isObject = (value: unknown): value is JsonObject =>
-  typeof value === "object" && value !== null && !Array.isArray(value);

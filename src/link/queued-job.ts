@@ -17,6 +17,7 @@ import { endStateOf } from "../protocol/control.ts";
 import { ProtocolError, TaskEngineError } from "../protocol/errors.ts";
 import { type QueuedJob, resultSubject } from "../protocol/fleet-jobs.ts";
 import type { OnBehalf } from "../protocol/frames.ts";
+import { isJsonObject } from "../protocol/json.ts";
 import { decodeObject } from "../protocol/schema.ts";
 import { EngineJob, Left, type Outcome, type QueuedMessage, Returned, retryTime } from "./engine-job.ts";
 import { failureOf } from "./replies.ts";
@@ -161,7 +162,7 @@ export class JobRun {
     const { id, body, sentAtMs } = this.message;
     const request = decodeObject(body, "request");
     const options = request instanceof ProtocolError ? undefined : request.options;
-    const { ttlMs } = typeof options === "object" && options !== null && !Array.isArray(options) ? options : {};
+    const { ttlMs } = isJsonObject(options) ? options : {};
     if (typeof ttlMs !== "number") return Number.POSITIVE_INFINITY;
     const kept = await this.#until(() => this.context.jobs.find(id));
     return performance.now() + ttlMs - ((kept?.atMs ?? sentAtMs) - sentAtMs);

@@ -9,7 +9,7 @@ import { callTimeoutMs, deadmanMsMin, durationMsMax, linkJobsMax, serialLengthMa
 import { ProtocolError, TaskEngineError } from "../protocol/errors.ts";
 import { fleetHeaders } from "../protocol/fleet.ts";
 import type { OnBehalf } from "../protocol/frames.ts";
-import type { Json, JsonObject } from "../protocol/json.ts";
+import { isJsonObject, type Json, type JsonObject } from "../protocol/json.ts";
 import { decodeObject } from "../protocol/schema.ts";
 import type { Access } from "../security/access.ts";
 import { type EngineView, fleetUser } from "./engine-view.ts";
@@ -230,6 +230,6 @@ const shortest = (given: Json | undefined, defined: number | undefined): number 
 };
 
 const objectIn = (name: string, value: Json): JsonObject => {
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
+  if (isJsonObject(value)) return value;
   throw new TaskEngineError("BAD_ARGS", `${name} is not an object`);
 };

@@ -1,4 +1,5 @@
 /** The table `[env]` in the file of settings: variables for the workers. */
+import { isJsonObject } from "../protocol/json.ts";
 import type { ConfigFile } from "./config-file.ts";
 
 /** Returns true for variables that decide which code a process runs, or name another's channel. */
@@ -8,7 +9,7 @@ export const isUnsafeVariable = (name: string): boolean =>
 /** Adds a line to `mistakes` for each mistake, with its place. */
 export const environmentIn = ({ table, path }: ConfigFile, mistakes: string[]): Record<string, string> => {
   const env: unknown = Object.hasOwn(table, "env") ? table.env : {};
-  if (typeof env !== "object" || env === null || Array.isArray(env)) {
+  if (!isJsonObject(env)) {
     mistakes.push(`${path}: env: must be a table of strings, not ${shown(env)}`);
     return {};
   }

@@ -1,6 +1,7 @@
 /** The settings of the link to a fleet: the table `[link]` of the file, and what goes together. */
 import { linkMirrorsMax, linkRightsMax } from "../limits.ts";
 import { mirrorForm, mirrorRule } from "../protocol/fleet.ts";
+import { isJsonObject } from "../protocol/json.ts";
 import { Access } from "../security/access.ts";
 import type { ConfigFile } from "./config-file.ts";
 import { shown } from "./environment.ts";
@@ -17,7 +18,7 @@ const nothing: LinkSettings = { allow: [], mirror: [] };
 /** Adds a line to `mistakes` for each mistake, with its place. */
 export const linkIn = ({ table, path }: ConfigFile, mistakes: string[]): LinkSettings => {
   const given: unknown = Object.hasOwn(table, "link") ? table.link : {};
-  if (typeof given !== "object" || given === null || Array.isArray(given)) {
+  if (!isJsonObject(given)) {
     mistakes.push(`${path}: link: must be a table, under [link]`);
     return nothing;
   }

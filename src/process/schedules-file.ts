@@ -2,12 +2,11 @@
 import * as v from "valibot";
 import { schedulesMax } from "../limits.ts";
 import { taskName } from "../protocol/frames.ts";
-import { type Json, JsonError, type JsonObject } from "../protocol/json.ts";
+import { isJsonObject, type Json, JsonError, type JsonObject } from "../protocol/json.ts";
 import { jsonText } from "../protocol/json-encode.ts";
 import { cronMistake, cronSchema, everyMsSchema, type ScheduleDefinition } from "../protocol/schedules.ts";
 import type { ConfigFile } from "./config-file.ts";
 
-const isTable = (value: unknown): boolean => value !== null && typeof value === "object" && !Array.isArray(value);
 const name = v.pipe(v.string("must be text"), v.regex(/^[\w.-]{1,128}$/, "must be a name of A-Z a-z 0-9 _ . -"));
 const text = v.string("must be text");
 
@@ -15,7 +14,7 @@ const tableSchema = v.strictObject({
   name: v.exactOptional(name),
   task: name,
   args: v.exactOptional(v.custom<unknown[]>(Array.isArray, "must be a list"), []),
-  kwargs: v.exactOptional(v.custom<object>(isTable, "must be a table"), {}),
+  kwargs: v.exactOptional(v.custom<object>(isJsonObject, "must be a table"), {}),
   cron: v.exactOptional(text),
   zone: v.exactOptional(text),
   misfire: v.exactOptional(v.picklist(["skip", "once"], 'must be "skip" or "once"')),

@@ -11,6 +11,7 @@ import {
 import { ProtocolError } from "./errors.ts";
 import type { Frame } from "./frame.ts";
 import { dataSchema, type Meta } from "./frames.ts";
+import { isJsonObject } from "./json.ts";
 import { badFrame, checkFrame, decodeObject, lazily } from "./schema.ts";
 
 const text = (lengthMax: number) => v.pipe(v.string(), v.nonEmpty(), v.maxLength(lengthMax));
@@ -142,7 +143,7 @@ export const decodeControl = (version: Meta["version"], frames: readonly Frame[]
   if (value instanceof ProtocolError) return value;
   const data = checkFrame(dataSchema, value, "DATA");
   if (data instanceof ProtocolError) return data;
-  const command = typeof data.data === "object" && data.data !== null && !Array.isArray(data.data) && data.data.command;
+  const command = isJsonObject(data.data) && data.data.command;
   if (typeof command === "string" && !(isCommand(command) && controlCommands[command] <= version)) {
     const known = Object.entries(controlCommands).flatMap(([name, since]) => (since <= version ? [name] : []));
     const why = isCommand(command) ? `takes version ${controlCommands[command]}` : `is not one of ${known.join(", ")}`;

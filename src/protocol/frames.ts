@@ -10,7 +10,7 @@ import * as v from "valibot";
 import { frameBytesMax, nameLengthMax, onBehalfLengthMax, serialLengthMax } from "../limits.ts";
 import { type ErrorBody, type ErrorCode, ProtocolError, shorten } from "./errors.ts";
 import { type Frame, isLonger, textOf } from "./frame.ts";
-import type { Json, JsonObject } from "./json.ts";
+import { isJsonObject, type Json, type JsonObject } from "./json.ts";
 import { jsonText, quoted } from "./json-encode.ts";
 import { MetaCache, type OnBehalf } from "./meta-cache.ts";
 import { laterOptions, optionsSchema, type TaskOptions } from "./policy.ts";
@@ -170,10 +170,7 @@ export const taskSchema = lazily(() =>
   v.object({
     task: nameSchema(),
     args: v.array(v.unknown()),
-    kwargs: v.custom<JsonObject>(
-      (value) => typeof value === "object" && value !== null && !Array.isArray(value),
-      "Invalid type: Expected Object",
-    ),
+    kwargs: v.custom<JsonObject>(isJsonObject, "Invalid type: Expected Object"),
     pack: v.number(),
   }),
 );
@@ -186,7 +183,7 @@ export const taskSchemaWithOptions = lazily(() =>
 /** Without `options`. */
 export const fastTask = ({ task, args, kwargs, pack }: JsonObject) => {
   if (!isText(task, nameLengthMax) || task === "" || !Array.isArray(args) || typeof pack !== "number") return undefined;
-  if (typeof kwargs !== "object" || kwargs === null || Array.isArray(kwargs)) return undefined;
+  if (!isJsonObject(kwargs)) return undefined;
   return { task, args, kwargs, pack };
 };
 

@@ -15,6 +15,10 @@ import { asBuffer, type Frame } from "./frame.ts";
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 export type JsonObject = { [key: string]: Json };
 
+/** Returns true for an object that is no array, such as `kwargs`. Its values are not looked at. */
+export const isJsonObject = (value: unknown): value is JsonObject =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
 /** The reason why a value cannot travel, with the path to it: `args[2].speed`. */
 export class JsonError extends Error {
   override readonly name = "JsonError";

@@ -14,7 +14,7 @@ import {
   triesMax,
   uniqueWindowMsMax,
 } from "../limits.ts";
-import type { JsonObject } from "./json.ts";
+import { isJsonObject, type JsonObject } from "./json.ts";
 import { cronSchema, everyMsSchema } from "./schedules.ts";
 import { lazily, nameSchema } from "./schema.ts";
 
@@ -141,10 +141,7 @@ export interface ArgumentSchema {
 }
 
 export const argumentSchemaSchema = lazily(() => {
-  const schema = v.custom<JsonObject>(
-    (value) => typeof value === "object" && value !== null && !Array.isArray(value),
-    "must be a JSON Schema, an object",
-  );
+  const schema = v.custom<JsonObject>(isJsonObject, "must be a JSON Schema, an object");
   return v.pipe(
     v.strictObject({ args: v.exactOptional(schema), kwargs: v.exactOptional(schema) }),
     v.check(

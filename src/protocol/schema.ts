@@ -3,7 +3,7 @@ import * as v from "valibot";
 import { frameBytesMax, nameLengthMax } from "../limits.ts";
 import { ProtocolError, shorten } from "./errors.ts";
 import { type Frame, isLonger, sizeOf } from "./frame.ts";
-import { type Json, JsonError, type JsonObject, parseJson } from "./json.ts";
+import { isJsonObject, type Json, JsonError, type JsonObject, parseJson } from "./json.ts";
 
 /**
  * Makes a value at its first use. Most processes never need most schemas, and making one takes
@@ -50,7 +50,7 @@ export const decodeObject = (frame: Frame, label: string): JsonObject | Protocol
     if (error instanceof JsonError) return badFrame(label, error.message);
     throw error;
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+  if (!isJsonObject(value)) {
     const kind = value === null ? "null" : Array.isArray(value) ? "a list" : `a ${typeof value}`;
     return badFrame(label, `${kind}, not an object`);
   }

@@ -1,6 +1,6 @@
 /** JSON Schemas of the arguments of tasks, for programs that ask a person for them. */
 import { argumentSchemaBytesMax, argumentSchemasBytesMax } from "../limits.ts";
-import { type JsonObject, parseJson } from "../protocol/json.ts";
+import { isJsonObject, type JsonObject, parseJson } from "../protocol/json.ts";
 import type { ArgumentSchema, Policy } from "../protocol/policy.ts";
 import type { ArgumentSchemas, Schema } from "./arguments.ts";
 import type { Registry } from "./task.ts";
@@ -39,7 +39,7 @@ const jsonSchemaOf = (schema: Schema | undefined): JsonObject | null => {
     schema?.["~standard"];
   try {
     const made = standard?.jsonSchema?.input?.({ target });
-    if (typeof made !== "object" || made === null || Array.isArray(made)) return null;
+    if (!isJsonObject(made)) return null;
     const text = JSON.stringify(made);
     // A worker whose READY the router does not take could not join, so its own rules hold here.
     parseJson("[".repeat(outerDepth) + text + "]".repeat(outerDepth));
