@@ -6,7 +6,7 @@
  *   power cut, and does not run twice. A worker has other jobs meanwhile.
  * - ended: before its end is told.
  */
-import { journalReplyBytesMax, journalRetryMs } from "../limits.ts";
+import { journalRetryMs } from "../limits.ts";
 import type { ErrorBody, ErrorCode } from "../protocol/errors.ts";
 import type { Effect } from "./events.ts";
 import { retryPolicyOf } from "./job.ts";
@@ -154,7 +154,7 @@ export class DurableJobs {
     ending.set(job.id, job);
     const id = job.durable?.id ?? "";
     const entry = endedEntry(id, outcome, ms, wallSeconds());
-    const body = keptReply(outcome, journalReplyBytesMax);
+    const body = keptReply(outcome);
     if (job.durable !== null) job.durable.end = [entry, body];
     const append = (): void =>
       this.tables.journal.append(entry, body, (failure, at) => {
@@ -184,10 +184,9 @@ export class DurableJobs {
     schedules.ended(schedule, outcome, events);
     if (job.durable !== null || journal.key === null || journal.whyClosed(job.bytes, now) !== null) return;
     const id = ids.idOf(job.id);
-    const wall = (at: number): number => wallSeconds() - (now - at) / 1000;
-    const begun = job.startedAt === 0 ? null : wall(job.startedAt);
-    const times = { accepted: wall(job.acceptedAt), begun, at: wall(now) };
-    journal.append(ranEntry(job, id, outcome, ms, times), keptReply(outcome, journalReplyBytesMax), () => []);
+    const begun = job.startedAt === 0 ? null : this.tables.wallAt(job.startedAt, now);
+    const times = { accepted: this.tables.wallAt(job.acceptedAt, now), begun, at: wallSeconds() };
+    journal.append(ranEntry(job, id, outcome, ms, times), keptReply(outcome), () => []);
     this.#keepLog(job, id);
   }
 

@@ -2,7 +2,7 @@
  * The journal has lost its file, and has begun a new one: the durable jobs that the router knows
  * and that have not ended are written to it, and the dead letters, which wait for a person.
  */
-import { journalReplyBytesMax, journalRetryMs } from "../limits.ts";
+import { journalRetryMs } from "../limits.ts";
 import type { Frame } from "../protocol/frame.ts";
 import type { JournalEntry } from "../protocol/journal.ts";
 import { jobsOf } from "./job.ts";
@@ -31,17 +31,16 @@ const entriesOfLetter = (tables: Tables, { job, ended, successor }: DeadLetter, 
   // The job that takes its place is written, and the letter is about to go.
   if (outcome === null || successor !== null) return [];
   const id = tables.ids.idOf(job.id);
-  const at = (ms: number): number => tables.wallSeconds() - (now - ms) / 1000;
   return [
-    [acceptedEntry(job, id, at(job.acceptedAt)), job.body],
-    [endedEntry(id, outcome, ended.ms, at(ended.endedAt)), keptReply(outcome, journalReplyBytesMax)],
+    [acceptedEntry(job, id, tables.wallAt(job.acceptedAt, now)), job.body],
+    [endedEntry(id, outcome, ended.ms, tables.wallAt(ended.endedAt, now)), keptReply(outcome)],
   ];
 };
 
 const entriesOf = (tables: Tables, job: Job, mark: DurableMark, now: number): Entries => {
   const { id, claims, end } = mark;
   const wall = tables.wallSeconds();
-  const accepted = acceptedEntry(job, id, wall - (now - job.acceptedAt) / 1000);
+  const accepted = acceptedEntry(job, id, tables.wallAt(job.acceptedAt, now));
   if (end !== null) return [[accepted, job.body], end];
   if (claims === 0) return [[accepted, job.body]];
   const begun = { entry: "begun", job: id, at: wall, tries: job.tries + 1, claim: claims } as const;

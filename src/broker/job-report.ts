@@ -9,9 +9,7 @@ import type { Tables } from "./tables.ts";
 
 /** @param bytesMax arguments of more bytes are null */
 export const reportJob = (tables: Tables, job: AnyJob, bytesMax: number, now: number): Json => {
-  const offsetSeconds = tables.wallSeconds() - now / 1000;
-  const seconds = (at: number): number | null =>
-    at === 0 ? null : Math.round((offsetSeconds + at / 1000) * 1000) / 1000;
+  const seconds = (at: number): number | null => (at === 0 ? null : Math.round(tables.wallAt(at, now) * 1000) / 1000);
   const { startedAt, tries } = job;
   return {
     job: tables.ids.idOf(job.id),

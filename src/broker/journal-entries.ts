@@ -1,4 +1,5 @@
 /** The entries of the journal for a job, as the broker knows it. */
+import { journalReplyBytesMax } from "../limits.ts";
 import { endStateOf } from "../protocol/control.ts";
 import type { ErrorCode } from "../protocol/errors.ts";
 import { type Frame, sizeOf, textOf } from "../protocol/frame.ts";
@@ -40,5 +41,5 @@ export const ranEntry = (
 });
 
 /** The DATA frame of a reply as the journal takes it: empty for one that it does not keep. */
-export const keptReply = ({ body, contentType }: JobOutcome, bytesMax: number): Frame =>
-  sizeOf(body) > bytesMax || contentType !== undefined ? "" : body;
+export const keptReply = ({ body, contentType }: JobOutcome): Frame =>
+  sizeOf(body) > journalReplyBytesMax || contentType !== undefined ? "" : body;

@@ -75,6 +75,11 @@ export class Tables {
     this.runaways = new Runaways(this.resources, this.safeStops, (task) => this.isServed(task), wallSeconds);
   }
 
+  /** A time of the broker's clock, in seconds since 1970. */
+  wallAt(at: number, now: number): number {
+    return this.wallSeconds() - (now - at) / 1000;
+  }
+
   nextJobId(): number {
     return this.#nextJobId++;
   }
