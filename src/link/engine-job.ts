@@ -4,8 +4,7 @@ import type { BinaryReply, TaskReply } from "../client/pending.ts";
 import { linkRetryMs, requestTimeoutMs, resultWaitMsMax } from "../limits.ts";
 import { ProtocolError } from "../protocol/errors.ts";
 import type { OnBehalf } from "../protocol/frames.ts";
-import { isJsonObject } from "../protocol/json.ts";
-import { decodeObject } from "../protocol/schema.ts";
+import { isJsonObject, type JsonObject } from "../protocol/json.ts";
 import { type Failure, failureOf } from "./replies.ts";
 
 export type Outcome = { readonly reply: TaskReply | BinaryReply } | Failure;
@@ -15,7 +14,8 @@ export interface QueuedMessage {
   readonly id: string;
   readonly task: string;
   readonly group: string | null;
-  readonly body: Uint8Array;
+  /** What it asks for, or why that could not be read. */
+  readonly request: JsonObject | ProtocolError;
   /** ms since 1970, by the server's clock */
   readonly sentAtMs: number;
   /** Null for a task that the robot does not offer. */
@@ -65,11 +65,10 @@ export class EngineJob {
    * @param onBegin gets the engine's id
    */
   async run(
-    { task, body, isIdempotent }: QueuedMessage,
+    { task, request, isIdempotent }: QueuedMessage,
     endMs: number,
     onBegin: (job: string) => Promise<void>,
   ): Promise<Outcome> {
-    const request = body.length === 0 ? {} : decodeObject(body, "request");
     if (request instanceof ProtocolError) return request;
     const { args = [], kwargs = {}, options = {} } = request;
     if (!Array.isArray(args) || !isJsonObject(kwargs) || !isJsonObject(options)) {

@@ -21,6 +21,7 @@ import {
 import { TaskEngineError } from "../protocol/errors.ts";
 import { checkedJobId, groupConsumer, jobsStream, queueSubject, robotConsumer } from "../protocol/fleet-jobs.ts";
 import type { OnBehalf } from "../protocol/frames.ts";
+import { decodeObject } from "../protocol/schema.ts";
 import type { EngineView } from "./engine-view.ts";
 import { JobRun, type QueueContext } from "./queued-job.ts";
 import type { TakenFile } from "./taken-file.ts";
@@ -186,7 +187,7 @@ export class JobQueue {
     const context = { nats, client, jobs, taken, robot, onBehalf, leaving: this.#leaving.signal, warn };
     this.#context = context;
     for (const [id, { claim, begun }] of taken.open) {
-      const message = { id, task: "", group: null, body: new Uint8Array(), sentAtMs: Date.now(), isIdempotent: false };
+      const message = { id, task: "", group: null, request: {}, sentAtMs: Date.now(), isIdempotent: false };
       const run = new JobRun(context, message, "", claim);
       this.#keep(id, run, run.resume(begun));
     }
@@ -272,7 +273,8 @@ export class JobQueue {
     const task = subject.slice(prefix.length);
     const listing = view.tasks.get(task);
     const isIdempotent = listing === undefined ? null : listing.idempotent === true;
-    const message = { id, task, group, body: data, sentAtMs: sentAtMs(ack), isIdempotent };
+    const request = data.length === 0 ? {} : decodeObject(data, "request");
+    const message = { id, task, group, request, sentAtMs: sentAtMs(ack), isIdempotent };
     const run = new JobRun(context, message, ack);
     this.#keep(id, run, run.run());
   }

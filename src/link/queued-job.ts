@@ -18,7 +18,6 @@ import { ProtocolError, TaskEngineError } from "../protocol/errors.ts";
 import { type QueuedJob, resultSubject } from "../protocol/fleet-jobs.ts";
 import type { OnBehalf } from "../protocol/frames.ts";
 import { isJsonObject } from "../protocol/json.ts";
-import { decodeObject } from "../protocol/schema.ts";
 import { EngineJob, Left, type Outcome, type QueuedMessage, Returned, retryTime } from "./engine-job.ts";
 import { failureOf } from "./replies.ts";
 import type { TakenFile } from "./taken-file.ts";
@@ -159,8 +158,7 @@ export class JobRun {
    * until now.
    */
   async #endMs(): Promise<number> {
-    const { id, body, sentAtMs } = this.message;
-    const request = decodeObject(body, "request");
+    const { id, request, sentAtMs } = this.message;
     const options = request instanceof ProtocolError ? undefined : request.options;
     const { ttlMs } = isJsonObject(options) ? options : {};
     if (typeof ttlMs !== "number") return Number.POSITIVE_INFINITY;
