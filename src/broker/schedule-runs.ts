@@ -129,7 +129,8 @@ export class ScheduleRuns {
     const known = this.tables.directory.find(task);
     if (known === undefined) return this.tables.directory.whyMissing(task);
     const { name, queue, policy } = known;
-    const body = `{"task":${JSON.stringify(name)},"args":${JSON.stringify(args)},"kwargs":${JSON.stringify(kwargs)},"pack":${packText()}}`;
+    const call = JSON.stringify({ task: name, args, kwargs }).slice(0, -1);
+    const body = `${call},"pack":${packText()}}`;
     const draft: Draft = {
       kind: "task",
       name,

@@ -29,10 +29,8 @@ export const getMirrored = async (nats: NatsConnection, robot: string, topic: st
   const isKnown = isMirrored(topic) && (await openData(nats)) !== null;
   const value = isKnown ? await lastOf(nats, robot, topic) : null;
   if (value !== null) return value;
-  throw new TaskEngineError(
-    "UNKNOWN_TOPIC",
-    `the fleet has no value of ${JSON.stringify(topic)} of robot ${robot}; \`mirror\` of its [link] names what it sends`,
-  );
+  const what = `no value of ${JSON.stringify(topic)} of robot ${robot}`;
+  throw new TaskEngineError("UNKNOWN_TOPIC", `the fleet has ${what}; \`mirror\` of its [link] names what it sends`);
 };
 
 const lastOf = async (nats: NatsConnection, robot: string, topic: string): Promise<TopicValue | null> => {

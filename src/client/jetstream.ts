@@ -233,11 +233,9 @@ export const powerCutNote = (
 ): { readonly isCertain: boolean; readonly text: string } => {
   const [major = 0, minor = 0] = (info?.version ?? "").split(".").map(Number);
   if (info?.jetstream === true && (major < 2 || (major === 2 && minor < 10))) {
-    const what = `nats-server ${info.version} writes acknowledged jobs to its disk only now and then, and loses the last`;
-    return {
-      isCertain: true,
-      text: `${what} at a power cut; one from 2.10 on with \`sync_interval: always\` does not`,
-    };
+    const what = `nats-server ${info.version} writes acknowledged jobs to its disk only now and then`;
+    const remedy = "one from 2.10 on with `sync_interval: always` does not";
+    return { isCertain: true, text: `${what}, and loses the last at a power cut; ${remedy}` };
   }
   const what = "the hub loses the last minutes of acknowledged jobs at a power cut";
   return { isCertain: false, text: `${what} unless it has \`sync_interval: always\`, which NATS tells no client` };

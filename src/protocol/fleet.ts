@@ -68,7 +68,8 @@ export const mirrorRule = (text: string): MirrorRule | null => {
   return isMirrored(prefix.replace(/\.$/, "")) && maxHz > 0 && maxHz <= linkMirrorHzMax ? { prefix, maxHz } : null;
 };
 
-export const mirrorForm = `PREFIX@HZ, the beginning of topics and a rate above 0 and up to ${linkMirrorHzMax}, such as pose@5`;
+const rates = `a rate above 0 and up to ${linkMirrorHzMax}`;
+export const mirrorForm = `PREFIX@HZ, the beginning of topics and ${rates}, such as pose@5`;
 
 /** The last report of each robot, by its name, without a time to live: who belongs to the fleet. */
 export const rosterBucket = "te-roster";

@@ -36,10 +36,10 @@ const Warnings = ({ status: { locks, quarantined, safings, draining, security } 
   const lines = [
     ...(draining ? ["The engine is stopping."] : []),
     ...(security === "insecure" ? ["INSECURE: without keys, for everybody who reaches it."] : []),
-    ...locks.map(
-      ({ resources, task, since, why, remedy }) =>
-        `Locked since ${time(since)}: ${resources.length === 0 ? task : `${resources.join(", ")} by ${task}`}. ${why}. ${remedy}`,
-    ),
+    ...locks.map(({ resources, task, since, why, remedy }) => {
+      const what = resources.length === 0 ? task : `${resources.join(", ")} by ${task}`;
+      return `Locked since ${time(since)}: ${what}. ${why}. ${remedy}`;
+    }),
     ...quarantined.map(
       ({ task, since, deaths, how }) =>
         `${task} is in quarantine since ${time(since)}: ${deaths} workers died of its jobs; the last ${how}.`,
